@@ -1,0 +1,54 @@
+"""The notebook's networks as pure functions in JAX, trained by optax in one compiled program.
+
+`RECIPES` names the experiments, `fit` trains one network, `sweep` many at once::
+
+    recipe = jaxnn.RECIPES["mlp"]
+    model = recipe.model((4096,), 10)
+    params = model.init(jax.random.key(0))
+    run = jaxnn.fit(
+        model.apply, params, (x, y), (x_val, y_val), loss=recipe.loss, metrics=recipe.metrics,
+        optimizer=recipe.optimizer, learning_rate=recipe.learning_rate, epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+    )
+"""
+
+from jaxnn import (
+    activations,
+    arguments,
+    by_hand,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    modules,
+    progress,
+    recipes,
+    training,
+)
+from jaxnn.models import Model
+from jaxnn.recipes import RECIPES, Recipe
+from jaxnn.sweep import sweep
+from jaxnn.training import Fit, fit, per_sample_grads
+
+__all__ = [
+    "RECIPES",
+    "Fit",
+    "Model",
+    "Recipe",
+    "activations",
+    "arguments",
+    "by_hand",
+    "fit",
+    "initializers",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "modules",
+    "per_sample_grads",
+    "progress",
+    "recipes",
+    "sweep",
+    "training",
+]

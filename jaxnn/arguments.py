@@ -1,0 +1,101 @@
+"""The arguments of a training run: what they must be, and their conversion to jax arrays."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax.typing import ArrayLike
+from jaxtyping import Array, Int
+
+__all__ = ["Params", "Samples", "prepare"]
+
+Params = Any
+"""A pytree of arrays."""
+
+Samples = tuple[Array, Array]
+"""Inputs and labels, one row per sample."""
+
+
+def prepare(
+    params: Params,
+    train: tuple[ArrayLike, ArrayLike],
+    val: tuple[ArrayLike, ArrayLike],
+    order: ArrayLike | None,
+    *,
+    epochs: int,
+    batch_size: int | None,
+) -> tuple[Params, Samples, Samples, Int[Array, "..."] | None]:
+    """Checks the arguments of a run and returns its arrays as jax arrays.
+
+    Args:
+        params: As in `jaxnn.fit`.
+        train: As in `jaxnn.fit`.
+        val: As in `jaxnn.fit`.
+        order: As in `jaxnn.fit`.
+        epochs: As in `jaxnn.fit`.
+        batch_size: As in `jaxnn.fit`.
+
+    Returns:
+        ``(params, train, val, order)``.
+
+    Raises:
+        ValueError: If something does not fit, with all faults in one message.
+    """
+    params = jax.tree.map(jnp.asarray, params)
+    x, y = (jnp.asarray(a) for a in train)
+    x_val, y_val = (jnp.asarray(a) for a in val)
+    faults = []
+    for name, value in (("epochs", epochs), ("batch_size", batch_size)):
+        if value is not None and (not isinstance(value, int) or value < 1):
+            faults.append(f"`{name}` is {value!r}: it must be an integer of at least 1.")
+    for name, (inputs, labels) in (("train", (x, y)), ("val", (x_val, y_val))):
+        if inputs.ndim == 0 or labels.shape[:1] != inputs.shape[:1] or inputs.shape[0] == 0:
+            faults.append(
+                f"`{name}` has inputs of shape {inputs.shape} and labels of shape {labels.shape}: both must "
+                f"have one row per sample, and at least one."
+            )
+    for name, ours, theirs in (("inputs", x, x_val), ("labels", y, y_val)):
+        if ours.shape[1:] != theirs.shape[1:]:
+            faults.append(
+                f"`train` has {name} of shape {ours.shape}, `val` {theirs.shape}: they must agree in all "
+                f"but the first axis."
+            )
+    faults += _faults_of_dtypes(params, x, x_val)
+    indices = None if order is None else np.asarray(order)
+    if indices is not None:
+        faults += _faults_of_order(indices, epochs, x.shape[0] if x.ndim else 0)
+    if faults:
+        raise ValueError("\n".join(faults))
+    return params, (x, y), (x_val, y_val), None if indices is None else jnp.asarray(indices, jnp.int32)
+
+
+def _faults_of_dtypes(params: Params, x: Array, x_val: Array) -> list[str]:
+    """Returns what is wrong with the dtypes: a mixture would make the run drift to another precision."""
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
+    if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):
+        return [f"`params` has leaves of dtypes {sorted(dtypes)}: it must have one floating dtype."]
+    (dtype,) = dtypes
+    return [
+        f"`{name}` has inputs of dtype {inputs.dtype}, `params` {dtype}: convert one of them."
+        for name, inputs in (("train", x), ("val", x_val))
+        if jnp.issubdtype(inputs.dtype, jnp.floating) and inputs.dtype != dtype
+    ]
+
+
+def _faults_of_order(order: npt.NDArray[Any], epochs: int, num_samples: int) -> list[str]:
+    """Returns what is wrong with the order of samples; a wrong index would go unnoticed when compiled."""
+    if not np.issubdtype(order.dtype, np.integer):
+        return [f"`order` has dtype {order.dtype}: it must hold indices, integers."]
+    if order.ndim not in (1, 2) or order.size == 0 or (order.ndim == 2 and order.shape[0] != epochs):
+        return [
+            f"`order` has shape {order.shape}: it must be (samples used,) or ({epochs}, samples used), and "
+            f"not empty."
+        ]
+    if order.min() < 0 or order.max() >= num_samples:
+        return [
+            f"`order` has indices from {order.min()} to {order.max()}: they must lie in "
+            f"0..{num_samples - 1}, the samples of `train`."
+        ]
+    return []

@@ -1,0 +1,302 @@
+"""The networks of the notebook, each a pair of pure functions, `Model`.
+
+The constructors are cached: equal arguments give the same two functions, so that a program compiled
+for a network is found again. All networks return logits (or real predictions), never probabilities.
+N samples, D features, K outputs.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, Key
+
+from jaxnn import activations, initializers, layers
+
+__all__ = [
+    "Model",
+    "Params",
+    "cnn",
+    "cnn_global_pool",
+    "linear",
+    "logistic",
+    "mlp",
+    "scalar_output",
+    "softmax",
+    "two_layer",
+]
+
+Params = Mapping[str, Any]
+"""A nested mapping from names to arrays."""
+
+Activation = Callable[[Array], Array]
+
+
+class Model(NamedTuple):
+    """A network as two pure functions.
+
+    Attributes:
+        init: ``init(key, dtype=float32) -> params``, a nested dict of arrays.
+        apply: ``apply(params, x) -> logits``.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Any]
+
+
+@functools.cache
+def linear(
+    num_features: int,
+    num_outputs: int,
+    *,
+    kernel_init: initializers.Initializer | None = None,
+    bias_init: initializers.Initializer | None = None,
+) -> Model:
+    """Returns one affine layer, ``x W + b``.
+
+    Args:
+        num_features: D.
+        num_outputs: K.
+        kernel_init: How W is drawn; PyTorch's default, `jaxnn.initializers.torch_uniform`, when None.
+        bias_init: The same for b.
+
+    Returns:
+        A model with params ``{"kernel": (D, K), "bias": (K,)}`` and logits of shape (N, K).
+
+    Source: notebook, sections 3.2.2 and 4.4.
+
+    >>> model = linear(4, 3)
+    >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 4))).shape
+    (2, 3)
+    """
+
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+        shape = (num_features, num_outputs)
+        return layers.init_layer(key, shape, dtype, kernel_init=kernel_init, bias_init=bias_init)
+
+    return Model(init, layers.dense)
+
+
+@functools.cache
+def scalar_output(model: Model) -> Model:
+    """Returns a model of one output as a model of real numbers: (N, 1) becomes (N,).
+
+    Args:
+        model: A model whose `apply` returns (N, 1).
+
+    Returns:
+        A model with the same params.
+    """
+
+    def apply(params: Params, x: Float[Array, "N ..."]) -> Float[Array, " N"]:
+        return jnp.squeeze(model.apply(params, x), axis=1)
+
+    return Model(model.init, apply)
+
+
+@functools.cache
+def logistic(num_features: int) -> Model:
+    """Returns the single unit of logistic regression, weights drawn from 0.1 N(0, 1).
+
+    Args:
+        num_features: D.
+
+    Returns:
+        A model with params ``{"kernel": (D, 1), "bias": (1,)}`` and logits of shape (N,).
+
+    Source: notebook, section 3.1.
+
+    >>> logistic(2).apply({"kernel": jnp.ones((2, 1)), "bias": jnp.zeros(1)}, jnp.ones((3, 2))).tolist()
+    [2.0, 2.0, 2.0]
+    """
+    draw = initializers.normal(0.1)
+    return scalar_output(linear(num_features, 1, kernel_init=draw, bias_init=draw))
+
+
+@functools.cache
+def softmax(num_features: int, num_outputs: int, *, zero_bias: bool = False) -> Model:
+    """Returns the layer of softmax regression, weights drawn from 0.1 N(0, 1).
+
+    Args:
+        num_features: D.
+        num_outputs: K.
+        zero_bias: Start from a bias of zeros, as section 4.4 does, instead of drawing it too.
+
+    Returns:
+        A model with params ``{"kernel": (D, K), "bias": (K,)}`` and logits of shape (N, K).
+
+    Source: notebook, sections 3.2.5 and 4.4.1.
+    """
+    draw = initializers.normal(0.1)
+    bias_init = initializers.zeros if zero_bias else draw
+    return linear(num_features, num_outputs, kernel_init=draw, bias_init=bias_init)
+
+
+@functools.cache
+def two_layer(
+    num_features: int, num_hidden: int = 5, hidden_activation: Activation = activations.tanh
+) -> Model:
+    """Returns the two-layer binary classifier, all weights drawn from 0.01 N(0, 1).
+
+        logit = w2 . g(W1 x + b1) + b2
+
+    Args:
+        num_features: D.
+        num_hidden: H, number of hidden units.
+        hidden_activation: g; `jaxnn.activations.shifted_logistic` is the notebook's code.
+
+    Returns:
+        A model with params ``{"hidden": {"kernel": (D, H), "bias": (H,)}, "output": {"kernel": (H, 1),
+        "bias": (1,)}}`` and logits of shape (N,).
+
+    Source: notebook, section 3.3.1.
+    """
+    draw = initializers.normal(0.01)
+
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+        shapes = {"hidden": (num_features, num_hidden), "output": (num_hidden, 1)}
+        keys = jax.random.split(key, len(shapes))
+        return {
+            name: layers.init_layer(layer_key, shape, dtype, kernel_init=draw, bias_init=draw)
+            for layer_key, (name, shape) in zip(keys, shapes.items(), strict=True)
+        }
+
+    def apply(params: Params, x: Float[Array, "N D"]) -> Float[Array, "N 1"]:
+        h = hidden_activation(layers.dense(params["hidden"], x))
+        return layers.dense(params["output"], h)
+
+    return scalar_output(Model(init, apply))
+
+
+@functools.cache
+def mlp(sizes: tuple[int, ...]) -> Model:
+    """Returns dense layers with ReLU between them.
+
+    Args:
+        sizes: Number of features, of units of each hidden layer, and of outputs.
+
+    Returns:
+        A model with params ``{"dense_0": {"kernel", "bias"}, "dense_1": ...}`` and logits (N, K).
+
+    Raises:
+        ValueError: If `sizes` has fewer than two entries.
+
+    Source: notebook, section 4.4.4.
+
+    >>> [p["kernel"].shape for p in mlp((64, 20, 10)).init(jax.random.key(0)).values()]
+    [(64, 20), (20, 10)]
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"`sizes` is {sizes}: it must name the features and the outputs at least.")
+
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+        return _init_stack("dense", key, list(itertools.pairwise(sizes)), dtype)
+
+    return Model(init, _apply_mlp)
+
+
+@functools.cache
+def cnn(num_channels: tuple[int, ...] = (1, 16, 16, 10)) -> Model:
+    """Returns the convolutional network as the notebook printed it.
+
+    3 x 3 convolutions of stride 2 and padding 1, each followed by ReLU, an average pool of 4 and a
+    channel-first flatten. For images of 64 x 64 that gives 2 x 2 x 10 = 40 logits, none negative:
+    `cnn_global_pool` is the network it meant to be.
+
+    Args:
+        num_channels: Channels of the images and of each convolution.
+
+    Returns:
+        A model with params ``{"conv_0": {"kernel": (3, 3, 1, 16), "bias": (16,)}, ...}``; inputs are
+        (N, H, W, C).
+
+    Raises:
+        ValueError: If `num_channels` has fewer than two entries.
+
+    Differs: PyTorch's images are NCHW.
+
+    Source: notebook, section 4.6.
+
+    >>> model = cnn()
+    >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 64, 64, 1))).shape
+    (2, 40)
+    """
+    return Model(_conv_init(num_channels), _apply_cnn)
+
+
+@functools.cache
+def cnn_global_pool(num_channels: tuple[int, ...] = (1, 16, 16, 10)) -> Model:
+    """Returns the convolutional network that the notebook meant: one logit per class, of either sign.
+
+    As `cnn`, but without ReLU after the last convolution and with a mean over all pixels.
+
+    Args:
+        num_channels: Channels of the images and of each convolution, the last one K.
+
+    Returns:
+        A model with the params of `cnn` and logits of shape (N, K).
+
+    Raises:
+        ValueError: If `num_channels` has fewer than two entries.
+
+    Source: this project; compare the notebook, section 4.6.
+    """
+    return Model(_conv_init(num_channels), _apply_cnn_global_pool)
+
+
+def _init_stack(
+    prefix: str, key: Key[Array, ""], kernel_shapes: list[tuple[int, ...]], dtype: DTypeLike
+) -> dict[str, Any]:
+    """Draws the params of consecutive layers, named by prefix and position."""
+    keys = jax.random.split(key, len(kernel_shapes))
+    return {
+        f"{prefix}_{i}": layers.init_layer(keys[i], shape, dtype) for i, shape in enumerate(kernel_shapes)
+    }
+
+
+def _conv_init(num_channels: tuple[int, ...]) -> Callable[..., Any]:
+    """Returns the `init` of a stack of 3 x 3 convolutions."""
+    if len(num_channels) < 2:
+        raise ValueError(
+            f"`num_channels` is {num_channels}: it must name the channels of the images and of one "
+            f"convolution at least."
+        )
+
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+        shapes: list[tuple[int, ...]] = [(3, 3, *pair) for pair in itertools.pairwise(num_channels)]
+        return _init_stack("conv", key, shapes, dtype)
+
+    return init
+
+
+# The functions below depend on no argument of the constructors: networks of all sizes share them.
+
+
+def _apply_mlp(params: Params, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+    for i in range(len(params)):
+        x = layers.dense(params[f"dense_{i}"], x)
+        if i < len(params) - 1:
+            x = activations.relu(x)
+    return x
+
+
+def _convolve(params: Params, i: int, x: Float[Array, "N H W C"]) -> Float[Array, "N P Q K"]:
+    return layers.conv2d(params[f"conv_{i}"], x, strides=(2, 2), padding=((1, 1), (1, 1)))
+
+
+def _apply_cnn(params: Params, x: Float[Array, "N H W C"]) -> Float[Array, "N L"]:
+    for i in range(len(params)):
+        x = activations.relu(_convolve(params, i, x))
+    return layers.flatten_channels_first(layers.avg_pool(x, 4))
+
+
+def _apply_cnn_global_pool(params: Params, x: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
+    for i in range(len(params)):
+        x = _convolve(params, i, x)
+        if i < len(params) - 1:
+            x = activations.relu(x)
+    return layers.global_avg_pool(x)

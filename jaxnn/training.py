@@ -1,0 +1,253 @@
+"""Training as one compiled program: a scan over epochs of a scan over steps, updates by optax."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from jaxnn import progress as progress_bar
+from jaxnn.arguments import Params, Samples, prepare
+
+__all__ = ["Fit", "Plan", "fit", "per_sample_grads", "run"]
+
+
+class Fit(NamedTuple):
+    """What a training run leaves.
+
+    Attributes:
+        params: The trained params.
+        opt_state: The optimiser's state after the last step.
+        history: ``train_<metric>`` and ``val_<metric>``, of shape (epochs, *shape of the metric), and
+            ``step_loss`` of shape (epochs, steps per epoch), each batch's loss before its update.
+    """
+
+    params: Params
+    opt_state: Any
+    history: dict[str, Array]
+
+
+class Plan(NamedTuple):
+    """The part of a run that is compiled in. Equal plans and equal shapes share a compiled program."""
+
+    apply: Callable[..., Any]
+    loss: Callable[..., Any]
+    metrics: tuple[tuple[str, Callable[..., Any]], ...]
+    optimizer: Callable[..., optax.GradientTransformation]
+    epochs: int
+    batch_size: int | None
+
+
+def fit(
+    apply: Callable[..., Any],
+    params: Params,
+    train: tuple[ArrayLike, ArrayLike],
+    val: tuple[ArrayLike, ArrayLike],
+    *,
+    loss: Callable[..., Any],
+    metrics: Mapping[str, Callable[..., Any]],
+    optimizer: Callable[..., optax.GradientTransformation],
+    learning_rate: float,
+    epochs: int,
+    batch_size: int | None = None,
+    order: ArrayLike | None = None,
+    progress: bool = False,
+) -> Fit:
+    """Trains a network, the whole run in one compiled program.
+
+    With full batches, the metrics of an epoch are those before its update, the training metrics from
+    the forward pass that the gradient comes from. With minibatches they are those after the epoch's
+    updates, on all of `train` and `val`. That is when the notebook records them.
+
+    A second run is compiled anew only if the functions, the shapes or dtypes, `epochs` or `batch_size`
+    are others; a lambda written in the call is another function every time.
+
+    Args:
+        apply: ``apply(params, x) -> logits``, one row per sample.
+        params: Pytree of arrays of one floating dtype; the run stays in it.
+        train: ``(x, y)`` with one row per sample; floating x in the dtype of `params`.
+        val: ``(x, y)`` likewise.
+        loss: ``loss(logits, y) -> scalar``, what is differentiated.
+        metrics: ``{name: metric(logits, y) -> array}``, what is recorded.
+        optimizer: ``optimizer(learning_rate) -> optax.GradientTransformation``, for example `optax.sgd`.
+        learning_rate: Step size.
+        epochs: How many times to go through the data, at least 1.
+        batch_size: Samples per step; the last batch of an epoch may be short. None: all in one step.
+        order: Indices of the samples in the order of their use, (samples used,) for every epoch or
+            (epochs, samples used); batch k is ``order[k * batch_size : (k + 1) * batch_size]``. None:
+            as they are. With full batches the training metrics are those of the samples used.
+        progress: Show a bar with epoch, elapsed time and current metrics on standard error.
+
+    Returns:
+        The trained params, the optimiser's state and the history, as jax arrays.
+
+    Raises:
+        ValueError: If shapes, dtypes, indices or numbers do not fit; the message names all of them.
+
+    Differs: a loss that becomes infinite or NaN is recorded and not raised, in both packages.
+
+    Source: notebook, sections 3.1.5, 3.2.5, 3.3.3 (full batch) and 4.4.3 (minibatches).
+
+    >>> square = lambda p, y: jnp.mean((p - y) ** 2)
+    >>> x, y = jnp.ones((4, 1)), jnp.ones(4)
+    >>> run = fit(lambda w, x: x @ w, jnp.zeros(1), (x, y), (x, y), loss=square, metrics={"loss": square},
+    ...           optimizer=optax.sgd, learning_rate=0.25, epochs=3)
+    >>> run.history["train_loss"].tolist()
+    [1.0, 0.25, 0.0625]
+    """
+    plan = Plan(apply, loss, tuple(metrics.items()), optimizer, epochs, batch_size)
+    arrays = prepare(params, train, val, order, epochs=epochs, batch_size=batch_size)
+    rate = float(learning_rate)  # weakly typed when traced: takes the dtype of the params
+    if not progress:
+        trained: Fit = _compiled_run(plan, *arrays, rate)
+        return trained
+    with progress_bar.bar(epochs) as bar_number:
+        trained = _compiled_run(plan, *arrays, rate, bar_number)
+        jax.tree.map(lambda leaf: leaf.block_until_ready(), trained)
+    return trained
+
+
+@functools.partial(jax.jit, static_argnames=("apply", "loss"))
+def per_sample_grads(
+    apply: Callable[..., Any],
+    params: Params,
+    x: Float[Array, "N ..."],
+    y: Array,
+    *,
+    loss: Callable[..., Any],
+) -> Params:
+    """Computes the gradient of every sample's own loss at once.
+
+    Args:
+        apply: ``apply(params, x) -> logits``.
+        params: Pytree of arrays.
+        x: Inputs.
+        y: Labels, one row per sample.
+        loss: ``loss(logits, y) -> scalar``, of batches of one sample here.
+
+    Returns:
+        The gradients, shaped as `params` with a leading axis of N. For a loss that is a mean over
+        samples, their mean is the gradient of the batch.
+
+    Differs: PyTorch does this with ``torch.func.vmap`` over ``torch.func.grad``.
+
+    >>> square = lambda p, y: jnp.mean((p - y) ** 2)
+    >>> x, y = jnp.array([[1.0], [2.0]]), jnp.zeros(2)
+    >>> per_sample_grads(lambda w, x: x @ w, jnp.ones(1), x, y, loss=square).tolist()
+    [[2.0], [8.0]]
+    """
+
+    def sample_loss(params: Params, x: Array, y: Array) -> Any:
+        return loss(apply(params, x[jnp.newaxis]), y[jnp.newaxis])
+
+    return jax.vmap(jax.grad(sample_loss), in_axes=(None, 0, 0))(params, x, y)
+
+
+def run(
+    plan: Plan,
+    params: Params,
+    train: Samples,
+    val: Samples,
+    order: Int[Array, "..."] | None,
+    learning_rate: float | Float[Array, ""],
+    bar_number: int | Int[Array, ""] | None = None,
+) -> Fit:
+    """Trains a network: the function that `fit` compiles and `jaxnn.sweep` maps over many runs.
+
+    Args:
+        plan: What is compiled in.
+        params: As in `fit`, checked.
+        train: As in `fit`, checked.
+        val: As in `fit`, checked.
+        order: As in `fit`, checked.
+        learning_rate: Step size.
+        bar_number: Number of the open progress bar; None leaves all callbacks out of the program.
+
+    Returns:
+        As `fit`.
+
+    Raises:
+        ValueError: If `plan.apply` does not return one row per sample.
+    """
+    optimizer = plan.optimizer(learning_rate)
+
+    def objective(params: Params, x: Array, y: Array) -> tuple[Array, Array]:
+        logits = plan.apply(params, x)
+        if logits.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"`apply` returned shape {logits.shape} for inputs of shape {x.shape}: it must return one "
+                f"row per sample."
+            )
+        return plan.loss(logits, y), logits
+
+    def step(state: tuple[Params, Any], batch: Samples) -> tuple[tuple[Params, Any], tuple[Array, Array]]:
+        params, opt_state = state
+        outcome, grads = jax.value_and_grad(objective, has_aux=True)(params, *batch)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), opt_state), outcome
+
+    def evaluate(prefix: str, logits: Array, y: Array) -> dict[str, Array]:
+        return {f"{prefix}_{name}": metric(logits, y) for name, metric in plan.metrics}
+
+    def full_batch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
+        val_logits = plan.apply(state[0], val[0])
+        state, (loss, logits) = step(state, samples)
+        history = evaluate("train", logits, samples[1]) | evaluate("val", val_logits, val[1])
+        return state, history | {"step_loss": loss[jnp.newaxis]}
+
+    def minibatch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
+        batches, rest = _split(samples, plan.batch_size or 1)
+        state, losses = lax.scan(lambda s, b: _keep_loss(step(s, b)), state, batches)
+        if rest[0].shape[0] > 0:  # the short last batch has a shape of its own: a step after the scan
+            state, last_loss = _keep_loss(step(state, rest))
+            losses = jnp.append(losses, last_loss)
+        history = evaluate("train", plan.apply(state[0], train[0]), train[1])
+        history |= evaluate("val", plan.apply(state[0], val[0]), val[1])
+        return state, history | {"step_loss": losses}
+
+    run_epoch = full_batch_epoch if plan.batch_size is None else minibatch_epoch
+    same_every_epoch = order is None or order.ndim == 1
+    samples = _take(train, order) if same_every_epoch else None
+
+    def epoch(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, dict[str, Array]]:
+        index, row = inputs
+        state, history = run_epoch(state, samples or _take(train, row))
+        if bar_number is not None:
+            scalars = {name: value for name, value in history.items() if value.ndim == 0}
+            progress_bar.report(jnp.asarray(bar_number), index, plan.epochs, scalars)
+        return state, history
+
+    rows = None if same_every_epoch else order
+    state = (params, optimizer.init(params))
+    (params, opt_state), history = lax.scan(epoch, state, (jnp.arange(plan.epochs), rows))
+    return Fit(params, opt_state, history)
+
+
+_compiled_run = jax.jit(run, static_argnums=0)
+
+
+def _keep_loss(stepped: tuple[Any, tuple[Array, Array]]) -> tuple[Any, Array]:
+    """Drops the logits of a step, so that a scan does not collect them."""
+    state, (loss, _) = stepped
+    return state, loss
+
+
+def _take(samples: Samples, order: Array | None) -> Samples:
+    """Returns samples in the given order, whose indices have been checked."""
+    if order is None:
+        return samples
+    x, y = samples
+    return jnp.take(x, order, axis=0, mode="clip"), jnp.take(y, order, axis=0, mode="clip")
+
+
+def _split(samples: Samples, batch_size: int) -> tuple[Samples, Samples]:
+    """Splits samples into full batches, stacked along a new first axis, and the rest."""
+    num_batches = samples[0].shape[0] // batch_size
+    used = num_batches * batch_size
+    full = jax.tree.map(lambda a: a[:used].reshape(num_batches, batch_size, *a.shape[1:]), samples)
+    return full, jax.tree.map(lambda a: a[used:], samples)

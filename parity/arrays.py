@@ -1,0 +1,95 @@
+"""Arrays between NumPy, PyTorch and JAX, and the numbers of each floating dtype.
+
+Inside the harness every value is a NumPy array: floating values are held in float64 (which represents
+every narrower dtype exactly) and cast where a program runs.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+if TYPE_CHECKING:
+    import jax
+    import torch
+
+Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
+"""Named arrays: weights by their PyTorch names, inputs by theirs."""
+
+EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+"""Spacing of the numbers just above one, by dtype."""
+
+
+def eps_of(dtype: str) -> float:
+    """Machine epsilon of a floating dtype given by name.
+
+    Raises:
+        ValueError: if `dtype` is not one the harness can judge.
+    """
+    if dtype not in EPS:
+        raise ValueError(f"`dtype` is {dtype!r}; it must be one of {', '.join(EPS)}")
+    return EPS[dtype]
+
+
+def is_float(array: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether an array is floating (only those are cast and perturbed)."""
+    return bool(np.issubdtype(array.dtype, np.floating))
+
+
+def hold(value: Any) -> Shaped[np.ndarray, "..."]:
+    """Any array, tensor or number as a NumPy array; floating values widen to float64, exactly."""
+    if hasattr(value, "detach"):  # a torch tensor; bfloat16 has no NumPy dtype of its own
+        value = value.detach().cpu()
+        value = value.double().numpy() if value.is_floating_point() else value.numpy()
+    array = np.asarray(value)
+    if array.dtype.kind == "V" or array.dtype.name in EPS:  # ml_dtypes' bfloat16 has kind V
+        return array.astype(np.float64)
+    return array
+
+
+def round_to(array: Shaped[np.ndarray, "..."], dtype: str) -> Shaped[np.ndarray, "..."]:
+    """Floating values rounded to what `dtype` can represent, still held in float64."""
+    if not is_float(array) or dtype == "float64":
+        return array
+    import jax.numpy as jnp  # knows bfloat16 by name
+
+    return array.astype(jnp.dtype(dtype)).astype(np.float64)
+
+
+def to_torch(array: Shaped[np.ndarray, "..."], dtype: str, device: str = "cpu") -> "torch.Tensor":
+    """A NumPy array as a new torch tensor; floating values become `dtype`, integers int64."""
+    import torch
+
+    target: torch.dtype | None = None
+    if is_float(array):
+        target = getattr(torch, dtype)
+    elif np.issubdtype(array.dtype, np.integer):
+        target = torch.int64
+    # A copy: tensors made by from_numpy would share memory with the harness's own array.
+    return torch.from_numpy(np.array(array)).to(device=device, dtype=target)
+
+
+def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | None" = None) -> "jax.Array":
+    """A NumPy array as a jax array; floating values become `dtype`, integers JAX's default."""
+    import jax
+    import jax.numpy as jnp
+
+    if is_float(array):
+        # Round on the host: without x64, JAX would see float64 data and warn.
+        array = array.astype(jnp.dtype(dtype))
+    elif np.issubdtype(array.dtype, np.integer):
+        array = array.astype(jnp.asarray(0).dtype)
+    return jax.device_put(array, device)
+
+
+def largest(array: Shaped[np.ndarray, "..."]) -> float:
+    """Max norm; 0 for an empty array, NaN if any entry is NaN."""
+    return float(np.max(np.abs(array))) if array.size else 0.0
+
+
+def significant_bits_at_most(array: Float[np.ndarray, "..."], bits: int) -> Any:
+    """Elementwise: whether the number is exact in `bits` significant bits (0, 1, 0.5, 255 ... are in 8)."""
+    mantissa, _ = np.frexp(array)
+    scaled = mantissa * 2.0**bits
+    return scaled == np.round(scaled)

@@ -1,0 +1,63 @@
+"""The samples of a case: one data set in the forms that both frameworks read."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+import data
+
+REGRESSION_DATA = "diabetes"
+"""The regression rung has a data set of its own, whatever `--data` says."""
+
+
+class Samples(NamedTuple):
+    """Training and validation samples, floating values held in float64.
+
+    Attributes:
+        inputs: name -> array, the named inputs of the training programs.
+        input_shape: shape of one input as PyTorch takes it: (D,) or (C, H, W).
+        num_outputs: number of classes (1 for binary and real labels).
+    """
+
+    inputs: dict[str, Shaped[np.ndarray, "..."]]
+    input_shape: tuple[int, ...]
+    num_outputs: int
+
+
+def load_samples(name: str, *, labels: str, images: bool) -> Samples:
+    """Load a data set in the form a recipe wants.
+
+    Args:
+        name: "embedded", "sign-digits" or "dogs-cats" (ignored for real labels).
+        labels: "binary", "one_hot", "index" or "real".
+        images: raw images (N, 1, 64, 64) instead of scaled vectors (N, D).
+
+    Raises:
+        ValueError: if the data set is unknown or not prepared, saying how to prepare it.
+    """
+    loaded = data.load(
+        REGRESSION_DATA if labels == "real" else name,
+        force_binary=labels == "binary",
+        flatten=not images,
+        scale=not images,
+    )
+    x_train, x_val = (x[:, None] if images else x for x in (loaded.x_train, loaded.x_val))
+    y_train, y_val = (_labelled(y, labels) for y in (loaded.y_train, loaded.y_val))
+    num_outputs = 1
+    if labels in ("one_hot", "index"):
+        num_outputs = loaded.y_train.shape[1] if loaded.y_train.ndim == 2 else 2
+    held = {"x_train": x_train, "y_train": y_train, "x_val": x_val, "y_val": y_val}
+    inputs = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in held.items()}
+    return Samples(inputs, x_train.shape[1:], num_outputs)
+
+
+def _labelled(
+    y: Float[np.ndarray, "N *K"], labels: str
+) -> Float[np.ndarray, "N *K"] | Int[np.ndarray, " N"]:
+    """Labels in the form a loss wants; binary labels serve a network of two classes, too."""
+    if labels in ("binary", "real"):
+        return y
+    index = y.astype(np.int64) if y.ndim == 1 else y.argmax(axis=1)
+    num_classes = 2 if y.ndim == 1 else y.shape[1]
+    return index if labels == "index" else np.eye(num_classes)[index]

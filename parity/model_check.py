@@ -1,0 +1,333 @@
+"""`check`: do a PyTorch model and a JAX model compute the same outputs and gradients?"""
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+
+from parity import finite_differences, programs, weights
+from parity.arrays import Arrays, hold, is_float, round_to
+from parity.precision import environment, pinned, require_device
+from parity.programs import JaxModel, Loss, Task, TorchModel
+from parity.result import AS_STORED, ParityError, Quantity, Report, Verdict
+from parity.weights import Plan
+from parity.yardstick import FLOOR_ULPS, LIMIT, Program, Rule, Subject, compare, eps_of, measure
+
+DTYPES = ("float64", "float32")
+"""Judged by default: float64 decides structure, float32 shows the accuracy people train with."""
+
+FORWARD = {"outputs": Rule("forward"), "loss": Rule("forward"), "gradients": Rule("gradients")}
+"""What a forward and backward pass is compared by."""
+
+
+class Oracle(NamedTuple):
+    """Another JAX program for the same weights: a second implementation, or gradients by hand.
+
+    Attributes:
+        model: what `check` takes as `jax_model`.
+        template: its params, if it is a plain function.
+        gradients: `gradients(params, x, targets)` instead of autodiff; then only gradients are compared.
+    """
+
+    model: Any
+    template: PyTree | None = None
+    gradients: Callable[[PyTree, Any, Any], PyTree] | None = None
+
+
+def check(
+    torch_model: Any,
+    jax_model: Any,
+    inputs: Mapping[str, Any] | Sequence[Any],
+    *,
+    targets: Any = None,
+    loss: tuple[Loss, Loss] | None = None,
+    template: PyTree | None = None,
+    params: PyTree | None = None,
+    torch_params: Mapping[str, Any] | None = None,
+    pins: Mapping[str, str | tuple[str, tuple[int, ...]]] | None = None,
+    allow_unused: Collection[str] = (),
+    allow_missing: Collection[str] = (),
+    layout: Mapping[str, tuple[int, ...]] | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    oracles: Mapping[str, Oracle] | None = None,
+    differences: bool = True,
+    tolerance: tuple[float, float] | None = None,
+    name: str = "check",
+    seed: int = 0,
+    device: str = "cpu",
+) -> Report:
+    """Compare weights, outputs, loss and gradients of a PyTorch model and a JAX model.
+
+    The PyTorch weights are loaded into the JAX model by a plan found from kinds, shapes, names and
+    order; or the user's own conversion (`params`) is checked against that plan and then used. Both
+    sides run with and without one-ulp noise in every dtype and are judged by `parity.yardstick`.
+    Neither model is changed, and global precision settings and random states are restored.
+
+    Args:
+        torch_model: an `nn.Module`, or a function `f(params, *inputs)` with `torch_params`.
+        jax_model: a Flax NNX module, or a function `f(params, *inputs)` with `template` or `params`.
+        inputs: arrays by argument name, or in order; both models get the same numbers.
+        targets: array or dict of arrays for the losses.
+        loss: (PyTorch loss, JAX loss), each `loss(outputs, targets)`; by default a fixed random
+            projection of the outputs, so that no gradient vanishes by symmetry.
+        template: params of a plain JAX function (arrays or `ShapeDtypeStruct`), to be loaded.
+        params: params converted by the user, to be checked against the plan and used as they are.
+        torch_params: tensors by name, if `torch_model` is a plain function.
+        pins: PyTorch name -> JAX path, or -> (JAX path, permutation), where the plan needs help.
+        allow_unused, allow_missing: tensors of PyTorch, leaves of JAX that may stay unmatched.
+        layout: input name -> permutation from PyTorch's axes to JAX's, e.g. {"x": (0, 2, 3, 1)}.
+        dtypes: floating dtypes to judge.
+        oracles: further JAX programs to compare with PyTorch, by label.
+        differences: whether to judge the gradients against finite differences, too.
+        tolerance: (rtol, atol), elementwise, instead of the yardstick.
+        name: of the report.
+        seed: of the global generators while the models run.
+        device: "cpu" or "cuda", for both sides.
+
+    Returns:
+        A report. Bad input, and a model that raises, give one with verdict `error`.
+    """
+    started = time.perf_counter()
+    with reporting(name) as outcome, pinned(seed=seed):
+        require_device(device)
+        given, input_names = _name_inputs(inputs, targets)
+        pair = match(
+            torch_model,
+            jax_model,
+            template=template,
+            params=params,
+            torch_params=torch_params,
+            pins=pins,
+            allow_unused=allow_unused,
+            allow_missing=allow_missing,
+        )
+        task = Task(input_names, *(loss or (None, None)), layout=layout or {}, device=device)
+        subjects = {
+            "torch": Subject(_named("PyTorch", programs.torch_program(pair.torch, task)), pair.weights),
+            "jax": Subject(_named("JAX", pair.jax_program(task)), pair.jax_weights),
+        }
+        for label, oracle in (oracles or {}).items():
+            subjects[label] = Subject(_named(label, pair.oracle_program(oracle, task)), pair.jax_weights)
+        sides = measure(subjects, given, dtypes)
+        quantities = pair.judge_weights()
+        for label in subjects:
+            if label == "torch":
+                continue
+            by_hand = label in (oracles or {}) and (oracles or {})[label].gradients is not None
+            rules = {"gradients": FORWARD["gradients"]} if by_hand else FORWARD
+            quantities += compare(sides["torch"], sides[label], rules, program=label, tolerance=tolerance)
+        if differences and "float64" in dtypes:
+            subject = subjects["torch"]
+            autodiff = {
+                label: sides[label]["float64"].base["gradients"] for label in ("torch", "jax") if label in sides
+            }
+            quantities += finite_differences.check_gradients(subject, given, autodiff)
+        outcome.quantities = _with_jax_names(quantities, pair.plan)
+        outcome.plan = pair.plan.rows()
+        outcome.not_checked = not_checked(task, dtypes, differences, pair.plan)
+        outcome.environment = environment(device)
+    return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
+
+
+def assert_parity(*args: Any, **kwargs: Any) -> Report:
+    """`check`, raising `ParityError` with the whole report unless the verdict is pass.
+
+    Raises:
+        ParityError: an AssertionError; its `report` has the evidence.
+    """
+    report = check(*args, **kwargs)
+    if report.verdict is not Verdict.PASS:
+        raise ParityError(report)
+    return report
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two models, the weight plan between them, and the weights of each side under PyTorch's names."""
+
+    torch: TorchModel
+    jax: JaxModel
+    plan: Plan
+    weights: Arrays
+    jax_weights: Arrays
+
+    def jax_program(self, task: Task) -> Program:
+        """Outputs, loss and gradients of the JAX model."""
+        return programs.jax_program(self.jax, self.plan, self.torch.trainable, task)
+
+    def oracle_program(self, oracle: Oracle, task: Task) -> Program:
+        """The same of another JAX program, whose params have their own paths."""
+        model = programs.jax_model(oracle.model, oracle.template)
+        plan = self.plan if model.tree.paths == self.jax.tree.paths else find(self.torch, model)
+        return programs.jax_program(model, plan, self.torch.trainable, task, gradients=oracle.gradients)
+
+    def judge_weights(self) -> list[Quantity]:
+        """Every planned tensor makes the round trip bit for bit, and the JAX side holds its numbers."""
+        return [self._judge_weight(transfer) for transfer in self.plan.transfers]
+
+    def _judge_weight(self, transfer: weights.Transfer) -> Quantity:
+        ours, theirs = self.weights[transfer.torch_name], self.jax_weights[transfer.torch_name]
+        back = transfer.to_torch(transfer.to_jax(ours))
+        difference = float(np.max(np.abs(theirs - ours), initial=0.0))
+        scale = float(np.max(np.abs(ours), initial=0.0))
+        floor = FLOOR_ULPS * eps_of("float32") * scale  # a converted checkpoint may have passed float32
+        rho = difference / floor if difference else 0.0
+        notes: tuple[str, ...] = ()
+        passed = True
+        if not np.array_equal(back, ours, equal_nan=True):
+            passed, notes = False, ("the round trip to JAX and back changes the numbers",)
+        elif not rho <= LIMIT:
+            passed, notes = False, self._explain_weight(transfer, ours, theirs)
+        return Quantity(
+            "weights",
+            "weights",
+            transfer.torch_name,
+            AS_STORED,
+            Verdict.PASS if passed else Verdict.FAIL,
+            rho=rho,
+            difference=difference,
+            scale=scale,
+            floor=floor,
+            jax_name=transfer.jax_path,
+            shape=transfer.torch_shape,
+            notes=notes,
+        )
+
+    @staticmethod
+    def _explain_weight(transfer: weights.Transfer, ours: Any, theirs: Any) -> tuple[str, ...]:
+        if ours.ndim == 2 and ours.shape[0] == ours.shape[1] and np.array_equal(theirs, ours.T):
+            return (f"transposed: {transfer.jax_path} needs `{transfer.how}` of {transfer.torch_name}",)
+        if np.array_equal(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
+            how = f"{transfer.jax_path} needs `{transfer.how}` of {transfer.torch_name}"
+            return (f"the same numbers in another order: {how}",)
+        return (f"other numbers than {transfer.torch_name}: was it loaded?",)
+
+
+def match(
+    torch_model: Any,
+    jax_model: Any,
+    *,
+    template: PyTree | None = None,
+    params: PyTree | None = None,
+    torch_params: Mapping[str, Any] | None = None,
+    pins: Mapping[str, str | tuple[str, tuple[int, ...]]] | None = None,
+    allow_unused: Collection[str] = (),
+    allow_missing: Collection[str] = (),
+) -> Pair:
+    """Read both models and plan the transfer of weights between them; arguments as in `check`.
+
+    Raises:
+        TypeError: if a model is of a kind that cannot be read.
+        WeightError: if the weights do not pair up, naming every tensor.
+    """
+    ours = programs.torch_model(torch_model, torch_params)
+    theirs = programs.jax_model(jax_model, params if params is not None else template)
+    plan = find(ours, theirs, pins, allow_unused, allow_missing)
+    # Representable in float32, so that all precisions start from the same numbers.
+    own = {n: round_to(a, "float32") for n, a in ours.weights.items()}
+    jax_weights = own
+    if params is not None:
+        converted = {p: leaf for p, leaf in theirs.leaves.items() if p not in plan.missing}
+        jax_weights = {**own, **plan.to_torch({p: round_to(leaf, "float32") for p, leaf in converted.items()})}
+    return Pair(ours, theirs, plan, own, jax_weights)
+
+
+def find(
+    ours: TorchModel,
+    theirs: JaxModel,
+    pins: Mapping[str, str | tuple[str, tuple[int, ...]]] | None = None,
+    allow_unused: Collection[str] = (),
+    allow_missing: Collection[str] = (),
+) -> Plan:
+    """The weight plan of two models that were read."""
+    return weights.find_plan(
+        ours.signatures,
+        {path: leaf.shape for path, leaf in theirs.leaves.items()},
+        pins=pins,
+        allow_unused=allow_unused,
+        allow_missing=allow_missing,
+    )
+
+
+@dataclasses.dataclass
+class Outcome:
+    """A report in the making."""
+
+    name: str
+    quantities: Sequence[Quantity] = ()
+    not_checked: tuple[str, ...] = ()
+    plan: tuple[tuple[str, str, str], ...] = ()
+    environment: Any = None
+    error: str | None = None
+
+    def report(self) -> Report:
+        """The finished report."""
+        return Report(
+            self.name, tuple(self.quantities), self.not_checked, self.plan, self.environment, self.error
+        )
+
+
+@contextlib.contextmanager
+def reporting(name: str) -> Iterator[Outcome]:
+    """Collect a report; an exception becomes its `error` instead of losing what is known.
+
+    KeyboardInterrupt and the like pass through.
+    """
+    outcome = Outcome(name)
+    try:
+        yield outcome
+    except Exception as error:
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        outcome.error = f"{type(error).__name__}: {error}{notes}"
+
+
+def not_checked(task: Task, dtypes: Sequence[str], differences: bool, plan: Plan) -> tuple[str, ...]:
+    """What a check of outputs and gradients did not look at, in words."""
+    lines = [f"{dtype} was not run" for dtype in DTYPES if dtype not in dtypes]
+    if task.torch_loss is None:
+        lines.append("the models' own losses (gradients are those of a random projection of the outputs)")
+    if not differences or "float64" not in dtypes:
+        lines.append("gradients against finite differences")
+    lines += [f"weight {tensor}: left out as allowed" for tensor in (*plan.unused, *plan.missing)]
+    return tuple(lines)
+
+
+def _name_inputs(inputs: Mapping[str, Any] | Sequence[Any], targets: Any) -> tuple[Arrays, tuple[str, ...]]:
+    """All arrays in one dict, and which of them the models take."""
+    if not isinstance(inputs, Mapping):
+        inputs = {f"input_{i}": value for i, value in enumerate(inputs)}
+    if not inputs:
+        raise ValueError("`inputs` is empty; give at least one array, e.g. inputs={'x': x}")
+    if targets is None:
+        targets = {}
+    elif not isinstance(targets, Mapping):
+        targets = {"targets": targets}
+    if twice := sorted(set(inputs) & set(targets)):
+        raise ValueError(f"`inputs` and `targets` both have {', '.join(twice)}; rename one of them")
+    arrays = {name: hold(value) for name, value in {**inputs, **targets}.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise TypeError(f"`{name}` has dtype {array.dtype}; it must be floating, integer or boolean")
+        if is_float(array) and not np.isfinite(array).all():
+            raise ValueError(f"`{name}` has NaN or infinity in it; nothing can be compared from there")
+    # Inputs in float32's numbers, so that all precisions start from the same.
+    return {name: round_to(array, "float32") for name, array in arrays.items()}, tuple(inputs)
+
+
+def _named(framework: str, program: Program) -> Program:
+    """The same program, whose errors say which side raised them."""
+
+    def run(own: Arrays, inputs: Arrays, dtype: str) -> Any:
+        with programs.said_by(framework):
+            return program(own, inputs, dtype)
+
+    return run
+
+
+def _with_jax_names(quantities: Sequence[Quantity], plan: Plan) -> list[Quantity]:
+    names = plan.names()
+    return [dataclasses.replace(q, jax_name=q.jax_name or names.get(q.name)) for q in quantities]

@@ -1,0 +1,150 @@
+"""Precision, seeds and threads of both frameworks: set in one place, restored afterwards, recorded.
+
+A difference that comes from TF32 on one side or from a lower matmul precision on the other is not a
+porting fault. Every comparison therefore runs inside `pinned()`, and the report says what was in force.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from parity.result import Environment
+
+DEVICES = ("cpu", "cuda")
+"""Names accepted for `device`; "cuda" is JAX's "gpu"."""
+
+
+@contextlib.contextmanager
+def pinned(*, seed: int = 0, threads: int | None = None) -> Iterator[None]:
+    """Full float32 precision, deterministic kernels and fixed seeds in both frameworks.
+
+    Sets JAX's matmul precision to "highest"; turns TF32 off for PyTorch's matrix products and
+    convolutions; makes cuDNN deterministic and stops it from benchmarking; seeds PyTorch, NumPy's
+    legacy generator and Python's `random`; optionally sets PyTorch's thread count. Everything is put
+    back on exit, also after an exception, the random states included.
+
+    JAX is kept from reserving most of a shared GPU's memory, which works only before its first use.
+
+    Args:
+        seed: seed of the global generators inside the context.
+        threads: PyTorch's intra-op threads; None leaves them. XLA's CPU threads are fixed when its
+            backend starts and cannot be changed later.
+
+    Raises:
+        ValueError: if `threads` is not positive.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"`threads` is {threads}; it must be at least 1, or None to leave it")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    import jax
+    import torch
+
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (saved, not drawn from)
+    settings = _torch_settings()
+    saved = [getattr(owner, name) for owner, name, _ in settings]
+    saved_threads = torch.get_num_threads()
+    cuda_devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=cuda_devices), jax.default_matmul_precision("highest"):
+        try:
+            for owner, name, value in settings:
+                setattr(owner, name, value)
+            if threads is not None:
+                torch.set_num_threads(threads)
+            torch.manual_seed(seed)
+            np.random.seed(seed)  # noqa: NPY002 (models under test may draw from it)
+            random.seed(seed)
+            yield
+        finally:
+            for (owner, name, _), value in zip(settings, saved, strict=True):
+                setattr(owner, name, value)
+            torch.set_num_threads(saved_threads)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
+def _torch_settings() -> list[tuple[Any, str, Any]]:
+    """(owner, attribute, value while pinned) of PyTorch's global precision switches."""
+    import torch
+
+    return [
+        (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+        (torch.backends.cudnn.conv, "fp32_precision", "ieee"),
+        (torch.backends.cudnn.rnn, "fp32_precision", "ieee"),
+        (torch.backends.cudnn, "deterministic", True),
+        (torch.backends.cudnn, "benchmark", False),
+    ]
+
+
+@contextlib.contextmanager
+def running(dtype: str, device: str = "cpu") -> Iterator[None]:
+    """JAX's side of one run: 64-bit types on for float64 and off otherwise, arrays on `device`.
+
+    A float32 model is run as its users run it, without x64: with it, constants that JAX would keep in
+    float32 become float64 and the model under test would be another one.
+    """
+    import jax
+
+    with jax.enable_x64(dtype == "float64"), jax.default_device(jax_device(device)):
+        yield
+
+
+def jax_device(device: str) -> Any:
+    """The first JAX device of a kind ("cpu" or "cuda").
+
+    Raises:
+        ValueError: if the kind is unknown or this machine has none that JAX can see.
+    """
+    import jax
+
+    if device not in DEVICES:
+        raise ValueError(f"`device` is {device!r}; it must be one of {', '.join(DEVICES)}")
+    try:
+        return jax.devices("gpu" if device == "cuda" else device)[0]
+    except RuntimeError as error:
+        raise ValueError(f"`device` is {device!r}, but JAX sees none: {_first_line(error)}") from error
+
+
+def require_device(device: str) -> None:
+    """Check that both frameworks can use `device`.
+
+    Raises:
+        ValueError: if one of them cannot, naming it.
+    """
+    jax_device(device)
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("`device` is 'cuda', but PyTorch sees no GPU; use device 'cpu'")
+
+
+def environment(device: str = "cpu") -> Environment:
+    """Versions, devices and the settings in force; call it inside `pinned()`."""
+    import jax
+    import torch
+
+    packages = ("torch", "jax", "jaxlib", "flax", "optax", "numpy")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    settings = {
+        "jax matmul precision": str(jax.config.jax_default_matmul_precision),
+        "torch matmul fp32": str(torch.backends.cuda.matmul.fp32_precision),
+        "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),
+        "cudnn deterministic": str(torch.backends.cudnn.deterministic),
+        "torch threads": str(torch.get_num_threads()),
+        "machine": platform.machine(),
+        "system": platform.system(),
+    }
+    torch_name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({os.cpu_count()} cores)"
+    return Environment(versions, torch_name, jax_device(device).device_kind, settings)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,1 @@
+"""Renderers: they read `parity.result` and nothing else."""

@@ -1,0 +1,85 @@
+"""`check_training`: do two training programs make the same step and draw the same curves?"""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from parity.arrays import Arrays
+from parity.model_check import DTYPES, reporting
+from parity.precision import environment, pinned, require_device
+from parity.result import ParityError, Report, Verdict
+from parity.yardstick import Rule, Subject, compare, measure
+
+
+def check_training(
+    torch: Subject,
+    jax: Subject,
+    inputs: Arrays,
+    *,
+    decided_by: Mapping[str, str] | None = None,
+    dtypes: Sequence[str] = DTYPES,
+    name: str = "training",
+    seed: int = 0,
+    device: str = "cpu",
+) -> Report:
+    """Compare one optimiser step and whole training curves of two programs.
+
+    Both programs start from their weights, see the same inputs in the same order, and return two
+    groups of values under PyTorch's names:
+
+    - "updates": per weight the change that the first optimiser step makes to it;
+    - "curve": per metric an array whose first axis is time (epochs, or steps), e.g. "train_loss",
+      "step_loss". They are judged point by point; the first point that leaves the yardstick is named.
+
+    Args:
+        torch, jax: the programs and the weights they start from.
+        inputs: named arrays that both programs read: samples, labels, order of samples.
+        decided_by: for curves that count decisions (accuracies), the curve of the same program that holds
+            the margins of the decisions, shape (time, samples).
+        dtypes: floating dtypes to judge.
+        name: of the report.
+        seed: of the global generators while the programs run.
+        device: where the programs run, for the report.
+
+    Returns:
+        A report. A program that raises gives one with verdict `error`.
+    """
+    started = time.perf_counter()
+    with reporting(name) as outcome, pinned(seed=seed):
+        require_device(device)
+        sides = measure({"torch": torch, "jax": jax}, inputs, dtypes)
+        scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in torch.weights.items()}
+        rules = {
+            "updates": Rule("step", scale=scale),
+            "curve": Rule("curve", over_time=True, decided_by=decided_by or {}),
+        }
+        outcome.quantities = compare(sides["torch"], sides["jax"], rules)
+        outcome.environment = environment(device)
+    return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
+
+
+def joined(name: str, *reports: Report) -> Report:
+    """Several reports on the same pair as one: quantities in the order given, the first error kept."""
+    return Report(
+        name,
+        tuple(quantity for report in reports for quantity in report.quantities),
+        tuple(dict.fromkeys(line for report in reports for line in report.not_checked)),
+        next((report.plan for report in reports if report.plan), ()),
+        next((report.environment for report in reports if report.environment), None),
+        next((report.error for report in reports if report.error), None),
+        sum(report.seconds for report in reports),
+    )
+
+
+def assert_training_parity(*args: object, **kwargs: object) -> Report:
+    """`check_training`, raising `ParityError` with the whole report unless the verdict is pass.
+
+    Raises:
+        ParityError: an AssertionError; its `report` has the evidence.
+    """
+    report = check_training(*args, **kwargs)  # type: ignore[arg-type]
+    if report.verdict is not Verdict.PASS:
+        raise ParityError(report)
+    return report

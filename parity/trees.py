@@ -1,0 +1,47 @@
+"""JAX pytrees as named leaves: paths joined by `/`."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import PyTree, Shaped
+
+
+class Tree(NamedTuple):
+    """The structure of a pytree and the paths of its leaves, in JAX's own order."""
+
+    structure: Any
+    paths: tuple[str, ...]
+
+    def build(self, leaves: Mapping[str, Any]) -> PyTree:
+        """Put leaves, given by path, back into the structure.
+
+        Raises:
+            KeyError: if a path is missing.
+        """
+        import jax
+
+        return jax.tree.unflatten(self.structure, [leaves[path] for path in self.paths])
+
+
+def flatten(tree: PyTree) -> tuple[dict[str, Any], Tree]:
+    """Leaves by path, and the structure to build the tree again.
+
+    Raises:
+        ValueError: if two leaves have the same path (a key that contains `/`), naming it.
+
+    >>> leaves, structure = flatten({"hidden": {"kernel": 1.0}, "scale": [2.0]})
+    >>> leaves
+    {'hidden/kernel': 1.0, 'scale/0': 2.0}
+    >>> structure.build(leaves)
+    {'hidden': {'kernel': 1.0}, 'scale': [2.0]}
+    """
+    import jax
+
+    with_paths, structure = jax.tree_util.tree_flatten_with_path(tree)
+    paths = tuple(jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in with_paths)
+    leaves: dict[str, Shaped[Any, "..."]] = {}
+    for path, (_, leaf) in zip(paths, with_paths, strict=True):
+        if path in leaves:
+            raise ValueError(f"two leaves of the params tree have the path {path!r}; rename one of them")
+        leaves[path] = leaf
+    return leaves, Tree(structure, paths)

@@ -1,0 +1,414 @@
+r"""The yardstick: how far apart two honest programs may lie, measured instead of guessed.
+
+For every compared quantity q, with t the PyTorch value and j the JAX value, max norms over the tensor
+and eps of the dtype:
+
+    N_t, N_j  largest move of t, of j, over K runs in which both sides see the same noise: every
+              floating weight and input times (1 + eps u), u in {-1, 0, 1} drawn from a hash of
+              (value, k), so that equal values stay equal and exact ties survive
+    N         max(N_t, N_j)
+    F         4 eps max|q|: the rounding of q itself (of an update: 4 eps max|w|)
+    P         2^-26 max(|t32 - t64|, |j32 - j64|), in float64 only: rounding shrinks with the
+              precision, a different function does not
+    rho       max|j - t| / (N + F + P), with 0/0 = 0; at most 10 passes
+
+A quantity over time is judged point by point. In float64 a rho above 10 means a different function. In
+a narrower dtype the float64 value q64 is the judge: |j - q64| <= 10 (|t - q64| + N + F), since the
+PyTorch side may be the less accurate one.
+
+An accuracy moves in steps of one sample, so its floor is the share of samples that may honestly change
+sides: those whose margin is within ten times the yardstick of the margins (ten, because rho up to ten
+passes), divided by ten (so that rho = 10 is exactly that share).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from parity.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
+from parity.result import Curve, Quantity, Verdict
+
+LIMIT = 10.0
+"""Largest rho that passes. Honest networks measured at most 3.4 with noise on both sides, structural
+faults at least 1e3 in float64 (shared experiments of the design); 10 lies between with room for both."""
+
+REPEATS = 4
+"""Noise runs K. The maximum over four draws underestimates the largest move by a small factor only."""
+
+FLOOR_ULPS = 4.0
+"""F in units of eps: a handful of roundings that noise on the inputs cannot show."""
+
+ROUNDING_SHARE = 2.0**-26
+"""P per unit of float32 rounding: eps64 / eps32 is 2^-29, times 8 for the spread between summation orders."""
+
+INCONCLUSIVE_SHARE = 0.1
+"""Noise above this share of the scale of the quantity's group: nothing can be said."""
+
+NULL_SHARE = 1e-6
+"""A quantity may be called zero only if its noise is at most this share of its group's scale."""
+
+STABILITY_RATIO = 100.0
+"""One side moving this many times as far as the other under the same noise is reported."""
+
+Values = dict[str, dict[str, Shaped[np.ndarray, "..."]]]
+"""What a program returns: group -> leaf -> array, floating values held in float64."""
+
+Program = Callable[[Arrays, Arrays, str], Values]
+"""`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
+
+
+class Rule(NamedTuple):
+    """How one group of values is judged.
+
+    Attributes:
+        stage: the stage it belongs to.
+        over_time: whether axis 0 of each leaf is time, judged point by point, each leaf by its own scale.
+        scale: largest magnitude behind the values per leaf name, for F (updates are scaled by the
+            weights they are added to); None: the values themselves.
+        decided_by: for a leaf that counts decisions (an accuracy) the leaf that holds the margins.
+    """
+
+    stage: str
+    over_time: bool = False
+    scale: Mapping[str, float] | None = None
+    decided_by: Mapping[str, str] = {}
+
+
+def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Noise run k: every floating value times (1 + eps u), u in {-1, 0, 1} from a hash of (value, k).
+
+    Equal values get equal noise, on both sides and anywhere in the model, so tied weights stay tied and
+    exact ties (max pooling, relu at zero) survive. Integers are left alone, and so are input values that
+    have at most 8 significant bits (pixels, one-hot labels, masks): nobody rounded those.
+
+    Args:
+        arrays: named arrays; floating ones held in float64.
+        k: number of the noise run.
+        eps: machine epsilon of the dtype under test.
+        inputs: whether these are inputs (the 8-bit exemption applies) rather than weights.
+    """
+    noisy = {}
+    for name, array in arrays.items():
+        if is_float(array):
+            moved = array * (1 + eps * _signs(array, k))
+            array = np.where(significant_bits_at_most(array, 8), array, moved) if inputs else moved
+        noisy[name] = array
+    return noisy
+
+
+def _signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
+    """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3."""
+    with np.errstate(over="ignore"):
+        z = np.ascontiguousarray(array, dtype=np.float64).view(np.uint64)
+        z = z + np.uint64(0x9E3779B97F4A7C15) * np.uint64(k + 1)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z = z ^ (z >> np.uint64(31))
+    return (z % np.uint64(3)).astype(np.float64) - 1.0
+
+
+class Side(NamedTuple):
+    """One framework's values: unperturbed, under noise, and unperturbed in the other precision."""
+
+    base: Values
+    noisy: Sequence[Values]
+    other: Values
+
+
+Sides = Mapping[str, Side]
+"""One program's values by dtype."""
+
+
+class Subject(NamedTuple):
+    """A program and the weights it runs with (the same numbers on both sides, unless a port lost some)."""
+
+    program: Program
+    weights: Arrays
+
+
+def measure(
+    subjects: Mapping[str, Subject], inputs: Arrays, dtypes: Sequence[str]
+) -> dict[str, dict[str, Side]]:
+    """Run every program with and without noise in every dtype; equal numbers see equal noise.
+
+    float64 is always run unperturbed (it is the judge of the narrower dtypes), and float32 too (the
+    float64 yardstick needs it for P).
+
+    Args:
+        subjects: the programs by label, with weights best representable in float32, held in float64.
+        inputs: named inputs of all programs.
+        dtypes: names of the floating dtypes to judge.
+
+    Returns:
+        label -> dtype -> `Side`.
+    """
+    bases = {
+        dtype: {label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()}
+        for dtype in dict.fromkeys(["float64", *dtypes, "float32"])
+    }
+    sides: dict[str, dict[str, Side]] = {label: {} for label in subjects}
+    for dtype in dtypes:
+        noisy: dict[str, list[Values]] = {label: [] for label in subjects}
+        for k in range(REPEATS):
+            moved = _noisy(inputs, k, dtype, inputs=True)
+            for label, (program, weights) in subjects.items():
+                noisy[label].append(program(_noisy(weights, k, dtype, inputs=False), moved, dtype))
+        other = "float32" if dtype == "float64" else "float64"
+        for label in subjects:
+            sides[label][dtype] = Side(bases[dtype][label], noisy[label], bases[other][label])
+    return sides
+
+
+def _noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
+    rounded = {name: round_to(array, dtype) for name, array in arrays.items()}
+    return perturb(rounded, k, eps_of(dtype), inputs=inputs)
+
+
+def compare(
+    expected: Sides,
+    actual: Sides,
+    groups: Mapping[str, Rule],
+    *,
+    program: str = "jax",
+    tolerance: tuple[float, float] | None = None,
+) -> list[Quantity]:
+    """Judge every quantity of every group and dtype; a leaf that only one side has is a failure.
+
+    Args:
+        expected: PyTorch's values by dtype.
+        actual: JAX's values by dtype, leaves under PyTorch's names.
+        groups: the groups to compare and how; others are ignored.
+        program: label of the JAX program, e.g. "jax" or "by hand".
+        tolerance: (rtol, atol): pass where |j - t| <= atol + rtol |t| in every entry, instead of the
+            yardstick; rho is still reported.
+    """
+    quantities: list[Quantity] = []
+    same_in_float64: dict[tuple[str, str], bool] = {}
+    for dtype in sorted(expected, key=lambda dtype: dtype != "float64"):  # float64 decides structure
+        torch_side, jax_side = expected[dtype], actual[dtype]
+        for group, rule in groups.items():
+            ours, theirs = torch_side.base.get(group, {}), jax_side.base.get(group, {})
+            common = [name for name in ours if name in theirs]
+            scale = _scale([ours[n] for n in common] + [theirs[n] for n in common])
+            for name in dict.fromkeys([*ours, *theirs]):
+                blank = Quantity(rule.stage, group, name, dtype, Verdict.FAIL, program=program)
+                if name not in common:
+                    side = "PyTorch" if name in ours else "JAX"
+                    note = f"only the {side} side has it: nothing to compare it with"
+                    quantities.append(dataclasses.replace(blank, notes=(note,)))
+                    continue
+                evidence = _gather(torch_side, jax_side, group, name, rule, dtype)
+                quantity = _judge(blank, evidence, scale, same_in_float64.get((group, name)), tolerance)
+                if dtype == "float64":
+                    same_in_float64[group, name] = quantity.verdict is Verdict.PASS
+                quantities.append(quantity)
+    return quantities
+
+
+class _Evidence(NamedTuple):
+    """All that is needed to judge one leaf, one row per point in time (one row if not over time)."""
+
+    t: Shaped[np.ndarray, "points values"]
+    j: Shaped[np.ndarray, "points values"]
+    t_other: Shaped[np.ndarray, "points values"]
+    j_other: Shaped[np.ndarray, "points values"]
+    noise_t: Float[np.ndarray, " points"]
+    noise_j: Float[np.ndarray, " points"]
+    floor: Float[np.ndarray, " points"]
+    rounding: Float[np.ndarray, " points"]
+    shapes: tuple[tuple[int, ...], tuple[int, ...]]
+    over_time: bool
+
+
+def _gather(torch_side: Side, jax_side: Side, group: str, name: str, rule: Rule, dtype: str) -> _Evidence | None:
+    """Noise, floor and rounding of one leaf; None when the two shapes differ."""
+    values = [side.base[group][name] for side in (torch_side, jax_side)]
+    shapes = (values[0].shape, values[1].shape)
+    if shapes[0] != shapes[1]:
+        return None
+
+    def rows(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "points values"]:
+        return array.reshape(array.shape[0] if rule.over_time else 1, -1).astype(np.float64)
+
+    def move(side: Side) -> Float[np.ndarray, " points"]:
+        base = rows(side.base[group][name])
+        return np.max([_norm(rows(run[group][name]) - base) for run in side.noisy], axis=0)
+
+    t, j = (rows(value) for value in values)
+    t_other, j_other = (rows(side.other[group][name]) for side in (torch_side, jax_side))
+    eps = eps_of(dtype)
+    magnitude = np.maximum(_norm(t), _norm(j))
+    if rule.scale is not None:
+        magnitude = np.maximum(magnitude, rule.scale[name])
+    floor = FLOOR_ULPS * eps * magnitude
+    rounding = np.zeros_like(floor)
+    if dtype == "float64":
+        rounding = ROUNDING_SHARE * np.maximum(_norm(t_other - t), _norm(j_other - j))
+    noise_t, noise_j = move(torch_side), move(jax_side)
+    if name in rule.decided_by:
+        margins = _gather(torch_side, jax_side, group, rule.decided_by[name], rule, dtype)
+        if margins is not None:
+            reach = np.maximum(margins.noise_t, margins.noise_j) + margins.floor + margins.rounding
+            floor = floor + np.mean(np.abs(margins.t) <= LIMIT * reach[:, None], axis=1) / LIMIT
+            rounding = np.zeros_like(floor)  # a count has no rounding of its own
+    return _Evidence(t, j, t_other, j_other, noise_t, noise_j, floor, rounding, shapes, rule.over_time)
+
+
+def _judge(
+    blank: Quantity,
+    evidence: _Evidence | None,
+    group_scale: float,
+    same_in_float64: bool | None,
+    tolerance: tuple[float, float] | None,
+) -> Quantity:
+    """The verdict on one leaf, with what can be said about the difference."""
+    if evidence is None:
+        return dataclasses.replace(blank, notes=("the two sides have different shapes; see the layout",))
+    e = evidence
+    noise = np.maximum(e.noise_t, e.noise_j)
+    yardstick = noise + e.floor + e.rounding
+    with np.errstate(invalid="ignore"):  # inf - inf; non-finite values are dealt with below
+        difference = _norm(e.j - e.t)
+        rho = _ratio(difference, yardstick)
+        accuracy = None
+        if blank.dtype != "float64":
+            accuracy = _ratio(_norm(e.j - e.t_other), _norm(e.t - e.t_other) + noise + e.floor)
+    if e.over_time:
+        group_scale = _scale([e.t, e.j])
+
+    notes: list[str] = []
+    failed = (rho if accuracy is None else accuracy) > LIMIT
+    null = (
+        (np.maximum(_norm(e.t), _norm(e.j)) <= LIMIT * yardstick)
+        & (noise <= NULL_SHARE * group_scale)
+        & (rho > LIMIT if accuracy is None else failed)
+    )
+    if null.any():
+        notes.append("zero within rounding on both sides")
+    failed &= ~null
+    hidden = noise > INCONCLUSIVE_SHARE * group_scale
+    if tolerance is not None:
+        rtol, atol = tolerance
+        failed = (np.abs(e.j - e.t) > atol + rtol * np.abs(e.t)).any(axis=1)
+        hidden = np.zeros_like(failed)
+    finite_t, finite_j = np.isfinite(e.t).all(axis=1), np.isfinite(e.j).all(axis=1)
+    failed = np.where(finite_t & finite_j, failed & ~hidden, finite_t != finite_j)
+    hidden = hidden | ~(finite_t & finite_j) & ~failed
+    notes += _notes_on_finiteness(finite_t, finite_j, e.over_time)
+
+    first_failure = int(np.argmax(failed)) if failed.any() else None
+    horizon = int(np.argmax(hidden)) if hidden.any() else None
+    if first_failure is not None:
+        verdict = Verdict.FAIL
+        notes += _explain(e.t[first_failure], e.j[first_failure], yardstick[first_failure], e.shapes)
+        if same_in_float64:
+            notes.append(f"accuracy: the same function in float64, but {blank.dtype} on the JAX side loses more")
+    elif horizon is not None:
+        verdict = Verdict.INCONCLUSIVE
+        if finite_t.all() and finite_j.all():
+            where = f" from point {horizon} on" if e.over_time else ""
+            notes.append(f"one-ulp noise moves it by over a tenth of its scale{where}: nothing can be said")
+    else:
+        verdict = Verdict.PASS
+        if accuracy is not None and (rho > LIMIT).any() and not null.any():
+            notes.append("PyTorch is further from float64 than JAX is")
+    notes += _notes_on_stability(e)
+
+    # The point that represents a curve in tables: its first failure, else its worst rho.
+    point = first_failure if first_failure is not None else int(np.argmax(np.nan_to_num(rho, nan=np.inf)))
+    gap = np.nan_to_num(np.abs(e.j[point] - e.t[point]), nan=np.inf)
+    flat = int(np.argmax(gap)) if gap.size else 0
+    inner = e.shapes[0][1:] if e.over_time else e.shapes[0]
+    index = tuple(int(i) for i in np.unravel_index(flat, inner)) if gap.size else None
+    return dataclasses.replace(
+        blank,
+        verdict=verdict,
+        rho=float(rho[point]),
+        difference=float(difference[point]),
+        scale=float(np.maximum(_norm(e.t), _norm(e.j))[point]),
+        noise_torch=float(e.noise_t[point]),
+        noise_jax=float(e.noise_j[point]),
+        floor=float(e.floor[point]),
+        rounding=float(e.rounding[point]),
+        accuracy=None if accuracy is None else float(accuracy[point]),
+        shape=e.shapes[0],
+        index=(point, *index) if e.over_time and index is not None else index,
+        notes=tuple(notes),
+        curve=_curve(e, yardstick, rho, first_failure, horizon) if e.over_time else None,
+    )
+
+
+def _curve(
+    e: _Evidence,
+    yardstick: Float[np.ndarray, " points"],
+    rho: Float[np.ndarray, " points"],
+    first_failure: int | None,
+    horizon: int | None,
+) -> Curve:
+    """The points of a quantity over time; an array-valued metric is shown by its largest magnitude."""
+    expected, actual = (v[:, 0] if v.shape[1] == 1 else _norm(v) for v in (e.t, e.j))
+    columns = (tuple(float(x) for x in column) for column in (expected, actual, yardstick, rho))
+    return Curve(*columns, first_failure=first_failure, horizon=horizon)
+
+
+def _notes_on_finiteness(
+    finite_t: Shaped[np.ndarray, " points"], finite_j: Shaped[np.ndarray, " points"], over_time: bool
+) -> list[str]:
+    bad = [name for name, finite in (("PyTorch", finite_t), ("JAX", finite_j)) if not finite.all()]
+    if not bad:
+        return []
+    where = f" from point {int(np.argmin(finite_t & finite_j))} on" if over_time else ""
+    return [f"NaN or infinity on the {' and the '.join(bad)} side{where}"]
+
+
+def _notes_on_stability(e: _Evidence) -> list[str]:
+    """The same function computed less stably: a fault must not hide in its own noise."""
+    low, high = np.minimum(e.noise_t, e.noise_j), np.maximum(e.noise_t, e.noise_j)
+    unstable = high > STABILITY_RATIO * np.maximum(low, e.floor)
+    if not unstable.any():
+        return []
+    side = "JAX" if e.noise_j[unstable][0] > e.noise_t[unstable][0] else "PyTorch"
+    ratio = np.max(high[unstable] / np.maximum(low, e.floor)[unstable])
+    return [f"stability: the {side} side moves {ratio:.0f} times as far under the same one-ulp noise"]
+
+
+def _explain(
+    t: Float[np.ndarray, " values"],
+    j: Float[np.ndarray, " values"],
+    yardstick: float,
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+) -> list[str]:
+    """What the difference looks like, said only when it matches within the yardstick."""
+    if not (np.isfinite(t).all() and np.isfinite(j).all()):
+        return []
+    if t.size > 1 and np.any(t != j) and np.max(np.abs(np.sort(t) - np.sort(j))) <= LIMIT * yardstick:
+        return ["the same values in another order: look for a transpose, a reshape or a swapped axis"]
+    square = float(t @ t)
+    factor = float(j @ t) / square if square > 0 else 0.0
+    if square > 0 and np.max(np.abs(j - factor * t)) <= LIMIT * yardstick * max(1.0, abs(factor)):
+        if abs(factor) <= LIMIT * yardstick / np.sqrt(square):
+            return ["zero on the JAX side"]
+        if t.size > 1 or abs(factor - round(factor)) < 1e-6 * abs(factor):
+            return [f"JAX = {factor:.8g} x PyTorch: look for a reduction (sum, mean), a rate or a scale"]
+    if square == 0 and np.any(j != 0):
+        return ["zero on the PyTorch side"]
+    return []
+
+
+def _norm(rows: Shaped[np.ndarray, "points values"]) -> Float[np.ndarray, " points"]:
+    """Max norm of each row; 0 for empty rows, NaN where a row has NaN."""
+    return np.max(np.abs(rows), axis=1, initial=0.0)
+
+
+def _ratio(a: Float[np.ndarray, " points"], b: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:
+    """a / b with 0/0 = 0 and a/0 = inf."""
+    return np.where(a == 0, 0.0, a / np.where(b == 0, np.where(a == 0, 1.0, np.finfo(float).tiny), b))
+
+
+def _scale(arrays: Sequence[Shaped[np.ndarray, "..."]]) -> float:
+    """Largest finite magnitude of several arrays."""
+    sizes = [np.abs(a[np.isfinite(a)]).max(initial=0.0) for a in arrays]
+    return float(max(sizes, default=0.0))

@@ -1,0 +1,26 @@
+"""The notebook's networks in PyTorch, from bare tensors and autograd to `torch.nn` and `torch.optim`.
+
+Every module has a twin of the same name in `jaxnn`, to be read side by side. Nothing here imports JAX.
+Everything follows the device and the dtype of the tensors it is given.
+"""
+
+from torchref import activations, bare, losses, metrics, modules, optimizers, recipes, training
+from torchref.bare import BareModel
+from torchref.recipes import RECIPES, Recipe, instantiate
+from torchref.training import fit
+
+__all__ = [
+    "RECIPES",
+    "BareModel",
+    "Recipe",
+    "activations",
+    "bare",
+    "fit",
+    "instantiate",
+    "losses",
+    "metrics",
+    "modules",
+    "optimizers",
+    "recipes",
+    "training",
+]
