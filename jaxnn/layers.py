@@ -4,6 +4,8 @@ Params of a layer are ``{"kernel": ..., "bias": ...}``, images are NHWC, kernels
 H x W pixels, C channels, D features, K outputs.
 """
 
+import functools
+import math
 from collections.abc import Mapping
 
 import jax
@@ -41,10 +43,7 @@ def init_layer(
     (16,)
     """
     *inputs, num_outputs = kernel_shape
-    fan_in = 1
-    for size in inputs:
-        fan_in *= size
-    default = torch_uniform(fan_in)
+    default = torch_uniform(math.prod(inputs))
     kernel_key, bias_key = jax.random.split(key)
     return {
         "kernel": (kernel_init or default)(kernel_key, kernel_shape, dtype),
@@ -125,15 +124,26 @@ def conv2d(
             f"`x` has shape {x.shape} with its padding, the kernel {kernel.shape}: the images must be at "
             f"least as large as the kernel; give larger images or more padding."
         )
-    # XLA's convolution is ten times slower inside a loop on CPU than one matrix product over the
-    # window's slices; accelerators have fast convolutions. The choice is made when compiling.
+    y: Array = _correlate(x, kernel, strides)
+    return y + jnp.broadcast_to(bias, y.shape)
+
+
+@functools.partial(jax.jit, static_argnames="strides")  # compiled once also where the caller is not
+def _correlate(
+    x: Float[Array, "N H W C"], kernel: Float[Array, "I J C K"], strides: tuple[int, int]
+) -> Float[Array, "N P Q K"]:
+    """Correlates padded images with a kernel, in the form that suits the platform compiled for.
+
+    XLA's convolution is ten times slower inside a loop on CPU than one matrix product over the window's
+    slices; accelerators have fast convolutions.
+    """
     y: Array = lax.platform_dependent(
         x,
         kernel,
         cpu=lambda x, kernel: _correlate_by_slices(x, kernel, strides),
         default=lambda x, kernel: _correlate_by_xla(x, kernel, strides),
     )
-    return y + jnp.broadcast_to(bias, y.shape)
+    return y
 
 
 def _correlate_by_xla(

@@ -62,7 +62,7 @@ _AS_PRINTED = Erratum(
 
 _CASES = (
     Case("logistic", "logistic", quick_epochs=20),
-    Case("softmax", "softmax", quick_epochs=10),
+    Case("softmax", "softmax", quick_epochs=20),
     Case("two_layer_tanh", "two_layer_tanh", quick_epochs=20),
     Case("two_layer_as_coded", "two_layer_as_coded", quick_epochs=20),
     Case(
@@ -72,13 +72,13 @@ _CASES = (
         torch_recipe="two_layer_as_coded",
         erratum=_AS_PRINTED,
     ),
-    Case("softmax_mean_all", "softmax_mean_all", quick_epochs=10),
-    Case("softmax_module", "softmax_module", quick_epochs=10),
-    Case("linear", "linear", quick_epochs=10),
-    Case("linear_minibatch", "linear_minibatch", quick_epochs=2),
-    Case("mlp", "mlp", quick_epochs=2),
-    Case("cnn", "cnn", quick_epochs=1),
-    Case("cnn_global_pool", "cnn_global_pool", quick_epochs=1),
+    Case("softmax_mean_all", "softmax_mean_all", quick_epochs=20),
+    Case("softmax_module", "softmax_module", quick_epochs=20),
+    Case("linear", "linear", quick_epochs=20),
+    Case("linear_minibatch", "linear_minibatch", quick_epochs=3),
+    Case("mlp", "mlp", quick_epochs=3),
+    Case("cnn", "cnn", quick_epochs=3),
+    Case("cnn_global_pool", "cnn_global_pool", quick_epochs=3),
     Case("regression", "regression", quick_epochs=10),
 )
 

@@ -22,6 +22,9 @@ from parity.yardstick import Subject
 BATCH = 64
 """Samples of the forward and gradient stages: enough for every unit to be active on some."""
 
+QUICK_SAMPLES = 500
+"""Training samples of the default run: seven full batches and a short one."""
+
 LAYOUT = (0, 2, 3, 1)
 """Images: PyTorch's NCHW to JAX's NHWC."""
 
@@ -66,6 +69,7 @@ def run_case(
     epochs: int | None = None,
     learning_rate: float | None = None,
     full: bool = False,
+    samples: int | None = None,
     seed: int = 0,
     stage: Callable[[str], None] = lambda _: None,
 ) -> CaseResult:
@@ -78,7 +82,8 @@ def run_case(
         device: "cpu" or "cuda".
         epochs: of the curve; None for the case's few, or the recipe's with `full`.
         learning_rate: None for the recipe's.
-        full: take the recipe's epochs.
+        full: take the recipe's epochs and all samples.
+        samples: training samples; None for `QUICK_SAMPLES`, or all with `full`.
         seed: of the weights.
         stage: called with the name of the stage that begins, for a progress display.
 
@@ -86,33 +91,34 @@ def run_case(
         ValueError: if the data set is unknown or not prepared.
     """
     ours, theirs = torchref.RECIPES[case.torch_recipe or case.recipe], jaxnn.RECIPES[case.recipe]
-    samples = load_samples(data_name, labels=ours.labels, images=ours.images)
+    limit = samples or (None if full else QUICK_SAMPLES)
+    loaded = load_samples(data_name, labels=ours.labels, images=ours.images, limit=limit)
     epochs = epochs or (ours.epochs if full else case.quick_epochs)
     learning_rate = learning_rate or ours.learning_rate
-    torch_network, torch_params = draw(ours, samples, seed)
-    x_shape = (*samples.input_shape[1:], samples.input_shape[0]) if ours.images else samples.input_shape
-    model = theirs.model(x_shape, samples.num_outputs)
+    torch_network, torch_params = draw(ours, loaded, seed)
+    x_shape = (*loaded.input_shape[1:], loaded.input_shape[0]) if ours.images else loaded.input_shape
+    model = theirs.model(x_shape, loaded.num_outputs)
     template = jax.eval_shape(model.init, jax.random.key(seed))
 
     stage("forward and gradients")
     checked = check(
         torch_network,
         model.apply,
-        {"x": samples.inputs["x_train"][:BATCH]},
-        targets=samples.inputs["y_train"][:BATCH],
+        {"x": loaded.inputs["x_train"][:BATCH]},
+        targets=loaded.inputs["y_train"][:BATCH],
         loss=(ours.loss, theirs.loss),
         template=template,
         torch_params=torch_params,
         layout={"x": LAYOUT} if ours.images else None,
         dtypes=dtypes,
-        oracles=_oracles(case, model, template, x_shape, samples.num_outputs),
+        oracles=_oracles(case, model, template, x_shape, loaded.num_outputs),
         name=case.name,
         seed=seed,
         device=device,
     )
     stage("training")
     pair = match(torch_network, model.apply, template=template, torch_params=torch_params)
-    order = batches.order(len(samples.inputs["x_train"]), batch_size=ours.batch_size)[0]
+    order = batches.order(len(loaded.inputs["x_train"]), batch_size=ours.batch_size)[0]
     how: dict[str, Any] = {
         "epochs": epochs,
         "learning_rate": learning_rate,
@@ -122,7 +128,7 @@ def run_case(
     trained = check_training(
         Subject(torch_training(pair, ours, **how), pair.weights),
         Subject(jax_training(pair, theirs, **how), pair.jax_weights),
-        samples.inputs,
+        loaded.inputs,
         decided_by=decided_by(ours.labels),
         dtypes=dtypes,
         name=case.name,

@@ -25,13 +25,15 @@ class Samples(NamedTuple):
     num_outputs: int
 
 
-def load_samples(name: str, *, labels: str, images: bool) -> Samples:
+def load_samples(name: str, *, labels: str, images: bool, limit: int | None = None) -> Samples:
     """Load a data set in the form a recipe wants.
 
     Args:
         name: "embedded", "sign-digits" or "dogs-cats" (ignored for real labels).
         labels: "binary", "one_hot", "index" or "real".
         images: raw images (N, 1, 64, 64) instead of scaled vectors (N, D).
+        limit: keep this many training samples and a quarter as many for validation, the first of the
+            shuffled ones; None keeps all.
 
     Raises:
         ValueError: if the data set is unknown or not prepared, saying how to prepare it.
@@ -48,6 +50,8 @@ def load_samples(name: str, *, labels: str, images: bool) -> Samples:
     if labels in ("one_hot", "index"):
         num_outputs = loaded.y_train.shape[1] if loaded.y_train.ndim == 2 else 2
     held = {"x_train": x_train, "y_train": y_train, "x_val": x_val, "y_val": y_val}
+    if limit is not None:
+        held = {k: v[: limit if k.endswith("train") else limit // 4] for k, v in held.items()}
     inputs = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in held.items()}
     return Samples(inputs, x_train.shape[1:], num_outputs)
 

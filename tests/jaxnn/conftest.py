@@ -54,7 +54,7 @@ def assert_derivative(x64):
 
     def check(function, params, seed=0, num_directions=3):
         rng = np.random.default_rng(seed)
-        grads = jax.tree.leaves(jax.grad(function)(params))
+        grads = jax.tree.leaves(jax.jit(jax.grad(function))(params))
         leaves, structure = jax.tree.flatten(params)
         function = jax.jit(function)
         step = np.finfo(np.float64).eps ** (1 / 3)

@@ -71,7 +71,7 @@ def test_derivatives(name, assert_derivative):
     assert_derivative(lambda t: getattr(activations, name)(t).sum(), t)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0, 2.5])
+@pytest.mark.parametrize("alpha", [0.0, 0.125, 1.0, 2.5])
 def test_prelu(alpha):
     t = jnp.array([-4.0, -1.0, 0.0, 2.0])
     np.testing.assert_array_equal(activations.prelu(t, jnp.float32(alpha)), [-4 * alpha, -alpha, 0, 2])
