@@ -9,6 +9,7 @@ run has failed finds no bar and does nothing.
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
+from typing import SupportsFloat, SupportsInt
 
 import jax
 from jax import lax
@@ -74,10 +75,12 @@ def report(
     )
 
 
-def _move(number: Array, done: Array, metrics: Mapping[str, Array]) -> None:
+def _move(number: SupportsInt, done: SupportsInt, metrics: Mapping[str, SupportsFloat]) -> None:
     """Moves a bar, on the host, unless it is closed or already further."""
-    display, task = _open_bars.get(int(number), (None, TaskID(0)))
-    if display is None or display.tasks[0].completed >= int(done):
+    if int(number) not in _open_bars:
+        return
+    display, task = _open_bars[int(number)]
+    if display.tasks[0].completed >= int(done):
         return
     shown = "  ".join(f"{name} {float(value):.4g}" for name, value in metrics.items())
     display.update(task, completed=int(done), metrics=shown)

@@ -43,7 +43,7 @@ def check_gradients(
         finite differences and its `scale` the gradient's projection. Where the bound exceeds a tenth
         of the largest projection of all leaves the verdict is inconclusive.
     """
-    names = list(next(iter(gradients.values())))
+    names = list(next(iter(gradients.values()), ()))
     measured: dict[str, list[tuple[Float[np.ndarray, "..."], float, float]]] = {}
     for seed, name in enumerate(names):
         directions = _directions(np.random.default_rng(seed), subject.weights[name].shape)

@@ -288,6 +288,7 @@ def reporting(name: str) -> Iterator[Outcome]:
 def not_checked(task: Task, dtypes: Sequence[str], differences: bool, plan: Plan) -> tuple[str, ...]:
     """What a check of outputs and gradients did not look at, in words."""
     lines = [f"{dtype} was not run" for dtype in DTYPES if dtype not in dtypes]
+    lines.append("gradients with respect to the inputs")
     if task.torch_loss is None:
         lines.append("the models' own losses (gradients are those of a random projection of the outputs)")
     if not differences or "float64" not in dtypes:

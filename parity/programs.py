@@ -6,6 +6,7 @@ PyTorch's names and layouts. Everything above this module treats the two sides a
 
 import contextlib
 import inspect
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -174,19 +175,21 @@ def torch_program(model: TorchModel, task: Task) -> Program:
             out = model.call(own, *args, **kwargs)
             outputs = name_outputs(out)
             if task.torch_loss is None:
-                loss = sum(
-                    (value * to_torch(_direction(value.shape, i), dtype, task.device)).sum()
-                    for i, value in enumerate(outputs.values())
-                )
+                floating = [value for value in outputs.values() if value.is_floating_point()]
+                loss = torch.zeros((), dtype=getattr(torch, dtype), device=task.device)
+                for i, value in enumerate(floating):
+                    loss = loss + (value * to_torch(_direction(value.shape, i), dtype, task.device)).sum()
             else:
                 loss = task.torch_loss(out, _targets(given, task.inputs))
-            grads = torch.autograd.grad(loss, [own[name] for name in model.trainable], allow_unused=True)
+            # A loss that no weight reaches has no graph at all, and the gradients are zero.
+            wanted = [own[name] for name in model.trainable] if loss.requires_grad else []
+            grads = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         return {
             "outputs": {name: hold(value) for name, value in outputs.items()},
             "loss": {"loss": hold(loss)},
             "gradients": {
                 name: np.zeros(own[name].shape) if grad is None else hold(grad)
-                for name, grad in zip(model.trainable, grads, strict=True)
+                for name, grad in itertools.zip_longest(model.trainable, grads)
             },
         }
 
@@ -220,10 +223,10 @@ def jax_program(
         out = model.call(params, *args, **kwargs)
         outputs = name_outputs(out)
         if task.jax_loss is None:
-            loss = sum(
-                (value * jax.numpy.asarray(_direction(value.shape, i), value.dtype)).sum()
-                for i, value in enumerate(outputs.values())
-            )
+            floating = [v for v in outputs.values() if jax.numpy.issubdtype(v.dtype, jax.numpy.floating)]
+            loss = jax.numpy.zeros((), floating[0].dtype if floating else None)
+            for i, value in enumerate(floating):
+                loss = loss + (value * jax.numpy.asarray(_direction(value.shape, i), value.dtype)).sum()
         else:
             loss = task.jax_loss(out, _targets(given, task.inputs))
         return loss, outputs

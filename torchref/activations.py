@@ -4,6 +4,8 @@ Source:
     Notebook, sections 3.3.1 and 3.4.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -137,3 +139,42 @@ def shifted_logistic(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         Notebook, section 3.3.1.
     """
     return torch.tanh(t / 2)
+
+
+class _AsPrinted(torch.autograd.Function):
+    """`shifted_logistic` that reports the derivative the notebook prints."""
+
+    @staticmethod
+    def forward(ctx: Any, t: Tensor) -> Tensor:
+        h = shifted_logistic(t)
+        ctx.save_for_backward(h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
+        (h,) = ctx.saved_tensors
+        return grad_outputs[0] * (1 - h) ** 2
+
+
+def shifted_logistic_as_printed(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """`shifted_logistic` with the WRONG derivative of the notebook, `(1 - h)^2` instead of `(1 - h^2) / 2`.
+
+    Autograd through it gives the hidden-layer gradients as the notebook prints and codes them, so that
+    its published runs can be repeated. Values are right, gradients are not.
+
+    Args:
+        t: pre-activations, any shape and floating dtype.
+
+    Returns:
+        `h`, a tensor of the shape and dtype of `t`, in [-1, 1].
+
+    Source:
+        Notebook, section 3.3.1: the square stands on the wrong operand.
+
+    >>> t = torch.zeros(1, requires_grad=True)
+    >>> shifted_logistic_as_printed(t).backward()
+    >>> t.grad  # the derivative of tanh(t / 2) at 0 is one half
+    tensor([1.])
+    """
+    h: Tensor = _AsPrinted.apply(t)
+    return h

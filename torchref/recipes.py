@@ -171,6 +171,12 @@ _TWO_LAYER_AS_CODED = _TWO_LAYER_TANH._replace(
     ),
 )
 
+_TWO_LAYER_AS_PRINTED = _TWO_LAYER_TANH._replace(
+    model=lambda shape, _: bare.two_layer(
+        _num_features(shape), hidden_activation=activations.shifted_logistic_as_printed
+    ),
+)
+
 _SOFTMAX_MEAN_ALL = Recipe(
     model=lambda shape, num_outputs: bare.softmax_mean_all(_num_features(shape), num_outputs),
     loss=losses.cross_entropy_mean_all,
@@ -235,6 +241,7 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         "softmax": _SOFTMAX,
         "two_layer_tanh": _TWO_LAYER_TANH,
         "two_layer_as_coded": _TWO_LAYER_AS_CODED,
+        "two_layer_as_printed": _TWO_LAYER_AS_PRINTED,
         "softmax_mean_all": _SOFTMAX_MEAN_ALL,
         "softmax_module": _SOFTMAX_MODULE,
         "linear": _LINEAR,

@@ -99,12 +99,13 @@ def test_gradients_against_finite_differences(name, assert_derivative):
 @pytest.mark.parametrize("name", RECIPES)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_dtype_is_kept(name, dtype, x64):
-    _, model, params, x, _ = draw(name)
-    params, x = jax.tree.map(lambda leaf: leaf.astype(dtype), (params, x))
-    assert jax.eval_shape(model.apply, params, x).dtype == dtype
-    drawn = model.init(jax.random.key(0), dtype)
+    shape = SHAPES[RECIPES[name].images]
+    model = RECIPES[name].model(shape, NUM_CLASSES)
+    drawn = jax.eval_shape(lambda: model.init(jax.random.key(0), dtype))
     assert {leaf.dtype for leaf in jax.tree.leaves(drawn)} == {jnp.dtype(dtype)}
-    assert {leaf.dtype for leaf in jax.tree.leaves(model.init(jax.random.key(0)))} == {jnp.dtype("float32")}
+    assert jax.eval_shape(model.apply, drawn, jax.ShapeDtypeStruct((3, *shape), dtype)).dtype == dtype
+    default = jax.eval_shape(lambda: model.init(jax.random.key(0)))
+    assert {leaf.dtype for leaf in jax.tree.leaves(default)} == {jnp.dtype("float32")}
 
 
 DENSE = {"kernel": (4096, 10), "bias": (10,)}
@@ -147,9 +148,9 @@ PARAMS_AND_LOGITS = {
 def test_shapes_at_the_size_of_the_notebook(name):
     shape = (64, 64, 1) if RECIPES[name].images else (4096,)
     model = RECIPES[name].model(shape, 10)
-    params = model.init(jax.random.key(0))
+    params = jax.eval_shape(lambda: model.init(jax.random.key(0)))
     expected_params, expected_logits = PARAMS_AND_LOGITS[name]
-    assert jax.tree.map(jnp.shape, params) == expected_params
+    assert jax.tree.map(lambda leaf: leaf.shape, params) == expected_params
     assert jax.eval_shape(model.apply, params, jnp.ones((7, *shape))).shape == expected_logits
 
 
@@ -167,7 +168,7 @@ def test_shapes_at_the_size_of_the_notebook(name):
 )
 def test_initial_distribution(name, kernel_deviation, bias_deviation):
     model = RECIPES[name].model((4096,), 10)
-    many = jax.vmap(model.init)(jax.random.split(jax.random.key(0), 300))
+    many = jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(0), 300))
     layers = many.values() if name.startswith("two_layer") else [many]
     for layer in layers:
         # A deviation estimated from m draws is 1/sqrt(2 m) off, relatively; m is at least 300.
@@ -177,7 +178,8 @@ def test_initial_distribution(name, kernel_deviation, bias_deviation):
 
 @pytest.mark.parametrize("name", ["linear", "mlp", "cnn", "cnn_global_pool", "regression"])
 def test_initial_bounds_of_the_library_layers(name):
-    params = RECIPES[name].model((64, 64, 1) if RECIPES[name].images else (4096,), 10).init(jax.random.key(0))
+    model = RECIPES[name].model((64, 64, 1) if RECIPES[name].images else (4096,), 10)
+    params = jax.jit(model.init)(jax.random.key(0))
     for layer in [params] if name == "linear" else params.values():
         fan_in = np.prod(layer["kernel"].shape[:-1])
         largest, draws = float(jnp.abs(layer["kernel"]).max()), layer["kernel"].size

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -91,3 +92,15 @@ def test_shifted_logistic_is_not_tanh() -> None:
     t = torch.tensor([1.0], dtype=torch.float64)
     torch.testing.assert_close(activations.shifted_logistic(t), 2 * activations.logistic(t) - 1)
     assert not torch.allclose(activations.shifted_logistic(t), activations.tanh(t), rtol=0.1)
+
+
+def test_the_printed_derivative_is_the_wrong_one_and_the_value_the_right_one() -> None:
+    t = torch.linspace(-3, 3, 13, dtype=torch.float64, requires_grad=True)
+    h = activations.shifted_logistic_as_printed(t)
+    h.sum().backward()
+    expected = np.tanh(t.detach().numpy() / 2)
+    np.testing.assert_allclose(h.detach().numpy(), expected, rtol=1e-15)
+    np.testing.assert_allclose(t.grad.numpy(), (1 - expected) ** 2, rtol=1e-14)
+    assert not torch.autograd.gradcheck(
+        activations.shifted_logistic_as_printed, (t,), raise_exception=False
+    )

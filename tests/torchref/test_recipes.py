@@ -15,6 +15,7 @@ TABLE = {
     "softmax": (300, 0.1, FULL, "one_hot"),
     "two_layer_tanh": (10000, 0.001, FULL, "binary"),
     "two_layer_as_coded": (10000, 0.001, FULL, "binary"),
+    "two_layer_as_printed": (10000, 0.001, FULL, "binary"),
     "softmax_mean_all": (500, 0.5, FULL, "one_hot"),
     "softmax_module": (500, 0.5, FULL, "one_hot"),
     "linear": (500, 0.1, FULL, "index"),
@@ -25,13 +26,15 @@ TABLE = {
     "regression": (200, 0.05, BATCHES, "real"),
 }
 
-BARE = ("logistic", "softmax", "two_layer_tanh", "two_layer_as_coded", "softmax_mean_all")
+TWO_LAYER = ("two_layer_tanh", "two_layer_as_coded", "two_layer_as_printed")
+BARE = ("logistic", "softmax", *TWO_LAYER, "softmax_mean_all")
 
 SHAPES = {
     "logistic": {"w": (4096,), "b": (1,)},
     "softmax": {"W": (10, 4096), "b": (10,)},
     "two_layer_tanh": {"W1": (5, 4096), "b1": (5,), "w2": (5,), "b2": (1,)},
     "two_layer_as_coded": {"W1": (5, 4096), "b1": (5,), "w2": (5,), "b2": (1,)},
+    "two_layer_as_printed": {"W1": (5, 4096), "b1": (5,), "w2": (5,), "b2": (1,)},
     "softmax_mean_all": {"W": (4096, 10), "b": (10,)},
     "softmax_module": {"W": (4096, 10), "b": (10,)},
     "linear": {"weight": (10, 4096), "bias": (10,)},
@@ -78,7 +81,7 @@ def test_the_table() -> None:
     assert list(rows) == list(TABLE)
     assert {name for name, r in RECIPES.items() if r.images} == {"cnn", "cnn_global_pool"}
     also = {name: r.also for name, r in RECIPES.items() if r.also}
-    assert also == dict.fromkeys(("two_layer_tanh", "two_layer_as_coded"), ((5000, 0.05), (500, 0.5)))
+    assert also == dict.fromkeys(TWO_LAYER, ((5000, 0.05), (500, 0.5)))
 
 
 def test_losses_and_metrics() -> None:
@@ -111,7 +114,7 @@ def test_instantiate(name: str, dtype: torch.dtype) -> None:
     assert all(p.dtype == dtype and p.is_leaf and p.requires_grad for p in parameters.values())
     logits = forward(inputs(name, 3, dtype))
     assert logits.dtype == dtype
-    expected = {"logistic": (3,), "cnn": (3, 40), "regression": (3,)} | dict.fromkeys(BARE[2:4], (3,))
+    expected = {"logistic": (3,), "cnn": (3, 40), "regression": (3,)} | dict.fromkeys(TWO_LAYER, (3,))
     assert logits.shape == expected.get(name, (3, 10))
     assert all(p.grad is not None for p in _after_backward(logits, parameters).values())
 
