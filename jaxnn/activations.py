@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["leaky_relu", "logistic", "prelu", "relu", "shifted_logistic", "softplus", "tanh"]
+__all__ = [
+    "leaky_relu",
+    "logistic",
+    "prelu",
+    "relu",
+    "shifted_logistic",
+    "shifted_logistic_as_printed",
+    "softplus",
+    "tanh",
+]
 
 
 def relu(t: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
@@ -136,3 +145,29 @@ def shifted_logistic(t: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     Source: notebook, section 3.3.1, method ``forward``.
     """
     return jnp.tanh(0.5 * t)
+
+
+@jax.custom_jvp
+def shifted_logistic_as_printed(t: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Computes `shifted_logistic`, with the WRONG derivative that the notebook prints.
+
+    The derivative is ``(1 - h)^2`` where ``(1 - h^2) / 2`` is right. Automatic differentiation through it
+    gives the hidden-layer gradients as the notebook prints and codes them
+    (`jaxnn.by_hand.two_layer_as_printed_gradients`), so that its published runs can be repeated. Values
+    are right, gradients are not.
+
+    Args:
+        t: Any shape, any floating dtype.
+
+    Returns:
+        Same shape and dtype, in [-1, 1].
+
+    Source: notebook, section 3.3.1: the square stands on the wrong operand.
+
+    >>> float(jax.grad(shifted_logistic_as_printed)(jnp.zeros(())))  # one half is right
+    1.0
+    """
+    return shifted_logistic(t)
+
+
+shifted_logistic_as_printed.defjvps(lambda tangent, h, t: tangent * jnp.square(1 - h))

@@ -6,7 +6,6 @@ the same shapes, so that ``functional(module)`` and ``model.apply`` take the sam
 
 import itertools
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -19,7 +18,6 @@ from jaxnn import activations, initializers, layers
 __all__ = [
     "CNN",
     "MLP",
-    "MODULES",
     "Softmax",
     "cnn",
     "cnn_global_pool",
@@ -176,19 +174,6 @@ def cnn_global_pool(num_channels: tuple[int, ...] = (1, 16, 16, 10), *, rngs: nn
         A module that maps images (N, H, W, C) to logits (N, K).
     """
     return CNN(num_channels, global_pool=True, rngs=rngs)
-
-
-MODULES: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {
-        "softmax_module": softmax_module,
-        "linear": linear,
-        "linear_minibatch": linear,
-        "mlp": mlp,
-        "cnn": cnn,
-        "cnn_global_pool": cnn_global_pool,
-    }
-)
-"""Constructors of modules, under the names of the recipes that use modules in the notebook."""
 
 
 def functional(module: nnx.Module) -> tuple[Callable[..., Any], dict[str, Any]]:

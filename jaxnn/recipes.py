@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import optax
 
-from jaxnn import activations, losses, metrics, models
+from jaxnn import activations, losses, metrics, models, modules
 
 __all__ = ["RECIPES", "Recipe", "two_rates"]
 
@@ -29,6 +29,8 @@ class Recipe(NamedTuple):
             (N,) integers; ``real`` (N,).
         images: True if inputs are raw images in [0, 1], NHWC, instead of flat vectors in [-0.5, 0.5].
         also: Other pairs (epochs, learning rate) that the notebook ran.
+        module: The same network as a Flax NNX module, ``module(shape of one input, number of outputs,
+            rngs=...)``, for the rungs that the notebook writes as modules.
     """
 
     model: Callable[[tuple[int, ...], int], models.Model]
@@ -41,6 +43,7 @@ class Recipe(NamedTuple):
     labels: Literal["binary", "one_hot", "index", "real"]
     images: bool = False
     also: tuple[tuple[int, float], ...] = ()
+    module: Callable[..., Any] | None = None
 
 
 def two_rates(learning_rate: Any) -> optax.GradientTransformation:
@@ -82,6 +85,10 @@ def _two_layer_as_coded(shape: tuple[int, ...], num_outputs: int) -> models.Mode
     return models.two_layer(math.prod(shape), hidden_activation=activations.shifted_logistic)
 
 
+def _two_layer_as_printed(shape: tuple[int, ...], num_outputs: int) -> models.Model:
+    return models.two_layer(math.prod(shape), hidden_activation=activations.shifted_logistic_as_printed)
+
+
 def _linear(shape: tuple[int, ...], num_outputs: int) -> models.Model:
     return models.linear(math.prod(shape), num_outputs)
 
@@ -100,6 +107,26 @@ def _cnn_global_pool(shape: tuple[int, ...], num_outputs: int) -> models.Model:
 
 def _regression(shape: tuple[int, ...], num_outputs: int) -> models.Model:
     return models.scalar_output(models.mlp((math.prod(shape), 20, 1)))
+
+
+def _softmax_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
+    return modules.softmax_module(math.prod(shape), num_outputs, rngs=rngs)
+
+
+def _linear_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
+    return modules.linear(math.prod(shape), num_outputs, rngs=rngs)
+
+
+def _mlp_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
+    return modules.mlp((math.prod(shape), 200, 50, 20, num_outputs), rngs=rngs)
+
+
+def _cnn_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
+    return modules.cnn((shape[-1], 16, 16, num_outputs), rngs=rngs)
+
+
+def _cnn_global_pool_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
+    return modules.cnn_global_pool((shape[-1], 16, 16, num_outputs), rngs=rngs)
 
 
 def _classes(loss: Callable[..., Any]) -> Metrics:
@@ -136,6 +163,7 @@ _SOFTMAX_MEAN_ALL = Recipe(
 
 _LINEAR = Recipe(
     model=_linear,
+    module=_linear_module,
     loss=losses.cross_entropy,
     metrics=_classes(losses.cross_entropy),
     optimizer=optax.sgd,
@@ -147,6 +175,7 @@ _LINEAR = Recipe(
 
 _CNN = Recipe(
     model=_cnn,
+    module=_cnn_module,
     loss=losses.cross_entropy,
     metrics=_classes(losses.cross_entropy),
     optimizer=optax.sgd,
@@ -181,13 +210,16 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         ),
         "two_layer_tanh": _TWO_LAYER,
         "two_layer_as_coded": _TWO_LAYER._replace(model=_two_layer_as_coded),
+        "two_layer_as_printed": _TWO_LAYER._replace(model=_two_layer_as_printed),
         "softmax_mean_all": _SOFTMAX_MEAN_ALL,
-        "softmax_module": _SOFTMAX_MEAN_ALL,  # differs in how it is written, see `jaxnn.modules`
+        "softmax_module": _SOFTMAX_MEAN_ALL._replace(module=_softmax_module),  # written as a module
         "linear": _LINEAR,
         "linear_minibatch": _LINEAR._replace(epochs=200, batch_size=64),
-        "mlp": _LINEAR._replace(model=_mlp, learning_rate=0.01, epochs=300, batch_size=64),
+        "mlp": _LINEAR._replace(
+            model=_mlp, module=_mlp_module, learning_rate=0.01, epochs=300, batch_size=64
+        ),
         "cnn": _CNN,
-        "cnn_global_pool": _CNN._replace(model=_cnn_global_pool),
+        "cnn_global_pool": _CNN._replace(model=_cnn_global_pool, module=_cnn_global_pool_module),
         "regression": Recipe(
             model=_regression,
             loss=losses.square_error,

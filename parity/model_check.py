@@ -121,7 +121,7 @@ def check(
             rules = {"gradients": FORWARD["gradients"]} if by_hand else FORWARD
             quantities += compare(sides["torch"], sides[label], rules, program=label, tolerance=tolerance)
         if differences and "float64" in dtypes:
-            subject = subjects["torch"]
+            subject = Subject(programs.torch_program(pair.torch, task, backward=False), pair.weights)
             autodiff = {
                 label: sides[label]["float64"].base["gradients"] for label in ("torch", "jax") if label in sides
             }

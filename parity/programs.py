@@ -161,17 +161,18 @@ class Task(NamedTuple):
     device: str = "cpu"
 
 
-def torch_program(model: TorchModel, task: Task) -> Program:
-    """Outputs, loss and gradients of a PyTorch model, groups "outputs", "loss", "gradients"."""
+def torch_program(model: TorchModel, task: Task, *, backward: bool = True) -> Program:
+    """Outputs, loss and (with `backward`) gradients of a PyTorch model: "outputs", "loss", "gradients"."""
     import torch
 
     def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         own = {name: to_torch(array, dtype, task.device) for name, array in weights.items()}
-        for name in model.trainable:
+        trainable = model.trainable if backward else ()
+        for name in trainable:
             own[name].requires_grad_()
         given = {name: to_torch(array, dtype, task.device) for name, array in inputs.items()}
         args, kwargs = bind(model.target, 0, {name: given[name] for name in task.inputs})
-        with torch.enable_grad():
+        with torch.set_grad_enabled(backward):
             out = model.call(own, *args, **kwargs)
             outputs = name_outputs(out)
             if task.torch_loss is None:
@@ -182,14 +183,14 @@ def torch_program(model: TorchModel, task: Task) -> Program:
             else:
                 loss = task.torch_loss(out, _targets(given, task.inputs))
             # A loss that no weight reaches has no graph at all, and the gradients are zero.
-            wanted = [own[name] for name in model.trainable] if loss.requires_grad else []
+            wanted = [own[name] for name in trainable] if loss.requires_grad else []
             grads = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         return {
             "outputs": {name: hold(value) for name, value in outputs.items()},
             "loss": {"loss": hold(loss)},
             "gradients": {
                 name: np.zeros(own[name].shape) if grad is None else hold(grad)
-                for name, grad in itertools.zip_longest(model.trainable, grads)
+                for name, grad in itertools.zip_longest(trainable, grads)
             },
         }
 

@@ -77,8 +77,8 @@ _CASES = (
     Case("linear", "linear", quick_epochs=20),
     Case("linear_minibatch", "linear_minibatch", quick_epochs=3),
     Case("mlp", "mlp", quick_epochs=3),
-    Case("cnn", "cnn", quick_epochs=3),
-    Case("cnn_global_pool", "cnn_global_pool", quick_epochs=3),
+    Case("cnn", "cnn", quick_epochs=2),
+    Case("cnn_global_pool", "cnn_global_pool", quick_epochs=2),
     Case("regression", "regression", quick_epochs=10),
 )
 

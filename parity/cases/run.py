@@ -22,8 +22,8 @@ from parity.yardstick import Subject
 BATCH = 64
 """Samples of the forward and gradient stages: enough for every unit to be active on some."""
 
-QUICK_SAMPLES = 500
-"""Training samples of the default run: seven full batches and a short one."""
+QUICK_SAMPLES = 400
+"""Training samples of the default run: six full batches and a short one."""
 
 LAYOUT = (0, 2, 3, 1)
 """Images: PyTorch's NCHW to JAX's NHWC."""
@@ -159,7 +159,7 @@ def _oracles(
     if case.recipe in jaxnn.by_hand.HAND_GRADIENTS:
         by_hand = jaxnn.by_hand.HAND_GRADIENTS[case.recipe]
         oracles["by hand"] = Oracle(model.apply, template, by_hand)
-    module = getattr(jaxnn.RECIPES[case.recipe], "module", None)
+    module = jaxnn.RECIPES[case.recipe].module
     if module is not None:
         oracles["flax nnx"] = Oracle(module(x_shape, num_outputs, rngs=nnx.Rngs(0)))
     return oracles

@@ -28,7 +28,7 @@ def _with_margin(metrics: Mapping[str, Any], labels: str, module: Any) -> dict[s
 
 
 def torch_training(
-    pair: Pair, recipe: torchref.Recipe, *, epochs: int, learning_rate: float, order: np.ndarray, device: str
+    pair: Pair, recipe: torchref.Recipe, *, epochs: int, learning_rate: float, order: np.ndarray | None, device: str
 ) -> Program:
     """First update and curves of `torchref.fit`."""
     metrics = _with_margin(recipe.metrics, recipe.labels, torchref.metrics)
@@ -61,7 +61,7 @@ def torch_training(
 
 
 def jax_training(
-    pair: Pair, recipe: jaxnn.Recipe, *, epochs: int, learning_rate: float, order: np.ndarray, device: str
+    pair: Pair, recipe: jaxnn.Recipe, *, epochs: int, learning_rate: float, order: np.ndarray | None, device: str
 ) -> Program:
     """First update and curves of `jaxnn.fit`, updates under PyTorch's names and in its layout."""
     metrics = _with_margin(recipe.metrics, recipe.labels, jaxnn.metrics)
@@ -103,10 +103,10 @@ def _held_leaves(params: Any) -> dict[str, Any]:
     return {path: hold(leaf) for path, leaf in flatten(params)[0].items()}
 
 
-def _first_batch(samples: Any, order: np.ndarray, batch_size: int | None) -> tuple[Any, Any]:
+def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None) -> tuple[Any, Any]:
     """The first batch as training and validation set: one full-batch epoch on it is one step."""
     x, y = samples
-    if batch_size is not None:
+    if order is not None:
         first = np.array(order[:batch_size])
         x, y = x[first], y[first]
     return (x, y), (x, y)

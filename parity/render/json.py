@@ -3,10 +3,10 @@
 import json
 import math
 import os
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
+
+from parity.files import write_atomically
 
 
 def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
@@ -15,18 +15,8 @@ def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: if the directory of `path` does not exist.
     """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise ValueError(f"cannot write {target}: the directory {target.parent} does not exist")
     text = json.dumps(plain(data), indent=1, allow_nan=False)
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, f"{text}\n".encode())
 
 
 def plain(value: Any) -> Any:

@@ -1,13 +1,13 @@
 """Weights on disk: safetensors, written atomically, never pickled."""
 
 import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped
 
 from parity.arrays import Arrays
+from parity.files import write_atomically
 
 
 def save_weights(weights: Arrays, path: str | os.PathLike[str]) -> None:
@@ -18,18 +18,8 @@ def save_weights(weights: Arrays, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save
 
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise ValueError(f"`path` is {target}, but the directory {target.parent} does not exist; make it first")
     data = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
-    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, data)
 
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Shaped[np.ndarray, "..."]]:

@@ -135,9 +135,14 @@ def _pinned(
 def _costs(
     names: list[str], paths: list[str], torch_tensors: Mapping[str, Signature], jax_shapes: Mapping[str, Shape]
 ) -> tuple[np.ndarray, dict[tuple[int, int], Transfer]]:
-    """Cost of every pair: 100 for another role, 10 for a reshape, up to 1 for order and names each."""
+    """Cost of every pair: 100 for another role, 10 for a reshape, up to 1 for order and names each.
+
+    Order counts among tensors of one size and role: the third square kernel goes to the third.
+    """
     costs = np.full((len(names), len(paths)), IMPOSSIBLE)
     found = {}
+    place = _ranks([(name, torch_tensors[name].shape) for name in names])
+    target = _ranks([(path, jax_shapes[path]) for path in paths])
     for (i, name), (j, path) in itertools.product(enumerate(names), enumerate(paths)):
         tensor, shape = torch_tensors[name], jax_shapes[path]
         options = layouts(tensor, shape)
@@ -147,10 +152,16 @@ def _costs(
         roles = {role(name), role(path)}
         cost = 100.0 * (len(roles) == 2 and "" not in roles)
         cost += 10.0 * ("length one" in why)
-        cost += abs(i / len(names) - j / len(paths)) + (1 - _similarity(name, path))
+        cost += abs(place[i] - target[j]) + (1 - _similarity(name, path))
         costs[i, j] = cost
         found[i, j] = Transfer(name, path, tensor.shape, shape, axes, why)
     return costs, found
+
+
+def _ranks(tensors: list[tuple[str, Shape]]) -> list[float]:
+    """Each tensor's place, from 0 to below 1, among those with the same lengths and role."""
+    kinds = [(role(name), tuple(sorted(_squeeze(shape)))) for name, shape in tensors]
+    return [kinds[:i].count(kind) / kinds.count(kind) for i, kind in enumerate(kinds)]
 
 
 def _assign(costs: np.ndarray) -> list[tuple[int, int]]:
@@ -210,8 +221,8 @@ def _require_unique(
 
 
 def _similarity(name: str, path: str) -> float:
-    """Share of the words that two names have in common, after splitting at dots, slashes and digits."""
-    first, second = (set(re.findall(r"[a-z]+|\d+", text.lower())) for text in (name, path))
+    """Share of the words that two names have in common; numbers count for the order alone."""
+    first, second = (set(re.findall(r"[a-z]+", text.lower())) for text in (name, path))
     return len(first & second) / max(1, len(first | second))
 
 

@@ -25,6 +25,24 @@ def strict_promotion():
 
 
 @pytest.fixture
+def optimised():
+    """Asked for by tests that want programs compiled as users get them."""
+
+
+@pytest.fixture(autouse=True)
+def quick_compilation(request):
+    """Leaves out most of the compiler's optimisations: the time here goes into compiling."""
+    if "optimised" in request.fixturenames:
+        jax.clear_caches()  # of what was compiled without
+        yield
+        return
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
 def x64():
     """Makes float64 the default of JAX."""
     with jax.enable_x64(True):

@@ -38,7 +38,7 @@ values = hnp.arrays(np.float64, hnp.array_shapes(max_dims=3, max_side=4), elemen
 
 
 def test_every_activation_is_tested():
-    assert set(FUNCTIONS) | {"prelu"} == set(activations.__all__)
+    assert set(FUNCTIONS) | {"prelu", "shifted_logistic_as_printed"} == set(activations.__all__)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -97,3 +97,12 @@ def test_shifted_logistic_keeps_digits_near_zero():
 
 def test_leaky_relu_default_slope_is_that_of_the_text():
     assert inspect.signature(activations.leaky_relu).parameters["slope"].default == 0.01
+
+
+def test_the_printed_derivative_is_wrong_and_the_values_are_right(x64, assert_rounding):
+    function = activations.shifted_logistic_as_printed
+    t = jnp.array([-1e4, -3.0, 0.0, 0.7, 1e4])
+    assert_rounding(actual=function(t), expected=np.tanh(np.asarray(t) / 2))
+    slopes = jax.vmap(jax.grad(function))(t)
+    assert_rounding(actual=slopes, expected=(1 - np.tanh(np.asarray(t) / 2)) ** 2)
+    assert float(slopes[0]) == 4.0  # where the right one vanishes

@@ -68,6 +68,11 @@ def test_the_printed_gradient_is_what_the_notebook_computes(x64, assert_rounding
     assert_rounding(actual=printed["hidden"], expected={"kernel": kernel, "bias": bias})
 
 
+def test_the_activation_with_the_printed_derivative_gives_the_printed_gradient(x64, assert_rounding):
+    params, x, y, automatic = draw("two_layer_as_printed")
+    assert_rounding(actual=automatic, expected=by_hand.two_layer_as_printed_gradients(params, x, y))
+
+
 def test_near_zero_the_printed_gradient_is_twice_too_long(x64):
     params, x, y, automatic = draw("two_layer_as_coded", scale=1e-6)
     printed = by_hand.two_layer_as_printed_gradients(params, x, y)

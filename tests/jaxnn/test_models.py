@@ -90,7 +90,8 @@ def test_forward_against_numpy(name, x64, assert_rounding):
     assert_rounding(actual=jax.jit(model.apply)(params, x), expected=forward_by_numpy(name, params, x))
 
 
-@pytest.mark.parametrize("name", RECIPES)
+# The printed derivative is wrong by design; `test_by_hand` shows where.
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "two_layer_as_printed"])
 def test_gradients_against_finite_differences(name, assert_derivative):
     recipe, model, params, x, labels = draw(name)
     assert_derivative(lambda params: recipe.loss(model.apply(params, x), labels), params)
@@ -127,6 +128,7 @@ PARAMS_AND_LOGITS = {
     "softmax": (DENSE, (7, 10)),
     "two_layer_tanh": (TWO_LAYER, (7,)),
     "two_layer_as_coded": (TWO_LAYER, (7,)),
+    "two_layer_as_printed": (TWO_LAYER, (7,)),
     "softmax_mean_all": (DENSE, (7, 10)),
     "softmax_module": (DENSE, (7, 10)),
     "linear": (DENSE, (7, 10)),

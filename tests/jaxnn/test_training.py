@@ -127,7 +127,6 @@ def orders(kind, epochs):
         (4, "fixed"),
         (4, "every epoch"),
         (4, "dropped last"),
-        (1, "none"),
         (NUM_TRAIN, "none"),
         (50, "fixed"),
     ],
@@ -152,6 +151,11 @@ def test_fit_against_plain_loops(name, batch_size, kind, x64, assert_rounding):
     )
     assert_rounding(actual=run.params, expected=expected_params)
     assert_rounding(actual=run.history, expected=expected_history)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_fit_against_plain_loops_fully_optimised(name, x64, optimised, assert_rounding):
+    test_fit_against_plain_loops(name, 4, "every epoch", x64, assert_rounding)
 
 
 @pytest.mark.parametrize("name", RECIPES)
