@@ -80,7 +80,8 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
         array = array.astype(jnp.dtype(dtype))
     elif np.issubdtype(array.dtype, np.integer):
         array = array.astype(jnp.asarray(0).dtype)
-    return jax.device_put(array, device)
+    placed: jax.Array = jax.device_put(array, device)
+    return placed
 
 
 def largest(array: Shaped[np.ndarray, "..."]) -> float:

@@ -15,20 +15,32 @@ EXIT_CODES = "Exit codes: 0 pass, 1 fail, 2 error (bad input, a model that raise
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(package_name="parity-networks", message="%(version)s")
 def main() -> None:
-    """Say whether a PyTorch program and a JAX program compute the same thing, with evidence.
+    r"""Say whether a PyTorch program and a JAX program compute the same thing, with evidence.
 
     \b
     parity run            compare the built-in networks, offline, in two minutes
     parity cases          list them
+    parity published      the notebook's published results beside ours
     """
 
 
 @main.command(epilog=EXIT_CODES)
 @click.argument("cases", nargs=-1, metavar="[CASE ...]")
-@click.option("--data", "data_name", default="embedded", show_default=True, metavar="NAME",
-              help="embedded, sign-digits or dogs-cats; `python -m data info` says what is prepared.")
-@click.option("--dtype", "dtypes", default="float64,float32", show_default=True,
-              help="Precisions to judge, separated by commas.")
+@click.option(
+    "--data",
+    "data_name",
+    default="embedded",
+    show_default=True,
+    metavar="NAME",
+    help="embedded, sign-digits or dogs-cats; `python -m data info` says what is prepared.",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    default="float64,float32",
+    show_default=True,
+    help="Precisions to judge, separated by commas.",
+)
 @click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of the curve (default: few).")
 @click.option("--learning-rate", type=float, help="Instead of the recipe's.")
@@ -79,6 +91,10 @@ def run(
             require_device(device)
             for number, case in enumerate(chosen, 1):
                 head = f"{number}/{len(chosen)} {case.name}"
+
+                def stage(text: str, head: str = head) -> None:
+                    progress.update(task, description=f"{head}: {text}")
+
                 result = run_case(
                     case,
                     data_name=data_name,
@@ -88,13 +104,11 @@ def run(
                     learning_rate=learning_rate,
                     full=full,
                     seed=seed,
-                    stage=lambda stage, head=head: progress.update(task, description=f"{head}: {stage}"),
+                    stage=stage,
                 )
                 results.append(result)
     verdict = Verdict.worst(result.verdict for result in results)
-    show.print_table(
-        out, [(r.report, r.verdict, r.erratum.text if r.erratum else None) for r in results]
-    )
+    show.print_table(out, [(r.report, r.verdict, r.erratum.text if r.erratum else None) for r in results])
     for result in results:
         if result.confirmed and result.erratum is not None:
             show.print_erratum(out, result.report, result.erratum.text)
@@ -120,6 +134,47 @@ def cases() -> None:
     for case in CASES.values():
         erratum = f"  must fail: {case.erratum.text}" if case.erratum else ""
         click.echo(f"{case.name:22} {case.quick_epochs:3} epochs by default{erratum}")
+
+
+@main.command()
+@click.argument("recipes", nargs=-1, metavar="[RECIPE ...]")
+@click.option("--data", "data_name", help="Only experiments on this data set.", metavar="NAME")
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs per experiment (default: 5, two-layer 10).")
+def published(recipes: tuple[str, ...], data_name: str | None, seeds: int | None) -> None:
+    """Repeat the notebook's published experiments in full and print both results side by side.
+
+    Needs the photographs (`python -m data prepare sign-digits ...`) and about half an hour. Exit code 1
+    when a row that should land where the notebook did does not.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from parity.render.published import print_reruns
+
+    with _bad_input():
+        from parity.cases.published import EXPERIMENTS, TRAIN_TOLERANCE, VAL_TOLERANCE, rerun
+
+        chosen = [
+            e
+            for e in EXPERIMENTS
+            if (not recipes or e.recipe in recipes) and (data_name is None or e.data == data_name)
+        ]
+        if not chosen:
+            known = ", ".join(dict.fromkeys(e.recipe for e in EXPERIMENTS))
+            raise ValueError(f"no published experiment fits; there are results for {known}")
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        reruns = []
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("starting")
+            for number, experiment in enumerate(chosen, 1):
+                head = f"{number}/{len(chosen)} {experiment.title}"
+
+                def stage(text: str, head: str = head) -> None:
+                    progress.update(task, description=f"{head}: {text}")
+
+                reruns.append(rerun(experiment, num_seeds=seeds, stage=stage))
+    print_reruns(Console(), reruns, (TRAIN_TOLERANCE, VAL_TOLERANCE))
+    sys.exit(1 if any(r.agrees is False for r in reruns) else 0)
 
 
 def _dtypes(text: str) -> list[str]:

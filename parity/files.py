@@ -13,7 +13,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """
     target = Path(path)
     if not target.parent.is_dir():
-        raise ValueError(f"cannot write {target}: the directory {target.parent} does not exist; make it first")
+        raise ValueError(
+            f"cannot write {target}: the directory {target.parent} does not exist; make it first"
+        )
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from parity.arrays import Arrays, eps_of
-from parity.result import Quantity, Verdict
-from parity.yardstick import FLOOR_ULPS, INCONCLUSIVE_SHARE, LIMIT, Subject
+from parity.result import LIMIT, Quantity, Verdict
+from parity.yardstick import FLOOR_ULPS, INCONCLUSIVE_SHARE, Subject
 
 STEP = 2.0**-16
 """h: near the cube root of eps, where truncation and rounding of a central difference balance."""
@@ -44,7 +44,7 @@ def check_gradients(
         of the largest projection of all leaves the verdict is inconclusive.
     """
     names = list(next(iter(gradients.values()), ()))
-    measured: dict[str, list[tuple[Float[np.ndarray, "..."], float, float]]] = {}
+    measured: dict[str, list[tuple[Float[np.ndarray, ...], float, float]]] = {}
     for seed, name in enumerate(names):
         directions = _directions(np.random.default_rng(seed), subject.weights[name].shape)
         measured[name] = [(v, *_derivative(subject, inputs, name, v)) for v in directions]
@@ -59,7 +59,9 @@ def check_gradients(
             verdict, notes = Verdict.FAIL, ("the gradient is not the derivative of its own loss",)
         elif bound > INCONCLUSIVE_SHARE * largest:
             verdict, notes = Verdict.INCONCLUSIVE, ("finite differences are too coarse here to say anything",)
-        quantity = Quantity("gradients", "finite differences", name, "float64", verdict, rho, difference, scale)
+        quantity = Quantity(
+            "gradients", "finite differences", name, "float64", verdict, rho, difference, scale
+        )
         program = f"{label} against finite differences"
         shape = subject.weights[name].shape
         quantities.append(

@@ -10,12 +10,12 @@ import numpy as np
 from jaxtyping import PyTree
 
 from parity import finite_differences, programs, weights
-from parity.arrays import Arrays, hold, is_float, round_to
+from parity.arrays import Arrays, eps_of, hold, is_float, round_to
 from parity.precision import environment, pinned, require_device
 from parity.programs import JaxModel, Loss, Task, TorchModel
-from parity.result import AS_STORED, ParityError, Quantity, Report, Verdict
-from parity.weights import Plan
-from parity.yardstick import FLOOR_ULPS, LIMIT, Program, Rule, Subject, compare, eps_of, measure
+from parity.result import AS_STORED, LIMIT, ParityError, Quantity, Report, Verdict
+from parity.weights import Plan, Transfer
+from parity.yardstick import FLOOR_ULPS, Program, Rule, Subject, compare, measure
 
 DTYPES = ("float64", "float32")
 """Judged by default: float64 decides structure, float32 shows the accuracy people train with."""
@@ -78,7 +78,8 @@ def check(
         params: params converted by the user, to be checked against the plan and used as they are.
         torch_params: tensors by name, if `torch_model` is a plain function.
         pins: PyTorch name -> JAX path, or -> (JAX path, permutation), where the plan needs help.
-        allow_unused, allow_missing: tensors of PyTorch, leaves of JAX that may stay unmatched.
+        allow_unused: PyTorch tensors that may stay unmatched.
+        allow_missing: JAX leaves that may stay unmatched.
         layout: input name -> permutation from PyTorch's axes to JAX's, e.g. {"x": (0, 2, 3, 1)}.
         dtypes: floating dtypes to judge.
         oracles: further JAX programs to compare with PyTorch, by label.
@@ -105,7 +106,8 @@ def check(
             allow_unused=allow_unused,
             allow_missing=allow_missing,
         )
-        task = Task(input_names, *(loss or (None, None)), layout=layout or {}, device=device)
+        torch_loss, jax_loss = loss or (None, None)
+        task = Task(input_names, torch_loss, jax_loss, layout or {}, device)
         subjects = {
             "torch": Subject(_named("PyTorch", programs.torch_program(pair.torch, task)), pair.weights),
             "jax": Subject(_named("JAX", pair.jax_program(task)), pair.jax_weights),
@@ -122,8 +124,10 @@ def check(
             quantities += compare(sides["torch"], sides[label], rules, program=label, tolerance=tolerance)
         if differences and "float64" in dtypes:
             subject = Subject(programs.torch_program(pair.torch, task, backward=False), pair.weights)
-            autodiff = {
-                label: sides[label]["float64"].base["gradients"] for label in ("torch", "jax") if label in sides
+            autodiff: dict[str, Mapping[str, np.ndarray]] = {
+                label: sides[label]["float64"].base["gradients"]
+                for label in ("torch", "jax")
+                if label in sides
             }
             quantities += finite_differences.check_gradients(subject, given, autodiff)
         outcome.quantities = _with_jax_names(quantities, pair.plan)
@@ -169,7 +173,7 @@ class Pair:
         """Every planned tensor makes the round trip bit for bit, and the JAX side holds its numbers."""
         return [self._judge_weight(transfer) for transfer in self.plan.transfers]
 
-    def _judge_weight(self, transfer: weights.Transfer) -> Quantity:
+    def _judge_weight(self, transfer: Transfer) -> Quantity:
         ours, theirs = self.weights[transfer.torch_name], self.jax_weights[transfer.torch_name]
         back = transfer.to_torch(transfer.to_jax(ours))
         difference = float(np.max(np.abs(theirs - ours), initial=0.0))
@@ -198,7 +202,7 @@ class Pair:
         )
 
     @staticmethod
-    def _explain_weight(transfer: weights.Transfer, ours: Any, theirs: Any) -> tuple[str, ...]:
+    def _explain_weight(transfer: Transfer, ours: Any, theirs: Any) -> tuple[str, ...]:
         if ours.ndim == 2 and ours.shape[0] == ours.shape[1] and np.array_equal(theirs, ours.T):
             return (f"transposed: {transfer.jax_path} needs `{transfer.how}` of {transfer.torch_name}",)
         if np.array_equal(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
@@ -232,7 +236,10 @@ def match(
     jax_weights = own
     if params is not None:
         converted = {p: leaf for p, leaf in theirs.leaves.items() if p not in plan.missing}
-        jax_weights = {**own, **plan.to_torch({p: round_to(leaf, "float32") for p, leaf in converted.items()})}
+        jax_weights = {
+            **own,
+            **plan.to_torch({p: round_to(leaf, "float32") for p, leaf in converted.items()}),
+        }
     return Pair(ours, theirs, plan, own, jax_weights)
 
 

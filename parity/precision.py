@@ -74,7 +74,7 @@ def _torch_settings() -> list[tuple[Any, str, Any]]:
 
     return [
         (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
-        (torch.backends.cudnn.conv, "fp32_precision", "ieee"),
+        (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
         (torch.backends.cudnn.rnn, "fp32_precision", "ieee"),
         (torch.backends.cudnn, "deterministic", True),
         (torch.backends.cudnn, "benchmark", False),
@@ -134,9 +134,9 @@ def environment(device: str = "cpu") -> Environment:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     settings = {
-        "jax matmul precision": str(jax.config.jax_default_matmul_precision),
+        "jax matmul precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
         "torch matmul fp32": str(torch.backends.cuda.matmul.fp32_precision),
-        "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),
+        "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
         "cudnn deterministic": str(torch.backends.cudnn.deterministic),
         "torch threads": str(torch.get_num_threads()),
         "machine": platform.machine(),

@@ -59,7 +59,7 @@ def torch_model(model: Any, params: Mapping[str, Any] | None = None) -> TorchMod
             for leaf, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         }
         # A module's class says how its tensors lie only if it is one of PyTorch's own layers.
-        tensors = {name: p for name, p in model.named_parameters()}
+        tensors: dict[str, torch.Tensor] = dict(model.named_parameters())
         trainable = tuple(name for name, p in tensors.items() if p.requires_grad and p.is_floating_point())
         tensors |= {name: b for name, b in model.named_buffers() if b.is_floating_point()}
         signatures = {name: Signature(tuple(t.shape), _layer(owners[name])) for name, t in tensors.items()}
@@ -67,11 +67,13 @@ def torch_model(model: Any, params: Mapping[str, Any] | None = None) -> TorchMod
         def call(own: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
             return torch.func.functional_call(model, dict(own), args, kwargs)
 
-        return TorchModel(call, {n: hold(t) for n, t in tensors.items()}, trainable, signatures, model.forward)
+        return TorchModel(
+            call, {n: hold(t) for n, t in tensors.items()}, trainable, signatures, model.forward
+        )
     if not callable(model) or params is None:
         raise TypeError(
-            f"`torch_model` is {_kind(model)}; it must be an nn.Module, or a function f(params, *inputs) given "
-            "together with `torch_params`, a dict of its tensors"
+            f"`torch_model` is {_kind(model)}; it must be an nn.Module, or a function f(params, *inputs) "
+            "given together with `torch_params`, a dict of its tensors"
         )
     weights = {name: hold(tensor) for name, tensor in params.items()}
     signatures = {name: Signature(array.shape) for name, array in weights.items()}
@@ -129,7 +131,9 @@ def jax_model(model: Any, params: PyTree | None = None) -> JaxModel:
             "given together with `params`, a pytree of arrays or shapes"
         )
     leaves, tree = flatten(params)
-    held = {p: hold(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape) for p, leaf in leaves.items()}
+    held = {
+        p: hold(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape) for p, leaf in leaves.items()
+    }
     return JaxModel(model, held, tree, model, 1)
 
 
@@ -255,7 +259,9 @@ def jax_program(
             moved = {path: leaf for path, leaf in leaves.items() if path in paths}
             fixed = {path: leaf for path, leaf in leaves.items() if path not in paths}
             given = {
-                name: to_jax(array.transpose(task.layout[name]) if name in task.layout else array, dtype, device)
+                name: to_jax(
+                    array.transpose(task.layout[name]) if name in task.layout else array, dtype, device
+                )
                 for name, array in inputs.items()
             }
             loss, outputs, grads = run(moved, fixed, given)
@@ -268,7 +274,9 @@ def jax_program(
     return program
 
 
-def bind(target: Callable[..., Any], skip: int, inputs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def bind(
+    target: Callable[..., Any], skip: int, inputs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Pass inputs by keyword where the function has arguments of those names, else by position.
 
     >>> bind(lambda params, x: x, 1, {"x": 3})

@@ -34,7 +34,8 @@ def check_training(
       "step_loss". They are judged point by point; the first point that leaves the yardstick is named.
 
     Args:
-        torch, jax: the programs and the weights they start from.
+        torch: the PyTorch program and the weights it starts from.
+        jax: the JAX program and its weights.
         inputs: named arrays that both programs read: samples, labels, order of samples.
         decided_by: for curves that count decisions (accuracies), the curve of the same program that holds
             the margins of the decisions, shape (time, samples).

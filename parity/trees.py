@@ -39,7 +39,7 @@ def flatten(tree: PyTree) -> tuple[dict[str, Any], Tree]:
 
     with_paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     paths = tuple(jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in with_paths)
-    leaves: dict[str, Shaped[Any, "..."]] = {}
+    leaves: dict[str, Shaped[Any, ...]] = {}
     for path, (_, leaf) in zip(paths, with_paths, strict=True):
         if path in leaves:
             raise ValueError(f"two leaves of the params tree have the path {path!r}; rename one of them")

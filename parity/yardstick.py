@@ -29,11 +29,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from parity.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
-from parity.result import Curve, Quantity, Verdict
-
-LIMIT = 10.0
-"""Largest rho that passes. Honest networks measured at most 3.4 with noise on both sides, structural
-faults at least 1e3 in float64 (shared experiments of the design); 10 lies between with room for both."""
+from parity.result import LIMIT, Curve, Quantity, Verdict
 
 REPEATS = 4
 """Noise runs K. The maximum over four draws underestimates the largest move by a small factor only."""
@@ -223,7 +219,9 @@ class _Evidence(NamedTuple):
     over_time: bool
 
 
-def _gather(torch_side: Side, jax_side: Side, group: str, name: str, rule: Rule, dtype: str) -> _Evidence | None:
+def _gather(
+    torch_side: Side, jax_side: Side, group: str, name: str, rule: Rule, dtype: str
+) -> _Evidence | None:
     """Noise, floor and rounding of one leaf; None when the two shapes differ."""
     values = [side.base[group][name] for side in (torch_side, jax_side)]
     shapes = (values[0].shape, values[1].shape)
@@ -235,7 +233,9 @@ def _gather(torch_side: Side, jax_side: Side, group: str, name: str, rule: Rule,
 
     def move(side: Side) -> Float[np.ndarray, " points"]:
         base = rows(side.base[group][name])
-        return np.max([_norm(rows(run[group][name]) - base) for run in side.noisy], axis=0)
+        moves = np.stack([_norm(rows(run[group][name]) - base) for run in side.noisy])
+        largest: Float[np.ndarray, " points"] = moves.max(axis=0)
+        return largest
 
     t, j = (rows(value) for value in values)
     t_other, j_other = (rows(side.other[group][name]) for side in (torch_side, jax_side))
@@ -305,7 +305,9 @@ def _judge(
         verdict = Verdict.FAIL
         notes += _explain(e.t[first_failure], e.j[first_failure], yardstick[first_failure], e.shapes)
         if same_in_float64:
-            notes.append(f"accuracy: the same function in float64, but {blank.dtype} on the JAX side loses more")
+            notes.append(
+                f"accuracy: the same function in float64, but {blank.dtype} on the JAX side loses more"
+            )
     elif horizon is not None:
         verdict = Verdict.INCONCLUSIVE
         if finite_t.all() and finite_j.all():
@@ -350,8 +352,11 @@ def _curve(
 ) -> Curve:
     """The points of a quantity over time; an array-valued metric is shown by its largest magnitude."""
     expected, actual = (v[:, 0] if v.shape[1] == 1 else _norm(v) for v in (e.t, e.j))
-    columns = (tuple(float(x) for x in column) for column in (expected, actual, yardstick, rho))
-    return Curve(*columns, first_failure=first_failure, horizon=horizon)
+
+    def plain(values: Float[np.ndarray, " points"]) -> tuple[float, ...]:
+        return tuple(float(value) for value in values)
+
+    return Curve(plain(expected), plain(actual), plain(yardstick), plain(rho), first_failure, horizon)
 
 
 def _notes_on_finiteness(
@@ -400,7 +405,8 @@ def _explain(
 
 def _norm(rows: Shaped[np.ndarray, "points values"]) -> Float[np.ndarray, " points"]:
     """Max norm of each row; 0 for empty rows, NaN where a row has NaN."""
-    return np.max(np.abs(rows), axis=1, initial=0.0)
+    norm: Float[np.ndarray, " points"] = np.abs(rows).max(axis=1, initial=0.0)
+    return norm
 
 
 def _ratio(a: Float[np.ndarray, " points"], b: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:

@@ -152,7 +152,7 @@ class _AsPrinted(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Tensor:
-        (h,) = ctx.saved_tensors
+        h: Tensor = ctx.saved_tensors[0]
         return grad_outputs[0] * (1 - h) ** 2
 
 
@@ -176,5 +176,5 @@ def shifted_logistic_as_printed(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*s
     >>> t.grad  # the derivative of tanh(t / 2) at 0 is one half
     tensor([1.])
     """
-    h: Tensor = _AsPrinted.apply(t)
+    h: Tensor = _AsPrinted.apply(t)  # type: ignore[no-untyped-call]
     return h

@@ -88,7 +88,7 @@ def fit(
             for x_batch, y_batch in _batches(x, y, batch_size):
                 outputs = forward(x_batch)
                 value = loss(outputs, y_batch)
-                value.backward()  # type: ignore[no-untyped-call]  # torch leaves it without types
+                value.backward()
                 step_losses.append(value.detach())
 
                 if batch_size is None:  # before the update

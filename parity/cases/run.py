@@ -15,8 +15,8 @@ from parity.cases.registry import Case, Erratum
 from parity.cases.samples import Samples, load_samples
 from parity.cases.training import decided_by, jax_training, torch_training
 from parity.model_check import DTYPES, Oracle, check, match
-from parity.training_check import check_training, joined
 from parity.result import Report, Verdict
+from parity.training_check import check_training, joined
 from parity.yardstick import Subject
 
 BATCH = 64

@@ -56,9 +56,7 @@ def load_samples(name: str, *, labels: str, images: bool, limit: int | None = No
     return Samples(inputs, x_train.shape[1:], num_outputs)
 
 
-def _labelled(
-    y: Float[np.ndarray, "N *K"], labels: str
-) -> Float[np.ndarray, "N *K"] | Int[np.ndarray, " N"]:
+def _labelled(y: Float[np.ndarray, "N *K"], labels: str) -> Float[np.ndarray, "N *K"] | Int[np.ndarray, " N"]:
     """Labels in the form a loss wants; binary labels serve a network of two classes, too."""
     if labels in ("binary", "real"):
         return y

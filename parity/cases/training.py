@@ -1,6 +1,6 @@
 """The two training programs of a case: `torchref.fit` and `jaxnn.fit` over named arrays."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,13 @@ def _with_margin(metrics: Mapping[str, Any], labels: str, module: Any) -> dict[s
 
 
 def torch_training(
-    pair: Pair, recipe: torchref.Recipe, *, epochs: int, learning_rate: float, order: np.ndarray | None, device: str
+    pair: Pair,
+    recipe: torchref.Recipe,
+    *,
+    epochs: int,
+    learning_rate: float,
+    order: np.ndarray | None,
+    device: str,
 ) -> Program:
     """First update and curves of `torchref.fit`."""
     metrics = _with_margin(recipe.metrics, recipe.labels, torchref.metrics)
@@ -61,7 +67,13 @@ def torch_training(
 
 
 def jax_training(
-    pair: Pair, recipe: jaxnn.Recipe, *, epochs: int, learning_rate: float, order: np.ndarray | None, device: str
+    pair: Pair,
+    recipe: jaxnn.Recipe,
+    *,
+    epochs: int,
+    learning_rate: float,
+    order: np.ndarray | None,
+    device: str,
 ) -> Program:
     """First update and curves of `jaxnn.fit`, updates under PyTorch's names and in its layout."""
     metrics = _with_margin(recipe.metrics, recipe.labels, jaxnn.metrics)
@@ -71,7 +83,7 @@ def jax_training(
             place = jax_device(device)
             leaves = pair.plan.to_jax(weights)
             params = pair.jax.tree.build({path: to_jax(leaf, dtype, place) for path, leaf in leaves.items()})
-            given = {name: to_jax(_channels_last(a, name), dtype, place) for name, a in inputs.items()}
+            given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
             train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
             def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
@@ -112,7 +124,7 @@ def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None)
     return (x, y), (x, y)
 
 
-def _channels_last(array: np.ndarray, name: str) -> np.ndarray:
+def channels_last(array: np.ndarray, name: str) -> np.ndarray:
     """Images NCHW to NHWC; everything else as it is."""
     return array.transpose(0, 2, 3, 1) if name.startswith("x_") and array.ndim == 4 else array
 
@@ -121,5 +133,3 @@ def _curves(history: Mapping[str, Any]) -> dict[str, Any]:
     """Histories with time on the first axis; the losses of all steps in one row."""
     curves = {name: hold(value) for name, value in history.items()}
     return {**curves, "step_loss": curves["step_loss"].reshape(-1)}
-
-

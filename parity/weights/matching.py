@@ -80,7 +80,9 @@ def find_plan(
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """Sort key in which `layers_2` comes before `layers_10`."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part]
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
 
 
 def layouts(tensor: Signature, jax_shape: Shape) -> list[tuple[tuple[int, ...], str]]:
@@ -91,16 +93,23 @@ def layouts(tensor: Signature, jax_shape: Shape) -> list[tuple[tuple[int, ...], 
     """
     rank = len(tensor.shape)
     identity = tuple(range(rank))
+    options: list[tuple[tuple[int, ...], str]]
     if tensor.layer in ("Linear", "LazyLinear") and rank == 2:
         options = [((1, 0), "linear: (out, in) to (in, out)")]
     elif re.fullmatch(r"(Lazy)?Conv[123]d", tensor.layer) and rank > 2:
         options = [((*range(2, rank), 1, 0), "convolution: (out, in, ...) to (..., in, out)")]
     elif tensor.layer == "" and rank == 2:
         options = [(identity, "same shape"), ((1, 0), "transposed")]
-    else:
+    elif tensor.layer == "":
         options = [(identity, "same shape")]
+    else:
+        options = [(identity, f"as in {tensor.layer}")]
     fits = [(axes, why) for axes, why in options if tuple(tensor.shape[a] for a in axes) == jax_shape]
-    if not fits and math.prod(tensor.shape) == math.prod(jax_shape) and _squeeze(tensor.shape) == _squeeze(jax_shape):
+    if (
+        not fits
+        and math.prod(tensor.shape) == math.prod(jax_shape)
+        and _squeeze(tensor.shape) == _squeeze(jax_shape)
+    ):
         fits = [(identity, "axes of length one added or removed")]
     return fits
 
@@ -128,12 +137,17 @@ def _pinned(
         options = layouts(tensor, shape)
         axes = options[0][0] if options else tuple(range(len(tensor.shape)))
     if sorted(axes) != list(range(len(tensor.shape))) or math.prod(tensor.shape) != math.prod(shape):
-        raise WeightError(f"`pins` takes {name!r} {tensor.shape} to {path!r} {shape} by {axes}, which cannot fit")
+        raise WeightError(
+            f"`pins` takes {name!r} {tensor.shape} to {path!r} {shape} by {axes}, which cannot fit"
+        )
     return Transfer(name, path, tensor.shape, shape, tuple(axes), "pinned")
 
 
 def _costs(
-    names: list[str], paths: list[str], torch_tensors: Mapping[str, Signature], jax_shapes: Mapping[str, Shape]
+    names: list[str],
+    paths: list[str],
+    torch_tensors: Mapping[str, Signature],
+    jax_shapes: Mapping[str, Shape],
 ) -> tuple[np.ndarray, dict[tuple[int, int], Transfer]]:
     """Cost of every pair: 100 for another role, 10 for a reshape, up to 1 for order and names each.
 
@@ -201,23 +215,31 @@ def _require_unique(
     """No two tensors may be exchanged at no cost, and no square bare matrix may be left undecided."""
     faults = []
     for (i, j), (k, m) in itertools.combinations(chosen, 2):
-        if (i, m) in found and (k, j) in found and costs[i, m] + costs[k, j] <= costs[i, j] + costs[k, m] + 1e-9:
+        if (
+            (i, m) in found
+            and (k, j) in found
+            and costs[i, m] + costs[k, j] <= costs[i, j] + costs[k, m] + 1e-9
+        ):
             faults.append(f"{names[i]!r} and {names[k]!r} fit {paths[j]!r} and {paths[m]!r} either way")
     for i, j in chosen:
-        transfer = found.get((i, j))
-        shape = () if transfer is None else transfer.torch_shape
-        if transfer is not None and transfer.reason == "same shape" and len(shape) == 2 and shape[0] == shape[1]:
-            if transfer.axes == (0, 1) and role(transfer.jax_path) == "weight" and shape[0] > 1:
-                faults.append(
-                    f"{names[i]!r} {shape} is square and bare: it fits {paths[j]!r} as it is, (0, 1), "
-                    "and transposed, (1, 0)"
-                )
+        if (i, j) in found and _undecided(found[i, j]):
+            faults.append(
+                f"{names[i]!r} {found[i, j].torch_shape} is square and bare: it fits {paths[j]!r} as it is, "
+                "(0, 1), and transposed, (1, 0)"
+            )
     if faults:
         raise WeightError(
             "the weights can be paired in more than one way:\n  "
             + "\n  ".join(faults)
             + "\nSay which with pins={torch_name: jax_path} or pins={torch_name: (jax_path, axes)}"
         )
+
+
+def _undecided(transfer: Transfer) -> bool:
+    """Whether nothing says which way a square matrix of no layer in particular lies."""
+    shape = transfer.torch_shape
+    square = len(shape) == 2 and shape[0] == shape[1] > 1
+    return square and transfer.reason == "same shape" and role(transfer.jax_path) == "weight"
 
 
 def _similarity(name: str, path: str) -> float:

@@ -79,7 +79,9 @@ class Plan(NamedTuple):
         Raises:
             WeightError: naming every tensor that is absent or has another shape than planned.
         """
-        _require(weights, {t.torch_name: t.torch_shape for t in self.transfers}, "PyTorch tensor", self.unused)
+        _require(
+            weights, {t.torch_name: t.torch_shape for t in self.transfers}, "PyTorch tensor", self.unused
+        )
         return {t.jax_path: t.to_jax(weights[t.torch_name]) for t in self.transfers}
 
     def to_torch(self, leaves: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:

@@ -39,7 +39,9 @@ def test_a_case_passes_with_all_stages_and_oracles(name: str) -> None:
     result = run_case(CASES[name], samples=70, epochs=2)
     assert result.verdict is Verdict.PASS, str(result.report)
     stages = {(q.stage, q.dtype) for q in result.report.quantities}
-    assert {(s, d) for s in ("forward", "gradients", "step", "curve") for d in ("float64", "float32")} <= stages
+    assert {
+        (s, d) for s in ("forward", "gradients", "step", "curve") for d in ("float64", "float32")
+    } <= stages
     programs = {q.program for q in result.report.quantities}
     assert "jax against finite differences" in programs
     assert ("flax nnx" in programs) == (name in ("softmax_module", "cnn"))
@@ -59,7 +61,9 @@ def test_the_printed_gradient_fails_at_the_hidden_layer_and_nowhere_else() -> No
 
 
 def test_an_erratum_that_does_not_fail_as_it_should_is_a_failure() -> None:
-    passing = run_case(dataclasses.replace(CASES["two_layer_as_coded"], erratum=ERRATUM), samples=70, epochs=2)
+    passing = run_case(
+        dataclasses.replace(CASES["two_layer_as_coded"], erratum=ERRATUM), samples=70, epochs=2
+    )
     assert passing.report.verdict is Verdict.PASS
     assert passing.verdict is Verdict.FAIL
 

@@ -98,8 +98,7 @@ def test_wrong_gradient_of_one_leaf_is_named_also_by_finite_differences(pair: An
 
 def test_an_oracle_that_both_frameworks_contradict_is_caught(pair: Any) -> None:
     def by_hand(params: Any, x: jax.Array, labels: jax.Array) -> Any:
-        grads = jax.grad(lambda p: jnp.sum(pair.apply(p, x)))(params)
-        return grads
+        return jax.grad(lambda p: jnp.sum(pair.apply(p, x)))(params)
 
     report = pair.check(oracles={"by hand": parity.Oracle(pair.apply, pair.template, by_hand)})
     assert failing(report, "gradients") == set()
@@ -279,12 +278,15 @@ def test_nnx_modules_and_default_loss(pair: Any) -> None:
 
 
 def test_tolerance_replaces_the_yardstick(pair: Any) -> None:
-    scaled = pair.check(jax_model=lambda p, x: (1 + 1e-6) * pair.apply(p, x), tolerance=(1e-3, 1e-3),
-                        differences=False)
+    scaled = pair.check(
+        jax_model=lambda p, x: (1 + 1e-6) * pair.apply(p, x), tolerance=(1e-3, 1e-3), differences=False
+    )
     assert scaled.verdict is Verdict.PASS
     assert pair.check(tolerance=(0.0, 0.0), dtypes=["float32"]).verdict in (Verdict.PASS, Verdict.FAIL)
-    assert pair.check(jax_model=lambda p, x: 1.1 * pair.apply(p, x),
-                      tolerance=(1e-3, 1e-3)).verdict is Verdict.FAIL
+    assert (
+        pair.check(jax_model=lambda p, x: 1.1 * pair.apply(p, x), tolerance=(1e-3, 1e-3)).verdict
+        is Verdict.FAIL
+    )
 
 
 def test_the_report_is_data_and_its_text_starts_with_the_verdict(pair: Any) -> None:

@@ -16,7 +16,7 @@ def test_pinned_sets_both_frameworks_and_restores_them_after_an_exception() -> N
     threads = torch.get_num_threads()
     python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     try:
-        with pytest.raises(KeyError), pinned(seed=3, threads=1):
+        with pytest.raises(KeyError), pinned(seed=3, threads=1):  # noqa: PT012
             assert torch.backends.cuda.matmul.fp32_precision == "ieee"
             assert torch.backends.cudnn.deterministic
             assert torch.get_num_threads() == 1

@@ -54,7 +54,9 @@ def compare(
     jax_order = jax_order(order) if jax_order else order
     return parity.check_training(
         Subject(torch_training(pair, ours, order=torch_order, epochs=epochs, **how), pair.weights),
-        Subject(jax_training(pair, theirs, order=jax_order, epochs=jax_epochs or epochs, **how), pair.weights),
+        Subject(
+            jax_training(pair, theirs, order=jax_order, epochs=jax_epochs or epochs, **how), pair.weights
+        ),
         samples.inputs,
         decided_by=decided_by(ours.labels),
         dtypes=dtypes,

@@ -96,9 +96,7 @@ def test_what_cannot_be_settled_is_an_error_that_names_it(torch: Any, jax: Any, 
 def test_pins_and_allowances_settle_it() -> None:
     found = plan({"w": (4, 4)}, {"kernel": (4, 4)}, pins={"w": ("kernel", (1, 0))})
     assert ways(found) == {"w": ("kernel", (1, 0))}
-    found = plan(
-        {"w": (3,), "x": (7,)}, {"w": (3,), "y": (4,)}, allow_unused=["x"], allow_missing=["y"]
-    )
+    found = plan({"w": (3,), "x": (7,)}, {"w": (3,), "y": (4,)}, allow_unused=["x"], allow_missing=["y"])
     assert (found.unused, found.missing) == (("x",), ("y",))
     for pins, words in (({"v": "w"}, "'v'"), ({"w": "v"}, "'v'"), ({"w": ("w", (1,))}, "cannot fit")):
         with pytest.raises(WeightError, match=words):

@@ -68,7 +68,9 @@ def one(*args: Any, **kwargs: Any) -> Any:
 
 def test_two_orders_of_summation_pass_and_another_function_fails() -> None:
     assert one(lambda w, _: np.sum(w * w), lambda w, _: np.sum((w * w)[::-1])).verdict is Verdict.PASS
-    fault = one(lambda w, _: w / np.sqrt(np.mean(w * w) + 1e-5), lambda w, _: w / np.sqrt(np.mean(w * w) + 1e-6))
+    fault = one(
+        lambda w, _: w / np.sqrt(np.mean(w * w) + 1e-5), lambda w, _: w / np.sqrt(np.mean(w * w) + 1e-6)
+    )
     assert fault.verdict is Verdict.FAIL
     assert fault.rho > 1e3
 

@@ -101,6 +101,4 @@ def test_the_printed_derivative_is_the_wrong_one_and_the_value_the_right_one() -
     expected = np.tanh(t.detach().numpy() / 2)
     np.testing.assert_allclose(h.detach().numpy(), expected, rtol=1e-15)
     np.testing.assert_allclose(t.grad.numpy(), (1 - expected) ** 2, rtol=1e-14)
-    assert not torch.autograd.gradcheck(
-        activations.shifted_logistic_as_printed, (t,), raise_exception=False
-    )
+    assert not torch.autograd.gradcheck(activations.shifted_logistic_as_printed, (t,), raise_exception=False)

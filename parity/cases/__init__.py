@@ -1,0 +1,1 @@
+"""The built-in networks as pairs: the only room of the harness that knows jaxnn, torchref and data."""
