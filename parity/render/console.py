@@ -56,8 +56,8 @@ def _rho(worst: Quantity) -> str:
 def short(value: float) -> str:
     """A figure in at most five characters, for a table.
 
-    >>> [short(x) for x in (0.0, 0.0134, 3.44, 123.4, 1.23e14, 4.5e-16, float("inf"))]
-    ['0', '0.013', '3.4', '123', '1e14', '4e-16', 'inf']
+    >>> [short(x) for x in (0.0, 0.0134, 3.44, 123.4, 1.23e14, 4.6e-16, float("inf"))]
+    ['0', '0.013', '3.4', '123', '1e14', '5e-16', 'inf']
     """
     if value == 0 or not math.isfinite(value) or 0.001 <= abs(value) < 1000:
         text = number(value)

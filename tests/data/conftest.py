@@ -1,4 +1,4 @@
-"""Synthetic photographs, the real ones where they are at hand, and a store that is never the user's."""
+"""Synthetic photographs in the layouts of the upstream archives."""
 
 import zipfile
 from collections.abc import Callable, Iterator
@@ -7,42 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-
-import data
-from data import store
-
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
-
-@pytest.fixture(autouse=True)
-def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads the user's cache: every one starts with a store of its own that does not exist yet."""
-    place = tmp_path / "store"
-    monkeypatch.setenv(store.VARIABLE, str(place))
-    return place
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of the real archives."""
-    if not (SHARED / "sign_digits.zip").is_file():
-        pytest.skip(f"requires_photographs: {SHARED} is not there")
-    return SHARED
-
-
-@pytest.fixture(scope="session")
-def _prepared_photographs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("photographs")
-    data.prepare("sign-digits", shared / "sign_digits.zip", directory=directory, progress=False)
-    data.prepare("dogs-cats", shared / "dogs_cats_sample.zip", directory=directory, progress=False)
-    return directory
-
-
-@pytest.fixture
-def photographs(_prepared_photographs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The real photographs, prepared once, where `load` looks for them."""
-    monkeypatch.setenv(store.VARIABLE, str(_prepared_photographs))
-    return _prepared_photographs
 
 
 @pytest.fixture(scope="session")
