@@ -47,6 +47,7 @@ def main() -> None:
 @click.option("--full", is_flag=True, help="Train for the notebook's number of epochs.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the weights.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all figures to this file.")
+@click.option("--figure", "figure_path", type=click.Path(dir_okay=False), help="Draw the curves here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every compared quantity.")
 def run(
     cases: tuple[str, ...],
@@ -58,6 +59,7 @@ def run(
     full: bool,
     seed: int,
     json_path: str | None,
+    figure_path: str | None,
     verbose: bool,
 ) -> None:
     """Compare built-in networks in both frameworks: weights, forward, gradients, step and curve.
@@ -108,6 +110,14 @@ def run(
                 )
                 results.append(result)
     verdict = Verdict.worst(result.verdict for result in results)
+    seconds = time.perf_counter() - started
+    with _bad_input():  # before printing: a reader of the table may close the pipe
+        if json_path:
+            _write(json_path, results, verdict, seconds)
+        if figure_path:
+            from parity.render.figure import draw_curves
+
+            draw_curves([result.report for result in results], figure_path)
     show.print_table(out, [(r.report, r.verdict, r.erratum.text if r.erratum else None) for r in results])
     for result in results:
         if result.confirmed and result.erratum is not None:
@@ -115,14 +125,11 @@ def run(
         if verbose or (result.verdict is not Verdict.PASS):
             show.print_findings(out, result.report, everything=verbose)
     counts = _counts(results)
-    seconds = time.perf_counter() - started
     skipped = list(dict.fromkeys(line for r in results for line in r.report.not_checked))
     if not full and epochs is None:
-        skipped.append("long training: curves are a few epochs; --full takes the notebook's")
+        few = "curves are a few epochs on 400 samples; --full takes the notebook's epochs and all samples"
+        skipped.append(f"long training: {few}")
     show.print_summary(out, results[0].report, counts, seconds, skipped)
-    if json_path:
-        with _bad_input():
-            _write(json_path, results, verdict, seconds)
     sys.exit(verdict.exit_code)
 
 

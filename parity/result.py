@@ -195,9 +195,11 @@ class Report:
         """The quantities that failed."""
         return self.select(stage, dtype, Verdict.FAIL)
 
-    def worst(self, stage: str | None = None, dtype: str | None = None) -> Quantity | None:
+    def worst(
+        self, stage: str | None = None, dtype: str | None = None, program: str | None = None
+    ) -> Quantity | None:
         """The quantity that decides the verdict: the gravest, then the one with the largest rho."""
-        chosen = self.select(stage, dtype)
+        chosen = [q for q in self.select(stage, dtype) if program in (None, q.program)]
         gravest = Verdict.worst(q.verdict for q in chosen)
         return max((q for q in chosen if q.verdict is gravest), key=_severity, default=None)
 

@@ -1,6 +1,10 @@
 """Settings of the whole suite: Hypothesis without chance, and a data store that is never the user's."""
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each: the workers share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings

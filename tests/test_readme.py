@@ -12,7 +12,7 @@ def test_the_python_blocks_run_in_order() -> None:
     assert len(blocks) == 3
     names: dict[str, Any] = {}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)  # noqa: S102 (our own text)
+        exec(compile(block, "README.md", "exec"), names)
     report = names["report"]
     assert report.failures("forward", "float64"), "the README says that the tanh GELU fails"
     assert report.failures("weights") == ()

@@ -40,7 +40,8 @@ def _row(report: Report, dtype: str, verdict: Verdict, erratum: str | None, *, f
     worst = report.worst(dtype=dtype)
     if worst is None:
         return [*cells, "-", "-", _coloured(Verdict.ERROR)]
-    cells += [short(worst.relative_error), short(worst.relative_yardstick)]
+    between = report.worst(dtype=dtype, program="jax") or worst  # the two frameworks, no oracle
+    cells += [short(between.relative_error), short(between.relative_yardstick)]
     expected = erratum is not None and verdict is Verdict.PASS
     return [*cells, "[green]erratum[/]" if expected else _coloured(worst.verdict)]
 
@@ -103,8 +104,9 @@ def print_summary(
     """How to read the table, counts of verdicts, time, environment, and what was not checked."""
     console.print(
         "\nEach stage shows its worst rho: difference over yardstick, where the yardstick is how far one-ulp "
-        f"noise moves the programs. At most {LIMIT:.0f} passes. error and yardst. are relative to the worst "
-        "quantity of the row. * over the limit in float32, but PyTorch is the side further from float64."
+        f"noise moves the programs. At most {LIMIT:.0f} passes. error and yardst. are those of the worst "
+        "quantity between the frameworks, relative to its size. * over the limit in float32, but PyTorch is "
+        "the side further from float64."
     )
     told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     console.print(f"[bold]{told}[/] in {seconds:.0f} s")
