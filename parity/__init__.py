@@ -12,23 +12,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.model_check import Oracle as Oracle
     from parity.model_check import assert_parity as assert_parity
     from parity.model_check import check as check
+    from parity.noise import Subject as Subject
+    from parity.pairs import Oracle as Oracle
     from parity.result import ParityError as ParityError
     from parity.result import Quantity as Quantity
     from parity.result import Report as Report
     from parity.result import Verdict as Verdict
     from parity.training_check import assert_training_parity as assert_training_parity
     from parity.training_check import check_training as check_training
-    from parity.yardstick import Subject as Subject
 
 _HOMES = {
-    "Oracle": "parity.model_check",
+    "Oracle": "parity.pairs",
     "ParityError": "parity.result",
     "Quantity": "parity.result",
     "Report": "parity.result",
-    "Subject": "parity.yardstick",
+    "Subject": "parity.noise",
     "Verdict": "parity.result",
     "assert_parity": "parity.model_check",
     "assert_training_parity": "parity.training_check",

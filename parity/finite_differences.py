@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from parity.arrays import Arrays, eps_of
+from parity.noise import Subject
 from parity.result import LIMIT, Quantity, Verdict
-from parity.yardstick import FLOOR_ULPS, INCONCLUSIVE_SHARE, Subject
+from parity.yardstick import FLOOR_ULPS, INCONCLUSIVE_SHARE
 
 STEP = 2.0**-19
 """h: smaller than the cube root of eps, which balances truncation and rounding of smooth functions,

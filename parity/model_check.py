@@ -1,41 +1,30 @@
 """`check`: do a PyTorch model and a JAX model compute the same outputs and gradients?"""
 
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree
 
-from parity import finite_differences, programs, weights
-from parity.arrays import Arrays, eps_of, hold, is_float, round_to
+from parity import finite_differences
+from parity.arrays import Arrays, hold, is_float, round_to
+from parity.noise import Program, Subject, measure
+from parity.pairs import Oracle, Pins, match
 from parity.precision import environment, pinned, require_device
-from parity.programs import JaxModel, Loss, Task, TorchModel
-from parity.result import AS_STORED, LIMIT, ParityError, Quantity, Report, Verdict
-from parity.weights import Plan, Transfer
-from parity.yardstick import FLOOR_ULPS, Program, Rule, Subject, compare, measure
+from parity.programs import Loss, Task, said_by
+from parity.reporting import reporting
+from parity.result import ParityError, Quantity, Report, Verdict
+from parity.torch_side import torch_program
+from parity.weights import Plan
+from parity.yardstick import Rule, compare
 
 DTYPES = ("float64", "float32")
 """Judged by default: float64 decides structure, float32 shows the accuracy people train with."""
 
 FORWARD = {"outputs": Rule("forward"), "loss": Rule("forward"), "gradients": Rule("gradients")}
 """What a forward and backward pass is compared by."""
-
-
-class Oracle(NamedTuple):
-    """Another JAX program for the same weights: a second implementation, or gradients by hand.
-
-    Attributes:
-        model: what `check` takes as `jax_model`.
-        template: its params, if it is a plain function.
-        gradients: `gradients(params, x, targets)` instead of autodiff; then only gradients are compared.
-    """
-
-    model: Any
-    template: PyTree | None = None
-    gradients: Callable[[PyTree, Any, Any], PyTree] | None = None
 
 
 def check(
@@ -48,7 +37,7 @@ def check(
     template: PyTree | None = None,
     params: PyTree | None = None,
     torch_params: Mapping[str, Any] | None = None,
-    pins: Mapping[str, str | tuple[str, tuple[int, ...]]] | None = None,
+    pins: Pins | None = None,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
     layout: Mapping[str, tuple[int, ...]] | None = None,
@@ -109,7 +98,7 @@ def check(
         torch_loss, jax_loss = loss or (None, None)
         task = Task(input_names, torch_loss, jax_loss, layout or {}, device)
         subjects = {
-            "torch": Subject(_named("PyTorch", programs.torch_program(pair.torch, task)), pair.weights),
+            "torch": Subject(_named("PyTorch", torch_program(pair.torch, task)), pair.weights),
             "jax": Subject(_named("JAX", pair.jax_program(task)), pair.jax_weights),
         }
         for label, oracle in (oracles or {}).items():
@@ -123,7 +112,7 @@ def check(
             rules = {"gradients": FORWARD["gradients"]} if by_hand else FORWARD
             quantities += compare(sides["torch"], sides[label], rules, program=label, tolerance=tolerance)
         if differences and "float64" in dtypes:
-            subject = Subject(programs.torch_program(pair.torch, task, backward=False), pair.weights)
+            subject = Subject(torch_program(pair.torch, task, backward=False), pair.weights)
             autodiff: dict[str, Mapping[str, np.ndarray]] = {
                 label: sides[label]["float64"].base["gradients"]
                 for label in ("torch", "jax")
@@ -147,149 +136,6 @@ def assert_parity(*args: Any, **kwargs: Any) -> Report:
     if report.verdict is not Verdict.PASS:
         raise ParityError(report)
     return report
-
-
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """Two models, the weight plan between them, and the weights of each side under PyTorch's names."""
-
-    torch: TorchModel
-    jax: JaxModel
-    plan: Plan
-    weights: Arrays
-    jax_weights: Arrays
-
-    def jax_program(self, task: Task) -> Program:
-        """Outputs, loss and gradients of the JAX model."""
-        return programs.jax_program(self.jax, self.plan, self.torch.trainable, task)
-
-    def oracle_program(self, oracle: Oracle, task: Task) -> Program:
-        """The same of another JAX program, whose params have their own paths."""
-        model = programs.jax_model(oracle.model, oracle.template)
-        plan = self.plan if model.tree.paths == self.jax.tree.paths else find(self.torch, model)
-        return programs.jax_program(model, plan, self.torch.trainable, task, gradients=oracle.gradients)
-
-    def judge_weights(self) -> list[Quantity]:
-        """Every planned tensor makes the round trip bit for bit, and the JAX side holds its numbers."""
-        return [self._judge_weight(transfer) for transfer in self.plan.transfers]
-
-    def _judge_weight(self, transfer: Transfer) -> Quantity:
-        ours, theirs = self.weights[transfer.torch_name], self.jax_weights[transfer.torch_name]
-        back = transfer.to_torch(transfer.to_jax(ours))
-        difference = float(np.max(np.abs(theirs - ours), initial=0.0))
-        scale = float(np.max(np.abs(ours), initial=0.0))
-        floor = FLOOR_ULPS * eps_of("float32") * scale  # a converted checkpoint may have passed float32
-        rho = difference / floor if difference else 0.0
-        notes: tuple[str, ...] = ()
-        passed = True
-        if not np.array_equal(back, ours, equal_nan=True):
-            passed, notes = False, ("the round trip to JAX and back changes the numbers",)
-        elif not rho <= LIMIT:
-            passed, notes = False, self._explain_weight(transfer, ours, theirs)
-        return Quantity(
-            "weights",
-            "weights",
-            transfer.torch_name,
-            AS_STORED,
-            Verdict.PASS if passed else Verdict.FAIL,
-            rho=rho,
-            difference=difference,
-            scale=scale,
-            floor=floor,
-            jax_name=transfer.jax_path,
-            shape=transfer.torch_shape,
-            notes=notes,
-        )
-
-    @staticmethod
-    def _explain_weight(transfer: Transfer, ours: Any, theirs: Any) -> tuple[str, ...]:
-        if ours.ndim == 2 and ours.shape[0] == ours.shape[1] and np.array_equal(theirs, ours.T):
-            return (f"transposed: {transfer.jax_path} needs `{transfer.how}` of {transfer.torch_name}",)
-        if np.array_equal(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
-            how = f"{transfer.jax_path} needs `{transfer.how}` of {transfer.torch_name}"
-            return (f"the same numbers in another order: {how}",)
-        return (f"other numbers than {transfer.torch_name}: was it loaded?",)
-
-
-def match(
-    torch_model: Any,
-    jax_model: Any,
-    *,
-    template: PyTree | None = None,
-    params: PyTree | None = None,
-    torch_params: Mapping[str, Any] | None = None,
-    pins: Mapping[str, str | tuple[str, tuple[int, ...]]] | None = None,
-    allow_unused: Collection[str] = (),
-    allow_missing: Collection[str] = (),
-) -> Pair:
-    """Read both models and plan the transfer of weights between them; arguments as in `check`.
-
-    Raises:
-        TypeError: if a model is of a kind that cannot be read.
-        WeightError: if the weights do not pair up, naming every tensor.
-    """
-    ours = programs.torch_model(torch_model, torch_params)
-    theirs = programs.jax_model(jax_model, params if params is not None else template)
-    plan = find(ours, theirs, pins, allow_unused, allow_missing)
-    # Representable in float32, so that all precisions start from the same numbers.
-    own = {n: round_to(a, "float32") for n, a in ours.weights.items()}
-    jax_weights = own
-    if params is not None:
-        converted = {p: leaf for p, leaf in theirs.leaves.items() if p not in plan.missing}
-        jax_weights = {
-            **own,
-            **plan.to_torch({p: round_to(leaf, "float32") for p, leaf in converted.items()}),
-        }
-    return Pair(ours, theirs, plan, own, jax_weights)
-
-
-def find(
-    ours: TorchModel,
-    theirs: JaxModel,
-    pins: Mapping[str, str | tuple[str, tuple[int, ...]]] | None = None,
-    allow_unused: Collection[str] = (),
-    allow_missing: Collection[str] = (),
-) -> Plan:
-    """The weight plan of two models that were read."""
-    return weights.find_plan(
-        ours.signatures,
-        {path: leaf.shape for path, leaf in theirs.leaves.items()},
-        pins=pins,
-        allow_unused=allow_unused,
-        allow_missing=allow_missing,
-    )
-
-
-@dataclasses.dataclass
-class Outcome:
-    """A report in the making."""
-
-    name: str
-    quantities: Sequence[Quantity] = ()
-    not_checked: tuple[str, ...] = ()
-    plan: tuple[tuple[str, str, str], ...] = ()
-    environment: Any = None
-    error: str | None = None
-
-    def report(self) -> Report:
-        """The finished report."""
-        return Report(
-            self.name, tuple(self.quantities), self.not_checked, self.plan, self.environment, self.error
-        )
-
-
-@contextlib.contextmanager
-def reporting(name: str) -> Iterator[Outcome]:
-    """Collect a report; an exception becomes its `error` instead of losing what is known.
-
-    KeyboardInterrupt and the like pass through.
-    """
-    outcome = Outcome(name)
-    try:
-        yield outcome
-    except Exception as error:
-        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
-        outcome.error = f"{type(error).__name__}: {error}{notes}"
 
 
 def not_checked(task: Task, dtypes: Sequence[str], differences: bool, plan: Plan) -> tuple[str, ...]:
@@ -330,7 +176,7 @@ def _named(framework: str, program: Program) -> Program:
     """The same program, whose errors say which side raised them."""
 
     def run(own: Arrays, inputs: Arrays, dtype: str) -> Any:
-        with programs.said_by(framework):
+        with said_by(framework):
             return program(own, inputs, dtype)
 
     return run

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from parity.arrays import Arrays
-from parity.model_check import DTYPES, reporting
+from parity.model_check import DTYPES
+from parity.noise import Subject, measure
 from parity.precision import environment, pinned, require_device
+from parity.reporting import reporting
 from parity.result import ParityError, Report, Verdict
-from parity.yardstick import Rule, Subject, compare, measure
+from parity.yardstick import Rule, compare
 
 
 def check_training(
@@ -59,19 +61,6 @@ def check_training(
         outcome.quantities = compare(sides["torch"], sides["jax"], rules)
         outcome.environment = environment(device)
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
-
-
-def joined(name: str, *reports: Report) -> Report:
-    """Several reports on the same pair as one: quantities in the order given, the first error kept."""
-    return Report(
-        name,
-        tuple(quantity for report in reports for quantity in report.quantities),
-        tuple(dict.fromkeys(line for report in reports for line in report.not_checked)),
-        next((report.plan for report in reports if report.plan), ()),
-        next((report.environment for report in reports if report.environment), None),
-        next((report.error for report in reports if report.error), None),
-        sum(report.seconds for report in reports),
-    )
 
 
 def assert_training_parity(*args: object, **kwargs: object) -> Report:

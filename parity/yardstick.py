@@ -22,17 +22,16 @@ passes), divided by ten (so that rho = 10 is exactly that share).
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from parity.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
+from parity import wording
+from parity.arrays import eps_of
+from parity.noise import Side, Sides
 from parity.result import LIMIT, Curve, Quantity, Verdict
-
-REPEATS = 4
-"""Noise runs K. The maximum over four draws underestimates the largest move by a small factor only."""
 
 FLOOR_ULPS = 4.0
 """F in units of eps: a handful of roundings that noise on the inputs cannot show."""
@@ -45,15 +44,6 @@ INCONCLUSIVE_SHARE = 0.1
 
 NULL_SHARE = 1e-6
 """A quantity may be called zero only if its noise is at most this share of its group's scale."""
-
-STABILITY_RATIO = 100.0
-"""One side moving this many times as far as the other under the same noise is reported."""
-
-Values = dict[str, dict[str, Shaped[np.ndarray, "..."]]]
-"""What a program returns: group -> leaf -> array, floating values held in float64."""
-
-Program = Callable[[Arrays, Arrays, str], Values]
-"""`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
 
 
 class Rule(NamedTuple):
@@ -71,96 +61,6 @@ class Rule(NamedTuple):
     over_time: bool = False
     scale: Mapping[str, float] | None = None
     decided_by: Mapping[str, str] = {}
-
-
-def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Noise run k: every floating value times (1 + eps u), u in {-1, 0, 1} from a hash of (value, k).
-
-    Equal values get equal noise, on both sides and anywhere in the model, so tied weights stay tied and
-    exact ties (max pooling, relu at zero) survive. Integers are left alone, and so are input values that
-    have at most 8 significant bits (pixels, one-hot labels, masks): nobody rounded those.
-
-    Args:
-        arrays: named arrays; floating ones held in float64.
-        k: number of the noise run.
-        eps: machine epsilon of the dtype under test.
-        inputs: whether these are inputs (the 8-bit exemption applies) rather than weights.
-    """
-    noisy = {}
-    for name, array in arrays.items():
-        if is_float(array):
-            moved = array * (1 + eps * _signs(array, k))
-            array = np.where(significant_bits_at_most(array, 8), array, moved) if inputs else moved
-        noisy[name] = array
-    return noisy
-
-
-def _signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
-    """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3."""
-    with np.errstate(over="ignore"):
-        z = np.ascontiguousarray(array, dtype=np.float64).view(np.uint64)
-        z = z + np.uint64(0x9E3779B97F4A7C15) * np.uint64(k + 1)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return (z % np.uint64(3)).astype(np.float64) - 1.0
-
-
-class Side(NamedTuple):
-    """One framework's values: unperturbed, under noise, and unperturbed in the other precision."""
-
-    base: Values
-    noisy: Sequence[Values]
-    other: Values
-
-
-Sides = Mapping[str, Side]
-"""One program's values by dtype."""
-
-
-class Subject(NamedTuple):
-    """A program and the weights it runs with (the same numbers on both sides, unless a port lost some)."""
-
-    program: Program
-    weights: Arrays
-
-
-def measure(
-    subjects: Mapping[str, Subject], inputs: Arrays, dtypes: Sequence[str]
-) -> dict[str, dict[str, Side]]:
-    """Run every program with and without noise in every dtype; equal numbers see equal noise.
-
-    float64 is always run unperturbed (it is the judge of the narrower dtypes), and float32 too (the
-    float64 yardstick needs it for P).
-
-    Args:
-        subjects: the programs by label, with weights best representable in float32, held in float64.
-        inputs: named inputs of all programs.
-        dtypes: names of the floating dtypes to judge.
-
-    Returns:
-        label -> dtype -> `Side`.
-    """
-    bases = {
-        dtype: {label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()}
-        for dtype in dict.fromkeys(["float64", *dtypes, "float32"])
-    }
-    sides: dict[str, dict[str, Side]] = {label: {} for label in subjects}
-    for dtype in dtypes:
-        noisy: dict[str, list[Values]] = {label: [] for label in subjects}
-        for k in range(REPEATS):
-            moved = _noisy(inputs, k, dtype, inputs=True)
-            for label, (program, weights) in subjects.items():
-                noisy[label].append(program(_noisy(weights, k, dtype, inputs=False), moved, dtype))
-        other = "float32" if dtype == "float64" else "float64"
-        for label in subjects:
-            sides[label][dtype] = Side(bases[dtype][label], noisy[label], bases[other][label])
-    return sides
-
-
-def _noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
-    rounded = {name: round_to(array, dtype) for name, array in arrays.items()}
-    return perturb(rounded, k, eps_of(dtype), inputs=inputs)
 
 
 def compare(
@@ -297,13 +197,13 @@ def _judge(
     finite_t, finite_j = np.isfinite(e.t).all(axis=1), np.isfinite(e.j).all(axis=1)
     failed = np.where(finite_t & finite_j, failed & ~hidden, finite_t != finite_j)
     hidden = hidden | ~(finite_t & finite_j) & ~failed
-    notes += _notes_on_finiteness(finite_t, finite_j, e.over_time)
+    notes += wording.on_finiteness(finite_t, finite_j, over_time=e.over_time)
 
     first_failure = int(np.argmax(failed)) if failed.any() else None
     horizon = int(np.argmax(hidden)) if hidden.any() else None
     if first_failure is not None:
         verdict = Verdict.FAIL
-        notes += _explain(e.t[first_failure], e.j[first_failure], yardstick[first_failure], e.shapes)
+        notes += wording.on_difference(e.t[first_failure], e.j[first_failure], yardstick[first_failure])
         if same_in_float64:
             notes.append(
                 f"accuracy: the same function in float64, but {blank.dtype} on the JAX side loses more"
@@ -317,7 +217,7 @@ def _judge(
         verdict = Verdict.PASS
         if accuracy is not None and (rho > LIMIT).any() and not null.any():
             notes.append("PyTorch is further from float64 than JAX is")
-    notes += _notes_on_stability(e)
+    notes += wording.on_stability(e.noise_t, e.noise_j, e.floor)
 
     # The point that represents a curve in tables: its first failure, else its worst rho.
     point = first_failure if first_failure is not None else int(np.argmax(np.nan_to_num(rho, nan=np.inf)))
@@ -357,50 +257,6 @@ def _curve(
         return tuple(float(value) for value in values)
 
     return Curve(plain(expected), plain(actual), plain(yardstick), plain(rho), first_failure, horizon)
-
-
-def _notes_on_finiteness(
-    finite_t: Shaped[np.ndarray, " points"], finite_j: Shaped[np.ndarray, " points"], over_time: bool
-) -> list[str]:
-    bad = [name for name, finite in (("PyTorch", finite_t), ("JAX", finite_j)) if not finite.all()]
-    if not bad:
-        return []
-    where = f" from point {int(np.argmin(finite_t & finite_j))} on" if over_time else ""
-    return [f"NaN or infinity on the {' and the '.join(bad)} side{where}"]
-
-
-def _notes_on_stability(e: _Evidence) -> list[str]:
-    """The same function computed less stably: a fault must not hide in its own noise."""
-    low, high = np.minimum(e.noise_t, e.noise_j), np.maximum(e.noise_t, e.noise_j)
-    unstable = high > STABILITY_RATIO * np.maximum(low, e.floor)
-    if not unstable.any():
-        return []
-    side = "JAX" if e.noise_j[unstable][0] > e.noise_t[unstable][0] else "PyTorch"
-    ratio = np.max(high[unstable] / np.maximum(low, e.floor)[unstable])
-    return [f"stability: the {side} side moves {ratio:.0f} times as far under the same one-ulp noise"]
-
-
-def _explain(
-    t: Float[np.ndarray, " values"],
-    j: Float[np.ndarray, " values"],
-    yardstick: float,
-    shapes: tuple[tuple[int, ...], tuple[int, ...]],
-) -> list[str]:
-    """What the difference looks like, said only when it matches within the yardstick."""
-    if not (np.isfinite(t).all() and np.isfinite(j).all()):
-        return []
-    if t.size > 1 and np.any(t != j) and np.max(np.abs(np.sort(t) - np.sort(j))) <= LIMIT * yardstick:
-        return ["the same values in another order: look for a transpose, a reshape or a swapped axis"]
-    square = float(t @ t)
-    factor = float(j @ t) / square if square > 0 else 0.0
-    if square > 0 and np.max(np.abs(j - factor * t)) <= LIMIT * yardstick * max(1.0, abs(factor)):
-        if abs(factor) <= LIMIT * yardstick / np.sqrt(square):
-            return ["zero on the JAX side"]
-        if t.size > 1 or abs(factor - round(factor)) < 1e-6 * abs(factor):
-            return [f"JAX = {factor:.8g} x PyTorch: look for a reduction (sum, mean), a rate or a scale"]
-    if square == 0 and np.any(j != 0):
-        return ["zero on the PyTorch side"]
-    return []
 
 
 def _norm(rows: Shaped[np.ndarray, "points values"]) -> Float[np.ndarray, " points"]:

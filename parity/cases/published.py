@@ -15,7 +15,7 @@ from parity.arrays import to_jax, to_torch
 from parity.cases.run import draw
 from parity.cases.samples import Samples, load_samples
 from parity.cases.training import channels_last
-from parity.model_check import match
+from parity.pairs import match
 from parity.precision import pinned, running
 
 TRAIN_TOLERANCE = 0.03

@@ -14,10 +14,12 @@ from data import batches
 from parity.cases.registry import Case, Erratum
 from parity.cases.samples import Samples, load_samples
 from parity.cases.training import decided_by, jax_training, torch_training
-from parity.model_check import DTYPES, Oracle, check, match
+from parity.model_check import DTYPES, check
+from parity.noise import Subject
+from parity.pairs import Oracle, match
+from parity.reporting import joined
 from parity.result import Report, Verdict
-from parity.training_check import check_training, joined
-from parity.yardstick import Subject
+from parity.training_check import check_training
 
 BATCH = 64
 """Samples of the forward and gradient stages: enough for every unit to be active on some."""

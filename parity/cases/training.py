@@ -8,9 +8,9 @@ import numpy as np
 import jaxnn
 import torchref
 from parity.arrays import Arrays, hold, to_jax, to_torch
-from parity.model_check import Pair
+from parity.noise import Program, Values
+from parity.pairs import Pair
 from parity.precision import jax_device, running
-from parity.yardstick import Program, Values
 
 SPLITS = ("train", "val")
 

@@ -298,3 +298,47 @@ def test_the_report_is_data_and_its_text_starts_with_the_verdict(pair: Any) -> N
     row = next(r for r in data["quantities"] if r["name"] == "output" and r["dtype"] == "float64")
     assert row["yardstick"] > 0
     assert row["relative_error"] == pytest.approx(row["difference"] / row["scale"])
+
+
+def test_batch_norm_in_train_mode_leaves_its_statistics_and_counter_alone() -> None:
+    module = nn.BatchNorm1d(3, affine=False).train()
+    module(torch.randn(4, 3))
+    before = {name: b.clone() for name, b in module.named_buffers()}
+
+    def port(params: Any, x: jax.Array) -> jax.Array:
+        return (x - jnp.mean(x, axis=0)) / jnp.sqrt(jnp.var(x, axis=0) + 1e-5)
+
+    x = np.random.default_rng(0).standard_normal((8, 3))
+    template = {"mean": jnp.zeros(3), "var": jnp.ones(3)}
+    report = parity.check(module, port, {"x": x}, template=template)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert module.training
+    assert all(torch.equal(before[name], b) for name, b in module.named_buffers())
+
+
+def test_tables_that_are_not_saved_are_constants_and_integers_are_compared() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(11, 4)
+            self.register_buffer("table", torch.arange(5.0)[:, None] / 8, persistent=False)
+            self.register_buffer("positions", torch.arange(5), persistent=False)
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+            out = self.embed(ids) + self.table[self.positions]
+            return {"out": out.masked_fill(mask[..., None], 0.0), "ids": ids + 1}
+
+    def port(params: Any, ids: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        out = params["embedding"][ids] + (jnp.arange(5.0, dtype=params["embedding"].dtype) / 8)[:, None]
+        return {"out": jnp.where(mask[..., None], 0.0, out), "ids": ids + 1}
+
+    def off_by_one(params: Any, ids: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        return {**port(params, ids, mask), "ids": ids}
+
+    rng = np.random.default_rng(0)
+    inputs = {"ids": rng.integers(0, 11, (2, 5)), "mask": rng.random((2, 5)) < 0.3}
+    template = {"embedding": jnp.zeros((11, 4))}
+    report = parity.check(Net(), port, inputs, template=template)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert {q.name for q in report.select("forward", "float64")} == {"out", "ids", "loss"}
+    assert failing(parity.check(Net(), off_by_one, inputs, template=template), "forward") == {"ids"}

@@ -12,9 +12,9 @@ import torchref
 from parity.cases.run import draw
 from parity.cases.samples import Samples
 from parity.cases.training import decided_by, jax_training, torch_training
-from parity.model_check import Pair, match
+from parity.noise import Subject
+from parity.pairs import Pair, match
 from parity.result import Verdict
-from parity.yardstick import Subject
 
 EPOCHS, NUM_TRAIN, NUM_FEATURES, NUM_CLASSES = 3, 41, 12, 4
 

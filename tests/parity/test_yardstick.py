@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from parity.noise import Subject, measure, perturb
 from parity.result import Verdict
-from parity.yardstick import Rule, Subject, compare, measure, perturb
+from parity.yardstick import Rule, compare
 
 finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 

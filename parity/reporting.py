@@ -1,0 +1,52 @@
+"""Reports in the making: collected stage by stage, kept when a stage raises, joined."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from parity.result import Environment, Quantity, Report
+
+
+@dataclasses.dataclass
+class Outcome:
+    """A report in the making."""
+
+    name: str
+    quantities: Sequence[Quantity] = ()
+    not_checked: tuple[str, ...] = ()
+    plan: tuple[tuple[str, str, str], ...] = ()
+    environment: Environment | None = None
+    error: str | None = None
+
+    def report(self) -> Report:
+        """The finished report."""
+        return Report(
+            self.name, tuple(self.quantities), self.not_checked, self.plan, self.environment, self.error
+        )
+
+
+@contextlib.contextmanager
+def reporting(name: str) -> Iterator[Outcome]:
+    """Collect a report; an exception becomes its `error` instead of losing what is known.
+
+    KeyboardInterrupt and the like pass through.
+    """
+    outcome = Outcome(name)
+    try:
+        yield outcome
+    except Exception as error:
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", []))
+        outcome.error = f"{type(error).__name__}: {error}{notes}"
+
+
+def joined(name: str, *reports: Report) -> Report:
+    """Several reports on the same pair as one: quantities in the order given, the first error kept."""
+    return Report(
+        name,
+        tuple(quantity for report in reports for quantity in report.quantities),
+        tuple(dict.fromkeys(line for report in reports for line in report.not_checked)),
+        next((report.plan for report in reports if report.plan), ()),
+        next((report.environment for report in reports if report.environment), None),
+        next((report.error for report in reports if report.error), None),
+        sum(report.seconds for report in reports),
+    )

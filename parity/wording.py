@@ -1,0 +1,55 @@
+"""What can be said in words about a difference; said only when it matches within the yardstick."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from parity.result import LIMIT
+
+STABILITY_RATIO = 100.0
+"""One side moving this many times as far as the other under the same noise is reported."""
+
+Points = Float[np.ndarray, " points"]
+
+
+def on_finiteness(
+    finite_t: Bool[np.ndarray, " points"], finite_j: Bool[np.ndarray, " points"], *, over_time: bool
+) -> list[str]:
+    """Which side has NaN or infinity, and from which point of a curve on."""
+    bad = [name for name, finite in (("PyTorch", finite_t), ("JAX", finite_j)) if not finite.all()]
+    if not bad:
+        return []
+    where = f" from point {int(np.argmin(finite_t & finite_j))} on" if over_time else ""
+    return [f"NaN or infinity on the {' and the '.join(bad)} side{where}"]
+
+
+def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
+    """The same function computed less stably: a fault must not hide in its own noise."""
+    low, high = np.maximum(np.minimum(noise_t, noise_j), floor), np.maximum(noise_t, noise_j)
+    unstable = high > STABILITY_RATIO * low
+    if not unstable.any():
+        return []
+    side = "JAX" if noise_j[unstable][0] > noise_t[unstable][0] else "PyTorch"
+    ratio = np.max(high[unstable] / low[unstable])
+    return [f"stability: the {side} side moves {ratio:.0f} times as far under the same one-ulp noise"]
+
+
+def on_difference(
+    t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"], yardstick: float
+) -> list[str]:
+    """The same values in another order, a constant factor, or zero on one side."""
+    if not (np.isfinite(t).all() and np.isfinite(j).all()):
+        return []
+    honest = LIMIT * yardstick
+    if t.size > 1 and np.any(t != j) and np.max(np.abs(np.sort(t) - np.sort(j))) <= honest:
+        return ["the same values in another order: look for a transpose, a reshape or a swapped axis"]
+    square = float(t @ t)
+    if square == 0:
+        return ["zero on the PyTorch side"] if np.any(j != 0) else []
+    factor = float(j @ t) / square
+    if np.max(np.abs(j - factor * t)) > honest * max(1.0, abs(factor)):
+        return []
+    if abs(factor) <= honest / np.sqrt(square):
+        return ["zero on the JAX side"]
+    if t.size > 1 or abs(factor - round(factor)) < 1e-6 * abs(factor):
+        return [f"JAX = {factor:.8g} x PyTorch: look for a reduction (sum, mean), a rate or a scale"]
+    return []
