@@ -55,8 +55,8 @@ def read_jax(model: Any, params: PyTree | None = None) -> JaxModel:
         return JaxModel(call, {p: hold(leaf) for p, leaf in leaves.items()}, tree, type(model).__call__, 1)
     if not callable(model) or params is None:
         raise TypeError(
-            f"`jax_model` is {kind_of(model)}; it must be a Flax NNX module, or a function f(params, *inputs) "
-            "given together with `params`, a pytree of arrays or shapes"
+            f"`jax_model` is {kind_of(model)}; it must be a Flax NNX module, or a function f(params, "
+            "*inputs) given together with `params`, a pytree of arrays or shapes"
         )
     leaves, tree = flatten(params)
     held = {
