@@ -39,7 +39,10 @@ def on_difference(
     """The same values in another order, a constant factor, or zero on one side."""
     if not (np.isfinite(t).all() and np.isfinite(j).all()):
         return []
-    honest = LIMIT * yardstick
+    size = float(max(np.max(np.abs(t), initial=0.0), np.max(np.abs(j), initial=0.0)))
+    if size == 0:
+        return []
+    t, j, honest = t / size, j / size, LIMIT * yardstick / size  # squares of 1e200 would overflow
     if t.size > 1 and np.any(t != j) and np.max(np.abs(np.sort(t) - np.sort(j))) <= honest:
         return ["the same values in another order: look for a transpose, a reshape or a swapped axis"]
     square = float(t @ t)

@@ -133,7 +133,8 @@ def _gather(
 
     def move(side: Side) -> Float[np.ndarray, " points"]:
         base = rows(side.base[group][name])
-        moves = np.stack([_norm(rows(run[group][name]) - base) for run in side.noisy])
+        with np.errstate(invalid="ignore"):  # NaN and infinity are judged as such
+            moves = np.stack([_norm(rows(run[group][name]) - base) for run in side.noisy])
         largest: Float[np.ndarray, " points"] = moves.max(axis=0)
         return largest
 
@@ -146,7 +147,10 @@ def _gather(
     floor = FLOOR_ULPS * eps * magnitude
     rounding = np.zeros_like(floor)
     if dtype == "float64":
-        rounding = ROUNDING_SHARE * np.maximum(_norm(t_other - t), _norm(j_other - j))
+        # Where float32 overflows it says nothing of rounding, and must not excuse anything.
+        with np.errstate(invalid="ignore"):
+            gaps = [np.nan_to_num(gap, nan=0.0, posinf=0.0, neginf=0.0) for gap in (t_other - t, j_other - j)]
+        rounding = ROUNDING_SHARE * np.maximum(_norm(gaps[0]), _norm(gaps[1]))
     noise_t, noise_j = move(torch_side), move(jax_side)
     if name in rule.decided_by:
         margins = _gather(torch_side, jax_side, group, rule.decided_by[name], rule, dtype)
@@ -180,19 +184,19 @@ def _judge(
         group_scale = _scale([e.t, e.j])
 
     notes: list[str] = []
-    failed = (rho if accuracy is None else accuracy) > LIMIT
+    failed = ~((rho if accuracy is None else accuracy) <= LIMIT)  # NaN must not pass
     null = (
         (np.maximum(_norm(e.t), _norm(e.j)) <= LIMIT * yardstick)
         & (noise <= NULL_SHARE * group_scale)
-        & (rho > LIMIT if accuracy is None else failed)
+        & failed
     )
     if null.any():
         notes.append("zero within rounding on both sides")
     failed &= ~null
-    hidden = noise > INCONCLUSIVE_SHARE * group_scale
+    hidden = ~(noise <= INCONCLUSIVE_SHARE * group_scale)
     if tolerance is not None:
         rtol, atol = tolerance
-        failed = (np.abs(e.j - e.t) > atol + rtol * np.abs(e.t)).any(axis=1)
+        failed = ~(np.abs(e.j - e.t) <= atol + rtol * np.abs(e.t)).all(axis=1)
         hidden = np.zeros_like(failed)
     finite_t, finite_j = np.isfinite(e.t).all(axis=1), np.isfinite(e.j).all(axis=1)
     failed = np.where(finite_t & finite_j, failed & ~hidden, finite_t != finite_j)

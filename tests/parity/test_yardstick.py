@@ -161,6 +161,32 @@ def test_an_accuracy_may_differ_by_the_samples_on_the_boundary_and_no_others() -
     assert judge(accuracy(far, 0.0), accuracy(far, 0.25), **rule)[0].verdict is Verdict.FAIL
 
 
+def test_overflow_in_float32_excuses_nothing_in_float64() -> None:
+    def value(factor: float) -> Any:
+        return lambda w, dtype: np.float64(np.inf if dtype == "float32" else factor)
+
+    quantity = one(value(1.0), value(1.5))
+    assert quantity.verdict is Verdict.FAIL
+    assert quantity.rounding == 0
+
+
+def test_nan_under_noise_is_never_a_pass() -> None:
+    base = np.linspace(0.3, 1.7, 8, dtype=np.float32).astype(np.float64)
+
+    def fragile(w: Any, dtype: str) -> Any:
+        return np.float64(1.0 if np.array_equal(w, base) else np.nan)
+
+    assert one(fragile, fragile).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-30, 1e30, 1e200])
+def test_verdicts_do_not_depend_on_the_units(scale: float) -> None:
+    assert one(lambda w, _: scale * np.float64(w), lambda w, _: scale * np.float64(w)).verdict is Verdict.PASS
+    fault = one(lambda w, _: scale * np.float64(w), lambda w, _: 2 * scale * np.float64(w))
+    assert fault.verdict is Verdict.FAIL
+    assert any("JAX = 2 x PyTorch" in note for note in fault.notes)
+
+
 def test_shapes_and_missing_leaves_fail() -> None:
     assert one(lambda w, _: w, lambda w, _: w[None]).verdict is Verdict.FAIL
     quantities = judge(lambda w, _: {"a": w, "b": w}, lambda w, _: {"a": w, "c": w})
