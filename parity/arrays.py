@@ -4,7 +4,7 @@ Inside the harness every value is a NumPy array: floating values are held in flo
 every narrower dtype exactly) and cast where a program runs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +30,18 @@ def eps_of(dtype: str) -> float:
     if dtype not in EPS:
         raise ValueError(f"`dtype` is {dtype!r}; it must be one of {', '.join(EPS)}")
     return EPS[dtype]
+
+
+def require_dtypes(dtypes: Sequence[str]) -> None:
+    """Check that these are the dtypes of a comparison: a list of names, at least one.
+
+    Raises:
+        ValueError: saying what they must be.
+    """
+    if isinstance(dtypes, str) or not dtypes:
+        raise ValueError(f"`dtypes` is {dtypes!r}; it must be a list of at least one of {', '.join(EPS)}")
+    for dtype in dtypes:
+        eps_of(dtype)
 
 
 def is_float(array: Shaped[np.ndarray, "..."]) -> bool:

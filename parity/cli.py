@@ -1,7 +1,9 @@
 """The command line. Frameworks are imported by the commands that need them, so that help is immediate."""
 
+import math
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -81,6 +83,13 @@ def run(
         from parity.cases.registry import find_cases
 
         chosen = find_cases(cases)
+        for path in (json_path, figure_path):
+            if path and not Path(path).absolute().parent.is_dir():
+                raise ValueError(
+                    f"cannot write {path}: there is no directory {Path(path).parent}; make it first"
+                )
+        if learning_rate is not None and not math.isfinite(learning_rate):
+            raise ValueError(f"--learning-rate is {learning_rate}; it must be a finite number")
         judged = _dtypes(dtypes)
         if full and epochs:
             raise ValueError("--full and --epochs contradict each other; give one of them")

@@ -41,16 +41,18 @@ def read_jax(model: Any, params: PyTree | None = None) -> JaxModel:
     Raises:
         TypeError: if `model` is neither, or a function comes without its params.
     """
+    import jax
+
     nnx = _nnx_of(model)
     if nnx is not None:
-        graph, state = nnx.split(model)
+        graph, state, rest = nnx.split(model, (nnx.Param, nnx.BatchStat), ...)  # rest: random streams
         pure = nnx.to_pure_dict(state)
         leaves, tree = flatten(pure)
 
         def call(own: PyTree, *args: Any, **kwargs: Any) -> Any:
-            filled = nnx.split(model)[1]
+            filled = jax.tree.map(lambda leaf: leaf, state)  # replacing works in place, on this copy
             nnx.replace_by_pure_dict(filled, own)
-            return nnx.merge(graph, filled)(*args, **kwargs)
+            return nnx.merge(graph, filled, rest, copy=True)(*args, **kwargs)
 
         return JaxModel(call, {p: hold(leaf) for p, leaf in leaves.items()}, tree, type(model).__call__, 1)
     if not callable(model) or params is None:
@@ -101,10 +103,10 @@ def jax_program(
         out = model.call(params, *args, **kwargs)
         outputs = name_outputs(out)
         if task.jax_loss is None:
-            floating = [v for v in outputs.values() if jax.numpy.issubdtype(v.dtype, jax.numpy.floating)]
-            loss = jax.numpy.zeros((), floating[0].dtype if floating else None)
-            for i, value in enumerate(floating):
-                loss = loss + (value * jax.numpy.asarray(direction(value.shape, i), value.dtype)).sum()
+            floating = {n: v for n, v in outputs.items() if jax.numpy.issubdtype(v.dtype, jax.numpy.floating)}
+            loss = jax.numpy.zeros((), next((v.dtype for v in floating.values()), None))
+            for name, value in floating.items():
+                loss = loss + (value * jax.numpy.asarray(direction(value.shape, name), value.dtype)).sum()
         else:
             loss = task.jax_loss(out, targets_of(given, task.inputs))
         return loss, outputs

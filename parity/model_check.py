@@ -9,11 +9,11 @@ import numpy as np
 from jaxtyping import PyTree
 
 from parity import finite_differences
-from parity.arrays import Arrays, hold, is_float, round_to
+from parity.arrays import Arrays, hold, is_float, require_dtypes, round_to
 from parity.noise import Program, Subject, measure
 from parity.pairs import Oracle, Pins, match
 from parity.precision import environment, pinned, require_device
-from parity.programs import Loss, Task, said_by
+from parity.programs import Task, said_by
 from parity.reporting import reporting
 from parity.result import ParityError, Quantity, Report, Verdict
 from parity.torch_side import torch_program
@@ -30,10 +30,10 @@ FORWARD = {"outputs": Rule("forward"), "loss": Rule("forward"), "gradients": Rul
 def check(
     torch_model: Any,
     jax_model: Any,
-    inputs: Mapping[str, Any] | Sequence[Any],
+    inputs: Any,
     *,
     targets: Any = None,
-    loss: tuple[Loss, Loss] | None = None,
+    loss: tuple[Any, Any] | None = None,
     template: PyTree | None = None,
     params: PyTree | None = None,
     torch_params: Mapping[str, Any] | None = None,
@@ -84,7 +84,10 @@ def check(
     started = time.perf_counter()
     with reporting(name) as outcome, pinned(seed=seed):
         require_device(device)
+        require_dtypes(dtypes)
         given, input_names = _name_inputs(inputs, targets)
+        if unknown := sorted(set(layout or {}) - set(given)):
+            raise ValueError(f"`layout` names {', '.join(unknown)}; the inputs are {', '.join(given)}")
         pair = match(
             torch_model,
             jax_model,
@@ -96,6 +99,8 @@ def check(
             allow_missing=allow_missing,
         )
         torch_loss, jax_loss = loss or (None, None)
+        if (torch_loss is None) != (jax_loss is None):
+            raise ValueError("`loss` must be (PyTorch loss, JAX loss): both functions, or leave it out")
         task = Task(input_names, torch_loss, jax_loss, layout or {}, device)
         subjects = {
             "torch": Subject(_named("PyTorch", torch_program(pair.torch, task)), pair.weights),
@@ -105,6 +110,7 @@ def check(
             subjects[label] = Subject(_named(label, pair.oracle_program(oracle, task)), pair.jax_weights)
         sides = measure(subjects, given, dtypes)
         quantities = pair.judge_weights()
+        kinks: list[str] = []
         for label in subjects:
             if label == "torch":
                 continue
@@ -118,10 +124,11 @@ def check(
                 for label in ("torch", "jax")
                 if label in sides
             }
-            quantities += finite_differences.check_gradients(subject, given, autodiff)
+            judged, kinks = finite_differences.check_gradients(subject, given, autodiff)
+            quantities += judged
         outcome.quantities = _with_jax_names(quantities, pair.plan)
         outcome.plan = pair.plan.rows()
-        outcome.not_checked = not_checked(task, dtypes, differences, pair.plan)
+        outcome.not_checked = not_checked(task, dtypes, differences, kinks, pair.plan)
         outcome.environment = environment(device)
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
 
@@ -138,20 +145,29 @@ def assert_parity(*args: Any, **kwargs: Any) -> Report:
     return report
 
 
-def not_checked(task: Task, dtypes: Sequence[str], differences: bool, plan: Plan) -> tuple[str, ...]:
+def not_checked(
+    task: Task, dtypes: Sequence[str], differences: bool, kinks: Sequence[str], plan: Plan
+) -> tuple[str, ...]:
     """What a check of outputs and gradients did not look at, in words."""
     lines = [f"{dtype} was not run" for dtype in DTYPES if dtype not in dtypes]
     lines.append("gradients with respect to the inputs")
+    lines.append(
+        "other weights than these: zeros and ones as at initialisation hide faults, so train a little"
+    )
     if task.torch_loss is None:
         lines.append("the models' own losses (gradients are those of a random projection of the outputs)")
     if not differences or "float64" not in dtypes:
         lines.append("gradients against finite differences")
+    if kinks:
+        lines.append(f"finite differences of {', '.join(kinks)}: the loss has a kink there or is too coarse")
     lines += [f"weight {tensor}: left out as allowed" for tensor in (*plan.unused, *plan.missing)]
     return tuple(lines)
 
 
-def _name_inputs(inputs: Mapping[str, Any] | Sequence[Any], targets: Any) -> tuple[Arrays, tuple[str, ...]]:
+def _name_inputs(inputs: Any, targets: Any) -> tuple[Arrays, tuple[str, ...]]:
     """All arrays in one dict, and which of them the models take."""
+    if hasattr(inputs, "shape"):
+        raise TypeError("`inputs` is one array; name it, e.g. inputs={'x': x}, or put it in a list")
     if not isinstance(inputs, Mapping):
         inputs = {f"input_{i}": value for i, value in enumerate(inputs)}
     if not inputs:
@@ -166,10 +182,15 @@ def _name_inputs(inputs: Mapping[str, Any] | Sequence[Any], targets: Any) -> tup
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise TypeError(f"`{name}` has dtype {array.dtype}; it must be floating, integer or boolean")
-        if is_float(array) and not np.isfinite(array).all():
-            raise ValueError(f"`{name}` has NaN or infinity in it; nothing can be compared from there")
-    # Inputs in float32's numbers, so that all precisions start from the same.
-    return {name: round_to(array, "float32") for name, array in arrays.items()}, tuple(inputs)
+        # In float32's numbers, so that all precisions start from the same.
+        with np.errstate(over="ignore"):
+            arrays[name] = round_to(array, "float32")
+        if is_float(array) and not np.isfinite(arrays[name]).all():
+            raise ValueError(
+                f"`{name}` has NaN, infinity or numbers beyond float32 in it; nothing can be compared from "
+                "there (give a mask as booleans)"
+            )
+    return arrays, tuple(inputs)
 
 
 def _named(framework: str, program: Program) -> Program:

@@ -39,19 +39,19 @@ def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Sh
         if is_float(array):
             moved = array * (1 + eps * _signs(array, k))
             array = np.where(significant_bits_at_most(array, 8), array, moved) if inputs else moved
-        noisy[name] = array
+        noisy[name] = np.asarray(array)
     return noisy
 
 
 def _signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
     """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3."""
     with np.errstate(over="ignore"):
-        z = np.ascontiguousarray(array, dtype=np.float64).view(np.uint64)
+        z = np.array(array, dtype=np.float64, order="C").view(np.uint64)
         z = z + np.uint64(0x9E3779B97F4A7C15) * np.uint64(k + 1)
         z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         z = z ^ (z >> np.uint64(31))
-    return (z % np.uint64(3)).astype(np.float64) - 1.0
+    return np.asarray((z % np.uint64(3)).astype(np.float64) - 1.0)  # of 0-d arrays NumPy makes scalars
 
 
 class Side(NamedTuple):

@@ -1,6 +1,7 @@
 """Two models and the weights between them: planned, loaded, and judged tensor by tensor."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
@@ -64,7 +65,7 @@ class Pair:
         difference = float(np.max(np.abs(theirs - ours), initial=0.0))
         scale = float(np.max(np.abs(ours), initial=0.0))
         floor = FLOOR_ULPS * eps_of("float32") * scale  # a converted checkpoint may have passed float32
-        rho = difference / floor if difference else 0.0
+        rho = 0.0 if difference == 0 else difference / floor if floor else math.inf
         notes: tuple[str, ...] = ()
         passed = True
         if not np.array_equal(back, ours, equal_nan=True):

@@ -94,6 +94,19 @@ def running(dtype: str, device: str = "cpu") -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def running_torch(dtype: str) -> Iterator[None]:
+    """PyTorch's side of one run: tensors that a model makes in its forward pass get the run's dtype."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def jax_device(device: str) -> Any:
     """The first JAX device of a kind ("cpu" or "cuda").
 

@@ -5,7 +5,9 @@ PyTorch's names and layouts. Everything above this module treats the two sides a
 """
 
 import contextlib
+import dataclasses
 import inspect
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -65,9 +67,15 @@ def name_outputs(out: Any) -> dict[str, Any]:
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if value is None:
+        return
     if hasattr(value, "shape") and hasattr(value, "dtype"):
+        if "complex" in str(value.dtype):
+            raise TypeError(f"output {path!r} is complex; return its real and imaginary part, to be compared")
         yield path or "output", value
         return
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         children: Any = value.items()
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -75,13 +83,16 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, tuple | list):
         children = enumerate(value)
     else:
-        return
+        raise TypeError(
+            f"output {path!r} is {kind_of(value)}; it must be an array, or a dict or tuple of them"
+        )
     for key, child in children:
         yield from _walk(child, f"{path}/{key}" if path else str(key))
 
 
-def direction(shape: Sequence[int], seed: int) -> Shaped[np.ndarray, "..."]:
-    """A fixed random projection for an output, so that no gradient vanishes by symmetry."""
+def direction(shape: Sequence[int], name: str) -> Shaped[np.ndarray, "..."]:
+    """A fixed random projection for the output of this name, so that no gradient vanishes by symmetry."""
+    seed = zlib.crc32(name.encode())
     return np.random.default_rng(seed).standard_normal(tuple(shape)).astype(np.float32).astype(np.float64)
 
 

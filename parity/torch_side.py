@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 
 from parity.arrays import Arrays, hold, is_float, to_torch
 from parity.noise import Program, Values
+from parity.precision import running_torch
 from parity.programs import Task, bind, direction, kind_of, name_outputs, targets_of
 from parity.weights import Signature
 
@@ -47,18 +48,17 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
 
     if isinstance(model, torch.nn.Module):
         owners = {
-            f"{prefix}.{leaf}" if prefix else leaf: type(module).__name__
+            f"{prefix}.{leaf}" if prefix else leaf: _layer(type(module))
             for prefix, module in model.named_modules()
             for leaf, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         }
-        # A module's class says how its tensors lie only if it is one of PyTorch's own layers.
         tensors: dict[str, torch.Tensor] = dict(model.named_parameters())
         trainable = tuple(name for name, p in tensors.items() if p.requires_grad and p.is_floating_point())
         saved = model.state_dict().keys()
         buffers = dict(model.named_buffers())
         tensors |= {name: b for name, b in buffers.items() if b.is_floating_point() and name in saved}
         constants = {name: hold(b) for name, b in buffers.items() if name not in tensors}
-        signatures = {name: Signature(tuple(t.shape), _layer(owners[name])) for name, t in tensors.items()}
+        signatures = {name: Signature(tuple(t.shape), owners[name]) for name, t in tensors.items()}
 
         def call(own: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
             return torch.func.functional_call(model, dict(own), args, kwargs)
@@ -76,10 +76,17 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
     return TorchModel(model, weights, trainable, signatures, model)
 
 
-def _layer(class_name: str) -> str:
-    import torch
+def _layer(kind: type) -> str:
+    """Which of PyTorch's own layers a module is; "" for the user's, whose tensors lie as they like."""
+    for parent in kind.__mro__:
+        if parent.__module__.startswith("torch.nn.modules.") and parent.__name__ != "Module":
+            # Variants such as LazyLinear or NonDynamicallyQuantizableLinear keep their parent's layout.
+            known = [base.__name__ for base in parent.__mro__ if base.__name__ in _KNOWN]
+            return known[0] if known else parent.__name__
+    return ""
 
-    return class_name if hasattr(torch.nn, class_name) else ""
+
+_KNOWN = ("Linear", "Conv1d", "Conv2d", "Conv3d", "Embedding", "EmbeddingBag")
 
 
 def torch_program(model: TorchModel, task: Task, *, backward: bool = True) -> Program:
@@ -94,14 +101,14 @@ def torch_program(model: TorchModel, task: Task, *, backward: bool = True) -> Pr
             own[name].requires_grad_()
         given = {name: to_torch(array, dtype, task.device) for name, array in inputs.items()}
         args, kwargs = bind(model.target, 0, {name: given[name] for name in task.inputs})
-        with torch.set_grad_enabled(backward):
+        with running_torch(dtype), torch.set_grad_enabled(backward):
             out = model.call(own, *args, **kwargs)
             outputs = name_outputs(out)
             if task.torch_loss is None:
-                floating = [value for value in outputs.values() if value.is_floating_point()]
+                floating = {name: value for name, value in outputs.items() if value.is_floating_point()}
                 loss = torch.zeros((), dtype=getattr(torch, dtype), device=task.device)
-                for i, value in enumerate(floating):
-                    loss = loss + (value * to_torch(direction(value.shape, i), dtype, task.device)).sum()
+                for name, value in floating.items():
+                    loss = loss + (value * to_torch(direction(value.shape, name), dtype, task.device)).sum()
             else:
                 loss = task.torch_loss(out, targets_of(given, task.inputs))
             # A loss that no weight reaches has no graph at all, and the gradients are zero.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from parity.arrays import Arrays
+from parity.arrays import Arrays, require_dtypes
 from parity.model_check import DTYPES
-from parity.noise import Subject, measure
-from parity.precision import environment, pinned, require_device
+from parity.noise import Program, Subject, Values, measure
+from parity.precision import environment, pinned, require_device, running
 from parity.reporting import reporting
 from parity.result import ParityError, Report, Verdict
 from parity.yardstick import Rule, compare
@@ -52,15 +52,36 @@ def check_training(
     started = time.perf_counter()
     with reporting(name) as outcome, pinned(seed=seed):
         require_device(device)
-        sides = measure({"torch": torch, "jax": jax}, inputs, dtypes)
+        require_dtypes(dtypes)
+        sides = measure(
+            {"torch": torch, "jax": Subject(_run_by_jax(jax.program, device), jax.weights)}, inputs, dtypes
+        )
+        for label in ("torch", "jax"):
+            groups = sides[label][dtypes[0]].base
+            if not groups.get("updates") or not groups.get("curve"):
+                raise ValueError(
+                    f"the {label} program returned the groups {', '.join(groups) or 'none'}; it must return "
+                    "'updates' and 'curve', neither of them empty"
+                )
         scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in torch.weights.items()}
         rules = {
             "updates": Rule("step", scale=scale),
             "curve": Rule("curve", over_time=True, decided_by=decided_by or {}),
         }
+        outcome.not_checked = ("steps after the first but by their losses and metrics", "optimiser state")
         outcome.quantities = compare(sides["torch"], sides["jax"], rules)
         outcome.environment = environment(device)
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
+
+
+def _run_by_jax(program: Program, device: str) -> Program:
+    """The same program with JAX's 64-bit types on in float64 and off otherwise."""
+
+    def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        with running(dtype, device):
+            return program(weights, inputs, dtype)
+
+    return run
 
 
 def assert_training_parity(*args: object, **kwargs: object) -> Report:

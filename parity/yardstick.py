@@ -26,7 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from parity import wording
 from parity.arrays import eps_of
@@ -119,6 +119,7 @@ class _Evidence(NamedTuple):
     over_time: bool
 
 
+@np.errstate(invalid="ignore", over="ignore")  # NaN and infinity are judged as such
 def _gather(
     torch_side: Side, jax_side: Side, group: str, name: str, rule: Rule, dtype: str
 ) -> _Evidence | None:
@@ -133,8 +134,7 @@ def _gather(
 
     def move(side: Side) -> Float[np.ndarray, " points"]:
         base = rows(side.base[group][name])
-        with np.errstate(invalid="ignore"):  # NaN and infinity are judged as such
-            moves = np.stack([_norm(rows(run[group][name]) - base) for run in side.noisy])
+        moves = np.stack([_norm(rows(run[group][name]) - base) for run in side.noisy])
         largest: Float[np.ndarray, " points"] = moves.max(axis=0)
         return largest
 
@@ -148,8 +148,7 @@ def _gather(
     rounding = np.zeros_like(floor)
     if dtype == "float64":
         # Where float32 overflows it says nothing of rounding, and must not excuse anything.
-        with np.errstate(invalid="ignore"):
-            gaps = [np.nan_to_num(gap, nan=0.0, posinf=0.0, neginf=0.0) for gap in (t_other - t, j_other - j)]
+        gaps = [np.nan_to_num(gap, nan=0.0, posinf=0.0, neginf=0.0) for gap in (t_other - t, j_other - j)]
         rounding = ROUNDING_SHARE * np.maximum(_norm(gaps[0]), _norm(gaps[1]))
     noise_t, noise_j = move(torch_side), move(jax_side)
     if name in rule.decided_by:
@@ -161,6 +160,7 @@ def _gather(
     return _Evidence(t, j, t_other, j_other, noise_t, noise_j, floor, rounding, shapes, rule.over_time)
 
 
+@np.errstate(invalid="ignore", over="ignore")
 def _judge(
     blank: Quantity,
     evidence: _Evidence | None,
@@ -174,12 +174,11 @@ def _judge(
     e = evidence
     noise = np.maximum(e.noise_t, e.noise_j)
     yardstick = noise + e.floor + e.rounding
-    with np.errstate(invalid="ignore"):  # inf - inf; non-finite values are dealt with below
-        difference = _norm(e.j - e.t)
-        rho = _ratio(difference, yardstick)
-        accuracy = None
-        if blank.dtype != "float64":
-            accuracy = _ratio(_norm(e.j - e.t_other), _norm(e.t - e.t_other) + noise + e.floor)
+    difference = _norm(e.j - e.t)
+    rho = _ratio(difference, yardstick)
+    accuracy = None
+    if blank.dtype != "float64":
+        accuracy = _ratio(_norm(e.j - e.t_other), _norm(e.t - e.t_other) + noise + e.floor)
     if e.over_time:
         group_scale = _scale([e.t, e.j])
 
@@ -199,8 +198,13 @@ def _judge(
         failed = ~(np.abs(e.j - e.t) <= atol + rtol * np.abs(e.t)).all(axis=1)
         hidden = np.zeros_like(failed)
     finite_t, finite_j = np.isfinite(e.t).all(axis=1), np.isfinite(e.j).all(axis=1)
-    failed = np.where(finite_t & finite_j, failed & ~hidden, finite_t != finite_j)
+    # NaN and infinity never pass; in other places, or of another sign, they are a fault.
+    same_places = np.all((e.t == e.j) | (np.isnan(e.t) & np.isnan(e.j)) | _both_finite(e), axis=1)
+    failed = np.where(finite_t & finite_j, failed & ~hidden, ~same_places | _finite_part_differs(e))
     hidden = hidden | ~(finite_t & finite_j) & ~failed
+    if e.t.shape[1] == 0:
+        hidden = np.ones_like(hidden)
+        notes.append("empty: there is nothing to compare")
     notes += wording.on_finiteness(finite_t, finite_j, over_time=e.over_time)
 
     first_failure = int(np.argmax(failed)) if failed.any() else None
@@ -214,7 +218,7 @@ def _judge(
             )
     elif horizon is not None:
         verdict = Verdict.INCONCLUSIVE
-        if finite_t.all() and finite_j.all():
+        if finite_t.all() and finite_j.all() and e.t.size:
             where = f" from point {horizon} on" if e.over_time else ""
             notes.append(f"one-ulp noise moves it by over a tenth of its scale{where}: nothing can be said")
     else:
@@ -245,6 +249,22 @@ def _judge(
         notes=tuple(notes),
         curve=_curve(e, yardstick, rho, first_failure, horizon) if e.over_time else None,
     )
+
+
+def _both_finite(e: _Evidence) -> Bool[np.ndarray, "points values"]:
+    both: Bool[np.ndarray, "points values"] = np.isfinite(e.t) & np.isfinite(e.j)
+    return both
+
+
+def _finite_part_differs(e: _Evidence) -> Bool[np.ndarray, " points"]:
+    """Of rows with NaN or infinity: whether finite entries lie over a thousandth of their size apart.
+
+    Noise says nothing here (infinity minus infinity), so only what is plainly another number counts.
+    """
+    both = _both_finite(e)
+    t, j = np.where(both, e.t, 0.0), np.where(both, e.j, 0.0)
+    differs: Bool[np.ndarray, " points"] = _norm(j - t) > 1e-3 * np.maximum(_norm(t), _norm(j))
+    return differs
 
 
 def _curve(

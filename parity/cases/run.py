@@ -96,7 +96,7 @@ def run_case(
     limit = samples or (None if full else QUICK_SAMPLES)
     loaded = load_samples(data_name, labels=ours.labels, images=ours.images, limit=limit)
     epochs = epochs or (ours.epochs if full else case.quick_epochs)
-    learning_rate = learning_rate or ours.learning_rate
+    learning_rate = ours.learning_rate if learning_rate is None else learning_rate
     torch_network, torch_params = draw(ours, loaded, seed)
     x_shape = (*loaded.input_shape[1:], loaded.input_shape[0]) if ours.images else loaded.input_shape
     model = theirs.model(x_shape, loaded.num_outputs)

@@ -1,8 +1,10 @@
-"""Find the plan: pair PyTorch tensors with JAX leaves by layer kind, shape, name and order.
+"""Find the plan: pair PyTorch tensors with JAX leaves by name, layer kind, shape and number.
 
-One assignment problem over all tensors. A pair is possible when a layout change leads from one shape to
-the other; its cost says how far names and order speak against it. Pairs the user pins are taken first.
-Where two plans cost the same, nothing is guessed: the candidates are listed with the line that pins one.
+Three passes, each an assignment problem over what the one before left: tensors whose module path and role
+are the same on both sides; then weights; then biases and statistics, which follow the module of their
+weight. Numbers in names (`layers_2` before `layers_10`) are evidence of order. The alphabet is not: JAX
+sorts dicts by key. Where two plans fit equally well nothing is guessed: the candidates are listed with the
+line that pins one.
 """
 
 import itertools
@@ -18,6 +20,9 @@ from parity.weights.plan import Plan, Shape, Transfer, WeightError
 IMPOSSIBLE = 1e6
 """Cost of a pair whose shapes no known layout change connects."""
 
+MARGIN = 0.05
+"""Two plans whose costs are closer than this are a tie."""
+
 ROLES = {
     "weight": ("weight", "kernel", "w", "scale", "embedding", "gamma"),
     "bias": ("bias", "b", "beta", "offset", "shift"),
@@ -25,6 +30,10 @@ ROLES = {
     "variance": ("var", "variance", "running_var"),
 }
 """What the last part of a name says about a tensor's role; digits at its end are ignored."""
+
+
+IDENTITY = ("Embedding", "EmbeddingBag")
+"""Layers whose matrices lie the same way in both frameworks."""
 
 
 class Signature(NamedTuple):
@@ -39,11 +48,16 @@ class Signature(NamedTuple):
     layer: str = ""
 
 
+Tensors = Mapping[str, Signature]
+Shapes = Mapping[str, Shape]
+Pins = Mapping[str, str | tuple[str, tuple[int, ...]]]
+
+
 def find_plan(
-    torch_tensors: Mapping[str, Signature],
-    jax_shapes: Mapping[str, Shape],
+    torch_tensors: Tensors,
+    jax_shapes: Shapes,
     *,
-    pins: Mapping[str, str | tuple[str, tuple[int, ...]]] | None = None,
+    pins: Pins | None = None,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
 ) -> Plan:
@@ -59,22 +73,38 @@ def find_plan(
     Raises:
         WeightError: naming every tensor that is unused, missing or ambiguous, with its candidates.
     """
-    pinned = [_pinned(name, pin, torch_tensors, jax_shapes) for name, pin in (pins or {}).items()]
-    taken = {transfer.jax_path for transfer in pinned}
-    if len(taken) < len(pinned):
-        raise WeightError(f"`pins` uses a JAX leaf twice: {sorted(t.jax_path for t in pinned)}")
-    names = [n for n in torch_tensors if n not in (pins or {}) and n not in allow_unused]
-    paths = [p for p in sorted(jax_shapes, key=natural) if p not in taken and p not in allow_missing]
-    costs, found = _costs(names, paths, torch_tensors, jax_shapes)
-    chosen = _assign(costs)
-    matched = {names[i]: found[i, j] for i, j in chosen if costs[i, j] < IMPOSSIBLE}
-    matched |= {transfer.torch_name: transfer for transfer in pinned}
+    matched = {name: _pinned(name, pin, torch_tensors, jax_shapes) for name, pin in (pins or {}).items()}
+    pinned = [transfer.jax_path for transfer in matched.values()]
+    if len(set(pinned)) < len(pinned):
+        raise WeightError(f"`pins` uses a JAX leaf twice: {', '.join(sorted(pinned))}")
+    names = [n for n in torch_tensors if n not in matched and n not in allow_unused]
+    paths = [p for p in sorted(jax_shapes, key=natural) if p not in pinned and p not in allow_missing]
+    faults: list[str] = []
+    matched |= _same_names(names, paths, torch_tensors, jax_shapes)
+    for only_weights in (True, False):
+        taken = {transfer.jax_path for transfer in matched.values()}
+        some_names = [n for n in names if n not in matched and (not only_weights or role(n) == "weight")]
+        some_paths = [p for p in paths if p not in taken and (not only_weights or role(p) == "weight")]
+        found, ties = _assign(some_names, some_paths, torch_tensors, jax_shapes, matched)
+        matched |= found
+        faults += ties
     _require_complete(names, paths, matched, torch_tensors, jax_shapes)
-    _require_unique(names, paths, matched, costs, found, chosen)
+    faults += [
+        f"{t.torch_name!r} {t.torch_shape} is square: it fits {t.jax_path!r} as it is, (0, 1), and "
+        "transposed, (1, 0)"
+        for t in matched.values()
+        if t.reason != "pinned" and _undecided(t, torch_tensors[t.torch_name])
+    ]
+    if faults:
+        raise WeightError(
+            "the weights can be paired in more than one way:\n  "
+            + "\n  ".join(dict.fromkeys(faults))
+            + "\nSay which with pins={torch_name: jax_path} or pins={torch_name: (jax_path, axes)}"
+        )
     return Plan(
         tuple(matched[name] for name in torch_tensors if name in matched),
-        unused=tuple(name for name in torch_tensors if name in allow_unused),
-        missing=tuple(path for path in jax_shapes if path in allow_missing and path not in taken),
+        unused=tuple(name for name in torch_tensors if name in allow_unused and name not in matched),
+        missing=tuple(path for path in jax_shapes if path in allow_missing and path not in pinned),
     )
 
 
@@ -89,28 +119,22 @@ def layouts(tensor: Signature, jax_shape: Shape) -> list[tuple[tuple[int, ...], 
     """(axes, reason) of every layout change from a tensor to a JAX shape, the most usual first.
 
     A layer's kind decides where it can: a linear weight is (out, in) in PyTorch and (in, out) in JAX,
-    also when it is square. Only for bare tensors do both orientations remain.
+    also when it is square. For bare matrices both orientations remain.
     """
     rank = len(tensor.shape)
     identity = tuple(range(rank))
-    options: list[tuple[tuple[int, ...], str]]
-    if tensor.layer in ("Linear", "LazyLinear") and rank == 2:
-        options = [((1, 0), "linear: (out, in) to (in, out)")]
-    elif re.fullmatch(r"(Lazy)?Conv[123]d", tensor.layer) and rank > 2:
+    options: list[tuple[tuple[int, ...], str]] = [(identity, "same shape")]
+    if tensor.layer == "Linear" and rank == 2:
+        options = [((1, 0), "linear: (out, in) to (in, out)"), (identity, "linear, kept as (out, in)")]
+    elif re.fullmatch(r"Conv[123]d", tensor.layer) and rank > 2:
         options = [((*range(2, rank), 1, 0), "convolution: (out, in, ...) to (..., in, out)")]
-    elif tensor.layer == "" and rank == 2:
-        options = [(identity, "same shape"), ((1, 0), "transposed")]
-    elif tensor.layer == "":
-        options = [(identity, "same shape")]
-    else:
-        options = [(identity, f"as in {tensor.layer}")]
-    fits = [(axes, why) for axes, why in options if tuple(tensor.shape[a] for a in axes) == jax_shape]
-    if (
-        not fits
-        and math.prod(tensor.shape) == math.prod(jax_shape)
-        and _squeeze(tensor.shape) == _squeeze(jax_shape)
-    ):
-        fits = [(identity, "axes of length one added or removed")]
+    elif rank == 2 and tensor.layer not in IDENTITY:
+        options.append(((1, 0), "transposed"))
+    permuted = [(axes, why, tuple(tensor.shape[a] for a in axes)) for axes, why in options]
+    fits = [(axes, why) for axes, why, shape in permuted if shape == jax_shape]
+    if not fits:
+        reshaped = "axes of length one added or removed"
+        fits = [(axes, reshaped) for axes, _, shape in permuted if _squeeze(shape) == _squeeze(jax_shape)]
     return fits
 
 
@@ -121,11 +145,84 @@ def role(name: str) -> str:
     return next((kind for kind, words in ROLES.items() if stem in words), "")
 
 
+def owner(name: str) -> tuple[str, ...]:
+    """The words and numbers of the module that owns a tensor: `layers.2.attn.weight` -> layers, 2, attn."""
+    parts = re.split(r"[./]", name)[:-1]
+    return tuple(re.findall(r"[a-z]+|\d+", "/".join(parts).lower()))
+
+
+def _same_names(
+    names: list[str], paths: list[str], torch_tensors: Tensors, jax_shapes: Shapes
+) -> dict[str, Transfer]:
+    """Tensors with the same module path and role on both sides, once each."""
+    ours = [(owner(name), role(name)) for name in names]
+    theirs = [(owner(path), role(path)) for path in paths]
+    pairs = {}
+    for name, key in zip(names, ours, strict=True):
+        if key[1] and ours.count(key) == theirs.count(key) == 1:
+            path = paths[theirs.index(key)]
+            options = layouts(torch_tensors[name], jax_shapes[path])
+            if options:
+                tensor = torch_tensors[name]
+                pairs[name] = Transfer(name, path, tensor.shape, jax_shapes[path], *options[0])
+    return pairs
+
+
+def _assign(
+    names: list[str],
+    paths: list[str],
+    torch_tensors: Tensors,
+    jax_shapes: Shapes,
+    matched: Mapping[str, Transfer],
+) -> tuple[dict[str, Transfer], list[str]]:
+    """The cheapest pairing of some tensors, and the pairs of tensors that could be exchanged in it."""
+    from scipy.optimize import linear_sum_assignment
+
+    owners = {owner(t.torch_name): owner(t.jax_path) for t in matched.values()}
+    costs = np.full((len(names), len(paths)), IMPOSSIBLE)
+    found = {}
+    places, targets = _numbers(names, torch_tensors), _numbers(paths, jax_shapes)
+    for (i, name), (j, path) in itertools.product(enumerate(names), enumerate(paths)):
+        tensor, shape = torch_tensors[name], jax_shapes[path]
+        options = layouts(tensor, shape)
+        if not options:
+            continue
+        roles = {role(name), role(path)}
+        costs[i, j] = (
+            100.0 * (len(roles) == 2 and "" not in roles)
+            + 20.0 * (owner(name) in owners and owners[owner(name)] != owner(path))
+            + 10.0 * ("length one" in options[0][1])
+            + 3.0 * (1 - _similarity(name, path))
+            + min(1.0, 0.5 * abs(places[i] - targets[j]))
+        )
+        found[i, j] = Transfer(name, path, tensor.shape, shape, *options[0])
+    rows, columns = linear_sum_assignment(costs)
+    chosen = [(int(i), int(j)) for i, j in zip(rows, columns, strict=True) if costs[i, j] < 100.0]
+    ties = [
+        f"{names[i]!r} and {names[k]!r} fit {paths[j]!r} and {paths[m]!r} either way"
+        for (i, j), (k, m) in itertools.combinations(chosen, 2)
+        if costs[i, m] + costs[k, j] <= costs[i, j] + costs[k, m] + MARGIN
+    ]
+    return {names[i]: found[i, j] for i, j in chosen}, ties
+
+
+def _numbers(names: list[str], tensors: Tensors | Shapes) -> list[int]:
+    """Each name's place among those that differ from it in numbers alone and have its lengths."""
+
+    def family(name: str) -> tuple[object, ...]:
+        tensor = tensors[name]
+        shape = tensor.shape if isinstance(tensor, Signature) else tensor
+        return re.sub(r"\d+", "#", name), tuple(sorted(_squeeze(shape)))
+
+    families = [family(name) for name in names]
+    return [families[:i].count(kind) for i, kind in enumerate(families)]
+
+
 def _pinned(
     name: str,
     pin: str | tuple[str, tuple[int, ...]],
-    torch_tensors: Mapping[str, Signature],
-    jax_shapes: Mapping[str, Shape],
+    torch_tensors: Tensors,
+    jax_shapes: Shapes,
 ) -> Transfer:
     path, axes = (pin, None) if isinstance(pin, str) else pin
     if name not in torch_tensors or path not in jax_shapes:
@@ -143,54 +240,12 @@ def _pinned(
     return Transfer(name, path, tensor.shape, shape, tuple(axes), "pinned")
 
 
-def _costs(
-    names: list[str],
-    paths: list[str],
-    torch_tensors: Mapping[str, Signature],
-    jax_shapes: Mapping[str, Shape],
-) -> tuple[np.ndarray, dict[tuple[int, int], Transfer]]:
-    """Cost of every pair: 100 for another role, 10 for a reshape, up to 1 for order and names each.
-
-    Order counts among tensors of one size and role: the third square kernel goes to the third.
-    """
-    costs = np.full((len(names), len(paths)), IMPOSSIBLE)
-    found = {}
-    place = _ranks([(name, torch_tensors[name].shape) for name in names])
-    target = _ranks([(path, jax_shapes[path]) for path in paths])
-    for (i, name), (j, path) in itertools.product(enumerate(names), enumerate(paths)):
-        tensor, shape = torch_tensors[name], jax_shapes[path]
-        options = layouts(tensor, shape)
-        if not options:
-            continue
-        axes, why = options[0]
-        roles = {role(name), role(path)}
-        cost = 100.0 * (len(roles) == 2 and "" not in roles)
-        cost += 10.0 * ("length one" in why)
-        cost += abs(place[i] - target[j]) + (1 - _similarity(name, path))
-        costs[i, j] = cost
-        found[i, j] = Transfer(name, path, tensor.shape, shape, axes, why)
-    return costs, found
-
-
-def _ranks(tensors: list[tuple[str, Shape]]) -> list[float]:
-    """Each tensor's place, from 0 to below 1, among those with the same lengths and role."""
-    kinds = [(role(name), tuple(sorted(_squeeze(shape)))) for name, shape in tensors]
-    return [kinds[:i].count(kind) / kinds.count(kind) for i, kind in enumerate(kinds)]
-
-
-def _assign(costs: np.ndarray) -> list[tuple[int, int]]:
-    from scipy.optimize import linear_sum_assignment
-
-    rows, columns = linear_sum_assignment(costs)
-    return [(int(i), int(j)) for i, j in zip(rows, columns, strict=True)]
-
-
 def _require_complete(
     names: list[str],
     paths: list[str],
     matched: Mapping[str, Transfer],
-    torch_tensors: Mapping[str, Signature],
-    jax_shapes: Mapping[str, Shape],
+    torch_tensors: Tensors,
+    jax_shapes: Shapes,
 ) -> None:
     used = {transfer.jax_path for transfer in matched.values()}
     unused = [f"unused PyTorch tensor {n!r} {torch_tensors[n].shape}" for n in names if n not in matched]
@@ -204,47 +259,19 @@ def _require_complete(
         )
 
 
-def _require_unique(
-    names: list[str],
-    paths: list[str],
-    matched: Mapping[str, Transfer],
-    costs: np.ndarray,
-    found: Mapping[tuple[int, int], Transfer],
-    chosen: list[tuple[int, int]],
-) -> None:
-    """No two tensors may be exchanged at no cost, and no square bare matrix may be left undecided."""
-    faults = []
-    for (i, j), (k, m) in itertools.combinations(chosen, 2):
-        if (
-            (i, m) in found
-            and (k, j) in found
-            and costs[i, m] + costs[k, j] <= costs[i, j] + costs[k, m] + 1e-9
-        ):
-            faults.append(f"{names[i]!r} and {names[k]!r} fit {paths[j]!r} and {paths[m]!r} either way")
-    for i, j in chosen:
-        if (i, j) in found and _undecided(found[i, j]):
-            faults.append(
-                f"{names[i]!r} {found[i, j].torch_shape} is square and bare: it fits {paths[j]!r} as it is, "
-                "(0, 1), and transposed, (1, 0)"
-            )
-    if faults:
-        raise WeightError(
-            "the weights can be paired in more than one way:\n  "
-            + "\n  ".join(faults)
-            + "\nSay which with pins={torch_name: jax_path} or pins={torch_name: (jax_path, axes)}"
-        )
-
-
-def _undecided(transfer: Transfer) -> bool:
-    """Whether nothing says which way a square matrix of no layer in particular lies."""
-    shape = transfer.torch_shape
-    square = len(shape) == 2 and shape[0] == shape[1] > 1
-    return square and transfer.reason == "same shape" and role(transfer.jax_path) == "weight"
+def _undecided(transfer: Transfer, tensor: Signature) -> bool:
+    """Whether nothing says which way a square matrix lies."""
+    lengths = _squeeze(tensor.shape)
+    if len(lengths) != 2 or lengths[0] != lengths[1] or tensor.layer in IDENTITY:
+        return False
+    if tensor.layer == "Linear":  # Equinox keeps PyTorch's layout and its name
+        return transfer.jax_path.rpartition("/")[2] == "weight"
+    return len(tensor.shape) == 2
 
 
 def _similarity(name: str, path: str) -> float:
-    """Share of the words that two names have in common; numbers count for the order alone."""
-    first, second = (set(re.findall(r"[a-z]+", text.lower())) for text in (name, path))
+    """Share of the words that two module paths have in common; numbers count for the order alone."""
+    first, second = ({word for word in owner(text) if word.isalpha()} for text in (name, path))
     return len(first & second) / max(1, len(first | second))
 
 

@@ -41,12 +41,13 @@ class Transfer(NamedTuple):
 
     def to_jax(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
         """The PyTorch tensor in the JAX layout."""
-        return np.ascontiguousarray(array.transpose(self.axes)).reshape(self.jax_shape)
+        return np.array(array.transpose(self.axes), order="C").reshape(self.jax_shape)
 
     def to_torch(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
         """The JAX leaf in the PyTorch layout: the exact inverse of `to_jax`."""
         permuted = tuple(self.torch_shape[axis] for axis in self.axes)
-        return np.ascontiguousarray(array.reshape(permuted).transpose(np.argsort(self.axes)))
+        back = np.argsort(self.axes)
+        return np.array(array.reshape(permuted).transpose(back), order="C")
 
     @property
     def how(self) -> str:

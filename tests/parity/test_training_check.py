@@ -163,3 +163,11 @@ def test_a_training_that_raises_is_an_error() -> None:
     report = compare("linear", jax_recipe={"loss": lambda logits, labels: logits})
     assert report.verdict is Verdict.ERROR
     assert report.error is not None
+
+
+@pytest.mark.parametrize("groups", [{}, {"updates": {"w": np.zeros(1)}}, {"updates": {}, "curve": {}}])
+def test_a_training_that_returns_nothing_to_compare_is_an_error(groups: dict[str, Any]) -> None:
+    subject = Subject(lambda weights, inputs, dtype: groups, {"w": np.zeros(1)})
+    report = parity.check_training(subject, subject, {})
+    assert report.verdict is Verdict.ERROR
+    assert "'updates' and 'curve'" in str(report.error)

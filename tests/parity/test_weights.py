@@ -84,7 +84,7 @@ def test_round_trip_is_the_identity_bit_for_bit(axes: Any, shape: Any, merged: b
         ({"w": (3, 2), "x": (7,)}, {"w": (3, 2)}, ["unused PyTorch tensor 'x' (7,)"]),
         ({"w": (3, 2)}, {"w": (3, 2), "y": (4,)}, ["missing JAX leaf 'y' (4,)"]),
         ({"w": (3, 2)}, {"w": (5, 2)}, ["unused PyTorch tensor 'w'", "missing JAX leaf 'w'"]),
-        ({"w": (4, 4)}, {"kernel": (4, 4)}, ["square and bare", "(1, 0)", "pins="]),
+        ({"w": (4, 4)}, {"kernel": (4, 4)}, ["is square", "(1, 0)", "pins="]),
     ],
 )
 def test_what_cannot_be_settled_is_an_error_that_names_it(torch: Any, jax: Any, words: list[str]) -> None:
@@ -144,3 +144,80 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.safetensors").write_bytes(b"\x00" * 40)
     with pytest.raises(ValueError, match=r"bad\.safetensors is not a readable"):
         load_weights(tmp_path / "bad.safetensors")
+
+
+def linears(*names: str, size: int = 8) -> dict[str, Signature]:
+    return {f"{name}.weight": Signature((size, size), "Linear") for name in names}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("encoder", "decoder"),
+        ("mu", "logvar"),
+        ("q_proj", "k_proj", "v_proj", "o_proj"),
+        ("query", "key", "value", "out"),
+        ("layers.0.self_attn", "layers.0.cross_attn", "layers.1.self_attn", "layers.1.cross_attn"),
+    ],
+)
+def test_the_same_names_on_both_sides_pair_whatever_the_alphabet_says(names: tuple[str, ...]) -> None:
+    jax = {f"{name.replace('.', '_', 1).replace('.', '/')}/kernel": (8, 8) for name in sorted(names)}
+    for transfer in plan(linears(*names), jax).transfers:
+        ours = transfer.torch_name.replace(".", "").replace("_", "").removesuffix("weight")
+        assert transfer.jax_path.replace("/", "").replace("_", "").removesuffix("kernel") == ours
+        assert transfer.axes == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("torch", "jax"),
+    [
+        (linears("q", "k"), {"alpha/kernel": (8, 8), "beta/kernel": (8, 8)}),
+        (linears("0", "2"), {"down/kernel": (8, 8), "up/kernel": (8, 8)}),
+    ],
+)
+def test_the_alphabet_is_no_evidence_of_order(torch: Any, jax: Any) -> None:
+    with pytest.raises(WeightError, match="either way"):
+        plan(torch, jax)
+
+
+def test_a_bias_follows_the_module_of_its_weight() -> None:
+    torch = {}
+    for number, layer in ((0, "Linear"), (1, "LayerNorm"), (3, "Linear"), (4, "LayerNorm")):
+        torch[f"{number}.weight"] = Signature((8, 8) if layer == "Linear" else (8,), layer)
+        torch[f"{number}.bias"] = Signature((8,), layer)
+    jax: dict[str, Any] = {}
+    for i in range(2):
+        jax |= {f"Dense_{i}/bias": (8,), f"Dense_{i}/kernel": (8, 8)}
+        jax |= {f"LayerNorm_{i}/bias": (8,), f"LayerNorm_{i}/scale": (8,)}
+    found = {t.torch_name: t.jax_path for t in plan(torch, dict(sorted(jax.items()))).transfers}
+    assert found == {
+        "0.weight": "Dense_0/kernel",
+        "0.bias": "Dense_0/bias",
+        "1.weight": "LayerNorm_0/scale",
+        "1.bias": "LayerNorm_0/bias",
+        "3.weight": "Dense_1/kernel",
+        "3.bias": "Dense_1/bias",
+        "4.weight": "LayerNorm_1/scale",
+        "4.bias": "LayerNorm_1/bias",
+    }
+
+
+@pytest.mark.parametrize(
+    ("signature", "shape", "axes"),
+    [
+        (Signature((16, 16), "Linear"), (1, 1, 16, 16), (1, 0)),
+        (Signature((16, 8, 1, 1), "Conv2d"), (8, 16), (2, 3, 1, 0)),
+        (Signature((16, 16), "Embedding"), (16, 16), (0, 1)),
+        (Signature((5, 7), "RNN"), (7, 5), (1, 0)),
+        (Signature((5, 7), "Linear"), (5, 7), (0, 1)),
+    ],
+)
+def test_layouts_of_other_shapes(signature: Signature, shape: Any, axes: Any) -> None:
+    (transfer,) = plan({"l.weight": signature}, {"l/kernel": shape}).transfers
+    assert transfer.axes == axes
+
+
+@pytest.mark.parametrize(("layer", "leaf"), [("RNN", "kernel"), ("", "U"), ("Linear", "weight")])
+def test_square_matrices_that_nothing_settles_are_errors(layer: str, leaf: str) -> None:
+    with pytest.raises(WeightError, match="is square"):
+        plan({"l.weight": Signature((16, 16), layer)}, {f"l/{leaf}": (16, 16)})
