@@ -136,7 +136,7 @@ def run(
     counts = _counts(results)
     skipped = list(dict.fromkeys(line for r in results for line in r.report.not_checked))
     if not full and epochs is None:
-        few = "curves are a few epochs on 400 samples; --full takes the notebook's epochs and all samples"
+        few = "curves are a few epochs on 300 samples; --full takes the notebook's epochs and all samples"
         skipped.append(f"long training: {few}")
     show.print_summary(out, results[0].report, counts, seconds, skipped)
     sys.exit(verdict.exit_code)

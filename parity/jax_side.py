@@ -54,17 +54,22 @@ def read_jax(model: Any, params: PyTree | None = None) -> JaxModel:
             nnx.replace_by_pure_dict(filled, own)
             return nnx.merge(graph, filled, rest, copy=True)(*args, **kwargs)
 
-        return JaxModel(call, {p: hold(leaf) for p, leaf in leaves.items()}, tree, type(model).__call__, 1)
+        return JaxModel(call, _held(leaves), tree, type(model).__call__, 1)
     if not callable(model) or params is None:
         raise TypeError(
             f"`jax_model` is {kind_of(model)}; it must be a Flax NNX module, or a function f(params, "
             "*inputs) given together with `params`, a pytree of arrays or shapes"
         )
     leaves, tree = flatten(params)
-    held = {
-        p: hold(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape) for p, leaf in leaves.items()
+    return JaxModel(model, _held(leaves), tree, model, 1)
+
+
+def _held(leaves: dict[str, Any]) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Leaves as NumPy arrays; of those that have only a shape, zeros to be loaded."""
+    return {
+        path: hold(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape)
+        for path, leaf in leaves.items()
     }
-    return JaxModel(model, held, tree, model, 1)
 
 
 def _nnx_of(model: Any) -> Any:
