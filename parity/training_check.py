@@ -21,6 +21,7 @@ def check_training(
     inputs: Arrays,
     *,
     decided_by: Mapping[str, str] | None = None,
+    scales: Mapping[str, float] | None = None,
     dtypes: Sequence[str] = DTYPES,
     name: str = "training",
     seed: int = 0,
@@ -41,6 +42,8 @@ def check_training(
         inputs: named arrays that both programs read: samples, labels, order of samples.
         decided_by: for curves that count decisions (accuracies), the curve of the same program that holds
             the margins of the decisions, shape (time, samples).
+        scales: for curves that are a small difference of larger numbers, the size of those numbers, e.g.
+            1.0 for an R squared, which is 1 minus a ratio.
         dtypes: floating dtypes to judge.
         name: of the report.
         seed: of the global generators while the programs run.
@@ -66,7 +69,7 @@ def check_training(
         scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in torch.weights.items()}
         rules = {
             "updates": Rule("step", scale=scale),
-            "curve": Rule("curve", over_time=True, decided_by=decided_by or {}),
+            "curve": Rule("curve", over_time=True, scale=scales, decided_by=decided_by or {}),
         }
         outcome.not_checked = ("steps after the first but by their losses and metrics", "optimiser state")
         outcome.quantities = compare(sides["torch"], sides["jax"], rules)

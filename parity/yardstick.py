@@ -52,8 +52,8 @@ class Rule(NamedTuple):
     Attributes:
         stage: the stage it belongs to.
         over_time: whether axis 0 of each leaf is time, judged point by point, each leaf by its own scale.
-        scale: largest magnitude behind the values per leaf name, for F (updates are scaled by the
-            weights they are added to); None: the values themselves.
+        scale: largest magnitude behind the values per leaf name, for F: an update is as exact as the
+            weight it is added to, 1 - x as exact as 1. None, or no entry: the values themselves.
         decided_by: for a leaf that counts decisions (an accuracy) the leaf that holds the margins.
     """
 
@@ -143,7 +143,7 @@ def _gather(
     eps = eps_of(dtype)
     magnitude = np.maximum(_norm(t), _norm(j))
     if rule.scale is not None:
-        magnitude = np.maximum(magnitude, rule.scale[name])
+        magnitude = np.maximum(magnitude, rule.scale.get(name, 0.0))
     floor = FLOOR_ULPS * eps * magnitude
     rounding = np.zeros_like(floor)
     if dtype == "float64":

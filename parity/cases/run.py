@@ -13,7 +13,7 @@ import torchref
 from data import batches
 from parity.cases.registry import Case, Erratum
 from parity.cases.samples import Samples, load_samples
-from parity.cases.training import decided_by, jax_training, torch_training
+from parity.cases.training import SPLITS, decided_by, jax_training, torch_training
 from parity.model_check import DTYPES, check
 from parity.noise import Subject
 from parity.pairs import Oracle, match
@@ -132,6 +132,7 @@ def run_case(
         Subject(jax_training(pair, theirs, **how), pair.jax_weights),
         loaded.inputs,
         decided_by=decided_by(ours.labels),
+        scales={f"{split}_r_squared": 1.0 for split in SPLITS},
         dtypes=dtypes,
         name=case.name,
         seed=seed,

@@ -95,6 +95,17 @@ def test_an_update_is_scaled_by_its_weights() -> None:
     assert scaled.floor == pytest.approx(4 * 2.0**-52 * 1.7)
 
 
+def test_a_small_difference_of_large_numbers_is_as_exact_as_those() -> None:
+    small, ulp_of_one = np.array([1e-4]), 2.0**-52
+    cancelled = {"over_time": True}
+    assert one(lambda w, _: small, lambda w, _: small + ulp_of_one, **cancelled).verdict is Verdict.FAIL
+    scaled = one(lambda w, _: small, lambda w, _: small + ulp_of_one, scale={"q": 1.0}, **cancelled)
+    assert scaled.verdict is Verdict.PASS
+    assert (
+        one(lambda w, _: small, lambda w, _: small + 50 * ulp_of_one, scale={"q": 1.0}, **cancelled).rho > 10
+    )
+
+
 def test_rounding_of_long_sums_is_measured_in_float32_and_granted_in_float64() -> None:
     # One side loses 1e-3 in float32 and 1e-12 in float64, as naive accumulation over many terms does.
     loss = {"float32": 1e-3, "float64": 1e-12}
