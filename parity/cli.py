@@ -1,8 +1,10 @@
 """The command line. Frameworks are imported by the commands that need them, so that help is immediate."""
 
+import contextlib
 import math
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -227,13 +229,11 @@ def _write(path: str, results: "list[CaseResult]", verdict: Any, seconds: float)
     write_json({"verdict": verdict.value, "seconds": seconds, "cases": rows}, path)
 
 
-class _bad_input:  # noqa: N801 (reads as a statement: `with _bad_input():`)
+@contextlib.contextmanager
+def _bad_input() -> Iterator[None]:
     """Errors of the user's making become one line on stderr and exit code 2."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, ValueError | OSError):
-            click.echo(f"parity: {error}", err=True)
-            sys.exit(2)
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        click.echo(f"parity: {error}", err=True)
+        sys.exit(2)

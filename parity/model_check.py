@@ -11,13 +11,13 @@ from jaxtyping import PyTree
 from parity import finite_differences
 from parity.arrays import Arrays, hold, is_float, require_dtypes, round_to
 from parity.noise import Program, Subject, measure
-from parity.pairs import Oracle, Pins, match
+from parity.pairs import Oracle, match
 from parity.precision import environment, pinned, require_device
 from parity.programs import Task, said_by
 from parity.reporting import reporting
 from parity.result import ParityError, Quantity, Report, Verdict
 from parity.torch_side import torch_program
-from parity.weights import Plan
+from parity.weights import Pins, Plan
 from parity.yardstick import Rule, compare
 
 DTYPES = ("float64", "float32")

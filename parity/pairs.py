@@ -14,11 +14,8 @@ from parity.noise import Program
 from parity.programs import Task
 from parity.result import AS_STORED, LIMIT, Quantity, Verdict
 from parity.torch_side import TorchModel, read_torch
-from parity.weights import Plan, Transfer, find_plan
+from parity.weights import Pins, Plan, Transfer, find_plan
 from parity.yardstick import FLOOR_ULPS
-
-Pins = Mapping[str, str | tuple[str, tuple[int, ...]]]
-"""What the user knows of the plan: PyTorch name -> JAX path, or -> (JAX path, permutation)."""
 
 
 class Oracle(NamedTuple):

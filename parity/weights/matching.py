@@ -51,6 +51,7 @@ class Signature(NamedTuple):
 Tensors = Mapping[str, Signature]
 Shapes = Mapping[str, Shape]
 Pins = Mapping[str, str | tuple[str, tuple[int, ...]]]
+"""What the user knows of the plan: PyTorch name -> JAX path, or -> (JAX path, permutation)."""
 
 
 def find_plan(
