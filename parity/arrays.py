@@ -96,11 +96,6 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
     return placed
 
 
-def largest(array: Shaped[np.ndarray, "..."]) -> float:
-    """Max norm; 0 for an empty array, NaN if any entry is NaN."""
-    return float(np.max(np.abs(array))) if array.size else 0.0
-
-
 def significant_bits_at_most(array: Float[np.ndarray, "..."], bits: int) -> Any:
     """Elementwise: whether the number is exact in `bits` significant bits (0, 1, 0.5, 255 ... are in 8)."""
     mantissa, _ = np.frexp(array)

@@ -106,23 +106,20 @@ def check(
             "torch": Subject(_named("PyTorch", torch_program(pair.torch, task)), pair.weights),
             "jax": Subject(_named("JAX", pair.jax_program(task)), pair.jax_weights),
         }
-        for label, oracle in (oracles or {}).items():
+        oracles = oracles or {}
+        for label, oracle in oracles.items():
             subjects[label] = Subject(_named(label, pair.oracle_program(oracle, task)), pair.jax_weights)
         sides = measure(subjects, given, dtypes)
         quantities = pair.judge_weights()
         kinks: list[str] = []
-        for label in subjects:
-            if label == "torch":
-                continue
-            by_hand = label in (oracles or {}) and (oracles or {})[label].gradients is not None
-            rules = {"gradients": FORWARD["gradients"]} if by_hand else FORWARD
+        by_hand = {label for label, oracle in oracles.items() if oracle.gradients is not None}
+        for label in ("jax", *oracles):
+            rules = {"gradients": FORWARD["gradients"]} if label in by_hand else FORWARD
             quantities += compare(sides["torch"], sides[label], rules, program=label, tolerance=tolerance)
         if differences and "float64" in dtypes:
             subject = Subject(torch_program(pair.torch, task, backward=False), pair.weights)
             autodiff: dict[str, Mapping[str, np.ndarray]] = {
-                label: sides[label]["float64"].base["gradients"]
-                for label in ("torch", "jax")
-                if label in sides
+                label: sides[label]["float64"].base["gradients"] for label in ("torch", "jax")
             }
             judged, kinks = finite_differences.check_gradients(subject, given, autodiff)
             quantities += judged

@@ -206,8 +206,7 @@ def _torch_run(experiment: Experiment, samples: Samples, seed: int) -> Result:
 
 def _jax_runs(experiment: Experiment, samples: Samples, seeds: Sequence[int]) -> Iterator[Result]:
     recipe = jaxnn.RECIPES[experiment.recipe]
-    shape = samples.input_shape
-    model = recipe.model((*shape[1:], shape[0]) if recipe.images else shape, samples.num_outputs)
+    model = recipe.model(samples.jax_input_shape, samples.num_outputs)
     template = jax.eval_shape(model.init, jax.random.key(0))
     starts = []
     for seed in seeds:

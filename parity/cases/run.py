@@ -98,8 +98,7 @@ def run_case(
     epochs = epochs or (ours.epochs if full else case.quick_epochs)
     learning_rate = ours.learning_rate if learning_rate is None else learning_rate
     torch_network, torch_params = draw(ours, loaded, seed)
-    x_shape = (*loaded.input_shape[1:], loaded.input_shape[0]) if ours.images else loaded.input_shape
-    model = theirs.model(x_shape, loaded.num_outputs)
+    model = theirs.model(loaded.jax_input_shape, loaded.num_outputs)
     template = jax.eval_shape(model.init, jax.random.key(seed))
 
     stage("forward and gradients")
@@ -113,7 +112,7 @@ def run_case(
         torch_params=torch_params,
         layout={"x": LAYOUT} if ours.images else None,
         dtypes=dtypes,
-        oracles=_oracles(case, model, template, x_shape, loaded.num_outputs),
+        oracles=_oracles(case, model, template, loaded),
         name=case.name,
         seed=seed,
         device=device,
@@ -154,9 +153,7 @@ def draw(recipe: torchref.Recipe, samples: Samples, seed: int) -> tuple[Any, dic
     return bare.apply, parameters
 
 
-def _oracles(
-    case: Case, model: jaxnn.Model, template: Any, x_shape: tuple[int, ...], num_outputs: int
-) -> dict[str, Oracle]:
+def _oracles(case: Case, model: jaxnn.Model, template: Any, samples: Samples) -> dict[str, Oracle]:
     """Further JAX programs of the same network: gradients by hand, and the Flax NNX module."""
     oracles = {}
     if case.recipe in jaxnn.by_hand.HAND_GRADIENTS:
@@ -164,6 +161,8 @@ def _oracles(
         oracles["by hand"] = Oracle(model.apply, template, by_hand)
     module = jaxnn.RECIPES[case.recipe].module
     if module is not None:
-        abstract = nnx.eval_shape(lambda: module(x_shape, num_outputs, rngs=nnx.Rngs(0)))
+        abstract = nnx.eval_shape(
+            lambda: module(samples.jax_input_shape, samples.num_outputs, rngs=nnx.Rngs(0))
+        )
         oracles["flax nnx"] = Oracle(abstract)
     return oracles

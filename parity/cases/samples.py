@@ -24,6 +24,11 @@ class Samples(NamedTuple):
     input_shape: tuple[int, ...]
     num_outputs: int
 
+    @property
+    def jax_input_shape(self) -> tuple[int, ...]:
+        """Shape of one input as JAX takes it: (D,) or (H, W, C)."""
+        return (*self.input_shape[1:], self.input_shape[0])
+
 
 def load_samples(name: str, *, labels: str, images: bool, limit: int | None = None) -> Samples:
     """Load a data set in the form a recipe wants.

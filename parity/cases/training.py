@@ -10,7 +10,7 @@ import torchref
 from parity.arrays import Arrays, hold, to_jax, to_torch
 from parity.noise import Program, Values
 from parity.pairs import Pair
-from parity.precision import jax_device, running
+from parity.precision import jax_device
 
 SPLITS = ("train", "val")
 
@@ -75,36 +75,38 @@ def jax_training(
     order: np.ndarray | None,
     device: str,
 ) -> Program:
-    """First update and curves of `jaxnn.fit`, updates under PyTorch's names and in its layout."""
+    """First update and curves of `jaxnn.fit`, updates under PyTorch's names and in its layout.
+
+    To be run by `check_training`, which switches JAX's 64-bit types for each dtype.
+    """
     metrics = _with_margin(recipe.metrics, recipe.labels, jaxnn.metrics)
 
     def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        with running(dtype, device):
-            place = jax_device(device)
-            leaves = pair.plan.to_jax(weights)
-            params = pair.jax.tree.build({path: to_jax(leaf, dtype, place) for path, leaf in leaves.items()})
-            given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
-            train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
+        place = jax_device(device)
+        leaves = pair.plan.to_jax(weights)
+        params = pair.jax.tree.build({path: to_jax(leaf, dtype, place) for path, leaf in leaves.items()})
+        given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
+        train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
-            def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
-                return jaxnn.fit(
-                    pair.jax.call,
-                    params,
-                    train,
-                    val,
-                    loss=recipe.loss,
-                    metrics=metrics,
-                    optimizer=recipe.optimizer,
-                    learning_rate=learning_rate,
-                    **how,
-                )
+        def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
+            return jaxnn.fit(
+                pair.jax.call,
+                params,
+                train,
+                val,
+                loss=recipe.loss,
+                metrics=metrics,
+                optimizer=recipe.optimizer,
+                learning_rate=learning_rate,
+                **how,
+            )
 
-            stepped = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
-            fitted = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
-            updated = pair.plan.to_torch(_held_leaves(stepped.params))
-            before = pair.plan.to_torch(_held_leaves(params))
-            updates = {name: updated[name] - before[name] for name in weights}
-            return {"updates": updates, "curve": _curves(fitted.history)}
+        stepped = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
+        fitted = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
+        updated = pair.plan.to_torch(_held_leaves(stepped.params))
+        before = pair.plan.to_torch(_held_leaves(params))
+        updates = {name: updated[name] - before[name] for name in weights}
+        return {"updates": updates, "curve": _curves(fitted.history)}
 
     return program
 
