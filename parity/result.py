@@ -138,6 +138,91 @@ class Quantity:
 
 
 @dataclasses.dataclass(frozen=True)
+class Place:
+    """Where in a program an operation stands.
+
+    Attributes:
+        operation: the framework's name of it: "dot_general", "aten.native_layer_norm".
+        module: module path ("encoder.layer.3.norm") or JAX's name stack; "" where there is none.
+        file: source file of the model's author (framework frames left out); "" if unknown.
+        line: line in it, from 1; 0 if unknown.
+        code: that line of source, stripped.
+        step: for an operation inside a loop, which iteration, e.g. "scan step 2"; else "".
+    """
+
+    operation: str
+    module: str = ""
+    file: str = ""
+    line: int = 0
+    code: str = ""
+    step: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """Why two programs differ: a change of the JAX side that was tried and made it match.
+
+    Attributes:
+        name: what kind of fault, one of `parity.diagnose.CAUSES`, e.g. "epsilon", "padding".
+        text: what differs and what to do, e.g. "eps is 1e-06 in JAX and 1e-05 in PyTorch".
+        residual: relative difference that is left with the change applied.
+    """
+
+    name: str
+    text: str
+    residual: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """A place where two programs part: all that goes in agrees, what comes out does not.
+
+    Attributes:
+        stage: "forward" or "gradients".
+        torch: the operations of the PyTorch side there, first the one that is most to blame; empty
+            when the JAX side computes something extra.
+        jax: the operations of the JAX side there, likewise.
+        kind: "value" (other numbers), "order" (the same numbers arranged differently), "extra" (only
+            one side computes something), "dtype" (another precision than on the other side).
+        detail: what is known in words, e.g. both orders of an operand.
+        relative_error: max |j - t| over max |t| of the value that comes out; NaN if nothing pairs up.
+        relative_yardstick: the honest difference there, in the same unit.
+        shapes: of PyTorch's and JAX's value.
+        cause: the hypothesis that made it match, or None.
+    """
+
+    stage: str
+    torch: tuple[Place, ...]
+    jax: tuple[Place, ...]
+    kind: str = "value"
+    detail: str = ""
+    relative_error: float = math.nan
+    relative_yardstick: float = math.nan
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    cause: Cause | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """How far the two sides are apart at one matched operation, in the order of computation.
+
+    Attributes:
+        stage: "forward" or "gradients".
+        torch, jax: the two operations.
+        relative_error: max |j - t| over max |t| of their sorted entries.
+        relative_yardstick: the honest difference there, in the same unit.
+        matched: whether they agree.
+    """
+
+    stage: str
+    torch: Place
+    jax: Place
+    relative_error: float
+    relative_yardstick: float
+    matched: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Environment:
     """What ran where: versions, devices and the precision settings that were in force."""
 
@@ -159,6 +244,9 @@ class Report:
         environment: versions, devices, settings; None when nothing ran.
         error: why the comparison stopped, when it did.
         seconds: wall time of the comparison.
+        divergences: where the two sides part, the first one first.
+        growth: the difference along the computation, one entry per matched operation.
+        findings: what was noticed on the way and does not decide the verdict, in words.
     """
 
     name: str
@@ -168,6 +256,9 @@ class Report:
     environment: Environment | None = None
     error: str | None = None
     seconds: float = 0.0
+    divergences: tuple[Divergence, ...] = ()
+    growth: tuple[Growth, ...] = ()
+    findings: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
