@@ -1,84 +1,224 @@
-"""JAX models as programs of named arrays, leaves under PyTorch's names and in its layout."""
+"""JAX models as programs of named arrays, weights as leaves by path, gradients under PyTorch's names."""
 
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+import functools
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from parity.arrays import Arrays, hold, to_jax
-from parity.noise import Program, Values
+from parity.arrays import Arrays, hold, is_float, to_jax
+from parity.jax_models import JaxModel
+from parity.noise import Values
 from parity.precision import jax_device, running
-from parity.programs import Task, bind, direction, kind_of, name_outputs, targets_of
-from parity.trees import Tree, flatten
+from parity.programs import Task, bind, direction, targets_of
+from parity.trace import lift
+from parity.trace.graph import Kind
+from parity.trace.jax_trace import JaxTrace, record, size_of_trace
+from parity.trees import flatten
 from parity.weights import Plan
 
+TRACE_LIMIT = 6 * 2**30
+"""Bytes that a trace may take."""
 
-class JaxModel(NamedTuple):
-    """A JAX model as a pure function of a params tree.
 
-    Attributes:
-        call: `call(params, *args, **kwargs)`.
-        leaves: the params' leaves by path, held in float64.
-        tree: the structure to build params from leaves.
-        target: what to read the argument names from.
-        skip: how many leading arguments of `target` are not inputs.
+class JaxProgram:
+    """Outputs, loss and gradients of a JAX model: the groups "outputs", "loss" and "gradients".
+
+    In float64 the model is lifted: it is traced once in the user's own dtypes (float32, and x64 as the
+    user has set it), and what was traced is evaluated in float64.
     """
 
-    call: Callable[..., Any]
-    leaves: dict[str, Shaped[np.ndarray, "..."]]
-    tree: Tree
-    target: Callable[..., Any]
-    skip: int
+    def __init__(
+        self,
+        model: JaxModel,
+        task: Task,
+        plan: Plan | None = None,
+        trainable: Collection[str] = (),
+        *,
+        gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
+    ) -> None:
+        """A program of `model`.
 
+        Args:
+            model: the JAX side.
+            task: inputs, losses, layout and device.
+            plan: the weight plan; without it there are no gradients.
+            trainable: PyTorch's names of the tensors whose gradients are compared.
+            gradients: `gradients(params, x, targets)` instead of `jax.grad` of the loss, for gradients
+                written by hand.
+        """
+        import jax
 
-def read_jax(model: Any, params: PyTree | None = None) -> JaxModel:
-    """Read a JAX model: a function `f(params, *inputs)` with its params, or a Flax NNX module.
+        self.model, self.task, self.plan, self.gradients = model, task, plan, gradients
+        transfers = plan.transfers if plan is not None else ()
+        fed = {t.jax_path for t in transfers if t.torch_name in set(trainable)}
+        self.moved = [path for path in model.leaves if path in fed]
+        self.trainable = frozenset(trainable)
+        self.undifferentiable: str | None = None
+        self._traced: dict[Any, tuple[Any, Any, Any]] = {}
+        self._compiled = jax.jit(self._run)
 
-    The params may be arrays or `jax.ShapeDtypeStruct`; the latter become zeros, to be loaded.
+    def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        """Run once; `weights` are leaves by path."""
+        import jax
 
-    Raises:
-        TypeError: if `model` is neither, or a function comes without its params.
-    """
-    import jax
+        device = jax_device(self.task.device)
+        given = self.laid_out(inputs)
+        if dtype == "float64":
+            closed, structure, run = self._lift(weights, given)
+            with running(dtype, self.task.device):
+                flat = self._flat(weights, given)
+                args = [to_jax(array, dtype, device) for _, _, array in flat]
+                constants = [to_jax(array, dtype, device) for array in lift.constants_of(closed)]
+                loss, outputs, grads = jax.tree.unflatten(structure, run(constants, *args))
+        else:
+            with running(dtype, self.task.device):
+                own = {path: to_jax(array, dtype, device) for path, array in self._leaves(weights).items()}
+                moved = {path: own.pop(path) for path in self.moved}
+                loss, outputs, grads = self._compiled(
+                    moved, own, {name: to_jax(array, dtype, device) for name, array in given.items()}
+                )
+        held = {path: hold(grad) for path, grad in grads.items()}
+        back = self.plan.adjoint(held) if self.plan is not None and held else {}
+        return {
+            "outputs": {name: hold(value) for name, value in outputs.items()},
+            "loss": {"loss": hold(loss)},
+            "gradients": {name: back[name] for name in back if name in self.trainable},
+        }
 
-    nnx = _nnx_of(model)
-    if nnx is not None:
-        graph, state, rest = nnx.split(model, (nnx.Param, nnx.BatchStat), ...)  # rest: random streams
-        pure = nnx.to_pure_dict(state)
-        leaves, tree = flatten(pure)
+    def returned_shapes(self, inputs: Arrays) -> Any:
+        """What the model itself returns, as shapes.
 
-        def call(own: PyTree, *args: Any, **kwargs: Any) -> Any:
-            filled = jax.tree.map(lambda leaf: leaf, state)  # replacing works in place, on this copy
-            nnx.replace_by_pure_dict(filled, own)
-            return nnx.merge(graph, filled, rest, copy=True)(*args, **kwargs)
+        Raises:
+            Exception: whatever the model raises when it is traced.
+        """
+        import jax
 
-        return JaxModel(call, _held(leaves), tree, type(model).__call__, 1)
-    if not callable(model) or params is None:
-        raise TypeError(
-            f"`jax_model` is {kind_of(model)}; it must be a Flax NNX module, or a function f(params, "
-            "*inputs) given together with `params`, a pytree of arrays or shapes"
-        )
-    leaves, tree = flatten(params)
-    return JaxModel(model, _held(leaves), tree, model, 1)
+        def forward(own: dict[str, Any], given: dict[str, Any]) -> Any:
+            return self._forward(own, given)
 
+        given = self.laid_out(inputs)
+        return jax.eval_shape(forward, self._avals(self.model.leaves), self._avals(given))
 
-def _held(leaves: dict[str, Any]) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Leaves as NumPy arrays; of those that have only a shape, zeros to be loaded."""
-    return {
-        path: hold(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape)
-        for path, leaf in leaves.items()
-    }
+    def jaxpr(self, weights: Arrays, inputs: Arrays) -> Any:
+        """The traced program in the user's own dtypes, forward and backward."""
+        return self._lift(weights, self.laid_out(inputs))[0]
 
+    def trace(self, weights: Arrays, inputs: Arrays) -> JaxTrace:
+        """Run once in float64 and keep every value.
 
-def _nnx_of(model: Any) -> Any:
-    """Flax's NNX if the model is one of its modules; Flax is not imported for a model that is not."""
-    if "flax.nnx" not in sys.modules:
-        return None
-    from flax import nnx
+        Raises:
+            MemoryError: if the values would take more than `TRACE_LIMIT` bytes.
+        """
+        import jax
 
-    return nnx if isinstance(model, nnx.Module) else None
+        given = self.laid_out(inputs)
+        closed, structure, _ = self._lift(weights, given)
+        size = size_of_trace(closed)
+        if size > TRACE_LIMIT:
+            raise MemoryError(
+                f"keeping every value would take {size / 2**30:.1f} GiB (at most {TRACE_LIMIT / 2**30:.0f}); "
+                "give a smaller batch to see where the two sides part"
+            )
+        paths = jax.tree.unflatten(structure, range(structure.num_leaves))
+        labels: dict[int, tuple[str, str]] = {paths[0]: ("loss", "loss")}
+        labels |= {index: ("outputs", name) for name, index in paths[1].items()}
+        labels |= {index: ("gradients", path) for path, index in paths[2].items()}
+        arguments = [
+            (kind, name, array.astype(np.float64) if is_float(array) else to_jax(array, "float32"))
+            for kind, name, array in self._flat(weights, given)
+        ]
+        return record(closed, arguments, [labels[i] for i in range(structure.num_leaves)])
+
+    def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[Kind, str]]:
+        """What each argument of the traced program is, and its name."""
+        return [(kind, name) for kind, name, _ in self._flat(weights, self.laid_out(inputs))]
+
+    def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Inputs in JAX's layout."""
+        layout = self.task.layout
+        return {
+            name: array.transpose(layout[name]) if name in layout else array for name, array in inputs.items()
+        }
+
+    def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """The given leaves, and the model's own where none is given."""
+        return {path: weights.get(path, leaf) for path, leaf in self.model.leaves.items()}
+
+    def _flat(self, weights: Arrays, given: Arrays) -> list[tuple[Kind, str, Shaped[np.ndarray, "..."]]]:
+        """All arguments in the order of the traced program."""
+        own = self._leaves(weights)
+        moved = [(Kind.WEIGHT, path, own[path]) for path in sorted(self.moved)]
+        fixed = [(Kind.WEIGHT, path, own[path]) for path in sorted(own) if path not in set(self.moved)]
+        return moved + fixed + [(Kind.INPUT, name, given[name]) for name in sorted(given)]
+
+    @staticmethod
+    def _avals(arrays: Arrays) -> dict[str, Any]:
+        """Shapes in the dtypes in which JAX itself would hold these arrays."""
+        import jax
+        import jax.numpy as jnp
+
+        def dtype(array: Shaped[np.ndarray, "..."]) -> Any:
+            if is_float(array):
+                return jnp.float32
+            return jnp.asarray(0).dtype if np.issubdtype(array.dtype, np.integer) else array.dtype
+
+        return {name: jax.ShapeDtypeStruct(array.shape, dtype(array)) for name, array in arrays.items()}
+
+    def _lift(self, weights: Arrays, given: Arrays) -> tuple[Any, Any, Any]:
+        """(jaxpr, structure of the result, compiled lifted program), once per shapes of the inputs."""
+        import jax
+
+        key = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
+        if key not in self._traced:
+            own = self._avals(self._leaves(weights))
+            moved = {path: own.pop(path) for path in self.moved}
+            arguments = (moved, own, self._avals(given))
+            try:
+                closed, shapes = jax.make_jaxpr(self._run, return_shape=True)(*arguments)
+            except Exception as error:
+                # Is it the model, or its derivative?
+                forward = functools.partial(self._run, backward=False)
+                closed, shapes = jax.make_jaxpr(forward, return_shape=True)(*arguments)
+                self.undifferentiable = str(error).splitlines()[0]
+                self._compiled = jax.jit(forward)
+            self._traced[key] = closed, jax.tree.structure(shapes), jax.jit(lift.lifted(closed))
+        return self._traced[key]
+
+    def _forward(self, own: dict[str, Any], given: dict[str, Any]) -> Any:
+        inputs = {name: given[name] for name in self.task.inputs}
+        args, kwargs = bind(self.model.target, self.model.skip, inputs)
+        return self.model.call(self.model.tree.build(own), *args, **kwargs)
+
+    def _run(
+        self, moved: dict[str, Any], fixed: dict[str, Any], given: dict[str, Any], backward: bool = True
+    ) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        task = self.task
+
+        def loss_and_outputs(moved: dict[str, Any]) -> Any:
+            out = self._forward({**moved, **fixed}, given)
+            outputs = task.jax_outputs(out)
+            if task.jax_loss is not None:
+                return task.jax_loss(out, targets_of(given, task.inputs)), outputs
+            floating = {n: v for n, v in outputs.items() if jnp.issubdtype(v.dtype, jnp.floating)}
+            loss = jnp.zeros((), next((v.dtype for v in floating.values()), None))
+            for name, value in floating.items():
+                loss = loss + (value * jnp.asarray(direction(value.shape, name), value.dtype)).sum()
+            return loss, outputs
+
+        if not backward or not self.moved:
+            loss, outputs = loss_and_outputs(moved)
+            return loss, outputs, {}
+        (loss, outputs), grads = jax.value_and_grad(loss_and_outputs, has_aux=True)(moved)
+        if self.gradients is not None:
+            params = self.model.tree.build({**moved, **fixed})
+            by_hand = self.gradients(params, given[task.inputs[0]], targets_of(given, task.inputs))
+            grads = {path: leaf for path, leaf in flatten(by_hand)[0].items() if path in moved}
+        return loss, outputs, grads
 
 
 def jax_program(
@@ -88,67 +228,6 @@ def jax_program(
     task: Task,
     *,
     gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
-) -> Program:
-    """Outputs, loss and gradients of a JAX model, leaves under PyTorch's names and in its layout.
-
-    Args:
-        model: the JAX side.
-        plan: the weight plan.
-        trainable: PyTorch's names of the leaves whose gradients are compared.
-        task: inputs, losses, layout and device.
-        gradients: `gradients(params, x, targets)` instead of `jax.grad` of the loss, for gradients
-            written by hand.
-    """
-    import jax
-
-    kept = frozenset(trainable)
-
-    def loss_and_outputs(params: PyTree, given: dict[str, Any]) -> Any:
-        args, kwargs = bind(model.target, model.skip, {name: given[name] for name in task.inputs})
-        out = model.call(params, *args, **kwargs)
-        outputs = name_outputs(out)
-        if task.jax_loss is None:
-            floating = {n: v for n, v in outputs.items() if jax.numpy.issubdtype(v.dtype, jax.numpy.floating)}
-            loss = jax.numpy.zeros((), next((v.dtype for v in floating.values()), None))
-            for name, value in floating.items():
-                loss = loss + (value * jax.numpy.asarray(direction(value.shape, name), value.dtype)).sum()
-        else:
-            loss = task.jax_loss(out, targets_of(given, task.inputs))
-        return loss, outputs
-
-    @jax.jit
-    def run(leaves: dict[str, Any], fixed: dict[str, Any], given: dict[str, Any]) -> Any:
-        def of(leaves: dict[str, Any]) -> Any:
-            return loss_and_outputs(model.tree.build({**leaves, **fixed}), given)
-
-        (loss, outputs), grads = jax.value_and_grad(of, has_aux=True)(leaves)
-        if gradients is not None:
-            params = model.tree.build({**leaves, **fixed})
-            x = given[task.inputs[0]]
-            grads, _ = flatten(gradients(params, x, targets_of(given, task.inputs)))
-        return loss, outputs, grads
-
-    trained = [t for t in plan.transfers if t.torch_name in kept]
-
-    def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        with running(dtype, task.device):
-            device = jax_device(task.device)
-            leaves = {path: to_jax(array, dtype, device) for path, array in model.leaves.items()}
-            leaves |= {path: to_jax(a, dtype, device) for path, a in plan.to_jax(weights).items()}
-            paths = {t.jax_path for t in trained}
-            moved = {path: leaf for path, leaf in leaves.items() if path in paths}
-            fixed = {path: leaf for path, leaf in leaves.items() if path not in paths}
-            given = {
-                name: to_jax(
-                    array.transpose(task.layout[name]) if name in task.layout else array, dtype, device
-                )
-                for name, array in inputs.items()
-            }
-            loss, outputs, grads = run(moved, fixed, given)
-            return {
-                "outputs": {name: hold(value) for name, value in outputs.items()},
-                "loss": {"loss": hold(loss)},
-                "gradients": {t.torch_name: t.to_torch(hold(grads[t.jax_path])) for t in trained},
-            }
-
-    return program
+) -> JaxProgram:
+    """The program of a JAX model; see `JaxProgram`."""
+    return JaxProgram(model, task, plan, trainable, gradients=gradients)

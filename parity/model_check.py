@@ -1,6 +1,7 @@
 """`check`: do a PyTorch model and a JAX model compute the same outputs and gradients?"""
 
 import dataclasses
+import os
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -9,14 +10,17 @@ import numpy as np
 from jaxtyping import PyTree
 
 from parity import finite_differences
-from parity.arrays import Arrays, hold, is_float, require_dtypes, round_to
-from parity.noise import Program, Subject, measure
-from parity.pairs import Oracle, match
+from parity.arrays import Arrays, is_float, require_dtypes
+from parity.inputs import name_inputs
+from parity.noise import Program, Side, Stage, Subject, measure
+from parity.pairs import Oracle, Pair
 from parity.precision import environment, pinned, require_device
+from parity.preparing import prepare
 from parity.programs import Task, said_by
-from parity.reporting import reporting
+from parity.reporting import Outcome, reporting
 from parity.result import ParityError, Quantity, Report, Verdict
-from parity.torch_side import torch_program
+from parity.searching import search
+from parity.torch_side import TorchProgram
 from parity.weights import Pins, Plan
 from parity.yardstick import Rule, compare
 
@@ -25,6 +29,9 @@ DTYPES = ("float64", "float32")
 
 FORWARD = {"outputs": Rule("forward"), "loss": Rule("forward"), "gradients": Rule("gradients")}
 """What a forward and backward pass is compared by."""
+
+JITTER = 0.1
+"""How far the second run moves every weight, relative to it: far enough to leave zeros and ones."""
 
 
 def check(
@@ -41,42 +48,58 @@ def check(
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
     layout: Mapping[str, tuple[int, ...]] | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    outputs: Any = None,
+    dtypes: Sequence[str] | None = None,
     oracles: Mapping[str, Oracle] | None = None,
     differences: bool = True,
+    jitter: bool = True,
+    localise: bool = True,
+    reproduce: str | os.PathLike[str] | None = None,
     tolerance: tuple[float, float] | None = None,
     name: str = "check",
     seed: int = 0,
     device: str = "cpu",
+    stage: Stage = lambda text: None,
 ) -> Report:
     """Compare weights, outputs, loss and gradients of a PyTorch model and a JAX model.
 
-    The PyTorch weights are loaded into the JAX model by a plan found from kinds, shapes, names and
-    order; or the user's own conversion (`params`) is checked against that plan and then used. Both
-    sides run with and without one-ulp noise in every dtype and are judged by `parity.yardstick`.
-    Neither model is changed, and global precision settings and random states are restored.
+    The PyTorch weights are loaded into the JAX model by a plan found from kinds, shapes, names, order of
+    first use and, where that leaves ties, by running; or the user's own conversion (`params`) is checked
+    against that plan and then used. Both sides run with and without one-ulp noise in every dtype, and once
+    more in float64 with every weight moved, and are judged by `parity.yardstick`. Where they differ, both
+    computations are traced and the place, and if possible the cause, is named. Neither model is changed,
+    and global precision settings and random states are restored.
 
     Args:
         torch_model: an `nn.Module`, or a function `f(params, *inputs)` with `torch_params`.
-        jax_model: a Flax NNX module, or a function `f(params, *inputs)` with `template` or `params`.
-        inputs: arrays by argument name, or in order; both models get the same numbers.
+        jax_model: a Flax NNX, Flax Linen or Equinox module, a pair of functions `init` and `apply` (Haiku),
+            or a function `f(params, *inputs)` with `template` or `params`.
+        inputs: arrays by argument name, or in order; both models get the same numbers. A list of such
+            dicts is several inputs in one check (another batch size, an odd length).
         targets: array or dict of arrays for the losses.
         loss: (PyTorch loss, JAX loss), each `loss(outputs, targets)`; by default a fixed random
             projection of the outputs, so that no gradient vanishes by symmetry.
-        template: params of a plain JAX function (arrays or `ShapeDtypeStruct`), to be loaded.
+        template: params of a JAX function or module (arrays or `ShapeDtypeStruct`), to be loaded.
         params: params converted by the user, to be checked against the plan and used as they are.
         torch_params: tensors by name, if `torch_model` is a plain function.
         pins: PyTorch name -> JAX path, or -> (JAX path, permutation), where the plan needs help.
         allow_unused: PyTorch tensors that may stay unmatched.
         allow_missing: JAX leaves that may stay unmatched.
-        layout: input name -> permutation from PyTorch's axes to JAX's, e.g. {"x": (0, 2, 3, 1)}.
-        dtypes: floating dtypes to judge.
+        layout: input or output name -> permutation from PyTorch's axes to JAX's, e.g. {"x": (0, 2, 3, 1)};
+            images that lie channels last in JAX are recognised where the shapes tell.
+        outputs: which outputs to compare where the two sides return different structures: names to keep, a
+            mapping from PyTorch's names to JAX's, or a pair of functions of the return values.
+        dtypes: floating dtypes to judge; by default float64 and float32, or the narrower one in use.
         oracles: further JAX programs to compare with PyTorch, by label.
         differences: whether to judge the gradients against finite differences, too.
+        jitter: whether to run once more with moved weights: zeros and ones, as at initialisation, hide faults.
+        localise: whether to look for the place and the cause of a difference.
+        reproduce: directory to write the smallest reproducer of each divergence to.
         tolerance: (rtol, atol), elementwise, instead of the yardstick.
         name: of the report.
         seed: of the global generators while the models run.
         device: "cpu" or "cuda", for both sides.
+        stage: told in words what is being done.
 
     Returns:
         A report. Bad input, and a model that raises, give one with verdict `error`.
@@ -84,50 +107,158 @@ def check(
     started = time.perf_counter()
     with reporting(name) as outcome, pinned(seed=seed):
         require_device(device)
-        require_dtypes(dtypes)
-        given, input_names = _name_inputs(inputs, targets)
-        if unknown := sorted(set(layout or {}) - set(given)):
-            raise ValueError(f"`layout` names {', '.join(unknown)}; the inputs are {', '.join(given)}")
-        pair = match(
+        if dtypes is not None:
+            require_dtypes(dtypes)
+        torch_loss, jax_loss = loss or (None, None)
+        if (torch_loss is None) != (jax_loss is None):
+            raise ValueError("`loss` must be (PyTorch loss, JAX loss): both functions, or leave it out")
+        several = list(inputs) if _is_several(inputs) else [inputs]
+        if not several:
+            raise ValueError("`inputs` is empty; give at least one array, e.g. inputs={'x': x}")
+        named = [name_inputs(one, targets) for one in several]
+        given, input_names = named[0]
+        prepared = prepare(
             torch_model,
             jax_model,
+            given,
+            Task(input_names, torch_loss, jax_loss, {}, device),
             template=template,
             params=params,
             torch_params=torch_params,
             pins=pins,
             allow_unused=allow_unused,
             allow_missing=allow_missing,
+            layout=layout or {},
+            outputs=outputs,
+            stage=stage,
         )
-        torch_loss, jax_loss = loss or (None, None)
-        if (torch_loss is None) != (jax_loss is None):
-            raise ValueError("`loss` must be (PyTorch loss, JAX loss): both functions, or leave it out")
-        task = Task(input_names, torch_loss, jax_loss, layout or {}, device)
-        subjects = {
-            "torch": Subject(_named("PyTorch", torch_program(pair.torch, task)), pair.weights),
-            "jax": Subject(_named("JAX", pair.jax_program(task)), pair.jax_weights),
-        }
+        pair, task = prepared.pair, prepared.task
+        outcome.plan, outcome.environment = pair.plan.rows(), environment(device)
+        outcome.findings = (*prepared.notes, *prepared.remarks)
+        judged = tuple(dtypes) if dtypes is not None else prepared.dtypes
         oracles = oracles or {}
+        programs = {"torch": pair.torch_program(task), "jax": pair.jax_program(task)}
+        subjects = {"torch": pair.weights, "jax": pair.jax_weights}
         for label, oracle in oracles.items():
-            subjects[label] = Subject(_named(label, pair.oracle_program(oracle, task)), pair.jax_weights)
-        sides = measure(subjects, given, dtypes)
-        quantities = pair.judge_weights()
-        kinks: list[str] = []
+            programs[label], subjects[label] = pair.oracle(oracle, task, given)
         by_hand = {label for label, oracle in oracles.items() if oracle.gradients is not None}
-        for label in ("jax", *oracles):
-            rules = {"gradients": FORWARD["gradients"]} if label in by_hand else FORWARD
-            quantities += compare(sides["torch"], sides[label], rules, program=label, tolerance=tolerance)
-        if differences and "float64" in dtypes:
-            subject = Subject(torch_program(pair.torch, task, backward=False), pair.weights)
-            autodiff: dict[str, Mapping[str, np.ndarray]] = {
-                label: sides[label]["float64"].base["gradients"] for label in ("torch", "jax")
+        outcome.quantities = pair.judge_weights()
+        runs = [("", arrays, subjects, judged) for arrays, _ in named[:1]]
+        runs += [(f"inputs {n}", arrays, subjects, judged) for n, (arrays, _) in enumerate(named[1:], 2)]
+        if jitter and tolerance is None and "float64" in judged:
+            moved = {"torch": jittered(pair.weights)}
+            moved["jax"] = {**pair.jax_weights, **_moved_alike(pair, moved["torch"])}
+            runs.append(("moved weights", given, moved, ("float64",)))
+        failed: list[tuple[Arrays, Mapping[str, Arrays]]] = []
+        kinks: list[str] = []
+        for title, arrays, weights, wanted in runs:
+            measured = {
+                label: Subject(_named(label, programs[label]), own) for label, own in weights.items()
             }
-            judged, kinks = finite_differences.check_gradients(subject, given, autodiff)
-            quantities += judged
-        outcome.quantities = _with_jax_names(quantities, pair.plan)
-        outcome.plan = pair.plan.rows()
-        outcome.not_checked = not_checked(task, dtypes, differences, kinks, pair.plan)
-        outcome.environment = environment(device)
+            sides = measure(measured, arrays, wanted, stage)
+            rules = FORWARD
+            if programs["jax"].undifferentiable is not None:
+                rules = {group: rule for group, rule in FORWARD.items() if group != "gradients"}
+            found: list[Quantity] = []
+            for label in [label for label in measured if label != "torch"]:
+                program = ", ".join(part for part in (label, title) if part)
+                only = {"gradients": FORWARD["gradients"]} if label in by_hand else rules
+                found += compare(sides["torch"], sides[label], only, program=program, tolerance=tolerance)
+            if not title and differences and "float64" in judged and "gradients" in rules:
+                more, kinks = _against_differences(pair, task, arrays, sides, stage)
+                found += more
+            outcome.quantities = [*outcome.quantities, *found]
+            if any(q.verdict is Verdict.FAIL and q.dtype == "float64" for q in found):
+                failed.append((arrays, weights))
+        outcome.quantities = _with_jax_names(outcome.quantities, pair.plan)
+        outcome.not_checked = not_checked(task, judged, differences, kinks, pair.plan, jitter)
+        if programs["jax"].undifferentiable is not None:
+            why = f"gradients: the JAX model cannot be differentiated ({programs['jax'].undifferentiable})"
+            outcome.not_checked = (why, *outcome.not_checked)
+        if localise:
+            stage("looking for the place")
+            arrays, weights = failed[0] if failed else (given, subjects)
+            _look(outcome, programs, arrays, weights, pair, bool(failed), reproduce, stage)
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
+
+
+def _look(
+    outcome: Outcome,
+    programs: Mapping[str, Any],
+    inputs: Arrays,
+    weights: Mapping[str, Arrays],
+    pair: Pair,
+    failed: bool,
+    reproduce: str | os.PathLike[str] | None,
+    stage: Stage,
+) -> None:
+    """Places and causes; that they cannot be found must not cost the verdict."""
+    try:
+        found = search(
+            programs["torch"], programs["jax"], weights["torch"], weights["jax"], inputs, pair,
+            failed=failed, reproduce=reproduce, stage=stage,
+        )
+    except Exception as error:
+        outcome.findings = (
+            *outcome.findings,
+            f"the place was not looked for: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+        )
+        if os.environ.get("PARITY_DEBUG"):
+            raise
+        return
+    outcome.divergences, outcome.growth = found.divergences, found.growth
+    outcome.findings = (*outcome.findings, *found.findings)
+
+
+def _is_several(inputs: Any) -> bool:
+    """Whether these are several sets of inputs."""
+    return isinstance(inputs, list | tuple) and bool(inputs) and all(isinstance(i, Mapping) for i in inputs)
+
+
+def jittered(weights: Arrays) -> dict[str, np.ndarray]:
+    """Every weight moved by about a tenth: none stays zero or one, and none changes its sign by much.
+
+    Tensors without a negative entry (variances, scales) stay without one.
+    """
+    moved = {}
+    for number, (name, array) in enumerate(weights.items()):
+        if not is_float(array) or not array.size:
+            moved[name] = array
+            continue
+        rng = np.random.default_rng(number)
+        wide = array.astype(np.float64)
+        typical = float(np.sqrt(np.mean(wide**2))) or 1.0
+        step = wide * JITTER * rng.uniform(-1, 1, wide.shape)
+        if wide.min() < 0 or not wide.any():
+            step = step + JITTER * typical * rng.uniform(-1, 1, wide.shape)
+        moved[name] = (wide + step).astype(np.float32)
+    return moved
+
+
+def _moved_alike(pair: Pair, moved: Arrays) -> dict[str, np.ndarray]:
+    """The same moves in JAX's layout, on top of what the JAX side holds."""
+
+    def leaves(weights: Arrays) -> Mapping[str, np.ndarray]:
+        return pair.plan.to_jax({n: a for n, a in weights.items() if n not in pair.plan.unused})
+
+    before, after = leaves(pair.weights), leaves(moved)
+    same = {path: np.array_equal(before[path], pair.jax_weights[path]) for path in before}
+    return {
+        path: after[path] if same[path] else pair.jax_weights[path] + (after[path] - before[path])
+        for path in after
+    }
+
+
+def _against_differences(
+    pair: Pair, task: Task, inputs: Arrays, sides: Mapping[str, Mapping[str, Side]], stage: Stage
+) -> tuple[list[Quantity], list[str]]:
+    """The gradients of both sides against finite differences of PyTorch's loss."""
+    stage("finite differences")
+    subject = Subject(TorchProgram(pair.torch, task, backward=False), pair.weights)
+    autodiff: dict[str, Mapping[str, np.ndarray]] = {
+        label: sides[label]["float64"].base["gradients"] for label in ("torch", "jax")
+    }
+    return finite_differences.check_gradients(subject, inputs, autodiff)
 
 
 def assert_parity(*args: Any, **kwargs: Any) -> Report:
@@ -143,14 +274,14 @@ def assert_parity(*args: Any, **kwargs: Any) -> Report:
 
 
 def not_checked(
-    task: Task, dtypes: Sequence[str], differences: bool, kinks: Sequence[str], plan: Plan
+    task: Task, dtypes: Sequence[str], differences: bool, kinks: Sequence[str], plan: Plan, jitter: bool = True
 ) -> tuple[str, ...]:
     """What a check of outputs and gradients did not look at, in words."""
-    lines = [f"{dtype} was not run" for dtype in DTYPES if dtype not in dtypes]
+    narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
+    lines = [f"{dtype} was not run" for dtype in DTYPES if dtype not in dtypes and not narrow]
     lines.append("gradients with respect to the inputs")
-    lines.append(
-        "other weights than these: zeros and ones as at initialisation hide faults, so train a little"
-    )
+    if not jitter:
+        lines.append("other weights than these: zeros and ones as at initialisation hide faults")
     if task.torch_loss is None:
         lines.append("the models' own losses (gradients are those of a random projection of the outputs)")
     if not differences or "float64" not in dtypes:
@@ -161,37 +292,9 @@ def not_checked(
     return tuple(lines)
 
 
-def _name_inputs(inputs: Any, targets: Any) -> tuple[Arrays, tuple[str, ...]]:
-    """All arrays in one dict, and which of them the models take."""
-    if hasattr(inputs, "shape"):
-        raise TypeError("`inputs` is one array; name it, e.g. inputs={'x': x}, or put it in a list")
-    if not isinstance(inputs, Mapping):
-        inputs = {f"input_{i}": value for i, value in enumerate(inputs)}
-    if not inputs:
-        raise ValueError("`inputs` is empty; give at least one array, e.g. inputs={'x': x}")
-    if targets is None:
-        targets = {}
-    elif not isinstance(targets, Mapping):
-        targets = {"targets": targets}
-    if twice := sorted(set(inputs) & set(targets)):
-        raise ValueError(f"`inputs` and `targets` both have {', '.join(twice)}; rename one of them")
-    arrays = {name: hold(value) for name, value in {**inputs, **targets}.items()}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"`{name}` has dtype {array.dtype}; it must be floating, integer or boolean")
-        # In float32's numbers, so that all precisions start from the same.
-        with np.errstate(over="ignore"):
-            arrays[name] = round_to(array, "float32")
-        if is_float(array) and not np.isfinite(arrays[name]).all():
-            raise ValueError(
-                f"`{name}` has NaN, infinity or numbers beyond float32 in it; nothing can be compared from "
-                "there (give a mask as booleans)"
-            )
-    return arrays, tuple(inputs)
-
-
-def _named(framework: str, program: Program) -> Program:
+def _named(label: str, program: Any) -> Program:
     """The same program, whose errors say which side raised them."""
+    framework = {"torch": "PyTorch", "jax": "JAX"}.get(label, label)
 
     def run(own: Arrays, inputs: Arrays, dtype: str) -> Any:
         with said_by(framework):

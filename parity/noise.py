@@ -3,11 +3,12 @@
 Both sides of a comparison, and every oracle, see the same noise wherever they hold the same numbers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 from parity.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
 
@@ -19,6 +20,9 @@ Values = dict[str, dict[str, Shaped[np.ndarray, "..."]]]
 
 Program = Callable[[Arrays, Arrays, str], Values]
 """`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
+
+Stage = Callable[[str], None]
+"""Told in words what is being done, to be shown while it takes its time."""
 
 
 def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -37,13 +41,13 @@ def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Sh
     noisy = {}
     for name, array in arrays.items():
         if is_float(array):
-            moved = array * (1 + eps * _signs(array, k))
+            moved = array.astype(np.float64) * (1 + eps * signs(array, k))
             array = np.where(significant_bits_at_most(array, 8), array, moved) if inputs else moved
         noisy[name] = np.asarray(array)
     return noisy
 
 
-def _signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
+def signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
     """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3."""
     with np.errstate(over="ignore"):
         z = np.array(array, dtype=np.float64, order="C").view(np.uint64)
@@ -54,11 +58,36 @@ def _signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
     return np.asarray((z % np.uint64(3)).astype(np.float64) - 1.0)  # of 0-d arrays NumPy makes scalars
 
 
+HUGE = 1e6
+"""An entry larger than this many medians (a mask's -1e9) is a world of its own: it must not set the scale
+by which the others are judged."""
+
+
+def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+    """Which entries are not huge beside the others: at most 1e6 times the median magnitude (zeros left out).
+
+    >>> ordinary(np.array([0.5, 0.0, -1.0, -1e9])).tolist()
+    [True, True, True, False]
+    """
+    size = np.abs(array)
+    typical = size[(size > 0) & np.isfinite(size)]
+    if typical.size == 0:
+        return np.ones(size.shape, bool)
+    small: Bool[np.ndarray, "..."] = ~(size > HUGE * np.median(typical))
+    return small
+
+
 class Side(NamedTuple):
-    """One framework's values: unperturbed, under noise, and unperturbed in the other precision."""
+    """One framework's values.
+
+    Attributes:
+        base: unperturbed.
+        moves: group -> leaf -> largest move of each entry of the first axis under noise; scalars as they are.
+        other: unperturbed in the other precision: float32 for float64, float64 for all others.
+    """
 
     base: Values
-    noisy: Sequence[Values]
+    moves: Values
     other: Values
 
 
@@ -67,45 +96,93 @@ Sides = Mapping[str, Side]
 
 
 class Subject(NamedTuple):
-    """A program and the weights it runs with (the same numbers on both sides, unless a port lost some)."""
+    """A program and the weights it runs with: the same numbers on both sides, each in its own layout."""
 
     program: Program
     weights: Arrays
 
 
+_running: int | None = None
+
+
+@contextlib.contextmanager
+def noise_run(k: int | None) -> Iterator[None]:
+    """Inside, this is noise run k (None: no noise), for constants that a program holds itself."""
+    global _running
+    before, _running = _running, k
+    try:
+        yield
+    finally:
+        _running = before
+
+
+def current_noise_run() -> int | None:
+    """The noise run in force, or None."""
+    return _running
+
+
 def measure(
-    subjects: Mapping[str, Subject], inputs: Arrays, dtypes: Sequence[str]
+    subjects: Mapping[str, Subject], inputs: Arrays, dtypes: Sequence[str], stage: Stage = lambda text: None
 ) -> dict[str, dict[str, Side]]:
     """Run every program with and without noise in every dtype; equal numbers see equal noise.
 
     float64 is always run unperturbed (it is the judge of the narrower dtypes), and float32 too (the
-    float64 yardstick needs it for P).
+    float64 yardstick needs it for P). Of the noisy runs only the moves are kept.
 
     Args:
-        subjects: the programs by label, with weights best representable in float32, held in float64.
+        subjects: the programs by label, with weights best representable in float32.
         inputs: named inputs of all programs.
         dtypes: names of the floating dtypes to judge.
+        stage: told what is being run.
 
     Returns:
         label -> dtype -> `Side`.
     """
-    bases = {
-        dtype: {label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()}
-        for dtype in dict.fromkeys(["float64", *dtypes, "float32"])
-    }
+    bases: dict[str, dict[str, Values]] = {}
+    for dtype in dict.fromkeys(["float64", *dtypes, "float32"]):
+        stage(f"both sides in {dtype}")
+        bases[dtype] = {label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()}
     sides: dict[str, dict[str, Side]] = {label: {} for label in subjects}
     for dtype in dtypes:
-        noisy: dict[str, list[Values]] = {label: [] for label in subjects}
+        moves: dict[str, Values] = {label: {} for label in subjects}
         for k in range(REPEATS):
-            moved = _noisy(inputs, k, dtype, inputs=True)
+            stage(f"noise in {dtype}, {k + 1} of {REPEATS}")
+            moved = noisy(inputs, k, dtype, inputs=True)
             for label, (program, weights) in subjects.items():
-                noisy[label].append(program(_noisy(weights, k, dtype, inputs=False), moved, dtype))
+                with noise_run(k):
+                    values = program(noisy(weights, k, dtype, inputs=False), moved, dtype)
+                _widen(moves[label], values, bases[dtype][label])
         other = "float32" if dtype == "float64" else "float64"
         for label in subjects:
-            sides[label][dtype] = Side(bases[dtype][label], noisy[label], bases[other][label])
+            sides[label][dtype] = Side(bases[dtype][label], moves[label], bases[other][label])
     return sides
 
 
-def _noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
+@np.errstate(invalid="ignore", over="ignore")
+def _widen(moves: Values, values: Values, base: Values) -> None:
+    """Take one noisy run into the largest moves."""
+    for group, leaves in values.items():
+        for name, value in leaves.items():
+            held = base[group][name]
+            if value.shape != held.shape or not np.issubdtype(held.dtype, np.number):
+                value = held
+            move = np.abs(value.astype(np.float64) - held) / relative_scale(held)
+            largest = move.reshape(move.shape[0], -1).max(axis=1, initial=0.0) if move.ndim else move
+            known = moves.setdefault(group, {}).get(name)
+            moves[group][name] = largest if known is None else np.maximum(known, largest)
+
+
+def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | float:
+    """What to divide a value by so that huge entries count in their own scale: 1 for all ordinary ones."""
+    usual = ordinary(array)
+    if usual.all():
+        return 1.0
+    size = np.abs(np.where(np.isfinite(array), array, 0.0))
+    largest = float(size[usual].max(initial=0.0))
+    return np.where(usual, 1.0, np.maximum(size, largest) / (largest or 1.0))
+
+
+def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Arrays as noise run k sees them: rounded to `dtype` and moved by one ulp."""
     rounded = {name: round_to(array, dtype) for name, array in arrays.items()}
     return perturb(rounded, k, eps_of(dtype), inputs=inputs)

@@ -1,4 +1,4 @@
-"""Two models and the weights between them: planned, loaded, and judged tensor by tensor."""
+"""Two models and the weights between them: planned, loaded, and judged leaf by leaf."""
 
 import dataclasses
 import math
@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import PyTree
+from jaxtyping import PyTree, Shaped
 
-from parity.arrays import Arrays, eps_of, round_to
-from parity.jax_side import JaxModel, jax_program, read_jax
-from parity.noise import Program
+from parity.arrays import Arrays, eps_of, is_float, round_to
+from parity.jax_models import JaxModel, read_jax
+from parity.jax_side import JaxProgram, jax_program
 from parity.programs import Task
 from parity.result import AS_STORED, LIMIT, Quantity, Verdict
-from parity.torch_side import TorchModel, read_torch
-from parity.weights import Pins, Plan, Transfer, find_plan
+from parity.torch_side import TorchModel, TorchProgram, read_torch
+from parity.weights import Leaf, Pins, Plan, Transfer, Use, WeightError, find_plan
 from parity.yardstick import FLOOR_ULPS
 
 
@@ -34,7 +34,7 @@ class Oracle(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two models, the weight plan between them, and the weights of each side under PyTorch's names."""
+    """Two models, the weight plan between them, and the weights of each side in its own layout."""
 
     torch: TorchModel
     jax: JaxModel
@@ -42,56 +42,83 @@ class Pair:
     weights: Arrays
     jax_weights: Arrays
 
-    def jax_program(self, task: Task) -> Program:
+    def torch_program(self, task: Task) -> TorchProgram:
+        """Outputs, loss and gradients of the PyTorch model."""
+        return TorchProgram(self.torch, task)
+
+    def jax_program(self, task: Task) -> JaxProgram:
         """Outputs, loss and gradients of the JAX model."""
         return jax_program(self.jax, self.plan, self.torch.trainable, task)
 
-    def oracle_program(self, oracle: Oracle, task: Task) -> Program:
-        """The same of another JAX program, whose params have their own paths."""
-        model = read_jax(oracle.model, oracle.template)
-        plan = self.plan if model.tree.paths == self.jax.tree.paths else find(self.torch, model)
-        return jax_program(model, plan, self.torch.trainable, task, gradients=oracle.gradients)
+    def oracle(self, oracle: Oracle, task: Task, inputs: Arrays) -> tuple[JaxProgram, Arrays]:
+        """The same of another JAX program, whose params have their own paths, and its weights."""
+        model = read_jax(oracle.model, oracle.template, inputs)
+        if model.tree.paths == self.jax.tree.paths:
+            plan, weights = self.plan, self.jax_weights
+        else:
+            plan = find(self.torch, model)
+            weights = plan.to_jax(self.weights)
+        return jax_program(model, plan, self.torch.trainable, task, gradients=oracle.gradients), weights
 
     def judge_weights(self) -> list[Quantity]:
-        """Every planned tensor makes the round trip bit for bit, and the JAX side holds its numbers."""
-        return [self._judge_weight(transfer) for transfer in self.plan.transfers]
+        """Every planned leaf makes the round trip bit for bit, and the JAX side holds PyTorch's numbers."""
+        expected = self.plan.to_jax(self.weights)
+        again = self.plan.to_jax(self.plan.to_torch(expected))
+        return [
+            self._judge_leaf(path, expected[path], again[path], self.jax_weights[path]) for path in expected
+        ]
 
-    def _judge_weight(self, transfer: Transfer) -> Quantity:
-        ours, theirs = self.weights[transfer.torch_name], self.jax_weights[transfer.torch_name]
-        back = transfer.to_torch(transfer.to_jax(ours))
-        difference = float(np.max(np.abs(theirs - ours), initial=0.0))
-        scale = float(np.max(np.abs(ours), initial=0.0))
+    def _judge_leaf(
+        self,
+        path: str,
+        expected: Shaped[np.ndarray, "..."],
+        again: Shaped[np.ndarray, "..."],
+        actual: Shaped[np.ndarray, "..."],
+    ) -> Quantity:
+        transfers = [t for t in self.plan.transfers if t.jax_path == path]
+        difference = float(np.max(np.abs(actual - expected), initial=0.0))
+        scale = float(np.max(np.abs(expected), initial=0.0))
         floor = FLOOR_ULPS * eps_of("float32") * scale  # a converted checkpoint may have passed float32
         rho = 0.0 if difference == 0 else difference / floor if floor else math.inf
         notes: tuple[str, ...] = ()
         passed = True
-        if not np.array_equal(back, ours, equal_nan=True):
-            passed, notes = False, ("the round trip to JAX and back changes the numbers",)
+        if not np.array_equal(again, expected, equal_nan=True):
+            passed, notes = False, ("the round trip to PyTorch and back changes the numbers",)
         elif not rho <= LIMIT:
-            passed, notes = False, self._explain_weight(transfer, ours, theirs)
+            passed, notes = False, self._explain(transfers, expected, actual)
         return Quantity(
             "weights",
             "weights",
-            transfer.torch_name,
+            ", ".join(dict.fromkeys(t.torch_name for t in transfers)),
             AS_STORED,
             Verdict.PASS if passed else Verdict.FAIL,
             rho=rho,
             difference=difference,
             scale=scale,
             floor=floor,
-            jax_name=transfer.jax_path,
-            shape=transfer.torch_shape,
+            jax_name=path,
+            shape=transfers[0].torch_shape,
             notes=notes,
         )
 
-    @staticmethod
-    def _explain_weight(transfer: Transfer, ours: Any, theirs: Any) -> tuple[str, ...]:
-        if ours.ndim == 2 and ours.shape[0] == ours.shape[1] and np.array_equal(theirs, ours.T):
-            return (f"transposed: {transfer.jax_path} needs `{transfer.how}` of {transfer.torch_name}",)
-        if np.array_equal(np.sort(theirs, axis=None), np.sort(ours, axis=None)):
-            how = f"{transfer.jax_path} needs `{transfer.how}` of {transfer.torch_name}"
-            return (f"the same numbers in another order: {how}",)
-        return (f"other numbers than {transfer.torch_name}: was it loaded?",)
+    def _explain(self, transfers: list[Transfer], expected: Any, actual: Any) -> tuple[str, ...]:
+        """What is wrong with a leaf that the user converted."""
+        path, name = transfers[0].jax_path, transfers[0].torch_name
+        how = "; ".join(dict.fromkeys(f"`{t.how}` of {t.torch_name}" for t in transfers))
+        if expected.ndim == 2 and expected.shape[0] == expected.shape[1] and np.array_equal(actual, expected.T):
+            return (f"transposed: {path} needs {how}",)
+        for axis in range(expected.ndim):
+            if np.array_equal(np.flip(expected, axis), actual):
+                return (f"flipped along axis {axis}: {path} needs {how}",)
+        others = self.plan.to_jax(self.weights)
+        for other, leaf in others.items():
+            if other != path and leaf.shape == actual.shape and np.array_equal(leaf, actual):
+                return (f"swapped: {path} holds what belongs to {other}; it needs {how}",)
+        if np.array_equal(np.sort(actual, axis=None), np.sort(expected, axis=None)):
+            return (f"the same numbers in another order: {path} needs {how}",)
+        if not actual.any():
+            return (f"all zero: was {path} loaded? It needs {how}",)
+        return (f"other numbers than {name}: was it loaded?",)
 
 
 def match(
@@ -104,26 +131,46 @@ def match(
     pins: Pins | None = None,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
+    inputs: Arrays | None = None,
 ) -> Pair:
-    """Read both models and plan the transfer of weights between them; arguments as in `check`.
+    """Read both models and plan the transfer of weights from names, kinds and shapes alone.
+
+    `check` does more: it runs both models to settle what these leave open. Arguments as there.
 
     Raises:
         TypeError: if a model is of a kind that cannot be read.
         WeightError: if the weights do not pair up, naming every tensor.
     """
     ours = read_torch(torch_model, torch_params)
-    theirs = read_jax(jax_model, params if params is not None else template)
+    theirs = read_jax(jax_model, params if params is not None else template, inputs)
     plan = find(ours, theirs, pins, allow_unused, allow_missing)
-    # Representable in float32, so that all precisions start from the same numbers.
-    own = {n: round_to(a, "float32") for n, a in ours.weights.items()}
-    jax_weights = own
-    if params is not None:
-        converted = {p: leaf for p, leaf in theirs.leaves.items() if p not in plan.missing}
-        jax_weights = {
-            **own,
-            **plan.to_torch({p: round_to(leaf, "float32") for p, leaf in converted.items()}),
-        }
-    return Pair(ours, theirs, plan, own, jax_weights)
+    return joined(ours, theirs, plan, converted=params is not None)
+
+
+def joined(ours: TorchModel, theirs: JaxModel, plan: Plan, *, converted: bool = False) -> Pair:
+    """The pair of two models with a plan; `converted`: the JAX leaves are the user's own conversion.
+
+    Weights are rounded to float32, so that all precisions start from the same numbers.
+
+    Raises:
+        ValueError: if a weight has NaN in it, naming it.
+    """
+    own = {name: _in_float32(array) for name, array in ours.weights.items()}
+    if broken := [name for name, array in own.items() if is_float(array) and np.isnan(array).any()]:
+        raise ValueError(f"the PyTorch weights {', '.join(broken)} have NaN in them: nothing can be compared")
+    leaves = {path: _in_float32(leaf) for path, leaf in theirs.leaves.items()}
+    if not converted:
+        leaves |= plan.to_jax({n: a for n, a in own.items() if n not in plan.unused})
+    elif broken := [path for path, leaf in leaves.items() if is_float(leaf) and np.isnan(leaf).any()]:
+        raise ValueError(f"the JAX params {', '.join(broken)} have NaN in them: nothing can be compared")
+    return Pair(ours, theirs, plan, own, leaves)
+
+
+def _in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    if not is_float(array):
+        return array
+    with np.errstate(over="ignore"):
+        return np.asarray(round_to(array, "float32").astype(np.float32))
 
 
 def find(
@@ -132,12 +179,40 @@ def find(
     pins: Pins | None = None,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
+    *,
+    uses: tuple[Mapping[str, Use], Mapping[str, Use]] | None = None,
+    try_plan: Callable[[Plan], float] | None = None,
 ) -> Plan:
-    """The weight plan of two models that were read."""
-    return find_plan(
-        ours.signatures,
-        {path: leaf.shape for path, leaf in theirs.leaves.items()},
-        pins=pins,
-        allow_unused=allow_unused,
-        allow_missing=allow_missing,
-    )
+    """The weight plan of two models that were read.
+
+    Tables that the user's own PyTorch modules keep as buffers (positions, masks) may stay without a leaf.
+
+    Args:
+        ours, theirs: the models.
+        pins, allow_unused, allow_missing: as in `check`.
+        uses: first uses of PyTorch's tensors by name and of JAX's leaves by path, where known.
+        try_plan: how well a plan makes the two sides agree, 0 to 1, to settle ties.
+    """
+    torch_uses, jax_uses = uses or ({}, {})
+    tensors = {name: held._replace(use=torch_uses.get(name)) for name, held in ours.signatures.items()}
+    leaves = {path: Leaf(leaf.shape, jax_uses.get(path)) for path, leaf in theirs.leaves.items()}
+
+    def plan(without: Collection[str]) -> Plan:
+        return find_plan(
+            tensors,
+            leaves,
+            try_plan=try_plan,
+            pins=pins,
+            allow_unused=[*allow_unused, *without],
+            allow_missing=allow_missing,
+        )
+
+    try:
+        return plan(())
+    except WeightError as error:
+        if not ours.tables:
+            raise
+        try:
+            return plan(ours.tables)
+        except WeightError:
+            raise error from None

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from parity.result import Environment, Quantity, Report
+from parity.result import Divergence, Environment, Growth, Quantity, Report
 
 
 @dataclasses.dataclass
@@ -17,11 +17,22 @@ class Outcome:
     plan: tuple[tuple[str, str, str], ...] = ()
     environment: Environment | None = None
     error: str | None = None
+    divergences: Sequence[Divergence] = ()
+    growth: Sequence[Growth] = ()
+    findings: tuple[str, ...] = ()
 
     def report(self) -> Report:
         """The finished report."""
         return Report(
-            self.name, tuple(self.quantities), self.not_checked, self.plan, self.environment, self.error
+            self.name,
+            tuple(self.quantities),
+            self.not_checked,
+            self.plan,
+            self.environment,
+            self.error,
+            divergences=tuple(self.divergences),
+            growth=tuple(self.growth),
+            findings=self.findings,
         )
 
 
@@ -49,4 +60,7 @@ def joined(name: str, *reports: Report) -> Report:
         next((report.environment for report in reports if report.environment), None),
         next((report.error for report in reports if report.error), None),
         sum(report.seconds for report in reports),
+        tuple(divergence for report in reports for divergence in report.divergences),
+        tuple(growth for report in reports for growth in report.growth),
+        tuple(dict.fromkeys(line for report in reports for line in report.findings)),
     )

@@ -30,7 +30,7 @@ from jaxtyping import Bool, Float, Shaped
 
 from parity import wording
 from parity.arrays import eps_of
-from parity.noise import Side, Sides
+from parity.noise import Side, Sides, relative_scale
 from parity.result import LIMIT, Curve, Quantity, Verdict
 
 FLOOR_ULPS = 4.0
@@ -133,13 +133,16 @@ def _gather(
         return array.reshape(array.shape[0] if rule.over_time else 1, -1).astype(np.float64)
 
     def move(side: Side) -> Float[np.ndarray, " points"]:
-        base = rows(side.base[group][name])
-        moves = np.stack([_norm(rows(run[group][name]) - base) for run in side.noisy])
-        largest: Float[np.ndarray, " points"] = moves.max(axis=0)
+        moves = side.moves[group][name]
+        largest: Float[np.ndarray, " points"] = moves.reshape(moves.shape[0] if rule.over_time else 1, -1).max(
+            axis=1, initial=0.0
+        )
         return largest
 
-    t, j = (rows(value) for value in values)
-    t_other, j_other = (rows(side.other[group][name]) for side in (torch_side, jax_side))
+    # Huge entries (a mask's -1e9) are judged in their own scale, and set nobody else's.
+    scale = relative_scale(np.maximum(np.abs(values[0]), np.abs(values[1])))
+    t, j = (rows(value / scale) for value in values)
+    t_other, j_other = (rows(side.other[group][name] / scale) for side in (torch_side, jax_side))
     eps = eps_of(dtype)
     magnitude = np.maximum(_norm(t), _norm(j))
     if rule.scale is not None:

@@ -1,0 +1,211 @@
+"""From two models and some inputs to a pair that can be run: layouts, outputs and weights settled.
+
+What names and shapes leave open is settled by running: which input has its channels last, which tensor is
+used where and which way it lies, which of two plans makes the two sides agree.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import PyTree
+
+from parity import layouts
+from parity.arrays import Arrays
+from parity.jax_models import JaxModel, read_jax
+from parity.jax_side import JaxProgram
+from parity.noise import Stage
+from parity.outputs import name_outputs, pair_outputs, unnamed_outputs
+from parity.pairs import Pair, find, joined
+from parity.programs import Task, said_by
+from parity.torch_side import TorchModel, TorchProgram, read_torch
+from parity.trace.graph import Trace
+from parity.weights import Pins, Plan
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A pair with its task, and what was chosen on the way."""
+
+    pair: Pair
+    task: Task
+    notes: tuple[str, ...]
+    trace: Trace
+    remarks: tuple[str, ...] = ()
+    dtypes: tuple[str, ...] = ("float64", "float32")
+
+
+def prepare(
+    torch_model: Any,
+    jax_model: Any,
+    given: Arrays,
+    task: Task,
+    *,
+    template: PyTree | None,
+    params: PyTree | None,
+    torch_params: Mapping[str, Any] | None,
+    pins: Pins | None,
+    allow_unused: Collection[str],
+    allow_missing: Collection[str],
+    layout: layouts.Layout,
+    outputs: Any,
+    stage: Stage,
+) -> Prepared:
+    """Settle everything that must be known before two models can be compared.
+
+    Raises:
+        TypeError, ValueError: for models or inputs that cannot be run, naming the side.
+        WeightError: if the weights do not pair up.
+    """
+    stage("reading the PyTorch model")
+    with said_by("PyTorch"):
+        ours = read_torch(torch_model, torch_params)
+        program = TorchProgram(ours, task, backward=False)
+        torch_out = program.forward(ours.weights, given, "float64")
+        name_outputs(_picked(torch_out, outputs, 0))
+    said = {name: tuple(axes) for name, axes in layout.items()}
+    inputs = {name: given[name] for name in task.inputs}
+    trace = with_outputs(program, task, torch_out, outputs).trace(ours.weights, given)
+    found: list[Prepared] = []
+    first: Exception | None = None
+    for candidate in layouts.candidates(inputs, {n: a for n, a in said.items() if n in inputs}):
+        stage("reading the JAX model" if not candidate else "trying channels last")
+        now = task._replace(layout=candidate)
+        try:
+            laid_out = {n: a.transpose(candidate[n]) if n in candidate else a for n, a in inputs.items()}
+            with said_by("JAX"):
+                theirs = read_jax(jax_model, params if params is not None else template, laid_out)
+                jax_out = JaxProgram(theirs, now).returned_shapes(given)
+            now, notes = settle_outputs(now, torch_out, jax_out, outputs, said)
+            plan = _plan(ours, theirs, now, given, trace, pins, allow_unused, allow_missing, stage)
+            pair = joined(ours, theirs, plan, converted=params is not None)
+        except Exception as error:  # another layout may do; if none does, the first error is the user's
+            first = first or error
+            continue
+        notes = (*notes, *layouts.in_words({n: a for n, a in candidate.items() if n not in said}))
+        found.append(Prepared(pair, now, (*theirs.notes, *notes), trace))
+        if not _open_layout(inputs, said):
+            break
+    if not found:
+        raise first or ValueError("no layout of the inputs fits the JAX model")
+    return found[0] if len(found) == 1 else _best(found, given, stage)
+
+
+def _open_layout(inputs: Arrays, said: layouts.Layout) -> bool:
+    """Whether an input could lie either way and both would run: as many channels as rows."""
+    return any(
+        name not in said and 3 <= a.ndim <= 5 and a.shape[1] == a.shape[2] == a.shape[-1]
+        for name, a in inputs.items()
+    )
+
+
+def _best(found: list[Prepared], given: Arrays, stage: Stage) -> Prepared:
+    """Of several layouts that run, the one with which the outputs agree best."""
+    stage("trying layouts")
+
+    def distance(prepared: Prepared) -> float:
+        pair, task = prepared.pair, prepared.task
+        ours = TorchProgram(pair.torch, task, backward=False)(pair.weights, given, "float64")["outputs"]
+        theirs = JaxProgram(pair.jax, task)(pair.jax_weights, given, "float64")["outputs"]
+        gaps = [
+            float(np.max(np.abs(theirs[n] - ours[n]), initial=0.0)) if theirs[n].shape == ours[n].shape else np.inf
+            for n in ours
+            if n in theirs
+        ]
+        return max(gaps, default=np.inf)
+
+    return min(found, key=distance)
+
+
+def _picked(out: Any, outputs: Any, side: int) -> Any:
+    """What the user's own function picks of a return value."""
+    if isinstance(outputs, tuple) and len(outputs) == 2 and callable(outputs[side]):
+        return outputs[side](out)
+    return out
+
+
+def with_outputs(program: TorchProgram, task: Task, out: Any, outputs: Any) -> TorchProgram:
+    """The same program, returning all that the model returns."""
+    return TorchProgram(program.model, task._replace(torch_outputs=_picker(outputs, 0, None)), backward=False)
+
+
+def settle_outputs(
+    task: Task, torch_out: Any, jax_out: Any, outputs: Any, said: layouts.Layout
+) -> tuple[Task, tuple[str, ...]]:
+    """Which of the outputs are compared, under which names and in which layout."""
+    chosen = (_picked(torch_out, outputs, 0), _picked(jax_out, outputs, 1))
+    rest = None if isinstance(outputs, tuple) and any(callable(o) for o in outputs) else outputs
+    pairs = pair_outputs(*chosen, rest)
+    names = []
+    for side, paired in zip(chosen, pairs, strict=True):
+        own = name_outputs(side)
+        names.append({common: next(n for n, v in own.items() if v is value) for common, value in paired.items()})
+    shapes = [{name: tuple(value.shape) for name, value in paired.items()} for paired in pairs]
+    layout = layouts.of_outputs(shapes[0], shapes[1], said)
+    notes = [f"output {text}" for text in layouts.in_words({n: a for n, a in layout.items() if n not in said})]
+    for framework, side, used in zip(("PyTorch", "JAX"), chosen, names, strict=True):
+        left = [n for n in name_outputs(side) if n not in used.values()]
+        left += list(unnamed_outputs(side))
+        if left:
+            notes.append(f"{framework}'s outputs {', '.join(left)}: not compared")
+    task = task._replace(
+        torch_outputs=_picker(outputs, 0, names[0]), jax_outputs=_picker(outputs, 1, names[1], layout)
+    )
+    return task, tuple(notes)
+
+
+def _picker(
+    outputs: Any, side: int, names: Mapping[str, str] | None, layout: layouts.Layout | None = None
+) -> Callable[[Any], dict[str, Any]]:
+    """From a return value to the outputs under their common names, in PyTorch's layout."""
+
+    def pick(out: Any) -> dict[str, Any]:
+        own = name_outputs(_picked(out, outputs, side))
+        chosen = own if names is None else {common: own[name] for common, name in names.items()}
+        for name, axes in (layout or {}).items():
+            if name in chosen and chosen[name].ndim == len(axes):
+                back = tuple(int(i) for i in np.argsort(axes))
+                chosen[name] = chosen[name].transpose(back)
+        return chosen
+
+    return pick
+
+
+def _plan(
+    ours: TorchModel,
+    theirs: JaxModel,
+    task: Task,
+    given: Arrays,
+    trace: Trace,
+    pins: Pins | None,
+    allow_unused: Collection[str],
+    allow_missing: Collection[str],
+    stage: Stage,
+) -> Plan:
+    """The plan, with the evidence of both computations."""
+    from parity.localise import agreement
+    from parity.trace.graph import Kind
+    from parity.trace.uses import jax_uses, torch_uses
+
+    stage("matching the weights")
+    program = JaxProgram(theirs, task)
+    closed = program.jaxpr({}, given)
+    names = [name if kind is Kind.WEIGHT else None for kind, name in program.arguments({}, given)]
+    compared: list[Any] = []
+
+    def try_plan(plan: Plan) -> float:
+        if not compared:
+            compared.append(agreement(trace))
+        leaves = plan.to_jax({n: a for n, a in ours.weights.items() if n not in plan.unused})
+        return float(compared[0](program.trace(leaves, given)))
+
+    return find(
+        ours,
+        theirs,
+        pins,
+        allow_unused,
+        allow_missing,
+        uses=(torch_uses(trace), jax_uses(closed, names)),
+        try_plan=try_plan,
+    )

@@ -1,0 +1,145 @@
+"""From two programs that differ to places and causes: both traced, compared, walked back, explained."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.arrays import Arrays
+from parity.diagnose import diagnose
+from parity.jax_side import JaxProgram
+from parity.localise import Comparison, Region, find_regions, jax_places, torch_places
+from parity.noise import Stage, noise_run, noisy
+from parity.pairs import Pair
+from parity.result import Divergence, Growth
+from parity.torch_side import TorchProgram
+from parity.trace.graph import Kind, Trace
+from parity.trace.jax_trace import JaxTrace
+
+
+class Found(NamedTuple):
+    """What the traces tell."""
+
+    divergences: tuple[Divergence, ...] = ()
+    growth: tuple[Growth, ...] = ()
+    findings: tuple[str, ...] = ()
+
+
+def search(
+    torch: TorchProgram,
+    jax: JaxProgram,
+    torch_weights: Arrays,
+    jax_weights: Arrays,
+    inputs: Arrays,
+    pair: Pair,
+    *,
+    failed: bool,
+    reproduce: str | os.PathLike[str] | None,
+    stage: Stage,
+) -> Found:
+    """Trace both sides in float64; with `failed`, find the places where they part and what causes it."""
+    if not failed:
+        return Found()
+    stage("tracing both sides")
+    ours, torch_moves = _traced(torch, torch_weights, inputs)
+    theirs, jax_moves = _traced(jax, jax_weights, inputs)
+    _under_torch_names(theirs, pair)
+    stage("comparing the traces")
+    comparison = Comparison(ours, theirs, torch_moves, jax_moves)
+    growth = tuple(growth_of(comparison))
+    divergences: list[Divergence] = []
+    findings: list[str] = []
+    for group, kind in (("outputs", "forward"), ("gradients", "gradients")):
+        if divergences:
+            break  # gradients differ because the forward pass does
+        for region in find_regions(comparison, group):
+            stage(f"place {len(divergences) + 1}: looking for the cause")
+            cause = diagnose(comparison, region)
+            divergences.append(_divergence(comparison, region, kind, cause))
+            if reproduce is not None:
+                from parity.reproducer import write_reproducer
+
+                where = write_reproducer(comparison, region, reproduce, len(divergences))
+                findings.append(f"reproducer of divergence {len(divergences)}: {where}")
+    return Found(tuple(divergences), growth, tuple(findings))
+
+
+def _traced(program: TorchProgram | JaxProgram, weights: Arrays, inputs: Arrays) -> tuple[Trace, list[float]]:
+    """The trace, and per node how far one noise run moves it."""
+    trace = program.trace(weights, inputs)
+    with noise_run(0):
+        moved = program.trace(
+            noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
+        )
+    same = len(moved.nodes) == len(trace.nodes)
+    moves = []
+    for index, node in enumerate(trace.nodes):
+        other = moved.nodes[index] if same else None
+        moves.append(_move(node.array, other.array) if other is not None and node.floating else 0.0)
+    return trace, moves
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def _move(base: np.ndarray, moved: np.ndarray) -> float:
+    if base.shape != moved.shape:
+        return 0.0
+    from parity.noise import ordinary
+
+    gap = np.abs(moved - base)
+    usual = ordinary(base) & np.isfinite(gap)
+    return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move
+
+
+def _under_torch_names(trace: JaxTrace, pair: Pair) -> None:
+    """JAX's gradients under the names of PyTorch's tensors, where one leaf is one tensor."""
+    by_path: dict[str, list[str]] = {}
+    for transfer in pair.plan.transfers:
+        by_path.setdefault(transfer.jax_path, []).append(transfer.torch_name)
+    gradients = trace.outputs.get("gradients", {})
+    trace.outputs["gradients"] = {
+        by_path[path][0]: index for path, index in gradients.items() if len(by_path.get(path, ())) == 1
+    }
+
+
+def _divergence(comparison: Comparison, region: Region, stage: str, cause: object) -> Divergence:
+    from parity.result import Cause
+
+    torch_shape = tuple(int(n) for n in comparison.torch.nodes[region.t].value.shape)
+    jax_shape = tuple(int(n) for n in comparison.jax.nodes[region.j].value.shape)
+    found = torch_places(comparison.torch, region), jax_places(comparison.jax, region)
+    return Divergence(
+        stage,
+        found[0],
+        found[1],
+        "order" if region.order else "value",
+        "the same numbers, arranged differently" if region.order else "",
+        region.error,
+        region.honest,
+        (torch_shape, jax_shape),
+        cause if isinstance(cause, Cause) else None,
+    )
+
+
+def growth_of(comparison: Comparison) -> Sequence[Growth]:
+    """The difference at every operation that both sides have, in the order of computation."""
+    rows = []
+    for index, node in enumerate(comparison.jax.nodes):
+        partners = comparison.partners[index]
+        if node.kind is not Kind.OPERATION or node.fixed or not node.floating or not partners:
+            continue
+        held, other = comparison.summaries[index], comparison.matcher.summaries[partners[0]]
+        scale = float(np.abs(other.ordered).max(initial=0.0))
+        if held.size < 2 or not 0 < scale < 1e29:
+            continue
+        rows.append(
+            Growth(
+                "gradients" if node.backward else "forward",
+                comparison.torch.nodes[partners[0]].place,
+                node.place,
+                float(np.abs(held.ordered - other.ordered).max(initial=0.0)) / scale,
+                float(np.maximum(held.honest, other.honest).max(initial=0.0)) / scale,
+                True,
+            )
+        )
+    return rows

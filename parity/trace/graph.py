@@ -1,0 +1,119 @@
+"""One trace type for both frameworks: a list of operations, each with its producers, place and value.
+
+Weights, inputs and constants are nodes too, so that everything an operation reads has a name and can be
+replaced. Loops are unrolled: a layer inside a scan is one node per iteration.
+"""
+
+import dataclasses
+import enum
+import linecache
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.result import Place
+
+
+class Kind(enum.Enum):
+    """What a node is."""
+
+    WEIGHT = "weight"
+    INPUT = "input"
+    CONSTANT = "constant"
+    OPERATION = "operation"
+
+
+class Spot(NamedTuple):
+    """Where an operation was called from, cheap to keep for every one of them; `Place` without its text."""
+
+    module: str = ""
+    file: str = ""
+    line: int = 0
+    step: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Node:
+    """One value of a program.
+
+    Attributes:
+        operation: the framework's name of what computed it; of a weight or input, its own name.
+        kind: weight, input, constant or operation.
+        inputs: indices of the nodes it was computed from.
+        value: the array; floating ones in the precision of the run.
+        spot: where it was called.
+        params: settings of the operation (axes, strides, padding, scalars).
+        backward: whether it belongs to the gradient and not to the forward pass.
+        fixed: whether it depends on no input and no computation but a rearrangement of weights and
+            constants: a transposed kernel is still a kernel.
+        step: index of the evaluation that made it (an equation may have several results).
+    """
+
+    operation: str
+    kind: Kind
+    inputs: tuple[int, ...]
+    value: Any
+    spot: Spot = Spot()
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    backward: bool = False
+    fixed: bool = False
+    step: int = -1
+
+    @property
+    def array(self) -> Shaped[np.ndarray, "..."]:
+        """The value as a NumPy array."""
+        value = self.value
+        if hasattr(value, "detach"):
+            value = value.detach().cpu().numpy()
+        return np.asarray(value)
+
+    @property
+    def floating(self) -> bool:
+        """Whether the value is a floating array."""
+        return "float" in str(self.value.dtype)
+
+    @property
+    def place(self) -> Place:
+        """Where it stands, with the line of source."""
+        spot = self.spot
+        code = linecache.getline(spot.file, spot.line).strip() if spot.file else ""
+        return Place(self.operation, spot.module, spot.file, spot.line, code, spot.step)
+
+
+@dataclasses.dataclass(slots=True)
+class Trace:
+    """The operations of one run in the order of computation.
+
+    Attributes:
+        nodes: all values.
+        outputs: group ("outputs", "gradients") -> leaf -> index of the node.
+        weights: index of each weight by name.
+        inputs: index of each input by name.
+    """
+
+    nodes: list[Node]
+    outputs: dict[str, dict[str, int]]
+    weights: dict[str, int]
+    inputs: dict[str, int]
+
+    def consumers(self) -> list[list[int]]:
+        """Per node the nodes that read it."""
+        readers: list[list[int]] = [[] for _ in self.nodes]
+        for index, node in enumerate(self.nodes):
+            for producer in node.inputs:
+                readers[producer].append(index)
+        return readers
+
+    def ancestors(self, starts: Sequence[int], stop: Any = ()) -> set[int]:
+        """All nodes that the given ones were computed from, themselves included, not beyond `stop`."""
+        seen: set[int] = set()
+        stack = list(starts)
+        while stack:
+            index = stack.pop()
+            if index not in seen:
+                seen.add(index)
+                if index not in stop:
+                    stack += self.nodes[index].inputs
+        return seen

@@ -1,0 +1,166 @@
+"""The commonest JAX primitives in NumPy, for tracing: thousands of small operations without compiling one.
+
+Each entry computes exactly what the primitive means, for the operands that `supports` lets through; for
+everything else JAX itself is asked.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+Array = Shaped[np.ndarray, "..."]
+Operation = Callable[..., Any]
+
+
+def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> bool:
+    """Whether NumPy's version may be used: real or boolean operands, and no case that NumPy treats otherwise."""
+    if name not in OPERATIONS:
+        return False
+    kinds = {np.asarray(value).dtype.kind for value in values if hasattr(value, "dtype")}
+    if not kinds <= {"f", "i", "u", "b"} or any("key<" in str(getattr(v, "dtype", "")) for v in values):
+        return False
+    if name in ("div", "rem", "pow", "integer_pow", "sign") and kinds != {"f"}:
+        return False
+    if name == "convert_element_type":
+        target = np.dtype(params["new_dtype"])
+        return target.kind in "fb" and target.itemsize in (1, 8) or kinds == {"b"}
+    return not (name == "reshape" and params.get("dimensions") is not None)
+
+
+def run(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> list[Array]:
+    """The results of one primitive, each in the dtype that JAX gives it."""
+    with np.errstate(all="ignore"):
+        return [np.asarray(OPERATIONS[name](*[np.asarray(value) for value in values], **params))]
+
+
+def _unary(function: Operation) -> Operation:
+    return lambda x, **_: function(x)
+
+
+def _binary(function: Operation) -> Operation:
+    return lambda x, y, **_: function(x, y)
+
+
+def _erf(x: Array) -> Array:
+    from scipy.special import erf
+
+    return np.asarray(erf(x))
+
+
+def _erfc(x: Array) -> Array:
+    from scipy.special import erfc
+
+    return np.asarray(erfc(x))
+
+
+def _logistic(x: Array) -> Array:
+    from scipy.special import expit
+
+    return np.asarray(expit(x))
+
+
+def _broadcast(x: Array, *, shape: Any, broadcast_dimensions: Any, **_: Any) -> Array:
+    aligned = [1] * len(shape)
+    for axis, target in enumerate(broadcast_dimensions):
+        aligned[target] = x.shape[axis]
+    return np.broadcast_to(x.reshape(aligned), shape)
+
+
+def _dot(a: Array, b: Array, *, dimension_numbers: Any, **_: Any) -> Array:
+    (a_sum, b_sum), (a_batch, b_batch) = dimension_numbers
+    a_free = [i for i in range(a.ndim) if i not in (*a_sum, *a_batch)]
+    b_free = [i for i in range(b.ndim) if i not in (*b_sum, *b_batch)]
+    batch = [a.shape[i] for i in a_batch]
+    summed = int(np.prod([a.shape[i] for i in a_sum]))
+    left = a.transpose([*a_batch, *a_free, *a_sum]).reshape([*batch, -1, summed])
+    right = b.transpose([*b_batch, *b_sum, *b_free]).reshape([*batch, summed, -1])
+    return (left @ right).reshape([*batch, *[a.shape[i] for i in a_free], *[b.shape[i] for i in b_free]])
+
+
+def _select(which: Array, *cases: Array, **_: Any) -> Array:
+    if which.dtype.kind == "b":
+        return np.where(which, cases[1], cases[0])
+    return np.choose(which, cases)
+
+
+def _slice(x: Array, *, start_indices: Any, limit_indices: Any, strides: Any, **_: Any) -> Array:
+    steps = strides or [1] * x.ndim
+    return x[tuple(slice(a, b, s) for a, b, s in zip(start_indices, limit_indices, steps, strict=True))]
+
+
+def _iota(*, dtype: Any, shape: Any, dimension: int, **_: Any) -> Array:
+    aligned = [1] * len(shape)
+    aligned[dimension] = shape[dimension]
+    return np.broadcast_to(np.arange(shape[dimension], dtype=dtype).reshape(aligned), shape)
+
+
+def _reduce(function: Operation) -> Operation:
+    return lambda x, *, axes, **_: function(x, axis=tuple(axes)).astype(x.dtype)
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "add": _binary(np.add),
+    "add_any": _binary(np.add),
+    "sub": _binary(np.subtract),
+    "mul": _binary(np.multiply),
+    "div": _binary(np.divide),
+    "max": _binary(np.maximum),
+    "min": _binary(np.minimum),
+    "pow": _binary(np.power),
+    "atan2": _binary(np.arctan2),
+    "eq": _binary(np.equal),
+    "ne": _binary(np.not_equal),
+    "lt": _binary(np.less),
+    "le": _binary(np.less_equal),
+    "gt": _binary(np.greater),
+    "ge": _binary(np.greater_equal),
+    "and": _binary(np.bitwise_and),
+    "or": _binary(np.bitwise_or),
+    "not": _unary(np.invert),
+    "neg": _unary(np.negative),
+    "abs": _unary(np.abs),
+    "sign": _unary(np.sign),
+    "floor": _unary(np.floor),
+    "ceil": _unary(np.ceil),
+    "exp": _unary(np.exp),
+    "exp2": lambda x, **_: np.exp2(x),
+    "log": _unary(np.log),
+    "log1p": _unary(np.log1p),
+    "expm1": _unary(np.expm1),
+    "sqrt": _unary(np.sqrt),
+    "rsqrt": lambda x, **_: 1.0 / np.sqrt(x),
+    "square": _unary(np.square),
+    "tanh": _unary(np.tanh),
+    "sin": _unary(np.sin),
+    "cos": _unary(np.cos),
+    "erf": _unary(_erf),
+    "erfc": _unary(_erfc),
+    "logistic": _unary(_logistic),
+    "is_finite": _unary(np.isfinite),
+    "stop_gradient": _unary(lambda x: x),
+    "copy": _unary(lambda x: x),
+    "copy_p": _unary(lambda x: x),
+    "integer_pow": lambda x, *, y, **_: x**y if y >= 0 else 1.0 / x**-y,
+    "clamp": lambda low, x, high, **_: np.minimum(np.maximum(x, low), high),
+    "select_n": _select,
+    "transpose": lambda x, *, permutation, **_: x.transpose(permutation),
+    "reshape": lambda x, *, new_sizes, **_: x.reshape(new_sizes),
+    "squeeze": lambda x, *, dimensions, **_: np.squeeze(x, tuple(dimensions)),
+    "expand_dims": lambda x, *, dimensions, **_: np.expand_dims(x, tuple(dimensions)),
+    "broadcast_in_dim": _broadcast,
+    "rev": lambda x, *, dimensions, **_: np.flip(x, tuple(dimensions)),
+    "concatenate": lambda *xs, dimension, **_: np.concatenate(xs, dimension),
+    "slice": _slice,
+    "iota": _iota,
+    "convert_element_type": lambda x, *, new_dtype, **_: x.astype(np.dtype(new_dtype)),
+    "reduce_sum": _reduce(np.sum),
+    "reduce_max": _reduce(np.max),
+    "reduce_min": _reduce(np.min),
+    "reduce_prod": _reduce(np.prod),
+    "reduce_and": lambda x, *, axes, **_: np.all(x, axis=tuple(axes)),
+    "reduce_or": lambda x, *, axes, **_: np.any(x, axis=tuple(axes)),
+    "dot_general": _dot,
+}
+"""Primitives by name."""
