@@ -47,7 +47,7 @@ def check_gradients(
         are not judged, because the bound exceeds a tenth of the largest projection of all leaves.
     """
     names = list(next(iter(gradients.values()), ()))
-    measured: dict[str, list[tuple[Float[np.ndarray, ...], float, float]]] = {}
+    measured: dict[str, list[tuple[Float[np.ndarray, "..."], float, float]]] = {}
     for seed, name in enumerate(names):
         directions = _directions(np.random.default_rng(seed), subject.weights[name].shape)
         measured[name] = [(v, *_derivative(subject, inputs, name, v)) for v in directions]

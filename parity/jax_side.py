@@ -55,6 +55,7 @@ class JaxProgram:
         fed = {t.jax_path for t in transfers if t.torch_name in set(trainable)}
         self.moved = [path for path in model.leaves if path in fed]
         self.trainable = frozenset(trainable)
+        self.rounding = task.rounding
         self.undifferentiable: str | None = None
         self._traced: dict[Any, tuple[Any, Any, Any]] = {}
         self._compiled = jax.jit(self._run)
@@ -68,8 +69,7 @@ class JaxProgram:
         if dtype == "float64":
             closed, structure, run = self._lift(weights, given)
             with running(dtype, self.task.device):
-                flat = self._flat(weights, given)
-                args = [to_jax(array, dtype, device) for _, _, array in flat]
+                args = [jax.device_put(array, device) for _, _, array in self._wide(closed, weights, given)]
                 constants = [to_jax(array, dtype, device) for array in lift.constants_of(closed)]
                 loss, outputs, grads = jax.tree.unflatten(structure, run(constants, *args))
         else:
@@ -96,10 +96,14 @@ class JaxProgram:
         import jax
 
         def forward(own: dict[str, Any], given: dict[str, Any]) -> Any:
-            return self._forward(own, given)
+            returned.append(self._forward(own, given))
+            return [value for value in jax.tree.leaves(returned[0]) if hasattr(value, "dtype")]
 
+        returned: list[Any] = []
         given = self.laid_out(inputs)
-        return jax.eval_shape(forward, self._avals(self.model.leaves), self._avals(given))
+        jax.eval_shape(forward, self._avals(self.model.leaves), self._avals(given))
+        # Texts and numbers among the outputs are the caller's to complain about.
+        return jax.tree.map(_shape_of, returned[0])
 
     def jaxpr(self, weights: Arrays, inputs: Arrays) -> Any:
         """The traced program in the user's own dtypes, forward and backward."""
@@ -125,11 +129,12 @@ class JaxProgram:
         labels: dict[int, tuple[str, str]] = {paths[0]: ("loss", "loss")}
         labels |= {index: ("outputs", name) for name, index in paths[1].items()}
         labels |= {index: ("gradients", path) for path, index in paths[2].items()}
-        arguments = [
-            (kind, name, array.astype(np.float64) if is_float(array) else to_jax(array, "float32"))
-            for kind, name, array in self._flat(weights, given)
-        ]
-        return record(closed, arguments, [labels[i] for i in range(structure.num_leaves)])
+        return record(
+            closed,
+            self._wide(closed, weights, given),
+            [labels[i] for i in range(structure.num_leaves)],
+            rounding=self.rounding,
+        )
 
     def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[Kind, str]]:
         """What each argument of the traced program is, and its name."""
@@ -152,6 +157,16 @@ class JaxProgram:
         moved = [(Kind.WEIGHT, path, own[path]) for path in sorted(self.moved)]
         fixed = [(Kind.WEIGHT, path, own[path]) for path in sorted(own) if path not in set(self.moved)]
         return moved + fixed + [(Kind.INPUT, name, given[name]) for name in sorted(given)]
+
+    def _wide(
+        self, closed: Any, weights: Arrays, given: Arrays
+    ) -> list[tuple[Kind, str, Shaped[np.ndarray, "..."]]]:
+        """The same in the dtypes of the lifted program; integers in those that the user's JAX gives them."""
+        avals = closed.in_avals
+        return [
+            (kind, name, np.asarray(array).astype(lift.wide(aval.dtype)))
+            for (kind, name, array), aval in zip(self._flat(weights, given), avals, strict=True)
+        ]
 
     @staticmethod
     def _avals(arrays: Arrays) -> dict[str, Any]:
@@ -183,7 +198,11 @@ class JaxProgram:
                 closed, shapes = jax.make_jaxpr(forward, return_shape=True)(*arguments)
                 self.undifferentiable = str(error).splitlines()[0]
                 self._compiled = jax.jit(forward)
-            self._traced[key] = closed, jax.tree.structure(shapes), jax.jit(lift.lifted(closed))
+            self._traced[key] = (
+                closed,
+                jax.tree.structure(shapes),
+                jax.jit(lift.lifted(closed, rounding=self.rounding)),
+            )
         return self._traced[key]
 
     def _forward(self, own: dict[str, Any], given: dict[str, Any]) -> Any:
@@ -219,6 +238,13 @@ class JaxProgram:
             by_hand = self.gradients(params, given[task.inputs[0]], targets_of(given, task.inputs))
             grads = {path: leaf for path, leaf in flatten(by_hand)[0].items() if path in moved}
         return loss, outputs, grads
+
+
+def _shape_of(value: Any) -> Any:
+    """A traced value as its shape and dtype; anything else as it is."""
+    import jax
+
+    return jax.ShapeDtypeStruct(value.shape, value.dtype) if hasattr(value, "aval") else value
 
 
 def jax_program(

@@ -22,11 +22,15 @@ def channels_last(rank: int) -> tuple[int, ...]:
 def candidates(inputs: Arrays, said: Layout) -> Iterator[dict[str, tuple[int, ...]]]:
     """Layouts to be tried, the plainest first: all inputs as they are, then images with channels last."""
     open_ = [
-        name for name, array in inputs.items() if name not in said and 3 <= array.ndim <= 5 and is_float(array)
+        name
+        for name, array in inputs.items()
+        if name not in said and 3 <= array.ndim <= 5 and is_float(array)
     ]
     yield dict(said)
     for chosen in sorted(
-        (c for n in range(1, len(open_[:4]) + 1) for c in itertools.combinations(open_[:4], n)), key=len, reverse=True
+        (c for n in range(1, len(open_[:4]) + 1) for c in itertools.combinations(open_[:4], n)),
+        key=len,
+        reverse=True,
     ):
         yield {**said, **{name: channels_last(inputs[name].ndim) for name in chosen}}
 

@@ -16,8 +16,8 @@ from jaxtyping import Shaped
 
 from parity.result import Place
 from parity.trace.graph import Kind, Node, Trace
-from parity.trace.jax_trace import JaxTrace
 from parity.trace.jax_trace import LAYOUT as JAX_LAYOUT
+from parity.trace.jax_trace import JaxTrace
 from parity.trace.match import Matcher, Summary, arrangement, same_numbers, summary
 from parity.trace.torch_trace import LAYOUT as TORCH_LAYOUT
 
@@ -63,9 +63,7 @@ class Region(NamedTuple):
 class Comparison:
     """Two traces with what is matched in them; values that were put in place count as matched."""
 
-    def __init__(
-        self, torch: Trace, jax: JaxTrace, torch_moves: list[float], jax_moves: list[float]
-    ) -> None:
+    def __init__(self, torch: Trace, jax: JaxTrace, torch_moves: list[float], jax_moves: list[float]) -> None:
         """Match every JAX value with PyTorch's.
 
         Args:
@@ -106,7 +104,11 @@ class Comparison:
         node = self.jax.nodes[index]
         if node.kind is not Kind.OPERATION or node.fixed or self.partners[index]:
             return True
-        return node.operation in REPEATING and all(self.jax_agrees(i) for i in node.inputs[:1])
+        if node.operation not in REPEATING or not self.jax_agrees(node.inputs[0]):
+            return False
+        # A cast repeats its operand unless it rounds it.
+        repeated = self.summaries[node.inputs[0]]
+        return self.summaries[index].size != repeated.size or same_numbers(self.summaries[index], repeated)
 
     def torch_agrees(self, index: int) -> bool:
         """The same of a PyTorch value."""
@@ -142,9 +144,9 @@ def failing(comparison: Comparison, group: str) -> list[tuple[int, int]]:
     pairs = []
     for leaf, j in comparison.jax.outputs.get(group, {}).items():
         t = comparison.torch.outputs.get(group, {}).get(leaf)
-        if t is not None and t not in comparison.partners[j] and not comparison.summaries[j].empty:
-            pairs.append((t, j))
-        elif t is not None and comparison.summaries[j].empty != comparison.matcher.summaries[t].empty:
+        if (t is not None and t not in comparison.partners[j] and not comparison.summaries[j].empty) or (
+            t is not None and comparison.summaries[j].empty != comparison.matcher.summaries[t].empty
+        ):
             pairs.append((t, j))
     return pairs
 
@@ -221,6 +223,7 @@ def _candidates(
     pairs = [(t, j) for j in j_near for t in t_near]
     pairs += [(t, j) for j in j_before for t in t_near[:6]]  # an operation that JAX lacks
     pairs += [(t, j) for j in j_near[:6] for t in t_before]  # one that only JAX has
+    pairs += [(t, j) for j in j_before for t in t_before if _otherwise_arranged(comparison, t, j)]
     ranks = {index: rank for rank, index in enumerate(j_near)}
     others = {index: rank for rank, index in enumerate(t_near)}
     ordered = sorted(pairs, key=lambda p: ranks.get(p[1], 0.5) + others.get(p[0], 0.5))
@@ -228,6 +231,17 @@ def _candidates(
         a, b = torch.nodes[t], jax.nodes[j]
         if np.size(a.array) == np.size(b.array) and a.floating == b.floating:
             yield t, j
+
+
+def _otherwise_arranged(comparison: Comparison, t: int, j: int) -> bool:
+    """Whether two operands hold the same numbers, but not entry by entry."""
+    if not same_numbers(comparison.matcher.summaries[t], comparison.summaries[j]):
+        return False
+    a, b = comparison.torch.nodes[t].array, comparison.array(j)
+    honest = float(comparison.summaries[j].honest.max(initial=0.0))
+    return a.shape == b.shape and bool(
+        np.max(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0.0) > honest
+    )
 
 
 def _near(trace: Trace, nodes: Sequence[int]) -> list[int]:
@@ -255,10 +269,9 @@ def _in_place(node: Node, like: Shaped[np.ndarray, "..."]) -> Iterator[Shaped[np
     given = 0
     for axes in itertools.permutations(range(squeezed.ndim)):
         moved = squeezed.transpose(axes)
-        if moved.shape == wanted and (value.shape != target or axes != tuple(range(squeezed.ndim))):
-            yield moved.reshape(target)
-            given += 1
-        elif squeezed.ndim != len(wanted):
+        if (
+            moved.shape == wanted and (value.shape != target or axes != tuple(range(squeezed.ndim)))
+        ) or squeezed.ndim != len(wanted):
             yield moved.reshape(target)
             given += 1
         if given >= 4:
@@ -351,8 +364,16 @@ def torch_places(trace: Trace, region: Region) -> tuple[Place, ...]:
     return places(trace, region.torch_nodes, () if region.order else TORCH_LAYOUT)
 
 
-def jax_places(trace: Trace, region: Region) -> tuple[Place, ...]:
-    """The operations of the JAX side of a fault."""
+def jax_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
+    """The operations of the JAX side of a fault.
+
+    Where JAX lacks an operation, its value agrees with the one before it: then the fault lies between that
+    value and what reads it, and the readers come first.
+    """
+    trace = comparison.jax
+    if comparison.partners[region.j] and not region.order:
+        readers = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
+        return places(trace, readers or [region.j], ()) + places(trace, [region.j], ())
     return places(trace, region.jax_nodes, () if region.order else JAX_LAYOUT)
 
 

@@ -152,9 +152,7 @@ def check(
         failed: list[tuple[Arrays, Mapping[str, Arrays]]] = []
         kinks: list[str] = []
         for title, arrays, weights, wanted in runs:
-            measured = {
-                label: Subject(_named(label, programs[label]), own) for label, own in weights.items()
-            }
+            measured = {label: Subject(_named(label, programs[label]), own) for label, own in weights.items()}
             sides = measure(measured, arrays, wanted, stage)
             rules = FORWARD
             if programs["jax"].undifferentiable is not None:
@@ -195,8 +193,15 @@ def _look(
     """Places and causes; that they cannot be found must not cost the verdict."""
     try:
         found = search(
-            programs["torch"], programs["jax"], weights["torch"], weights["jax"], inputs, pair,
-            failed=failed, reproduce=reproduce, stage=stage,
+            programs["torch"],
+            programs["jax"],
+            weights["torch"],
+            weights["jax"],
+            inputs,
+            pair,
+            failed=failed,
+            reproduce=reproduce,
+            stage=stage,
         )
     except Exception as error:
         outcome.findings = (
@@ -274,7 +279,12 @@ def assert_parity(*args: Any, **kwargs: Any) -> Report:
 
 
 def not_checked(
-    task: Task, dtypes: Sequence[str], differences: bool, kinks: Sequence[str], plan: Plan, jitter: bool = True
+    task: Task,
+    dtypes: Sequence[str],
+    differences: bool,
+    kinks: Sequence[str],
+    plan: Plan,
+    jitter: bool = True,
 ) -> tuple[str, ...]:
     """What a check of outputs and gradients did not look at, in words."""
     narrow = [dtype for dtype in dtypes if dtype not in DTYPES]

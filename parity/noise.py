@@ -72,9 +72,8 @@ def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
     size = np.abs(array)
     typical = size[(size > 0) & np.isfinite(size)]
     if typical.size == 0:
-        return np.ones(size.shape, bool)
-    small: Bool[np.ndarray, "..."] = ~(size > HUGE * np.median(typical))
-    return small
+        return np.ones(np.shape(size), dtype=bool)
+    return np.asarray(np.logical_not(size > HUGE * np.median(typical)))
 
 
 class Side(NamedTuple):
@@ -141,7 +140,9 @@ def measure(
     bases: dict[str, dict[str, Values]] = {}
     for dtype in dict.fromkeys(["float64", *dtypes, "float32"]):
         stage(f"both sides in {dtype}")
-        bases[dtype] = {label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()}
+        bases[dtype] = {
+            label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()
+        }
     sides: dict[str, dict[str, Side]] = {label: {} for label in subjects}
     for dtype in dtypes:
         moves: dict[str, Values] = {label: {} for label in subjects}
@@ -164,12 +165,13 @@ def _widen(moves: Values, values: Values, base: Values) -> None:
     for group, leaves in values.items():
         for name, value in leaves.items():
             held = base[group][name]
+            # Of a shape that noise changes nothing can be said; compare says so.
             if value.shape != held.shape or not np.issubdtype(held.dtype, np.number):
                 value = held
             move = np.abs(value.astype(np.float64) - held) / relative_scale(held)
             largest = move.reshape(move.shape[0], -1).max(axis=1, initial=0.0) if move.ndim else move
             known = moves.setdefault(group, {}).get(name)
-            moves[group][name] = largest if known is None else np.maximum(known, largest)
+            moves[group][name] = np.asarray(largest if known is None else np.maximum(known, largest))
 
 
 def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | float:
@@ -179,7 +181,7 @@ def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
         return 1.0
     size = np.abs(np.where(np.isfinite(array), array, 0.0))
     largest = float(size[usual].max(initial=0.0))
-    return np.where(usual, 1.0, np.maximum(size, largest) / (largest or 1.0))
+    return np.asarray(np.where(usual, 1.0, np.maximum(size, largest) / (largest or 1.0)))
 
 
 def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from parity.arrays import Arrays, eps_of, is_float, round_to
+from parity.arrays import EPS, Arrays, eps_of, is_float, round_to
 from parity.jax_models import JaxModel, read_jax
 from parity.jax_side import JaxProgram, jax_program
 from parity.programs import Task
 from parity.result import AS_STORED, LIMIT, Quantity, Verdict
 from parity.torch_side import TorchModel, TorchProgram, read_torch
-from parity.weights import Leaf, Pins, Plan, Transfer, Use, WeightError, find_plan
+from parity.weights import Leaf, Pins, Plan, Use, WeightError, find_plan
+from parity.weights.explaining import Explanation, explain
 from parity.yardstick import FLOOR_ULPS
 
 
@@ -62,20 +63,19 @@ class Pair:
 
     def judge_weights(self) -> list[Quantity]:
         """Every planned leaf makes the round trip bit for bit, and the JAX side holds PyTorch's numbers."""
-        expected = self.plan.to_jax(self.weights)
+        expected = self.plan.to_jax({n: a for n, a in self.weights.items() if n not in self.plan.unused})
         again = self.plan.to_jax(self.plan.to_torch(expected))
-        return [
-            self._judge_leaf(path, expected[path], again[path], self.jax_weights[path]) for path in expected
-        ]
+        return [self._judge_leaf(path, expected, again[path], self.jax_weights[path]) for path in expected]
 
     def _judge_leaf(
         self,
         path: str,
-        expected: Shaped[np.ndarray, "..."],
+        leaves: Arrays,
         again: Shaped[np.ndarray, "..."],
         actual: Shaped[np.ndarray, "..."],
     ) -> Quantity:
         transfers = [t for t in self.plan.transfers if t.jax_path == path]
+        expected = leaves[path]
         difference = float(np.max(np.abs(actual - expected), initial=0.0))
         scale = float(np.max(np.abs(expected), initial=0.0))
         floor = FLOOR_ULPS * eps_of("float32") * scale  # a converted checkpoint may have passed float32
@@ -85,7 +85,8 @@ class Pair:
         if not np.array_equal(again, expected, equal_nan=True):
             passed, notes = False, ("the round trip to PyTorch and back changes the numbers",)
         elif not rho <= LIMIT:
-            passed, notes = False, self._explain(transfers, expected, actual)
+            passed = False
+            notes = (explain(transfers, expected, actual, leaves, self.weights).text,)
         return Quantity(
             "weights",
             "weights",
@@ -101,24 +102,20 @@ class Pair:
             notes=notes,
         )
 
-    def _explain(self, transfers: list[Transfer], expected: Any, actual: Any) -> tuple[str, ...]:
-        """What is wrong with a leaf that the user converted."""
-        path, name = transfers[0].jax_path, transfers[0].torch_name
-        how = "; ".join(dict.fromkeys(f"`{t.how}` of {t.torch_name}" for t in transfers))
-        if expected.ndim == 2 and expected.shape[0] == expected.shape[1] and np.array_equal(actual, expected.T):
-            return (f"transposed: {path} needs {how}",)
-        for axis in range(expected.ndim):
-            if np.array_equal(np.flip(expected, axis), actual):
-                return (f"flipped along axis {axis}: {path} needs {how}",)
-        others = self.plan.to_jax(self.weights)
-        for other, leaf in others.items():
-            if other != path and leaf.shape == actual.shape and np.array_equal(leaf, actual):
-                return (f"swapped: {path} holds what belongs to {other}; it needs {how}",)
-        if np.array_equal(np.sort(actual, axis=None), np.sort(expected, axis=None)):
-            return (f"the same numbers in another order: {path} needs {how}",)
-        if not actual.any():
-            return (f"all zero: was {path} loaded? It needs {how}",)
-        return (f"other numbers than {name}: was it loaded?",)
+    def wrong_leaves(self) -> dict[str, Explanation]:
+        """Leaves that do not hold PyTorch's numbers, by path, each with what is wrong with it."""
+        expected = self.plan.to_jax({n: a for n, a in self.weights.items() if n not in self.plan.unused})
+        wrong = {}
+        for path, leaf in expected.items():
+            actual = self.jax_weights[path]
+            scale = float(np.max(np.abs(leaf), initial=0.0))
+            if (
+                not float(np.max(np.abs(actual - leaf), initial=0.0))
+                <= LIMIT * FLOOR_ULPS * EPS["float32"] * scale
+            ):
+                transfers = [t for t in self.plan.transfers if t.jax_path == path]
+                wrong[path] = explain(transfers, leaf, actual, expected, self.weights)
+        return wrong
 
 
 def match(

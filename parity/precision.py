@@ -9,7 +9,7 @@ import importlib.metadata
 import os
 import platform
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,18 @@ from parity.result import Environment
 DEVICES = ("cpu", "cuda")
 """Names accepted for `device`; "cuda" is JAX's "gpu"."""
 
+SIDES = ("torch", "jax")
+"""The two frameworks; a recording of one side runs without the other."""
+
+PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
+"""What a report gives the versions of, besides Python and NumPy."""
+
+NOT_USED = "not used"
+"""In place of a device, where a framework did not run."""
+
 
 @contextlib.contextmanager
-def pinned(*, seed: int = 0, threads: int | None = None) -> Iterator[None]:
+def pinned(*, seed: int = 0, threads: int | None = None, sides: Collection[str] = SIDES) -> Iterator[None]:
     """Full float32 precision, deterministic kernels and fixed seeds in both frameworks.
 
     Sets JAX's matmul precision to "highest"; turns TF32 off for PyTorch's matrix products and
@@ -35,37 +44,52 @@ def pinned(*, seed: int = 0, threads: int | None = None) -> Iterator[None]:
         seed: seed of the global generators inside the context.
         threads: PyTorch's intra-op threads; None leaves them. XLA's CPU threads are fixed when its
             backend starts and cannot be changed later.
+        sides: the frameworks that run; another is not imported.
 
     Raises:
         ValueError: if `threads` is not positive.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` is {threads}; it must be at least 1, or None to leave it")
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    import jax
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (saved, not drawn from)
+    with contextlib.ExitStack() as stack:
+        if "jax" in sides:
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+            import jax
+
+            stack.enter_context(jax.default_matmul_precision("highest"))
+        if "torch" in sides:
+            stack.enter_context(_pinned_torch(seed, threads))
+        try:
+            np.random.seed(seed)  # noqa: NPY002 (models under test may draw from it)
+            random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def _pinned_torch(seed: int, threads: int | None) -> Iterator[None]:
+    """PyTorch's switches, generators and threads."""
     import torch
 
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (saved, not drawn from)
     settings = _torch_settings()
     saved = [getattr(owner, name) for owner, name, _ in settings]
     saved_threads = torch.get_num_threads()
     cuda_devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=cuda_devices), jax.default_matmul_precision("highest"):
+    with torch.random.fork_rng(devices=cuda_devices):
         try:
             for owner, name, value in settings:
                 setattr(owner, name, value)
             if threads is not None:
                 torch.set_num_threads(threads)
             torch.manual_seed(seed)
-            np.random.seed(seed)  # noqa: NPY002 (models under test may draw from it)
-            random.seed(seed)
             yield
         finally:
             for (owner, name, _), value in zip(settings, saved, strict=True):
                 setattr(owner, name, value)
             torch.set_num_threads(saved_threads)
-            np.random.set_state(numpy_state)  # noqa: NPY002
-            random.setstate(python_state)
 
 
 def _torch_settings() -> list[tuple[Any, str, Any]]:
@@ -123,40 +147,51 @@ def jax_device(device: str) -> Any:
         raise ValueError(f"`device` is {device!r}, but JAX sees none: {_first_line(error)}") from error
 
 
-def require_device(device: str) -> None:
-    """Check that both frameworks can use `device`.
+def require_device(device: str, sides: Collection[str] = SIDES) -> None:
+    """Check that the frameworks that run can use `device`.
 
     Raises:
         ValueError: if one of them cannot, naming it.
     """
-    jax_device(device)
-    import torch
+    if device not in DEVICES:
+        raise ValueError(f"`device` is {device!r}; it must be one of {', '.join(DEVICES)}")
+    if "jax" in sides:
+        jax_device(device)
+    if "torch" in sides and device == "cuda":
+        import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("`device` is 'cuda', but PyTorch sees no GPU; use device 'cpu'")
+        if not torch.cuda.is_available():
+            raise ValueError("`device` is 'cuda', but PyTorch sees no GPU; use device 'cpu'")
 
 
-def environment(device: str = "cpu") -> Environment:
-    """Versions, devices and the settings in force; call it inside `pinned()`."""
-    import jax
-    import torch
+def environment(device: str = "cpu", sides: Collection[str] = SIDES) -> Environment:
+    """Versions, devices and the settings in force; call it inside `pinned()`.
 
-    packages = ("torch", "jax", "jaxlib", "flax", "optax", "numpy")
+    Of a framework that is not among `sides` the device is "not used".
+    """
     versions = {"python": platform.python_version()}
-    for package in packages:
+    for package in [name for side, names in PACKAGES.items() if side in sides for name in names] + ["numpy"]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    settings = {
-        "jax matmul precision": str(jax.config.jax_default_matmul_precision),  # type: ignore[attr-defined]
-        "torch matmul fp32": str(torch.backends.cuda.matmul.fp32_precision),
-        "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
-        "cudnn deterministic": str(torch.backends.cudnn.deterministic),
-        "torch threads": str(torch.get_num_threads()),
-        "machine": platform.machine(),
-        "system": platform.system(),
-    }
-    torch_name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({os.cpu_count()} cores)"
-    return Environment(versions, torch_name, jax_device(device).device_kind, settings)
+    settings = {}
+    torch_name = jax_name = NOT_USED
+    if "jax" in sides:
+        import jax
+
+        jax_name = jax_device(device).device_kind
+        settings["jax matmul precision"] = str(jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
+    if "torch" in sides:
+        import torch
+
+        torch_name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({os.cpu_count()} cores)"
+        settings |= {
+            "torch matmul fp32": str(torch.backends.cuda.matmul.fp32_precision),
+            "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
+            "cudnn deterministic": str(torch.backends.cudnn.deterministic),
+            "torch threads": str(torch.get_num_threads()),
+        }
+    settings |= {"machine": platform.machine(), "system": platform.system()}
+    return Environment(versions, torch_name, jax_name, settings)
 
 
 def _first_line(error: Exception) -> str:

@@ -64,6 +64,8 @@ def prepare(
         program = TorchProgram(ours, task, backward=False)
         torch_out = program.forward(ours.weights, given, "float64")
         name_outputs(_picked(torch_out, outputs, 0))
+        census = program.census(ours.weights, given)
+        require_repeatable(program, ours.weights, given, census)
     said = {name: tuple(axes) for name, axes in layout.items()}
     inputs = {name: given[name] for name in task.inputs}
     trace = with_outputs(program, task, torch_out, outputs).trace(ours.weights, given)
@@ -78,18 +80,95 @@ def prepare(
                 theirs = read_jax(jax_model, params if params is not None else template, laid_out)
                 jax_out = JaxProgram(theirs, now).returned_shapes(given)
             now, notes = settle_outputs(now, torch_out, jax_out, outputs, said)
+            narrow = narrow_in(JaxProgram(theirs, now).jaxpr({}, given))
+            now = now._replace(rounding=bool(narrow) and not census.narrow)
+            dtypes, remarks = dtypes_in_use(census.narrow, narrow)
             plan = _plan(ours, theirs, now, given, trace, pins, allow_unused, allow_missing, stage)
             pair = joined(ours, theirs, plan, converted=params is not None)
         except Exception as error:  # another layout may do; if none does, the first error is the user's
             first = first or error
             continue
         notes = (*notes, *layouts.in_words({n: a for n, a in candidate.items() if n not in said}))
-        found.append(Prepared(pair, now, (*theirs.notes, *notes), trace))
+        remarks += training_remarks(ours.module)
+        found.append(Prepared(pair, now, (*theirs.notes, *notes), trace, remarks, dtypes))
         if not _open_layout(inputs, said):
             break
     if not found:
         raise first or ValueError("no layout of the inputs fits the JAX model")
     return found[0] if len(found) == 1 else _best(found, given, stage)
+
+
+def require_repeatable(program: TorchProgram, weights: Arrays, given: Arrays, census: Any) -> None:
+    """Check that two runs of the PyTorch model give the same.
+
+    Raises:
+        ValueError: if they do not, naming where random numbers are drawn and what to do.
+    """
+    import torch
+
+    if not census.random:
+        return
+
+    def run(seed: int) -> dict[str, Any]:
+        torch.manual_seed(seed)
+        return name_outputs(program.forward(weights, given, "float64"))
+
+    first, second = run(1), run(2)
+    if all(torch.equal(first[name], second[name]) for name in first):
+        return
+    where = ", ".join(
+        f"{name} in {spot.module or 'the model'}" + (f" ({spot.file}:{spot.line})" if spot.file else "")
+        for name, spot in census.random.items()
+    )
+    raise ValueError(
+        f"the PyTorch model draws random numbers: {where}. Two runs differ, so nothing can be compared: call "
+        "`model.eval()` if this is dropout, or give the random numbers as an input"
+    )
+
+
+def narrow_in(closed: Any) -> dict[str, str]:
+    """bfloat16 and float16 inside a traced JAX program, with the first place of each."""
+    from parity.trace import lift
+    from parity.trace.graph import Spot
+
+    found: dict[str, str] = {}
+    for eqn in lift.narrow_equations(closed.jaxpr):
+        spot = lift.spot_of(eqn, Spot())
+        for variable in eqn.outvars:
+            found.setdefault(str(variable.aval.dtype), f"{spot.file}:{spot.line}" if spot.file else "")
+    return {dtype: place for dtype, place in found.items() if dtype in lift.NARROW}
+
+
+def dtypes_in_use(
+    torch_narrow: Mapping[str, Any], jax_narrow: Mapping[str, str]
+) -> tuple[Any, tuple[str, ...]]:
+    """The dtypes to judge, and what to say about hard-coded ones."""
+    both = [dtype for dtype in torch_narrow if dtype in jax_narrow]
+    if both:
+        return ("float64", both[0]), (
+            f"both models compute in {both[0]}: judged in it and, lifted, in float64",
+        )
+    remarks = [
+        f"the PyTorch model computes in {dtype} in {spot.module or 'its forward'} ({spot.file}:{spot.line}), the "
+        "JAX model does not"
+        for dtype, spot in torch_narrow.items()
+    ]
+    remarks += [
+        f"the JAX model computes in {dtype} ({place or 'place unknown'}), the PyTorch model does not"
+        for dtype, place in jax_narrow.items()
+    ]
+    return ("float64", "float32"), tuple(remarks)
+
+
+def training_remarks(module: Any) -> tuple[str, ...]:
+    """What to say about layers in training mode."""
+    if module is None or not module.training:
+        return ()
+    kinds = {type(m).__name__ for m in module.modules() if m.training}
+    telling = sorted(k for k in kinds if "BatchNorm" in k or "Dropout" in k or "InstanceNorm" in k)
+    if not telling:
+        return ()
+    return (f"the PyTorch model is in training mode ({', '.join(telling)}); for inference call model.eval()",)
 
 
 def _open_layout(inputs: Arrays, said: layouts.Layout) -> bool:
@@ -109,7 +188,9 @@ def _best(found: list[Prepared], given: Arrays, stage: Stage) -> Prepared:
         ours = TorchProgram(pair.torch, task, backward=False)(pair.weights, given, "float64")["outputs"]
         theirs = JaxProgram(pair.jax, task)(pair.jax_weights, given, "float64")["outputs"]
         gaps = [
-            float(np.max(np.abs(theirs[n] - ours[n]), initial=0.0)) if theirs[n].shape == ours[n].shape else np.inf
+            float(np.max(np.abs(theirs[n] - ours[n]), initial=0.0))
+            if theirs[n].shape == ours[n].shape
+            else np.inf
             for n in ours
             if n in theirs
         ]
@@ -140,10 +221,14 @@ def settle_outputs(
     names = []
     for side, paired in zip(chosen, pairs, strict=True):
         own = name_outputs(side)
-        names.append({common: next(n for n, v in own.items() if v is value) for common, value in paired.items()})
+        names.append(
+            {common: next(n for n, v in own.items() if v is value) for common, value in paired.items()}
+        )
     shapes = [{name: tuple(value.shape) for name, value in paired.items()} for paired in pairs]
     layout = layouts.of_outputs(shapes[0], shapes[1], said)
-    notes = [f"output {text}" for text in layouts.in_words({n: a for n, a in layout.items() if n not in said})]
+    notes = [
+        f"output {text}" for text in layouts.in_words({n: a for n, a in layout.items() if n not in said})
+    ]
     for framework, side, used in zip(("PyTorch", "JAX"), chosen, names, strict=True):
         left = [n for n in name_outputs(side) if n not in used.values()]
         left += list(unnamed_outputs(side))

@@ -34,6 +34,8 @@ class Task(NamedTuple):
         torch_loss, jax_loss: both given or both None (a fixed random projection of the outputs).
         layout: per input the permutation from PyTorch's axes to JAX's, e.g. (0, 2, 3, 1).
         device: "cpu" or "cuda".
+        rounding: whether bfloat16 and float16 inside the JAX model are part of what it computes (because
+            the PyTorch model has none), and stay when it is lifted to float64.
         torch_outputs, jax_outputs: from what a model returns to named arrays, under common names.
     """
 
@@ -42,6 +44,7 @@ class Task(NamedTuple):
     jax_loss: Loss | None = None
     layout: Mapping[str, tuple[int, ...]] = {}
     device: str = "cpu"
+    rounding: bool = False
     torch_outputs: Pick = name_outputs
     jax_outputs: Pick = name_outputs
 

@@ -7,6 +7,7 @@ compared in a test or rendered by a tool that knows neither PyTorch nor JAX.
 import dataclasses
 import enum
 import math
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -304,6 +305,32 @@ class Report:
             row["relative_error"] = quantity.relative_error
             row["relative_yardstick"] = quantity.relative_yardstick
         return data
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the report to a file whose ending says how: .html, .json or .xml (JUnit).
+
+        The file is written whole or not at all. The HTML page needs no network.
+
+        Raises:
+            ValueError: if the ending is another one, or the directory of `path` does not exist.
+        """
+        kind = os.path.splitext(path)[1].lower()
+        if kind == ".html":
+            from parity.render.html import write_html
+
+            write_html(self, path)
+        elif kind == ".json":
+            from parity.render.json import write_json
+
+            write_json(self.as_dict(), path)
+        elif kind == ".xml":
+            from parity.render.junit import write_junit
+
+            write_junit(self, path)
+        else:
+            raise ValueError(
+                f"cannot write {os.fspath(path)}: the ending of `path` must be .html, .json or .xml (JUnit)"
+            )
 
     def __str__(self) -> str:
         """Verdict first, then what failed, as plain text of at most 100 columns."""

@@ -12,10 +12,11 @@ from parity.jax_side import JaxProgram
 from parity.localise import Comparison, Region, find_regions, jax_places, torch_places
 from parity.noise import Stage, noise_run, noisy
 from parity.pairs import Pair
-from parity.result import Divergence, Growth
+from parity.result import Cause, Divergence, Growth, Place
 from parity.torch_side import TorchProgram
 from parity.trace.graph import Kind, Trace
 from parity.trace.jax_trace import JaxTrace
+from parity.weights.explaining import Explanation
 
 
 class Found(NamedTuple):
@@ -41,6 +42,9 @@ def search(
     """Trace both sides in float64; with `failed`, find the places where they part and what causes it."""
     if not failed:
         return Found()
+    divergences = [_of_weight(pair, path, why) for path, why in pair.wrong_leaves().items()]
+    if divergences:  # mended, to see what else there is
+        jax_weights = {**jax_weights, **pair.plan.to_jax({n: torch_weights[n] for n in pair.plan.names()})}
     stage("tracing both sides")
     ours, torch_moves = _traced(torch, torch_weights, inputs)
     theirs, jax_moves = _traced(jax, jax_weights, inputs)
@@ -48,10 +52,9 @@ def search(
     stage("comparing the traces")
     comparison = Comparison(ours, theirs, torch_moves, jax_moves)
     growth = tuple(growth_of(comparison))
-    divergences: list[Divergence] = []
     findings: list[str] = []
     for group, kind in (("outputs", "forward"), ("gradients", "gradients")):
-        if divergences:
+        if any(d.stage == "forward" for d in divergences):
             break  # gradients differ because the forward pass does
         for region in find_regions(comparison, group):
             stage(f"place {len(divergences) + 1}: looking for the cause")
@@ -63,6 +66,14 @@ def search(
                 where = write_reproducer(comparison, region, reproduce, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
     return Found(tuple(divergences), growth, tuple(findings))
+
+
+def _of_weight(pair: Pair, path: str, why: Explanation) -> Divergence:
+    """A leaf that the user converted wrongly."""
+    names = dict.fromkeys(t.torch_name for t in pair.plan.transfers if t.jax_path == path)
+    cause = Cause(why.cause, why.text, 0.0) if why.cause else None
+    torch_places = tuple(Place("weight", name) for name in names)
+    return Divergence("weights", torch_places, (Place("weight", path),), detail=why.text, cause=cause)
 
 
 def _traced(program: TorchProgram | JaxProgram, weights: Arrays, inputs: Arrays) -> tuple[Trace, list[float]]:
@@ -102,12 +113,10 @@ def _under_torch_names(trace: JaxTrace, pair: Pair) -> None:
     }
 
 
-def _divergence(comparison: Comparison, region: Region, stage: str, cause: object) -> Divergence:
-    from parity.result import Cause
-
+def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause | None) -> Divergence:
     torch_shape = tuple(int(n) for n in comparison.torch.nodes[region.t].value.shape)
     jax_shape = tuple(int(n) for n in comparison.jax.nodes[region.j].value.shape)
-    found = torch_places(comparison.torch, region), jax_places(comparison.jax, region)
+    found = torch_places(comparison.torch, region), jax_places(comparison, region)
     return Divergence(
         stage,
         found[0],
@@ -117,7 +126,7 @@ def _divergence(comparison: Comparison, region: Region, stage: str, cause: objec
         region.error,
         region.honest,
         (torch_shape, jax_shape),
-        cause if isinstance(cause, Cause) else None,
+        cause,
     )
 
 

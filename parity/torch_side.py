@@ -67,7 +67,8 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
         constants = {name: hold(b) for name, b in buffers.items() if name not in tensors}
         tied = _other_names(model)
         signatures = {
-            name: Signature(tuple(t.shape), owners[name], tied=tied.get(name, ())) for name, t in tensors.items()
+            name: Signature(tuple(t.shape), owners[name], tied=tied.get(name, ()))
+            for name, t in tensors.items()
         }
         tables = tuple(name for name in tensors if name in buffers and not owners[name])
 
@@ -154,7 +155,8 @@ class TorchProgram:
             "outputs": {name: hold(value) for name, value in outputs.items()},
             "loss": {"loss": hold(loss)},
             "gradients": {
-                name: np.zeros(own[name].shape) if grad is None else hold(grad) for name, grad in grads.items()
+                name: np.zeros(own[name].shape) if grad is None else hold(grad)
+                for name, grad in grads.items()
             },
         }
 
@@ -166,6 +168,14 @@ class TorchProgram:
         args, kwargs = bind(self.model.target, 0, {name: given[name] for name in self.task.inputs})
         with self._lifted(dtype), running_torch(dtype), torch.inference_mode(False), torch.no_grad():
             return self.model.call(own, *args, **kwargs)
+
+    def census(self, weights: Arrays, inputs: Arrays) -> Any:
+        """Narrow dtypes and random numbers that a run in float32 meets, as `torch_trace.Census`."""
+        from parity.trace.torch_trace import Census, module_stack
+
+        with module_stack(self.model.module) as stack, Census(stack) as census:
+            self.forward(weights, inputs, "float32")
+        return census
 
     def trace(self, weights: Arrays, inputs: Arrays) -> Trace:
         """Run once in float64 and keep every value."""

@@ -134,15 +134,15 @@ def _gather(
 
     def move(side: Side) -> Float[np.ndarray, " points"]:
         moves = side.moves[group][name]
-        largest: Float[np.ndarray, " points"] = moves.reshape(moves.shape[0] if rule.over_time else 1, -1).max(
-            axis=1, initial=0.0
-        )
+        largest: Float[np.ndarray, " points"] = moves.reshape(
+            moves.shape[0] if rule.over_time else 1, -1
+        ).max(axis=1, initial=0.0)
         return largest
 
     # Huge entries (a mask's -1e9) are judged in their own scale, and set nobody else's.
-    scale = relative_scale(np.maximum(np.abs(values[0]), np.abs(values[1])))
-    t, j = (rows(value / scale) for value in values)
-    t_other, j_other = (rows(side.other[group][name] / scale) for side in (torch_side, jax_side))
+    scale = relative_scale(np.asarray(np.maximum(np.abs(values[0]), np.abs(values[1]))))
+    t, j = (rows(np.asarray(value / scale)) for value in values)
+    t_other, j_other = (rows(np.asarray(side.other[group][name] / scale)) for side in (torch_side, jax_side))
     eps = eps_of(dtype)
     magnitude = np.maximum(_norm(t), _norm(j))
     if rule.scale is not None:

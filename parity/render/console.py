@@ -1,13 +1,12 @@
 """The table of `parity run`, for people."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parity.render.text import describe_quantity, environment_line, label, number
+from parity.render.text import describe_divergences, describe_quantity, environment_line, label, short
 from parity.result import AS_STORED, LIMIT, STAGES, Quantity, Report, Verdict
 
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.INCONCLUSIVE: "yellow"}
@@ -54,19 +53,6 @@ def _rho(worst: Quantity) -> str:
     return f"[{COLOURS[worst.verdict]}]{short(worst.rho)}{star}[/]"
 
 
-def short(value: float) -> str:
-    """A figure in at most five characters, for a table.
-
-    >>> [short(x) for x in (0.0, 0.0134, 3.44, 123.4, 1.23e14, 4.6e-16, float("inf"))]
-    ['0', '0.013', '3.4', '123', '1e14', '5e-16', 'inf']
-    """
-    if value == 0 or not math.isfinite(value) or 0.001 <= abs(value) < 1000:
-        text = number(value)
-        return text if len(text) <= 5 else f"{value:.3f}"
-    mantissa, exponent = f"{value:.0e}".split("e")
-    return f"{mantissa}e{int(exponent)}"
-
-
 def _coloured(verdict: Verdict) -> str:
     word = {Verdict.INCONCLUSIVE: "unsure"}.get(verdict, verdict.value)
     return f"[{COLOURS[verdict]}]{word}[/]"
@@ -80,6 +66,8 @@ def print_findings(console: Console, report: Report, *, everything: bool = False
     shown = chosen if everything or len(chosen) <= most else chosen[:most]
     if shown:
         console.print(f"[bold]{escape(report.name)}[/]")
+    for line in describe_divergences(report):
+        console.print(f"  {escape(line)}", soft_wrap=True)
     for quantity in shown:
         head, *notes = describe_quantity(quantity)
         console.print(f"  [{COLOURS[quantity.verdict]}]{escape(head)}[/]", soft_wrap=True)

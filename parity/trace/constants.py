@@ -75,7 +75,12 @@ def _familiar() -> Float[np.ndarray, " numbers"]:
     pis = {math.pi * f for f in fractions if f <= 64} | {f / math.pi for f in fractions if f <= 64}
     special = {math.sqrt(2 / math.pi), math.sqrt(math.pi / 2), math.sqrt(2 * math.pi), math.e, 1 / math.e}
     special |= {math.log(n) for n in range(2, 1025)} | {1 / math.log(n) for n in range(2, 1025)}
-    special |= {0.5 * math.log(2 * math.pi), math.log(2 * math.pi), math.log10(math.e), 2 / math.sqrt(math.pi)}
+    special |= {
+        0.5 * math.log(2 * math.pi),
+        math.log(2 * math.pi),
+        math.log10(math.e),
+        2 / math.sqrt(math.pi),
+    }
     special |= {n**power for n in range(2, 4097) for power in (-0.25, 0.25)}
     special |= {1.0507009873554804934193349852946, 1.6732632423543772848170429916717}  # selu
     special.add(1.0507009873554804934193349852946 * 1.6732632423543772848170429916717)

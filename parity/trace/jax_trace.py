@@ -17,8 +17,25 @@ from parity.trace.constants import constant
 from parity.trace.graph import Kind, Node, Spot, Trace
 
 LAYOUT = frozenset(
-    "transpose reshape broadcast_in_dim squeeze expand_dims convert_element_type copy copy_p rev slice "
-    "dynamic_slice split concatenate pad scan_slice stop_gradient sharding_constraint".split()
+    [
+        "transpose",
+        "reshape",
+        "broadcast_in_dim",
+        "squeeze",
+        "expand_dims",
+        "convert_element_type",
+        "copy",
+        "copy_p",
+        "rev",
+        "slice",
+        "dynamic_slice",
+        "split",
+        "concatenate",
+        "pad",
+        "scan_slice",
+        "stop_gradient",
+        "sharding_constraint",
+    ]
 )
 """Operations that rearrange: applied to weights and constants alone, what comes out is still one."""
 
@@ -112,6 +129,8 @@ def record(
     closed: Any,
     arguments: Sequence[tuple[Kind, str, Shaped[np.ndarray, "..."]]],
     results: Sequence[tuple[str, str]],
+    *,
+    rounding: bool = False,
 ) -> JaxTrace:
     """Evaluate a traced program in float64 and keep every value.
 
@@ -119,11 +138,12 @@ def record(
         closed: the jaxpr, traced in the user's own dtypes.
         arguments: kind, name and value of each flat argument.
         results: group and leaf name of each flat result.
+        rounding: as in `lift.lifted`.
     """
     import jax
 
     trace = JaxTrace([], {}, {}, {})
-    recorder = _Recorder(trace)
+    recorder = _Recorder(trace, rounding)
     with jax.enable_x64(True):
         args = []
         for kind, name, array in arguments:
@@ -151,8 +171,8 @@ class _Held:
 class _Recorder:
     """Evaluates equations on node indices."""
 
-    def __init__(self, trace: JaxTrace) -> None:
-        self.trace = trace
+    def __init__(self, trace: JaxTrace, rounding: bool) -> None:
+        self.trace, self.rounding = trace, rounding
         self.constants: dict[int, tuple[Any, int]] = {}
         self.params: dict[int, tuple[Any, dict[str, Any]]] = {}
 
@@ -172,14 +192,28 @@ class _Recorder:
         self.constants[id(value)] = (value, index)
         return index
 
-    def run(self, operation: str, inputs: Sequence[int], function: Function, spot: Spot, params: Any) -> list[int]:
+    def run(
+        self, operation: str, inputs: Sequence[int], function: Function, spot: Spot, params: Any
+    ) -> list[int]:
         nodes = self.trace.nodes
         values = function([nodes[i].value for i in inputs])
         spot = spot._replace(line=abs(spot.line), module=clean(spot.module))
         fixed = operation in LAYOUT and bool(inputs) and all(nodes[i].fixed for i in inputs)
         number = len(self.trace.evaluations)
         outs = [
-            self.add(Node(operation, Kind.OPERATION, tuple(inputs), value, spot, params, self.backward, fixed, number))
+            self.add(
+                Node(
+                    operation,
+                    Kind.OPERATION,
+                    tuple(inputs),
+                    value,
+                    spot,
+                    params,
+                    self.backward,
+                    fixed,
+                    number,
+                )
+            )
             for value in values
         ]
         self.trace.evaluations.append(Evaluation(operation, params, tuple(inputs), tuple(outs), function))
@@ -198,10 +232,12 @@ class _Recorder:
 
         def function(values: Sequence[Any]) -> Sequence[Any]:
             if numpy_ops.supports(name, values, params):
-                return numpy_ops.run(name, values, params)
-            if name in ("reduce_precision", "bitcast_convert_type"):
-                return [_on_host(value) for value in lift.bind(eqn, values)]
-            return [_on_host(value) for value in lift.apply(eqn.primitive, values, params)]
+                outs: Sequence[Any] = numpy_ops.run(name, values, params)
+            elif name in ("reduce_precision", "bitcast_convert_type"):
+                outs = [_on_host(value) for value in lift.bind(eqn, values)]
+            else:
+                outs = [_on_host(value) for value in lift.apply(eqn.primitive, values, params)]
+            return lift.rounded(eqn, outs) if self.rounding else outs
 
         return self.run(name, inputs, function, spot, params)
 

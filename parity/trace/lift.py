@@ -44,12 +44,20 @@ FRAMEWORKS = (
 )
 """Packages whose files are never the place of a fault: the author of the model is not among them."""
 
+NARROW = ("bfloat16", "float16")
+"""Dtypes in which rounding is a decision of the model's author."""
+
 Step = Callable[[Any, Sequence[Any], Spot], Sequence[Any]]
 """`step(equation, inputs, spot) -> outputs`: what to do with one equation."""
 
 
 def evaluate(
-    jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], step: Step, literal: Callable[[Any], Any], spot: Spot
+    jaxpr: Any,
+    consts: Sequence[Any],
+    args: Sequence[Any],
+    step: Step,
+    literal: Callable[[Any], Any],
+    spot: Spot,
 ) -> list[Any]:
     """Go through a jaxpr equation by equation, into everything that only calls.
 
@@ -67,7 +75,9 @@ def evaluate(
     def read(atom: Any) -> Any:
         return literal(atom) if hasattr(atom, "val") else env[atom]
 
-    last_use = {atom: i for i, eqn in enumerate(jaxpr.eqns) for atom in eqn.invars if not hasattr(atom, "val")}
+    last_use = {
+        atom: i for i, eqn in enumerate(jaxpr.eqns) for atom in eqn.invars if not hasattr(atom, "val")
+    }
     kept = {atom for atom in jaxpr.outvars if not hasattr(atom, "val")}
     for number, eqn in enumerate(jaxpr.eqns):
         inputs = [read(atom) for atom in eqn.invars]
@@ -76,7 +86,9 @@ def evaluate(
         if inner is not None:
             closed_consts = [literal_of(literal, value) for value in getattr(inner, "consts", ())]
             body = getattr(inner, "jaxpr", inner)
-            outs: Sequence[Any] = evaluate(body, closed_consts, inputs, step, literal, within(eqn, here, body))
+            outs: Sequence[Any] = evaluate(
+                body, closed_consts, inputs, step, literal, within(eqn, here, body)
+            )
         else:
             outs = step(eqn, inputs, here)
         env.update(zip(eqn.outvars, outs, strict=True))
@@ -160,8 +172,13 @@ def _package(file: str) -> str:
     return "jax" if file.startswith(sysconfig.get_path("stdlib") + "/") else ""
 
 
-def lifted(closed: Any) -> Callable[..., list[Any]]:
+def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
     """A traced program with every float32 made a float64: `run(constants, *args) -> outputs`.
+
+    Args:
+        closed: the jaxpr.
+        rounding: whether values that the program holds in bfloat16 or float16 keep being rounded to them:
+            they are part of what it computes, if the other side knows nothing of them.
 
     `constants` are those of `constants_of(closed)`, in that order, so that noise can move them without
     compiling again.
@@ -170,7 +187,7 @@ def lifted(closed: Any) -> Callable[..., list[Any]]:
     def run(constants: Sequence[Any], *args: Any) -> list[Any]:
         pool = iter(constants)
         values = {id(holder): next(pool) for holder in _holders(closed)}
-        step = _lifted_step(values)
+        step = _lifted_step(values, rounding)
 
         def literal(atom: Any) -> Any:
             return values[id(atom)] if id(atom) in values else _plain(atom.val)
@@ -303,7 +320,7 @@ def own_dtype(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
     return [widen(value) for value in apply(eqn.primitive, narrow, eqn.params)]
 
 
-def _lifted_step(values: Mapping[int, Any]) -> Step:
+def _lifted_step(values: Mapping[int, Any], rounding: bool) -> Step:
     """Loops and branches by JAX's own functions, so that constants inside stay arguments."""
 
     def literal(atom: Any) -> Any:
@@ -349,6 +366,26 @@ def _lifted_step(values: Mapping[int, Any]) -> Step:
         if eqn.primitive.name == "cond":
             branches = [inside(branch, spot) for branch in params["branches"]]
             return list(lax.switch(inputs[0], branches, list(inputs[1:])))
-        return bind(eqn, inputs)
+        outs = bind(eqn, inputs)
+        return rounded(eqn, outs) if rounding else outs
 
     return step
+
+
+def rounded(eqn: Any, outs: Sequence[Any]) -> list[Any]:
+    """Results rounded to the narrow dtypes in which the program itself holds them."""
+    kept = []
+    for atom, value in zip(eqn.outvars, outs, strict=True):
+        dtype = getattr(atom.aval, "dtype", None)
+        narrow = str(dtype) in NARROW and getattr(value, "dtype", None) == np.float64
+        kept.append(value.astype(dtype).astype(np.float64) if narrow else value)
+    return kept
+
+
+def narrow_equations(jaxpr: Any) -> Iterator[Any]:
+    """Equations, also inner ones, whose results the program holds in bfloat16 or float16."""
+    for eqn in jaxpr.eqns:
+        if any(str(getattr(v.aval, "dtype", "")) in NARROW for v in eqn.outvars):
+            yield eqn
+        for inner in inner_jaxprs(eqn.params):
+            yield from narrow_equations(getattr(inner, "jaxpr", inner))

@@ -51,7 +51,9 @@ def summary(array: Shaped[np.ndarray, "..."], move: float) -> Summary:
     scale = float(np.max(np.abs(ordered[usual]), initial=0.0))
     floor = TRACE_ULPS * EPS["float64"]
     honest = LIMIT * (move + floor * np.maximum(scale, np.where(usual, 0.0, np.abs(ordered))))
-    return Summary(flat.size, float(flat.sum()), float(np.abs(flat).sum()), ordered, honest, not ordered.any())
+    return Summary(
+        flat.size, float(flat.sum()), float(np.abs(flat).sum()), ordered, honest, not ordered.any()
+    )
 
 
 def _flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
@@ -87,7 +89,9 @@ def arrangement(
             continue
         flat, target, limit = moved.reshape(-1), b.reshape(-1), allowed.reshape(-1)
         head = slice(0, SAMPLE)
-        if np.all(np.abs(flat[head] - target[head]) <= limit[head]) and np.all(np.abs(flat - target) <= limit):
+        if np.all(np.abs(flat[head] - target[head]) <= limit[head]) and np.all(
+            np.abs(flat - target) <= limit
+        ):
             return axes
     return None
 
@@ -98,9 +102,7 @@ class Matcher:
     def __init__(self, trace: Trace, moves: list[float]) -> None:
         """Summarise every node of `trace`, of which noise moves node i by up to `moves[i]`."""
         self.trace = trace
-        self.summaries = [
-            summary(node.array, move) for node, move in zip(trace.nodes, moves, strict=True)
-        ]
+        self.summaries = [summary(node.array, move) for node, move in zip(trace.nodes, moves, strict=True)]
         self.by_size: dict[int, list[int]] = {}
         for index, held in enumerate(self.summaries):
             self.by_size.setdefault(held.size, []).append(index)

@@ -25,7 +25,7 @@ def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> boo
         return False
     if name == "convert_element_type":
         target = np.dtype(params["new_dtype"])
-        return target.kind in "fb" and target.itemsize in (1, 8) or kinds == {"b"}
+        return (target.kind in "fb" and target.itemsize in (1, 8)) or kinds == {"b"}
     return not (name == "reshape" and params.get("dimensions") is not None)
 
 

@@ -20,15 +20,51 @@ from parity.trace.graph import Kind, Node, Spot, Trace
 from parity.trace.lift import is_framework
 
 LAYOUT = frozenset(
-    "t transpose permute view _unsafe_view reshape expand slice select unsqueeze squeeze clone detach alias "
-    "_to_copy contiguous unbind split split_with_sizes cat flip as_strided lift_fresh convert_element_type "
-    "broadcast_in_dim movedim unfold narrow flatten copy _reshape_alias lift_fresh_copy chunk "
-    "constant_pad_nd".split()
+    [
+        "t",
+        "transpose",
+        "permute",
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "expand",
+        "slice",
+        "select",
+        "unsqueeze",
+        "squeeze",
+        "clone",
+        "detach",
+        "alias",
+        "_to_copy",
+        "contiguous",
+        "unbind",
+        "split",
+        "split_with_sizes",
+        "cat",
+        "flip",
+        "as_strided",
+        "lift_fresh",
+        "convert_element_type",
+        "broadcast_in_dim",
+        "movedim",
+        "unfold",
+        "narrow",
+        "flatten",
+        "copy",
+        "_reshape_alias",
+        "lift_fresh_copy",
+        "chunk",
+        "constant_pad_nd",
+    ]
 )
 """Operations that rearrange: applied to weights and constants alone, what comes out is still one."""
 
-NARROW = {torch.float32: torch.float64, torch.float16: torch.float64, torch.bfloat16: torch.float64,
-          torch.complex64: torch.complex128}
+NARROW = {
+    torch.float32: torch.float64,
+    torch.float16: torch.float64,
+    torch.bfloat16: torch.float64,
+    torch.complex64: torch.complex128,
+}
 
 
 FLOAT32_SOFTPLUS, FLOAT64_SOFTPLUS = 16.0, 40.0
@@ -48,7 +84,9 @@ class Lift(TorchFunctionMode):
             return args[0].double()
         if func is torch.nn.functional.rms_norm:
             # The default eps is that of the dtype: of the user's float32, not of the lifted float64.
-            bound = dict(zip(("input", "normalized_shape", "weight", "eps"), args, strict=False), **(kwargs or {}))
+            bound = dict(
+                zip(("input", "normalized_shape", "weight", "eps"), args, strict=False), **(kwargs or {})
+            )
             if bound.get("eps") is None:
                 args, kwargs = (), {**bound, "eps": torch.finfo(torch.float32).eps}
         if func is torch.nn.functional.softplus:
@@ -207,8 +245,11 @@ class Recorder(TorchDispatchMode):
             for argument, value in [*zip(func._schema.arguments, args, strict=False)]
             if argument.alias_info is not None and argument.alias_info.is_write
         ]
-        written += [kwargs[a.name] for a in func._schema.arguments if a.name in kwargs and a.alias_info
-                    is not None and a.alias_info.is_write]
+        written += [
+            kwargs[a.name]
+            for a in func._schema.arguments
+            if a.name in kwargs and a.alias_info is not None and a.alias_info.is_write
+        ]
         for tensor in [leaf for leaf in tree_leaves(written) if isinstance(leaf, torch.Tensor)]:
             for index in self.by_storage.get(_storage(tensor), ()):
                 node = self.trace.nodes[index]
@@ -222,7 +263,11 @@ class Recorder(TorchDispatchMode):
         outs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         for tensor in outs:
             before = self.known.get(_key(tensor))
-            if before in inputs and name in ("detach", "alias", "view_as", "_unsafe_view", "view") and not written:
+            if (
+                before in inputs
+                and name in ("detach", "alias", "view_as", "_unsafe_view", "view")
+                and not written
+            ):
                 continue
             detached = tensor.detach()
             node = Node(name, Kind.OPERATION, inputs, detached, spot, params, backward, fixed)
@@ -312,6 +357,27 @@ def decomposition(func: Any) -> Callable[..., Any] | None:
             found = func.decompose
         _table[func] = found
     return _table[func]
+
+
+class Census(TorchDispatchMode):
+    """What kinds of operations a model runs: the dtypes it holds values in, and where it draws random numbers."""
+
+    def __init__(self, stack: list[str]) -> None:
+        super().__init__()
+        self.stack = stack
+        self.narrow: dict[str, Spot] = {}
+        self.random: dict[str, Spot] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.random.setdefault(func.__name__.partition(".")[0], here(self.stack))
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor) and leaf.dtype in (torch.bfloat16, torch.float16):
+                self.narrow.setdefault(str(leaf.dtype).removeprefix("torch."), here(self.stack))
+        return out
 
 
 @contextlib.contextmanager

@@ -1,14 +1,17 @@
 """Weights: which PyTorch tensor is which JAX leaf, and in which layout."""
 
+from parity.weights.evidence import Leaf, Pins, Signature, Use
 from parity.weights.files import load_weights, save_weights
-from parity.weights.matching import Pins, Signature, find_plan
+from parity.weights.matching import find_plan
 from parity.weights.plan import Plan, Transfer, WeightError
 
 __all__ = [
+    "Leaf",
     "Pins",
     "Plan",
     "Signature",
     "Transfer",
+    "Use",
     "WeightError",
     "find_plan",
     "load_weights",

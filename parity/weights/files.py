@@ -18,7 +18,7 @@ def save_weights(weights: Arrays, path: str | os.PathLike[str]) -> None:
     """
     from safetensors.numpy import save
 
-    data = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
+    data = save({name: np.asarray(array, order="C") for name, array in weights.items()})
     write_atomically(path, data)
 
 

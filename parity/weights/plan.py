@@ -1,10 +1,12 @@
-"""The plan of a weight transfer: an explicit, printable, invertible table.
+"""The plan of a weight transfer: an explicit, printable linear map with entries 0 and 1.
 
-Every PyTorch tensor and every JAX leaf appears exactly once, or is listed as unused or missing, which
-is an error unless the caller allows it by name.
+Each `Transfer` moves one block of a PyTorch tensor to one block of a JAX leaf. Several may share a tensor
+(packed q, k, v; a tied embedding) or a leaf (layers stacked along a leading axis); two with the same target
+add up (the double biases of PyTorch's recurrent layers). Every number of every tensor and leaf is in some
+transfer, or its tensor or leaf is listed as unused or missing.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,50 +16,90 @@ from parity.arrays import Arrays
 
 Shape = tuple[int, ...]
 
+Index = tuple[slice | int, ...]
+"""A block of an array, as in `array[index]`; axes that are not named are taken whole."""
+
 
 class WeightError(ValueError):
     """Weights that cannot be transferred; the message names every tensor at fault."""
 
 
 class Transfer(NamedTuple):
-    """One tensor's way: permute the PyTorch axes, then reshape to the JAX shape.
+    """One block's way: `leaf[put] += flip(tensor.reshape(view)[take].transpose(axes)).reshape(...)`.
 
     Attributes:
         torch_name: key in the state dict.
         jax_path: path of the leaf in the params tree.
         torch_shape: shape on the PyTorch side.
-        jax_shape: shape on the JAX side; the permuted shape unless a reshape follows.
-        axes: `numpy.transpose` axes from PyTorch to JAX; (1, 0) for a linear layer,
-            (2, 3, 1, 0) for a 2-d convolution (OIHW to HWIO).
-        reason: why this pair and this permutation, in words.
+        jax_shape: shape of the whole leaf.
+        view: shape that the tensor is read in; None is its own.
+        take: the block of the tensor; () is all of it.
+        axes: `numpy.transpose` axes of the block; () keeps them. (1, 0) for a linear layer, (2, 3, 1, 0)
+            for a 2-d convolution (OIHW to HWIO).
+        flip: axes, after `axes`, that run backwards: a transposed convolution's.
+        put: the block of the leaf; () is all of it. The numbers are reshaped to its shape.
+        reason: why this pair and this way, in words.
     """
 
     torch_name: str
     jax_path: str
     torch_shape: Shape
     jax_shape: Shape
-    axes: tuple[int, ...]
+    view: Shape | None = None
+    take: Index = ()
+    axes: tuple[int, ...] = ()
+    flip: tuple[int, ...] = ()
+    put: Index = ()
     reason: str = "given"
 
+    def source(self, tensor: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        """The block of a PyTorch tensor, axes in JAX's order: a view that can be read and written."""
+        block = tensor.reshape(self.torch_shape if self.view is None else self.view)[(*self.take, ...)]
+        moved = block.transpose(self.axes) if self.axes else block
+        return np.flip(moved, self.flip) if self.flip else moved
+
+    def target(self, leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        """The block of a JAX leaf: a view that can be read and written."""
+        return leaf[(*self.put, ...)]
+
+    def box(self) -> tuple[range, ...]:
+        """The block of the leaf as one range an axis, equal for equal blocks."""
+        index = [*self.put, *[slice(None)] * (len(self.jax_shape) - len(self.put))]
+        return tuple(
+            range(size)[at] if isinstance(at, slice) else range(size)[at:][:1]
+            for at, size in zip(index, self.jax_shape, strict=True)
+        )
+
     def to_jax(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The PyTorch tensor in the JAX layout."""
-        return np.array(array.transpose(self.axes), order="C").reshape(self.jax_shape)
+        """The PyTorch tensor in the JAX layout (for whole tensors)."""
+        return Plan((self,)).to_jax({self.torch_name: array})[self.jax_path]
 
     def to_torch(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The JAX leaf in the PyTorch layout: the exact inverse of `to_jax`."""
-        permuted = tuple(self.torch_shape[axis] for axis in self.axes)
-        back = np.argsort(self.axes)
-        return np.array(array.reshape(permuted).transpose(back), order="C")
+        """The JAX leaf in the PyTorch layout (for whole leaves)."""
+        return Plan((self,)).to_torch({self.jax_path: array})[self.torch_name]
+
+    def shapes(self) -> tuple[Shape, Shape]:
+        """The shapes of the block as it comes from the tensor and of the leaf's block that it fills."""
+        tensor, leaf = (np.broadcast_to(np.zeros(()), shape) for shape in (self.torch_shape, self.jax_shape))
+        return self.source(tensor).shape, self.target(leaf).shape
 
     @property
     def how(self) -> str:
         """The layout change in words, e.g. 'permute (1, 0)' or 'as it is'."""
-        permuted = tuple(self.torch_shape[axis] for axis in self.axes)
         steps = []
+        moved, target = self.shapes()
+        if self.view not in (None, self.torch_shape):
+            steps.append(f"view {self.view}")
+        if self.take:
+            steps.append(f"take {_in_words(self.take)}")
         if self.axes != tuple(range(len(self.axes))):
             steps.append(f"permute {self.axes}")
-        if permuted != self.jax_shape:
-            steps.append(f"reshape {self.jax_shape}")
+        if self.flip:
+            steps.append(f"flip {self.flip}")
+        if moved != target:
+            steps.append(f"reshape {target}")
+        if self.put:
+            steps.append(f"into {_in_words(self.put)}")
         return ", ".join(steps) or "as it is"
 
 
@@ -65,7 +107,7 @@ class Plan(NamedTuple):
     """All transfers of a pair of models.
 
     Attributes:
-        transfers: one per matched tensor, in the order of the PyTorch names.
+        transfers: at least one per matched tensor, in the order of the PyTorch names.
         unused: PyTorch tensors without a JAX leaf (allowed by name).
         missing: JAX leaves without a PyTorch tensor (allowed by name).
     """
@@ -77,41 +119,116 @@ class Plan(NamedTuple):
     def to_jax(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """PyTorch's named tensors as JAX leaves by path.
 
+        Leaves share memory with `weights` where the layout allows: copy before writing into them.
+
         Raises:
             WeightError: naming every tensor that is absent or has another shape than planned.
         """
         _require(
             weights, {t.torch_name: t.torch_shape for t in self.transfers}, "PyTorch tensor", self.unused
         )
-        return {t.jax_path: t.to_jax(weights[t.torch_name]) for t in self.transfers}
+        leaves = {}
+        for path, shared in _grouped(self.transfers, lambda t: t.jax_path).items():
+            if len(shared) == 1 and not shared[0].put:
+                leaves[path] = shared[0].source(weights[shared[0].torch_name]).reshape(shared[0].jax_shape)
+                continue
+            leaf = np.zeros(shared[0].jax_shape, np.result_type(*(weights[t.torch_name] for t in shared)))
+            later = _repeats(shared)
+            for transfer in shared:
+                target = transfer.target(leaf)
+                block = transfer.source(weights[transfer.torch_name]).reshape(target.shape)
+                target[...] = target + block if id(transfer) in later else block
+            leaves[path] = leaf
+        return leaves
 
     def to_torch(self, leaves: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """JAX leaves by path as PyTorch's named tensors; also right for gradients and updates.
+        """JAX leaves by path as PyTorch's named tensors, of which `to_jax` makes those leaves, bit for bit.
+
+        Where several blocks add up in a leaf, the first gets all of it and the others get -0.0, which
+        changes no number it is added to. Where one tensor feeds several leaves, it is read from the first.
+        Numbers of a tensor that no leaf holds are zero.
 
         Raises:
             WeightError: naming every leaf that is absent or has another shape than planned.
         """
         _require(leaves, {t.jax_path: t.jax_shape for t in self.transfers}, "JAX leaf", self.missing)
-        return {t.torch_name: t.to_torch(leaves[t.jax_path]) for t in self.transfers}
+        later = _repeats(self.transfers)
+        tensors = {}
+        for name, shared in _grouped(self.transfers, lambda t: t.torch_name).items():
+            tensor = np.zeros(shared[0].torch_shape, np.result_type(*(leaves[t.jax_path] for t in shared)))
+            shared.reverse()  # so that of several leaves that hold the same numbers the first comes last
+            for transfer in sorted(shared, key=lambda t: id(t) not in later):
+                source = transfer.source(tensor)
+                block = transfer.target(leaves[transfer.jax_path]).reshape(source.shape)
+                source[...] = -0.0 if id(transfer) in later else block
+            tensors[name] = tensor
+        return tensors
+
+    def adjoint(self, grads: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Gradients (or updates) of leaves, by path, as those of the tensors: the transposed map.
+
+        A tensor that feeds several leaves gets the sum of their gradients; tensors that add up in one leaf
+        each get that leaf's. Leaves may be left out; tensors that feed only such leaves are then left out.
+
+        Raises:
+            WeightError: naming every leaf that the plan does not know or that has another shape.
+        """
+        given = tuple(t for t in self.transfers if t.jax_path in grads)
+        _require(grads, {t.jax_path: t.jax_shape for t in given}, "gradient of the JAX leaf", self.missing)
+        tensors = {}
+        for name, shared in _grouped(given, lambda t: t.torch_name).items():
+            tensor = np.zeros(shared[0].torch_shape, np.result_type(*(grads[t.jax_path] for t in shared)))
+            for transfer in shared:
+                source = transfer.source(tensor)
+                source += transfer.target(grads[transfer.jax_path]).reshape(source.shape)
+            tensors[name] = tensor
+        return tensors
 
     def names(self) -> dict[str, str]:
-        """PyTorch name -> JAX path."""
-        return {t.torch_name: t.jax_path for t in self.transfers}
+        """PyTorch name -> JAX path, or paths joined by ', '."""
+        groups = _grouped(self.transfers, lambda t: t.torch_name)
+        return {name: ", ".join(dict.fromkeys(t.jax_path for t in group)) for name, group in groups.items()}
 
     def rows(self) -> tuple[tuple[str, str, str], ...]:
-        """(PyTorch name and shape, JAX path and shape, how) for printing."""
+        """(PyTorch name and shape, JAX path and shape, how) for printing, one a transfer."""
         return tuple(
             (f"{t.torch_name} {t.torch_shape}", f"{t.jax_path} {t.jax_shape}", t.how) for t in self.transfers
         )
 
     def __str__(self) -> str:
-        """The table as text, one tensor a line."""
+        """The table as text, one transfer a line."""
         rows = self.rows()
         widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
         lines = [f"{a:<{widths[0]}}  ->  {b:<{widths[1]}}  {how}" for a, b, how in rows]
         lines += [f"{name}  ->  (unused)" for name in self.unused]
         lines += [f"(missing)  ->  {path}" for path in self.missing]
         return "\n".join(lines)
+
+
+def _grouped(transfers: Iterable[Transfer], key: Callable[[Transfer], str]) -> dict[str, list[Transfer]]:
+    groups: dict[str, list[Transfer]] = {}
+    for transfer in transfers:
+        groups.setdefault(key(transfer), []).append(transfer)
+    return groups
+
+
+def _repeats(transfers: Iterable[Transfer]) -> set[int]:
+    """Ids of the transfers that add to a block which an earlier one fills."""
+    seen, later = set(), set()
+    for transfer in transfers:
+        block = (transfer.jax_path, transfer.box())
+        if block in seen:
+            later.add(id(transfer))
+        seen.add(block)
+    return later
+
+
+def _in_words(index: Index) -> str:
+    parts = []
+    for at in index:
+        bounds = ("" if b is None else str(b) for b in (at.start, at.stop)) if isinstance(at, slice) else ()
+        parts.append(":".join(bounds) if isinstance(at, slice) else str(at))
+    return f"[{', '.join(parts)}]"
 
 
 def _require(arrays: Arrays, shapes: Mapping[str, Shape], what: str, allowed: Collection[str]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.weights import Plan, Signature, Transfer, WeightError, find_plan, load_weights, save_weights
-from parity.weights.matching import natural
+from parity.weights.names import natural
 
 
 def plan(torch: dict[str, Any], jax: dict[str, tuple[int, ...]], **how: Any) -> Plan:
@@ -71,7 +71,7 @@ def test_many_equal_layers_keep_their_order_past_ten() -> None:
 def test_round_trip_is_the_identity_bit_for_bit(axes: Any, shape: Any, merged: bool) -> None:
     permuted = tuple(shape[a] for a in axes)
     target = (permuted[0] * permuted[1], *permuted[2:]) if merged else permuted
-    transfer = Transfer("w", "kernel", tuple(shape), target, tuple(axes))
+    transfer = Transfer("w", "kernel", tuple(shape), target, axes=tuple(axes))
     bits = np.random.default_rng(0).integers(0, 2**63, shape).view(np.float64)  # NaN payloads and all
     back = transfer.to_torch(transfer.to_jax(bits))
     assert np.array_equal(back.view(np.int64), bits.view(np.int64))

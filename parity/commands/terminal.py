@@ -1,0 +1,84 @@
+"""What all commands do alike: errors in one line, progress on stderr, files checked before long work."""
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import click
+
+EXIT_CODES = "Exit codes: 0 pass, 1 fail, 2 error (bad input, a model that raises), 3 inconclusive."
+
+Stage = Callable[[str], None]
+"""Told in words what is being done."""
+
+
+@contextlib.contextmanager
+def bad_input(*also: type[Exception]) -> Iterator[None]:
+    """Errors of the user's making become a message on stderr and exit code 2."""
+    caught: tuple[type[Exception], ...] = (ValueError, OSError, *also)
+    try:
+        yield
+    except caught as error:
+        complain(str(error))
+        sys.exit(2)
+
+
+def complain(message: str) -> None:
+    """Say on stderr what is wrong."""
+    click.echo(f"parity: {message}", err=True)
+
+
+@contextlib.contextmanager
+def progress(start: str) -> Iterator[Stage]:
+    """A spinner on stderr with the seconds passed; call what is yielded with the stage that begins."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    # What the user's own code prints stays on stdout; a log gets no spinner.
+    with Progress(
+        *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task(escape(start))
+
+        def stage(text: str) -> None:
+            bar.update(task, description=escape(text))
+
+        yield stage
+
+
+def under(stage: Stage, head: str) -> Stage:
+    """The same, with `head` in front of every stage."""
+    return lambda text: stage(f"{head}: {text}")
+
+
+def require_writable(*paths: str | None) -> None:
+    """Check that the directories of the files to be written exist, before any long work.
+
+    Raises:
+        ValueError: naming the first file that cannot be written.
+    """
+    for path in paths:
+        if not path:
+            continue
+        place = Path(path).absolute()
+        if place.is_dir():
+            raise ValueError(f"cannot write {path}: it is a directory; give the name of a file")
+        if not place.parent.is_dir():
+            raise ValueError(f"cannot write {path}: there is no directory {Path(path).parent}; make it first")
+
+
+def split_dtypes(text: str, known: Sequence[str]) -> list[str]:
+    """The dtypes named by `--dtype`, in order, once each.
+
+    Raises:
+        ValueError: if there is none, or one that is not known.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names or any(name not in known for name in names):
+        some = " and ".join([", ".join(known[:-1]), known[-1]] if known[:-1] else known)
+        raise ValueError(f"--dtype is {text!r}; it must name {some}, or some of them")
+    return list(dict.fromkeys(names))

@@ -1,0 +1,126 @@
+"""The pytest plugin: the fixture `parity_check`, the marker `parity` and the option `--parity-html`.
+
+    def test_port(parity_check):
+        parity_check(torch_module, jax_model, {"x": x})
+
+The call is that of `parity.check`; any verdict but pass fails the test with the report as its message.
+Importing this module loads neither framework.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from parity.result import Report
+
+PROPERTY = "parity_html"
+"""Under this name a test's properties (in JUnit XML, too) have the pages that were written for it."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--parity-html DIR`."""
+    parser.getgroup("parity", "PyTorch and JAX models compared").addoption(
+        "--parity-html",
+        metavar="DIR",
+        help="write a page for every comparison of `parity_check` that does not pass into this directory",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and find out before the tests run whether the pages can be written."""
+    config.addinivalue_line(
+        "markers",
+        "parity(**arguments): compares models with `parity_check`, whose default arguments these are, e.g. "
+        'dtypes=["float64"]. Tests that use the fixture have it by themselves: select them with -m parity',
+    )
+    directory = config.getoption("--parity-html")
+    if directory is not None:
+        if directory.startswith("-"):
+            raise pytest.UsageError(f"--parity-html needs a directory; {directory!r} is none")
+        try:
+            Path(directory).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(f"--parity-html: cannot make {directory}: {error.strerror}") from error
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the fixture."""
+    for item in items:
+        if "parity_check" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.parity)
+
+
+@pytest.fixture
+def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
+    """`parity.check`, failing the test with the report unless the verdict is pass.
+
+    Arguments are those of `parity.check`; what the markers `parity` give is taken where a call does not
+    say otherwise, the closest marker first. The report is returned.
+    """
+    defaults: dict[str, Any] = {}
+    for marker in request.node.iter_markers("parity"):
+        if marker.args:
+            pytest.fail(
+                "the marker `parity` takes named arguments only, those of parity.check", pytrace=False
+            )
+        defaults = {**marker.kwargs, **defaults}
+    pages = 0
+
+    def compare(*args: Any, **kwargs: Any) -> "Report":
+        nonlocal pages
+        from parity.model_check import check
+        from parity.render.sentences import answer
+        from parity.result import Verdict
+
+        known = inspect.signature(check).parameters
+        unknown = [name for name in [*defaults, *kwargs] if name not in known]
+        if unknown:
+            names = ", ".join(dict.fromkeys(unknown))
+            pytest.fail(
+                f"parity_check does not take {names}; it takes what parity.check does: {', '.join(known)}",
+                pytrace=False,
+            )
+        positional = list(known)[: len(args)]
+        given = {name: value for name, value in defaults.items() if name not in positional}
+        report = check(*args, **{"name": request.node.name, **given, **kwargs})
+        if report.verdict is not Verdict.PASS:
+            lines = [answer(report), str(report)]
+            directory = request.config.getoption("--parity-html")
+            if directory is not None:
+                pages += 1
+                page = Path(directory) / _file_name(request.node.nodeid, pages)
+                report.save(page)
+                request.node.user_properties.append((PROPERTY, str(page)))
+                lines.append(f"  the whole report: {page}")
+            pytest.fail("\n".join(lines), pytrace=False)
+        return report
+
+    return compare
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say at the end where the pages are."""
+    outcomes: Iterable[Any] = (r for reports in terminalreporter.stats.values() for r in reports)
+    pages = [
+        value
+        for outcome in outcomes
+        if getattr(outcome, "when", None) == "call"
+        for name, value in outcome.user_properties
+        if name == PROPERTY
+    ]
+    if pages:
+        terminalreporter.section("parity: reports of what did not pass")
+        for page in pages:
+            terminalreporter.write_line(page)
+
+
+def _file_name(nodeid: str, number: int) -> str:
+    """A file name for a test: `tests/test_a.py::test_b[x/y]` becomes `tests-test_a.py-test_b-x-y.html`."""
+    plain = re.sub(r"[^\w.]+", "-", nodeid).strip("-.")
+    return f"{plain[-120:]}{'' if number == 1 else f'-{number}'}.html"

@@ -1,0 +1,138 @@
+"""PyTorch's side of a comparison, recorded where JAX need not be installed."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity import finite_differences
+from parity.arrays import DTYPES, Arrays, is_float, require_dtypes, round_to
+from parity.inputs import name_inputs, sets_of
+from parity.jitter import jittered
+from parity.noise import Program, Sides, Stage, Subject, Values, measure
+from parity.outputs import name_outputs, pair_outputs, unnamed_outputs
+from parity.precision import environment, pinned, require_device
+from parity.programs import Task, said_by
+from parity.recording.files import Recording, key_of
+from parity.result import Quantity
+
+MOVED = "moved weights"
+"""Title of the run with other weights."""
+
+
+def record_torch(
+    torch_model: Any,
+    inputs: Any,
+    *,
+    targets: Any = None,
+    loss: tuple[Any, Any] | None = None,
+    torch_params: Mapping[str, Any] | None = None,
+    outputs: Any = None,
+    dtypes: Sequence[str] | None = None,
+    differences: bool = True,
+    jitter: bool = True,
+    tolerance: tuple[float, float] | None = None,
+    name: str = "check",
+    seed: int = 0,
+    device: str = "cpu",
+    stage: Stage = lambda text: None,
+) -> Recording:
+    """Run PyTorch's side; arguments as in `parity.check`, of which JAX's part may be None."""
+    from parity.torch_side import TorchProgram, read_torch
+    from parity.trace.uses import torch_uses
+
+    started = time.perf_counter()
+    judged = tuple(DTYPES if dtypes is None else dtypes)
+    require_dtypes(judged)
+    with pinned(seed=seed, sides=("torch",)):
+        require_device(device, ("torch",))
+        named = [name_inputs(one, targets) for one in sets_of(inputs)]
+        given, input_names = named[0]
+        task = Task(
+            input_names, torch_loss=loss[0] if loss else None, torch_outputs=_picker(outputs), device=device
+        )
+        stage("reading the PyTorch model")
+        with said_by("PyTorch"):
+            model = read_torch(torch_model, torch_params)
+            own = {
+                n: round_to(a, "float32").astype(np.float32) if is_float(a) else a
+                for n, a in model.weights.items()
+            }
+            if broken := [n for n, a in own.items() if is_float(a) and np.isnan(a).any()]:
+                raise ValueError(
+                    f"the PyTorch weights {', '.join(broken)} have NaN in them: nothing can be compared"
+                )
+            left = unnamed_outputs(TorchProgram(model, task, backward=False).forward(own, given, "float64"))
+            uses = torch_uses(TorchProgram(model, task, backward=False).trace(own, given))
+        program = said(TorchProgram(model, task), "PyTorch")
+        runs: dict[str, Sides] = {}
+        for title, arrays, weights, wanted in all_runs(
+            [a for a, _ in named], own, judged, jitter and tolerance is None
+        ):
+            runs[title] = measure({"torch": Subject(program, weights)}, arrays, wanted, stage)["torch"]
+        quantities: list[Quantity] = []
+        skipped = [f"{dtype} was not run" for dtype in DTYPES if dtype not in judged]
+        if differences and "float64" in judged:
+            stage("finite differences")
+            subject = Subject(TorchProgram(model, task, backward=False), own)
+            gradients = {"torch": runs[""]["float64"].base["gradients"]}
+            quantities, kinks = finite_differences.check_gradients(subject, given, gradients)
+            if kinks:
+                skipped.append(f"finite differences of {', '.join(kinks)}: a kink, or the loss is too coarse")
+        else:
+            skipped.append("gradients against finite differences")
+        if not jitter:
+            skipped.append("other weights than these: zeros and ones as at initialisation hide faults")
+        settings = {
+            "inputs": list(input_names),
+            "own_loss": task.torch_loss is not None,
+            "trainable": list(model.trainable),
+            "tables": list(model.tables),
+            "tolerance": tolerance,
+            "seed": seed,
+        }
+        return Recording(
+            "torch",
+            name,
+            runs,
+            environment(device, ("torch",)),
+            settings,
+            tuple(arrays for arrays, _ in named),
+            own,
+            {n: s._replace(use=uses.get(n)) for n, s in model.signatures.items()},
+            tuple(quantities),
+            key=key_of([own, *(arrays for arrays, _ in named)]),
+            not_checked=tuple(skipped),
+            findings=(f"PyTorch's outputs {', '.join(left)}: not compared",) if left else (),
+            seconds=time.perf_counter() - started,
+        )
+
+
+def all_runs(
+    inputs: Sequence[Arrays], weights: Arrays, dtypes: tuple[str, ...], jitter: bool
+) -> list[tuple[str, Arrays, Arrays, tuple[str, ...]]]:
+    """(title, inputs, PyTorch's weights, dtypes) of every run."""
+    runs = [("" if n == 1 else f"inputs {n}", arrays, weights, dtypes) for n, arrays in enumerate(inputs, 1)]
+    if jitter and "float64" in dtypes:
+        runs.append((MOVED, inputs[0], jittered(weights), ("float64",)))
+    return runs
+
+
+def said(program: Program, framework: str) -> Program:
+    """The same program, whose errors say which side raised them."""
+
+    def run(own: Arrays, inputs: Arrays, dtype: str) -> Values:
+        with said_by(framework):
+            return program(own, inputs, dtype)
+
+    return run
+
+
+def _picker(outputs: Any) -> Callable[[Any], dict[str, Any]]:
+    """From PyTorch's return value to the named arrays that are recorded."""
+    if isinstance(outputs, tuple) and len(outputs) == 2 and any(callable(one) for one in outputs):
+        chosen = outputs[0]
+        return lambda out: name_outputs(chosen(out) if callable(chosen) else out)
+    names = list(outputs) if isinstance(outputs, Mapping) else outputs
+    return lambda out: pair_outputs(out, out, names)[0]

@@ -1,0 +1,189 @@
+"""Which unit goes to which slot: the pairs of least cost, and the pairs that could as well be exchanged.
+
+Shape and layer kind decide what fits at all. Among what fits the evidence adds up: roles, words of the names,
+the order of first use (or, where that is not known, of the numbers in names), and the module that a tensor's
+weight went to. Units and slots are paired per connected component of what fits, weights before the rest.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from parity.weights.names import alike, owner, ranks
+from parity.weights.pricing import fitting, kind_of_slot, kind_of_unit
+from parity.weights.units import Slot, Unit
+
+MARGIN = 0.05
+"""Two assignments whose costs are closer than this are a tie."""
+
+WEAK = 1.5
+"""Two assignments whose costs are closer than this may be exchanged if the models then agree."""
+
+NAMES = 3.0
+"""Cost of two names that have nothing in common."""
+
+ORDER = 0.6
+"""Cost of a place in the order of computation that is off by one; off by 3, 7, 15: twice, thrice, ..."""
+
+STRAY = 20.0
+"""Cost of a bias that does not follow its weight."""
+
+
+class Exchange(NamedTuple):
+    """Two pairs, by their places in the list of pairs, that could be exchanged for a slight cost."""
+
+    first: int
+    second: int
+    cost: float
+
+
+def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int, int]], list[Exchange]]:
+    """The pairs (place in `units`, place in `slots`), and what could be exchanged among them."""
+    pairs: list[tuple[int, int]] = []
+    exchanges: list[Exchange] = []
+    kinds = [kind_of_unit(unit) for unit in units]
+    jax_kinds = [kind_of_slot(slot) for slot in slots]
+    table = {(u, s): cost for u, s, cost in fitting(set(kinds), set(jax_kinds))}
+    components = _components(table, kinds, jax_kinds)
+    times, jax_times = _unit_times(units), _slot_times(slots)
+    owners: dict[str, set[str]] = {}
+    for only_weights in (True, False):
+        done, jax_done = {i for i, _ in pairs}, {j for _, j in pairs}
+        rows: dict[int, list[int]] = {}
+        columns: dict[int, list[int]] = {}
+        for i, unit in enumerate(units):
+            if i not in done and (not only_weights or unit.role[0] == "weight"):
+                rows.setdefault(components[0][kinds[i]], []).append(i)
+        for j, slot in enumerate(slots):
+            if j not in jax_done and (not only_weights or slot.role[0] == "weight"):
+                columns.setdefault(components[1][jax_kinds[j]], []).append(j)
+        for component in rows.keys() & columns.keys():
+            own, theirs = rows[component], columns[component]
+            costs = np.array([[table.get((kinds[i], jax_kinds[j]), np.inf) for j in theirs] for i in own])
+            costs += NAMES * (1 - alike([units[i].label for i in own], [slots[j].label for j in theirs]))
+            costs += _order([times[i] for i in own], [jax_times[j] for j in theirs])
+            if any(times[i] is None for i in own) or any(jax_times[j] is None for j in theirs):
+                costs += _by_number([units[i].label for i in own], [slots[j].label for j in theirs])
+            costs += STRAY * _strays(
+                [owner(units[i].label) for i in own], [owner(slots[j].label) for j in theirs], owners
+            )
+            found, ties = _cheapest(costs)
+            start = len(pairs)
+            pairs += [(own[i], theirs[j]) for i, j in found]
+            exchanges += [Exchange(start + a, start + b, extra) for a, b, extra in ties]
+        for i, j in pairs:
+            if owner(units[i].label) and owner(slots[j].label):
+                owners.setdefault(owner(units[i].label), set()).add(owner(slots[j].label))
+    return pairs, exchanges
+
+
+def _components(
+    table: dict[tuple[Any, Any], float], ours: Sequence[Any], theirs: Sequence[Any]
+) -> tuple[dict[Any, int], dict[Any, int]]:
+    """A number for each kind of unit and of slot, the same for all that are connected by what fits."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    kinds = {u: i for i, u in enumerate(dict.fromkeys(ours))}
+    jax_kinds = {s: len(kinds) + i for i, s in enumerate(dict.fromkeys(theirs))}
+    edges = [(kinds[u], jax_kinds[s]) for u, s in table]
+    size = len(kinds) + len(jax_kinds)
+    ends = np.array(edges, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(size, size))
+    labels = connected_components(graph, directed=False)[1]
+    return {u: int(labels[i]) for u, i in kinds.items()}, {s: int(labels[i]) for s, i in jax_kinds.items()}
+
+
+def _cheapest(
+    costs: Float[np.ndarray, "N M"],
+) -> tuple[list[tuple[int, int]], list[tuple[int, int, float]]]:
+    """The pairs of least cost, and which two of them could be exchanged for a slight cost."""
+    from scipy.optimize import linear_sum_assignment
+
+    never = 1e6
+    finite = np.where(np.isfinite(costs), costs, never)
+    rows, columns = linear_sum_assignment(finite)
+    keep = finite[rows, columns] < never
+    rows, columns = rows[keep], columns[keep]
+    crossed = finite[np.ix_(rows, columns)]
+    extra = crossed + crossed.T - np.diag(crossed)[:, None] - np.diag(crossed)[None, :]
+    ties = np.argwhere(np.triu(extra <= WEAK, 1))
+    found = [(int(i), int(j)) for i, j in zip(rows, columns, strict=True)]
+    return found, [(int(a), int(b), float(extra[a, b])) for a, b in ties]
+
+
+Time = tuple[float, ...] | None
+
+
+def _unit_times(units: Sequence[Unit]) -> list[Time]:
+    return [None if unit.use is None else (unit.use.position, unit.part) for unit in units]
+
+
+def _slot_times(slots: Sequence[Slot]) -> list[Time]:
+    """When each slot is used first.
+
+    The layers of a loop come one after the other: all leaves of the first, then all of the second. Leaves
+    that stack as many layers and are used side by side share a loop.
+    """
+    loops: dict[str, float] = {}
+    count: dict[str, int] = {}
+    for slot in slots:
+        if slot.layer >= 0:
+            count[slot.path] = max(count.get(slot.path, 0), slot.layer + 1)
+    previous: tuple[int, str] | None = None
+    start = 0.0
+    for slot in sorted((s for s in slots if s.use is not None), key=_position):
+        if slot.layer > 0:
+            continue
+        this = None if slot.layer < 0 else (count[slot.path], owner(slot.path).partition("/")[0])
+        if this is not None and this != previous:
+            start = _position(slot)
+        if this is not None:
+            loops[slot.path] = start
+        previous = this
+    return [
+        None
+        if slot.use is None
+        else (loops[slot.path], slot.layer, slot.use.position, slot.part)
+        if slot.layer >= 0
+        else (slot.use.position, -1, slot.use.position, slot.part)
+        for slot in slots
+    ]
+
+
+def _position(slot: Slot) -> float:
+    return slot.use.position if slot.use is not None else float("inf")
+
+
+def _order(times: Sequence[Time], jax_times: Sequence[Time]) -> Float[np.ndarray, "N M"]:
+    """What it costs that the places in the order of computation differ; nothing where one is unknown."""
+    places, jax_places = _places(times), _places(jax_times)
+    off = np.abs(places[:, None] - jax_places[None, :])
+    return np.where(np.isnan(off), 0.0, ORDER * np.log2(1 + np.nan_to_num(off)))
+
+
+def _places(times: Sequence[Time]) -> Float[np.ndarray, " N"]:
+    """The place of each time among the others, the mean place among equals, NaN if unknown."""
+    known = sorted(time for time in times if time is not None)
+    first: dict[Time, int] = {}
+    for place, time in enumerate(known):
+        first.setdefault(time, place)
+    number = Counter(known)
+    return np.array([np.nan if t is None else first[t] + (number[t] - 1) / 2 for t in times])
+
+
+def _by_number(labels: Sequence[str], jax_labels: Sequence[str]) -> Float[np.ndarray, "N M"]:
+    """What it costs that the numbers in two names are not the how-manieth of their kind, at most one."""
+    off = np.abs(np.array(ranks(labels))[:, None] - np.array(ranks(jax_labels))[None, :])
+    costs: Float[np.ndarray, "N M"] = np.minimum(1.0, 0.5 * off)
+    return costs
+
+
+def _strays(
+    owners: Sequence[str], jax_owners: Sequence[str], known: dict[str, set[str]]
+) -> Float[np.ndarray, "N M"]:
+    """Where the module of a tensor was matched with others than the module of a leaf."""
+    return np.array([[own in known and jax not in known[own] for jax in jax_owners] for own in owners], float)

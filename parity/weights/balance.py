@@ -1,0 +1,149 @@
+"""Which way each tensor and each leaf is seen: the ways in which everything finds a place.
+
+A packed tensor has no leaf of its size, a stacked leaf no tensor: seen as their parts they do. The unknowns
+are the ways, and how many units of each kind go to slots of each kind. An integer program makes the least of
+what finds no place and then of how far-fetched the ways are, whereby
+
+    units of a kind = those that go to slots + those left over, and the same for slots.
+
+Tensors whose names differ in numbers alone are seen the same way.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.weights.pricing import fitting, kind_of_slot, kind_of_unit
+from parity.weights.units import Choice, Group, Slot, Unit
+
+UNPLACED = 1000.0
+"""Cost of a unit or slot that is left over; far above any way of seeing."""
+
+SLIGHT = 1e-3
+"""What the cost of a single pair counts for here, where only the ways are decided."""
+
+
+Way = tuple[int, float, dict[Any, int]]
+"""One way to see a family: its place among the choices, its cost, how many items of each kind it gives."""
+
+
+def balanced(
+    units: Sequence[Group[Unit]],
+    slots: Sequence[Group[Slot]],
+) -> tuple[list[Choice[Unit]], list[Choice[Slot]]]:
+    """The way to see each group of tensors and each leaf.
+
+    Args:
+        units: PyTorch's tensors with the ways to see them, the plainest first.
+        slots: the same of the JAX leaves.
+    """
+    ours, theirs = _families(units, kind_of_unit), _families(slots, kind_of_slot)
+    plain = _solve([w[:1] for _, w in ours], [w[:1] for _, w in theirs], ours, theirs)
+    chosen = plain
+    if plain[2] > 0:
+        wide = _useful([w for _, w in ours], [w for _, w in theirs])
+        seen_otherwise = _solve(*wide, ours, theirs)
+        chosen = seen_otherwise if seen_otherwise[2] < plain[2] else plain
+    of_group = [
+        {group: place for (members, _), place in zip(families, picked, strict=True) for group in members}
+        for families, picked in ((ours, chosen[0]), (theirs, chosen[1]))
+    ]
+    return (
+        [group.choices[of_group[0][i]] for i, group in enumerate(units)],
+        [group.choices[of_group[1][i]] for i, group in enumerate(slots)],
+    )
+
+
+def _families(
+    groups: Sequence[Group[Any]], kind: Callable[[Any], Hashable]
+) -> list[tuple[list[int], list[Way]]]:
+    """Groups that are alike but for the numbers in their names, and the ways to see one of them."""
+    families: dict[Hashable, tuple[list[int], list[Way]]] = {}
+    for index, group in enumerate(groups):
+        ways: list[Way] = []
+        for place, choice in enumerate(group.choices):
+            counts = Counter(kind(sample) for sample in choice.samples)
+            ways.append((place, choice.cost, {k: n * choice.times for k, n in counts.items()}))
+        key = (
+            tuple(re.sub(r"\d+", "#", name) for name in group.names),
+            tuple((cost, frozenset(counts.items())) for _, cost, counts in ways),
+        )
+        families.setdefault(key, ([], ways))[0].append(index)
+    return list(families.values())
+
+
+def _useful(ours: list[list[Way]], theirs: list[list[Way]]) -> tuple[list[list[Way]], list[list[Way]]]:
+    """The ways whose every item fits something on the other side; the plainest are always kept."""
+    while True:
+        kinds = [{k for ways in side for _, _, counts in ways for k in counts} for side in (ours, theirs)]
+        fits = fitting(kinds[0], kinds[1])
+        ok: tuple[set[Any], set[Any]] = ({u for u, _, _ in fits}, {s for _, s, _ in fits})
+        kept = [
+            [[w for i, w in enumerate(ways) if i == 0 or w[2].keys() <= fine] for ways in side]
+            for side, fine in zip((ours, theirs), ok, strict=True)
+        ]
+        if kept == [ours, theirs]:
+            return ours, theirs
+        ours, theirs = kept
+
+
+def _solve(
+    our_ways: list[list[Way]],
+    their_ways: list[list[Way]],
+    ours: list[tuple[list[int], list[Way]]],
+    theirs: list[tuple[list[int], list[Way]]],
+) -> tuple[list[int], list[int], float]:
+    """The place of the chosen way of each family, on both sides, and how many items are left over."""
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import coo_array
+
+    sides = ((our_ways, [len(m) for m, _ in ours]), (their_ways, [len(m) for m, _ in theirs]))
+    kinds = [list(dict.fromkeys(k for ways in side for w in ways for k in w[2])) for side, _ in sides]
+    row_of = [{k: i for i, k in enumerate(kinds[0])}, {k: len(kinds[0]) + i for i, k in enumerate(kinds[1])}]
+    num_kinds = len(kinds[0]) + len(kinds[1])
+    prices: list[float] = []
+    upper: list[float] = []
+    whole: list[int] = []
+    entries: list[tuple[int, int, float]] = []  # row, column, coefficient
+    num_rows = num_kinds
+    columns: list[list[list[int]]] = [[], []]
+    for side, (all_ways, sizes) in enumerate(sides):
+        for ways, size in zip(all_ways, sizes, strict=True):
+            columns[side].append([])
+            for _, price, counts in ways:
+                column = len(prices)
+                columns[side][-1].append(column)
+                prices.append(price)
+                upper.append(1.0)
+                whole.append(1)
+                entries.append((num_rows, column, 1.0))
+                entries += [(row_of[side][k], column, float(n * size)) for k, n in counts.items()]
+            num_rows += 1
+    left = len(prices)
+    for row in range(num_kinds):  # items left over
+        entries.append((row, left + row, -1.0))
+    prices += [UNPLACED] * num_kinds
+    upper += [np.inf] * num_kinds
+    whole += [0] * num_kinds
+    for u, s, price in fitting(kinds[0], kinds[1]):
+        entries += [(row_of[0][u], len(prices), -1.0), (row_of[1][s], len(prices), -1.0)]
+        prices.append(SLIGHT * price)
+        upper.append(np.inf)
+        whole.append(0)
+    rows, cols, values = zip(*entries, strict=True) if entries else ((), (), ())
+    right = np.r_[np.zeros(num_kinds), np.ones(num_rows - num_kinds)]
+    matrix = coo_array((values, (rows, cols)), shape=(num_rows, len(prices))).tocsr()
+    result = milp(
+        np.array(prices),
+        constraints=LinearConstraint(matrix, right, right),
+        integrality=np.array(whole),
+        bounds=Bounds(0.0, np.array(upper)),
+    )
+    picked = [
+        [ways[int(np.argmax(result.x[own]))][0] for ways, own in zip(all_ways, columns[side], strict=True)]
+        for side, (all_ways, _) in enumerate(sides)
+    ]
+    return picked[0], picked[1], float(np.round(result.x[left : left + num_kinds].sum()))

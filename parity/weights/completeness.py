@@ -1,0 +1,123 @@
+"""What is wrong with a plan, in words: what is left over, what is filled twice, what is still open."""
+
+from collections.abc import Collection, Iterable, Sequence
+
+import numpy as np
+from jaxtyping import Bool
+
+from parity.weights.evidence import Leaves, Tensors
+from parity.weights.plan import Plan, Shape, Transfer, WeightError
+from parity.weights.settling import Match
+
+LISTED = 20
+"""How many faults a message lists at most."""
+
+
+def require_complete(
+    plan: Plan,
+    tensors: Tensors,
+    leaves: Leaves,
+    allow_unused: Collection[str] = (),
+    allow_missing: Collection[str] = (),
+    left_out: Sequence[str] = (),
+) -> None:
+    """Every number of every tensor is used and every number of every leaf filled, but for what is allowed.
+
+    Raises:
+        WeightError: naming every tensor and leaf that is left over, whole or in part, and every leaf whose
+            blocks overlap without being the same.
+    """
+    faults = []
+    by_name: dict[str, list[Transfer]] = {}
+    by_path: dict[str, list[Transfer]] = {}
+    for transfer in plan.transfers:
+        by_name.setdefault(transfer.torch_name, []).append(transfer)
+        by_path.setdefault(transfer.jax_path, []).append(transfer)
+    for name, tensor in tensors.items():
+        rest = _unread(tensor.shape, by_name.get(name, []))
+        if rest and name not in allow_unused:
+            faults.append(f"unused PyTorch tensor {name!r} {tensor.shape}{rest}")
+    for path, leaf in leaves.items():
+        rest, overlaps = _unfilled(leaf.shape, by_path.get(path, []))
+        if rest and path not in allow_missing:
+            faults.append(f"missing JAX leaf {path!r} {leaf.shape}{rest}")
+        if overlaps:
+            faults.append(f"JAX leaf {path!r} {leaf.shape} is filled twice in part")
+    if faults:
+        faults += [f"no leaf holds {part}" for part in left_out]
+        raise WeightError(
+            "the weights of the two models do not pair up:\n  "
+            + "\n  ".join(_shortened(faults))
+            + "\nPin pairs with pins={torch_name: jax_path}, or allow tensors by name with "
+            "allow_unused=[...] and allow_missing=[...]"
+        )
+
+
+def require_settled(turns: Iterable[Match], ties: Iterable[tuple[Match, Match]]) -> None:
+    """Nothing is open.
+
+    Args:
+        turns: square matrices that fit as they are and transposed.
+        ties: matches that could be exchanged.
+
+    Raises:
+        WeightError: listing the candidates, and the line that pins one.
+    """
+    faults, pins = [], []
+    for one, other in ties:
+        faults.append(
+            f"{one.unit.label!r} and {other.unit.label!r} fit {one.slot.label!r} and {other.slot.label!r} "
+            "either way"
+        )
+        pins.append(f"pins={{{_tensor(one)!r}: {one.slot.path!r}}}")
+    for match in turns:
+        first, second = match.ways[0].axes, match.ways[1].axes
+        faults.append(
+            f"{_tensor(match)!r} {match.unit.shape} is square: it fits {match.slot.path!r} as it is, "
+            f"{min(first, second)}, and transposed, {max(first, second)}"
+        )
+        pins.append(f"pins={{{_tensor(match)!r}: ({match.slot.path!r}, {max(first, second)})}}")
+    if faults:
+        raise WeightError(
+            "the weights can be paired in more than one way:\n  "
+            + "\n  ".join(_shortened(list(dict.fromkeys(faults))))
+            + f"\nSay which, for example with {pins[0]}; pins={{torch_name: jax_path}} or "
+            "pins={torch_name: (jax_path, axes)}"
+        )
+
+
+def _tensor(match: Match) -> str:
+    return match.unit.pieces[0].name
+
+
+def _shortened(lines: list[str]) -> list[str]:
+    more = len(lines) - LISTED
+    return lines if more <= 0 else [*lines[:LISTED], f"and {more} more"]
+
+
+def _unread(shape: Shape, transfers: Sequence[Transfer]) -> str:
+    """What of a tensor is not used, as the end of a sentence; empty if nothing."""
+    if not transfers:
+        return ", whole"
+    if any(not transfer.take for transfer in transfers):
+        return ""
+    seen: Bool[np.ndarray, "..."] = np.zeros(shape, bool)
+    for transfer in transfers:
+        transfer.source(seen)[...] = True
+    return "" if seen.all() else f": {seen.size - int(seen.sum())} of {seen.size} numbers"
+
+
+def _unfilled(shape: Shape, transfers: Sequence[Transfer]) -> tuple[str, bool]:
+    """What of a leaf is not filled, likewise, and whether blocks overlap that are not the same."""
+    if not transfers:
+        return ", whole", False
+    boxes = {transfer.box(): transfer for transfer in transfers}
+    if len(boxes) == 1 and any(not transfer.put for transfer in transfers):
+        return "", False
+    seen: Bool[np.ndarray, "..."] = np.zeros(shape, bool)
+    overlaps = False
+    for transfer in boxes.values():
+        block = transfer.target(seen)
+        overlaps = overlaps or bool(block.any())
+        block[...] = True
+    return "" if seen.all() else f": {seen.size - int(seen.sum())} of {seen.size} numbers", overlaps

@@ -1,0 +1,202 @@
+"""Layouts: every way in which a block of a PyTorch tensor can lie in a JAX leaf of a given shape.
+
+A layer's kind says where its axes go: a linear weight is (out, in) in PyTorch and (in, out) in Flax, a
+transposed convolution's is (in, out, ...) and runs backwards. Which of its axes a product sums over, where
+that is known on both sides, settles what shapes leave open: square matrices above all.
+"""
+
+import itertools
+import math
+import re
+from functools import cache
+from typing import NamedTuple
+
+from parity.weights.plan import Shape
+
+KEPT = 2.0
+"""Cost of a linear weight kept as (out, in)."""
+
+RESHAPED = 3.0
+"""Cost of axes merged, split, or of length one added or removed."""
+
+PERMUTED = 6.0
+"""Cost of an order of axes that no known layer has."""
+
+CONTRADICTED = 15.0
+"""Cost of a layout in which the two products would sum over other axes."""
+
+LINEAR = ("Linear", "MultiheadAttention")
+"""Layers whose matrices are (out, in) in PyTorch."""
+
+TABLES = ("Embedding", "EmbeddingBag")
+"""Layers whose matrices lie the same way in both frameworks."""
+
+
+class Layout(NamedTuple):
+    """One way from a block of a tensor to a block of a leaf.
+
+    Attributes:
+        view: shape in which the block is read; None is its own.
+        axes: order of the view's axes.
+        flip: axes that run backwards afterwards.
+        reason: in words.
+        cost: how unusual it is.
+    """
+
+    view: Shape | None
+    axes: tuple[int, ...]
+    flip: tuple[int, ...]
+    reason: str
+    cost: float
+
+
+Axes = tuple[int, ...] | None
+"""The axes that a product sums over; None when that is not known."""
+
+
+@cache
+def layouts(
+    shape: Shape, layer: str, contracted: Axes, jax_shape: Shape, jax_contracted: Axes, kept: bool = False
+) -> tuple[Layout, ...]:
+    """The layouts that connect two shapes, the most likely first; empty when nothing does.
+
+    Args:
+        shape: of the PyTorch block.
+        layer: class name of the layer that it belongs to, "" for a bare tensor.
+        contracted: axes that its first product sums over, None if unknown.
+        jax_shape: of the block of the leaf.
+        jax_contracted: axes that the leaf's first product sums over, None if unknown.
+        kept: whether the leaf has PyTorch's own name, so that its layout may be PyTorch's too.
+    """
+    if math.prod(shape) != math.prod(jax_shape):
+        return ()
+    found = []
+    for option in _options(shape, layer, jax_shape):
+        view = shape if option.view is None else option.view
+        moved = tuple(view[axis] for axis in option.axes)
+        if not _regroups(moved, jax_shape):
+            continue
+        usual = 0.0 if kept and layer in LINEAR else option.cost
+        cost = usual + (RESHAPED if option.view is None and moved != jax_shape else 0.0)
+        if contracted is not None and jax_contracted is not None:
+            summed = _carry(contracted, shape, view)
+            ours = None if summed is None else _places(summed, option.axes)
+            there = None if ours is None else _carry(ours, moved, jax_shape)
+            long = {axis for axis, size in enumerate(jax_shape) if size > 1}
+            if there is None or set(there) & long != set(jax_contracted) & long:
+                cost += CONTRADICTED
+        found.append(option._replace(cost=cost))
+    return tuple(sorted(found, key=lambda option: option.cost))
+
+
+def squeeze(shape: Shape) -> Shape:
+    """A shape without its ones."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _options(shape: Shape, layer: str, jax_shape: Shape) -> list[Layout]:
+    rank = len(shape)
+    same = tuple(range(rank))
+    as_it_is = Layout(None, same, (), "same order of axes", 0.0)
+    if rank < 2 or (len(squeeze(shape)) < 2 and not layer.startswith("Conv")):
+        return [as_it_is]
+    spatial = tuple(range(2, rank))
+    if layer in LINEAR and rank == 2:
+        return [
+            Layout(None, (1, 0), (), "linear: (out, in) to (in, out)", 0.0),
+            as_it_is._replace(reason="linear, kept as (out, in)", cost=KEPT),
+        ]
+    if re.fullmatch(r"Conv[123]d", layer) and rank > 2:
+        return [
+            Layout(None, (*spatial, 1, 0), (), "convolution: (out, in, ...) to (..., in, out)", 0.0),
+            as_it_is._replace(reason="convolution, kept as (out, in, ...)", cost=KEPT),
+        ]
+    if re.fullmatch(r"ConvTranspose[123]d", layer) and rank > 2:
+        return _transposed_convolutions(shape, jax_shape)
+    if rank == 2:
+        turned = Layout(None, (1, 0), (), "transposed", PERMUTED if layer in TABLES else 0.0)
+        return [as_it_is, turned]
+    others = itertools.permutations(range(rank)) if rank <= 5 else ()
+    fits = [axes for axes in others if axes != same and _exact(shape, axes, jax_shape)]
+    return [as_it_is, *(Layout(None, axes, (), "axes in another order", PERMUTED) for axes in fits)]
+
+
+def _transposed_convolutions(shape: Shape, jax_shape: Shape) -> list[Layout]:
+    """PyTorch's (in, out / groups, ...) is the kernel of the convolution that it is the gradient of.
+
+    As a convolution of the spread-out input it runs backwards; lax's `transpose_kernel=True` turns it itself.
+    """
+    rank = len(shape)
+    spatial = tuple(range(2, rank))
+    front, back = tuple(range(rank - 2)), spatial
+    reason = "transposed convolution: (in, out, ...) to "
+    options = [
+        Layout(None, (*spatial, 0, 1), front, reason + "(..., in, out), backwards", 0.0),
+        Layout(None, (*spatial, 1, 0), (), reason + "(..., out, in)", 0.5),
+        Layout(None, (1, 0, *spatial), back, reason + "(out, in, ...), backwards", 0.0),
+        Layout(None, (0, 1, *spatial), (), reason + "(in, out, ...)", KEPT),
+        Layout(None, (*spatial, 0, 1), (), reason + "(..., in, out)", KEPT),
+        Layout(None, (1, 0, *spatial), (), reason + "(out, in, ...)", KEPT),
+        Layout(None, (0, 1, *spatial), back, reason + "(in, out, ...), backwards", 2 * KEPT),
+        Layout(None, (*spatial, 1, 0), front, reason + "(..., out, in), backwards", 2 * KEPT),
+    ]
+    for groups in _groups(shape, jax_shape):
+        view = (groups, shape[0] // groups, *shape[1:])
+        deep = tuple(range(3, rank + 1))
+        grouped = f"transposed convolution of {groups} groups, backwards: to "
+        options += [
+            Layout(view, (0, 2, 1, *deep), tuple(range(3, rank + 1)), grouped + "(out, in, ...)", 0.0),
+            Layout(view, (*deep, 1, 0, 2), front, grouped + "(..., in, out)", 0.0),
+        ]
+    return options
+
+
+def _groups(shape: Shape, jax_shape: Shape) -> list[int]:
+    """Numbers of groups in which the channels of a transposed convolution can be those of a JAX kernel."""
+    if len(jax_shape) != len(shape):
+        return []
+    narrow = {jax_shape[1], jax_shape[-2]}  # in / groups
+    return sorted({shape[0] // size for size in narrow if size < shape[0] and shape[0] % size == 0})
+
+
+def _exact(shape: Shape, axes: tuple[int, ...], jax_shape: Shape) -> bool:
+    moved = tuple(shape[axis] for axis in axes)
+    return moved == jax_shape or squeeze(moved) == squeeze(jax_shape)
+
+
+def _regroups(shape: Shape, jax_shape: Shape) -> bool:
+    """Whether each axis, or run of axes, of one shape is a run of axes, or an axis, of the other."""
+    return all(len(ours) == 1 or len(theirs) == 1 for ours, theirs in _runs(shape, jax_shape))
+
+
+def _runs(shape: Shape, jax_shape: Shape) -> list[tuple[list[int], list[int]]]:
+    """The shortest runs of axes of two shapes whose products agree; axes of length one are left out."""
+    ours = [axis for axis, size in enumerate(shape) if size != 1]
+    theirs = [axis for axis, size in enumerate(jax_shape) if size != 1]
+    runs = []
+    while ours and theirs:
+        left, right = [ours.pop(0)], [theirs.pop(0)]
+        while (a := math.prod(shape[i] for i in left)) != (b := math.prod(jax_shape[i] for i in right)):
+            if a < b:
+                left.append(ours.pop(0))
+            else:
+                right.append(theirs.pop(0))
+        runs.append((left, right))
+    return runs
+
+
+def _carry(axes: tuple[int, ...], shape: Shape, other: Shape) -> tuple[int, ...] | None:
+    """The axes of the reshaped array that some axes become; None if they become parts of one."""
+    carried: list[int] = []
+    for ours, theirs in _runs(shape, other):
+        inside = {axis in axes for axis in ours}
+        if len(inside) > 1:
+            return None
+        if inside == {True}:
+            carried += theirs
+    return tuple(carried)
+
+
+def _places(chosen: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
+    """Where some axes are after a permutation."""
+    return tuple(place for place, axis in enumerate(axes) if axis in chosen)

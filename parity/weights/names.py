@@ -1,0 +1,150 @@
+"""What names say: a tensor's role, the words of its path, and how alike two paths are.
+
+Names are evidence, never proof: a role or a word that fits makes a pair cheaper, and a name that says nothing
+costs nothing. Numbers count by their rank among the names they stand with, so that `0, 2, 4` and `1, 2, 3`
+are the same three layers. The alphabet is no evidence at all.
+"""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+ROLES = {
+    "weight": ("weight", "kernel", "scale", "embedding", "gamma"),
+    "bias": ("bias", "beta", "offset", "shift"),
+    "mean": ("mean",),
+    "variance": ("var", "variance"),
+}
+"""What the last part of a name says about a tensor's role."""
+
+LETTERS = {"w": "weight", "g": "weight", "b": "bias"}
+"""The same of single letters, which may also mean nothing."""
+
+SAME = {
+    "attention": "attn att mha",
+    "backward": "reverse bwd bw back",
+    "conv": "convolution convolutional",
+    "decoder": "dec",
+    "dense": "fc linear lin",
+    "embed": "emb embedding embeddings embedder wte",
+    "encoder": "enc",
+    "forward": "fwd fw",
+    "head": "classifier cls logits",
+    "input": "in inputs x inp",
+    "key": "k",
+    "norm": "ln layernorm bn batchnorm gn groupnorm rmsnorm",
+    "out": "o output",
+    "position": "pos positional positions wpe",
+    "proj": "projection",
+    "query": "q",
+    "shortcut": "downsample skip residual",
+    "token": "tok tokens word words",
+    "value": "v",
+}
+"""Words that people use for the same thing."""
+
+_CANONICAL = {word: one for one, others in SAME.items() for word in others.split()}
+_ROLE_OF = {word: kind for kind, words in ROLES.items() for word in words}
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key in which `layers_2` comes before `layers_10`."""
+    return [
+        (0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name) if part
+    ]
+
+
+def role(name: str) -> tuple[str, bool]:
+    """What a name says a tensor is (weight, bias, mean, variance or ""), and whether it says so in words.
+
+    >>> role("bn.running_mean"), role("block/w1"), role("cls_token")
+    (('mean', True), ('weight', False), ('', False))
+    """
+    parts = re.split(r"[./]", name.lower())
+    for word in reversed(re.findall(r"[a-z]+", parts[-1])):
+        if word in _ROLE_OF:
+            return _ROLE_OF[word], True
+    for word in re.findall(r"[a-z]+", parts[-2] if len(parts) > 1 else ""):
+        if _ROLE_OF.get(word) in ("mean", "variance"):  # Haiku's `mean_ema/average`
+            return _ROLE_OF[word], True
+    letter = re.match(r"([wgb])(?:[qkvoihx]|_.*)?\d*$", parts[-1]) or re.search(r"_([wgb])\d*$", parts[-1])
+    return (LETTERS[letter[1]], False) if letter else ("", False)
+
+
+def owner(name: str) -> str:
+    """The path of the module that owns a tensor: everything but the last part."""
+    return name[: max(name.rfind("."), name.rfind("/"), 0)]
+
+
+def words(name: str) -> list[str]:
+    """The words and numbers of a path, without the words for its role, synonyms as one.
+
+    >>> words("layers.2.attn.q_proj.weight"), words("Conv2d_1/kernel"), words("wq")
+    (['layers', '2', 'attention', 'query', 'proj'], ['conv', '1'], ['query'])
+    """
+    found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", re.sub(r"\d[dD](?![a-z])", "", name))
+    found = [word.lower() for word in found]
+    last = re.split(r"[./]", name)[-1].lower()
+    found = [re.sub(r"^[wb](?=[qkvo]$)", "", word) for word in found]
+    kept = [word for word in found if not (word in _ROLE_OF and word in last) and word not in LETTERS]
+    return [_CANONICAL.get(word, word) for word in kept]
+
+
+def alike(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, "N M"]:
+    """How alike each of the first names is to each of the second, in 0 to 1: weighted share of common words.
+
+    A word weighs the more, the fewer names have it; numbers are compared by rank.
+    """
+    ours, theirs = _features(first), _features(second)
+    counts = Counter(word for name in ours + theirs for word in name)
+    places = {word: place for place, word in enumerate(counts)}
+    total = len(ours) + len(theirs)
+
+    def table(names: list[set[str]]) -> Float[np.ndarray, "N W"]:
+        rows = np.zeros((len(names), len(places)))
+        for row, name in zip(rows, names, strict=True):
+            for word in name:
+                row[places[word]] = math.sqrt(math.log(1 + total / counts[word]))
+        scaled: Float[np.ndarray, "N W"] = rows / np.maximum(
+            np.linalg.norm(rows, axis=1, keepdims=True), 1e-9
+        )
+        return scaled
+
+    product: Float[np.ndarray, "N M"] = table(ours) @ table(theirs).T
+    return product
+
+
+def ranks(names: Sequence[str]) -> list[int]:
+    """Each name's place among those that differ from it in numbers alone.
+
+    >>> ranks(["a.2.w", "a.10.w", "b", "a.4.w"])
+    [0, 2, 0, 1]
+    """
+    families: dict[str, list[str]] = {}
+    for name in dict.fromkeys(names):
+        families.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+    place = {n: i for family in families.values() for i, n in enumerate(sorted(family, key=natural))}
+    return [place[name] for name in names]
+
+
+def _features(names: Sequence[str]) -> list[set[str]]:
+    """The words of each name, and of each number in it which and the how-manieth it is, as `#1:0`."""
+    found = [words(name) for name in names]
+    values: dict[tuple[str, int], set[int]] = {}
+    patterns = ["/".join("#" if word.isdigit() else word for word in name) for name in found]
+    for pattern, name in zip(patterns, found, strict=True):
+        for level, number in enumerate(word for word in name if word.isdigit()):
+            values.setdefault((pattern, level), set()).add(int(number))
+    order = {key: {value: rank for rank, value in enumerate(sorted(own))} for key, own in values.items()}
+    features = []
+    for pattern, name in zip(patterns, found, strict=True):
+        numbers = [int(word) for word in name if word.isdigit()]
+        features.append(
+            {word for word in name if not word.isdigit()}
+            | {f"#{level}:{order[pattern, level][value]}" for level, value in enumerate(numbers)}
+        )
+    return features

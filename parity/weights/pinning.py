@@ -1,0 +1,76 @@
+"""What the user knows of the plan, in one line a tensor."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from parity.weights.evidence import Leaves, Pins, Tensors
+from parity.weights.layouts import Layout, layouts
+from parity.weights.plan import Transfer, WeightError
+from parity.weights.pricing import summed
+
+
+def pinned(pins: Pins, tensors: Tensors, leaves: Leaves) -> dict[str, list[Transfer]]:
+    """The transfers that the user gave, by PyTorch name.
+
+    Raises:
+        WeightError: if a pin names what does not exist, cannot fit, or fills a leaf that another one fills.
+    """
+    transfers = {
+        name: [_transfer(name, one, tensors, leaves) for one in _several(pin)] for name, pin in pins.items()
+    }
+    whole = [t.jax_path for own in transfers.values() for t in own if not t.put]
+    if len(set(whole)) < len(whole):
+        raise WeightError(f"`pins` uses a JAX leaf twice: {', '.join(sorted(whole))}")
+    return transfers
+
+
+def _several(pin: Any) -> list[Any]:
+    """One pin as a list of them: a Transfer and a (path, axes) are tuples that are single pins."""
+    if isinstance(pin, str | Transfer) or (isinstance(pin, tuple) and pin and isinstance(pin[0], str)):
+        return [pin]
+    return list(pin)
+
+
+def _transfer(name: str, pin: Any, tensors: Tensors, leaves: Leaves) -> Transfer:
+    if isinstance(pin, Transfer):
+        path, axes = pin.jax_path, None
+    else:
+        path, axes = (pin, None) if isinstance(pin, str) else pin
+    _require_known(name, tensors)
+    _require_known(path, leaves)
+    tensor, leaf = tensors[name], leaves[path]
+    if isinstance(pin, Transfer):
+        return _checked(name, pin, tensors, leaves)
+    way = Layout(None, tuple(range(len(tensor.shape))) if axes is None else tuple(axes), (), "", 0.0)
+    if axes is None:
+        way = next(
+            iter(layouts(tensor.shape, tensor.layer, summed(tensor.use), leaf.shape, summed(leaf.use))), way
+        )
+    rank = len(tensor.shape if way.view is None else way.view)
+    if sorted(way.axes) != list(range(rank)) or math.prod(tensor.shape) != math.prod(leaf.shape):
+        raise WeightError(
+            f"`pins` takes {name!r} {tensor.shape} to {path!r} {leaf.shape} by {way.axes}, which cannot fit"
+        )
+    return Transfer(name, path, tensor.shape, leaf.shape, way.view, (), way.axes, way.flip, (), "pinned")
+
+
+def _checked(name: str, pin: Transfer, tensors: Tensors, leaves: Leaves) -> Transfer:
+    tensor, leaf = tensors[name], leaves[pin.jax_path]
+    try:
+        moved, target = pin.shapes()
+        fits = math.prod(moved) == math.prod(target)
+    except (ValueError, IndexError) as error:
+        raise WeightError(f"`pins` has a Transfer of {name!r} that cannot be made: {error}") from error
+    if pin.torch_name != name or (pin.torch_shape, pin.jax_shape) != (tensor.shape, leaf.shape) or not fits:
+        raise WeightError(
+            f"`pins` takes {name!r} {tensor.shape} to {pin.jax_path!r} {leaf.shape} by a Transfer of "
+            f"{pin.torch_name!r} {pin.torch_shape} to {pin.jax_shape}, block {moved} to {target}, which "
+            "cannot fit"
+        )
+    return pin._replace(reason="pinned")
+
+
+def _require_known(name: str, known: Mapping[str, Any]) -> None:
+    if name not in known:
+        raise WeightError(f"`pins` names {name!r}, which does not exist; there are {', '.join(known)}")

@@ -1,0 +1,145 @@
+"""PyTorch's recurrent layers: their gates, their two biases, and the forms these take in JAX.
+
+A layer of `nn.LSTM` holds `weight_ih` (4H, D) and `weight_hh` (4H, H), gates in the order i, f, g, o
+(`nn.GRU`: r, z, n), and two biases of (4H,). JAX's cells pack the gates or hold one kernel each, and most
+have one bias, which is the sum of the two. Where a GRU keeps its candidate's biases apart, inside and outside
+the reset gate, they stay apart.
+"""
+
+import re
+from collections.abc import Collection
+
+from parity.weights.evidence import Tensors
+from parity.weights.names import owner
+from parity.weights.units import PACKED, Choice, Group, Piece, Unit, taken
+
+GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": ""}
+"""The gates in PyTorch's order."""
+
+SUMMED = 0.5
+"""Cost of adding up two biases."""
+
+LEFT_OUT = 100.0
+"""Cost of a form that has no place for a bias; free where the bias may stay unused."""
+
+
+def recurrent_groups(tensors: Tensors, optional: Collection[str] = ()) -> list[Group[Unit]]:
+    """The groups of every recurrent layer and direction: its weights, and its biases.
+
+    Args:
+        tensors: all of PyTorch's tensors.
+        optional: names that may stay unused.
+    """
+    groups = []
+    for name, tensor in tensors.items():
+        kind = re.match(r"LSTM|GRU|RNN", tensor.layer)
+        place = re.search(r"(?:^|\.)weight_ih(_l\d+)?(_reverse)?$", name)
+        other = name.replace("weight_ih", "weight_hh")
+        if kind is None or place is None or tensors.get(other) is None:
+            continue
+        gates = GATES[kind[0]]
+        hidden = tensor.shape[0] // max(1, len(gates))
+        direction = " backward" if place[2] else " forward" if f"{name}_reverse" in tensors else ""
+        prefix = f"{owner(name)}{'.' if owner(name) else ''}{(place[1] or '').strip('_')}{direction}"
+        groups.append(_weights(prefix, name, other, gates, hidden, tensors))
+        biases = name.replace("weight", "bias"), other.replace("weight", "bias")
+        if all(bias in tensors for bias in biases):
+            groups.append(_biases(prefix, biases, gates, hidden, tensors, optional))
+    return groups
+
+
+def _weights(prefix: str, ih: str, hh: str, gates: str, hidden: int, tensors: Tensors) -> Group[Unit]:
+    whole = tuple(
+        Unit(
+            f"{prefix} {word}.weight",
+            tensors[name].shape,
+            "Linear",
+            (Piece(name),),
+            ("weight", True),
+            tensors[name].use,
+        )
+        for name, word in ((ih, "input ih i"), (hh, "recurrent hh h"))
+    )
+    choices = [taken(whole)]
+    if gates:
+        split = tuple(
+            unit._replace(
+                label=f"{prefix} {side}{gate} {gate}.weight",
+                shape=(hidden, unit.shape[1]),
+                pieces=(Piece(name, (_rows(index, hidden),)),),
+                part=index,
+            )
+            for unit, name, side in zip(whole, (ih, hh), "ih", strict=True)
+            for index, gate in enumerate(gates)
+        )
+        choices.append(taken(split, PACKED))
+    return Group((ih, hh), tuple(choices))
+
+
+def _biases(
+    prefix: str,
+    names: tuple[str, str],
+    gates: str,
+    hidden: int,
+    tensors: Tensors,
+    optional: Collection[str],
+) -> Group[Unit]:
+    ih, hh = names
+    count = max(1, len(gates))
+
+    def unit(word: str, rows: int, *pieces: Piece, part: int = 0) -> Unit:
+        return Unit(
+            f"{prefix} {word}.bias", (rows,), "", pieces, ("bias", True), tensors[pieces[0].name].use, part
+        )
+
+    def both(word: str, start: int, stop: int) -> Unit:
+        rows = slice(start * hidden, stop * hidden)
+        return unit(word, (stop - start) * hidden, Piece(ih, (rows,)), Piece(hh, (rows,)), part=start)
+
+    def single(name: str, word: str, index: int) -> Unit:
+        return unit(word, hidden, Piece(name, (_rows(index, hidden),)), part=index)
+
+    apart = (
+        unit("input ih i", count * hidden, Piece(ih)),
+        unit("recurrent hh h", count * hidden, Piece(hh)),
+    )
+    choices: list[Choice[Unit]] = [taken(apart)]
+    choices.append(taken((unit("input recurrent", count * hidden, Piece(ih), Piece(hh)),), SUMMED))
+    if not gates:
+        return Group(names, tuple(choices))
+    labels = [f"{gate} i{gate} h{gate}" for gate in gates]
+    choices.append(taken(tuple(both(label, i, i + 1) for i, label in enumerate(labels)), PACKED + SUMMED))
+    choices.append(
+        taken(
+            tuple(
+                single(name, f"{side}{gate} {gate}", index)
+                for name, side in zip(names, "ih", strict=True)
+                for index, gate in enumerate(gates)
+            ),
+            PACKED,
+        )
+    )
+    if gates == "rzn":
+        free = 0.0 if hh in optional else LEFT_OUT
+        without = (f"{hh}[{2 * hidden}:{3 * hidden}], the bias inside the reset gate",)
+        gated, last = slice(0, 2 * hidden), _rows(2, hidden)
+        packed = unit(
+            "input recurrent",
+            3 * hidden,
+            Piece(ih, (gated,), (gated,)),
+            Piece(hh, (gated,), (gated,)),
+            Piece(ih, (last,), (last,)),
+        )
+        split = (both(labels[0], 0, 1), both(labels[1], 1, 2), single(ih, "in n", 2))
+        inside = single(hh, "hn n", 2)
+        choices += [
+            taken((*split, inside), PACKED + SUMMED),
+            taken((packed, inside), PACKED + SUMMED),
+            taken(split, PACKED + SUMMED + free, without),
+            taken((packed,), PACKED + SUMMED + free, without),
+        ]
+    return Group(names, tuple(choices))
+
+
+def _rows(index: int, size: int) -> slice:
+    return slice(index * size, (index + 1) * size)

@@ -1,0 +1,186 @@
+"""Ties, settled by evidence or by running: never by hope.
+
+Which way a square matrix lies is settled by its first use, or by what the model's other matrices of the same
+name do. What is left, and tensors that could as well be exchanged, is tried: both models are run with a plan,
+and what makes more of them agree is kept.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from parity.weights.assigning import MARGIN, Exchange
+from parity.weights.evidence import Leaves, Tensors
+from parity.weights.layouts import KEPT, Layout, layouts
+from parity.weights.names import owner
+from parity.weights.plan import Index, Plan, Shape, Transfer
+from parity.weights.pricing import kind_of_slot, kind_of_unit
+from parity.weights.units import Slot, Unit
+
+TRIES = 64
+"""How many plans are tried at most for ties, and again for what merely could be otherwise."""
+
+
+class Match(NamedTuple):
+    """A unit in its slot, with the layouts that could take it there, the chosen one first."""
+
+    unit: Unit
+    slot: Slot
+    ways: tuple[Layout, ...]
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the second layout is as good as the first."""
+        return len(self.ways) > 1 and self.ways[1].cost - self.ways[0].cost < MARGIN
+
+    def transfers(self, tensors: Tensors, leaves: Leaves) -> Iterator[Transfer]:
+        """The transfers of this match, one a piece."""
+        way = self.ways[0]
+        for piece in self.unit.pieces:
+            yield Transfer(
+                piece.name,
+                self.slot.path,
+                tensors[piece.name].shape,
+                leaves[self.slot.path].shape,
+                way.view,
+                piece.take,
+                way.axes,
+                way.flip,
+                _within(self.slot.put, piece.at),
+                way.reason,
+            )
+
+
+def _within(put: Index, at: Index) -> Index:
+    """A block of a block, in terms of the leaf. Only vectors are put together from pieces."""
+    if at and put and isinstance(put[-1], slice) and isinstance(at[0], slice):
+        start = put[-1].start
+        return (*put[:-1], slice(start + at[0].start, start + at[0].stop))
+    return (*put, *at)
+
+
+def matched(unit: Unit, slot: Slot) -> Match:
+    """A unit in a slot by its best layout."""
+    kind, jax_kind = kind_of_unit(unit), kind_of_slot(slot)
+    ways = layouts(unit.shape, unit.layer, kind.contracted, slot.shape, jax_kind.contracted, jax_kind.kept)
+    return Match(unit, slot, ways)
+
+
+def by_convention(matches: Sequence[Match]) -> list[Match]:
+    """Undecided matrices lie as all others of their kind of layer and name do, where these agree."""
+    seen: dict[tuple[str, str], set[tuple[int, ...]]] = {}
+    for match in matches:
+        if len(match.unit.shape) == 2 and not match.undecided:
+            seen.setdefault(_convention(match), set()).add(match.ways[0].axes)
+    settled = []
+    for match in matches:
+        ways = match.ways
+        usual = seen.get(_convention(match), set())
+        if match.undecided and len(usual) == 1:
+            ways = tuple(
+                way._replace(reason=f"{way.reason}, as the others do") for way in ways if way.axes in usual
+            )
+        settled.append(match._replace(ways=ways or match.ways))
+    return settled
+
+
+def _convention(match: Match) -> tuple[str, str]:
+    return match.unit.layer, match.slot.path.rpartition("/")[2]
+
+
+Change = Callable[[list[Match]], list[Match]]
+"""One thing that could be otherwise."""
+
+
+class Settled(NamedTuple):
+    """What running the plans came to.
+
+    Attributes:
+        matches: the best ones found.
+        agreement: the share of the JAX computation that agrees, 1.0 if all does.
+        open: places of the changes, among those given, that make no difference.
+    """
+
+    matches: list[Match]
+    agreement: float
+    open: list[int]
+
+
+def settle(
+    matches: list[Match],
+    changes: Sequence[Change],
+    try_matches: Callable[[list[Match]], float],
+    *,
+    budget: int = TRIES,
+) -> Settled:
+    """Try changes one after the other, in the order given, and keep each that makes more agree.
+
+    A change that makes something agree can make an earlier one count, so they are tried until none helps.
+    """
+    best = try_matches(matches)
+    still: list[int] = list(range(len(changes)))
+    tries = 0
+    improved = True
+    while improved and best < 1.0:
+        improved = False
+        still = []
+        for place, change in enumerate(changes):
+            if best >= 1.0 or tries >= budget:
+                still += range(place, len(changes))
+                break
+            other = change(matches)
+            agreement = try_matches(other)
+            tries += 1
+            if agreement > best:
+                matches, best, improved = other, agreement, True
+            elif agreement == best:
+                still.append(place)
+    return Settled(matches, best, [] if best >= 1.0 else still)
+
+
+def exchange(tie: Exchange) -> Change:
+    """Exchange the slots of two matches, and those of what else their modules own."""
+
+    def change(matches: list[Match]) -> list[Match]:
+        changed = list(matches)
+        first, second = (owner(matches[place].unit.label) for place in (tie.first, tie.second))
+        pairs = [(tie.first, tie.second)]
+        if first != second:
+            ours = {_like(m.unit): i for i, m in enumerate(matches) if owner(m.unit.label) == first}
+            theirs = {_like(m.unit): i for i, m in enumerate(matches) if owner(m.unit.label) == second}
+            pairs += [(i, theirs[key]) for key, i in ours.items() if key in theirs and i != tie.first]
+        for i, j in pairs:
+            one, other = matches[i], matches[j]
+            changed[i], changed[j] = matched(one.unit, other.slot), matched(other.unit, one.slot)
+        return changed if all(match.ways for match in changed) else list(matches)
+
+    return change
+
+
+def _like(unit: Unit) -> tuple[str, Shape]:
+    return unit.label.rpartition(".")[2], unit.shape
+
+
+def turn(place: int) -> Change:
+    """Take the second layout of a match."""
+
+    def change(matches: list[Match]) -> list[Match]:
+        changed = list(matches)
+        first, second, *rest = matches[place].ways
+        changed[place] = matches[place]._replace(ways=(second, first, *rest))
+        return changed
+
+    return change
+
+
+def could_turn(match: Match) -> bool:
+    """Whether the second layout, though less usual, is a known one."""
+    return len(match.ways) > 1 and match.ways[1].cost - match.ways[0].cost <= KEPT
+
+
+def as_plan(
+    matches: Sequence[Match], tensors: Tensors, leaves: Leaves, others: Sequence[Transfer] = ()
+) -> Plan:
+    """The plan of some matches and of transfers that the user gave, in the order of PyTorch's tensors."""
+    transfers = [*others, *(t for match in matches for t in match.transfers(tensors, leaves))]
+    order = {name: place for place, name in enumerate(tensors)}
+    return Plan(tuple(sorted(transfers, key=lambda t: order[t.torch_name])))
