@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from parity.model_check import check as check
     from parity.noise import Subject as Subject
     from parity.pairs import Oracle as Oracle
+    from parity.recording import compare as compare
+    from parity.recording import record as record
     from parity.result import ParityError as ParityError
     from parity.result import Quantity as Quantity
     from parity.result import Report as Report
@@ -34,6 +36,8 @@ _HOMES = {
     "assert_training_parity": "parity.training_check",
     "check": "parity.model_check",
     "check_training": "parity.training_check",
+    "compare": "parity.recording",
+    "record": "parity.recording",
 }
 
 __all__ = list(_HOMES)

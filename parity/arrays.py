@@ -63,6 +63,16 @@ def hold(value: Any) -> Shaped[np.ndarray, "..."]:
     return array
 
 
+def hold_narrow(value: Any) -> Shaped[np.ndarray, "..."]:
+    """`hold`, with floating values in float32 where that loses nothing: of large models there are many."""
+    array = hold(value)
+    if not is_float(array):
+        return array
+    with np.errstate(over="ignore"):
+        narrow = np.asarray(array, np.float32)
+    return narrow if np.array_equal(narrow, array, equal_nan=True) else array
+
+
 def round_to(array: Shaped[np.ndarray, "..."], dtype: str) -> Shaped[np.ndarray, "..."]:
     """Floating values rounded to what `dtype` can represent, still held in float64."""
     if not is_float(array) or dtype == "float64":

@@ -42,7 +42,7 @@ class Opened(NamedTuple):
 
 
 def open_nnx(model: Any, given: PyTree | None = None, function: Callable[..., Any] | None = None) -> Opened:
-    """Open a Flax NNX module, in inference mode; the module itself keeps its mode.
+    """Open a Flax NNX module, in the mode it is in: PyTorch's runs in its own, too.
 
     Args:
         model: the module.
@@ -52,13 +52,12 @@ def open_nnx(model: Any, given: PyTree | None = None, function: Callable[..., An
     import jax
     from flax import nnx
 
-    graph, state = nnx.split(model)
-    model = nnx.merge(graph, state, copy=True)  # eval() works in place
     modes = ("deterministic", "use_running_average")
-    training = any(
-        getattr(module, mode, None) is False for _, module in nnx.iter_modules(model) for mode in modes
-    )
-    model.eval()
+    training = {
+        type(module).__name__
+        for _, module in nnx.iter_modules(model)
+        if any(getattr(module, mode, None) is False for mode in modes)
+    }
     graph, state, rest = nnx.split(model, lambda _, value: _all_floating(value), ...)
     trained = {path for path, value in nnx.to_flat_state(state) if isinstance(value, nnx.Param)}
     weights = nnx.to_pure_dict(state)
@@ -73,10 +72,11 @@ def open_nnx(model: Any, given: PyTree | None = None, function: Callable[..., An
         merged = nnx.merge(graph, filled, rest, copy=True)
         return merged(*args, **kwargs) if function is None else function(merged, *args, **kwargs)
 
-    notes = ("the Flax NNX model was run as after .eval(), on a copy",) if training else ()
+    which = ", ".join(sorted(training))
+    notes = (f"the Flax NNX model is in training mode ({which}); for inference call model.eval()",)
     names = {"/".join(map(str, path)) for path in trained}
     target = type(model).__call__ if function is None else function
-    return Opened(weights, call, target, 1, lambda path: path in names, notes)
+    return Opened(weights, call, target, 1, lambda path: path in names, notes if training else ())
 
 
 def open_linen(module: Any, variables: PyTree | None, init: Callable[[], PyTree] | None) -> Opened:

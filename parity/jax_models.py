@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from parity.arrays import Arrays, hold, to_jax
+from parity.arrays import Arrays, hold_narrow, to_jax
 from parity.jax_frameworks import (
     Opened,
     open_equinox,
@@ -229,4 +229,4 @@ def _takes_later(function: Callable[..., Any], name: str) -> bool:
 
 def _held(leaf: Any) -> Shaped[np.ndarray, "..."]:
     """A leaf as a NumPy array; of one that has only a shape, zeros to be loaded."""
-    return hold(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape)
+    return hold_narrow(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape, np.float32)

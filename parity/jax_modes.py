@@ -72,7 +72,8 @@ def framework_of(model: Any) -> str:
         if isinstance(model, tuple) and len(model) == 2 and isinstance(model[1], equinox.nn.State):
             return "equinox"
         # Wrappers such as eqx.filter_jit(f) are Equinox modules, too, but hold functions and no arrays.
-        if isinstance(model, equinox.Module) and any(map(is_floating, flatten(model)[0].values())):
+        wrapper = type(model).__module__.startswith("equinox._")
+        if isinstance(model, equinox.Module) and (not wrapper or _has_weights(model)):
             return "equinox"
     return ""
 
@@ -82,3 +83,7 @@ def module_of(model: Any) -> Any:
     while hasattr(model, "lower") and hasattr(model, "__wrapped__"):
         model = model.__wrapped__
     return model.__self__ if getattr(model, "__name__", "") == "apply" and inspect.ismethod(model) else model
+
+
+def _has_weights(model: Any) -> bool:
+    return any(map(is_floating, flatten(model)[0].values()))

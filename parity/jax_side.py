@@ -1,7 +1,8 @@
 """JAX models as programs of named arrays, weights as leaves by path, gradients under PyTorch's names."""
 
+import dataclasses
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,8 @@ class JaxProgram:
                 loss, outputs, grads = self._compiled(
                     moved, own, {name: to_jax(array, dtype, device) for name, array in given.items()}
                 )
-        held = {path: hold(grad) for path, grad in grads.items()}
+        # In the precision they were computed in: of large models these are the bulk.
+        held = {p: np.asarray(g) if str(g.dtype) == "float32" else hold(g) for p, g in grads.items()}
         back = self.plan.adjoint(held) if self.plan is not None and held else {}
         return {
             "outputs": {name: hold(value) for name, value in outputs.items()},
@@ -103,7 +105,7 @@ class JaxProgram:
         given = self.laid_out(inputs)
         jax.eval_shape(forward, self._avals(self.model.leaves), self._avals(given))
         # Texts and numbers among the outputs are the caller's to complain about.
-        return jax.tree.map(_shape_of, returned[0])
+        return _shapes(returned[0])
 
     def jaxpr(self, weights: Arrays, inputs: Arrays) -> Any:
         """The traced program in the user's own dtypes, forward and backward."""
@@ -179,7 +181,8 @@ class JaxProgram:
                 return jnp.float32
             return jnp.asarray(0).dtype if np.issubdtype(array.dtype, np.integer) else array.dtype
 
-        return {name: jax.ShapeDtypeStruct(array.shape, dtype(array)) for name, array in arrays.items()}
+        shaped: Any = jax.ShapeDtypeStruct
+        return {name: shaped(array.shape, dtype(array)) for name, array in arrays.items()}
 
     def _lift(self, weights: Arrays, given: Arrays) -> tuple[Any, Any, Any]:
         """(jaxpr, structure of the result, compiled lifted program), once per shapes of the inputs."""
@@ -240,11 +243,20 @@ class JaxProgram:
         return loss, outputs, grads
 
 
-def _shape_of(value: Any) -> Any:
-    """A traced value as its shape and dtype; anything else as it is."""
+def _shapes(value: Any) -> Any:
+    """What a model returned while it was traced, with shapes for its arrays; dicts keep their order."""
     import jax
 
-    return jax.ShapeDtypeStruct(value.shape, value.dtype) if hasattr(value, "aval") else value
+    if isinstance(value, Mapping):
+        return {key: _shapes(child) for key, child in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_shapes, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(_shapes, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _shapes(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    shaped: Any = jax.ShapeDtypeStruct
+    return shaped(value.shape, value.dtype) if hasattr(value, "aval") else value
 
 
 def jax_program(

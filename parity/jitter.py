@@ -26,7 +26,7 @@ def jittered(weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         step = wide * JITTER * rng.uniform(-1, 1, wide.shape)
         if wide.min() < 0 or not wide.any():
             step = step + JITTER * typical * rng.uniform(-1, 1, wide.shape)
-        moved[name] = (wide + step).astype(np.float32)
+        moved[name] = np.asarray(wide + step, np.float32)
     return moved
 
 
@@ -43,7 +43,7 @@ def moved_alike(
     """
 
     def leaves(tensors: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        return plan.to_jax({name: a for name, a in tensors.items() if name not in plan.unused})
+        return plan.to_jax({n: a for n, a in tensors.items() if n not in plan.unused}, exact=True)
 
     before, after = leaves(weights), leaves(moved)
     return {

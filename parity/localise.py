@@ -18,7 +18,7 @@ from parity.result import Place
 from parity.trace.graph import Kind, Node, Trace
 from parity.trace.jax_trace import LAYOUT as JAX_LAYOUT
 from parity.trace.jax_trace import JaxTrace
-from parity.trace.match import Matcher, Summary, arrangement, same_numbers, summary
+from parity.trace.match import Matcher, Summary, same_numbers, summary
 from parity.trace.torch_trace import LAYOUT as TORCH_LAYOUT
 
 MOST = 6
@@ -29,6 +29,9 @@ CANDIDATES = 24
 
 AHEAD = 48
 """Evaluations downstream of a replaced value by which it is scored."""
+
+OPERANDS = 3
+"""Lines that operands come from, listed after the lines of a fault itself."""
 
 SECONDS = 40.0
 """Time for one search; what is known by then is reported."""
@@ -64,12 +67,7 @@ class Comparison:
     """Two traces with what is matched in them; values that were put in place count as matched."""
 
     def __init__(self, torch: Trace, jax: JaxTrace, torch_moves: list[float], jax_moves: list[float]) -> None:
-        """Match every JAX value with PyTorch's.
-
-        Args:
-            torch, jax: the two traces.
-            torch_moves, jax_moves: per node, how far one-ulp noise moves it.
-        """
+        """Match every JAX value with PyTorch's; the moves say how far one-ulp noise moves each node."""
         self.torch, self.jax = torch, jax
         self.jax_moves = jax_moves
         self.matcher = Matcher(torch, torch_moves)
@@ -188,9 +186,9 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
     if best is not None:
         return _region(comparison, *best[1:], t_open, j_open, settled=True)
     t, j = failed[0]
-    value = next(_in_place(torch.nodes[t], comparison.array(j)), None)
-    settled = value is not None and len(failed) > 1
-    value = comparison.array(j) if value is None else value
+    found = list(_in_place(torch.nodes[t], comparison.array(j)))[:1]
+    settled = bool(found) and len(failed) > 1
+    value = found[0] if found else comparison.array(j)
     region = _region(comparison, t, j, value, t_open, j_open, settled=settled)
     return region._replace(torch_nodes=tuple(t_frontier or [t]), jax_nodes=tuple(j_frontier or [j]))
 
@@ -365,7 +363,7 @@ def torch_places(trace: Trace, region: Region) -> tuple[Place, ...]:
 
 
 def jax_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
-    """The operations of the JAX side of a fault.
+    """The operations of the JAX side of a fault, then the lines that their operands come from.
 
     Where JAX lacks an operation, its value agrees with the one before it: then the fault lies between that
     value and what reads it, and the readers come first.
@@ -374,12 +372,17 @@ def jax_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
     if comparison.partners[region.j] and not region.order:
         readers = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
         return places(trace, readers or [region.j], ()) + places(trace, [region.j], ())
-    return places(trace, region.jax_nodes, () if region.order else JAX_LAYOUT)
-
-
-def in_layout(t: Shaped[np.ndarray, "..."], j: Shaped[np.ndarray, "..."]) -> bool:
-    """Whether one value is the other with axes rearranged."""
-    return arrangement(t, j, 0.0) is not None
+    found = places(trace, region.jax_nodes, () if region.order else JAX_LAYOUT)
+    inside = set(region.jax_nodes)
+    operands = [
+        i
+        for index in region.jax_nodes
+        for i in trace.nodes[index].inputs
+        if i not in inside and trace.nodes[i].kind is Kind.OPERATION and not trace.nodes[i].fixed
+    ]
+    lines = {(place.file, place.line) for place in found}
+    others = [p for p in places(trace, operands, ()) if (p.file, p.line) not in lines] if operands else []
+    return found + tuple(others[:OPERANDS])
 
 
 def agreement(torch: Trace) -> Callable[[JaxTrace], float]:

@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import PyTree
 
 from parity import finite_differences
-from parity.arrays import Arrays, is_float, require_dtypes
+from parity.arrays import DTYPES, Arrays, require_dtypes
 from parity.inputs import name_inputs
-from parity.noise import Program, Side, Stage, Subject, measure
+from parity.jitter import jittered, moved_alike
+from parity.noise import REPEATS, Program, Side, Stage, Subject, measure
 from parity.pairs import Oracle, Pair
 from parity.precision import environment, pinned, require_device
 from parity.preparing import prepare
@@ -22,16 +23,7 @@ from parity.result import ParityError, Quantity, Report, Verdict
 from parity.searching import search
 from parity.torch_side import TorchProgram
 from parity.weights import Pins, Plan
-from parity.yardstick import Rule, compare
-
-DTYPES = ("float64", "float32")
-"""Judged by default: float64 decides structure, float32 shows the accuracy people train with."""
-
-FORWARD = {"outputs": Rule("forward"), "loss": Rule("forward"), "gradients": Rule("gradients")}
-"""What a forward and backward pass is compared by."""
-
-JITTER = 0.1
-"""How far the second run moves every weight, relative to it: far enough to leave zeros and ones."""
+from parity.yardstick import FORWARD, compare
 
 
 def check(
@@ -92,7 +84,7 @@ def check(
         dtypes: floating dtypes to judge; by default float64 and float32, or the narrower one in use.
         oracles: further JAX programs to compare with PyTorch, by label.
         differences: whether to judge the gradients against finite differences, too.
-        jitter: whether to run once more with moved weights: zeros and ones, as at initialisation, hide faults.
+        jitter: whether to run once more with moved weights: zeros and ones, as at the start, hide faults.
         localise: whether to look for the place and the cause of a difference.
         reproduce: directory to write the smallest reproducer of each divergence to.
         tolerance: (rtol, atol), elementwise, instead of the yardstick.
@@ -137,25 +129,28 @@ def check(
         outcome.findings = (*prepared.notes, *prepared.remarks)
         judged = tuple(dtypes) if dtypes is not None else prepared.dtypes
         oracles = oracles or {}
-        programs = {"torch": pair.torch_program(task), "jax": pair.jax_program(task)}
-        subjects = {"torch": pair.weights, "jax": pair.jax_weights}
+        ours, theirs = pair.torch_program(task), pair.jax_program(task)
+        programs: dict[str, Any] = {"torch": ours, "jax": theirs}
+        subjects: dict[str, Arrays] = {"torch": pair.weights, "jax": pair.jax_weights}
         for label, oracle in oracles.items():
             programs[label], subjects[label] = pair.oracle(oracle, task, given)
         by_hand = {label for label, oracle in oracles.items() if oracle.gradients is not None}
         outcome.quantities = pair.judge_weights()
+        runs: list[tuple[str, Arrays, Mapping[str, Arrays], tuple[str, ...]]]
         runs = [("", arrays, subjects, judged) for arrays, _ in named[:1]]
         runs += [(f"inputs {n}", arrays, subjects, judged) for n, (arrays, _) in enumerate(named[1:], 2)]
         if jitter and tolerance is None and "float64" in judged:
-            moved = {"torch": jittered(pair.weights)}
-            moved["jax"] = {**pair.jax_weights, **_moved_alike(pair, moved["torch"])}
+            moved: dict[str, Arrays] = {"torch": jittered(pair.weights)}
+            alike = moved_alike(pair.plan, pair.weights, pair.jax_weights, moved["torch"])
+            moved["jax"] = {**pair.jax_weights, **alike}
             runs.append(("moved weights", given, moved, ("float64",)))
         failed: list[tuple[Arrays, Mapping[str, Arrays]]] = []
         kinks: list[str] = []
         for title, arrays, weights, wanted in runs:
             measured = {label: Subject(_named(label, programs[label]), own) for label, own in weights.items()}
-            sides = measure(measured, arrays, wanted, stage)
-            rules = FORWARD
-            if programs["jax"].undifferentiable is not None:
+            sides = measure(measured, arrays, wanted, stage, REPEATS if wanted == judged else REPEATS // 2)
+            rules = dict(FORWARD)
+            if theirs.undifferentiable is not None:
                 rules = {group: rule for group, rule in FORWARD.items() if group != "gradients"}
             found: list[Quantity] = []
             for label in [label for label in measured if label != "torch"]:
@@ -170,7 +165,7 @@ def check(
                 failed.append((arrays, weights))
         outcome.quantities = _with_jax_names(outcome.quantities, pair.plan)
         outcome.not_checked = not_checked(task, judged, differences, kinks, pair.plan, jitter)
-        if programs["jax"].undifferentiable is not None:
+        if theirs.undifferentiable is not None:
             why = f"gradients: the JAX model cannot be differentiated ({programs['jax'].undifferentiable})"
             outcome.not_checked = (why, *outcome.not_checked)
         if localise:
@@ -206,7 +201,7 @@ def _look(
     except Exception as error:
         outcome.findings = (
             *outcome.findings,
-            f"the place was not looked for: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            f"the place was not looked for: {type(error).__name__}: {str(error).partition(chr(10))[0]}",
         )
         if os.environ.get("PARITY_DEBUG"):
             raise
@@ -218,40 +213,6 @@ def _look(
 def _is_several(inputs: Any) -> bool:
     """Whether these are several sets of inputs."""
     return isinstance(inputs, list | tuple) and bool(inputs) and all(isinstance(i, Mapping) for i in inputs)
-
-
-def jittered(weights: Arrays) -> dict[str, np.ndarray]:
-    """Every weight moved by about a tenth: none stays zero or one, and none changes its sign by much.
-
-    Tensors without a negative entry (variances, scales) stay without one.
-    """
-    moved = {}
-    for number, (name, array) in enumerate(weights.items()):
-        if not is_float(array) or not array.size:
-            moved[name] = array
-            continue
-        rng = np.random.default_rng(number)
-        wide = array.astype(np.float64)
-        typical = float(np.sqrt(np.mean(wide**2))) or 1.0
-        step = wide * JITTER * rng.uniform(-1, 1, wide.shape)
-        if wide.min() < 0 or not wide.any():
-            step = step + JITTER * typical * rng.uniform(-1, 1, wide.shape)
-        moved[name] = (wide + step).astype(np.float32)
-    return moved
-
-
-def _moved_alike(pair: Pair, moved: Arrays) -> dict[str, np.ndarray]:
-    """The same moves in JAX's layout, on top of what the JAX side holds."""
-
-    def leaves(weights: Arrays) -> Mapping[str, np.ndarray]:
-        return pair.plan.to_jax({n: a for n, a in weights.items() if n not in pair.plan.unused})
-
-    before, after = leaves(pair.weights), leaves(moved)
-    same = {path: np.array_equal(before[path], pair.jax_weights[path]) for path in before}
-    return {
-        path: after[path] if same[path] else pair.jax_weights[path] + (after[path] - before[path])
-        for path in after
-    }
 
 
 def _against_differences(
@@ -297,7 +258,15 @@ def not_checked(
     if not differences or "float64" not in dtypes:
         lines.append("gradients against finite differences")
     if kinks:
-        lines.append(f"finite differences of {', '.join(kinks)}: the loss has a kink there or is too coarse")
+        *named, last = kinks
+        if "sample" in last:
+            lines.append(f"finite differences of {last}")
+        else:
+            named.append(last)
+        if named:
+            lines.append(
+                f"finite differences of {', '.join(named)}: the loss has a kink there or is too coarse"
+            )
     lines += [f"weight {tensor}: left out as allowed" for tensor in (*plan.unused, *plan.missing)]
     return tuple(lines)
 

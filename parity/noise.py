@@ -121,7 +121,11 @@ def current_noise_run() -> int | None:
 
 
 def measure(
-    subjects: Mapping[str, Subject], inputs: Arrays, dtypes: Sequence[str], stage: Stage = lambda text: None
+    subjects: Mapping[str, Subject],
+    inputs: Arrays,
+    dtypes: Sequence[str],
+    stage: Stage = lambda text: None,
+    repeats: int = REPEATS,
 ) -> dict[str, dict[str, Side]]:
     """Run every program with and without noise in every dtype; equal numbers see equal noise.
 
@@ -133,6 +137,7 @@ def measure(
         inputs: named inputs of all programs.
         dtypes: names of the floating dtypes to judge.
         stage: told what is being run.
+        repeats: noise runs.
 
     Returns:
         label -> dtype -> `Side`.
@@ -146,8 +151,8 @@ def measure(
     sides: dict[str, dict[str, Side]] = {label: {} for label in subjects}
     for dtype in dtypes:
         moves: dict[str, Values] = {label: {} for label in subjects}
-        for k in range(REPEATS):
-            stage(f"noise in {dtype}, {k + 1} of {REPEATS}")
+        for k in range(repeats):
+            stage(f"noise in {dtype}, {k + 1} of {repeats}")
             moved = noisy(inputs, k, dtype, inputs=True)
             for label, (program, weights) in subjects.items():
                 with noise_run(k):
@@ -169,7 +174,7 @@ def _widen(moves: Values, values: Values, base: Values) -> None:
             if value.shape != held.shape or not np.issubdtype(held.dtype, np.number):
                 value = held
             move = np.abs(value.astype(np.float64) - held) / relative_scale(held)
-            largest = move.reshape(move.shape[0], -1).max(axis=1, initial=0.0) if move.ndim else move
+            largest = np.max(move, axis=tuple(range(1, move.ndim)), initial=0.0) if move.ndim else move
             known = moves.setdefault(group, {}).get(name)
             moves[group][name] = np.asarray(largest if known is None else np.maximum(known, largest))
 

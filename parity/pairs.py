@@ -15,7 +15,7 @@ from parity.programs import Task
 from parity.result import AS_STORED, LIMIT, Quantity, Verdict
 from parity.torch_side import TorchModel, TorchProgram, read_torch
 from parity.weights import Leaf, Pins, Plan, Use, WeightError, find_plan
-from parity.weights.explaining import Explanation, explain
+from parity.weights.explaining import Explanation, explain, unit_order
 from parity.yardstick import FLOOR_ULPS
 
 
@@ -58,12 +58,12 @@ class Pair:
             plan, weights = self.plan, self.jax_weights
         else:
             plan = find(self.torch, model)
-            weights = plan.to_jax(self.weights)
+            weights = planned(plan, self.weights)
         return jax_program(model, plan, self.torch.trainable, task, gradients=oracle.gradients), weights
 
     def judge_weights(self) -> list[Quantity]:
         """Every planned leaf makes the round trip bit for bit, and the JAX side holds PyTorch's numbers."""
-        expected = self.plan.to_jax({n: a for n, a in self.weights.items() if n not in self.plan.unused})
+        expected = planned(self.plan, self.weights)
         again = self.plan.to_jax(self.plan.to_torch(expected))
         return [self._judge_leaf(path, expected, again[path], self.jax_weights[path]) for path in expected]
 
@@ -104,18 +104,31 @@ class Pair:
 
     def wrong_leaves(self) -> dict[str, Explanation]:
         """Leaves that do not hold PyTorch's numbers, by path, each with what is wrong with it."""
-        expected = self.plan.to_jax({n: a for n, a in self.weights.items() if n not in self.plan.unused})
+        expected = planned(self.plan, self.weights)
         wrong = {}
         for path, leaf in expected.items():
             actual = self.jax_weights[path]
-            scale = float(np.max(np.abs(leaf), initial=0.0))
-            if (
-                not float(np.max(np.abs(actual - leaf), initial=0.0))
-                <= LIMIT * FLOOR_ULPS * EPS["float32"] * scale
-            ):
+            if not _rounded(leaf, actual):
                 transfers = [t for t in self.plan.transfers if t.jax_path == path]
                 wrong[path] = explain(transfers, leaf, actual, expected, self.weights)
         return wrong
+
+
+def reordered(pair: Pair) -> Pair | None:
+    """The pair with hidden units in the order in which converted params hold them.
+
+    Exchanging units of a layer, in all weights that touch them, changes no output. None if the params
+    differ from the plan in another way, or not at all; that the outputs agree is for the caller to see.
+    """
+    expected = planned(pair.plan, pair.weights)
+    orders = {}
+    for path, leaf in expected.items():
+        if not _rounded(leaf, pair.jax_weights[path]):
+            order = unit_order(leaf, pair.jax_weights[path].astype(leaf.dtype))
+            if order is None:
+                return None
+            orders[path] = order
+    return dataclasses.replace(pair, plan=pair.plan._replace(orders=orders)) if orders else None
 
 
 def match(
@@ -157,14 +170,30 @@ def joined(ours: TorchModel, theirs: JaxModel, plan: Plan, *, converted: bool = 
         raise ValueError(f"the PyTorch weights {', '.join(broken)} have NaN in them: nothing can be compared")
     leaves = {path: _in_float32(leaf) for path, leaf in theirs.leaves.items()}
     if not converted:
-        leaves |= plan.to_jax({n: a for n, a in own.items() if n not in plan.unused})
+        leaves |= planned(plan, own)
     elif broken := [path for path, leaf in leaves.items() if is_float(leaf) and np.isnan(leaf).any()]:
         raise ValueError(f"the JAX params {', '.join(broken)} have NaN in them: nothing can be compared")
+    else:
+        # What differs by float32's rounding alone (a sum of two biases) takes part in full precision.
+        leaves |= {path: leaf for path, leaf in planned(plan, own).items() if _rounded(leaf, leaves[path])}
     return Pair(ours, theirs, plan, own, leaves)
 
 
+def _rounded(expected: Shaped[np.ndarray, "..."], actual: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether a leaf holds what it should but for float32's rounding."""
+    scale = float(np.max(np.abs(expected), initial=0.0))
+    return (
+        float(np.max(np.abs(actual - expected), initial=0.0)) <= LIMIT * FLOOR_ULPS * EPS["float32"] * scale
+    )
+
+
+def planned(plan: Plan, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The JAX leaves that PyTorch's tensors make, those left out of the plan aside."""
+    return plan.to_jax({n: a for n, a in weights.items() if n not in plan.unused}, exact=True)
+
+
 def _in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    if not is_float(array):
+    if not is_float(array) or array.dtype == np.float32:
         return array
     with np.errstate(over="ignore"):
         return np.asarray(round_to(array, "float32").astype(np.float32))
@@ -185,8 +214,11 @@ def find(
     Tables that the user's own PyTorch modules keep as buffers (positions, masks) may stay without a leaf.
 
     Args:
-        ours, theirs: the models.
-        pins, allow_unused, allow_missing: as in `check`.
+        ours: the PyTorch model.
+        theirs: the JAX model.
+        pins: as in `check`.
+        allow_unused: as in `check`.
+        allow_missing: as in `check`.
         uses: first uses of PyTorch's tensors by name and of JAX's leaves by path, where known.
         try_plan: how well a plan makes the two sides agree, 0 to 1, to settle ties.
     """

@@ -17,11 +17,15 @@ from parity.jax_models import JaxModel, read_jax
 from parity.jax_side import JaxProgram
 from parity.noise import Stage
 from parity.outputs import name_outputs, pair_outputs, unnamed_outputs
-from parity.pairs import Pair, find, joined
+from parity.pairs import Pair, find, joined, reordered
 from parity.programs import Task, said_by
+from parity.torch_modes import require_repeatable, training_remarks
 from parity.torch_side import TorchModel, TorchProgram, read_torch
 from parity.trace.graph import Trace
-from parity.weights import Pins, Plan
+from parity.weights import Pins, Plan, WeightError
+
+SAME_OUTPUTS = 1e-9
+"""Relative difference in float64 up to which two ways of loading weights give the same function."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +35,6 @@ class Prepared:
     pair: Pair
     task: Task
     notes: tuple[str, ...]
-    trace: Trace
     remarks: tuple[str, ...] = ()
     dtypes: tuple[str, ...] = ("float64", "float32")
 
@@ -65,7 +68,7 @@ def prepare(
         torch_out = program.forward(ours.weights, given, "float64")
         name_outputs(_picked(torch_out, outputs, 0))
         census = program.census(ours.weights, given)
-        require_repeatable(program, ours.weights, given, census)
+        require_repeatable(program, ours.weights, given, census.random)
     said = {name: tuple(axes) for name, axes in layout.items()}
     inputs = {name: given[name] for name in task.inputs}
     trace = with_outputs(program, task, torch_out, outputs).trace(ours.weights, given)
@@ -78,52 +81,35 @@ def prepare(
             laid_out = {n: a.transpose(candidate[n]) if n in candidate else a for n, a in inputs.items()}
             with said_by("JAX"):
                 theirs = read_jax(jax_model, params if params is not None else template, laid_out)
-                jax_out = JaxProgram(theirs, now).returned_shapes(given)
+                probe = JaxProgram(theirs, now)
+                jax_out = probe.returned_shapes(given)
             now, notes = settle_outputs(now, torch_out, jax_out, outputs, said)
-            narrow = narrow_in(JaxProgram(theirs, now).jaxpr({}, given))
+            known = {*inputs, *now.torch_outputs(torch_out)}
+            if unknown := sorted(set(said) - known):
+                raise TypeError(
+                    f"`layout` names {', '.join(unknown)}; there are {', '.join(sorted(known))}"
+                )
+            closed = JaxProgram(theirs, now).jaxpr({}, given)
+            narrow = narrow_in(closed)
             now = now._replace(rounding=bool(narrow) and not census.narrow)
             dtypes, remarks = dtypes_in_use(census.narrow, narrow)
             plan = _plan(ours, theirs, now, given, trace, pins, allow_unused, allow_missing, stage)
             pair = joined(ours, theirs, plan, converted=params is not None)
         except Exception as error:  # another layout may do; if none does, the first error is the user's
-            first = first or error
+            first = first or _clearer(error, ours, jax_model, params, template, given, pins, now)
             continue
         notes = (*notes, *layouts.in_words({n: a for n, a in candidate.items() if n not in said}))
-        remarks += training_remarks(ours.module)
-        found.append(Prepared(pair, now, (*theirs.notes, *notes), trace, remarks, dtypes))
+        remarks += (*training_remarks(ours.module), *random_remarks(closed))
+        other = reordered(pair) if params is not None else None
+        if other is not None and outputs_apart(pair, now, given) <= SAME_OUTPUTS:
+            pair = other
+            notes = (*notes, "the JAX params hold hidden units in another order: the same function")
+        found.append(Prepared(pair, now, (*theirs.notes, *notes), remarks, dtypes))
         if not _open_layout(inputs, said):
             break
     if not found:
         raise first or ValueError("no layout of the inputs fits the JAX model")
     return found[0] if len(found) == 1 else _best(found, given, stage)
-
-
-def require_repeatable(program: TorchProgram, weights: Arrays, given: Arrays, census: Any) -> None:
-    """Check that two runs of the PyTorch model give the same.
-
-    Raises:
-        ValueError: if they do not, naming where random numbers are drawn and what to do.
-    """
-    import torch
-
-    if not census.random:
-        return
-
-    def run(seed: int) -> dict[str, Any]:
-        torch.manual_seed(seed)
-        return name_outputs(program.forward(weights, given, "float64"))
-
-    first, second = run(1), run(2)
-    if all(torch.equal(first[name], second[name]) for name in first):
-        return
-    where = ", ".join(
-        f"{name} in {spot.module or 'the model'}" + (f" ({spot.file}:{spot.line})" if spot.file else "")
-        for name, spot in census.random.items()
-    )
-    raise ValueError(
-        f"the PyTorch model draws random numbers: {where}. Two runs differ, so nothing can be compared: call "
-        "`model.eval()` if this is dropout, or give the random numbers as an input"
-    )
 
 
 def narrow_in(closed: Any) -> dict[str, str]:
@@ -139,6 +125,24 @@ def narrow_in(closed: Any) -> dict[str, str]:
     return {dtype: place for dtype, place in found.items() if dtype in lift.NARROW}
 
 
+def random_remarks(closed: Any) -> tuple[str, ...]:
+    """What to say about random numbers that a traced JAX program draws."""
+    from parity.trace import lift
+    from parity.trace.graph import Spot
+
+    found: dict[str, None] = {}
+    for eqn in lift.equations(closed.jaxpr):
+        if eqn.primitive.name in ("random_bits", "rng_bit_generator"):
+            spot = lift.spot_of(eqn, Spot())
+            found.setdefault(f"{spot.file}:{spot.line}" if spot.file else "inside a library")
+    if not found:
+        return ()
+    return (
+        f"the JAX model draws random numbers ({', '.join(found)}): if this is dropout, switch it off "
+        "(deterministic=True, model.eval()); otherwise give the random numbers as an input",
+    )
+
+
 def dtypes_in_use(
     torch_narrow: Mapping[str, Any], jax_narrow: Mapping[str, str]
 ) -> tuple[Any, tuple[str, ...]]:
@@ -149,8 +153,8 @@ def dtypes_in_use(
             f"both models compute in {both[0]}: judged in it and, lifted, in float64",
         )
     remarks = [
-        f"the PyTorch model computes in {dtype} in {spot.module or 'its forward'} ({spot.file}:{spot.line}), the "
-        "JAX model does not"
+        f"the PyTorch model computes in {dtype} in {spot.module or 'its forward'} ({spot.file}:{spot.line}), "
+        "the JAX model does not"
         for dtype, spot in torch_narrow.items()
     ]
     remarks += [
@@ -160,15 +164,28 @@ def dtypes_in_use(
     return ("float64", "float32"), tuple(remarks)
 
 
-def training_remarks(module: Any) -> tuple[str, ...]:
-    """What to say about layers in training mode."""
-    if module is None or not module.training:
-        return ()
-    kinds = {type(m).__name__ for m in module.modules() if m.training}
-    telling = sorted(k for k in kinds if "BatchNorm" in k or "Dropout" in k or "InstanceNorm" in k)
-    if not telling:
-        return ()
-    return (f"the PyTorch model is in training mode ({', '.join(telling)}); for inference call model.eval()",)
+def _clearer(
+    error: Exception,
+    ours: TorchModel,
+    jax_model: Any,
+    params: Any,
+    template: Any,
+    given: Arrays,
+    pins: Pins | None,
+    task: Task,
+) -> Exception:
+    """Where a model raises because a weight is missing, the list of weights says more than its error."""
+    if isinstance(error, WeightError | TypeError):
+        return error
+    try:
+        inputs = {name: given[name] for name in task.inputs}
+        find(ours, read_jax(jax_model, params if params is not None else template, inputs), pins)
+    except WeightError as mismatch:
+        mismatch.add_note(f"the JAX model raised {type(error).__name__}: {error}")
+        return mismatch
+    except Exception:
+        return error
+    return error
 
 
 def _open_layout(inputs: Arrays, said: layouts.Layout) -> bool:
@@ -183,20 +200,19 @@ def _best(found: list[Prepared], given: Arrays, stage: Stage) -> Prepared:
     """Of several layouts that run, the one with which the outputs agree best."""
     stage("trying layouts")
 
-    def distance(prepared: Prepared) -> float:
-        pair, task = prepared.pair, prepared.task
-        ours = TorchProgram(pair.torch, task, backward=False)(pair.weights, given, "float64")["outputs"]
-        theirs = JaxProgram(pair.jax, task)(pair.jax_weights, given, "float64")["outputs"]
-        gaps = [
-            float(np.max(np.abs(theirs[n] - ours[n]), initial=0.0))
-            if theirs[n].shape == ours[n].shape
-            else np.inf
-            for n in ours
-            if n in theirs
-        ]
-        return max(gaps, default=np.inf)
+    return min(found, key=lambda prepared: outputs_apart(prepared.pair, prepared.task, given))
 
-    return min(found, key=distance)
+
+def outputs_apart(pair: Pair, task: Task, given: Arrays) -> float:
+    """Largest difference of the outputs in float64, relative to their size; infinite for other shapes."""
+    ours = TorchProgram(pair.torch, task, backward=False)(pair.weights, given, "float64")["outputs"]
+    theirs = JaxProgram(pair.jax, task)(pair.jax_weights, given, "float64")["outputs"]
+    gaps = [np.inf]
+    for name in [name for name in ours if name in theirs]:
+        t, j = ours[name], theirs[name]
+        size = float(np.max(np.abs(t), initial=0.0)) or 1.0
+        gaps.append(float(np.max(np.abs(j - t), initial=0.0)) / size if t.shape == j.shape else np.inf)
+    return max(gaps[1:], default=np.inf)
 
 
 def _picked(out: Any, outputs: Any, side: int) -> Any:

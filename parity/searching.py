@@ -1,22 +1,25 @@
 """From two programs that differ to places and causes: both traced, compared, walked back, explained."""
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import Shaped
 
 from parity.arrays import Arrays
 from parity.diagnose import diagnose
 from parity.jax_side import JaxProgram
 from parity.localise import Comparison, Region, find_regions, jax_places, torch_places
-from parity.noise import Stage, noise_run, noisy
-from parity.pairs import Pair
+from parity.noise import Stage, noise_run, noisy, ordinary
+from parity.pairs import Pair, planned
 from parity.result import Cause, Divergence, Growth, Place
 from parity.torch_side import TorchProgram
 from parity.trace.graph import Kind, Trace
 from parity.trace.jax_trace import JaxTrace
 from parity.weights.explaining import Explanation
+
+Traced = TypeVar("Traced", bound=Trace)
 
 
 class Found(NamedTuple):
@@ -44,10 +47,10 @@ def search(
         return Found()
     divergences = [_of_weight(pair, path, why) for path, why in pair.wrong_leaves().items()]
     if divergences:  # mended, to see what else there is
-        jax_weights = {**jax_weights, **pair.plan.to_jax({n: torch_weights[n] for n in pair.plan.names()})}
+        jax_weights = {**jax_weights, **planned(pair.plan, torch_weights)}
     stage("tracing both sides")
-    ours, torch_moves = _traced(torch, torch_weights, inputs)
-    theirs, jax_moves = _traced(jax, jax_weights, inputs)
+    ours, torch_moves = _traced(torch.trace, torch_weights, inputs)
+    theirs, jax_moves = _traced(jax.trace, jax_weights, inputs)
     _under_torch_names(theirs, pair)
     stage("comparing the traces")
     comparison = Comparison(ours, theirs, torch_moves, jax_moves)
@@ -76,13 +79,13 @@ def _of_weight(pair: Pair, path: str, why: Explanation) -> Divergence:
     return Divergence("weights", torch_places, (Place("weight", path),), detail=why.text, cause=cause)
 
 
-def _traced(program: TorchProgram | JaxProgram, weights: Arrays, inputs: Arrays) -> tuple[Trace, list[float]]:
+def _traced(
+    trace_of: Callable[[Arrays, Arrays], Traced], weights: Arrays, inputs: Arrays
+) -> tuple[Traced, list[float]]:
     """The trace, and per node how far one noise run moves it."""
-    trace = program.trace(weights, inputs)
+    trace = trace_of(weights, inputs)
     with noise_run(0):
-        moved = program.trace(
-            noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
-        )
+        moved = trace_of(noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True))
     same = len(moved.nodes) == len(trace.nodes)
     moves = []
     for index, node in enumerate(trace.nodes):
@@ -92,11 +95,9 @@ def _traced(program: TorchProgram | JaxProgram, weights: Arrays, inputs: Arrays)
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def _move(base: np.ndarray, moved: np.ndarray) -> float:
+def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> float:
     if base.shape != moved.shape:
         return 0.0
-    from parity.noise import ordinary
-
     gap = np.abs(moved - base)
     usual = ordinary(base) & np.isfinite(gap)
     return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move

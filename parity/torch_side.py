@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.arrays import Arrays, hold, is_float, to_torch
+from parity.arrays import Arrays, hold, hold_narrow, is_float, to_torch
 from parity.noise import Values
 from parity.precision import running_torch
 from parity.programs import Task, bind, direction, kind_of, targets_of
@@ -30,6 +30,7 @@ class TorchModel(NamedTuple):
         constants: other buffers (counters, tables that are not saved), which a run gets copies of.
         tables: names among `weights` that may stay without a JAX leaf: buffers of the user's own modules.
         module: the `nn.Module`, if it is one.
+        skip: how many leading arguments of `target` are not inputs.
     """
 
     call: Callable[..., Any]
@@ -40,6 +41,7 @@ class TorchModel(NamedTuple):
     constants: Arrays = MappingProxyType({})
     tables: tuple[str, ...] = ()
     module: Any = None
+    skip: int = 0
 
 
 def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchModel:
@@ -76,28 +78,23 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
             with _as_it_was(model):
                 return torch.func.functional_call(model, dict(own), args, kwargs)
 
-        held = {name: _held(tensor) for name, tensor in tensors.items()}
+        held = {name: hold_narrow(tensor) for name, tensor in tensors.items()}
         return TorchModel(call, held, trainable, signatures, model.forward, constants, tables, model)
     if not callable(model) or params is None:
         raise TypeError(
             f"`torch_model` is {kind_of(model)}; it must be an nn.Module, or a function f(params, *inputs) "
             "given together with `torch_params`, a dict of its tensors"
         )
-    weights = {name: _held(tensor) for name, tensor in params.items()}
+    weights = {name: hold_narrow(tensor) for name, tensor in params.items()}
     signatures = {name: Signature(array.shape) for name, array in weights.items()}
     trainable = tuple(name for name, array in weights.items() if is_float(array))
-    return TorchModel(model, weights, trainable, signatures, model)
+    return TorchModel(model, weights, trainable, signatures, model, skip=1)
 
 
-def _held(tensor: Any) -> Shaped[np.ndarray, "..."]:
-    """A tensor as an array, in float32 where that loses nothing: of large models there are many copies."""
-    array = hold(tensor)
-    if is_float(array):
-        with np.errstate(over="ignore"):
-            narrow = array.astype(np.float32)
-        if np.array_equal(narrow, array, equal_nan=True):
-            return np.asarray(narrow)
-    return array
+def _kept(grad: Any) -> Shaped[np.ndarray, "..."]:
+    """A gradient in the precision it was computed in."""
+    array = grad.detach().cpu()
+    return np.asarray(array.numpy()) if str(array.dtype) == "torch.float32" else hold(array)
 
 
 def _other_names(model: Any) -> dict[str, tuple[str, ...]]:
@@ -155,7 +152,7 @@ class TorchProgram:
             "outputs": {name: hold(value) for name, value in outputs.items()},
             "loss": {"loss": hold(loss)},
             "gradients": {
-                name: np.zeros(own[name].shape) if grad is None else hold(grad)
+                name: np.zeros(own[name].shape) if grad is None else _kept(grad)
                 for name, grad in grads.items()
             },
         }
@@ -165,7 +162,9 @@ class TorchProgram:
         import torch
 
         own, given = self._tensors(weights, inputs, dtype)
-        args, kwargs = bind(self.model.target, 0, {name: given[name] for name in self.task.inputs})
+        args, kwargs = bind(
+            self.model.target, self.model.skip, {name: given[name] for name in self.task.inputs}
+        )
         with self._lifted(dtype), running_torch(dtype), torch.inference_mode(False), torch.no_grad():
             return self.model.call(own, *args, **kwargs)
 
@@ -223,7 +222,7 @@ class TorchProgram:
         import torch
 
         task = self.task
-        args, kwargs = bind(self.model.target, 0, {name: given[name] for name in task.inputs})
+        args, kwargs = bind(self.model.target, self.model.skip, {name: given[name] for name in task.inputs})
         trainable = self.model.trainable if self.backward else ()
         with running_torch(dtype), torch.inference_mode(False), torch.set_grad_enabled(self.backward):
             out = self.model.call(own, *args, **kwargs)

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from parity.arrays import Arrays, require_dtypes
-from parity.model_check import DTYPES
+from parity.arrays import DTYPES, Arrays, require_dtypes
 from parity.noise import Program, Subject, Values, measure
 from parity.precision import environment, pinned, require_device, running
 from parity.reporting import reporting

@@ -63,6 +63,14 @@ class Rule(NamedTuple):
     decided_by: Mapping[str, str] = {}
 
 
+FORWARD: Mapping[str, Rule] = {
+    "outputs": Rule("forward"),
+    "loss": Rule("forward"),
+    "gradients": Rule("gradients"),
+}
+"""What a forward and backward pass is compared by."""
+
+
 def compare(
     expected: Sides,
     actual: Sides,
@@ -134,9 +142,10 @@ def _gather(
 
     def move(side: Side) -> Float[np.ndarray, " points"]:
         moves = side.moves[group][name]
-        largest: Float[np.ndarray, " points"] = moves.reshape(
-            moves.shape[0] if rule.over_time else 1, -1
-        ).max(axis=1, initial=0.0)
+        points = moves.shape[0] if rule.over_time else 1
+        largest: Float[np.ndarray, " points"] = moves.reshape(points, moves.size // max(points, 1)).max(
+            axis=1, initial=0.0
+        )
         return largest
 
     # Huge entries (a mask's -1e9) are judged in their own scale, and set nobody else's.

@@ -11,10 +11,11 @@ from flax import nnx
 import jaxnn
 import torchref
 from data import batches
+from parity.arrays import DTYPES
 from parity.cases.registry import Case, Erratum
 from parity.cases.samples import Samples, load_samples
 from parity.cases.training import SPLITS, decided_by, jax_training, torch_training
-from parity.model_check import DTYPES, check
+from parity.model_check import check
 from parity.noise import Subject
 from parity.pairs import Oracle, match
 from parity.reporting import joined

@@ -83,8 +83,7 @@ def jax_training(
 
     def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         place = jax_device(device)
-        leaves = pair.plan.to_jax(weights)
-        params = pair.jax.tree.build({path: to_jax(leaf, dtype, place) for path, leaf in leaves.items()})
+        params = pair.jax.tree.build({path: to_jax(leaf, dtype, place) for path, leaf in weights.items()})
         given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
@@ -105,7 +104,7 @@ def jax_training(
         fitted = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
         updated = pair.plan.to_torch(_held_leaves(stepped.params))
         before = pair.plan.to_torch(_held_leaves(params))
-        updates = {name: updated[name] - before[name] for name in weights}
+        updates = {name: updated[name] - before[name] for name in updated}
         return {"updates": updates, "curve": _curves(fitted.history)}
 
     return program

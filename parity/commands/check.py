@@ -80,7 +80,8 @@ def check(
         if report.error is None or report.quantities:
             show(report, plan=plan, verbose=verbose)
         else:
-            complain(report.error)
+            named = report.error.startswith(report.name)
+            complain(report.error if named else f"{report.name}: {report.error}")
     verdict = Verdict.worst(report.verdict for report in reports)
     with bad_input():
         write_reports(reports, json_path, html_path, junit_path, time.perf_counter() - started)

@@ -11,10 +11,9 @@ from parity.recording.jax_side import record_jax
 from parity.recording.recorder import NAMES, Directory, require_known, taken
 from parity.reporting import reporting
 from parity.result import Environment, Quantity, Report
-from parity.yardstick import Rule
+from parity.yardstick import FORWARD
 from parity.yardstick import compare as judge
 
-FORWARD = {"outputs": Rule("forward"), "loss": Rule("forward"), "gradients": Rule("gradients")}
 """What a forward and backward pass is compared by."""
 
 APART = (
@@ -58,7 +57,7 @@ def compare(first: Directory, second: Directory | Mapping[str, Any]) -> Report:
             program = ", ".join(part for part in ("jax", title) if part)
             tolerance = torch.settings["tolerance"]
             quantities += judge(
-                _with_outputs(sides, jax.settings["outputs"]),
+                _shared({d: sides[d] for d in jax.runs[title]}, jax.settings["outputs"]),
                 jax.runs[title],
                 rules,
                 program=program,
@@ -87,7 +86,7 @@ def _sorted(one: Recording, other: Recording) -> tuple[Recording, Recording]:
     return torch, jax
 
 
-def _with_outputs(sides: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _shared(sides: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """PyTorch's values with those outputs alone that are compared."""
 
     def kept(values: Mapping[str, Any]) -> dict[str, Any]:

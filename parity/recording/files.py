@@ -3,8 +3,8 @@
     index.json             side, names, runs, signatures of the weights, environment; written last
     weights.safetensors    PyTorch's tensors, by its names and in its layouts      (PyTorch's side only)
     inputs.safetensors     "number of the set/name": inputs and targets            (PyTorch's side only)
-    values.safetensors     "number of the run/dtype/group/leaf": what came out, without noise
-    moves.safetensors      the same names: the largest moves of each leaf under one-ulp noise
+    values-RUN-DTYPE.safetensors  "group/leaf": what came out of one run, without noise
+    moves.safetensors      "RUN/DTYPE/group/leaf": the largest moves of each leaf under one-ulp noise
 
 Nothing is pickled. Floating values are stored in float64, or in float32 where they came from a narrower
 precision, which holds them exactly.
@@ -14,6 +14,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -23,7 +24,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.arrays import Arrays, hold, is_float
-from parity.noise import REPEATS, Side, Sides
+from parity.noise import REPEATS, Side, Sides, Values
 from parity.render.json import write_json
 from parity.result import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
@@ -32,6 +33,8 @@ FORMAT = 1
 """Version of the layout above and of the noise: recordings of another one cannot be compared."""
 
 INDEX = "index.json"
+
+_OURS = re.compile(r"index\.json|(values-.*|moves|weights|inputs)\.safetensors")
 
 
 class Recording(NamedTuple):
@@ -90,8 +93,7 @@ def require_room(directory: str | os.PathLike[str]) -> Path:
         raise ValueError(f"cannot record to {place}: there is no directory {place.parent}; make it first")
     if place.exists() and not place.is_dir():
         raise ValueError(f"cannot record to {place}: it is a file; give the name of a directory")
-    ours = {INDEX, *(f"{name}.safetensors" for name in ("values", "moves", "weights", "inputs"))}
-    if place.is_dir() and any(path.name not in ours for path in place.iterdir()):
+    if place.is_dir() and not all(_OURS.fullmatch(path.name) for path in place.iterdir()):
         raise ValueError(f"cannot record to {place}: it holds files that are not of a recording")
     return place
 
@@ -104,16 +106,21 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
     """
     place = require_room(directory)
     place.mkdir(exist_ok=True)
-    (place / INDEX).unlink(missing_ok=True)  # what is half written is not a recording
-    values: dict[str, Shaped[np.ndarray, ...]] = {}
+    for old in (place / INDEX, *place.glob("*.safetensors")):  # what is half written is not a recording
+        old.unlink(missing_ok=True)
     moves: dict[str, Shaped[np.ndarray, ...]] = {}
+    order: dict[str, list[str]] = {}
     for number, sides in enumerate(recording.runs.values()):
+        bases = {dtype: side.base for dtype, side in sides.items()}
+        bases |= {_other(dtype): side.other for dtype, side in sides.items()}
+        for dtype, base in bases.items():
+            flat = _flat(base)
+            order[f"{number}-{dtype}"] = list(flat)  # which safetensors forgets
+            narrow = flat if dtype == "float64" else _narrowed(flat)
+            save_weights(narrow, place / f"values-{number}-{dtype}.safetensors")
         for dtype, side in sides.items():
-            for kind, groups in ((dtype, side.base), (_other(dtype), side.other)):
-                flat = _flat(f"{number}/{kind}", groups)
-                values |= flat if kind == "float64" else _narrowed(flat)
-            moves |= _flat(f"{number}/{dtype}", side.moves)
-    files: dict[str, Arrays] = {"values": values, "moves": moves}
+            moves |= {f"{number}/{dtype}/{key}": a for key, a in _flat(side.moves).items()}
+    files: dict[str, Arrays] = {"moves": moves}
     if recording.side == "torch":
         inputs = {f"{n}/{name}": a for n, some in enumerate(recording.inputs) for name, a in some.items()}
         files |= {"weights": _narrowed(recording.weights), "inputs": _narrowed(inputs)}
@@ -124,7 +131,7 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
         "noise_runs": REPEATS,
         "runs": [[title, list(sides)] for title, sides in recording.runs.items()],
         "inputs": [list(some) for some in recording.inputs],
-        "values": list(values),  # safetensors forgets the order
+        "values": order,
         "signatures": {name: _plain(signature) for name, signature in recording.signatures.items()},
         "environment": dataclasses.asdict(recording.environment),
         "quantities": [dataclasses.asdict(quantity) for quantity in recording.quantities],
@@ -153,14 +160,15 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         raise ValueError(f"{place / INDEX} is not the index of a recording: {error}") from error
     if version != (FORMAT, REPEATS):
         raise ValueError(f"{place} was recorded by another version of parity; record it again")
-    stored, moves = _load(place, "values"), _load(place, "moves")
-    values = {key: stored[key] for key in index["values"]}
+    moves = _load(place, "moves")
+    values = {}
+    for run, names in index["values"].items():
+        stored = _load(place, f"values-{run}")
+        values[run] = _groups({name: stored[name] for name in names})
     runs: dict[str, Sides] = {
         title: {
             dtype: Side(
-                _groups(values, f"{n}/{dtype}"),
-                _groups(moves, f"{n}/{dtype}"),
-                _groups(values, f"{n}/{_other(dtype)}"),
+                values[f"{n}-{dtype}"], _groups(moves, f"{n}/{dtype}/"), values[f"{n}-{_other(dtype)}"]
             )
             for dtype in dtypes
         }
@@ -191,15 +199,15 @@ def _other(dtype: str) -> str:
     return "float32" if dtype == "float64" else "float64"
 
 
-def _flat(prefix: str, groups: Mapping[str, Arrays]) -> dict[str, Shaped[np.ndarray, "..."]]:
-    return {f"{prefix}/{group}/{leaf}": a for group, leaves in groups.items() for leaf, a in leaves.items()}
+def _flat(groups: Mapping[str, Arrays]) -> dict[str, Shaped[np.ndarray, "..."]]:
+    return {f"{group}/{leaf}": a for group, leaves in groups.items() for leaf, a in leaves.items()}
 
 
-def _groups(arrays: Arrays, prefix: str) -> dict[str, dict[str, Shaped[np.ndarray, "..."]]]:
-    found: dict[str, dict[str, Shaped[np.ndarray, ...]]] = {}
+def _groups(arrays: Arrays, prefix: str = "") -> Values:
+    found: Values = {}
     for key, array in arrays.items():
-        if key.startswith(f"{prefix}/"):
-            group, leaf = key.removeprefix(f"{prefix}/").split("/", 1)
+        if key.startswith(prefix):
+            group, leaf = key.removeprefix(prefix).split("/", 1)
             found.setdefault(group, {})[leaf] = array
     return found
 

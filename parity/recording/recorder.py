@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from parity.recording.files import Recording, read, require_room, write
@@ -55,6 +56,8 @@ def record(
                 "JAX's side needs `weights`, the directory of PyTorch's recording, whose weights and inputs "
                 "it runs with; record PyTorch's side first"
             )
+        if Path(weights).resolve() == place.resolve():
+            raise ValueError(f"{place} holds PyTorch's side; give another directory for JAX's")
         recording = record_jax(read(weights), jax_model, **taken(record_jax, arguments))
     write(recording, place)
     return recording

@@ -16,6 +16,7 @@ from parity.precision import environment, pinned, require_device
 from parity.programs import Task, said_by
 from parity.recording.files import Recording, key_of
 from parity.result import Quantity
+from parity.torch_modes import require_repeatable, training_remarks
 
 MOVED = "moved weights"
 """Title of the run with other weights."""
@@ -43,8 +44,8 @@ def record_torch(
     from parity.trace.uses import torch_uses
 
     started = time.perf_counter()
-    judged = tuple(DTYPES if dtypes is None else dtypes)
-    require_dtypes(judged)
+    if dtypes is not None:
+        require_dtypes(dtypes)
     with pinned(seed=seed, sides=("torch",)):
         require_device(device, ("torch",))
         named = [name_inputs(one, targets) for one in sets_of(inputs)]
@@ -63,8 +64,13 @@ def record_torch(
                 raise ValueError(
                     f"the PyTorch weights {', '.join(broken)} have NaN in them: nothing can be compared"
                 )
-            left = unnamed_outputs(TorchProgram(model, task, backward=False).forward(own, given, "float64"))
-            uses = torch_uses(TorchProgram(model, task, backward=False).trace(own, given))
+            forward = TorchProgram(model, task, backward=False)
+            left = unnamed_outputs(forward.forward(own, given, "float64"))
+            census = forward.census(own, given)
+            require_repeatable(forward, own, given, census.random)
+            uses = torch_uses(forward.trace(own, given))
+        # Which of these JAX's side is in, too, is known when it is recorded.
+        judged = tuple(dict.fromkeys((*DTYPES, *census.narrow) if dtypes is None else dtypes))
         program = said(TorchProgram(model, task), "PyTorch")
         runs: dict[str, Sides] = {}
         for title, arrays, weights, wanted in all_runs(
@@ -72,10 +78,10 @@ def record_torch(
         ):
             runs[title] = measure({"torch": Subject(program, weights)}, arrays, wanted, stage)["torch"]
         quantities: list[Quantity] = []
-        skipped = [f"{dtype} was not run" for dtype in DTYPES if dtype not in judged]
+        skipped: list[str] = []
         if differences and "float64" in judged:
             stage("finite differences")
-            subject = Subject(TorchProgram(model, task, backward=False), own)
+            subject = Subject(forward, own)
             gradients = {"torch": runs[""]["float64"].base["gradients"]}
             quantities, kinks = finite_differences.check_gradients(subject, given, gradients)
             if kinks:
@@ -84,6 +90,7 @@ def record_torch(
             skipped.append("gradients against finite differences")
         if not jitter:
             skipped.append("other weights than these: zeros and ones as at initialisation hide faults")
+        notes = (f"PyTorch's outputs {', '.join(left)}: not compared",) if left else ()
         settings = {
             "inputs": list(input_names),
             "own_loss": task.torch_loss is not None,
@@ -91,6 +98,8 @@ def record_torch(
             "tables": list(model.tables),
             "tolerance": tolerance,
             "seed": seed,
+            "dtypes": None if dtypes is None else list(dtypes),
+            "narrow": {dtype: spot._asdict() for dtype, spot in census.narrow.items()},
         }
         return Recording(
             "torch",
@@ -104,7 +113,7 @@ def record_torch(
             tuple(quantities),
             key=key_of([own, *(arrays for arrays, _ in named)]),
             not_checked=tuple(skipped),
-            findings=(f"PyTorch's outputs {', '.join(left)}: not compared",) if left else (),
+            findings=(*training_remarks(model.module), *notes),
             seconds=time.perf_counter() - started,
         )
 

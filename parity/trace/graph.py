@@ -34,6 +34,9 @@ class Spot(NamedTuple):
     step: str = ""
 
 
+NOWHERE = Spot()
+
+
 @dataclasses.dataclass(slots=True)
 class Node:
     """One value of a program.
@@ -55,7 +58,7 @@ class Node:
     kind: Kind
     inputs: tuple[int, ...]
     value: Any
-    spot: Spot = Spot()
+    spot: Spot = NOWHERE
     params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     backward: bool = False
     fixed: bool = False

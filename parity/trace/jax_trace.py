@@ -5,6 +5,7 @@ this operation had given that result, or if this constant were another?
 """
 
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -160,7 +161,11 @@ def record(
 
 def _on_host(value: Any) -> Any:
     """A result as a NumPy array; random keys stay what they are."""
-    return value if "key<" in str(value.dtype) else np.asarray(value)
+    return value if lift.is_key(value) else np.asarray(value)
+
+
+def _row(index: int, values: Sequence[Any]) -> Sequence[Any]:
+    return [values[0][index]]
 
 
 class _Held:
@@ -186,8 +191,13 @@ class _Recorder:
         known = self.constants.get(id(value)) if getattr(value, "ndim", 0) else None
         if known is not None:
             return known[1]
-        keyed = "key<" in str(getattr(value, "dtype", ""))
-        held = value if keyed else constant(np.asarray(value)) if lift.is_narrow(value) else np.asarray(value)
+        held = (
+            value
+            if lift.is_key(value)
+            else constant(np.asarray(value))
+            if lift.is_narrow(value)
+            else np.asarray(value)
+        )
         index = self.add(Node("constant", Kind.CONSTANT, (), held, fixed=True))
         self.constants[id(value)] = (value, index)
         return index
@@ -253,7 +263,8 @@ class _Recorder:
         order = range(p["length"])
         for i in reversed(order) if p["reverse"] else order:
             inner = spot._replace(step=f"{spot.step}, scan step {i}".strip(", "))
-            row = [self.run("scan_slice", [x], lambda v, i=i: [v[0][i]], inner, {"index": i})[0] for x in xs]
+            take: Function = functools.partial(_row, i)
+            row = [self.run("scan_slice", [x], take, inner, {"index": i})[0] for x in xs]
             outs = self._inside(p["jaxpr"], consts + carry + row, inner)
             carry = outs[: p["num_carry"]]
             rows.append(outs[p["num_carry"] :])

@@ -199,7 +199,7 @@ def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
 
 
 def constants_of(closed: Any) -> list[np.ndarray]:
-    """The floating constants and literals of a traced program, restored or moved by the noise run in force."""
+    """The floating constants of a traced program, restored or moved by the noise run in force."""
     return [constant(np.asarray(getattr(holder, "val", holder))) for holder in _holders(closed)]
 
 
@@ -236,9 +236,8 @@ def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def is_narrow(value: Any) -> bool:
-    """Whether a value is floating (or complex) and narrower than float64."""
-    dtype = getattr(value, "dtype", None)
-    return dtype is not None and wide(dtype) != np.dtype(dtype) and "complex" not in str(dtype)
+    """Whether a value is floating and narrower than float64."""
+    return str(getattr(value, "dtype", "")) in ("float32", "bfloat16", "float16")
 
 
 def wide(dtype: Any) -> Any:
@@ -251,13 +250,18 @@ def wide(dtype: Any) -> Any:
 def widen(value: Any) -> Any:
     """A value whose narrow floating dtype became float64."""
     dtype = getattr(value, "dtype", None)
-    if dtype is None or wide(dtype) == dtype:
+    if dtype is None or wide(dtype) is dtype:
         return value
     return value.astype(wide(dtype))
 
 
 def _plain(value: Any) -> Any:
     return np.asarray(value) if isinstance(value, np.generic | np.ndarray) else value
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is a random key of JAX's, which is no array of numbers."""
+    return "key<" in str(getattr(value, "dtype", ""))
 
 
 def wide_params(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -283,7 +287,8 @@ def wide_jaxpr(jaxpr: Any) -> Any:
     closed = jaxpr if hasattr(jaxpr, "jaxpr") else core.ClosedJaxpr(jaxpr, ())
     if not all(hasattr(v.aval, "dtype") for v in closed.jaxpr.invars):
         return jaxpr
-    avals = [jax.ShapeDtypeStruct(v.aval.shape, wide(v.aval.dtype)) for v in closed.jaxpr.invars]
+    shaped: Any = jax.ShapeDtypeStruct
+    avals = [shaped(v.aval.shape, wide(v.aval.dtype)) for v in closed.jaxpr.invars]
     run = lifted(closed)
     again = jax.make_jaxpr(lambda *args: run(constants_of(closed), *args))(*avals)
     return again if hasattr(jaxpr, "jaxpr") else again.jaxpr
@@ -382,10 +387,16 @@ def rounded(eqn: Any, outs: Sequence[Any]) -> list[Any]:
     return kept
 
 
-def narrow_equations(jaxpr: Any) -> Iterator[Any]:
-    """Equations, also inner ones, whose results the program holds in bfloat16 or float16."""
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations, also those inside others."""
     for eqn in jaxpr.eqns:
+        yield eqn
+        for inner in inner_jaxprs(eqn.params):
+            yield from equations(getattr(inner, "jaxpr", inner))
+
+
+def narrow_equations(jaxpr: Any) -> Iterator[Any]:
+    """Equations whose results the program holds in bfloat16 or float16."""
+    for eqn in equations(jaxpr):
         if any(str(getattr(v.aval, "dtype", "")) in NARROW for v in eqn.outvars):
             yield eqn
-        for inner in inner_jaxprs(eqn.params):
-            yield from narrow_equations(getattr(inner, "jaxpr", inner))

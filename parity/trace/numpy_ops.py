@@ -15,11 +15,13 @@ Operation = Callable[..., Any]
 
 
 def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> bool:
-    """Whether NumPy's version may be used: real or boolean operands, and no case that NumPy treats otherwise."""
+    """Whether NumPy may be used: real or boolean operands, and no case that it treats otherwise."""
     if name not in OPERATIONS:
         return False
-    kinds = {np.asarray(value).dtype.kind for value in values if hasattr(value, "dtype")}
-    if not kinds <= {"f", "i", "u", "b"} or any("key<" in str(getattr(v, "dtype", "")) for v in values):
+    if any("key<" in str(getattr(value, "dtype", "")) for value in values):
+        return False
+    kinds = {np.asarray(value).dtype.kind for value in values}
+    if not kinds <= {"f", "i", "u", "b"}:
         return False
     if name in ("div", "rem", "pow", "integer_pow", "sign") and kinds != {"f"}:
         return False
@@ -76,7 +78,8 @@ def _dot(a: Array, b: Array, *, dimension_numbers: Any, **_: Any) -> Array:
     summed = int(np.prod([a.shape[i] for i in a_sum]))
     left = a.transpose([*a_batch, *a_free, *a_sum]).reshape([*batch, -1, summed])
     right = b.transpose([*b_batch, *b_sum, *b_free]).reshape([*batch, summed, -1])
-    return (left @ right).reshape([*batch, *[a.shape[i] for i in a_free], *[b.shape[i] for i in b_free]])
+    product: Array = left @ right
+    return product.reshape([*batch, *[a.shape[i] for i in a_free], *[b.shape[i] for i in b_free]])
 
 
 def _select(which: Array, *cases: Array, **_: Any) -> Array:

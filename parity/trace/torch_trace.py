@@ -8,7 +8,8 @@ every operation with its values. Hooks would miss functional code, fused heads a
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from types import FrameType
+from typing import Any, ClassVar
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -71,10 +72,25 @@ FLOAT32_SOFTPLUS, FLOAT64_SOFTPLUS = 16.0, 40.0
 """Where log(1 + exp(x)) becomes x in each precision."""
 
 
+def _hardsigmoid(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    return torch.clamp(x + 3, 0, 6) / 6
+
+
+def _hardswish(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    return x * torch.clamp(x + 3, 0, 6) / 6
+
+
+EXACT = {
+    torch.nn.functional.hardsigmoid: _hardsigmoid,
+    torch.nn.functional.hardswish: _hardswish,
+}
+"""Functions whose kernels hold a constant (1/6) in float32 whatever the dtype, by what they mean."""
+
+
 class Lift(TorchFunctionMode):
     """Requests for a narrow floating dtype become requests for float64; narrow tensors met are widened."""
 
-    _CASTS = {"float", "half", "bfloat16"}
+    _CASTS: ClassVar = {"float", "half", "bfloat16"}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
@@ -96,6 +112,8 @@ class Lift(TorchFunctionMode):
             if threshold >= FLOAT32_SOFTPLUS:
                 bound = {"input": bound["input"], "beta": beta, "threshold": FLOAT64_SOFTPLUS}
             args, kwargs = (), bound
+        if func in EXACT:
+            return EXACT[func](*args, **{k: v for k, v in (kwargs or {}).items() if k != "inplace"})
         if name in ("__get__", "__set__") or name.startswith("is_"):
             return func(*args, **(kwargs or {}))
         args, kwargs = tree_map(self._wider, (args, dict(kwargs or {})))
@@ -158,11 +176,11 @@ class Where(TorchFunctionMode):
 
 def here(stack: list[str]) -> Spot:
     """The innermost module and the innermost line of the model's author."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if not is_framework(frame.f_code.co_filename):
             return Spot(stack[-1] if stack else "", frame.f_code.co_filename, frame.f_lineno)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return Spot(stack[-1] if stack else "")
 
 
@@ -194,11 +212,19 @@ def module_stack(model: Any) -> Iterator[list[str]]:
 Key = tuple[int, tuple[int, ...], tuple[int, ...], int, torch.dtype]
 
 
-class Recorder(TorchDispatchMode):
+class _Mode(TorchDispatchMode):
+    """A dispatch mode that does not wake the compiler: importing it takes seconds."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class Recorder(_Mode):
     """Records every operation below autograd; fused ones as their decompositions."""
 
     def __init__(self, stack: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.trace = Trace([], {}, {}, {})
         self.stack = stack
         self.known: dict[Key, int] = {}
@@ -288,7 +314,7 @@ class Recorder(TorchDispatchMode):
                 self.by_storage[_storage(tensor)].append(self.known[key])
 
     def _spot(self) -> tuple[Spot, bool]:
-        running = torch._C._current_autograd_node()
+        running: Any = torch._C._current_autograd_node()
         if running is not None:
             return running.metadata.get("parity", Spot()), True
         return here(self.stack), False
@@ -359,11 +385,11 @@ def decomposition(func: Any) -> Callable[..., Any] | None:
     return _table[func]
 
 
-class Census(TorchDispatchMode):
-    """What kinds of operations a model runs: the dtypes it holds values in, and where it draws random numbers."""
+class Census(_Mode):
+    """What a model runs: the dtypes it holds values in, and where it draws random numbers."""
 
     def __init__(self, stack: list[str]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.stack = stack
         self.narrow: dict[str, Spot] = {}
         self.random: dict[str, Spot] = {}

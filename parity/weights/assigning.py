@@ -12,21 +12,31 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from parity.weights.names import alike, owner, ranks
+from parity.weights.names import alike, alike_in_number, module, owner, ranks
 from parity.weights.pricing import fitting, kind_of_slot, kind_of_unit
 from parity.weights.units import Slot, Unit
 
 MARGIN = 0.05
 """Two assignments whose costs are closer than this are a tie."""
 
-WEAK = 1.5
-"""Two assignments whose costs are closer than this may be exchanged if the models then agree."""
+WEAK = 2.5
+"""Two assignments whose costs are closer than this may be exchanged if the models then agree, unless the
+names speak for one of them: what a port calls its weights is not to be explained away."""
 
-NAMES = 3.0
+SAID = 0.2
+"""How much less names must cost, and be more than half alike, to speak for an assignment."""
+
+NAMES = 2.0
 """Cost of two names that have nothing in common."""
 
 ORDER = 0.6
 """Cost of a place in the order of computation that is off by one; off by 3, 7, 15: twice, thrice, ..."""
+
+NUMBERS = 0.2
+"""Cost of other numbers in a name where the order of computation is known; otherwise it is one."""
+
+STATISTICS = ("mean", "variance")
+"""Roles of a norm's running statistics, whose order of use differs from one implementation to another."""
 
 STRAY = 20.0
 """Cost of a bias that does not follow its weight."""
@@ -63,20 +73,27 @@ def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int
         for component in rows.keys() & columns.keys():
             own, theirs = rows[component], columns[component]
             costs = np.array([[table.get((kinds[i], jax_kinds[j]), np.inf) for j in theirs] for i in own])
-            costs += NAMES * (1 - alike([units[i].label for i in own], [slots[j].label for j in theirs]))
+            labels, jax_labels = [units[i].label for i in own], [slots[j].label for j in theirs]
+            same = alike(labels, jax_labels)
+            for number in range(max(len(units[i].also) for i in own)):
+                others = [(*units[i].also, *[units[i].label] * (number + 1))[number] for i in own]
+                same = np.maximum(same, alike(others, jax_labels))
             costs += _order([times[i] for i in own], [jax_times[j] for j in theirs])
-            if any(times[i] is None for i in own) or any(jax_times[j] is None for j in theirs):
-                costs += _by_number([units[i].label for i in own], [slots[j].label for j in theirs])
+            unknown = any(times[i] is None for i in own) or any(jax_times[j] is None for j in theirs)
+            # Cubed, because words that are half the same are often so by chance.
+            names = NAMES * (1 - same**3)
+            numbers = 1 - alike_in_number(labels, jax_labels)
+            costs += names + (numbers + _by_number(labels, jax_labels) if unknown else NUMBERS * numbers)
             costs += STRAY * _strays(
-                [owner(units[i].label) for i in own], [owner(slots[j].label) for j in theirs], owners
+                [owner(units[i].label) for i in own], [module(slots[j].label) for j in theirs], owners
             )
-            found, ties = _cheapest(costs)
+            found, ties = _cheapest(costs, names)
             start = len(pairs)
             pairs += [(own[i], theirs[j]) for i, j in found]
             exchanges += [Exchange(start + a, start + b, extra) for a, b, extra in ties]
         for i, j in pairs:
-            if owner(units[i].label) and owner(slots[j].label):
-                owners.setdefault(owner(units[i].label), set()).add(owner(slots[j].label))
+            if owner(units[i].label) and module(slots[j].label):
+                owners.setdefault(owner(units[i].label), set()).add(module(slots[j].label))
     return pairs, exchanges
 
 
@@ -99,6 +116,7 @@ def _components(
 
 def _cheapest(
     costs: Float[np.ndarray, "N M"],
+    names: Float[np.ndarray, "N M"],
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, float]]]:
     """The pairs of least cost, and which two of them could be exchanged for a slight cost."""
     from scipy.optimize import linear_sum_assignment
@@ -108,18 +126,39 @@ def _cheapest(
     rows, columns = linear_sum_assignment(finite)
     keep = finite[rows, columns] < never
     rows, columns = rows[keep], columns[keep]
-    crossed = finite[np.ix_(rows, columns)]
-    extra = crossed + crossed.T - np.diag(crossed)[:, None] - np.diag(crossed)[None, :]
-    ties = np.argwhere(np.triu(extra <= WEAK, 1))
+    extra, said = (_crossed(part[np.ix_(rows, columns)]) for part in (finite, names))
+    clear = names[rows, columns] < NAMES / 2
+    silent = (said <= SAID) | ~(clear[:, None] | clear[None, :])
+    ties = np.argwhere(np.triu((extra <= MARGIN) | ((extra <= WEAK) & silent), 1))
     found = [(int(i), int(j)) for i, j in zip(rows, columns, strict=True)]
     return found, [(int(a), int(b), float(extra[a, b])) for a, b in ties]
 
 
-Time = tuple[float, ...] | None
+def _crossed(costs: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:
+    """What it costs more if two pairs, which are the diagonal, are exchanged."""
+    now = np.diag(costs)
+    extra: Float[np.ndarray, "K K"] = costs + costs.T - now[:, None] - now[None, :]
+    return extra
+
+
+Time = tuple[float | int, ...] | None
 
 
 def _unit_times(units: Sequence[Unit]) -> list[Time]:
-    return [None if unit.use is None else (unit.use.position, unit.part) for unit in units]
+    """When each unit is used first; of a norm's two statistics the mean, as JAX's frameworks have it."""
+    statistics: dict[str, int] = {}
+    for unit in units:
+        if unit.use is not None and unit.role[0] in STATISTICS:
+            own = statistics.setdefault(owner(unit.label), unit.use.position)
+            statistics[owner(unit.label)] = min(own, unit.use.position)
+    return [
+        None
+        if unit.use is None
+        else (statistics[owner(unit.label)], STATISTICS.index(unit.role[0]))
+        if unit.role[0] in STATISTICS
+        else (unit.use.position, unit.part)
+        for unit in units
+    ]
 
 
 def _slot_times(slots: Sequence[Slot]) -> list[Time]:
@@ -155,7 +194,7 @@ def _slot_times(slots: Sequence[Slot]) -> list[Time]:
 
 
 def _position(slot: Slot) -> float:
-    return slot.use.position if slot.use is not None else float("inf")
+    return float(slot.use.position) if slot.use is not None else float("inf")
 
 
 def _order(times: Sequence[Time], jax_times: Sequence[Time]) -> Float[np.ndarray, "N M"]:

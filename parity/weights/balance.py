@@ -22,12 +22,15 @@ from parity.weights.units import Choice, Group, Slot, Unit
 UNPLACED = 1000.0
 """Cost of a unit or slot that is left over; far above any way of seeing."""
 
-SLIGHT = 1e-3
+SLIGHT = 0.02
 """What the cost of a single pair counts for here, where only the ways are decided."""
 
+LOOP = 2.0
+"""Cost of stacks of a length, however many leaves are stacked."""
 
-Way = tuple[int, float, dict[Any, int]]
-"""One way to see a family: its place among the choices, its cost, how many items of each kind it gives."""
+
+Way = tuple[int, float, dict[Any, int], int]
+"""One way to see a family: its place among the choices, cost, items of each kind, length as a stack."""
 
 
 def balanced(
@@ -66,10 +69,10 @@ def _families(
         ways: list[Way] = []
         for place, choice in enumerate(group.choices):
             counts = Counter(kind(sample) for sample in choice.samples)
-            ways.append((place, choice.cost, {k: n * choice.times for k, n in counts.items()}))
+            ways.append((place, choice.cost, {k: n * choice.times for k, n in counts.items()}, choice.times))
         key = (
             tuple(re.sub(r"\d+", "#", name) for name in group.names),
-            tuple((cost, frozenset(counts.items())) for _, cost, counts in ways),
+            tuple((cost, frozenset(counts.items())) for _, cost, counts, _ in ways),
         )
         families.setdefault(key, ([], ways))[0].append(index)
     return list(families.values())
@@ -78,7 +81,7 @@ def _families(
 def _useful(ours: list[list[Way]], theirs: list[list[Way]]) -> tuple[list[list[Way]], list[list[Way]]]:
     """The ways whose every item fits something on the other side; the plainest are always kept."""
     while True:
-        kinds = [{k for ways in side for _, _, counts in ways for k in counts} for side in (ours, theirs)]
+        kinds = [{k for ways in side for way in ways for k in way[2]} for side in (ours, theirs)]
         fits = fitting(kinds[0], kinds[1])
         ok: tuple[set[Any], set[Any]] = ({u for u, _, _ in fits}, {s for _, s, _ in fits})
         kept = [
@@ -108,18 +111,21 @@ def _solve(
     upper: list[float] = []
     whole: list[int] = []
     entries: list[tuple[int, int, float]] = []  # row, column, coefficient
+    stacks: dict[int, list[int]] = {}
     num_rows = num_kinds
     columns: list[list[list[int]]] = [[], []]
     for side, (all_ways, sizes) in enumerate(sides):
         for ways, size in zip(all_ways, sizes, strict=True):
             columns[side].append([])
-            for _, price, counts in ways:
+            for _, price, counts, length in ways:
                 column = len(prices)
                 columns[side][-1].append(column)
                 prices.append(price)
                 upper.append(1.0)
                 whole.append(1)
                 entries.append((num_rows, column, 1.0))
+                if length > 1:
+                    stacks.setdefault(length, []).append(column)
                 entries += [(row_of[side][k], column, float(n * size)) for k, n in counts.items()]
             num_rows += 1
     left = len(prices)
@@ -133,12 +139,21 @@ def _solve(
         prices.append(SLIGHT * price)
         upper.append(np.inf)
         whole.append(0)
+    lower = [0.0] * num_kinds + [1.0] * (num_rows - num_kinds)
+    above = list(lower)
+    for own in stacks.values():  # a loop of this length, if any leaf is such a stack
+        entries += [(num_rows, len(prices), float(len(own))), *((num_rows, c, -1.0) for c in own)]
+        prices.append(LOOP)
+        upper.append(1.0)
+        whole.append(1)
+        lower.append(0.0)
+        above.append(np.inf)
+        num_rows += 1
     rows, cols, values = zip(*entries, strict=True) if entries else ((), (), ())
-    right = np.r_[np.zeros(num_kinds), np.ones(num_rows - num_kinds)]
     matrix = coo_array((values, (rows, cols)), shape=(num_rows, len(prices))).tocsr()
     result = milp(
         np.array(prices),
-        constraints=LinearConstraint(matrix, right, right),
+        constraints=LinearConstraint(matrix, np.array(lower), np.array(above)),
         integrality=np.array(whole),
         bounds=Bounds(0.0, np.array(upper)),
     )

@@ -101,7 +101,7 @@ def _unread(shape: Shape, transfers: Sequence[Transfer]) -> str:
         return ", whole"
     if any(not transfer.take for transfer in transfers):
         return ""
-    seen: Bool[np.ndarray, "..."] = np.zeros(shape, bool)
+    seen: Bool[np.ndarray, ...] = np.zeros(shape, bool)
     for transfer in transfers:
         transfer.source(seen)[...] = True
     return "" if seen.all() else f": {seen.size - int(seen.sum())} of {seen.size} numbers"
@@ -114,7 +114,7 @@ def _unfilled(shape: Shape, transfers: Sequence[Transfer]) -> tuple[str, bool]:
     boxes = {transfer.box(): transfer for transfer in transfers}
     if len(boxes) == 1 and any(not transfer.put for transfer in transfers):
         return "", False
-    seen: Bool[np.ndarray, "..."] = np.zeros(shape, bool)
+    seen: Bool[np.ndarray, ...] = np.zeros(shape, bool)
     overlaps = False
     for transfer in boxes.values():
         block = transfer.target(seen)

@@ -48,6 +48,9 @@ def explain(
     needs = f"{path} needs " + "; ".join(dict.fromkeys(f"`{t.how}` of {t.torch_name}" for t in transfers))
     if not actual.any():
         return Explanation("stale weights", f"all zero: was {path} loaded? {needs}")
+    stacked = len({t.torch_name for t in transfers}) > 1 and len({t.box() for t in transfers}) > 1
+    if stacked and sorted(map(_bytes, expected)) == sorted(map(_bytes, actual)):
+        return Explanation("swapped weights", f"its rows are in another order: {needs}")
     for axes in itertools.permutations(range(min(expected.ndim, MOST_AXES))):
         if _same(expected.transpose(axes), actual) if expected.ndim <= MOST_AXES else False:
             kind = "transposed kernel" if expected.ndim == 2 else "kernel layout"
@@ -78,6 +81,32 @@ def explain(
     if np.array_equal(np.sort(actual, axis=None), np.sort(expected, axis=None)):
         return Explanation("order", f"the same numbers in another order: {needs}")
     return Explanation("", f"other numbers than {name}: was it loaded? {needs}")
+
+
+def unit_order(
+    expected: Shaped[np.ndarray, "..."], actual: Shaped[np.ndarray, "..."]
+) -> tuple[tuple[int, ...], ...] | None:
+    """Per axis the order of units that turns one array into the other; None if there is none.
+
+    >>> unit_order(np.array([[1, 2], [3, 4]]), np.array([[4, 3], [2, 1]]))
+    ((1, 0), (1, 0))
+    """
+    if expected.shape != actual.shape or not expected.ndim:
+        return None
+    orders = []
+    for axis in range(expected.ndim):
+        ours, theirs = (
+            [np.sort(row, axis=None).tobytes() for row in np.moveaxis(a, axis, 0)] for a in (expected, actual)
+        )
+        places = {row: number for number, row in enumerate(ours)}
+        if len(places) < len(ours) or set(places) != set(theirs):
+            return None
+        orders.append(tuple(places[row] for row in theirs))
+    return tuple(orders) if _same(expected[np.ix_(*orders)], actual) else None
+
+
+def _bytes(row: Shaped[np.ndarray, "..."]) -> bytes:
+    return np.ascontiguousarray(row).tobytes()
 
 
 def _same(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> bool:

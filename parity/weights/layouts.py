@@ -132,7 +132,7 @@ def _transposed_convolutions(shape: Shape, jax_shape: Shape) -> list[Layout]:
     reason = "transposed convolution: (in, out, ...) to "
     options = [
         Layout(None, (*spatial, 0, 1), front, reason + "(..., in, out), backwards", 0.0),
-        Layout(None, (*spatial, 1, 0), (), reason + "(..., out, in)", 0.5),
+        Layout(None, (*spatial, 1, 0), (), reason + "(..., out, in)", 0.0),
         Layout(None, (1, 0, *spatial), back, reason + "(out, in, ...), backwards", 0.0),
         Layout(None, (0, 1, *spatial), (), reason + "(in, out, ...)", KEPT),
         Layout(None, (*spatial, 0, 1), (), reason + "(..., in, out)", KEPT),
@@ -140,23 +140,15 @@ def _transposed_convolutions(shape: Shape, jax_shape: Shape) -> list[Layout]:
         Layout(None, (0, 1, *spatial), back, reason + "(in, out, ...), backwards", 2 * KEPT),
         Layout(None, (*spatial, 1, 0), front, reason + "(..., out, in), backwards", 2 * KEPT),
     ]
-    for groups in _groups(shape, jax_shape):
-        view = (groups, shape[0] // groups, *shape[1:])
-        deep = tuple(range(3, rank + 1))
-        grouped = f"transposed convolution of {groups} groups, backwards: to "
-        options += [
-            Layout(view, (0, 2, 1, *deep), tuple(range(3, rank + 1)), grouped + "(out, in, ...)", 0.0),
-            Layout(view, (*deep, 1, 0, 2), front, grouped + "(..., in, out)", 0.0),
-        ]
+    deep = tuple(range(3, rank + 1))
+    for place, order, flip in ((1, (0, 2, 1, *deep), deep), (-2, (*deep, 1, 0, 2), front)):
+        narrow = jax_shape[place] if len(jax_shape) == rank else 0  # in / groups
+        if 0 < narrow < shape[0] and shape[0] % narrow == 0:
+            groups = shape[0] // narrow
+            view = (groups, narrow, *shape[1:])
+            grouped = f"transposed convolution of {groups} groups, backwards"
+            options.append(Layout(view, order, flip, grouped, 0.0))
     return options
-
-
-def _groups(shape: Shape, jax_shape: Shape) -> list[int]:
-    """Numbers of groups in which the channels of a transposed convolution can be those of a JAX kernel."""
-    if len(jax_shape) != len(shape):
-        return []
-    narrow = {jax_shape[1], jax_shape[-2]}  # in / groups
-    return sorted({shape[0] // size for size in narrow if size < shape[0] and shape[0] % size == 0})
 
 
 def _exact(shape: Shape, axes: tuple[int, ...], jax_shape: Shape) -> bool:

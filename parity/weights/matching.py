@@ -25,6 +25,7 @@ from parity.weights.settling import (
     exchange,
     matched,
     settle,
+    tries_for,
     turn,
 )
 from parity.weights.units import of_leaf, of_tensor
@@ -71,6 +72,7 @@ def find_plan(
         by_convention(matches),
         ties,
         None if try_plan is None else lambda own: try_plan(as_plan(own, torch_tensors, leaves, given)),
+        tries_for(torch_tensors),
     )
     require_settled([matches[place] for place in turns], [(matches[a], matches[b]) for a, b, _ in ties])
     plan = as_plan(matches, torch_tensors, leaves, given)
@@ -106,7 +108,10 @@ def _match(
 
 
 def _settled(
-    matches: list[Match], ties: Sequence[Exchange], agreement: Callable[[list[Match]], float] | None
+    matches: list[Match],
+    ties: Sequence[Exchange],
+    agreement: Callable[[list[Match]], float] | None,
+    budget: int,
 ) -> tuple[list[Match], list[int], list[Exchange]]:
     """The matches with what could be settled by running; which of them could still be turned or exchanged."""
 
@@ -119,10 +124,10 @@ def _settled(
     others = [place for place, match in enumerate(matches) if could_turn(match) and not match.undecided]
     if agreement is None or not (turns or open_ties or weak or others):
         return matches, turns, open_ties
-    sure = settle(matches, [*map(turn, turns), *map(exchange, open_ties)], agreement)
+    sure = settle(matches, [*map(turn, turns), *map(exchange, open_ties)], agreement, budget=budget)
     best = sure
     if sure.agreement < 1.0:
-        best = settle(sure.matches, [*map(turn, others), *map(exchange, weak)], agreement)
+        best = settle(sure.matches, [*map(turn, others), *map(exchange, weak)], agreement, budget=budget // 4)
     still = [] if best.agreement >= 1.0 else sure.open
     return (
         best.matches,

@@ -47,6 +47,12 @@ SAME = {
 }
 """Words that people use for the same thing."""
 
+COLLECTIONS = ("params", "batch_stats", "state", "buffers")
+"""Words that say what kind of weights a tree holds, not which module."""
+
+COMMON = 0.05
+"""Weight of a word that all names have."""
+
 _CANONICAL = {word: one for one, others in SAME.items() for word in others.split()}
 _ROLE_OF = {word: kind for kind, words in ROLES.items() for word in words}
 
@@ -80,6 +86,16 @@ def owner(name: str) -> str:
     return name[: max(name.rfind("."), name.rfind("/"), 0)]
 
 
+def module(path: str) -> str:
+    """The owner of a leaf, without the collection: Flax keeps a module's weights and statistics apart.
+
+    >>> module("batch_stats/BatchNorm_0/mean"), module("params/BatchNorm_0/scale"), module("block/scale")
+    ('BatchNorm_0', 'BatchNorm_0', 'block')
+    """
+    collection, _, rest = owner(path).partition("/")
+    return rest if collection in COLLECTIONS else owner(path)
+
+
 def words(name: str) -> list[str]:
     """The words and numbers of a path, without the words for its role, synonyms as one.
 
@@ -89,29 +105,39 @@ def words(name: str) -> list[str]:
     found = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", re.sub(r"\d[dD](?![a-z])", "", name))
     found = [word.lower() for word in found]
     last = re.split(r"[./]", name)[-1].lower()
-    found = [re.sub(r"^[wb](?=[qkvo]$)", "", word) for word in found]
+    found = [re.sub(r"^[wb](?=[qkvoihx]$)", "", word) for word in found]
     kept = [word for word in found if not (word in _ROLE_OF and word in last) and word not in LETTERS]
     return [_CANONICAL.get(word, word) for word in kept]
 
 
 def alike(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, "N M"]:
-    """How alike each of the first names is to each of the second, in 0 to 1: weighted share of common words.
+    """How alike the words of each of the first names are to those of each of the second, in 0 to 1.
 
-    A word weighs the more, the fewer names have it; numbers are compared by rank.
+    The weighted share of common words: a word weighs the more, the fewer names have it.
     """
-    ours, theirs = _features(first), _features(second)
-    counts = Counter(word for name in ours + theirs for word in name)
-    places = {word: place for place, word in enumerate(counts)}
-    total = len(ours) + len(theirs)
+    ours, theirs = ([{w for w in words(n) if not w.isdigit()} for n in side] for side in (first, second))
+    return _overlap(ours, theirs)
 
-    def table(names: list[set[str]]) -> Float[np.ndarray, "N W"]:
+
+def alike_in_number(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, "N M"]:
+    """The same of the numbers in names, by the rank of each among its kind."""
+    return _overlap(_numbers(first), _numbers(second))
+
+
+def _overlap(ours: Sequence[set[str]], theirs: Sequence[set[str]]) -> Float[np.ndarray, "N M"]:
+    rare: dict[str, float] = {}
+    for side in (ours, theirs):
+        for word, number in Counter(word for name in side for word in name).items():
+            rare[word] = max(rare.get(word, 0.0), math.log(len(side) / number) + COMMON)
+    places = {word: place for place, word in enumerate(rare)}
+
+    def table(names: Sequence[set[str]]) -> Float[np.ndarray, "N W"]:
         rows = np.zeros((len(names), len(places)))
         for row, name in zip(rows, names, strict=True):
             for word in name:
-                row[places[word]] = math.sqrt(math.log(1 + total / counts[word]))
-        scaled: Float[np.ndarray, "N W"] = rows / np.maximum(
-            np.linalg.norm(rows, axis=1, keepdims=True), 1e-9
-        )
+                row[places[word]] = math.sqrt(rare[word])
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        scaled: Float[np.ndarray, "N W"] = rows / np.maximum(lengths, 1e-9)
         return scaled
 
     product: Float[np.ndarray, "N M"] = table(ours) @ table(theirs).T
@@ -131,8 +157,8 @@ def ranks(names: Sequence[str]) -> list[int]:
     return [place[name] for name in names]
 
 
-def _features(names: Sequence[str]) -> list[set[str]]:
-    """The words of each name, and of each number in it which and the how-manieth it is, as `#1:0`."""
+def _numbers(names: Sequence[str]) -> list[set[str]]:
+    """Of each number in each name which it is and the how-manieth of its kind, as `1:0`."""
     found = [words(name) for name in names]
     values: dict[tuple[str, int], set[int]] = {}
     patterns = ["/".join("#" if word.isdigit() else word for word in name) for name in found]
@@ -140,11 +166,10 @@ def _features(names: Sequence[str]) -> list[set[str]]:
         for level, number in enumerate(word for word in name if word.isdigit()):
             values.setdefault((pattern, level), set()).add(int(number))
     order = {key: {value: rank for rank, value in enumerate(sorted(own))} for key, own in values.items()}
-    features = []
-    for pattern, name in zip(patterns, found, strict=True):
-        numbers = [int(word) for word in name if word.isdigit()]
-        features.append(
-            {word for word in name if not word.isdigit()}
-            | {f"#{level}:{order[pattern, level][value]}" for level, value in enumerate(numbers)}
-        )
-    return features
+    return [
+        {
+            f"{level}:{order[pattern, level][int(number)]}"
+            for level, number in enumerate(word for word in name if word.isdigit())
+        }
+        for pattern, name in zip(patterns, found, strict=True)
+    ]

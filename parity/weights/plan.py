@@ -7,6 +7,7 @@ transfer, or its tensor or leaf is listed as unused or missing.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +63,18 @@ class Transfer(NamedTuple):
         """The block of a JAX leaf: a view that can be read and written."""
         return leaf[(*self.put, ...)]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of a tensor becomes all of a leaf."""
+        return not self.take and not self.put
+
+    def back(self, leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        """The leaf in PyTorch's layout, of a whole transfer: a view where the layout allows."""
+        moved = leaf.reshape(self.shapes()[0])
+        moved = np.flip(moved, self.flip) if self.flip else moved
+        moved = moved.transpose(np.argsort(self.axes)) if self.axes else moved
+        return moved.reshape(self.torch_shape)
+
     def box(self) -> tuple[range, ...]:
         """The block of the leaf as one range an axis, equal for equal blocks."""
         index = [*self.put, *[slice(None)] * (len(self.jax_shape) - len(self.put))]
@@ -110,16 +123,23 @@ class Plan(NamedTuple):
         transfers: at least one per matched tensor, in the order of the PyTorch names.
         unused: PyTorch tensors without a JAX leaf (allowed by name).
         missing: JAX leaves without a PyTorch tensor (allowed by name).
+        orders: for leaves whose units lie in another order (found in params that the user converted): path
+            -> per axis the index of each unit in the order that the transfers give.
     """
 
     transfers: tuple[Transfer, ...]
     unused: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
+    orders: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({})
 
-    def to_jax(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+    def to_jax(self, weights: Arrays, *, exact: bool = False) -> dict[str, Shaped[np.ndarray, "..."]]:
         """PyTorch's named tensors as JAX leaves by path.
 
         Leaves share memory with `weights` where the layout allows: copy before writing into them.
+
+        Args:
+            weights: the tensors; those that the plan does not use may be left out.
+            exact: whether leaves that are sums of tensors come in float64, so that nothing is rounded.
 
         Raises:
             WeightError: naming every tensor that is absent or has another shape than planned.
@@ -132,14 +152,27 @@ class Plan(NamedTuple):
             if len(shared) == 1 and not shared[0].put:
                 leaves[path] = shared[0].source(weights[shared[0].torch_name]).reshape(shared[0].jax_shape)
                 continue
-            leaf = np.zeros(shared[0].jax_shape, np.result_type(*(weights[t.torch_name] for t in shared)))
             later = _repeats(shared)
+            dtypes = [weights[t.torch_name].dtype for t in shared]
+            leaf = np.zeros(
+                shared[0].jax_shape, np.result_type(*dtypes, *[np.float64][: exact and len(later)])
+            )
             for transfer in shared:
                 target = transfer.target(leaf)
                 block = transfer.source(weights[transfer.torch_name]).reshape(target.shape)
                 target[...] = target + block if id(transfer) in later else block
             leaves[path] = leaf
-        return leaves
+        return {path: self._ordered(path, leaf) for path, leaf in leaves.items()}
+
+    def _ordered(self, path: str, leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        return leaf[np.ix_(*self.orders[path])] if path in self.orders else leaf
+
+    def _back(self, leaves: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Leaves in the order that the transfers give."""
+        return {
+            path: leaf[np.ix_(*map(np.argsort, self.orders[path]))] if path in self.orders else leaf
+            for path, leaf in leaves.items()
+        }
 
     def to_torch(self, leaves: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """JAX leaves by path as PyTorch's named tensors, of which `to_jax` makes those leaves, bit for bit.
@@ -152,6 +185,7 @@ class Plan(NamedTuple):
             WeightError: naming every leaf that is absent or has another shape than planned.
         """
         _require(leaves, {t.jax_path: t.jax_shape for t in self.transfers}, "JAX leaf", self.missing)
+        leaves = self._back(leaves)
         later = _repeats(self.transfers)
         tensors = {}
         for name, shared in _grouped(self.transfers, lambda t: t.torch_name).items():
@@ -174,9 +208,13 @@ class Plan(NamedTuple):
             WeightError: naming every leaf that the plan does not know or that has another shape.
         """
         given = tuple(t for t in self.transfers if t.jax_path in grads)
+        grads = self._back(grads)
         _require(grads, {t.jax_path: t.jax_shape for t in given}, "gradient of the JAX leaf", self.missing)
         tensors = {}
         for name, shared in _grouped(given, lambda t: t.torch_name).items():
+            if len(shared) == 1 and shared[0].is_whole:
+                tensors[name] = shared[0].back(grads[shared[0].jax_path])
+                continue
             tensor = np.zeros(shared[0].torch_shape, np.result_type(*(grads[t.jax_path] for t in shared)))
             for transfer in shared:
                 source = transfer.source(tensor)

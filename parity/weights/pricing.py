@@ -1,11 +1,12 @@
 """What fits where, and what it costs: the shape, layer, role and first use of a unit against a slot's."""
 
 import math
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from parity.weights.evidence import Use
-from parity.weights.layouts import Axes, layouts
+from parity.weights.layouts import LINEAR, Axes, layouts
 from parity.weights.plan import Shape
 from parity.weights.units import Role, Slot, Unit
 
@@ -45,9 +46,20 @@ def summed(use: Use | None) -> Axes:
 
 
 def kind_of_unit(unit: Unit) -> UnitKind:
-    """What decides which slots a unit fits."""
+    """What decides which slots a unit fits; PyTorch's own layers say how they use their weights."""
     operation = unit.use.operation if unit.use else ""
-    return UnitKind(unit.shape, unit.layer, unit.role, summed(unit.use), operation)
+    layer, contracted, rank = unit.layer, summed(unit.use), len(unit.shape)
+    if not layer and operation == "conv" and 2 < rank < 6:
+        layer = f"{'ConvTranspose' if contracted == (0,) else 'Conv'}{rank - 2}d"
+    if layer in LINEAR and rank == 2:
+        contracted = (1,)
+    elif layer.startswith("Conv") and rank > 2:
+        contracted = (0 if layer.startswith("ConvTranspose") else 1, *range(2, rank))
+    if layer in LINEAR or layer.startswith("Conv"):
+        operation = "add" if rank < 2 else operation
+    elif (layer and layer.endswith("Norm")) or re.search(r"Norm\dd$", layer):
+        operation = {"weight": "mul", "bias": "add"}.get(unit.role[0], "")
+    return UnitKind(unit.shape, layer, unit.role, contracted, operation)
 
 
 def kind_of_slot(slot: Slot) -> SlotKind:

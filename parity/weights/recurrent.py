@@ -16,6 +16,10 @@ from parity.weights.units import PACKED, Choice, Group, Piece, Unit, taken
 GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": ""}
 """The gates in PyTorch's order."""
 
+INPUT = ("ih", "i", "input")
+RECURRENT = ("hh", "h", "recurrent", "hidden")
+"""Names of the two kernels."""
+
 SUMMED = 0.5
 """Cost of adding up two biases."""
 
@@ -51,20 +55,22 @@ def recurrent_groups(tensors: Tensors, optional: Collection[str] = ()) -> list[G
 def _weights(prefix: str, ih: str, hh: str, gates: str, hidden: int, tensors: Tensors) -> Group[Unit]:
     whole = tuple(
         Unit(
-            f"{prefix} {word}.weight",
+            f"{prefix} {words[0]}.weight",
             tensors[name].shape,
             "Linear",
             (Piece(name),),
             ("weight", True),
             tensors[name].use,
+            also=tuple(f"{prefix} {word}.weight" for word in words[1:]),
         )
-        for name, word in ((ih, "input ih i"), (hh, "recurrent hh h"))
+        for name, words in ((ih, INPUT), (hh, RECURRENT))
     )
     choices = [taken(whole)]
     if gates:
         split = tuple(
             unit._replace(
-                label=f"{prefix} {side}{gate} {gate}.weight",
+                label=f"{prefix} {side}{gate}.weight",
+                also=(f"{prefix} {gate}.weight",),
                 shape=(hidden, unit.shape[1]),
                 pieces=(Piece(name, (_rows(index, hidden),)),),
                 part=index,
@@ -88,9 +94,9 @@ def _biases(
     count = max(1, len(gates))
 
     def unit(word: str, rows: int, *pieces: Piece, part: int = 0) -> Unit:
-        return Unit(
-            f"{prefix} {word}.bias", (rows,), "", pieces, ("bias", True), tensors[pieces[0].name].use, part
-        )
+        first, *also = (f"{prefix} {one}.bias" for one in word.split("|"))
+        use = tensors[pieces[0].name].use
+        return Unit(first, (rows,), "", pieces, ("bias", True), use, part, tuple(also))
 
     def both(word: str, start: int, stop: int) -> Unit:
         rows = slice(start * hidden, stop * hidden)
@@ -100,19 +106,19 @@ def _biases(
         return unit(word, hidden, Piece(name, (_rows(index, hidden),)), part=index)
 
     apart = (
-        unit("input ih i", count * hidden, Piece(ih)),
-        unit("recurrent hh h", count * hidden, Piece(hh)),
+        unit("|".join(INPUT), count * hidden, Piece(ih)),
+        unit("|".join(RECURRENT), count * hidden, Piece(hh)),
     )
     choices: list[Choice[Unit]] = [taken(apart)]
     choices.append(taken((unit("input recurrent", count * hidden, Piece(ih), Piece(hh)),), SUMMED))
     if not gates:
         return Group(names, tuple(choices))
-    labels = [f"{gate} i{gate} h{gate}" for gate in gates]
+    labels = [f"h{gate}|i{gate}|{gate}" for gate in gates]
     choices.append(taken(tuple(both(label, i, i + 1) for i, label in enumerate(labels)), PACKED + SUMMED))
     choices.append(
         taken(
             tuple(
-                single(name, f"{side}{gate} {gate}", index)
+                single(name, f"{side}{gate}|{gate}", index)
                 for name, side in zip(names, "ih", strict=True)
                 for index, gate in enumerate(gates)
             ),
@@ -130,8 +136,8 @@ def _biases(
             Piece(hh, (gated,), (gated,)),
             Piece(ih, (last,), (last,)),
         )
-        split = (both(labels[0], 0, 1), both(labels[1], 1, 2), single(ih, "in n", 2))
-        inside = single(hh, "hn n", 2)
+        split = (both(labels[0], 0, 1), both(labels[1], 1, 2), single(ih, "in|n", 2))
+        inside = single(hh, "hn|n", 2)
         choices += [
             taken((*split, inside), PACKED + SUMMED),
             taken((packed, inside), PACKED + SUMMED),

@@ -5,6 +5,7 @@ name do. What is left, and tensors that could as well be exchanged, is tried: bo
 and what makes more of them agree is kept.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,8 +17,11 @@ from parity.weights.plan import Index, Plan, Shape, Transfer
 from parity.weights.pricing import kind_of_slot, kind_of_unit
 from parity.weights.units import Slot, Unit
 
-TRIES = 64
-"""How many plans are tried at most for ties, and again for what merely could be otherwise."""
+TRIES = 256
+"""How many plans are tried at most for ties; a quarter of it for what merely could be otherwise."""
+
+WORK = 2_500_000_000
+"""How many numbers all tries together may hold, at eight tries at least."""
 
 
 class Match(NamedTuple):
@@ -61,7 +65,7 @@ def _within(put: Index, at: Index) -> Index:
 def matched(unit: Unit, slot: Slot) -> Match:
     """A unit in a slot by its best layout."""
     kind, jax_kind = kind_of_unit(unit), kind_of_slot(slot)
-    ways = layouts(unit.shape, unit.layer, kind.contracted, slot.shape, jax_kind.contracted, jax_kind.kept)
+    ways = layouts(unit.shape, kind.layer, kind.contracted, slot.shape, jax_kind.contracted, jax_kind.kept)
     return Match(unit, slot, ways)
 
 
@@ -87,6 +91,12 @@ def _convention(match: Match) -> tuple[str, str]:
     return match.unit.layer, match.slot.path.rpartition("/")[2]
 
 
+def tries_for(tensors: Tensors) -> int:
+    """How many plans may be tried for ties of these tensors."""
+    size = sum(math.prod(tensor.shape) for tensor in tensors.values())
+    return max(8, min(TRIES, WORK // max(1, size)))
+
+
 Change = Callable[[list[Match]], list[Match]]
 """One thing that could be otherwise."""
 
@@ -110,7 +120,7 @@ def settle(
     changes: Sequence[Change],
     try_matches: Callable[[list[Match]], float],
     *,
-    budget: int = TRIES,
+    budget: int,
 ) -> Settled:
     """Try changes one after the other, in the order given, and keep each that makes more agree.
 
@@ -141,16 +151,19 @@ def exchange(tie: Exchange) -> Change:
     """Exchange the slots of two matches, and those of what else their modules own."""
 
     def change(matches: list[Match]) -> list[Match]:
+        one, other = matches[tie.first].unit, matches[tie.second].unit
+        pairs = {tie.first: tie.second}
+        if owner(one.label) != owner(other.label) and _like(one) == _like(other):
+            theirs = {
+                _like(m.unit): i for i, m in enumerate(matches) if owner(m.unit.label) == owner(other.label)
+            }
+            for i, match in enumerate(matches):
+                if owner(match.unit.label) == owner(one.label) and _like(match.unit) in theirs:
+                    pairs[i] = theirs[_like(match.unit)]
         changed = list(matches)
-        first, second = (owner(matches[place].unit.label) for place in (tie.first, tie.second))
-        pairs = [(tie.first, tie.second)]
-        if first != second:
-            ours = {_like(m.unit): i for i, m in enumerate(matches) if owner(m.unit.label) == first}
-            theirs = {_like(m.unit): i for i, m in enumerate(matches) if owner(m.unit.label) == second}
-            pairs += [(i, theirs[key]) for key, i in ours.items() if key in theirs and i != tie.first]
-        for i, j in pairs:
-            one, other = matches[i], matches[j]
-            changed[i], changed[j] = matched(one.unit, other.slot), matched(other.unit, one.slot)
+        for i, j in pairs.items():
+            changed[i] = matched(matches[i].unit, matches[j].slot)
+            changed[j] = matched(matches[j].unit, matches[i].slot)
         return changed if all(match.ways for match in changed) else list(matches)
 
     return change

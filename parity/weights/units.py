@@ -21,8 +21,8 @@ PARTS = (2, 3, 4)
 LONGEST_STACK = 512
 """The most layers that one leaf may stack."""
 
-STACKED = 1.0
-PACKED = 1.2
+STACKED = 0.1
+PACKED = 3.0
 TIED = 1.0
 """Costs of seeing a leaf as a stack, a tensor or leaf as a pack, a tied tensor twice."""
 
@@ -49,6 +49,7 @@ class Unit(NamedTuple):
         role: of the label.
         use: first use of the tensor, axes counted in the unit.
         part: which part of a packed tensor it is.
+        also: other names that it may well have.
     """
 
     label: str
@@ -58,6 +59,7 @@ class Unit(NamedTuple):
     role: Role
     use: Use | None = None
     part: int = 0
+    also: tuple[str, ...] = ()
 
 
 class Slot(NamedTuple):
@@ -273,4 +275,5 @@ def _without(use: Use | None, axis: int) -> Use | None:
     if use is None:
         return None
     kept = tuple(a - (a > axis) for a in use.contracted if a != axis)
-    return use._replace(contracted=kept)
+    # A slice is what was gathered; what it is used for is not known.
+    return use._replace(contracted=kept, operation="other" if use.operation == "gather" else use.operation)

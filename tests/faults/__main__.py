@@ -65,7 +65,10 @@ def page(rows: list[Row]) -> str:
             lines += ["| id | what | verdict |", "|---|---|---|"]
             lines += [f"| {r.case.id} | {r.case.title} | {r.skipped or r.faulty} |" for r in group]
             continue
-        lines += ["| id | fault | right | detected | placed | cause named | declared |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            "| id | fault | right | detected | placed | cause named | declared |",
+            "|---|---|---|---|---|---|---|",
+        ]
         lines += [cells(row) for row in group]
     return "\n".join(lines) + "\n"
 

@@ -95,7 +95,11 @@ def fault_lines(id: str) -> tuple[tuple[str, int], ...]:
 def _row_modules() -> list[str]:
     """Names of the modules beside this one, tests left out."""
     names = sorted(path.stem for path in HERE.glob("[a-z]*.py"))
-    return [name for name in names if name not in ("declare", "conftest", "suite", "plain_runs") and not name.startswith("test_")]
+    return [
+        name
+        for name in names
+        if name not in ("declare", "conftest", "suite", "plain_runs") and not name.startswith("test_")
+    ]
 
 
 def randomise(module: torch.nn.Module, seed: int = 0) -> torch.nn.Module:

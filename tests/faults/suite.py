@@ -1,4 +1,4 @@
-"""The harness against every declared case: detected, placed, explained; right ports and controls left alone."""
+"""The harness against every declared case: detected, placed, explained; controls left alone."""
 
 import dataclasses
 import time

@@ -160,7 +160,7 @@ def _() -> Port:
     for i in range(2):
         for ours, theirs in names.items():
             params |= equinox(t, f"h.{i}.{ours}", f"blocks/{i}/{theirs}")
-    return Port(module, Net(), IDS, params)
+    return Port(module, Net(), IDS, params, single=True)  # jax.nn's attention has its softmax in float32
 
 
 class Llama(nn.Module):

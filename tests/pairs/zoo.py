@@ -8,6 +8,7 @@ from tests.pairs import (  # noqa: F401  (they add their ports)
     attention,
     convolutions,
     dense,
+    huggingface,
     language,
     norms,
     others,

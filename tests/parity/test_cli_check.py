@@ -245,6 +245,19 @@ def test_an_error_in_the_users_file_is_shown_with_the_users_lines(
     assert "site-packages" not in result.stderr
 
 
+def test_what_the_comparison_could_not_do_is_told_of_its_target(
+    user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def check(name: str, stage: Any) -> Report:
+        return Report(name, (), error="WeightError: nothing fits")
+
+    monkeypatch.setattr("parity.model_check.check", check)
+    path = user("def parity_check(): return {}\n")
+    result = invoke("check", path)
+    assert result.exit_code == 2
+    assert result.stderr == f"parity: {path}: WeightError: nothing fits\n"
+
+
 def test_an_error_in_one_target_spares_the_others(pair: Path, user: Any, tmp_path: Path) -> None:
     broken = user("1 / 0\n")
     out = tmp_path / "out.json"

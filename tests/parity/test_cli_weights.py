@@ -131,10 +131,8 @@ def test_what_does_not_fit_is_named(pair: Path, tmp_path: Path) -> None:
 def test_a_model_that_raises_is_shown_with_the_users_line(pair: Path) -> None:
     result = invoke(f"{pair}:raising")
     assert result.exit_code == 2
-    assert (
-        f'File "{pair}", line {PAIR.splitlines().index("""        raise RuntimeError("no such luck")""") + 1}'
-        in (result.stderr)
-    )
+    line = PAIR.splitlines().index('        raise RuntimeError("no such luck")') + 1
+    assert f'File "{pair}", line {line}' in result.stderr
     assert "raised by the JAX model" in result.stderr
     assert "parity/preparing" not in result.stderr
 

@@ -103,7 +103,7 @@ def test_equal_infinities_never_pass_and_never_hide_a_fault(pair: Any, fault: fl
     pins = {"inner.0.weight": "hidden/kernel"}
     report = pair.check(torch_model=Masked(), jax_model=port, differences=False, pins=pins)
     assert report.error is None
-    (output,) = (q for q in report.select("forward", "float64") if q.name == "output")
+    output = next(q for q in report.select("forward", "float64") if q.name == "output")
     assert output.verdict is (Verdict.FAIL if fault else Verdict.INCONCLUSIVE)
 
 

@@ -148,14 +148,17 @@ NORMALISED = (EXPECTED - STATISTICS["norm/mean"]) / np.sqrt(STATISTICS["norm/var
 NORMALISED = NORMALISED * STATISTICS["norm/scale"] + STATISTICS["norm/bias"]
 
 
-def test_nnx_state_is_a_weight_and_the_model_runs_in_inference_mode() -> None:
+def test_nnx_state_is_a_weight_and_the_mode_is_the_users() -> None:
+    training = Noisy(nnx.Rngs(0))
+    assert any("training mode (" in note for note in read_jax(training).notes)
+    assert training.dropout.deterministic is False, "the user's model keeps its mode"
     model = Noisy(nnx.Rngs(0))
+    model.eval()
     read = read_jax(model)
     assert sorted(read.leaves) == sorted(STATISTICS)
     assert sorted(read.trainable) == ["linear/bias", "linear/kernel", "norm/bias", "norm/scale"]
     close(run(read, STATISTICS, x=X), NORMALISED * [1, 2] + [0, 1])
-    assert any(".eval()" in note for note in read.notes)
-    assert model.dropout.deterministic is False, "the user's model keeps its mode"
+    assert read.notes == ()
     assert np.all(model.norm.mean[...] == 0)
 
 
@@ -248,6 +251,18 @@ def test_equinox_keeps_what_is_no_weight_and_runs_in_inference_mode() -> None:
     close(run(read, {"linear/weight": KERNEL.T, "linear/bias": BIAS}, x=X), np.tanh(EXPECTED) + np.arange(2))
     assert read.notes == ("the Equinox model was run in eqx.nn.inference_mode",)
     assert model.dropout.inference is False
+
+
+def test_equinox_without_weights() -> None:
+    class Gate(eqx.Module):
+        power: int = 2
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            return x**self.power
+
+    read = read_jax(Gate(), None, {"x": X})
+    assert not read.leaves
+    close(run(read, {}, x=X), X**2)
 
 
 @pytest.mark.parametrize("name", ["state", "memory"])

@@ -200,20 +200,17 @@ def test_what_lies_in_the_directory(pair: Pair, recorded: Path) -> None:
     from safetensors.numpy import load_file
 
     ours, theirs = recorded / "torch", recorded / "jax"
-    assert sorted(p.name for p in theirs.iterdir()) == [
-        "index.json",
-        "moves.safetensors",
-        "values.safetensors",
-    ]
+    values = [f"values-{run}-{dtype}.safetensors" for run in (0, 1, 2) for dtype in ("float32", "float64")]
+    assert sorted(p.name for p in theirs.iterdir()) == ["index.json", "moves.safetensors", *values]
     weights = load_file(ours / "weights.safetensors")
     state = pair.module.state_dict()
     assert all(np.array_equal(array, state[name].numpy()) for name, array in weights.items())
-    values = load_file(ours / "values.safetensors")
+    narrow, wide = (load_file(ours / f"values-0-{dtype}.safetensors") for dtype in ("float32", "float64"))
     with torch.no_grad():
         y = pair.module(torch.as_tensor(pair.inputs[0]["x"]))["y"].numpy()
-    assert np.allclose(values["0/float32/outputs/y"], y, atol=1e-6)
-    assert values["0/float32/outputs/y"].dtype == np.float32
-    assert values["0/float64/outputs/y"].dtype == np.float64
+    assert np.allclose(narrow["outputs/y"], y, atol=1e-6)
+    assert narrow["outputs/y"].dtype == np.float32
+    assert wide["outputs/y"].dtype == np.float64
     moves = load_file(ours / "moves.safetensors")
     assert moves["0/float64/gradients/dense.weight"].size <= 4  # a number or a row of them, no copies
     index = json.loads((ours / "index.json").read_text())
@@ -233,6 +230,9 @@ def test_recordings_that_do_not_belong_together_are_refused(
     recording.record(tmp_path / "other", side="torch", **arguments)
     assert "another recording" in str(recording.compare(tmp_path / "other", recorded / "jax").error)
     assert "does not exist" in str(recording.compare(tmp_path / "nowhere", recorded / "jax").error)
+    with pytest.raises(ValueError, match="give another directory for JAX's"):
+        recording.record(recorded / "torch", side="jax", weights=recorded / "torch", **arguments)
+    assert read(recorded / "torch").side == "torch"
     with pytest.raises(ValueError, match="recording of JAX's side"):
         recording.record(tmp_path / "jax", side="jax", weights=recorded / "jax", **arguments)
 

@@ -55,7 +55,7 @@ def compare(
     return parity.check_training(
         Subject(torch_training(pair, ours, order=torch_order, epochs=epochs, **how), pair.weights),
         Subject(
-            jax_training(pair, theirs, order=jax_order, epochs=jax_epochs or epochs, **how), pair.weights
+            jax_training(pair, theirs, order=jax_order, epochs=jax_epochs or epochs, **how), pair.jax_weights
         ),
         samples.inputs,
         decided_by=decided_by(ours.labels),

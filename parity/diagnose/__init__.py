@@ -1,0 +1,94 @@
+"""Why two programs differ: known traps tried at the place, the one that makes it match reported.
+
+Each family of hypotheses is a generator of changes to the JAX side. A change is the cause when the faulty
+value, or one that everything behind it goes through, then agrees with PyTorch's; where no change does,
+nothing is said.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+
+from parity.diagnose.activations import activations, likely_activations
+from parity.diagnose.bench import Bench, Change
+from parity.diagnose.constants import constants, pairs_of_constants
+from parity.diagnose.convolutions import convolutions, other_paddings
+from parity.diagnose.dtypes import dtypes
+from parity.diagnose.extra import extra_operations, missing_operations
+from parity.diagnose.gradients import gradient_rules
+from parity.diagnose.indices import chosen_entries, integers
+from parity.diagnose.masks import masks
+from parity.diagnose.mutations import mutations
+from parity.diagnose.norms import norms
+from parity.diagnose.operands import operands, pairs_of_operands
+from parity.diagnose.order import order
+from parity.diagnose.pooling import pools
+from parity.diagnose.rearranging import paired_operands, rearranged_operands
+from parity.diagnose.reductions import reductions
+from parity.diagnose.terms import terms
+from parity.localise import Comparison, Region
+from parity.result import Cause
+
+CAUSES = (
+    *("epsilon", "constant", "activation", "transposed kernel", "flipped kernel", "kernel layout"),
+    *("swapped weights", "gate order", "packed order", "stale weights", "padding", "stride", "dilation"),
+    *("groups", "pool count", "pool mode", "axis", "reduction", "variance correction", "statistics", "mask"),
+    *("scale", "order", "repeat", "missing term", "extra term", "operands", "shift", "dtype"),
+    *("gradient rule", "recurrence", "selection", "broadcast"),
+)
+"""What a cause can be called."""
+
+Family = Callable[[Bench], Iterator[Change]]
+
+FAMILIES: tuple[Family, ...] = (
+    *(constants, activations, convolutions, pools, integers, dtypes, masks, order, reductions, norms),
+    *(extra_operations, terms, operands, chosen_entries, rearranged_operands, paired_operands, mutations),
+    *(likely_activations, other_paddings, pairs_of_constants, pairs_of_operands, missing_operations),
+)
+"""The families, simple explanations first."""
+
+OF_GRADIENTS: tuple[Family, ...] = (dtypes, constants, mutations, gradient_rules, *FAMILIES)
+"""The same where the outputs agree and a gradient does not."""
+
+SECONDS = 5.0
+"""Time for one fault."""
+
+DEPTHS = (0, 3)
+"""How many operations before the fault are looked at, too: first none, then some."""
+
+
+def diagnose(comparison: Comparison, region: Region) -> Cause | None:
+    """The cause of a fault: the first change to the JAX side that makes it agree.
+
+    Args:
+        comparison: both traces, with what has been put in place so far.
+        region: the fault.
+
+    Returns:
+        The cause with the relative difference that the change leaves; None if no hypothesis matches.
+    """
+    import jax
+
+    if not region.settled and region.value.shape != comparison.array(region.j).shape:
+        return None
+    with jax.enable_x64(True):
+        for depth in DEPTHS:
+            bench = Bench(comparison, region, depth, SECONDS / len(DEPTHS))
+            if not bench.target.wanted.any() and not bench.gradient:
+                return None  # zeros say nothing
+            for family in OF_GRADIENTS if bench.gradient else FAMILIES:
+                try:
+                    found = bench.first(family(bench))
+                except Exception:  # an unforeseen shape must not cost the other families
+                    if os.environ.get("PARITY_DEBUG"):
+                        raise
+                    continue
+                if found is not None:
+                    return _cause(bench, *found)
+    return None
+
+
+def _cause(bench: Bench, change: Change, residual: float) -> Cause:
+    if bench.gradient and change.cause not in ("dtype", "gradient rule"):
+        text = f"the outputs agree, the gradient does not: {change.text}"
+        return Cause("gradient rule", f"{text} (matches to {residual:.1e})", residual)
+    return Cause(change.cause, f"{change.text} (matches to {residual:.1e})", residual)

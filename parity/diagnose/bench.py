@@ -1,0 +1,371 @@
+"""One fault laid out for trials: what the JAX side computes there, and what it should have come to.
+
+A trial changes the JAX computation at the fault and computes it again, as far as the *targets*: values that
+everything behind the fault goes through, and that are known, because PyTorch's value was put in place. A
+change after which a target agrees is a full explanation, wherever in between it was made.
+"""
+
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.arrays import EPS
+from parity.diagnose.layouts import arranged
+from parity.localise import Comparison, Region, failing
+from parity.noise import ordinary
+from parity.result import LIMIT
+from parity.trace.graph import Kind, Node
+from parity.trace.jax_trace import LAYOUT
+from parity.trace.match import TRACE_ULPS
+
+Array = Shaped[np.ndarray, "..."]
+Function = Callable[[Sequence[Any]], Sequence[Any]]
+
+BEHIND = 40
+"""Evaluations behind the fault among which targets are looked for."""
+
+TARGETS = 6
+"""Targets at most, the faulty value itself among them."""
+
+MOST_ACTIVE = 300
+"""Evaluations that a trial computes again; in a longer stretch only those that disagree."""
+
+LOOSEST = 1e-7
+"""Relative difference up to which a value can count as equal, however much noise moves it."""
+
+
+class Change(NamedTuple):
+    """A hypothesis: the JAX computation with something changed.
+
+    Attributes:
+        cause: a name of `parity.diagnose.CAUSES`.
+        text: what is on both sides and what to do.
+        values: node -> its value instead.
+        functions: index of an evaluation -> what to compute it by instead.
+    """
+
+    cause: str
+    text: str
+    values: Mapping[int, Any] = {}
+    functions: Mapping[int, Function] = {}
+
+
+class Target(NamedTuple):
+    """A value that everything behind the fault goes through.
+
+    Attributes:
+        node: of the JAX side.
+        wanted: what it should be.
+        actual: what it is.
+        allowed: how far an entry may honestly lie from `wanted`.
+    """
+
+    node: int
+    wanted: Array
+    actual: Array
+    allowed: float
+
+
+class Bench:
+    """A fault with everything that hypotheses need to know about it."""
+
+    def __init__(self, comparison: Comparison, region: Region, depth: int, seconds: float) -> None:
+        """Lay out the fault.
+
+        Args:
+            comparison: both traces.
+            region: the fault.
+            depth: how many matched operations before the fault belong to it, too.
+            seconds: time for all trials.
+        """
+        self.comparison, self.region = comparison, region
+        self.torch, self.jax = comparison.torch, comparison.jax
+        self.deadline = time.monotonic() + seconds
+        self.gradient = not failing(comparison, "outputs")
+        self.pure = _pure(self.jax.nodes)
+        self.consumers = self.jax.consumers()
+        group = self.jax.outputs.get("gradients" if self.gradient else "outputs", {})
+        self.relevant = self.jax.ancestors([*group.values(), region.j])
+        self.targets = self._targets()
+        self.scope = self._scope(depth)
+        self.active = self._active()
+        self.inputs = self._inputs(pure=False)
+        self.constants = self._inputs(pure=True)
+        self.twins: dict[int, list[int]] = {}
+        for index, partners in comparison.partners.items():
+            for t in partners:
+                self.twins.setdefault(t, []).append(index)
+        self.torch_scope, self.torch_inputs = self._torch_scope(depth)
+        self.torch_static = _static(self.torch.nodes)
+        self._ancestors: dict[int, set[int]] = {}
+
+    # -- the JAX side ---------------------------------------------------------------------------------
+
+    def node(self, index: int) -> Node:
+        """A node of the JAX trace."""
+        return self.jax.nodes[index]
+
+    def value(self, index: int) -> Array:
+        """JAX's value of a node, as the program is now."""
+        return self.comparison.array(index)
+
+    @property
+    def target(self) -> Target:
+        """The faulty value itself."""
+        return self.targets[0]
+
+    def _targets(self) -> list[Target]:
+        j = self.region.j
+        found = [self._target(j, np.asarray(self.region.value))]
+        changed: dict[int, Any] = {j: self.region.value}
+        numbers: list[int] = []
+        outputs = {i for group in self.jax.outputs.values() for i in group.values()}
+        for number, evaluation in enumerate(self.jax.evaluations):
+            if len(numbers) >= BEHIND:
+                break
+            if not any(i in changed for i in evaluation.inputs) or evaluation.outputs[0] <= j:
+                continue
+            if not any(o in self.relevant for o in evaluation.outputs):
+                continue
+            new = self._evaluate(number, changed, {})
+            if new is None:
+                break
+            changed.update(new)
+            numbers.append(number)
+        last = max(changed)
+        consumers = {i: [k for k in self.consumers[i] if k in self.relevant] for i in changed}
+        order = sorted(changed)
+        for index in order[1:]:
+            before = [i for i in order if i < index]
+            if any(i in outputs for i in before) or len(found) >= TARGETS or index > last:
+                break
+            through = all(all(c <= index for c in consumers.get(i, ())) for i in before)
+            if (through and consumers.get(index, ())) or (through and index in outputs):
+                found.append(self._target(index, np.asarray(changed[index])))
+        return [t for t in found if not _same(t.wanted, t.actual, t.allowed)] or found[:1]
+
+    def _target(self, index: int, wanted: Array) -> Target:
+        usual = ordinary(wanted) if wanted.dtype.kind == "f" else np.ones(wanted.shape, bool)
+        with np.errstate(invalid="ignore"):
+            scale = (
+                float(np.max(np.abs(wanted[usual].astype(np.float64)), initial=0.0)) if wanted.size else 0.0
+            )
+        move = min(self.comparison.jax_moves[index], LOOSEST * scale / LIMIT)
+        allowed = LIMIT * (move + TRACE_ULPS * EPS["float64"] * scale)
+        return Target(index, wanted, self.value(index), allowed)
+
+    def _scope(self, depth: int) -> tuple[int, ...]:
+        nodes = set(self.region.jax_nodes) | {self.region.j}
+        edge = set(nodes)
+        for _ in range(depth):
+            edge = {i for n in edge for i in self.node(n).inputs if self._computes(i)} - nodes
+            nodes |= edge
+        if len(self.targets) > 1:
+            behind = self.jax.ancestors([self.targets[-1].node], _Before(self.region.j))
+            nodes |= {i for i in behind if i > self.region.j}
+        return tuple(sorted(i for i in nodes if self._computes(i)))
+
+    def _computes(self, index: int) -> bool:
+        """Whether a node is computed again; rearranged weights and constants are operands."""
+        node = self.node(index)
+        if node.kind is not Kind.OPERATION or node.step < 0:
+            return False
+        return (
+            index in self.region.jax_nodes or index == self.region.j or not (node.fixed or index in self.pure)
+        )
+
+    def _active(self) -> list[int]:
+        """Evaluations between the fault's first operation and the last target."""
+        if not self.scope:
+            return []
+        first, last = self.scope[0], max(t.node for t in self.targets)
+        between = self.jax.ancestors([t.node for t in self.targets], _Before(first - 1))
+        steps = {self.node(i).step for i in between if first <= i <= last and self._computes(i)}
+        if len(steps) > MOST_ACTIVE:
+            steps = {self.node(i).step for i in self.scope}
+        return sorted(steps)
+
+    def _inputs(self, *, pure: bool) -> tuple[int, ...]:
+        inside = {o for number in self.active for o in self.jax.evaluations[number].outputs}
+        read = {i for number in self.active for i in self.jax.evaluations[number].inputs} - inside
+        return tuple(sorted(i for i in read if (i in self.pure) == pure))
+
+    def computed(self) -> Iterator[int]:
+        """The nodes that a trial computes, in order."""
+        for number in self.active:
+            yield from self.jax.evaluations[number].outputs
+
+    def rearranged_from(self, index: int) -> list[int]:
+        """The values that a value only rearranges or repeats, itself first."""
+        found = [index]
+        while self.node(index).operation in (*LAYOUT, "tile") and len(self.node(index).inputs) == 1:
+            index = self.node(index).inputs[0]
+            found.append(index)
+        return found
+
+    def ancestors(self, index: int) -> set[int]:
+        """All nodes that a value was computed from."""
+        if index not in self._ancestors:
+            self._ancestors[index] = self.jax.ancestors([index])
+        return self._ancestors[index]
+
+    def readers(self, index: int) -> list[int]:
+        """Evaluations among the active ones that read a node."""
+        return [n for n in self.active if index in self.jax.evaluations[n].inputs]
+
+    def reaches(self, index: int, operations: Collection[str], steps: int) -> bool:
+        """Whether a value goes into one of some operations within a few steps."""
+        edge = {index}
+        for _ in range(steps):
+            edge = {k for i in edge for k in self.consumers[i]}
+            if any(self.node(i).operation in operations for i in edge):
+                return True
+        return False
+
+    def operation(self, number: int) -> str:
+        """The primitive of an evaluation."""
+        return self.jax.evaluations[number].operation
+
+    # -- the PyTorch side -----------------------------------------------------------------------------
+
+    def _torch_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """PyTorch's operations at the fault and behind it up to the last target; and what they read."""
+        nodes = set(self.region.torch_nodes) | {self.region.t}
+        edge = set(nodes)
+        for _ in range(depth):
+            edge = {i for n in edge for i in self.torch.nodes[n].inputs} - nodes
+            nodes |= {i for i in edge if self.torch.nodes[i].kind is Kind.OPERATION}
+        inside = {self.region.t}
+        for index in range(self.region.t + 1, min(len(self.torch.nodes), self.region.t + BEHIND)):
+            if any(i in inside for i in self.torch.nodes[index].inputs):
+                inside.add(index)
+                if len(inside) > 2 * len(self.targets) + 4:
+                    break
+        nodes |= inside
+        read = {i for n in nodes for i in self.torch.nodes[n].inputs} - nodes
+        return tuple(sorted(nodes)), tuple(sorted(read))
+
+    def from_torch(self, index: int, shape: tuple[int, ...]) -> Iterator[Array]:
+        """A value of PyTorch's in the shape of a JAX value: as its twin has it, else in any layout that fits."""
+        given = 0
+        for twin in self.twins.get(index, ()):
+            array = self.value(twin)
+            if array.shape == shape:
+                yield array
+                given += 1
+        if not given:
+            yield from arranged(self.torch.nodes[index].array, shape)
+
+    # -- trials ---------------------------------------------------------------------------------------
+
+    def _evaluate(
+        self, number: int, new: Mapping[int, Any], functions: Mapping[int, Function]
+    ) -> dict[int, Any] | None:
+        evaluation = self.jax.evaluations[number]
+        given = [new[i] if i in new else self.value(i) for i in evaluation.inputs]
+        function = functions.get(number, evaluation.function)
+        try:
+            with np.errstate(all="ignore"):
+                results = function(given)
+        except Exception:  # a change of shapes that the next operation does not take
+            return None
+        return dict(zip(evaluation.outputs, results, strict=True))
+
+    def compute(
+        self, values: Mapping[int, Any], functions: Mapping[int, Function] | None = None
+    ) -> dict[int, Any]:
+        """The values of all nodes that change."""
+        functions = functions or {}
+        new: dict[int, Any] = dict(values)
+        for number in self.active:
+            evaluation = self.jax.evaluations[number]
+            if number not in functions and not any(i in new for i in evaluation.inputs):
+                continue
+            if all(i in values for i in evaluation.outputs):
+                continue
+            results = self._evaluate(number, new, functions)
+            if results is None:
+                break
+            new.update({i: v for i, v in results.items() if i not in values})
+        return new
+
+    def residual(self, change: Change) -> float | None:
+        """The relative difference that a change leaves at the first target that it makes agree, or None."""
+        new = self.compute(change.values, change.functions)
+        for target in self.targets:
+            if target.node in new:
+                left = difference(np.asarray(new[target.node]), target)
+                if left is not None:
+                    return left
+        return None
+
+    def first(self, changes: Iterable[Change]) -> tuple[Change, float] | None:
+        """The first change that makes a target agree, with the relative difference it leaves."""
+        for change in changes:
+            if time.monotonic() > self.deadline:
+                return None
+            left = self.residual(change)
+            if left is not None:
+                return change, left
+        return None
+
+
+def difference(new: Array, target: Target) -> float | None:
+    """The relative difference of a value to a target it agrees with; None if it does not."""
+    if new.size != target.wanted.size:
+        try:
+            new = np.broadcast_to(new, target.wanted.shape)
+        except ValueError:
+            return None
+    new = new.reshape(target.wanted.shape)
+    if not _same(new, target.wanted, target.allowed):
+        return None
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(new.astype(np.float64) - target.wanted.astype(np.float64))
+    usual = ordinary(target.wanted) & np.isfinite(gap)
+    scale = float(np.max(np.abs(target.wanted.astype(np.float64)), where=usual, initial=0.0))
+    return float(np.max(gap, where=usual, initial=0.0)) / (scale or 1.0)
+
+
+def _same(a: Array, b: Array, allowed: float) -> bool:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        usual = ordinary(b) & np.isfinite(b)
+        limit = np.where(usual, allowed, 1e-9 * np.abs(b))
+        near = np.abs(a - b) <= limit
+    return bool(np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))))
+
+
+def _pure(nodes: Sequence[Node]) -> set[int]:
+    """Nodes that depend on no input and no weight: constants and what is computed from them."""
+    pure: set[int] = set()
+    for index, node in enumerate(nodes):
+        if node.kind is Kind.CONSTANT or (
+            node.kind is Kind.OPERATION and all(i in pure for i in node.inputs)
+        ):
+            pure.add(index)
+    return pure
+
+
+def _static(nodes: Sequence[Node]) -> set[int]:
+    """Nodes that depend on weights and constants alone."""
+    static: set[int] = set()
+    for index, node in enumerate(nodes):
+        if node.kind in (Kind.WEIGHT, Kind.CONSTANT) or (
+            node.kind is Kind.OPERATION and node.inputs and all(i in static for i in node.inputs)
+        ):
+            static.add(index)
+    return static
+
+
+class _Before:
+    """Where a walk back ends: at every node up to an index."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __contains__(self, node: object) -> bool:
+        return isinstance(node, int) and node <= self.index

@@ -1,0 +1,58 @@
+"""Precision: a value that the JAX side rounds, truncates or lets overflow on the way."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.diagnose.bench import Array, Bench, Change, Target
+
+WIDE = {"i": np.int64, "u": np.int64}
+
+
+def dtypes(bench: Bench) -> Iterator[Change]:
+    """What JAX has is PyTorch's value in a narrower dtype; or integers that overflow."""
+    for target in bench.targets:
+        narrow = _narrower(target)
+        if narrow:
+            text = f"JAX rounds the value to {narrow}, PyTorch does not: keep it in the wider dtype"
+            yield Change("dtype", text, {target.node: target.wanted})
+    whole = [i for i in (*bench.inputs, *bench.constants) if bench.value(i).dtype.kind in "iu"]
+    if whole:
+        values = {i: bench.value(i).astype(np.int64) for i in whole}
+        text = "integers overflow in JAX's 32 bits, PyTorch has 64: enable x64 or keep the numbers small"
+        yield Change("dtype", text, values)
+
+
+def _narrower(target: Target) -> str | None:
+    """The dtype that JAX's value is PyTorch's rounded to, or None."""
+    wanted, actual = target.wanted, target.actual
+    if wanted.shape != actual.shape or wanted.size < 2 or not np.isfinite(wanted.astype(np.float64)).all():
+        return None
+    import ml_dtypes
+
+    kinds = {
+        "bfloat16": ml_dtypes.bfloat16,
+        "float16": np.float16,
+        "float32": np.float32,
+        "float8_e4m3fn": ml_dtypes.float8_e4m3fn,
+        "float8_e5m2": ml_dtypes.float8_e5m2,
+    }
+    changed: Array = wanted != actual
+    if not changed.any() or wanted.dtype.kind == "b":
+        return None
+    if wanted.dtype.kind == "f":
+        for name, dtype in kinds.items():
+            if np.array_equal(wanted.astype(dtype).astype(np.float64), actual):
+                return name
+        for name, rounded in (
+            ("integers, cut off", np.trunc),
+            ("integers", np.round),
+            ("integers, downwards", np.floor),
+        ):
+            if np.array_equal(rounded(wanted), actual) and np.any(wanted != np.round(wanted)):
+                return name
+    if wanted.dtype.kind in "iu":
+        for name, kind in (("int32", np.int32), ("int16", np.int16), ("int8", np.int8), ("uint8", np.uint8)):
+            if np.array_equal(wanted.astype(kind).astype(np.int64), actual.astype(np.int64)):
+                return name
+    return None

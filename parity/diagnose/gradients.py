@@ -1,0 +1,93 @@
+"""Gradients at ties, bounds and zeros, where the outputs agree and only the rule differs."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.wording import number
+
+RARE = 0.75
+"""Share of entries that may be special; ties of small integers are many."""
+
+
+def gradient_rules(bench: Bench) -> Iterator[Change]:
+    """Only at special places of a forward value does JAX's gradient differ from PyTorch's."""
+    if not bench.gradient:
+        return
+    for target in bench.targets:
+        wanted, actual = target.wanted, target.actual
+        if wanted.shape != actual.shape:
+            continue
+        if actual.size and not actual.any() and wanted.any():
+            text = "JAX's gradient is zero there, PyTorch's is not: something stops it"
+            yield Change("gradient rule", text, {target.node: wanted})
+        if wanted.size and not wanted.any() and actual.any():
+            text = "PyTorch's gradient is zero there, JAX's is not: a stop_gradient is missing"
+            yield Change("gradient rule", text, {target.node: wanted})
+        different = _different(target)
+        if not different.any():
+            continue
+        why = _special(bench, target, different)
+        if why:
+            text = f"{why}, {_ratio(wanted[different], actual[different])}"
+            yield Change("gradient rule", text, {target.node: wanted})
+
+
+def _different(target: Target) -> Array:
+    a, b = target.wanted.astype(np.float64), target.actual.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(~((np.abs(a - b) <= target.allowed) | (a == b)))
+
+
+def _ratio(wanted: Array, actual: Array) -> str:
+    if actual.dtype.kind == "b":
+        return f"the condition is {bool(actual.flat[0])} in JAX and {bool(wanted.flat[0])} in PyTorch"
+    if np.isnan(actual).any():
+        return "JAX's gradient is NaN, PyTorch's is not: guard it with jnp.where on both sides of the root"
+    if np.isinf(actual).any():
+        return "JAX's gradient is infinite, PyTorch's is not"
+    if not wanted.any():
+        return "JAX's gradient is not zero, PyTorch's is"
+    if not actual.any():
+        return "JAX's gradient is zero, PyTorch's is not"
+    with np.errstate(all="ignore"):
+        ratio = actual / wanted
+    if np.isfinite(ratio).all() and np.ptp(ratio) < 1e-9 * abs(ratio.flat[0]):
+        return f"JAX's gradient is {number(float(ratio.flat[0]))} of PyTorch's"
+    return "JAX's gradient differs from PyTorch's"
+
+
+def _special(bench: Bench, target: Target, different: Array) -> str:
+    """What is special about the places that differ, in words; empty if nothing is."""
+    if np.isnan(target.actual[different].astype(np.float64)).all():
+        return "at a zero, where the derivative is not defined"
+    for index, node in enumerate(bench.jax.nodes):
+        if node.backward or node.value.dtype.kind not in "fiub" or index >= target.node:
+            continue
+        value = bench.value(index)
+        try:
+            value = np.broadcast_to(value, different.shape)
+        except ValueError:
+            continue
+        if value.size < 2:
+            continue
+        said = _tied(node.operation, value, different)
+        if said:
+            return said
+    return ""
+
+
+def _tied(operation: str, value: Array, different: Array) -> str:
+    """Whether the places that differ are those where a forward value is at its bound, or a tie holds."""
+    if value.dtype.kind == "b":
+        tie = operation == "eq" and np.all(value[different]) and value.mean() < RARE
+        return "where two values are equal (a tie)" if tie else ""
+    if value.dtype.kind != "f" or not np.isfinite(value).all():
+        return ""
+    first = value[different].flat[0]
+    special = value == first
+    if np.all(special[different]) and special.mean() < RARE and not special.all():
+        round_number = float(first) == round(float(first), 3)
+        return f"where the value is {number(float(first))} exactly" if round_number else ""
+    return ""

@@ -1,0 +1,135 @@
+"""Which entries are chosen: indices that are shifted or clipped, other ranks of a sort, first against last."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.masks import is_mask
+
+MOST_RANKS = 64
+"""Length of an axis up to which every position is tried."""
+
+
+def integers(bench: Bench) -> Iterator[Change]:
+    """The faulty value, or one that is read there, is an index."""
+    for target in bench.targets:
+        if target.wanted.dtype.kind in "iu" and target.wanted.size > 1:
+            yield from _index(bench, target)
+    for index in (*bench.inputs, *bench.constants, *bench.computed()):
+        array = bench.value(index)
+        if array.dtype.kind not in "iu" or array.size < 2:
+            continue
+        for step in (-1, 1, 2, -2):
+            text = f"indices are {-step:+d} off in JAX: PyTorch's are {abs(step)} {'higher' if step > 0 else 'lower'}"
+            yield Change("shift", text, {index: array + step})
+
+
+def _index(bench: Bench, target: Target) -> Iterator[Change]:
+    wanted, actual = target.wanted.astype(np.int64), target.actual.astype(np.int64)
+    step = np.unique(wanted - actual)
+    if step.size == 1 and step[0]:
+        text = f"indices are {int(-step[0]):+d} off in JAX: add {int(step[0])}"
+        yield Change("shift", text, {target.node: target.wanted})
+        return
+    yield from _counted(bench, target)
+    clipped = np.clip(actual, wanted.min(), wanted.max())
+    if not np.array_equal(clipped, actual):
+        text = f"PyTorch clips indices to {wanted.min()}..{wanted.max()}, JAX does not"
+        yield Change("selection", text, {target.node: clipped.astype(target.wanted.dtype)})
+    for index in (*bench.inputs, *bench.computed()):
+        array = bench.value(index)
+        if array.dtype.kind not in "fiu" or index >= target.node:
+            continue
+        for axis in range(array.ndim):
+            for name, found in _extremes(array, axis).items():
+                if found.size == wanted.size and not np.array_equal(found.reshape(wanted.shape), actual):
+                    text = f"PyTorch takes {name} along axis {axis}, JAX another of the equal ones or the other end"
+                    yield Change("selection", text, {target.node: found.reshape(wanted.shape)})
+
+
+def _counted(bench: Bench, target: Target) -> Iterator[Change]:
+    """Positions that count the places where a mask is set, from some number on."""
+    wanted = target.wanted.astype(np.int64)
+    for index in (*bench.torch_scope, *bench.torch_inputs):
+        array = bench.torch.nodes[index].array
+        if not is_mask(array) or array.size != wanted.size:
+            continue
+        mask = (array != 0).astype(np.int64).reshape(wanted.shape)
+        for axis in range(mask.ndim):
+            count = np.cumsum(mask, axis)
+            for start in range(-2, 4):
+                for value, rest in (
+                    (count * mask + start, "the others stay"),
+                    (count + start, "the others too"),
+                ):
+                    text = f"PyTorch counts the unmasked places along axis {axis} from {start + 1} ({rest})"
+                    yield Change("shift", f"{text}, JAX counts otherwise", {target.node: value})
+
+
+def _extremes(array: Array, axis: int) -> dict[str, Array]:
+    if not array.shape[axis]:
+        return {}
+    last = array.shape[axis] - 1
+    flipped = np.flip(array, axis)
+    return {
+        "the first maximum": np.argmax(array, axis),
+        "the last maximum": last - np.argmax(flipped, axis),
+        "the first minimum": np.argmin(array, axis),
+        "the last minimum": last - np.argmin(flipped, axis),
+        "the order of a stable sort": np.argsort(array, axis, kind="stable"),
+        "the order of a stable descending sort": np.argsort(-array, axis, kind="stable"),
+    }
+
+
+def chosen_entries(bench: Bench) -> Iterator[Change]:
+    """The faulty value consists of entries of a larger matched one, chosen along an axis."""
+    sources = [i for i in (*bench.inputs, *bench.computed()) if bench.value(i).dtype.kind == "f"]
+    for target in bench.targets:
+        if target.wanted.dtype.kind == "f" and target.wanted.size > 2:
+            for index in sources:
+                if index < target.node:
+                    yield from _rows(bench.value(index), target)
+    for node in bench.computed():
+        array = bench.value(node)
+        for index in sources:
+            source = bench.value(index)
+            for axis in range(source.ndim):
+                length = source.shape[axis]
+                if index >= node or length < 2 or length > MOST_RANKS or source.size != array.size * length:
+                    continue
+                ranked = bool(np.all(np.diff(source, axis=axis) >= 0))
+                for rank in range(length):
+                    value = np.take(source, rank, axis).reshape(array.shape)
+                    if not np.array_equal(value, array):
+                        what = "number" if not ranked else "smallest, number"
+                        text = f"PyTorch takes the entry {what} {rank} (from 0) of {length} along axis {axis}"
+                        yield Change("selection", f"{text}, JAX another or a mixture", {node: value})
+
+
+def _rows(source: Array, target: Target) -> Iterator[Change]:
+    """Along one axis each row of the target stands somewhere in the source."""
+    wanted = target.wanted
+    for axis in range(source.ndim):
+        length = source.shape[axis]
+        if length < 2 or source.size // length != wanted.size or source.size > 10**6:
+            continue
+        rest = [n for i, n in enumerate(source.shape) if i != axis]
+        goal = np.expand_dims(wanted.reshape(rest), axis)
+        near = np.abs(source - goal) <= target.allowed
+        if not near.any(axis).all() or wanted.std() == 0:
+            continue
+        chosen = near.argmax(axis)
+        ours = np.abs(source - np.expand_dims(target.actual.reshape(rest), axis)) <= target.allowed
+        where = _short(chosen)
+        text = f"PyTorch takes the positions {where} along axis {axis}"
+        text += f", JAX {_short(ours.argmax(axis))}" if ours.any(axis).all() else ", JAX other numbers"
+        value = np.take_along_axis(source, np.expand_dims(chosen, axis), axis).reshape(wanted.shape)
+        yield Change("selection", text, {target.node: value})
+
+
+def _short(chosen: Array) -> str:
+    """Positions, one per row where they do not vary inside a row."""
+    flat = chosen.reshape(len(chosen), -1) if chosen.ndim else chosen.reshape(1, 1)
+    rows = flat[:, 0] if np.all(flat == flat[:, :1]) else flat.reshape(-1)
+    return f"{rows[:6].tolist()}{'...' if rows.size > 6 else ''}".replace("[", "").replace("]", "")

@@ -1,0 +1,113 @@
+"""Arrays in other layouts: where PyTorch's value fits a JAX shape, and which rearrangements keep a shape."""
+
+import itertools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+Array = Shaped[np.ndarray, "..."]
+
+MOST_LAYOUTS = 6
+"""Layouts in which one value is tried."""
+
+
+def arranged(value: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+    """A value in every layout that has this shape or can be reshaped to it, the likeliest first."""
+    if value.size != int(np.prod(shape)):
+        return
+    if value.shape == shape:
+        yield value
+    squeezed = np.squeeze(value)
+    wanted = tuple(n for n in shape if n != 1)
+    given = 0
+    if squeezed.ndim > 6:
+        return
+    for axes in itertools.permutations(range(squeezed.ndim)):
+        if value.shape == shape and axes == tuple(range(squeezed.ndim)):
+            continue
+        moved = squeezed.transpose(axes)
+        if moved.shape == wanted or squeezed.ndim != len(wanted):
+            yield moved.reshape(shape)
+            given += 1
+            if given >= MOST_LAYOUTS:
+                return
+
+
+class Rearranged(NamedTuple):
+    """A value with its entries moved.
+
+    Attributes:
+        kind: "transposed", "flipped", "rolled", "blocks" or "interleaved".
+        text: how, e.g. "with axes (1, 0)".
+        value: the value, of the same shape.
+    """
+
+    kind: str
+    text: str
+    value: Array
+
+
+def rearrangements(value: Array) -> Iterator[Rearranged]:
+    """A value with its entries moved in the ways in which ports get them wrong; the shape stays."""
+    yield from transposed(value)
+    yield from flipped(value)
+    yield from blocks(value)
+    for axis, length in enumerate(value.shape):
+        for step in (-1, 1) if length > 2 else ():
+            yield Rearranged("rolled", f"shifted by {step:+d} along axis {axis}", np.roll(value, step, axis))
+
+
+def transposed(value: Array) -> Iterator[Rearranged]:
+    """Every permutation of axes that keeps the shape."""
+    if not 2 <= value.ndim <= 6:
+        return
+    for axes in itertools.permutations(range(value.ndim)):
+        moved = value.transpose(axes)
+        if axes != tuple(range(value.ndim)) and moved.shape == value.shape:
+            if sum(a != i and value.shape[a] > 1 for i, a in enumerate(axes)) > 1:
+                yield Rearranged("transposed", f"with axes {axes}", moved)
+
+
+def flipped(value: Array) -> Iterator[Rearranged]:
+    """Every combination of up to three axes reversed."""
+    long = [axis for axis, n in enumerate(value.shape) if n > 1]
+    for count in range(1, min(3, len(long)) + 1):
+        for axes in itertools.combinations(long, count):
+            yield Rearranged("flipped", f"reversed along {_axes(axes)}", np.flip(value, axes))
+
+
+def blocks(value: Array) -> Iterator[Rearranged]:
+    """Equal blocks along an axis in another order; contiguous blocks interleaved, and back."""
+    for axis, length in enumerate(value.shape):
+        for parts in (2, 3, 4):
+            if length % parts or length == parts == 2:
+                continue
+            pieces = np.split(value, parts, axis)
+            for order in itertools.permutations(range(parts)):
+                if order != tuple(range(parts)):
+                    text = f"with its {parts} blocks along axis {axis} in the order {order}"
+                    yield Rearranged("blocks", text, np.concatenate([pieces[i] for i in order], axis))
+        for parts in range(2, length // 2 + 1):
+            if length % parts == 0:
+                indices = np.arange(length).reshape(parts, -1)
+                text = f"with {parts} blocks along axis {axis} interleaved"
+                yield Rearranged("interleaved", text, np.take(value, indices.T.reshape(-1), axis))
+
+
+def _axes(axes: tuple[int, ...]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {', '.join(map(str, axes))}"
+
+
+def spread(value: Array, ndim: int) -> Iterator[Rearranged]:
+    """A vector that is broadcast along one axis, along every other one."""
+    long = [axis for axis, n in enumerate(value.shape) if n > 1]
+    if len(long) != 1:
+        return
+    placed = long[0] + ndim - value.ndim
+    for axis in range(ndim):
+        if axis != placed:
+            shape = [1] * ndim
+            shape[axis] = value.size
+            yield Rearranged("spread", f"along axis {axis}, not {placed}", value.reshape(shape))

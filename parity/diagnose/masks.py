@@ -1,0 +1,104 @@
+"""Masks: inverted, shifted, left out, or applied where the other side has none."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.diagnose.bench import Array, Bench, Change
+from parity.diagnose.layouts import arranged, rearrangements
+
+FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
+"""What masked places are filled with."""
+
+
+def masks(bench: Bench) -> Iterator[Change]:
+    """Hypotheses on every mask that the JAX side reads, and on masks that only PyTorch has."""
+    yield from _whole(bench)
+    for index in (*bench.inputs, *bench.constants, *bench.computed()):
+        mask = bench.value(index)
+        if mask.dtype.kind != "b" or mask.size < 2:
+            continue
+        yield Change(
+            "mask", "the mask is inverted in JAX: True and False mean the opposite there", {index: ~mask}
+        )
+        for how in rearrangements(mask):
+            if how.kind in ("rolled", "transposed", "flipped"):
+                yield Change("mask", f"the mask is off in JAX: PyTorch has it {how.text}", {index: how.value})
+        for fill, said in (
+            (True, "True everywhere: JAX applies it, PyTorch does not"),
+            (False, "False everywhere"),
+        ):
+            yield Change("mask", f"the mask counts as {said}", {index: np.full_like(mask, fill)})
+    yield from _applied(bench)
+
+
+def _whole(bench: Bench) -> Iterator[Change]:
+    """The faulty value is a mask itself."""
+    for target in bench.targets:
+        if target.wanted.dtype.kind != "b" or target.wanted.size < 4:
+            continue
+        wanted, actual = target.wanted, target.actual
+        if np.array_equal(wanted, ~actual):
+            yield Change("mask", "the mask is inverted in JAX", {target.node: ~actual})
+        ours, theirs = _triangle(actual), _triangle(wanted)
+        if ours is not None and theirs is not None:
+            text = f"the triangular mask reaches diagonal {ours} in JAX and {theirs} in PyTorch: use {theirs}"
+            yield Change("mask", text, {target.node: wanted})
+        if wanted.all() or not wanted.any():
+            text = f"JAX masks, PyTorch does not: the mask is {bool(wanted.flat[0])} everywhere there"
+            yield Change("mask", text, {target.node: wanted})
+
+
+def _triangle(mask: Array) -> int | None:
+    """k, if the last two axes are a lower triangle up to diagonal k (or its complement)."""
+    if mask.ndim < 2:
+        return None
+    rows, columns = mask.shape[-2:]
+    for k in range(-rows, columns + 1):
+        lower = np.tri(rows, columns, k, dtype=bool)
+        if np.array_equal(np.broadcast_to(lower, mask.shape), mask):
+            return k
+        if np.array_equal(np.broadcast_to(~lower, mask.shape), mask):
+            return k
+    return None
+
+
+def _applied(bench: Bench) -> Iterator[Change]:
+    """A mask that only PyTorch applies: JAX's value, but for the places where some mask is (not) set."""
+    candidates = [i for i in (*bench.torch_scope, *bench.torch_inputs) if is_mask(bench.torch.nodes[i].array)]
+    own = [i for i in bench.jax.inputs.values() if is_mask(bench.value(i))]
+    for target in bench.targets:
+        if target.wanted.dtype.kind != "f":
+            continue
+        arrays = [
+            m for i in candidates for m in fitting(bench.torch.nodes[i].array != 0, target.wanted.shape)
+        ]
+        arrays += [m for i in own for m in fitting(bench.value(i) != 0, target.wanted.shape)]
+        for mask in arrays:
+            for kept in (mask, ~mask):
+                for fill in FILLS:
+                    value = np.where(kept, target.actual, fill)
+                    if np.array_equal(value, target.actual):
+                        continue
+                    text = f"PyTorch masks the value (the rest is {fill:g}), JAX does not: apply the mask"
+                    yield Change("mask", text, {target.node: value})
+
+
+def is_mask(array: Array) -> bool:
+    if array.dtype.kind == "b":
+        return array.size > 1
+    if array.size < 2 or array.dtype.kind not in "fiu":
+        return False
+    return bool(np.isin(array, (0, 1)).all() and 0 < np.count_nonzero(array) < array.size)
+
+
+def fitting(mask: Array, shape: tuple[int, ...]) -> Iterator[Array]:
+    """A mask in every way in which it broadcasts to a shape."""
+    if mask.size == int(np.prod(shape)):
+        yield from arranged(mask, shape)
+        return
+    if mask.ndim <= len(shape):
+        for start in range(len(shape) - mask.ndim + 1):
+            aligned = mask.reshape([1] * start + list(mask.shape) + [1] * (len(shape) - start - mask.ndim))
+            if all(n in (1, m) for n, m in zip(aligned.shape, shape, strict=True)):
+                yield np.broadcast_to(aligned, shape)

@@ -1,0 +1,170 @@
+"""Pooling and padding: windows, borders and divisors as PyTorch has them."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.diagnose.bench import Array, Bench, Change, Function
+from parity.diagnose.pads import each, other_pads, plain, torch_settings
+
+KINDS = {"reduce_window_max": "max", "reduce_window_sum": "sum", "reduce_window_min": "min"}
+
+
+def pools(bench: Bench) -> Iterator[Change]:
+    """Other settings for every pooling at the fault, and another way of padding."""
+    for number in bench.active:
+        operation = bench.operation(number)
+        if operation in KINDS:
+            yield from _pool(bench, number)
+        elif operation == "pad":
+            yield from _pad(bench, number)
+    yield from _padding_mode(bench)
+
+
+def _pool(bench: Bench, number: int) -> Iterator[Change]:
+    params = bench.jax.evaluations[number].params
+    kind = KINDS[bench.operation(number)]
+    window = params["window_dimensions"]
+    spatial = [axis for axis, n in enumerate(window) if n > 1 or params["window_strides"][axis] > 1]
+    theirs = torch_settings(bench, ("max_pool", "avg_pool"))
+    if theirs and len(each(theirs["kernel_size"], spatial)) == len(spatial):
+        stride = theirs.get("stride") or theirs["kernel_size"]
+        yield from _pool_settings(
+            number,
+            kind,
+            params,
+            spatial,
+            {
+                "padding": ("padding", tuple((p, p) for p in each(theirs.get("padding", 0), spatial))),
+                "stride": ("window_strides", each(stride, spatial)),
+                "dilation": ("window_dilation", each(theirs.get("dilation", 1), spatial)),
+            },
+        )
+    for pads in other_pads([params["padding"][axis] for axis in spatial], [window[a] for a in spatial]):
+        now = [plain(params["padding"][axis]) for axis in spatial]
+        text = f"the pooling's padding is {now} in JAX: PyTorch's comes to {list(pads)}"
+        yield Change(
+            "padding", text, functions={number: _reduce_window(kind, params, spatial, {"padding": pads})}
+        )
+    if kind == "sum":
+        yield from _pool_count(bench, number, window)
+    for other in ("max", "sum"):
+        if other != kind:
+            scale = 1.0 / float(np.prod(window)) if other == "sum" else 1.0
+            name = "average" if other == "sum" else "maximum"
+            text = f"PyTorch pools by the {name}, JAX by the {'maximum' if kind == 'max' else 'average'}"
+            yield Change(
+                "pool mode", text, functions={number: _reduce_window(other, params, spatial, {}, scale)}
+            )
+
+
+def _pool_settings(
+    number: int,
+    kind: str,
+    params: Mapping[str, Any],
+    spatial: Sequence[int],
+    wanted: Mapping[str, tuple[str, Any]],
+) -> Iterator[Change]:
+    def now(name: str) -> Any:
+        return tuple(plain(params[name][axis]) for axis in spatial)
+
+    different = {c: (n, v) for c, (n, v) in wanted.items() if now(n) != plain(v)}
+    for count in range(1, len(different) + 1):
+        for chosen in itertools.combinations(different.items(), count):
+            cause = next((c for c, _ in chosen if c != "padding"), "padding")
+            said = ", ".join(f"{n} is {now(n)} in JAX and {v} in PyTorch" for _, (n, v) in chosen)
+            settings = dict(v for _, v in chosen)
+            function = _reduce_window(kind, params, spatial, settings)
+            yield Change(cause, f"the pooling's {said}", functions={number: function})
+
+
+def _reduce_window(
+    kind: str,
+    params: Mapping[str, Any],
+    spatial: Sequence[int],
+    changed: Mapping[str, Any],
+    scale: float = 1.0,
+) -> Function:
+    settings = {
+        name: list(params[name])
+        for name in ("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation")
+    }
+    for name, values in changed.items():
+        for axis, value in zip(spatial, values, strict=True):
+            settings[name][axis] = value
+    start = {"max": -np.inf, "min": np.inf, "sum": 0.0}[kind]
+
+    def compute(values: Sequence[Any]) -> Sequence[Any]:
+        import jax
+
+        reducer = {"max": jax.lax.max, "min": jax.lax.min, "sum": jax.lax.add}[kind]
+        out = jax.lax.reduce_window(
+            np.asarray(values[0]), np.asarray(start, values[0].dtype), reducer, *map(tuple, settings.values())
+        )
+        return [np.asarray(out) * scale]
+
+    return compute
+
+
+def _pool_count(bench: Bench, number: int, window: Sequence[int]) -> Iterator[Change]:
+    """The sum of a window divided by the whole window, or only by what lies inside."""
+    params = bench.jax.evaluations[number].params
+    (total,) = bench.jax.evaluations[number].outputs
+    ones = np.ones(bench.value(bench.jax.evaluations[number].inputs[0]).shape)
+    inside = np.asarray(_reduce_window("sum", params, (), {})([ones])[0])
+    whole = np.full(inside.shape, float(np.prod(window)))
+    for divided in bench.readers(total):
+        if bench.operation(divided) not in ("div", "mul"):
+            continue
+        for by in bench.jax.evaluations[divided].inputs:
+            if by == total:
+                continue
+            power = 1.0 if bench.operation(divided) == "div" else -1.0
+            for value, said in ((whole, "counts padded places"), (inside, "leaves padded places out")):
+                text = f"PyTorch's average {said}, JAX's does not: count_include_pad={value is whole}"
+                yield Change("pool count", text, {by: value**power})
+
+
+def _pad(bench: Bench, number: int) -> Iterator[Change]:
+    """A pad operation with other widths of the same total."""
+    config = [tuple(int(n) for n in row) for row in bench.jax.evaluations[number].params["padding_config"]]
+    axes = [axis for axis, (low, high, _) in enumerate(config) if low or high]
+    if not axes or any(inner for _, _, inner in config):
+        return
+    for pads in other_pads([config[axis][:2] for axis in axes], [1] * len(axes)):
+        widths = [(0, 0)] * len(config)
+        for axis, pad in zip(axes, pads, strict=True):
+            widths[axis] = pad
+
+        def compute(values: Sequence[Any], widths: Any = tuple(widths)) -> Sequence[Array]:
+            return [np.pad(values[0], widths, constant_values=np.asarray(values[1]).item())]
+
+        text = f"padded by {[config[a][:2] for a in axes]} in JAX and by {list(pads)} in PyTorch"
+        yield Change("padding", text, functions={number: compute})
+
+
+def _padding_mode(bench: Bench) -> Iterator[Change]:
+    """The faulty value is a matched one with a border, filled in another way."""
+    for target in bench.targets:
+        shape = target.wanted.shape
+        for index in bench.inputs:
+            x = bench.value(index)
+            more = [b - a for a, b in zip(x.shape, shape, strict=False)]
+            if x.ndim != len(shape) or not any(more) or min(more) < 0 or max(more) > 16:
+                continue
+            for width in _splits(more):
+                for mode in ("reflect", "symmetric", "edge", "wrap", "constant"):
+                    try:
+                        value = np.pad(x, width, mode=mode)  # type: ignore[call-overload]
+                    except ValueError:
+                        continue
+                    text = f"PyTorch pads in the mode {mode!r} (jnp.pad's name) by {width}, JAX otherwise"
+                    yield Change("padding", text, {target.node: value})
+
+
+def _splits(more: Sequence[int]) -> Iterator[tuple[tuple[int, int], ...]]:
+    yield tuple((n // 2, n - n // 2) for n in more)
+    yield tuple((n, 0) for n in more)
+    yield tuple((0, n) for n in more)

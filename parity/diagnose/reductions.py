@@ -1,0 +1,150 @@
+"""Sums and means over other axes, with a mask, with another divisor."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from parity.diagnose.bench import Array, Bench, Change
+from parity.diagnose.constants import divisors
+from parity.diagnose.masks import fitting, is_mask
+
+SUMS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"})
+KINDS = {"reduce_sum": np.sum, "reduce_max": np.max, "reduce_min": np.min, "reduce_prod": np.prod}
+CUMULATIVE = {"cumsum": np.cumsum, "cumprod": np.cumprod, "cummax": np.maximum.accumulate}
+
+
+def reductions(bench: Bench) -> Iterator[Change]:
+    """Every reduction at the fault, done in another way."""
+    numbers = [n for n in bench.active if bench.operation(n) in KINDS]
+    for number in numbers:
+        yield from _other_axes(bench, (number,))
+    if len(numbers) > 1:
+        yield from _other_axes(bench, tuple(numbers))
+    yield from _masked(bench, numbers)
+    for number in bench.active:
+        if bench.operation(number) in CUMULATIVE:
+            yield from _cumulative(bench, number)
+
+
+def _operand(bench: Bench, number: int) -> Array:
+    return bench.value(bench.jax.evaluations[number].inputs[0])
+
+
+def _axes(bench: Bench, number: int) -> tuple[int, ...]:
+    return tuple(int(a) for a in bench.jax.evaluations[number].params["axes"])
+
+
+def _other_axes(bench: Bench, numbers: tuple[int, ...]) -> Iterator[Change]:
+    """Sums over every other set of axes, kept as axes of length one where the shapes allow it."""
+    ranks = {_operand(bench, n).ndim for n in numbers}
+    if len(ranks) != 1 or max(ranks) > 5:
+        return
+    ndim = ranks.pop()
+    now = _axes(bench, numbers[0])
+    if any(_axes(bench, n) != now for n in numbers):
+        return
+    for count in range(ndim + 1):
+        for axes in itertools.combinations(range(ndim), count):
+            if axes == now:
+                continue
+            values: dict[int, Any] = {}
+            old = new = 1
+            for number in numbers:
+                operand = _operand(bench, number)
+                result = bench.jax.evaluations[number].outputs[0]
+                old = int(np.prod([operand.shape[a] for a in now]))
+                new = int(np.prod([operand.shape[a] for a in axes]))
+                place, kept = _kept(bench, result, operand.ndim)
+                values[place] = (axes, kept)
+            functions = {
+                n: _reduce(bench.operation(n), axes, bench.value(bench.jax.evaluations[n].outputs[0]).shape)
+                for n in numbers
+            }
+            passed = {bench.node(p).step: _passed for p, (_, kept) in values.items() if kept}
+            text = f"reduced over axes {now} in JAX and over {axes} in PyTorch"
+            yield Change("axis", text, divisors(bench, old, new), {**functions, **passed})
+
+
+def _reduce(operation: str, axes: tuple[int, ...], shape: tuple[int, ...]) -> Any:
+    def compute(values: Any) -> Any:
+        whole = KINDS[operation](values[0], axis=axes, keepdims=True)
+        return [whole.reshape(shape) if whole.size == int(np.prod(shape)) and shape else whole]
+
+    return compute
+
+
+def _passed(values: Any) -> Any:
+    return [values[0]]
+
+
+def _kept(bench: Bench, result: int, ndim: int) -> tuple[int, bool]:
+    """The node in which the reduced axes are put back with length one, and whether there is one."""
+    for n in bench.readers(result):
+        evaluation = bench.jax.evaluations[n]
+        if evaluation.operation in ("broadcast_in_dim", "reshape", "expand_dims"):
+            out = evaluation.outputs[0]
+            if bench.value(out).ndim == ndim:
+                return out, True
+    return result, False
+
+
+def _masked(bench: Bench, numbers: list[int]) -> Iterator[Change]:
+    """All sums over the places where a mask is set, divided by how many there are."""
+    sums = [n for n in numbers if bench.operation(n) == "reduce_sum"]
+    if not sums:
+        return
+    arrays = [bench.torch.nodes[i].array for i in (*bench.torch_scope, *bench.torch_inputs)]
+    arrays += [bench.value(i) for i in bench.jax.inputs.values()]
+    shape = _operand(bench, sums[0]).shape
+    axes = _axes(bench, sums[0])
+    seen: list[Array] = []
+    for array in arrays:
+        if not is_mask(array):
+            continue
+        for kept in fitting(array != 0, shape):
+            for mask in (kept, ~kept):
+                if mask.all() or not mask.any() or any(np.array_equal(mask, s) for s in seen):
+                    continue
+                seen.append(mask)
+                yield from _with_mask(bench, sums, mask, axes)
+
+
+def _with_mask(bench: Bench, sums: list[int], mask: Array, axes: tuple[int, ...]) -> Iterator[Change]:
+    shape = mask.shape
+
+    def compute(values: Any, axes: Any) -> Any:
+        x = values[0]
+        return [np.sum(np.where(mask, x, 0) if x.shape == shape else x, axis=axes)]
+
+    functions = {n: lambda v, a=_axes(bench, n): compute(v, a) for n in sums}
+    whole = float(np.prod([shape[a] for a in axes]))
+    counted = mask.sum(axes)
+    for divisors in (_arrays(bench, whole, counted), {}):
+        text = "the mean or sum counts padded places in JAX, PyTorch leaves out what the mask excludes"
+        yield Change("mask", text, divisors, functions)
+
+
+def _arrays(bench: Bench, count: float, new: Array) -> Mapping[int, Any]:
+    return {i: np.asarray(new, np.float64) for i in divisors(bench, count, 1)}
+
+
+def _cumulative(bench: Bench, number: int) -> Iterator[Change]:
+    """A running sum from the other end, or that leaves its own entry out."""
+    evaluation = bench.jax.evaluations[number]
+    now = int(evaluation.params["axis"])
+    accumulate: Any = CUMULATIVE[evaluation.operation]
+    x = _operand(bench, number)
+    for axis in range(x.ndim):
+        forward = accumulate(x, axis=axis)
+        backward = np.flip(accumulate(np.flip(x, axis), axis=axis), axis)
+        for value, said, cause in (
+            (forward, f"along axis {axis}, in JAX along {now}", "axis"),
+            (backward, f"from the end along axis {axis}", "order"),
+            (forward - x, f"without the entry itself along axis {axis}", "shift"),
+            (backward - x, f"from the end along axis {axis}, without the entry itself", "shift"),
+        ):
+            yield Change(
+                cause, f"{evaluation.operation} runs {said} in PyTorch", {evaluation.outputs[0]: value}
+            )

@@ -1,0 +1,182 @@
+"""Terms and factors: what one side adds or multiplies by, and the other does not."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.numbers import torch_numbers
+from parity.diagnose.wording import number
+from parity.noise import ordinary
+from parity.trace.graph import Kind
+
+
+class Term(NamedTuple):
+    """A known value that may be added or multiplied.
+
+    Attributes:
+        name: what it is.
+        value: its entries in a row.
+    """
+
+    name: str
+    value: Array
+
+
+def terms(bench: Bench) -> Iterator[Change]:
+    """The difference, or the ratio, of both sides is one number or a known value."""
+    known = _known(bench)
+    for target in bench.targets:
+        if target.wanted.dtype.kind != "f" or target.wanted.size < 3:
+            continue
+        if not (np.isfinite(target.wanted).all() and np.isfinite(target.actual).all()):
+            continue
+        yield from _one_number(bench, target)
+        yield from _values(target, known)
+
+
+def _one_number(bench: Bench, target: Target) -> Iterator[Change]:
+    wanted, actual = target.wanted, target.actual
+    gap = wanted - actual
+    if np.ptp(wanted) > 100 * target.allowed and np.ptp(gap) <= 4 * target.allowed:
+        step = float(np.median(gap))
+        text = f"PyTorch's value is JAX's plus {number(_near(step, torch_numbers(bench)))} everywhere"
+        yield Change("constant", text, {target.node: actual + step})
+    at = np.unravel_index(np.argmax(np.abs(actual)), actual.shape)
+    if actual[at] and np.ptp(actual) > 0:
+        factor = float(wanted[at] / actual[at])
+        if abs(factor) > 1e-12 and factor != 1:
+            yield from _factor(bench, target, factor)
+
+
+def _factor(bench: Bench, target: Target, factor: float) -> Iterator[Change]:
+    said = number(_near(factor, torch_numbers(bench)))
+    cause, why = "scale", ""
+    for n in _counts(bench):
+        for name, value in (("variance correction", n / (n - 1)), ("reduction", float(n))):
+            if any(math.isclose(factor, value**power, rel_tol=1e-9) for power in (1, -1, 0.5, -0.5)):
+                cause, why = name, f", {n} entries being summed"
+    text = f"PyTorch's value is {said} times JAX's{why}: multiply by {said}"
+    if cause == "variance correction":
+        text = f"one side divides by n = {n}, the other by n - 1: {text}"
+    yield Change(cause, text, {target.node: target.actual * factor})
+
+
+def _counts(bench: Bench) -> list[int]:
+    """Over how many entries the sums that a fault depends on go."""
+    sums = [i for i in bench.ancestors(bench.region.j) if bench.node(i).operation == "reduce_sum"]
+    sums += [i for i in bench.computed() if bench.node(i).operation == "reduce_sum"]
+    sizes = [(bench.value(bench.node(i).inputs[0]).size, bench.value(i).size) for i in sums]
+    return list(dict.fromkeys(n // m for n, m in sizes if m and n // m > 1))
+
+
+def _near(value: float, numbers: Sequence[float]) -> float:
+    """A number at hand that this one is, up to rounding."""
+    for known in numbers:
+        for tried in (known, -known, 1 / known if known else known):
+            if math.isclose(value, tried, rel_tol=1e-9):
+                return tried
+    return value
+
+
+def _known(bench: Bench) -> list[Term]:
+    """Values that could be a term: weights and whatever PyTorch has at the fault, inputs, matched values."""
+    found: list[Term] = []
+    for index, node in enumerate(bench.torch.nodes):
+        near = index in bench.torch_scope or index in bench.torch_inputs
+        if node.kind is Kind.OPERATION and not node.fixed and not near:
+            continue
+        array = node.array
+        if array.dtype.kind == "f" and array.size > 1:
+            name = (
+                node.operation
+                if node.kind is not Kind.OPERATION
+                else f"the result of {node.operation.strip('_')}"
+            )
+            found.append(Term(name, array))
+    for index in (*bench.inputs, *bench.constants):
+        array, node = bench.value(index), bench.node(index)
+        if array.dtype.kind == "f" and array.size > 1:
+            found.append(Term(node.operation, array))
+    return found
+
+
+def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
+    wanted, actual = target.wanted, target.actual
+    with np.errstate(all="ignore"):
+        ratio, inverse = wanted / actual, actual / wanted
+    loose = 1e-7
+    tight = target.allowed * 4
+    cases: tuple[tuple[str, str, Array, Callable[[Array], Array], float], ...] = (
+        ("missing term", "PyTorch multiplies by {}, JAX does not", ratio, lambda v: actual * v, loose),
+        ("extra term", "JAX multiplies by {}, PyTorch does not", inverse, lambda v: actual / v, loose),
+        (
+            "missing term",
+            "PyTorch multiplies by 1 + {}, JAX by {}",
+            ratio,
+            lambda v: actual * (1 + v) / v,
+            loose,
+        ),
+        (
+            "missing term",
+            "PyTorch multiplies by 1 + {}, JAX does not",
+            ratio - 1,
+            lambda v: actual * (1 + v),
+            loose,
+        ),
+        (
+            "extra term",
+            "JAX multiplies by 1 + {}, PyTorch does not",
+            inverse - 1,
+            lambda v: actual / (1 + v),
+            loose,
+        ),
+        ("missing term", "PyTorch adds {}, JAX does not", wanted - actual, lambda v: actual + v, tight),
+        ("extra term", "JAX adds {}, PyTorch does not", actual - wanted, lambda v: actual - v, tight),
+        ("missing term", "PyTorch subtracts {}, JAX does not", actual - wanted, lambda v: actual - v, tight),
+    )
+    for cause, text, amount, mend, allowed in cases:
+        if not np.isfinite(amount).all() or not ordinary(amount).all() or np.ptp(amount) == 0:
+            continue
+        small = _without_repeats(amount, allowed)
+        if small.size < 2 or _like(amount, wanted, allowed) or _like(amount, actual, allowed):
+            continue  # a value is its own difference to zero
+        if "JAX by" in text:
+            with np.errstate(all="ignore"):
+                small = 1 / (small - 1)
+        for term in known:
+            for value in _shaped(term.value, small, allowed):
+                yield Change(cause, text.replace("{}", term.name), {target.node: mend(value)})
+
+
+def _like(a: Array, b: Array, allowed: float) -> bool:
+    return bool(np.abs(np.abs(a) - np.abs(b)).max() <= 10 * allowed)
+
+
+def _without_repeats(array: Array, allowed: float) -> Array:
+    """An array with length one along every axis on which it does not depend."""
+    for axis in range(array.ndim):
+        first = np.take(array, [0], axis)
+        if array.shape[axis] > 1 and np.abs(array - first).max() <= 10 * allowed:
+            array = first
+    return array
+
+
+def _shaped(term: Array, like: Array, allowed: float) -> Iterator[Array]:
+    """A term in the shape of a difference, if it holds these numbers: whole, or a stretch of it."""
+    if term.size == like.size:
+        for axes in (None, "transposed"):
+            moved = np.squeeze(term)
+            if axes and moved.ndim == 2:
+                moved = moved.T
+            value = moved.reshape(like.shape)
+            if np.abs(value - like).max() <= max(10 * allowed, 1e-9 * np.abs(like).max()):
+                yield value
+                return
+    elif like.size == max(like.shape) and term.ndim == 1 and term.size % like.size == 0:
+        for part in np.split(term, term.size // like.size):
+            if np.abs(part - like.reshape(-1)).max() <= max(10 * allowed, 1e-9 * np.abs(like).max()):
+                yield part.reshape(like.shape)
+                return

@@ -1,0 +1,37 @@
+"""Numbers and operations in words."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from parity.trace.graph import Node
+
+
+def number(value: float) -> str:
+    """A number as it would stand in code.
+
+    >>> number(1e-06), number(0.1), number(12.0), number(1 / 3)
+    ('1e-06', '0.1', '12', '0.333333333333')
+    """
+    return f"{float(value):.12g}"
+
+
+def operations(nodes: Iterable[Node]) -> str:
+    """The operations of some nodes, each once, in order."""
+    names = dict.fromkeys(node.operation.strip("_") for node in nodes)
+    return ", ".join(names)
+
+
+def settings(node: Node) -> str:
+    """An operation with its arguments that are numbers, e.g. "mul(other=0.5)"."""
+    said = [
+        f"{name}={number(value) if isinstance(value, float) else value}"
+        for name, value in node.params.items()
+        if isinstance(value, int | float | str) or (isinstance(value, list) and len(value) < 8)
+    ]
+    return f"{node.operation.strip('_')}({', '.join(said)})"
+
+
+def shape(array: np.ndarray) -> str:
+    """A shape in words."""
+    return "x".join(map(str, array.shape)) or "a number"
