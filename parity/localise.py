@@ -21,7 +21,7 @@ from parity.trace.jax_trace import JaxTrace
 from parity.trace.match import Matcher, Summary, same_numbers, summary
 from parity.trace.torch_trace import LAYOUT as TORCH_LAYOUT
 
-MOST = 6
+MOST = 40
 """Faults looked for in one run; each is replaced before the next is looked for."""
 
 CANDIDATES = 24

@@ -86,9 +86,7 @@ def prepare(
             now, notes = settle_outputs(now, torch_out, jax_out, outputs, said)
             known = {*inputs, *now.torch_outputs(torch_out)}
             if unknown := sorted(set(said) - known):
-                raise TypeError(
-                    f"`layout` names {', '.join(unknown)}; there are {', '.join(sorted(known))}"
-                )
+                raise TypeError(f"`layout` names {', '.join(unknown)}; there are {', '.join(sorted(known))}")
             closed = JaxProgram(theirs, now).jaxpr({}, given)
             narrow = narrow_in(closed)
             now = now._replace(rounding=bool(narrow) and not census.narrow)

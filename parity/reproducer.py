@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.diagnose.code import expression
 from parity.localise import Comparison, Region
 from parity.result import Place
 from parity.trace.graph import Kind
+from parity.trace.jax_code import expression
 from parity.trace.jax_trace import JaxTrace
 
 Array = Shaped[np.ndarray, "..."]

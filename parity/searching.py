@@ -1,5 +1,6 @@
 """From two programs that differ to places and causes: both traced, compared, walked back, explained."""
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeVar
@@ -20,6 +21,10 @@ from parity.trace.jax_trace import JaxTrace
 from parity.weights.explaining import Explanation
 
 Traced = TypeVar("Traced", bound=Trace)
+
+
+MOST_SHOWN = 6
+"""Divergences listed; each is mended before the next is looked for."""
 
 
 class Found(NamedTuple):
@@ -60,6 +65,13 @@ def search(
         if any(d.stage == "forward" for d in divergences):
             break  # gradients differ because the forward pass does
         for region in find_regions(comparison, group):
+            same = _known(divergences, jax_places(comparison, region))
+            if same is not None:  # the same line in the next turn of a loop
+                divergences[same] = _again(divergences[same], comparison.jax.nodes[region.j].spot.step)
+                continue
+            if len(divergences) >= MOST_SHOWN:
+                findings.append(f"more than {MOST_SHOWN} places differ; the others are not listed")
+                break
             stage(f"place {len(divergences) + 1}: looking for the cause")
             cause = diagnose(comparison, region)
             divergences.append(_divergence(comparison, region, kind, cause))
@@ -71,12 +83,31 @@ def search(
     return Found(tuple(divergences), growth, tuple(findings))
 
 
+def _known(divergences: Sequence[Divergence], found: Sequence[Place]) -> int | None:
+    """The divergence that already names these lines, in another step of a loop."""
+    lines = [(place.file, place.line) for place in found]
+    for index, divergence in enumerate(divergences):
+        named = [(place.file, place.line) for place in divergence.jax]
+        other_steps = {p.step for p in divergence.jax} != {p.step for p in found}
+        if other_steps and lines and lines[0] in named:
+            return index
+    return None
+
+
+def _again(divergence: Divergence, step: str) -> Divergence:
+    """The same fault, met once more."""
+    again = f"also in {step}" if not divergence.detail else f"{divergence.detail}; {step}"
+    return dataclasses.replace(divergence, detail=again)
+
+
 def _of_weight(pair: Pair, path: str, why: Explanation) -> Divergence:
     """A leaf that the user converted wrongly."""
     names = dict.fromkeys(t.torch_name for t in pair.plan.transfers if t.jax_path == path)
     cause = Cause(why.cause, why.text, 0.0) if why.cause else None
     torch_places = tuple(Place("weight", name) for name in names)
-    return Divergence("weights", torch_places, (Place("weight", path),), detail=why.text, cause=cause)
+    return Divergence(
+        "weights", torch_places, (Place("weight", path),), detail="" if cause else why.text, cause=cause
+    )
 
 
 def _traced(

@@ -18,14 +18,20 @@ settings.register_profile("house", derandomize=True, deadline=None, max_examples
 settings.load_profile("house")
 
 
+OFF = {
+    "published": "hours of training: select it with -m published",
+    "by_hand": "minutes of a check of the checks: select it with -m by_hand",
+}
+"""Markers of tests that run only when the user selects them, and why."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `published` run only when the user selects them with `-m published`."""
-    if "published" in (config.getoption("-m") or ""):
-        return
-    skip = pytest.mark.skip(reason="hours of training: select it with -m published")
+    """Tests with a marker of `OFF` run only when the user selects them with `-m`."""
+    chosen = config.getoption("-m") or ""
     for item in items:
-        if "published" in item.keywords:
-            item.add_marker(skip)
+        for marker, reason in OFF.items():
+            if marker in item.keywords and marker not in chosen:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(autouse=True)

@@ -9,13 +9,16 @@ README = (Path(__file__).parents[1] / "README.md").read_text()
 
 def test_the_python_blocks_run_in_order() -> None:
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
     report = names["report"]
     assert report.failures("forward", "float64"), "the README says that the tanh GELU fails"
     assert report.failures("weights") == ()
+    (divergence,) = report.divergences
+    assert divergence.cause.name == "activation"
+    assert divergence.jax[0].file == "README.md"
 
 
 def test_the_two_commands_are_marked_for_ci() -> None:

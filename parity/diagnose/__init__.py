@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from parity.diagnose.activations import activations, likely_activations
-from parity.diagnose.bench import Bench, Change
+from parity.diagnose.bench import Bench
 from parity.diagnose.constants import constants, pairs_of_constants
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
@@ -19,12 +19,13 @@ from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masks
 from parity.diagnose.mutations import mutations
 from parity.diagnose.norms import norms
-from parity.diagnose.operands import operands, pairs_of_operands
+from parity.diagnose.operands import exchanged_parts, operands, pairs_of_operands
 from parity.diagnose.order import order
 from parity.diagnose.pooling import pools
-from parity.diagnose.rearranging import paired_operands, rearranged_operands
+from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
+from parity.diagnose.trials import Change
 from parity.localise import Comparison, Region
 from parity.result import Cause
 
@@ -40,13 +41,14 @@ CAUSES = (
 Family = Callable[[Bench], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
-    *(constants, activations, convolutions, pools, integers, dtypes, masks, order, reductions, norms),
-    *(extra_operations, terms, operands, chosen_entries, rearranged_operands, paired_operands, mutations),
-    *(likely_activations, other_paddings, pairs_of_constants, pairs_of_operands, missing_operations),
+    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order),
+    *(reductions, norms, mutations, opposite_operands, extra_operations, terms, operands, chosen_entries),
+    *(rearranged_operands, paired_operands, likely_activations, other_paddings),
+    *(pairs_of_constants, pairs_of_operands, missing_operations),
 )
 """The families, simple explanations first."""
 
-OF_GRADIENTS: tuple[Family, ...] = (dtypes, constants, mutations, gradient_rules, *FAMILIES)
+OF_GRADIENTS: tuple[Family, ...] = (dtypes, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
 SECONDS = 5.0
@@ -90,5 +92,5 @@ def diagnose(comparison: Comparison, region: Region) -> Cause | None:
 def _cause(bench: Bench, change: Change, residual: float) -> Cause:
     if bench.gradient and change.cause not in ("dtype", "gradient rule"):
         text = f"the outputs agree, the gradient does not: {change.text}"
-        return Cause("gradient rule", f"{text} (matches to {residual:.1e})", residual)
-    return Cause(change.cause, f"{change.text} (matches to {residual:.1e})", residual)
+        return Cause("gradient rule", text, residual)
+    return Cause(change.cause, change.text, residual)

@@ -6,23 +6,18 @@ change after which a target agrees is a full explanation, wherever in between it
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 
-from parity.arrays import EPS
 from parity.diagnose.layouts import arranged
+from parity.diagnose.origins import Before, pure, static
+from parity.diagnose.targets import Array, Target, difference, same, target_of
+from parity.diagnose.trials import Change, Function, evaluate
 from parity.localise import Comparison, Region, failing
-from parity.noise import ordinary
-from parity.result import LIMIT
 from parity.trace.graph import Kind, Node
 from parity.trace.jax_trace import LAYOUT
-from parity.trace.match import TRACE_ULPS
-
-Array = Shaped[np.ndarray, "..."]
-Function = Callable[[Sequence[Any]], Sequence[Any]]
 
 BEHIND = 40
 """Evaluations behind the fault among which targets are looked for."""
@@ -32,41 +27,6 @@ TARGETS = 6
 
 MOST_ACTIVE = 300
 """Evaluations that a trial computes again; in a longer stretch only those that disagree."""
-
-LOOSEST = 1e-7
-"""Relative difference up to which a value can count as equal, however much noise moves it."""
-
-
-class Change(NamedTuple):
-    """A hypothesis: the JAX computation with something changed.
-
-    Attributes:
-        cause: a name of `parity.diagnose.CAUSES`.
-        text: what is on both sides and what to do.
-        values: node -> its value instead.
-        functions: index of an evaluation -> what to compute it by instead.
-    """
-
-    cause: str
-    text: str
-    values: Mapping[int, Any] = {}
-    functions: Mapping[int, Function] = {}
-
-
-class Target(NamedTuple):
-    """A value that everything behind the fault goes through.
-
-    Attributes:
-        node: of the JAX side.
-        wanted: what it should be.
-        actual: what it is.
-        allowed: how far an entry may honestly lie from `wanted`.
-    """
-
-    node: int
-    wanted: Array
-    actual: Array
-    allowed: float
 
 
 class Bench:
@@ -85,7 +45,7 @@ class Bench:
         self.torch, self.jax = comparison.torch, comparison.jax
         self.deadline = time.monotonic() + seconds
         self.gradient = not failing(comparison, "outputs")
-        self.pure = _pure(self.jax.nodes)
+        self.pure = pure(self.jax.nodes)
         self.consumers = self.jax.consumers()
         group = self.jax.outputs.get("gradients" if self.gradient else "outputs", {})
         self.relevant = self.jax.ancestors([*group.values(), region.j])
@@ -99,7 +59,7 @@ class Bench:
             for t in partners:
                 self.twins.setdefault(t, []).append(index)
         self.torch_scope, self.torch_inputs = self._torch_scope(depth)
-        self.torch_static = _static(self.torch.nodes)
+        self.torch_static = static(self.torch.nodes)
         self._ancestors: dict[int, set[int]] = {}
 
     # -- the JAX side ---------------------------------------------------------------------------------
@@ -130,7 +90,7 @@ class Bench:
                 continue
             if not any(o in self.relevant for o in evaluation.outputs):
                 continue
-            new = self._evaluate(number, changed, {})
+            new = evaluate(self.comparison, number, changed, {})
             if new is None:
                 break
             changed.update(new)
@@ -142,20 +102,13 @@ class Bench:
             before = [i for i in order if i < index]
             if any(i in outputs for i in before) or len(found) >= TARGETS or index > last:
                 break
-            through = all(all(c <= index for c in consumers.get(i, ())) for i in before)
-            if (through and consumers.get(index, ())) or (through and index in outputs):
+            through = all(all(c <= index for c in consumers[i]) for i in before)
+            if (through and consumers[index]) or (through and index in outputs):
                 found.append(self._target(index, np.asarray(changed[index])))
-        return [t for t in found if not _same(t.wanted, t.actual, t.allowed)] or found[:1]
+        return [t for t in found if not same(t.wanted, t.actual, t.allowed)] or found[:1]
 
     def _target(self, index: int, wanted: Array) -> Target:
-        usual = ordinary(wanted) if wanted.dtype.kind == "f" else np.ones(wanted.shape, bool)
-        with np.errstate(invalid="ignore"):
-            scale = (
-                float(np.max(np.abs(wanted[usual].astype(np.float64)), initial=0.0)) if wanted.size else 0.0
-            )
-        move = min(self.comparison.jax_moves[index], LOOSEST * scale / LIMIT)
-        allowed = LIMIT * (move + TRACE_ULPS * EPS["float64"] * scale)
-        return Target(index, wanted, self.value(index), allowed)
+        return target_of(index, wanted, self.value(index), self.comparison.jax_moves[index])
 
     def _scope(self, depth: int) -> tuple[int, ...]:
         nodes = set(self.region.jax_nodes) | {self.region.j}
@@ -164,7 +117,7 @@ class Bench:
             edge = {i for n in edge for i in self.node(n).inputs if self._computes(i)} - nodes
             nodes |= edge
         if len(self.targets) > 1:
-            behind = self.jax.ancestors([self.targets[-1].node], _Before(self.region.j))
+            behind = self.jax.ancestors([self.targets[-1].node], Before(self.region.j))
             nodes |= {i for i in behind if i > self.region.j}
         return tuple(sorted(i for i in nodes if self._computes(i)))
 
@@ -173,16 +126,16 @@ class Bench:
         node = self.node(index)
         if node.kind is not Kind.OPERATION or node.step < 0:
             return False
-        return (
-            index in self.region.jax_nodes or index == self.region.j or not (node.fixed or index in self.pure)
-        )
+        if node.fixed or index in self.pure:
+            return self.region.j in self.pure and index in (*self.region.jax_nodes, self.region.j)
+        return True
 
     def _active(self) -> list[int]:
         """Evaluations between the fault's first operation and the last target."""
         if not self.scope:
             return []
         first, last = self.scope[0], max(t.node for t in self.targets)
-        between = self.jax.ancestors([t.node for t in self.targets], _Before(first - 1))
+        between = self.jax.ancestors([t.node for t in self.targets], Before(first - 1))
         steps = {self.node(i).step for i in between if first <= i <= last and self._computes(i)}
         if len(steps) > MOST_ACTIVE:
             steps = {self.node(i).step for i in self.scope}
@@ -249,7 +202,7 @@ class Bench:
         return tuple(sorted(nodes)), tuple(sorted(read))
 
     def from_torch(self, index: int, shape: tuple[int, ...]) -> Iterator[Array]:
-        """A value of PyTorch's in the shape of a JAX value: as its twin has it, else in any layout that fits."""
+        """A value of PyTorch's in the shape of a JAX value: its twin's, else any layout that fits."""
         given = 0
         for twin in self.twins.get(index, ()):
             array = self.value(twin)
@@ -260,19 +213,6 @@ class Bench:
             yield from arranged(self.torch.nodes[index].array, shape)
 
     # -- trials ---------------------------------------------------------------------------------------
-
-    def _evaluate(
-        self, number: int, new: Mapping[int, Any], functions: Mapping[int, Function]
-    ) -> dict[int, Any] | None:
-        evaluation = self.jax.evaluations[number]
-        given = [new[i] if i in new else self.value(i) for i in evaluation.inputs]
-        function = functions.get(number, evaluation.function)
-        try:
-            with np.errstate(all="ignore"):
-                results = function(given)
-        except Exception:  # a change of shapes that the next operation does not take
-            return None
-        return dict(zip(evaluation.outputs, results, strict=True))
 
     def compute(
         self, values: Mapping[int, Any], functions: Mapping[int, Function] | None = None
@@ -286,7 +226,7 @@ class Bench:
                 continue
             if all(i in values for i in evaluation.outputs):
                 continue
-            results = self._evaluate(number, new, functions)
+            results = evaluate(self.comparison, number, new, functions)
             if results is None:
                 break
             new.update({i: v for i, v in results.items() if i not in values})
@@ -311,61 +251,3 @@ class Bench:
             if left is not None:
                 return change, left
         return None
-
-
-def difference(new: Array, target: Target) -> float | None:
-    """The relative difference of a value to a target it agrees with; None if it does not."""
-    if new.size != target.wanted.size:
-        try:
-            new = np.broadcast_to(new, target.wanted.shape)
-        except ValueError:
-            return None
-    new = new.reshape(target.wanted.shape)
-    if not _same(new, target.wanted, target.allowed):
-        return None
-    with np.errstate(invalid="ignore"):
-        gap = np.abs(new.astype(np.float64) - target.wanted.astype(np.float64))
-    usual = ordinary(target.wanted) & np.isfinite(gap)
-    scale = float(np.max(np.abs(target.wanted.astype(np.float64)), where=usual, initial=0.0))
-    return float(np.max(gap, where=usual, initial=0.0)) / (scale or 1.0)
-
-
-def _same(a: Array, b: Array, allowed: float) -> bool:
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        usual = ordinary(b) & np.isfinite(b)
-        limit = np.where(usual, allowed, 1e-9 * np.abs(b))
-        near = np.abs(a - b) <= limit
-    return bool(np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))))
-
-
-def _pure(nodes: Sequence[Node]) -> set[int]:
-    """Nodes that depend on no input and no weight: constants and what is computed from them."""
-    pure: set[int] = set()
-    for index, node in enumerate(nodes):
-        if node.kind is Kind.CONSTANT or (
-            node.kind is Kind.OPERATION and all(i in pure for i in node.inputs)
-        ):
-            pure.add(index)
-    return pure
-
-
-def _static(nodes: Sequence[Node]) -> set[int]:
-    """Nodes that depend on weights and constants alone."""
-    static: set[int] = set()
-    for index, node in enumerate(nodes):
-        if node.kind in (Kind.WEIGHT, Kind.CONSTANT) or (
-            node.kind is Kind.OPERATION and node.inputs and all(i in static for i in node.inputs)
-        ):
-            static.add(index)
-    return static
-
-
-class _Before:
-    """Where a walk back ends: at every node up to an index."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-    def __contains__(self, node: object) -> bool:
-        return isinstance(node, int) and node <= self.index

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.bench import Bench, Change
+from parity.diagnose.bench import Bench
 from parity.diagnose.numbers import Literal, Use, literals, torch_numbers
+from parity.diagnose.trials import Change
 from parity.diagnose.wording import number
 
 WHAT = {
@@ -127,9 +128,9 @@ def _name(use: Use, old: float, new: float) -> str:
         return "shift" if use.operations & {"add", "sub"} else "constant"
     if use.operations & {"div", "mul"}:
         plain = {round(x if x >= 1 else 1 / x, 9) for x in (old, new) if x > 0}
-        if use.count and plain <= {float(use.count), float(use.count - 1)}:
+        if use.summed and plain <= {float(use.summed), float(use.summed - 1)}:
             return "variance correction"
-        if use.count and (use.count in plain or len(plain) < 2):
+        if use.summed and (use.summed in plain or len(plain) < 2):
             return "reduction"
         if use.softmax:
             return "scale"

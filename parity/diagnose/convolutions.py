@@ -6,10 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Bench, Change, Function
+from parity.diagnose.bench import Bench
 from parity.diagnose.constants import divisors
 from parity.diagnose.convolving import convolve, length
 from parity.diagnose.pads import each, other_pads, plain, torch_settings
+from parity.diagnose.trials import Change, Function
 
 TORCH = ("convolution", "_convolution", "mkldnn_convolution")
 

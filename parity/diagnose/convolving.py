@@ -1,4 +1,4 @@
-"""A convolution in NumPy, with all settings of JAX's: hypotheses try dozens, and compiling each takes too long."""
+"""A convolution in NumPy, with all settings of JAX's: dozens are tried, and compiling each takes too long."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

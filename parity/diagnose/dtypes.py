@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.bench import Bench
+from parity.diagnose.targets import Array, Target
+from parity.diagnose.trials import Change
 
 WIDE = {"i": np.int64, "u": np.int64}
 

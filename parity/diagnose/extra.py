@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench, Change
+from parity.diagnose.bench import Bench
+from parity.diagnose.trials import Change
 from parity.diagnose.wording import operations, settings
 from parity.trace.graph import Node
 
@@ -20,10 +21,57 @@ LAYOUT = frozenset({"transpose", "permute", "reshape", "view", "rev", "flip", "t
 KERNELS = frozenset({"conv_general_dilated"})
 REPEATING = frozenset({"slice", "broadcast_in_dim", "expand", "squeeze"})
 FUNCTIONS = frozenset(
-    ["max", "relu", "relu_", "tanh", "logistic", "sigmoid", "erf", "erfc", "exp", "expm1", "log", "log1p", "sqrt", "rsqrt", "abs", "gelu", "silu", "softmax", "sin", "cos", "clamp", "clamp_min", "hardtanh", "pow", "integer_pow", "square"]
+    [
+        "max",
+        "relu",
+        "relu_",
+        "tanh",
+        "logistic",
+        "sigmoid",
+        "erf",
+        "erfc",
+        "exp",
+        "expm1",
+        "log",
+        "log1p",
+        "sqrt",
+        "rsqrt",
+        "abs",
+        "gelu",
+        "silu",
+        "softmax",
+        "sin",
+        "cos",
+        "clamp",
+        "clamp_min",
+        "hardtanh",
+        "pow",
+        "integer_pow",
+        "square",
+    ]
 )
 GLUE = frozenset(
-    ["reshape", "view", "broadcast_in_dim", "expand", "unsqueeze", "squeeze", "convert_element_type", "_to_copy", "clone", "t", "transpose", "_unsafe_view", "copy", "zeros_like", "ones_like", "scalar_tensor", "detach", "unsafe_split", "split"]
+    [
+        "reshape",
+        "view",
+        "broadcast_in_dim",
+        "expand",
+        "unsqueeze",
+        "squeeze",
+        "convert_element_type",
+        "_to_copy",
+        "clone",
+        "t",
+        "transpose",
+        "_unsafe_view",
+        "copy",
+        "zeros_like",
+        "ones_like",
+        "scalar_tensor",
+        "detach",
+        "unsafe_split",
+        "split",
+    ]
 )
 
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.bench import Bench
+from parity.diagnose.targets import Array, Target
+from parity.diagnose.trials import Change
 from parity.diagnose.wording import number
 
 RARE = 0.75

@@ -1,11 +1,13 @@
-"""Which entries are chosen: indices that are shifted or clipped, other ranks of a sort, first against last."""
+"""Which entries are chosen: indices shifted or clipped, other ranks of a sort, first against last."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.bench import Bench
 from parity.diagnose.masks import is_mask
+from parity.diagnose.targets import Array, Target
+from parity.diagnose.trials import Change
 
 MOST_RANKS = 64
 """Length of an axis up to which every position is tried."""
@@ -21,7 +23,7 @@ def integers(bench: Bench) -> Iterator[Change]:
         if array.dtype.kind not in "iu" or array.size < 2:
             continue
         for step in (-1, 1, 2, -2):
-            text = f"indices are {-step:+d} off in JAX: PyTorch's are {abs(step)} {'higher' if step > 0 else 'lower'}"
+            text = f"indices are {-step:+d} off in JAX: add {step}"
             yield Change("shift", text, {index: array + step})
 
 
@@ -44,7 +46,9 @@ def _index(bench: Bench, target: Target) -> Iterator[Change]:
         for axis in range(array.ndim):
             for name, found in _extremes(array, axis).items():
                 if found.size == wanted.size and not np.array_equal(found.reshape(wanted.shape), actual):
-                    text = f"PyTorch takes {name} along axis {axis}, JAX another of the equal ones or the other end"
+                    text = (
+                        f"PyTorch takes {name} along axis {axis}, JAX another of equal ones or the other end"
+                    )
                     yield Change("selection", text, {target.node: found.reshape(wanted.shape)})
 
 

@@ -65,9 +65,9 @@ def transposed(value: Array) -> Iterator[Rearranged]:
         return
     for axes in itertools.permutations(range(value.ndim)):
         moved = value.transpose(axes)
-        if axes != tuple(range(value.ndim)) and moved.shape == value.shape:
-            if sum(a != i and value.shape[a] > 1 for i, a in enumerate(axes)) > 1:
-                yield Rearranged("transposed", f"with axes {axes}", moved)
+        long = [axis for i, axis in enumerate(axes) if axis != i and value.shape[axis] > 1]
+        if len(long) > 1 and moved.shape == value.shape:
+            yield Rearranged("transposed", f"with axes {axes}", moved)
 
 
 def flipped(value: Array) -> Iterator[Rearranged]:

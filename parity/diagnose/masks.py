@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change
+from parity.diagnose.bench import Bench
 from parity.diagnose.layouts import arranged, rearrangements
+from parity.diagnose.targets import Array
+from parity.diagnose.trials import Change
 
 FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
 """What masked places are filled with."""
@@ -85,6 +87,7 @@ def _applied(bench: Bench) -> Iterator[Change]:
 
 
 def is_mask(array: Array) -> bool:
+    """Whether a value is a mask: truth values, or both zeros and ones and nothing else."""
     if array.dtype.kind == "b":
         return array.size > 1
     if array.size < 2 or array.dtype.kind not in "fiu":
@@ -100,5 +103,5 @@ def fitting(mask: Array, shape: tuple[int, ...]) -> Iterator[Array]:
     if mask.ndim <= len(shape):
         for start in range(len(shape) - mask.ndim + 1):
             aligned = mask.reshape([1] * start + list(mask.shape) + [1] * (len(shape) - start - mask.ndim))
-            if all(n in (1, m) for n, m in zip(aligned.shape, shape, strict=True)):
+            if all(size in (1, whole) for size, whole in zip(aligned.shape, shape, strict=True)):
                 yield np.broadcast_to(aligned, shape)

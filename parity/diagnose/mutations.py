@@ -1,11 +1,13 @@
-"""Single operations exchanged for their neighbours: a minus for a plus, less for less or equal, an axis, an end."""
+"""Single operations exchanged for their neighbours: a minus for a plus, less for less or equal, an axis."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Function
+from parity.diagnose.bench import Bench
+from parity.diagnose.targets import Array
+from parity.diagnose.trials import Change, Function
 
 
 class Other(NamedTuple):
@@ -143,19 +145,6 @@ def _others(bench: Bench, number: int) -> Iterator[Other]:
                     f"joins along axis {other}",
                     lambda *xs, o=other: np.concatenate(xs, o).reshape(shape),
                 )
-    if operation in ("reduce_sum", "reduce_max", "reduce_min", "reduce_prod"):
-        axes = tuple(int(a) for a in params["axes"])
-        for name, reduce in (
-            ("sum", np.sum),
-            ("largest", np.max),
-            ("smallest", np.min),
-            ("mean", np.mean),
-            ("product", np.prod),
-            ("mean of squares", lambda x, a: np.mean(x**2, a)),
-            ("sum of magnitudes", lambda x, a: np.abs(x).sum(a)),
-            ("median", np.median),
-        ):
-            yield Other("reduction", f"takes the {name} over axes {axes}", lambda x, f=reduce: f(x, axes))
     if operation == "integer_pow":
         for power in (1, 2, 3, 4, -1, -2):
             if power != params["y"]:

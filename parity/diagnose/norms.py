@@ -1,7 +1,7 @@
 """Normalisation as a whole: over which axes or groups, centred or not, with which variance and epsilon.
 
-Both sides' values are compared with `(x - mean) / sqrt(var + eps) * scale + bias` in every setting. Where both
-are found among them, the settings in which they differ are the cause.
+Both sides' values are compared with `(x - mean) / sqrt(var + eps) * scale + bias` in every setting. Where
+both are found among them, the settings in which they differ are the cause.
 """
 
 import itertools
@@ -10,9 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Target, difference
+from parity.diagnose.bench import Bench
 from parity.diagnose.numbers import literals, torch_numbers
+from parity.diagnose.targets import Array, Target, difference
+from parity.diagnose.trials import Change
 from parity.diagnose.wording import number
+from parity.trace.graph import Kind
 
 LARGEST = 300_000
 """Size up to which a value is normalised in all settings."""
@@ -51,14 +54,14 @@ def norms(bench: Bench) -> Iterator[Change]:
         for x in _arguments(bench, target):
             for scale, bias in _affine(bench, target):
                 yield from _compared(target, x, scale, bias, theirs_eps, ours_eps)
+                yield from _kept(bench, target, x, (scale, bias), theirs_eps)
 
 
 def _compared(
     target: Target, x: Array, scale: Array | None, bias: Array | None, theirs: list[float], ours: list[float]
 ) -> Iterator[Change]:
     def finish(z: Array) -> Array:
-        z = z if scale is None else z * scale
-        return z if bias is None else z + bias
+        return _finished(z, scale, bias)
 
     wanted = next(
         (s for s in settings(x, theirs) if _is(finish(normalised(x, s)), target, target.wanted)), None
@@ -71,6 +74,29 @@ def _compared(
     )
     cause, text = _said(x, wanted, actual)
     yield Change(cause, text, {target.node: finish(normalised(x, wanted))})
+
+
+def _kept(
+    bench: Bench, target: Target, x: Array, affine: tuple[Array | None, Array | None], epsilons: list[float]
+) -> Iterator[Change]:
+    """Normalised by statistics that are kept, not computed from x."""
+    weights = [n for n in bench.torch.nodes if n.kind is Kind.WEIGHT]
+    kept = [n.array for n in weights if n.floating]
+    for axis, length in enumerate(x.shape):
+        shape = [1] * x.ndim
+        shape[axis] = length
+        vectors = [k.reshape(shape) for k in kept if k.size == length > 1][:8]
+        for mean, var in itertools.permutations(vectors, 2):
+            for eps in epsilons if var.min() >= 0 else ():
+                z = (x - mean) / np.sqrt(var + eps)
+                value = _finished(z, *affine)
+                text = f"PyTorch normalises by kept statistics (with eps {number(eps)}), JAX by others"
+                yield Change("statistics", text, {target.node: value})
+
+
+def _finished(z: Array, scale: Array | None, bias: Array | None) -> Array:
+    z = z if scale is None else z * scale
+    return z if bias is None else z + bias
 
 
 def _is(value: Array, target: Target, goal: Array) -> bool:
@@ -132,7 +158,7 @@ def normalised(x: Array, setting: Setting) -> Array:
         parts = (shape[axis] // groups, groups) if interleaved else (groups, shape[axis] // groups)
         view = x.reshape(shape[:axis] + parts + shape[axis + 1 :])
         inner = axis if interleaved else axis + 1
-        axes = tuple(a if a < axis else a + 1 for a in axes if a != axis) + (inner,)
+        axes = (*(a if a < axis else a + 1 for a in axes if a != axis), inner)
     count = int(np.prod([view.shape[a] for a in axes]))
     with np.errstate(all="ignore"):
         mean = view.mean(axes, keepdims=True) if setting.centred else 0.0

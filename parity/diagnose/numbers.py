@@ -12,7 +12,7 @@ THROUGH = frozenset(
     {"broadcast_in_dim", "reshape", "squeeze", "convert_element_type", "expand_dims", "copy", "select_n"}
 )
 SOFTMAX = frozenset({"exp", "exp2"})
-SUMS = frozenset({"reduce_sum", "reduce_window_sum", "dot_general", "cumsum"})
+SUMS = frozenset({"reduce_sum", "reduce_window_sum"})
 COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
 
 
@@ -24,7 +24,7 @@ class Use(NamedTuple):
         rooted: whether it is added to something of which a root is taken, or by which is divided.
         compared: whether it decides a comparison.
         softmax: whether what it goes into is exponentiated.
-        count: of a divisor of a sum, over how many entries the sum went; else 0.
+        summed: of a divisor of a sum, over how many entries the sum went; else 0.
         whole: whether it is an integer.
     """
 
@@ -32,7 +32,7 @@ class Use(NamedTuple):
     rooted: bool
     compared: bool
     softmax: bool
-    count: int
+    summed: int
     whole: bool
 
 

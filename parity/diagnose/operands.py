@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change
+from parity.diagnose.bench import Bench
+from parity.diagnose.order import moved, same_entries
+from parity.diagnose.targets import Array
+from parity.diagnose.trials import Change
 from parity.trace.graph import Kind
 
 MASKING = frozenset({"where", "masked_fill", "masked_fill_"})
@@ -24,20 +27,35 @@ class Candidate(NamedTuple):
     value: Array
 
 
+def exchanged_parts(bench: Bench) -> Iterator[Change]:
+    """Two parts of one packed value exchanged: gates, queries and keys, halves of a gated unit."""
+    for a, b in _exchanges(bench):
+        if _parents(bench, a) & _parents(bench, b):
+            yield _exchange(bench, a, b)
+
+
 def operands(bench: Bench) -> Iterator[Change]:
     """Every value that the faulty operations read, exchanged for every value that PyTorch's read."""
+    for a, b in _exchanges(bench):
+        yield _exchange(bench, a, b)
     readable = _readable(bench)
-    for a, b in itertools.combinations(readable, 2):
-        if _alike(bench.value(a), bench.value(b)):
-            cause = _exchanged(bench, a, b)
-            text = f"{_said(bench, a)} and {_said(bench, b)} are exchanged in JAX"
-            yield Change(cause, text, {a: bench.value(b), b: bench.value(a)})
     for index in readable:
         for candidate in _candidates(bench, index):
             why = _explained(bench, index, candidate)
             if why is not None:
                 yield Change(*why, {index: candidate.value})
     yield from _weights(bench, readable)
+
+
+def _exchanges(bench: Bench) -> Iterator[tuple[int, int]]:
+    for a, b in itertools.combinations(_readable(bench), 2):
+        if _alike(bench.value(a), bench.value(b)):
+            yield a, b
+
+
+def _exchange(bench: Bench, a: int, b: int) -> Change:
+    text = f"{_said(bench, a)} and {_said(bench, b)} are exchanged in JAX"
+    return Change(_exchanged(bench, a, b), text, {a: bench.value(b), b: bench.value(a)})
 
 
 def pairs_of_operands(bench: Bench) -> Iterator[Change]:
@@ -51,8 +69,8 @@ def pairs_of_operands(bench: Bench) -> Iterator[Change]:
     for (a, first, (cause, text)), (b, second, (other, more)) in itertools.combinations(options, 2):
         if a != b:
             causes = {cause, other}
-            name = next((c for c in ("stale weights", "statistics") if c in causes), None)
-            name = name or (cause if cause == other else "operands")
+            shared = cause if cause == other else "operands"
+            name = next((c for c in ("stale weights", "statistics") if c in causes), shared)
             yield Change(name, f"{text}; {more}", {a: first.value, b: second.value})
 
 
@@ -84,7 +102,7 @@ def _candidates(bench: Bench, index: int) -> list[Candidate]:
 
 
 def _explained(bench: Bench, index: int, candidate: Candidate) -> tuple[str, str] | None:
-    """(cause, text) of reading a value of PyTorch's in place of an operand; None if the two have nothing in common."""
+    """(cause, text) of reading a value of PyTorch's in place of an operand; None if that explains nothing."""
     node, theirs = bench.node(index), bench.torch.nodes[candidate.t]
     operation = theirs.kind is Kind.OPERATION
     said = (
@@ -97,10 +115,13 @@ def _explained(bench: Bench, index: int, candidate: Candidate) -> tuple[str, str
     if _normalises(bench, index):
         return "statistics", text
     if node.fixed:
-        new = theirs.fixed and not _same_entries(candidate.value, bench.value(index))
+        new = theirs.fixed and not same_entries(candidate.value, bench.value(index))
         return ("swapped weights", text) if new else None
     if twin is not None and _parents(bench, index) & _parents(bench, twin):
         return _packed(bench, index), f"{text}: another part of the same packed value"
+    order = moved(bench, index, candidate.value)
+    if order is not None:
+        return "order", f"{_said(bench, index)}: {order}"
     path = _way(bench, set(bench.comparison.partners[index]), candidate.t)
     if path:
         names = {bench.torch.nodes[t].operation for t in path}
@@ -136,15 +157,11 @@ def _said(bench: Bench, index: int) -> str:
     return f"the {node.kind.value} {node.operation}" if node.kind is not Kind.CONSTANT else "a constant"
 
 
-def _same_entries(a: Array, b: Array) -> bool:
-    return np.array_equal(np.sort(a, axis=None), np.sort(b, axis=None))
-
-
 def _parents(bench: Bench, index: int) -> set[int]:
     """Values that a value is a part of, directly or after a step or two of its own."""
     found, edge = set(), {index}
     for _ in range(4):
-        following = set()
+        following: set[int] = set()
         for i in edge:
             node = bench.node(i)
             if node.operation in PARTS and bench.value(node.inputs[0]).size > bench.value(i).size:
@@ -191,10 +208,10 @@ def _weights(bench: Bench, readable: list[int]) -> Iterator[Change]:
             continue
         for name, weight in bench.jax.weights.items():
             value = bench.value(weight)
-            for moved in (value, value.T) if value.ndim == 2 else (value,):
+            for turned in (value, value.T) if value.ndim == 2 else (value,):
                 old = bench.value(index)
-                if moved.size == old.size and moved.ndim <= old.ndim and not _same_entries(moved, old):
-                    new = moved.reshape(old.shape)
+                if turned.size == old.size and turned.ndim <= old.ndim and not same_entries(turned, old):
+                    new = turned.reshape(old.shape)
                     text = f"JAX reads {_said(bench, index)} where {name} belongs"
                     cause = "stale weights" if index in bench.pure else "swapped weights"
                     yield Change(cause, text, {index: new})

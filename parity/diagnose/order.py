@@ -1,14 +1,16 @@
-"""The same numbers in another order: where each entry comes from on both sides, and how the two orders differ.
+"""The same numbers in another order: where each entry comes from on both sides, and how the orders differ.
 
-Each side's value is written as a map from its entries to those of a value that goes in. Most maps are one of
-two kinds: along every axis by itself (a roll, a repetition, a border), or a reshape, a transpose and a reshape.
+Each side's value is written as a map from its entries to those of a value that goes in. Most maps are of one
+of two kinds: along every axis by itself (a roll, a repetition, a border), or a reshape and a transpose.
 """
 
 from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.bench import Bench
+from parity.diagnose.targets import Array, Target
+from parity.diagnose.trials import Change
 
 LARGEST = 200_000
 """Size up to which entries are traced to where they come from."""
@@ -28,11 +30,40 @@ def order(bench: Bench) -> Iterator[Change]:
                 continue
             why = compared(theirs, ours, source.shape)
             if why is not None:
-                yield Change(*why, {target.node: source.reshape(-1)[theirs]})
+                cause, text = why
+                if cause == "shift" and source is target.actual:
+                    cause = "order"
+                yield Change(cause, text, {target.node: source.reshape(-1)[theirs]})
+
+
+def moved(bench: Bench, index: int, value: Array) -> str | None:
+    """How a value with the same entries as an operand differs from it; None for other entries."""
+    old = bench.value(index)
+    if value.shape != old.shape or value.size > LARGEST or np.array_equal(value, old):
+        return None
+    if not same_entries(value, old):
+        return None
+    goal = bench.target._replace(allowed=1e-12 * float(np.abs(old).max()))
+    for source in bench.rearranged_from(index):
+        array = bench.value(source)
+        theirs, ours = origin(value, array, goal), origin(old, array, goal)
+        if theirs is not None and ours is not None:
+            why = compared(theirs, ours, array.shape)
+            if why is not None:
+                return why[1]
+    return "the same numbers in another order"
+
+
+def same_entries(a: Array, b: Array) -> bool:
+    """Whether two values hold the same numbers, up to rounding, in any order."""
+    first, second = np.sort(a, axis=None), np.sort(b, axis=None)
+    if a.dtype.kind != "f":
+        return np.array_equal(first, second)
+    return bool(np.allclose(first, second, rtol=1e-9, atol=1e-12 * float(np.abs(second).max(initial=0.0))))
 
 
 def origin(value: Array, source: Array, target: Target) -> Array | None:
-    """Of each entry, the place in `source` that holds the same number; None if some stand nowhere or anywhere."""
+    """Of each entry, the place in `source` with the same number; None if there is none, or several."""
     flat = source.reshape(-1).astype(np.float64)
     if not np.isfinite(flat).all():
         return None
@@ -106,8 +137,10 @@ def _along_axes(flat: Array, shape: tuple[int, ...]) -> list[tuple[int | None, A
 def described(line: Array, length: int) -> str:
     """A map along one axis of some length, in words.
 
-    >>> described(np.array([2, 0, 1]), 3), described(np.array([0, 0, 1, 1]), 2), described(np.array([1, 0, 1, 2]), 3)
-    ('rolled by 1', 'each entry repeated 2 times', 'padded in the mode reflect')
+    >>> described(np.array([2, 0, 1]), 3), described(np.array([0, 0, 1, 1]), 2)
+    ('rolled by 1', 'each entry repeated 2 times')
+    >>> described(np.array([1, 0, 1, 2, 1]), 3), described(np.array([2, 3, 4]), 5)
+    ('padded in the mode reflect', 'the entries from 2 on')
     """
     n = line.size
     at = np.arange(n)
@@ -128,17 +161,23 @@ def described(line: Array, length: int) -> str:
         for low in range(n - length + 1):
             for mode in ("reflect", "symmetric", "edge", "wrap"):
                 try:
-                    padded = np.pad(np.arange(length), (low, n - length - low), mode=mode)  # type: ignore[call-overload]
+                    padded = np.pad(np.arange(length), (low, n - length - low), mode=mode)
                 except ValueError:
                     continue
                 if np.array_equal(padded, line):
                     return f"padded in the mode {mode}" + (
                         "" if 2 * low == n - length else f" ({low} before)"
                     )
+    if n == 1:
+        return f"the entry {int(line[0])} alone"
     steps = np.unique(np.diff(line))
     if steps.size == 1:
         every = f", every {int(steps[0])}" if steps[0] != 1 else ""
         return f"the entries from {int(line[0])} on{every}"
+    if n == length and np.array_equal(np.sort(line), at):
+        digits = _digits(line, (length,))
+        if digits is not None:
+            return f"reordered: {digits}"
     shown = ", ".join(map(str, line[:8].tolist()))
     return f"the entries {shown}{', ...' if n > 8 else ''}"
 
@@ -150,6 +189,8 @@ def _cause(said: list[str]) -> str:
         return "repeat"
     if any("rolled" in s or ("entries from" in s and "every" not in s) for s in said):
         return "shift"
+    if any("the entr" in s for s in said):
+        return "selection"
     return "order"
 
 

@@ -6,8 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Function
+from parity.diagnose.bench import Bench
 from parity.diagnose.pads import each, other_pads, plain, torch_settings
+from parity.diagnose.targets import Array
+from parity.diagnose.trials import Change, Function
+
+NAMES = {"max": "maximum", "min": "minimum", "sum": "average"}
 
 KINDS = {"reduce_window_max": "max", "reduce_window_sum": "sum", "reduce_window_min": "min"}
 
@@ -50,14 +54,19 @@ def _pool(bench: Bench, number: int) -> Iterator[Change]:
         )
     if kind == "sum":
         yield from _pool_count(bench, number, window)
-    for other in ("max", "sum"):
-        if other != kind:
-            scale = 1.0 / float(np.prod(window)) if other == "sum" else 1.0
-            name = "average" if other == "sum" else "maximum"
-            text = f"PyTorch pools by the {name}, JAX by the {'maximum' if kind == 'max' else 'average'}"
-            yield Change(
-                "pool mode", text, functions={number: _reduce_window(other, params, spatial, {}, scale)}
-            )
+    for other, scale in _other_modes(kind, float(np.prod(window))):
+        text = f"PyTorch pools by the {NAMES[other]}, JAX by the {NAMES[kind]}"
+        yield Change("pool mode", text, functions={number: _reduce_window(other, params, spatial, {}, scale)})
+
+
+def _other_modes(kind: str, count: float) -> Iterator[tuple[str, float]]:
+    """(the other way of pooling, a factor): a division by the size of the window may follow, or not."""
+    if kind == "sum":
+        yield "max", count
+        yield "max", 1.0
+    else:
+        yield "sum", 1 / count
+        yield "sum", 1.0
 
 
 def _pool_settings(
@@ -155,9 +164,9 @@ def _padding_mode(bench: Bench) -> Iterator[Change]:
             if x.ndim != len(shape) or not any(more) or min(more) < 0 or max(more) > 16:
                 continue
             for width in _splits(more):
-                for mode in ("reflect", "symmetric", "edge", "wrap", "constant"):
+                for mode in ("reflect", "edge", "symmetric", "wrap", "constant"):
                     try:
-                        value = np.pad(x, width, mode=mode)  # type: ignore[call-overload]
+                        value = np.pad(x, width, mode=mode)
                     except ValueError:
                         continue
                     text = f"PyTorch pads in the mode {mode!r} (jnp.pad's name) by {width}, JAX otherwise"

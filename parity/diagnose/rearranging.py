@@ -5,8 +5,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench, Change
+from parity.diagnose.bench import Bench
 from parity.diagnose.layouts import Rearranged, rearrangements, spread, transposed
+from parity.diagnose.trials import Change
 from parity.trace.graph import Kind
 
 LARGEST = 10**6
@@ -35,8 +36,25 @@ def rearranged_operands(bench: Bench) -> Iterator[Change]:
         if bench.operation(number) == "dot_general":
             a, b = bench.jax.evaluations[number].inputs
             for first, second in itertools.product(transposed(bench.value(a)), transposed(bench.value(b))):
-                text = f"both factors of the product are summed over other axes in PyTorch: {first.text}, {second.text}"
+                said = f"{first.text} and {second.text}"
+                text = f"the factors of the product have other axes in PyTorch: {said}"
                 yield Change("axis", text, {a: first.value, b: second.value})
+
+
+def opposite_operands(bench: Bench) -> Iterator[Change]:
+    """Every operand with the opposite sign, or, if it is a mask of zeros and ones, the opposite mask."""
+    roots: dict[bytes, list[int]] = {}
+    for index in (*bench.inputs, *bench.constants):
+        if 1 < bench.value(index).size <= LARGEST and bench.value(index).dtype.kind == "f":
+            root = bench.value(bench.rearranged_from(index)[-1])
+            roots.setdefault(root.tobytes(), []).append(index)
+    for same in roots.values():
+        said = _said(bench, same[0])
+        text = f"{said} has the opposite sign in PyTorch"
+        yield Change("operands", text, {i: -bench.value(i) for i in same})
+        if np.isin(bench.value(same[0]), (0, 1)).all():
+            text = f"the mask is inverted in JAX: 1 - {said} is needed"
+            yield Change("mask", text, {i: 1 - bench.value(i) for i in same})
 
 
 def paired_operands(bench: Bench) -> Iterator[Change]:
@@ -88,7 +106,9 @@ def _change(bench: Bench, index: int, how: Rearranged) -> Change:
             ("transposed kernel" if plain else "kernel layout") if kernel else "order" if moved else "axis"
         )
     elif how.kind == "flipped":
-        cause = "flipped kernel" if node.fixed or (read & TAPS and bench.value(index).size < 1000) else "order"
+        cause = (
+            "flipped kernel" if node.fixed or (read & TAPS and bench.value(index).size < 1000) else "order"
+        )
     elif how.kind == "rolled":
         cause = "shift"
     elif how.kind == "blocks":

@@ -1,17 +1,25 @@
 """Sums and means over other axes, with a mask, with another divisor."""
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change
+from parity.diagnose.bench import Bench
 from parity.diagnose.constants import divisors
 from parity.diagnose.masks import fitting, is_mask
+from parity.diagnose.targets import Array
+from parity.diagnose.trials import Change
 
 SUMS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"})
-KINDS = {"reduce_sum": np.sum, "reduce_max": np.max, "reduce_min": np.min, "reduce_prod": np.prod}
+KINDS: Mapping[str, Any] = {
+    "reduce_sum": np.sum,
+    "reduce_max": np.max,
+    "reduce_min": np.min,
+    "reduce_prod": np.prod,
+}
 CUMULATIVE = {"cumsum": np.cumsum, "cumprod": np.cumprod, "cummax": np.maximum.accumulate}
 
 
@@ -23,6 +31,8 @@ def reductions(bench: Bench) -> Iterator[Change]:
     if len(numbers) > 1:
         yield from _other_axes(bench, tuple(numbers))
     yield from _masked(bench, numbers)
+    for number in numbers:
+        yield from _other_kinds(bench, number)
     for number in bench.active:
         if bench.operation(number) in CUMULATIVE:
             yield from _cumulative(bench, number)
@@ -90,6 +100,33 @@ def _kept(bench: Bench, result: int, ndim: int) -> tuple[int, bool]:
     return result, False
 
 
+OTHERS: Mapping[str, Any] = {
+    "sum": np.sum,
+    "largest": np.max,
+    "smallest": np.min,
+    "mean": np.mean,
+    "product": np.prod,
+    "mean of squares": lambda x, a: np.mean(x**2, a),
+    "mean of magnitudes": lambda x, a: np.mean(np.abs(x), a),
+    "median": np.median,
+    "logarithm of the sum of exponentials": lambda x, a: np.log(np.exp(x).sum(a)),
+}
+"""What can be done with the entries along some axes."""
+
+
+def _other_kinds(bench: Bench, number: int) -> Iterator[Change]:
+    """The largest for the mean, and so on; a division by the count that follows falls away."""
+    axes = _axes(bench, number)
+    operand = _operand(bench, number)
+    count = int(np.prod([operand.shape[a] for a in axes]))
+    ones = divisors(bench, count, 1) if bench.operation(number) == "reduce_sum" else {}
+    for name, reduce in OTHERS.items():
+        for divided in (ones, {}) if ones else ({},):
+            text = f"PyTorch takes the {name} over axes {axes}, JAX another summary"
+            functions = {number: lambda v, f=reduce: [np.asarray(f(v[0], axes))]}
+            yield Change("reduction", text, divided, functions)
+
+
 def _masked(bench: Bench, numbers: list[int]) -> Iterator[Change]:
     """All sums over the places where a mask is set, divided by how many there are."""
     sums = [n for n in numbers if bench.operation(n) == "reduce_sum"]
@@ -118,16 +155,11 @@ def _with_mask(bench: Bench, sums: list[int], mask: Array, axes: tuple[int, ...]
         x = values[0]
         return [np.sum(np.where(mask, x, 0) if x.shape == shape else x, axis=axes)]
 
-    functions = {n: lambda v, a=_axes(bench, n): compute(v, a) for n in sums}
+    functions = {n: functools.partial(compute, axes=_axes(bench, n)) for n in sums}
     whole = float(np.prod([shape[a] for a in axes]))
-    counted = mask.sum(axes)
-    for divisors in (_arrays(bench, whole, counted), {}):
+    for counts in (divisors(bench, whole, mask.sum(axes)), {}):
         text = "the mean or sum counts padded places in JAX, PyTorch leaves out what the mask excludes"
-        yield Change("mask", text, divisors, functions)
-
-
-def _arrays(bench: Bench, count: float, new: Array) -> Mapping[int, Any]:
-    return {i: np.asarray(new, np.float64) for i in divisors(bench, count, 1)}
+        yield Change("mask", text, counts, functions)
 
 
 def _cumulative(bench: Bench, number: int) -> Iterator[Change]:

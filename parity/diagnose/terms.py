@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Array, Bench, Change, Target
+from parity.diagnose.bench import Bench
 from parity.diagnose.numbers import torch_numbers
+from parity.diagnose.targets import Array, Target
+from parity.diagnose.trials import Change
 from parity.diagnose.wording import number
 from parity.noise import ordinary
 from parity.trace.graph import Kind
@@ -18,11 +20,13 @@ class Term(NamedTuple):
 
     Attributes:
         name: what it is.
-        value: its entries in a row.
+        value: the value.
+        here: whether JAX's operations at the fault read it.
     """
 
     name: str
     value: Array
+    here: bool
 
 
 def terms(bench: Bench) -> Iterator[Change]:
@@ -58,6 +62,8 @@ def _factor(bench: Bench, target: Target, factor: float) -> Iterator[Change]:
         for name, value in (("variance correction", n / (n - 1)), ("reduction", float(n))):
             if any(math.isclose(factor, value**power, rel_tol=1e-9) for power in (1, -1, 0.5, -0.5)):
                 cause, why = name, f", {n} entries being summed"
+    if factor == -1 and any(bench.operation(n) == "sub" for n in bench.active):
+        return  # a difference the other way round
     text = f"PyTorch's value is {said} times JAX's{why}: multiply by {said}"
     if cause == "variance correction":
         text = f"one side divides by n = {n}, the other by n - 1: {text}"
@@ -82,24 +88,23 @@ def _near(value: float, numbers: Sequence[float]) -> float:
 
 
 def _known(bench: Bench) -> list[Term]:
-    """Values that could be a term: weights and whatever PyTorch has at the fault, inputs, matched values."""
+    """Values that could be a term: weights and whatever both sides read or compute at the fault."""
     found: list[Term] = []
+    read = {*bench.inputs, *bench.constants, *bench.computed()}
     for index, node in enumerate(bench.torch.nodes):
         near = index in bench.torch_scope or index in bench.torch_inputs
         if node.kind is Kind.OPERATION and not node.fixed and not near:
             continue
         array = node.array
         if array.dtype.kind == "f" and array.size > 1:
-            name = (
-                node.operation
-                if node.kind is not Kind.OPERATION
-                else f"the result of {node.operation.strip('_')}"
-            )
-            found.append(Term(name, array))
+            own = node.kind is not Kind.OPERATION
+            name = node.operation if own else f"the result of {node.operation.strip('_')}"
+            found.append(Term(name, array, bool(read & set(bench.twins.get(index, ())))))
     for index in (*bench.inputs, *bench.constants):
-        array, node = bench.value(index), bench.node(index)
+        array, own = bench.value(index), bench.node(index).kind is not Kind.OPERATION
         if array.dtype.kind == "f" and array.size > 1:
-            found.append(Term(node.operation, array))
+            name = bench.node(index).operation
+            found.append(Term(name if own else f"the result of {name}", array, True))
     return found
 
 
@@ -147,6 +152,8 @@ def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
             with np.errstate(all="ignore"):
                 small = 1 / (small - 1)
         for term in known:
+            if cause == "extra term" and not term.here:
+                continue
             for value in _shaped(term.value, small, allowed):
                 yield Change(cause, text.replace("{}", term.name), {target.node: mend(value)})
 

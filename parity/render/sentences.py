@@ -94,6 +94,8 @@ def headline_place(divergence: Divergence) -> str:
 
 def headline(divergence: Divergence) -> str:
     """How a divergence shows itself, in half a sentence."""
+    if divergence.stage == "weights":
+        return "the JAX leaf does not hold PyTorch's numbers"
     if divergence.kind == "order":
         return "all inputs agree, the output has the same numbers in another order"
     if divergence.kind == "extra":

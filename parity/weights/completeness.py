@@ -19,7 +19,6 @@ def require_complete(
     leaves: Leaves,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
-    left_out: Sequence[str] = (),
 ) -> None:
     """Every number of every tensor is used and every number of every leaf filled, but for what is allowed.
 
@@ -44,7 +43,6 @@ def require_complete(
         if overlaps:
             faults.append(f"JAX leaf {path!r} {leaf.shape} is filled twice in part")
     if faults:
-        faults += [f"no leaf holds {part}" for part in left_out]
         raise WeightError(
             "the weights of the two models do not pair up:\n  "
             + "\n  ".join(_shortened(faults))

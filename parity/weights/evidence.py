@@ -46,6 +46,7 @@ class Leaf(NamedTuple):
 
 Tensors = Mapping[str, Signature]
 Leaves = Mapping[str, Leaf]
-Pin = str | tuple[str, tuple[int, ...]] | Transfer | Sequence[Transfer]
-Pins = Mapping[str, Pin]
-"""What the user knows of the plan: PyTorch name -> JAX path, (JAX path, permutation), or Transfers."""
+Pin = str | tuple[str, tuple[int, ...]] | Transfer
+Pins = Mapping[str, Pin | Sequence[Pin]]
+"""What the user knows of the plan: PyTorch name -> JAX path, (JAX path, permutation) or Transfer, or several
+of these."""

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.arrays import round_to
 from parity.weights.plan import Transfer
 
 MOST_AXES = 5
@@ -48,6 +49,9 @@ def explain(
     needs = f"{path} needs " + "; ".join(dict.fromkeys(f"`{t.how}` of {t.torch_name}" for t in transfers))
     if not actual.any():
         return Explanation("stale weights", f"all zero: was {path} loaded? {needs}")
+    for dtype in ("bfloat16", "float16"):
+        if _same(round_to(expected.astype(np.float64), dtype), actual.astype(np.float64)):
+            return Explanation("dtype", f"rounded to {dtype}: {needs} in float32")
     stacked = len({t.torch_name for t in transfers}) > 1 and len({t.box() for t in transfers}) > 1
     if stacked and sorted(map(_bytes, expected)) == sorted(map(_bytes, actual)):
         return Explanation("swapped weights", f"its rows are in another order: {needs}")
@@ -56,6 +60,11 @@ def explain(
             kind = "transposed kernel" if expected.ndim == 2 else "kernel layout"
             word = "transposed" if expected.ndim == 2 else f"axes permuted {axes}"
             return Explanation(kind, f"{word}: {needs}")
+    for transfer in transfers:
+        tensor = tensors[transfer.torch_name]
+        if tensor.size == actual.size and _same(tensor.reshape(actual.shape), actual):
+            text = f"{transfer.torch_name} reshaped without moving its axes: {needs}"
+            return Explanation("kernel layout", text)
     for count in range(1, expected.ndim + 1):
         for flipped in itertools.combinations(range(expected.ndim), count):
             if _same(np.flip(expected, flipped), actual):

@@ -56,17 +56,16 @@ def find_plan(
     """
     leaves = {path: leaf if isinstance(leaf, Leaf) else Leaf(leaf) for path, leaf in jax_leaves.items()}
     given = [t for own in pinned(pins or {}, torch_tensors, leaves).values() for t in own]
-    names = [n for n in torch_tensors if n not in (pins or {})]
+    names = [n for n in torch_tensors if n not in (pins or {}) and n not in allow_unused]
     filled = {transfer.jax_path for transfer in given}
     paths = [p for p in leaves if p not in filled and p not in allow_missing]
-    matches, ties, left_out = _match(names, paths, torch_tensors, leaves, allow_unused)
+    matches, ties = _match(names, paths, torch_tensors, leaves)
     require_complete(
         as_plan(matches, torch_tensors, leaves, given),
         torch_tensors,
         leaves,
         allow_unused,
         allow_missing,
-        left_out,
     )
     matches, turns, ties = _settled(
         by_convention(matches),
@@ -84,13 +83,13 @@ def find_plan(
 
 
 def _match(
-    names: Sequence[str], paths: Sequence[str], tensors: Tensors, leaves: Leaves, optional: Collection[str]
-) -> tuple[list[Match], list[Exchange], list[str]]:
-    """The matches, what could be exchanged among them, and what the ways of seeing leave out."""
+    names: Sequence[str], paths: Sequence[str], tensors: Tensors, leaves: Leaves
+) -> tuple[list[Match], list[Exchange]]:
+    """The matches, and what could be exchanged among them."""
     own = {name: tensors[name] for name in names}
-    groups = recurrent_groups(own, optional)
+    groups = recurrent_groups(own)
     grouped = {name for group in groups for name in group.names}
-    groups += [of_tensor(n, t) for n, t in own.items() if n not in grouped and n not in optional]
+    groups += [of_tensor(n, t) for n, t in own.items() if n not in grouped]
     joints = {
         (own[ih].shape[1], own[hh].shape[1])
         for ih, hh, *_ in (group.names for group in groups if len(group.names) == 2)
@@ -98,13 +97,13 @@ def _match(
     }
     leaf_groups = [of_leaf(path, leaves[path], joints) for path in paths]
     if not groups and not leaf_groups:
-        return [], [], []
+        return [], []
     ways, leaf_ways = balanced(groups, leaf_groups)
     units = [unit for way in ways for unit in way.make()]
     slots = [slot for way in leaf_ways for slot in way.make()]
     pairs, ties = assign(units, slots)
     matches = [matched(units[i], slots[j]) for i, j in pairs]
-    return matches, ties, [part for way in ways for part in way.left_out]
+    return matches, ties
 
 
 def _settled(
@@ -137,4 +136,4 @@ def _settled(
 
 
 def _position(match: Match) -> float:
-    return match.slot.use.position if match.slot.use is not None else float("inf")
+    return float(match.slot.use.position) if match.slot.use is not None else float("inf")

@@ -7,7 +7,6 @@ the reset gate, they stay apart.
 """
 
 import re
-from collections.abc import Collection
 
 from parity.weights.evidence import Tensors
 from parity.weights.names import owner
@@ -23,17 +22,9 @@ RECURRENT = ("hh", "h", "recurrent", "hidden")
 SUMMED = 0.5
 """Cost of adding up two biases."""
 
-LEFT_OUT = 100.0
-"""Cost of a form that has no place for a bias; free where the bias may stay unused."""
 
-
-def recurrent_groups(tensors: Tensors, optional: Collection[str] = ()) -> list[Group[Unit]]:
-    """The groups of every recurrent layer and direction: its weights, and its biases.
-
-    Args:
-        tensors: all of PyTorch's tensors.
-        optional: names that may stay unused.
-    """
+def recurrent_groups(tensors: Tensors) -> list[Group[Unit]]:
+    """The groups of every recurrent layer and direction: its weights, and its biases."""
     groups = []
     for name, tensor in tensors.items():
         kind = re.match(r"LSTM|GRU|RNN", tensor.layer)
@@ -48,7 +39,7 @@ def recurrent_groups(tensors: Tensors, optional: Collection[str] = ()) -> list[G
         groups.append(_weights(prefix, name, other, gates, hidden, tensors))
         biases = name.replace("weight", "bias"), other.replace("weight", "bias")
         if all(bias in tensors for bias in biases):
-            groups.append(_biases(prefix, biases, gates, hidden, tensors, optional))
+            groups.append(_biases(prefix, biases, gates, hidden, tensors))
     return groups
 
 
@@ -88,7 +79,6 @@ def _biases(
     gates: str,
     hidden: int,
     tensors: Tensors,
-    optional: Collection[str],
 ) -> Group[Unit]:
     ih, hh = names
     count = max(1, len(gates))
@@ -126,8 +116,6 @@ def _biases(
         )
     )
     if gates == "rzn":
-        free = 0.0 if hh in optional else LEFT_OUT
-        without = (f"{hh}[{2 * hidden}:{3 * hidden}], the bias inside the reset gate",)
         gated, last = slice(0, 2 * hidden), _rows(2, hidden)
         packed = unit(
             "input recurrent",
@@ -141,8 +129,6 @@ def _biases(
         choices += [
             taken((*split, inside), PACKED + SUMMED),
             taken((packed, inside), PACKED + SUMMED),
-            taken(split, PACKED + SUMMED + free, without),
-            taken((packed,), PACKED + SUMMED + free, without),
         ]
     return Group(names, tuple(choices))
 

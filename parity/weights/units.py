@@ -98,14 +98,12 @@ class Choice(Generic[Item]):
         times: how many layers there are.
         make: all items, made when this way is taken.
         cost: how far-fetched it is.
-        left_out: what of the tensors it does not use, in words.
     """
 
     samples: tuple[Item, ...]
     times: int
     make: Callable[[], tuple[Item, ...]]
     cost: float = 0.0
-    left_out: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,9 +114,9 @@ class Group(Generic[Item]):
     choices: tuple[Choice[Item], ...]
 
 
-def taken(items: tuple[Item, ...], cost: float = 0.0, left_out: tuple[str, ...] = ()) -> Choice[Item]:
+def taken(items: tuple[Item, ...], cost: float = 0.0) -> Choice[Item]:
     """A way that is no stack."""
-    return Choice(items, 1, lambda: items, cost, left_out)
+    return Choice(items, 1, lambda: items, cost)
 
 
 def of_tensor(name: str, tensor: Signature) -> Group[Unit]:

@@ -62,7 +62,8 @@ def lstm_gate_order(faulty: bool) -> dict[str, Any]:
         def step(carry: Any, x: jax.Array) -> Any:
             h, c = carry
             gates = jnp.concatenate([x, h], axis=-1) @ params["w"] + params["b"]
-            i, g, f, o = jnp.split(gates, 4, axis=-1)
+            # The weights as PyTorch packs them, i, f, g, o: either they are wrong here or this line is.
+            i, g, f, o = jnp.split(gates, 4, axis=-1)  # FAULT: R01
             c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
             h = jax.nn.sigmoid(o) * jnp.tanh(c)
             return (h, c), h

@@ -16,6 +16,7 @@ from tests.pairs.ports import Port
 from tests.pairs.zoo import PORTS
 
 
+@pytest.mark.by_hand
 @pytest.mark.parametrize("name", PORTS)
 def test_port_is_right(name: str) -> None:
     port = PORTS[name]()

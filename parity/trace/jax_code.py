@@ -70,7 +70,42 @@ CALLS: Mapping[str, Callable[[Sequence[str], Mapping[str, Any]], str]] = {
 """Operations as they would stand in code."""
 
 NAMED = frozenset(
-    ["exp", "exp2", "log", "log1p", "expm1", "sqrt", "rsqrt", "square", "tanh", "sin", "cos", "tan", "erf", "erfc", "erf_inv", "abs", "sign", "floor", "ceil", "round", "is_finite", "atan2", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "rem", "cbrt", "lgamma", "digamma"]
+    [
+        "exp",
+        "exp2",
+        "log",
+        "log1p",
+        "expm1",
+        "sqrt",
+        "rsqrt",
+        "square",
+        "tanh",
+        "sin",
+        "cos",
+        "tan",
+        "erf",
+        "erfc",
+        "erf_inv",
+        "abs",
+        "sign",
+        "floor",
+        "ceil",
+        "round",
+        "is_finite",
+        "atan2",
+        "asin",
+        "acos",
+        "atan",
+        "sinh",
+        "cosh",
+        "asinh",
+        "acosh",
+        "atanh",
+        "rem",
+        "cbrt",
+        "lgamma",
+        "digamma",
+    ]
 )
 """Operations of the same name in `jax.lax`."""
 

@@ -1,0 +1,37 @@
+"""What values depend on: nothing but constants, nothing but weights."""
+
+from collections.abc import Sequence
+
+from parity.trace.graph import Kind, Node
+
+
+def pure(nodes: Sequence[Node]) -> set[int]:
+    """Nodes that depend on no input and no weight: constants and what is computed from them."""
+    found: set[int] = set()
+    for index, node in enumerate(nodes):
+        if node.kind is Kind.CONSTANT or (
+            node.kind is Kind.OPERATION and all(i in found for i in node.inputs)
+        ):
+            found.add(index)
+    return found
+
+
+def static(nodes: Sequence[Node]) -> set[int]:
+    """Nodes that depend on weights and constants alone."""
+    found: set[int] = set()
+    for index, node in enumerate(nodes):
+        if node.kind in (Kind.WEIGHT, Kind.CONSTANT) or (
+            node.kind is Kind.OPERATION and node.inputs and all(i in found for i in node.inputs)
+        ):
+            found.add(index)
+    return found
+
+
+class Before:
+    """Where a walk back ends: at every node up to an index."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+    def __contains__(self, node: object) -> bool:
+        return isinstance(node, int) and node <= self.index

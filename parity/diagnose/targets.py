@@ -1,0 +1,67 @@
+"""What a trial should come to: values that everything behind the fault goes through."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.arrays import EPS
+from parity.noise import ordinary
+from parity.result import LIMIT
+from parity.trace.match import TRACE_ULPS
+
+Array = Shaped[np.ndarray, "..."]
+
+LOOSEST = 1e-7
+"""Relative difference up to which a value can count as equal, however much noise moves it."""
+
+
+class Target(NamedTuple):
+    """A value that everything behind the fault goes through.
+
+    Attributes:
+        node: of the JAX side.
+        wanted: what it should be.
+        actual: what it is.
+        allowed: how far an entry may honestly lie from `wanted`.
+    """
+
+    node: int
+    wanted: Array
+    actual: Array
+    allowed: float
+
+
+def target_of(node: int, wanted: Array, actual: Array, move: float) -> Target:
+    """A target whose value noise moves by up to `move`."""
+    usual = ordinary(wanted) if wanted.dtype.kind == "f" else np.ones(wanted.shape, bool)
+    with np.errstate(invalid="ignore"):
+        scale = float(np.max(np.abs(wanted[usual].astype(np.float64)), initial=0.0))
+    allowed = LIMIT * (min(move, LOOSEST * scale / LIMIT) + TRACE_ULPS * EPS["float64"] * scale)
+    return Target(node, wanted, actual, allowed)
+
+
+def difference(new: Array, target: Target) -> float | None:
+    """The relative difference of a value to a target it agrees with; None if it does not."""
+    if new.size != target.wanted.size:
+        try:
+            new = np.broadcast_to(new, target.wanted.shape)
+        except ValueError:
+            return None
+    new = new.reshape(target.wanted.shape)
+    if not same(new, target.wanted, target.allowed):
+        return None
+    with np.errstate(invalid="ignore"):
+        gap = np.abs(new.astype(np.float64) - target.wanted.astype(np.float64))
+    usual = ordinary(target.wanted) & np.isfinite(gap)
+    scale = float(np.max(np.abs(target.wanted.astype(np.float64)), where=usual, initial=0.0))
+    return float(np.max(gap, where=usual, initial=0.0)) / (scale or 1.0)
+
+
+def same(a: Array, b: Array, allowed: float) -> bool:
+    """Whether two values agree: infinities and NaN in the same places, huge entries relatively."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        limit = np.where(ordinary(b), allowed, 1e-9 * np.abs(b))
+        near = np.isfinite(b) & (np.abs(a - b) <= limit)
+    return bool(np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))))
