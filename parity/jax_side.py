@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from parity.arrays import Arrays, hold, is_float, to_jax
-from parity.jax_models import JaxModel
+from parity.jax_models import JaxModel, require_no_leaks
 from parity.noise import Values
 from parity.precision import jax_device, running
 from parity.programs import Task, bind, direction, targets_of
@@ -201,6 +201,7 @@ class JaxProgram:
                 closed, shapes = jax.make_jaxpr(forward, return_shape=True)(*arguments)
                 self.undifferentiable = str(error).splitlines()[0]
                 self._compiled = jax.jit(forward)
+            require_no_leaks(closed.consts)
             self._traced[key] = (
                 closed,
                 jax.tree.structure(shapes),

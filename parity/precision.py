@@ -78,7 +78,8 @@ def _pinned_torch(seed: int, threads: int | None) -> Iterator[None]:
     saved = [getattr(owner, name) for owner, name, _ in settings]
     saved_threads = torch.get_num_threads()
     cuda_devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=cuda_devices):
+    # Whatever mode the caller is in, tensors made here can be differentiated.
+    with torch.random.fork_rng(devices=cuda_devices), torch.inference_mode(False), torch.enable_grad():
         try:
             for owner, name, value in settings:
                 setattr(owner, name, value)

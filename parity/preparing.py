@@ -21,6 +21,7 @@ from parity.pairs import Pair, find, joined, reordered
 from parity.programs import Task, said_by
 from parity.torch_modes import require_repeatable, training_remarks
 from parity.torch_side import TorchModel, TorchProgram, read_torch
+from parity.trace import lift
 from parity.trace.graph import Trace
 from parity.weights import Pins, Plan, WeightError
 
@@ -97,6 +98,9 @@ def prepare(
             first = first or _clearer(error, ours, jax_model, params, template, given, pins, now)
             continue
         notes = (*notes, *layouts.in_words({n: a for n, a in candidate.items() if n not in said}))
+        if not any("float" in str(value.dtype) for value in now.torch_outputs(torch_out).values()):
+            remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
+        remarks += stored_remarks(ours.module, params if params is not None else template)
         remarks += (*training_remarks(ours.module), *random_remarks(closed))
         other = reordered(pair) if params is not None else None
         if other is not None and outputs_apart(pair, now, given) <= SAME_OUTPUTS:
@@ -112,33 +116,44 @@ def prepare(
 
 def narrow_in(closed: Any) -> dict[str, str]:
     """bfloat16 and float16 inside a traced JAX program, with the first place of each."""
-    from parity.trace import lift
-    from parity.trace.graph import Spot
-
     found: dict[str, str] = {}
-    for eqn in lift.narrow_equations(closed.jaxpr):
-        spot = lift.spot_of(eqn, Spot())
-        for variable in eqn.outvars:
-            found.setdefault(str(variable.aval.dtype), f"{spot.file}:{spot.line}" if spot.file else "")
-    return {dtype: place for dtype, place in found.items() if dtype in lift.NARROW}
+    for eqn, spot in lift.equations(closed.jaxpr):
+        for dtype in [str(getattr(variable.aval, "dtype", "")) for variable in eqn.outvars]:
+            if dtype in lift.NARROW:
+                found.setdefault(dtype, f"{spot.file}:{spot.line}" if spot.file else "")
+    return found
 
 
 def random_remarks(closed: Any) -> tuple[str, ...]:
     """What to say about random numbers that a traced JAX program draws."""
-    from parity.trace import lift
-    from parity.trace.graph import Spot
-
-    found: dict[str, None] = {}
-    for eqn in lift.equations(closed.jaxpr):
-        if eqn.primitive.name in ("random_bits", "rng_bit_generator"):
-            spot = lift.spot_of(eqn, Spot())
-            found.setdefault(f"{spot.file}:{spot.line}" if spot.file else "inside a library")
+    found = dict.fromkeys(
+        f"{spot.file}:{spot.line}" if spot.file else "inside a library"
+        for eqn, spot in lift.equations(closed.jaxpr)
+        if eqn.primitive.name in ("random_bits", "rng_bit_generator")
+    )
     if not found:
         return ()
     return (
         f"the JAX model draws random numbers ({', '.join(found)}): if this is dropout, switch it off "
         "(deterministic=True, model.eval()); otherwise give the random numbers as an input",
     )
+
+
+def stored_remarks(module: Any, jax_params: Any) -> tuple[str, ...]:
+    """What to say about weights that are stored in a narrow dtype."""
+    import jax
+
+    own = [p.dtype for p in module.parameters()] if module is not None else []
+    theirs = [getattr(leaf, "dtype", "") for leaf in jax.tree.leaves(jax_params)]
+    remarks = []
+    for framework, dtypes in (("PyTorch", own), ("JAX", theirs)):
+        narrow = sorted({str(d).removeprefix("torch.") for d in dtypes} & set(lift.NARROW))
+        if narrow:
+            where = f"the {framework} weights are stored in {', '.join(narrow)}"
+            remarks.append(
+                f"{where}: their numbers are used as they are, and computed with in the dtypes judged"
+            )
+    return tuple(remarks)
 
 
 def dtypes_in_use(

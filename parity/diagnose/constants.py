@@ -137,7 +137,7 @@ def _name(use: Use, old: float, new: float) -> str:
     return "constant"
 
 
-def divisors(bench: Bench, count: float, new: Any) -> dict[int, Any]:
+def divisors(bench: Bench, count: float | int, new: Any) -> dict[int, Any]:
     """Constants that are the count of a sum (or one less), set to another count."""
     values = {}
     for index in bench.constants:

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 from parity.diagnose.wording import number
 
 Array = Shaped[np.ndarray, "..."]
+Real = float | int
 Function = Callable[[Array], Array]
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
@@ -54,7 +55,7 @@ def sigmoid(x: Array) -> Array:
     return np.asarray(expit(x))
 
 
-def softplus(x: Array, beta: float = 1.0) -> Array:
+def softplus(x: Array, beta: Real = 1.0) -> Array:
     """log(1 + exp(beta x)) / beta."""
     return np.asarray(np.logaddexp(0.0, beta * x) / beta)
 
@@ -65,12 +66,12 @@ def softmax(x: Array, axis: int) -> Array:
     return np.asarray(e / e.sum(axis, keepdims=True))
 
 
-def two_slopes(x: Array, above: float, below: float) -> Array:
+def two_slopes(x: Array, above: Real, below: Real) -> Array:
     """Other multiples of x above and below zero."""
     return np.where(x > 0, above * x, below * x)
 
 
-def exponential_below(x: Array, above: float, below: float, width: float = 1.0) -> Array:
+def exponential_below(x: Array, above: Real, below: Real, width: Real = 1.0) -> Array:
     """A multiple of x above zero, of exp(x / width) - 1 below."""
     return np.where(x > 0, above * x, below * np.expm1(np.minimum(x, 0) / width))
 
@@ -152,5 +153,5 @@ def table(ndim: int, numbers: Sequence[float]) -> Iterator[Named]:
             yield Named(family.name.format(number(n)), _set(family.function, n), family.plain, family.inner)
 
 
-def _set(function: Callable[[Array, Any], Array], setting: float) -> Function:
+def _set(function: Callable[[Array, Any], Array], setting: Real) -> Function:
     return lambda x: function(x, setting)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from parity.trace.constants import constant
-from parity.trace.graph import Spot
+from parity.trace.graph import NOWHERE, Spot
 
 CALLS = {
     "jit": "jaxpr",
@@ -393,16 +393,11 @@ def rounded(eqn: Any, outs: Sequence[Any]) -> list[Any]:
     return kept
 
 
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """All equations, also those inside others."""
+def equations(jaxpr: Any, caller: Spot = NOWHERE) -> Iterator[tuple[Any, Spot]]:
+    """All equations with their places, also those inside others."""
     for eqn in jaxpr.eqns:
-        yield eqn
+        spot = spot_of(eqn, caller)
+        yield eqn, spot._replace(line=abs(spot.line))
         for inner in inner_jaxprs(eqn.params):
-            yield from equations(getattr(inner, "jaxpr", inner))
-
-
-def narrow_equations(jaxpr: Any) -> Iterator[Any]:
-    """Equations whose results the program holds in bfloat16 or float16."""
-    for eqn in equations(jaxpr):
-        if any(str(getattr(v.aval, "dtype", "")) in NARROW for v in eqn.outvars):
-            yield eqn
+            body = getattr(inner, "jaxpr", inner)
+            yield from equations(body, within(eqn, spot, body))

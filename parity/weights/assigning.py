@@ -2,17 +2,18 @@
 
 Shape and layer kind decide what fits at all. Among what fits the evidence adds up: roles, words of the names,
 the order of first use (or, where that is not known, of the numbers in names), and the module that a tensor's
-weight went to. Units and slots are paired per connected component of what fits, weights before the rest.
+weight went to. Units and slots are paired per connected component of what fits: matrices first, then other weights, then the rest.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
+from parity.weights.layouts import squeeze
 from parity.weights.names import alike, alike_in_number, module, owner, ranks
+from parity.weights.ordering import Anchors, out_of_order, slot_times, unit_times
 from parity.weights.pricing import fitting, kind_of_slot, kind_of_unit
 from parity.weights.units import Slot, Unit
 
@@ -29,14 +30,8 @@ SAID = 0.2
 NAMES = 2.0
 """Cost of two names that have nothing in common."""
 
-ORDER = 0.6
-"""Cost of a place in the order of computation that is off by one; off by 3, 7, 15: twice, thrice, ..."""
-
 NUMBERS = 0.2
-"""Cost of other numbers in a name where the order of computation is known; otherwise it is one."""
-
-STATISTICS = ("mean", "variance")
-"""Roles of a norm's running statistics, whose order of use differs from one implementation to another."""
+"""Cost of other numbers in a name; more where the order of computation is not known."""
 
 STRAY = 20.0
 """Cost of a bias that does not follow its weight."""
@@ -58,17 +53,18 @@ def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int
     jax_kinds = [kind_of_slot(slot) for slot in slots]
     table = {(u, s): cost for u, s, cost in fitting(set(kinds), set(jax_kinds))}
     components = _components(table, kinds, jax_kinds)
-    times, jax_times = _unit_times(units), _slot_times(slots)
+    times, jax_times = unit_times(units), slot_times(slots)
     owners: dict[str, set[str]] = {}
-    for only_weights in (True, False):
+    for is_now in (_is_matrix, _is_weight, _is_any):
+        anchors = Anchors.of([(times[i], jax_times[j]) for i, j in pairs])
         done, jax_done = {i for i, _ in pairs}, {j for _, j in pairs}
         rows: dict[int, list[int]] = {}
         columns: dict[int, list[int]] = {}
         for i, unit in enumerate(units):
-            if i not in done and (not only_weights or unit.role[0] == "weight"):
+            if i not in done and is_now(unit):
                 rows.setdefault(components[0][kinds[i]], []).append(i)
         for j, slot in enumerate(slots):
-            if j not in jax_done and (not only_weights or slot.role[0] == "weight"):
+            if j not in jax_done and is_now(slot):
                 columns.setdefault(components[1][jax_kinds[j]], []).append(j)
         for component in rows.keys() & columns.keys():
             own, theirs = rows[component], columns[component]
@@ -78,12 +74,14 @@ def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int
             for number in range(max(len(units[i].also) for i in own)):
                 others = [(*units[i].also, *[units[i].label] * (number + 1))[number] for i in own]
                 same = np.maximum(same, alike(others, jax_labels))
-            costs += _order([times[i] for i in own], [jax_times[j] for j in theirs])
-            unknown = any(times[i] is None for i in own) or any(jax_times[j] is None for j in theirs)
+            now, jax_now = [times[i] for i in own], [jax_times[j] for j in theirs]
+            costs += out_of_order(now, jax_now, anchors)
+            unknown = None in now or None in jax_now
             # Cubed, because words that are half the same are often so by chance.
             names = NAMES * (1 - same**3)
             numbers = 1 - alike_in_number(labels, jax_labels)
-            costs += names + (numbers + _by_number(labels, jax_labels) if unknown else NUMBERS * numbers)
+            names += NUMBERS * numbers
+            costs += names + (numbers + _by_number(labels, jax_labels) if unknown else 0.0)
             costs += STRAY * _strays(
                 [owner(units[i].label) for i in own], [module(slots[j].label) for j in theirs], owners
             )
@@ -95,6 +93,18 @@ def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int
             if owner(units[i].label) and module(slots[j].label):
                 owners.setdefault(owner(units[i].label), set()).add(module(slots[j].label))
     return pairs, exchanges
+
+
+def _is_matrix(item: Unit | Slot) -> bool:
+    return len(squeeze(item.shape)) > 1
+
+
+def _is_weight(item: Unit | Slot) -> bool:
+    return item.role[0] == "weight"
+
+
+def _is_any(item: Unit | Slot) -> bool:
+    return True
 
 
 def _components(
@@ -139,79 +149,6 @@ def _crossed(costs: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:
     now = np.diag(costs)
     extra: Float[np.ndarray, "K K"] = costs + costs.T - now[:, None] - now[None, :]
     return extra
-
-
-Time = tuple[float | int, ...] | None
-
-
-def _unit_times(units: Sequence[Unit]) -> list[Time]:
-    """When each unit is used first; of a norm's two statistics the mean, as JAX's frameworks have it."""
-    statistics: dict[str, int] = {}
-    for unit in units:
-        if unit.use is not None and unit.role[0] in STATISTICS:
-            own = statistics.setdefault(owner(unit.label), unit.use.position)
-            statistics[owner(unit.label)] = min(own, unit.use.position)
-    return [
-        None
-        if unit.use is None
-        else (statistics[owner(unit.label)], STATISTICS.index(unit.role[0]))
-        if unit.role[0] in STATISTICS
-        else (unit.use.position, unit.part)
-        for unit in units
-    ]
-
-
-def _slot_times(slots: Sequence[Slot]) -> list[Time]:
-    """When each slot is used first.
-
-    The layers of a loop come one after the other: all leaves of the first, then all of the second. Leaves
-    that stack as many layers and are used side by side share a loop.
-    """
-    loops: dict[str, float] = {}
-    count: dict[str, int] = {}
-    for slot in slots:
-        if slot.layer >= 0:
-            count[slot.path] = max(count.get(slot.path, 0), slot.layer + 1)
-    previous: tuple[int, str] | None = None
-    start = 0.0
-    for slot in sorted((s for s in slots if s.use is not None), key=_position):
-        if slot.layer > 0:
-            continue
-        this = None if slot.layer < 0 else (count[slot.path], owner(slot.path).partition("/")[0])
-        if this is not None and this != previous:
-            start = _position(slot)
-        if this is not None:
-            loops[slot.path] = start
-        previous = this
-    return [
-        None
-        if slot.use is None
-        else (loops[slot.path], slot.layer, slot.use.position, slot.part)
-        if slot.layer >= 0
-        else (slot.use.position, -1, slot.use.position, slot.part)
-        for slot in slots
-    ]
-
-
-def _position(slot: Slot) -> float:
-    return float(slot.use.position) if slot.use is not None else float("inf")
-
-
-def _order(times: Sequence[Time], jax_times: Sequence[Time]) -> Float[np.ndarray, "N M"]:
-    """What it costs that the places in the order of computation differ; nothing where one is unknown."""
-    places, jax_places = _places(times), _places(jax_times)
-    off = np.abs(places[:, None] - jax_places[None, :])
-    return np.where(np.isnan(off), 0.0, ORDER * np.log2(1 + np.nan_to_num(off)))
-
-
-def _places(times: Sequence[Time]) -> Float[np.ndarray, " N"]:
-    """The place of each time among the others, the mean place among equals, NaN if unknown."""
-    known = sorted(time for time in times if time is not None)
-    first: dict[Time, int] = {}
-    for place, time in enumerate(known):
-        first.setdefault(time, place)
-    number = Counter(known)
-    return np.array([np.nan if t is None else first[t] + (number[t] - 1) / 2 for t in times])
 
 
 def _by_number(labels: Sequence[str], jax_labels: Sequence[str]) -> Float[np.ndarray, "N M"]:

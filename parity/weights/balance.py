@@ -22,10 +22,10 @@ from parity.weights.units import Choice, Group, Slot, Unit
 UNPLACED = 1000.0
 """Cost of a unit or slot that is left over; far above any way of seeing."""
 
-SLIGHT = 0.02
-"""What the cost of a single pair counts for here, where only the ways are decided."""
+SLIGHT = 0.1
+"""What the cost of a pair counts for here, where only the ways are decided, if all units of a kind have it."""
 
-LOOP = 2.0
+LOOP = 0.4
 """Cost of stacks of a length, however many leaves are stacked."""
 
 
@@ -134,9 +134,13 @@ def _solve(
     prices += [UNPLACED] * num_kinds
     upper += [np.inf] * num_kinds
     whole += [0] * num_kinds
+    number = {
+        k: max(1, *(w[2].get(k, 0) * n for ways, n in zip(*sides[0], strict=True) for w in ways))
+        for k in kinds[0]
+    }
     for u, s, price in fitting(kinds[0], kinds[1]):
         entries += [(row_of[0][u], len(prices), -1.0), (row_of[1][s], len(prices), -1.0)]
-        prices.append(SLIGHT * price)
+        prices.append(SLIGHT * price / number[u])
         upper.append(np.inf)
         whole.append(0)
     lower = [0.0] * num_kinds + [1.0] * (num_rows - num_kinds)

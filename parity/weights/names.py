@@ -92,8 +92,8 @@ def module(path: str) -> str:
     >>> module("batch_stats/BatchNorm_0/mean"), module("params/BatchNorm_0/scale"), module("block/scale")
     ('BatchNorm_0', 'BatchNorm_0', 'block')
     """
-    collection, _, rest = owner(path).partition("/")
-    return rest if collection in COLLECTIONS else owner(path)
+    parts = owner(path).split("/")
+    return "/".join(part for place, part in enumerate(parts) if place > 1 or part not in COLLECTIONS)
 
 
 def words(name: str) -> list[str]:

@@ -11,6 +11,9 @@ from parity.weights.plan import Shape
 from parity.weights.units import Role, Slot, Unit
 
 CONFLICT = 30.0
+"""Cost of a matrix that is called a bias on one side and a weight on the other."""
+
+LETTERS_DIFFER = 4.0
 """Cost of roles that differ by a single letter, which may mean something else."""
 
 OPERATIONS = {"matmul": 0, "conv": 0, "gather": 1, "mul": 2, "add": 3}
@@ -80,7 +83,7 @@ def fit(unit: UnitKind, slot: SlotKind) -> float:
     if role and jax_role and role != jax_role:
         if sure and jax_sure and (len(shape) < 2 or {role, jax_role} != {"weight", "bias"}):
             return float("inf")
-        cost += CONFLICT
+        cost += CONFLICT if sure and jax_sure else LETTERS_DIFFER
     if operation in OPERATIONS and jax_operation in OPERATIONS:
         cost += OTHER_USE * (OPERATIONS[operation] != OPERATIONS[jax_operation])
     return cost

@@ -19,7 +19,7 @@ INPUT = ("ih", "i", "input")
 RECURRENT = ("hh", "h", "recurrent", "hidden")
 """Names of the two kernels."""
 
-SUMMED = 0.5
+SUMMED = 0.1
 """Cost of adding up two biases."""
 
 

@@ -21,9 +21,9 @@ PARTS = (2, 3, 4)
 LONGEST_STACK = 512
 """The most layers that one leaf may stack."""
 
-STACKED = 0.1
-PACKED = 3.0
-TIED = 1.0
+STACKED = 0.02
+PACKED = 0.2
+TIED = 0.3
 """Costs of seeing a leaf as a stack, a tensor or leaf as a pack, a tied tensor twice."""
 
 Role = tuple[str, bool]
@@ -168,7 +168,7 @@ def of_leaf(path: str, leaf: Leaf, joints: Collection[tuple[int, int]] = ()) -> 
 
         def layer(index: int) -> Slot:
             return whole._replace(
-                label=_inside(path, str(index)),
+                label=f"{index}/{path}",
                 put=(index,),
                 shape=leaf.shape[1:],
                 use=_without(leaf.use, 0),
@@ -219,11 +219,10 @@ def _packs(slot: Slot) -> list[tuple[Slot, ...]]:
     """Every way to see a slot as equal parts: along its first or last axis, or along one of their number."""
     packs = []
     rank = len(slot.shape)
-    base = len(slot.put)
     for count in PARTS:
         for axis in range(rank):
             size = slot.shape[axis]
-            alone = size == count and rank > 1 and (axis > 0 or base)
+            alone = size == count and rank > 1
             if not alone and (size % count or size == count or axis not in (0, rank - 1)):
                 continue
             step = size // count

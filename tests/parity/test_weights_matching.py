@@ -282,8 +282,8 @@ def test_the_order_gives_way_to_running_but_names_do_not() -> None:
 
 
 def test_norms_whose_leaves_say_nothing() -> None:
-    names = {"weight": "mul", "bias": "add", "running_mean": "add", "running_var": "other"}
-    tensors = {f"bn.{n}": Signature((E,), "BatchNorm2d", Use(4, "other")) for n in names}
+    order = ("running_var", "running_mean", "weight", "bias")
+    tensors = {f"bn.{n}": Signature((E,), "BatchNorm2d", Use(order.index(n), "other")) for n in sorted(order)}
     leaves = {
         "a": Leaf((E,), Use(9, "add")),
         "b": Leaf((E,), Use(8, "mul")),
