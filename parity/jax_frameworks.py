@@ -42,7 +42,9 @@ class Opened(NamedTuple):
 
 
 def open_nnx(model: Any, given: PyTree | None = None, function: Callable[..., Any] | None = None) -> Opened:
-    """Open a Flax NNX module, in the mode it is in: PyTorch's runs in its own, too.
+    """Open a Flax NNX module in the mode it is in, as PyTorch's runs in its own, but without random numbers.
+
+    Dropout that is on is switched off on a copy; that normalisation uses the batch's statistics stays.
 
     Args:
         model: the module.
@@ -52,12 +54,18 @@ def open_nnx(model: Any, given: PyTree | None = None, function: Callable[..., An
     import jax
     from flax import nnx
 
-    modes = ("deterministic", "use_running_average")
-    training = {
-        type(module).__name__
-        for _, module in nnx.iter_modules(model)
-        if any(getattr(module, mode, None) is False for mode in modes)
-    }
+    def in_training(mode: str) -> str:
+        modules = [module for _, module in nnx.iter_modules(model) if getattr(module, mode, None) is False]
+        return ", ".join(sorted({type(module).__name__ for module in modules}))
+
+    notes = []
+    if batch := in_training("use_running_average"):
+        notes.append(f"the Flax NNX model is in training mode ({batch}); for inference call model.eval()")
+    if random := in_training("deterministic"):
+        notes.append(f"the Flax NNX model was run with deterministic=True ({random}), on a copy")
+    graph, state = nnx.split(model)
+    model = nnx.merge(graph, state, copy=True)  # the line below works in place
+    model.set_attributes(deterministic=True, raise_if_not_found=False)
     graph, state, rest = nnx.split(model, lambda _, value: _all_floating(value), ...)
     trained = {path for path, value in nnx.to_flat_state(state) if isinstance(value, nnx.Param)}
     weights = nnx.to_pure_dict(state)
@@ -72,11 +80,9 @@ def open_nnx(model: Any, given: PyTree | None = None, function: Callable[..., An
         merged = nnx.merge(graph, filled, rest, copy=True)
         return merged(*args, **kwargs) if function is None else function(merged, *args, **kwargs)
 
-    which = ", ".join(sorted(training))
-    notes = (f"the Flax NNX model is in training mode ({which}); for inference call model.eval()",)
     names = {"/".join(map(str, path)) for path in trained}
     target = type(model).__call__ if function is None else function
-    return Opened(weights, call, target, 1, lambda path: path in names, notes if training else ())
+    return Opened(weights, call, target, 1, lambda path: path in names, tuple(notes))
 
 
 def open_linen(module: Any, variables: PyTree | None, init: Callable[[], PyTree] | None) -> Opened:

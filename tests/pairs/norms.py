@@ -202,7 +202,7 @@ def _() -> Port:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.mix = nnx.Conv(3, 6, (1, 1), rngs=rngs)
-            self.batch = nnx.BatchNorm(6, epsilon=1e-3, rngs=rngs)  # in training mode until .eval()
+            self.batch = nnx.BatchNorm(6, use_running_average=True, epsilon=1e-3, rngs=rngs)
             self.group = nnx.GroupNorm(6, num_groups=2, epsilon=1e-5, rngs=rngs)
             self.instance = nnx.InstanceNorm(6, epsilon=1e-5, rngs=rngs)
             self.head = nnx.Linear(6, 4, rngs=rngs)

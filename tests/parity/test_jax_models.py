@@ -150,7 +150,9 @@ NORMALISED = NORMALISED * STATISTICS["norm/scale"] + STATISTICS["norm/bias"]
 
 def test_nnx_state_is_a_weight_and_the_mode_is_the_users() -> None:
     training = Noisy(nnx.Rngs(0))
-    assert any("training mode (" in note for note in read_jax(training).notes)
+    notes = read_jax(training).notes
+    assert any("training mode (BatchNorm)" in note for note in notes)
+    assert any("deterministic=True (Dropout)" in note for note in notes)
     assert training.dropout.deterministic is False, "the user's model keeps its mode"
     model = Noisy(nnx.Rngs(0))
     model.eval()
