@@ -129,7 +129,7 @@ def _traced(
 def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> float:
     if base.shape != moved.shape:
         return 0.0
-    gap = np.abs(moved - base)
+    gap = np.asarray(np.abs(moved - base))
     usual = ordinary(base) & np.isfinite(gap)
     return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move
 

@@ -19,6 +19,7 @@ settings.load_profile("house")
 
 
 OFF = {
+    "whole": "minutes: the rest of the faults and of the right ports; select it with -m whole",
     "published": "hours of training: select it with -m published",
     "by_hand": "minutes of a check of the checks: select it with -m by_hand",
 }

@@ -103,5 +103,6 @@ def fitting(mask: Array, shape: tuple[int, ...]) -> Iterator[Array]:
     if mask.ndim <= len(shape):
         for start in range(len(shape) - mask.ndim + 1):
             aligned = mask.reshape([1] * start + list(mask.shape) + [1] * (len(shape) - start - mask.ndim))
-            if all(size in (1, whole) for size, whole in zip(aligned.shape, shape, strict=True)):
+            sizes: list[tuple[int, int]] = list(zip(aligned.shape, shape, strict=True))
+            if all(n in (1, whole) for n, whole in sizes):
                 yield np.broadcast_to(aligned, shape)

@@ -81,7 +81,10 @@ def arrangement(
     a, b = np.squeeze(t).astype(np.float64), np.squeeze(j).astype(np.float64)
     if a.ndim < b.ndim:
         a, b = b, a
-    a, b = (np.clip(np.nan_to_num(v, nan=3e30, posinf=1e30, neginf=-1e30), -1e30, 3e30) for v in (a, b))
+    a, b = (
+        np.asarray(np.clip(np.nan_to_num(v, nan=3e30, posinf=1e30, neginf=-1e30), -1e30, 3e30))
+        for v in (a, b)
+    )
     allowed = honest + 1e-9 * np.where(ordinary(b), 0.0, np.abs(b))
     for axes in itertools.permutations(range(a.ndim)):
         moved = a.transpose(axes)

@@ -2,7 +2,8 @@
 
 Shape and layer kind decide what fits at all. Among what fits the evidence adds up: roles, words of the names,
 the order of first use (or, where that is not known, of the numbers in names), and the module that a tensor's
-weight went to. Units and slots are paired per connected component of what fits: matrices first, then other weights, then the rest.
+weight went to. Units and slots are paired per connected component of what fits:
+matrices first, then other weights, then the rest.
 """
 
 from collections.abc import Sequence

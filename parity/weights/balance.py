@@ -23,7 +23,7 @@ UNPLACED = 1000.0
 """Cost of a unit or slot that is left over; far above any way of seeing."""
 
 SLIGHT = 0.1
-"""What the cost of a pair counts for here, where only the ways are decided, if all units of a kind have it."""
+"""What the cost of a pair counts for here, where only the ways are decided."""
 
 LOOP = 0.4
 """Cost of stacks of a length, however many leaves are stacked."""

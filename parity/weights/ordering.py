@@ -1,13 +1,14 @@
 """The order of computation as evidence: two ports of one model use their weights in much the same order.
 
-Where branches are computed in another order, a bias or a norm is still used right after the matrix whose output
+Where branches are computed in another order, a bias or a norm is still used right after the matrix whose
+output
 it meets: matrices that are paired are anchors for what comes next.
 """
 
 from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -118,7 +119,7 @@ def _apart(places: Float[np.ndarray, " N"], jax_places: Float[np.ndarray, " M"])
 
 def _anchored(times: Sequence[Time], anchors: Sequence[tuple[Time, int]]) -> list[int]:
     """The number of the last anchor before each time; -1 before the first."""
-    starts = [time for time, _ in anchors]
+    starts: list[Any] = [time for time, _ in anchors]
     places = [0 if time is None else bisect(starts, time) for time in times]
     return [anchors[place - 1][1] if place else -1 for place in places]
 

@@ -1,4 +1,4 @@
-"""Little pairs with one fault each: a function of tensors and its faulty port, checked, and the cause that is named."""
+"""Little pairs with one fault each, checked: a function of tensors, its faulty port, the cause named."""
 
 from collections.abc import Callable
 from typing import Any

@@ -176,7 +176,7 @@ def test_blocks_that_overlap_in_part_are_named() -> None:
             Transfer("b", "k", (2,), (4,), put=(slice(2, 4),)),
         )
     )
-    with pytest.raises(WeightError, match="'k' .* is filled twice in part"):
+    with pytest.raises(WeightError, match=r"'k' .* is filled twice in part"):
         require_complete(plan, {"a": Signature((3,)), "b": Signature((2,))}, {"k": Leaf((4,))})
 
 
