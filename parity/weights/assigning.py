@@ -2,8 +2,8 @@
 
 Shape and layer kind decide what fits at all. Among what fits the evidence adds up: roles, words of the names,
 the order of first use (or, where that is not known, of the numbers in names), and the module that a tensor's
-weight went to. Units and slots are paired per connected component of what fits:
-matrices first, then other weights, then the rest.
+weight went to. Units and slots are paired per connected component of what fits: matrices first, then other
+weights, then the rest.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,9 @@ def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int
     times, jax_times = unit_times(units), slot_times(slots)
     owners: dict[str, set[str]] = {}
     for is_now in (_is_matrix, _is_weight, _is_any):
-        anchors = Anchors.of([(times[i], jax_times[j]) for i, j in pairs])
+        anchors = Anchors.of(
+            [(times[i], jax_times[j]) for i, j in pairs if _is_whole(units[i]) and _is_whole(slots[j])]
+        )
         done, jax_done = {i for i, _ in pairs}, {j for _, j in pairs}
         rows: dict[int, list[int]] = {}
         columns: dict[int, list[int]] = {}
@@ -98,6 +100,12 @@ def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int
 
 def _is_matrix(item: Unit | Slot) -> bool:
     return len(squeeze(item.shape)) > 1
+
+
+def _is_whole(item: Unit | Slot) -> bool:
+    """Whether an item is no part of a pack, whose parts are all used at once."""
+    blocks = (piece.take for piece in item.pieces) if isinstance(item, Unit) else (item.put,)
+    return not any(isinstance(at, slice) for block in blocks for at in block)
 
 
 def _is_weight(item: Unit | Slot) -> bool:

@@ -23,7 +23,7 @@ UNPLACED = 1000.0
 """Cost of a unit or slot that is left over; far above any way of seeing."""
 
 SLIGHT = 0.1
-"""What the cost of a pair counts for here, where only the ways are decided."""
+"""What the cost of a pair counts for here, where only the ways are decided, if a whole kind has it."""
 
 LOOP = 0.4
 """Cost of stacks of a length, however many leaves are stacked."""

@@ -118,7 +118,14 @@ def _options(shape: Shape, layer: str, jax_shape: Shape) -> list[Layout]:
         return [as_it_is, turned]
     others = itertools.permutations(range(rank)) if rank <= 5 else ()
     fits = [axes for axes in others if axes != same and _exact(shape, axes, jax_shape)]
-    return [as_it_is, *(Layout(None, axes, (), "axes in another order", PERMUTED) for axes in fits)]
+    likely = (*spatial, 1, 0)  # where several fit, what a convolution has
+    return [
+        as_it_is,
+        *(
+            Layout(None, axes, (), "axes in another order", PERMUTED - 0.5 * (axes == likely))
+            for axes in fits
+        ),
+    ]
 
 
 def _transposed_convolutions(shape: Shape, jax_shape: Shape) -> list[Layout]:

@@ -28,7 +28,7 @@ from parity.weights.settling import (
     tries_for,
     turn,
 )
-from parity.weights.units import of_leaf, of_tensor
+from parity.weights.splitting import lengths, of_leaf, of_tensor
 
 
 def find_plan(
@@ -89,13 +89,15 @@ def _match(
     own = {name: tensors[name] for name in names}
     groups = recurrent_groups(own)
     grouped = {name for group in groups for name in group.names}
-    groups += [of_tensor(n, t) for n, t in own.items() if n not in grouped]
+    sizes = {size for tensor in own.values() for size in tensor.shape}
+    jax_sizes = {size for path in paths for size in lengths(leaves[path].shape)}
+    groups += [of_tensor(n, t, jax_sizes) for n, t in own.items() if n not in grouped]
     joints = {
         (own[ih].shape[1], own[hh].shape[1])
         for ih, hh, *_ in (group.names for group in groups if len(group.names) == 2)
         if len(own[ih].shape) == 2
     }
-    leaf_groups = [of_leaf(path, leaves[path], joints) for path in paths]
+    leaf_groups = [of_leaf(path, leaves[path], sizes, joints) for path in paths]
     if not groups and not leaf_groups:
         return [], []
     ways, leaf_ways = balanced(groups, leaf_groups)

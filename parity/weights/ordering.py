@@ -1,14 +1,13 @@
 """The order of computation as evidence: two ports of one model use their weights in much the same order.
 
 Where branches are computed in another order, a bias or a norm is still used right after the matrix whose
-output
-it meets: matrices that are paired are anchors for what comes next.
+output it meets: matrices that are paired are anchors for what comes next.
 """
 
 from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -22,10 +21,14 @@ ORDER = 0.6
 ASTRAY = 1.0
 """Cost of coming after another matrix."""
 
+UNUSED = 1.0
+"""Cost of a use on one side that the other side is not known to have."""
+
 STATISTICS = ("mean", "variance")
 """Roles of a norm's running statistics, whose order of use differs from one implementation to another."""
 
-Time = tuple[float | int, ...] | None
+Moment = tuple[float | int, ...]
+Time = Moment | None
 
 
 def unit_times(units: Sequence[Unit]) -> list[Time]:
@@ -84,8 +87,8 @@ def _position(slot: Slot) -> float:
 class Anchors(NamedTuple):
     """Pairs of matrices: when each is used on either side, in order, and the number of its pair."""
 
-    ours: tuple[tuple[Time, int], ...]
-    theirs: tuple[tuple[Time, int], ...]
+    ours: tuple[tuple[Moment, int], ...]
+    theirs: tuple[tuple[Moment, int], ...]
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Time, Time]]) -> "Anchors":
@@ -100,15 +103,15 @@ class Anchors(NamedTuple):
 def out_of_order(
     times: Sequence[Time], jax_times: Sequence[Time], anchors: Anchors
 ) -> Float[np.ndarray, "N M"]:
-    """What it costs that places in the order of computation differ; nothing where one is unknown."""
+    """What it costs that places in the order of computation differ; nothing where both are unknown."""
     off = _apart(_places(times), _places(jax_times))
     before, jax_before = _anchored(times, anchors.ours), _anchored(jax_times, anchors.theirs)
     if anchors.ours:
         same = np.array(before)[:, None] == np.array(jax_before)[None, :]
         after, jax_after = _within(times, before), _within(jax_times, jax_before)
         off = np.where(same, _apart(after, jax_after), off + ASTRAY)
-    unknown = np.isnan(_places(times))[:, None] | np.isnan(_places(jax_times))[None, :]
-    return np.where(unknown, 0.0, off)
+    unknown, jax_unknown = np.isnan(_places(times))[:, None], np.isnan(_places(jax_times))[None, :]
+    return np.where(unknown | jax_unknown, UNUSED * (unknown ^ jax_unknown), off)
 
 
 def _apart(places: Float[np.ndarray, " N"], jax_places: Float[np.ndarray, " M"]) -> Float[np.ndarray, "N M"]:
@@ -117,9 +120,9 @@ def _apart(places: Float[np.ndarray, " N"], jax_places: Float[np.ndarray, " M"])
     return costs
 
 
-def _anchored(times: Sequence[Time], anchors: Sequence[tuple[Time, int]]) -> list[int]:
+def _anchored(times: Sequence[Time], anchors: Sequence[tuple[Moment, int]]) -> list[int]:
     """The number of the last anchor before each time; -1 before the first."""
-    starts: list[Any] = [time for time, _ in anchors]
+    starts = [time for time, _ in anchors]
     places = [0 if time is None else bisect(starts, time) for time in times]
     return [anchors[place - 1][1] if place else -1 for place in places]
 

@@ -10,7 +10,8 @@ import re
 
 from parity.weights.evidence import Tensors
 from parity.weights.names import owner
-from parity.weights.units import PACKED, Choice, Group, Piece, Unit, taken
+from parity.weights.splitting import PACKED
+from parity.weights.units import Choice, Group, Piece, Unit, taken
 
 GATES = {"LSTM": "ifgo", "GRU": "rzn", "RNN": ""}
 """The gates in PyTorch's order."""

@@ -310,3 +310,20 @@ def test_a_thousand_tensors_in_seconds(hidden: bool) -> None:
     start = time.perf_counter()
     assert find_plan(tensors, leaves).names() == names
     assert time.perf_counter() - start < 10
+
+
+@pytest.mark.parametrize("kernel", [(E, 8, 4), (E, 32)])
+def test_packed_heads_of_unequal_number(kernel: Any) -> None:
+    """Eight heads of queries share two of keys and values."""
+    tensors = {
+        "attn.qkv.weight": Signature((32 + 8 + 8, E), "Linear"),
+        "attn.out.weight": Signature((E, 32), "Linear"),
+    }
+    few = (E, 2, 4) if len(kernel) == 3 else (E, 8)
+    leaves = {"q/kernel": kernel, "k/kernel": few, "v/kernel": few, "out/kernel": (*kernel[1:], E)}
+    plan = find_plan(tensors, leaves)
+    assert takes(plan, "attn.qkv.weight") == {
+        "q/kernel": rows(0, 32),
+        "k/kernel": rows(32, 40),
+        "v/kernel": rows(40, 48),
+    }
