@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 from parity.localise import Comparison, Region
 from parity.result import Place
 from parity.trace.graph import Kind
-from parity.trace.jax_code import expression
+from parity.trace.jax_code import SEVERAL, expression
 from parity.trace.jax_trace import JaxTrace
 
 Array = Shaped[np.ndarray, "..."]
@@ -120,7 +120,8 @@ def _program(comparison: Comparison, region: Region) -> Program | None:
         if index in made:
             return f"v{index}"
         if array.ndim == 0 and trace.nodes[index].fixed and np.all(np.isfinite(array)):
-            return repr(array.item())
+            number = repr(array.item())
+            return f"({number})" if number.startswith("-") else number
         name = _name(trace, index)
         inputs[name] = array
         return name
@@ -131,7 +132,9 @@ def _program(comparison: Comparison, region: Region) -> Program | None:
         code = expression(evaluation.operation, given, evaluation.params)
         if code is None:
             return None
-        lines.append(f"{', '.join(f'v{o}' for o in evaluation.outputs)} = {code}")
+        names = ", ".join(f"v{o}" for o in evaluation.outputs)
+        alone = evaluation.operation in SEVERAL and len(evaluation.outputs) == 1
+        lines.append(f"{names}{',' if alone else ''} = {code}")
     return Program(inputs, [*lines, f"return v{region.j}"])
 
 
@@ -151,7 +154,7 @@ def _script(comparison: Comparison, region: Region, number: int, program: Progra
         body = "# The operations there cannot be written down: what JAX computed was recorded.\n"
         body += 'actual = values["recorded"]'
     else:
-        body = f"\n{program}\n\n\nactual = jax_side(**values)"
+        body = f"\n\n{program}\n\n\nactual = jax_side(**values)"
     return f'''"""Divergence {number}: JAX\'s value ({ours})
 against PyTorch\'s ({theirs}), from the same numbers."""
 

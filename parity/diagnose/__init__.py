@@ -8,7 +8,9 @@ nothing is said.
 import os
 from collections.abc import Callable, Iterator
 
-from parity.diagnose.activations import activations, likely_activations
+import numpy as np
+
+from parity.diagnose.activations import activations, likely_activations, plain_functions
 from parity.diagnose.bench import Bench
 from parity.diagnose.constants import constants, pairs_of_constants
 from parity.diagnose.convolutions import convolutions, other_paddings
@@ -16,12 +18,12 @@ from parity.diagnose.dtypes import dtypes
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.indices import chosen_entries, integers
-from parity.diagnose.masks import masks
+from parity.diagnose.masks import masked_states, masks
 from parity.diagnose.mutations import mutations
 from parity.diagnose.norms import norms
 from parity.diagnose.operands import exchanged_parts, operands, pairs_of_operands
-from parity.diagnose.order import order
-from parity.diagnose.pooling import pools
+from parity.diagnose.order import order, shifted
+from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
@@ -41,10 +43,10 @@ CAUSES = (
 Family = Callable[[Bench], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
-    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order),
-    *(reductions, norms, mutations, opposite_operands, extra_operations, terms, operands, chosen_entries),
-    *(rearranged_operands, paired_operands, likely_activations, other_paddings),
-    *(pairs_of_constants, pairs_of_operands, missing_operations),
+    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order, shifted),
+    *(padding_modes, masked_states, reductions, norms, mutations, opposite_operands, extra_operations, terms),
+    *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands, likely_activations),
+    *(other_paddings, pairs_of_constants, pairs_of_operands, missing_operations),
 )
 """The families, simple explanations first."""
 
@@ -72,10 +74,10 @@ def diagnose(comparison: Comparison, region: Region) -> Cause | None:
 
     if not region.settled and region.value.shape != comparison.array(region.j).shape:
         return None
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), np.errstate(all="ignore"):
         for depth in DEPTHS:
             bench = Bench(comparison, region, depth, SECONDS / len(DEPTHS))
-            if not bench.target.wanted.any() and not bench.gradient:
+            if not bench.differs or not (bench.target.wanted.any() or bench.gradient):
                 return None  # zeros say nothing
             for family in OF_GRADIENTS if bench.gradient else FAMILIES:
                 try:

@@ -19,22 +19,27 @@ HINTS = {
 }
 """How a function is called in JAX, where that is not plain."""
 
+SAMPLE = 64
+"""Entries looked at before whole values are compared."""
+
 LARGE = 1000.0
 """Magnitude up to which a number can be the setting of an activation."""
 
 
 def activations(bench: Bench) -> Iterator[Change]:
-    """Where a target is one known function of a matched value in PyTorch, and another one in JAX."""
-    ours = [literal.value for literal in literals(bench) if abs(literal.value) <= LARGE]
-    theirs_too = [*ours, *_numbers(bench)]
-    for target, x, theirs in _known(bench):
-        actual = identify(x, target, target.actual, theirs_too)
-        if actual is None or (
-            theirs.plain and ((actual.plain and x is not target.actual) or theirs.name == "none")
-        ):
-            continue
-        change = _change(target, x, theirs, actual.name)
-        yield change._replace(cause="scale") if theirs.inner or actual.inner else change
+    """Where a target is one known activation of a matched value in PyTorch, and another one in JAX."""
+    for target, x, theirs, ours in _compared(bench):
+        if not (theirs.plain or theirs.inner or ours.inner):
+            yield _change(target, x, theirs, ours.name)
+
+
+def plain_functions(bench: Bench) -> Iterator[Change]:
+    """The same for roots and logarithms, and for functions of a multiple of a value."""
+    for target, x, theirs, ours in _compared(bench):
+        if theirs.inner or ours.inner:
+            yield _change(target, x, theirs, ours.name)._replace(cause="scale")
+        elif theirs.plain and theirs.name != "none" and (x is target.actual or not ours.plain):
+            yield _change(target, x, theirs, ours.name)
 
 
 def likely_activations(bench: Bench) -> Iterator[Change]:
@@ -42,6 +47,18 @@ def likely_activations(bench: Bench) -> Iterator[Change]:
     for target, x, theirs in _known(bench):
         if not theirs.plain:
             yield _change(target, x, theirs, "something else")
+
+
+def _compared(bench: Bench) -> Iterator[tuple[Target, Array, Named, Named]]:
+    """Targets that are known functions of a value that goes in on both sides: PyTorch's, JAX's."""
+    numbers = [
+        *(literal.value for literal in literals(bench) if abs(literal.value) <= LARGE),
+        *_numbers(bench),
+    ]
+    for target, x, theirs in _known(bench):
+        ours = identify(x, target, target.actual, numbers)
+        if ours is not None and ours.name != theirs.name:
+            yield target, x, theirs, ours
 
 
 def _change(target: Target, x: Array, theirs: Named, ours: str) -> Change:
@@ -60,6 +77,8 @@ def _known(bench: Bench) -> Iterator[tuple[Target, Array, Named]]:
         if target.wanted.dtype.kind != "f" or target.wanted.size < 4:
             continue
         for x in [*_arguments(bench, target), target.actual]:
+            if bench.late:
+                return
             theirs = identify(x, target, target.wanted, numbers)
             if theirs is not None:
                 yield target, x, theirs
@@ -79,8 +98,12 @@ def _arguments(bench: Bench, target: Target) -> list[Array]:
 def identify(x: Array, target: Target, value: Array, numbers: list[float]) -> Named | None:
     """The function of the table that gives this value."""
     goal = target._replace(wanted=value)
+    places = np.unique(np.linspace(0, x.size - 1, SAMPLE).astype(int))
+    few, some = x.reshape(-1)[places], goal._replace(wanted=value.reshape(-1)[places])
     with np.errstate(all="ignore"):
         for named in table(x.ndim, numbers):
+            if not named.whole and difference(np.asarray(named.function(few)), some) is None:
+                continue
             if difference(np.asarray(named.function(x)), goal) is not None:
                 return named
         return _solved(x, goal)

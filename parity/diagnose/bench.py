@@ -43,13 +43,15 @@ class Bench:
         """
         self.comparison, self.region = comparison, region
         self.torch, self.jax = comparison.torch, comparison.jax
-        self.deadline = time.process_time() + seconds  # not wall time: how busy a machine is must not decide
+        self.deadline = time.process_time() + seconds
         self.gradient = not failing(comparison, "outputs")
         self.pure = pure(self.jax.nodes)
         self.consumers = self.jax.consumers()
         group = self.jax.outputs.get("gradients" if self.gradient else "outputs", {})
         self.relevant = self.jax.ancestors([*group.values(), region.j])
         self.targets = self._targets()
+        self.target = self.targets[0]
+        self.differs = not same(self.target.wanted, self.target.actual, self.target.allowed)
         self.scope = self._scope(depth)
         self.active = self._active()
         self.inputs = self._inputs(pure=False)
@@ -62,8 +64,6 @@ class Bench:
         self.torch_static = static(self.torch.nodes)
         self._ancestors: dict[int, set[int]] = {}
 
-    # -- the JAX side ---------------------------------------------------------------------------------
-
     def node(self, index: int) -> Node:
         """A node of the JAX trace."""
         return self.jax.nodes[index]
@@ -71,11 +71,6 @@ class Bench:
     def value(self, index: int) -> Array:
         """JAX's value of a node, as the program is now."""
         return self.comparison.array(index)
-
-    @property
-    def target(self) -> Target:
-        """The faulty value itself."""
-        return self.targets[0]
 
     def _targets(self) -> list[Target]:
         j = self.region.j
@@ -182,8 +177,6 @@ class Bench:
         """The primitive of an evaluation."""
         return self.jax.evaluations[number].operation
 
-    # -- the PyTorch side -----------------------------------------------------------------------------
-
     def _torch_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """PyTorch's operations at the fault and behind it up to the last target; and what they read."""
         nodes = set(self.region.torch_nodes) | {self.region.t}
@@ -211,8 +204,6 @@ class Bench:
                 given += 1
         if not given:
             yield from arranged(self.torch.nodes[index].array, shape)
-
-    # -- trials ---------------------------------------------------------------------------------------
 
     def compute(
         self, values: Mapping[int, Any], functions: Mapping[int, Function] | None = None
@@ -242,10 +233,15 @@ class Bench:
                     return left
         return None
 
+    @property
+    def late(self) -> bool:
+        """Whether the time is up; not wall time, because how busy a machine is must not decide."""
+        return time.process_time() > self.deadline
+
     def first(self, changes: Iterable[Change]) -> tuple[Change, float] | None:
         """The first change that makes a target agree, with the relative difference it leaves."""
         for change in changes:
-            if time.process_time() > self.deadline:
+            if self.late:
                 return None
             left = self.residual(change)
             if left is not None:

@@ -22,6 +22,9 @@ WHAT = {
 }
 """What a number is called, by cause."""
 
+FILL = -1000.0
+"""Numbers below this fill masked scores."""
+
 NEAR = 0.02
 """Relative difference up to which two constants are taken for the same one, written with fewer digits."""
 
@@ -44,13 +47,14 @@ def derived(value: float) -> Iterator[float]:
 def constants(bench: Bench) -> Iterator[Change]:
     """Every number of the JAX side exchanged for every number of PyTorch's."""
     ours, theirs = literals(bench), torch_numbers(bench)
-    known = dict.fromkeys(d for value in theirs for d in derived(value) if math.isfinite(d))
+    finite = [value for value in theirs if math.isfinite(value)]
+    known = dict.fromkeys(d for value in finite for d in derived(value))
     for literal, new in itertools.product(ours, theirs):
         yield from _exchanged(bench, (literal,), new)
     by_value: dict[float, list[Literal]] = {}
     for literal in ours:
         by_value.setdefault(literal.value, []).append(literal)
-    yield from _near(bench, ours, theirs)
+    yield from _near(bench, ours, finite)
     for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], theirs):
         yield from _exchanged(bench, tuple(same), new)
     yield from _swapped(bench, by_value)
@@ -79,7 +83,7 @@ def _exchanged(bench: Bench, which: tuple[Literal, ...], new: float) -> Iterator
     values = {}
     for literal in which:
         like = bench.value(literal.node)
-        if like.dtype.kind in "iu" and new != int(new):
+        if like.dtype.kind in "iu" and not float(new).is_integer():
             return
         values[literal.node] = np.full(like.shape, new, like.dtype)
     name = _name(which[0].use, old, new)
@@ -109,7 +113,7 @@ def _swapped(bench: Bench, by_value: dict[float, list[Literal]]) -> Iterator[Cha
     for a, b in itertools.combinations(by_value, 2):
         values = {}
         for old, new in ((a, b), (b, a)):
-            for literal in by_value[old]:
+            for literal in by_value[old] if math.isfinite(new) else ():
                 like = bench.value(literal.node)
                 values[literal.node] = np.full(like.shape, new, like.dtype)
         text = f"{number(a)} and {number(b)} are exchanged in JAX: each belongs where the other stands"
@@ -120,7 +124,7 @@ def _name(use: Use, old: float, new: float) -> str:
     """What a number is for, from how it is used."""
     if use.operations & {"add", "max", "sub"} and max(abs(old), abs(new)) < 0.05 and use.rooted:
         return "epsilon"
-    if use.compared:
+    if use.compared or (use.softmax and min(old, new) < FILL):
         return "mask"
     if use.whole:
         if use.operations & {"gather", "dynamic_slice", "scatter", "scatter-add"}:

@@ -40,7 +40,7 @@ def _narrower(target: Target) -> str | None:
         "float8_e5m2": ml_dtypes.float8_e5m2,
     }
     changed: Array = wanted != actual
-    if not changed.any() or wanted.dtype.kind == "b":
+    if not changed.any() or wanted.dtype.kind == "b" or np.all(actual == actual.flat[0]):
         return None
     if wanted.dtype.kind == "f":
         for name, dtype in kinds.items():

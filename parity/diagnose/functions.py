@@ -24,12 +24,14 @@ class Named(NamedTuple):
         function: of the argument.
         plain: whether it is no activation: the identity, a logarithm.
         inner: whether it is a function of a multiple of the argument.
+        whole: whether an entry depends on the others.
     """
 
     name: str
     function: Function
     plain: bool = False
     inner: bool = False
+    whole: bool = False
 
 
 class Family(NamedTuple):
@@ -147,7 +149,7 @@ def table(ndim: int, numbers: Sequence[float]) -> Iterator[Named]:
     yield from FIXED
     for axis in range(ndim):
         for name, along in ALONG_AXIS:
-            yield Named(name.format(axis), _set(along, axis))
+            yield Named(name.format(axis), _set(along, axis), whole=True)
     for n in dict.fromkeys(v for v in numbers if v not in (0, 1)):
         for family in SETTINGS:
             yield Named(family.name.format(number(n)), _set(family.function, n), family.plain, family.inner)

@@ -64,10 +64,14 @@ def _special(bench: Bench, target: Target, different: Array) -> str:
     """What is special about the places that differ, in words; empty if nothing is."""
     if np.isnan(target.actual[different].astype(np.float64)).all():
         return "at a zero, where the derivative is not defined"
-    for index, node in enumerate(bench.jax.nodes):
-        if node.backward or node.value.dtype.kind not in "fiub" or index >= target.node:
+    before = [i for i in range(target.node) if not bench.node(i).backward]
+    ties = [i for i in before if bench.node(i).operation == "eq"]
+    for index in (*ties, *before):
+        if bench.late:
+            return ""
+        node, value = bench.node(index), bench.value(index)
+        if value.dtype.kind not in "fb":
             continue
-        value = bench.value(index)
         try:
             value = np.broadcast_to(value, different.shape)
         except ValueError:
@@ -87,9 +91,9 @@ def _tied(operation: str, value: Array, different: Array) -> str:
         return "where two values are equal (a tie)" if tie else ""
     if value.dtype.kind != "f" or not np.isfinite(value).all():
         return ""
-    first = value[different].flat[0]
+    first = float(value[different].flat[0])
     special = value == first
-    if np.all(special[different]) and special.mean() < RARE and not special.all():
-        round_number = float(first) == round(float(first), 3)
-        return f"where the value is {number(float(first))} exactly" if round_number else ""
+    alike = bool(np.all(special[different])) and 2 * different.sum() >= special.sum()
+    if alike and special.mean() < RARE and first == round(first, 3):
+        return f"where the value is {number(first)} exactly"
     return ""

@@ -1,11 +1,13 @@
 """Which entries are chosen: indices shifted or clipped, other ranks of a sort, first against last."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from parity.diagnose.bench import Bench
 from parity.diagnose.masks import is_mask
+from parity.diagnose.numbers import COMPARISONS
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 
@@ -22,9 +24,10 @@ def integers(bench: Bench) -> Iterator[Change]:
         array = bench.value(index)
         if array.dtype.kind not in "iu" or array.size < 2:
             continue
+        compared = bench.reaches(index, COMPARISONS, 3)
         for step in (-1, 1, 2, -2):
             text = f"indices are {-step:+d} off in JAX: add {step}"
-            yield Change("shift", text, {index: array + step})
+            yield Change("mask" if compared else "shift", text, {index: array + step})
 
 
 def _index(bench: Bench, target: Target) -> Iterator[Change]:
@@ -71,7 +74,7 @@ def _counted(bench: Bench, target: Target) -> Iterator[Change]:
                     yield Change("shift", f"{text}, JAX counts otherwise", {target.node: value})
 
 
-def _extremes(array: Array, axis: int) -> dict[str, Array]:
+def _extremes(array: Array, axis: int) -> Mapping[str, Any]:
     if not array.shape[axis]:
         return {}
     last = array.shape[axis] - 1

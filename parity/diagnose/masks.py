@@ -8,6 +8,9 @@ from parity.diagnose.bench import Bench
 from parity.diagnose.layouts import arranged, rearrangements
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
+from parity.trace.match import summary
+
+MASKING = frozenset({"where", "masked_fill", "masked_fill_"})
 
 FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
 """What masked places are filled with."""
@@ -86,6 +89,31 @@ def _applied(bench: Bench) -> Iterator[Change]:
                     yield Change("mask", text, {target.node: value})
 
 
+def masked_states(bench: Bench) -> Iterator[Change]:
+    """Values that PyTorch masks before they are read, wherever it does: a state that is reset."""
+    values: dict[int, Array] = {}
+    matcher = bench.comparison.matcher
+    for index in sorted({*bench.inputs, *bench.computed()}):
+        if bench.late or index > bench.target.node:
+            break
+        now = bench.compute(values)
+        array = np.asarray(now.get(index, bench.value(index)))
+        if array.dtype.kind != "f" or array.size < 2:
+            continue
+        partners = set(matcher.matches(array, summary(array, bench.comparison.jax_moves[index])))
+        for t in bench.torch_scope:
+            node = bench.torch.nodes[t]
+            if node.operation not in MASKING or not partners & set(node.inputs):
+                continue
+            value = next(iter(bench.from_torch(t, array.shape)), array)
+            if not np.array_equal(value, array):
+                values[index] = value
+    if values:
+        looped = any(bench.node(index).spot.step for index in values)
+        text = f"PyTorch masks this value before it is read, in {len(values)} places here, JAX does not"
+        yield Change("recurrence" if looped else "mask", text, values)
+
+
 def is_mask(array: Array) -> bool:
     """Whether a value is a mask: truth values, or both zeros and ones and nothing else."""
     if array.dtype.kind == "b":
@@ -103,6 +131,6 @@ def fitting(mask: Array, shape: tuple[int, ...]) -> Iterator[Array]:
     if mask.ndim <= len(shape):
         for start in range(len(shape) - mask.ndim + 1):
             aligned = mask.reshape([1] * start + list(mask.shape) + [1] * (len(shape) - start - mask.ndim))
-            sizes: list[tuple[int, int]] = list(zip(aligned.shape, shape, strict=True))
-            if all(n in (1, whole) for n, whole in sizes):
+            pairs: list[tuple[int, int]] = list(zip(aligned.shape, shape, strict=True))
+            if all(size in (1, whole) for size, whole in pairs):
                 yield np.broadcast_to(aligned, shape)

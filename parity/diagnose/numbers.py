@@ -61,7 +61,7 @@ def torch_numbers(bench: Bench) -> list[float]:
         node = bench.torch.nodes[index]
         for value in node.params.values():
             for item in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(item, int | float) and not isinstance(item, bool) and math.isfinite(item):
+                if isinstance(item, int | float) and not isinstance(item, bool) and not math.isnan(item):
                     found.setdefault(float(item))
         array = node.array
         if node.fixed and array.size and array.dtype.kind in "fiu" and np.all(array == array.flat[0]):

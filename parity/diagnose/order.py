@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.bench import Bench
-from parity.diagnose.targets import Array, Target
+from parity.diagnose.targets import Array, Target, same
 from parity.diagnose.trials import Change
 
 LARGEST = 200_000
@@ -36,6 +36,24 @@ def order(bench: Bench) -> Iterator[Change]:
                 yield Change(cause, text, {target.node: source.reshape(-1)[theirs]})
 
 
+def shifted(bench: Bench) -> Iterator[Change]:
+    """One side's value is the other's moved on along an axis, with new entries at one end."""
+    for target in bench.targets:
+        wanted, actual = target.wanted, target.actual
+        if wanted.dtype.kind != "f" or wanted.shape != actual.shape or wanted.size < 4:
+            continue
+        for axis, length in enumerate(wanted.shape):
+            for step in range(1, length // 2 + 1) if length > 2 else ():
+                late, early = (np.arange(step, length), np.arange(length - step))
+                for ours, theirs, word in ((late, early, "earlier"), (early, late, "later")):
+                    a, b = np.take(actual, ours, axis), np.take(wanted, theirs, axis)
+                    if np.ptp(b) > 0 and same(a, b, target.allowed):
+                        text = f"JAX's entries along axis {axis} come {step} {word} in PyTorch"
+                        yield Change(
+                            "shift", f"{text}: the ends differ, all others agree", {target.node: wanted}
+                        )
+
+
 def moved(bench: Bench, index: int, value: Array) -> str | None:
     """How a value with the same entries as an operand differs from it; None for other entries."""
     old = bench.value(index)
@@ -56,6 +74,8 @@ def moved(bench: Bench, index: int, value: Array) -> str | None:
 
 def same_entries(a: Array, b: Array) -> bool:
     """Whether two values hold the same numbers, up to rounding, in any order."""
+    if a.dtype.kind == "f" and not np.isclose(np.abs(a).sum(), np.abs(b).sum(), rtol=1e-9):
+        return False  # the same of most pairs, and quicker
     first, second = np.sort(a, axis=None), np.sort(b, axis=None)
     if a.dtype.kind != "f":
         return np.array_equal(first, second)

@@ -23,6 +23,15 @@ def torch_settings(bench: Bench, names: Sequence[str]) -> Mapping[str, Any]:
     return {}
 
 
+def pooled(settings: Mapping[str, Any], count: int) -> Mapping[str, tuple[int, ...]]:
+    """A pooling's settings along its axes, without those that PyTorch puts in front of a single one."""
+    size = each(settings["kernel_size"], range(count))
+    found = {"kernel_size": size, "stride": each(settings.get("stride") or size, range(len(size)))}
+    for name, default in (("padding", 0), ("dilation", 1)):
+        found[name] = each(settings.get(name, default), range(len(size)))
+    return {name: values[-count:] for name, values in found.items()}
+
+
 def each(value: Any, axes: Sequence[Any]) -> tuple[int, ...]:
     """A number, or one per axis, as one per axis."""
     values = tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.bench import Bench
-from parity.diagnose.pads import each, other_pads, plain, torch_settings
+from parity.diagnose.pads import other_pads, plain, pooled, torch_settings
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
 
@@ -24,7 +24,6 @@ def pools(bench: Bench) -> Iterator[Change]:
             yield from _pool(bench, number)
         elif operation == "pad":
             yield from _pad(bench, number)
-    yield from _padding_mode(bench)
 
 
 def _pool(bench: Bench, number: int) -> Iterator[Change]:
@@ -33,19 +32,14 @@ def _pool(bench: Bench, number: int) -> Iterator[Change]:
     window = params["window_dimensions"]
     spatial = [axis for axis, n in enumerate(window) if n > 1 or params["window_strides"][axis] > 1]
     theirs = torch_settings(bench, ("max_pool", "avg_pool"))
-    if theirs and len(each(theirs["kernel_size"], spatial)) == len(spatial):
-        stride = theirs.get("stride") or theirs["kernel_size"]
-        yield from _pool_settings(
-            number,
-            kind,
-            params,
-            spatial,
-            {
-                "padding": ("padding", tuple((p, p) for p in each(theirs.get("padding", 0), spatial))),
-                "stride": ("window_strides", each(stride, spatial)),
-                "dilation": ("window_dilation", each(theirs.get("dilation", 1), spatial)),
-            },
-        )
+    if theirs and spatial:
+        settings = pooled(theirs, len(spatial))
+        wanted = {
+            "padding": ("padding", tuple((p, p) for p in settings["padding"])),
+            "stride": ("window_strides", settings["stride"]),
+            "dilation": ("window_dilation", settings["dilation"]),
+        }
+        yield from _pool_settings(number, kind, params, spatial, wanted)
     for pads in other_pads([params["padding"][axis] for axis in spatial], [window[a] for a in spatial]):
         now = [plain(params["padding"][axis]) for axis in spatial]
         text = f"the pooling's padding is {now} in JAX: PyTorch's comes to {list(pads)}"
@@ -154,7 +148,7 @@ def _pad(bench: Bench, number: int) -> Iterator[Change]:
         yield Change("padding", text, functions={number: compute})
 
 
-def _padding_mode(bench: Bench) -> Iterator[Change]:
+def padding_modes(bench: Bench) -> Iterator[Change]:
     """The faulty value is a matched one with a border, filled in another way."""
     for target in bench.targets:
         shape = target.wanted.shape

@@ -99,16 +99,13 @@ def _change(bench: Bench, index: int, how: Rearranged) -> Change:
     node = bench.node(index)
     read = {bench.operation(n) for n in bench.readers(index)}
     kernel = node.fixed and bool(read & PRODUCTS)
-    if how.kind == "transposed":
-        plain = bench.value(index).ndim == 2
-        moved = any(bench.operation(n) in ("reshape", "slice") for n in bench.active)
-        cause = (
-            ("transposed kernel" if plain else "kernel layout") if kernel else "order" if moved else "axis"
-        )
+    if how.kind == "transposed" and kernel:
+        cause = "transposed kernel" if bench.value(index).ndim == 2 else "kernel layout"
+    elif how.kind == "transposed":
+        cause = "order" if _reshaped(bench, index) else "axis"
     elif how.kind == "flipped":
-        cause = (
-            "flipped kernel" if node.fixed or (read & TAPS and bench.value(index).size < 1000) else "order"
-        )
+        small = read & TAPS and bench.value(index).size < 1000
+        cause = "flipped kernel" if node.fixed or small else "order"
     elif how.kind == "rolled":
         cause = "shift"
     elif how.kind == "blocks":
@@ -118,3 +115,13 @@ def _change(bench: Bench, index: int, how: Rearranged) -> Change:
         cause = "order"
     text = f"PyTorch reads {_said(bench, index)} {how.text}"
     return Change(cause, text, {index: how.value})
+
+
+def _reshaped(bench: Bench, index: int) -> bool:
+    """Whether a value comes from a reshape nearby, or is reshaped or cut at the fault."""
+    edge = {index}
+    for _ in range(4):
+        if any(bench.node(i).operation == "reshape" for i in edge):
+            return True
+        edge = {k for i in edge for k in bench.node(i).inputs}
+    return any(bench.operation(n) in ("reshape", "slice") for n in bench.active)

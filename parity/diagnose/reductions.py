@@ -13,7 +13,6 @@ from parity.diagnose.masks import fitting, is_mask
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 
-SUMS = frozenset({"reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "argmax", "argmin"})
 KINDS: Mapping[str, Any] = {
     "reduce_sum": np.sum,
     "reduce_max": np.max,
@@ -108,6 +107,8 @@ OTHERS: Mapping[str, Any] = {
     "product": np.prod,
     "mean of squares": lambda x, a: np.mean(x**2, a),
     "mean of magnitudes": lambda x, a: np.mean(np.abs(x), a),
+    "root of the sum of squares": lambda x, a: np.sqrt(np.sum(x**2, a)),
+    "sum of roots, squared (magnitudes instead of squares)": lambda x, a: np.sqrt(np.abs(x)).sum(a) ** 2,
     "median": np.median,
     "logarithm of the sum of exponentials": lambda x, a: np.log(np.exp(x).sum(a)),
 }

@@ -56,18 +56,26 @@ def _one_number(bench: Bench, target: Target) -> Iterator[Change]:
 
 
 def _factor(bench: Bench, target: Target, factor: float) -> Iterator[Change]:
-    said = number(_near(factor, torch_numbers(bench)))
-    cause, why = "scale", ""
-    for n in _counts(bench):
-        for name, value in (("variance correction", n / (n - 1)), ("reduction", float(n))):
-            if any(math.isclose(factor, value**power, rel_tol=1e-9) for power in (1, -1, 0.5, -0.5)):
-                cause, why = name, f", {n} entries being summed"
     if factor == -1 and any(bench.operation(n) == "sub" for n in bench.active):
         return  # a difference the other way round
-    text = f"PyTorch's value is {said} times JAX's{why}: multiply by {said}"
-    if cause == "variance correction":
-        text = f"one side divides by n = {n}, the other by n - 1: {text}"
+    said = number(_near(factor, torch_numbers(bench)))
+    text = f"PyTorch's value is {said} times JAX's: multiply by {said}"
+    cause = "scale"
+    for n in _counts(bench):
+        if _is_power(factor, n / (n - 1)):
+            cause = "variance correction"
+            text = f"one side divides a sum of {n} entries by {n}, the other by {n - 1}: {text}"
+            break
+        if _is_power(factor, n):
+            cause = "reduction"
+            text = f"one side adds {n} entries up, the other takes their mean: {text}"
+            break
     yield Change(cause, text, {target.node: target.actual * factor})
+
+
+def _is_power(factor: float, base: float | int) -> bool:
+    """Whether a factor is a number, its root, or one over these."""
+    return any(math.isclose(factor, base**power, rel_tol=1e-9) for power in (1, -1, 0.5, -0.5))
 
 
 def _counts(bench: Bench) -> list[int]:

@@ -63,6 +63,32 @@ CALLS: Mapping[str, Callable[[Sequence[str], Mapping[str, Any]], str]] = {
         f"dimension_numbers=jax.lax.ConvDimensionNumbers{_plain(tuple(p['dimension_numbers']))}, "
         f"feature_group_count={p['feature_group_count']}, batch_group_count={p['batch_group_count']})"
     ),
+    "reduce_and": lambda x, p: f"jnp.all({x[0]}, axis={_ints(p['axes'])})",
+    "reduce_or": lambda x, p: f"jnp.any({x[0]}, axis={_ints(p['axes'])})",
+    "argmax": lambda x, p: (
+        f"jax.lax.argmax({x[0]}, {int(p['axes'][0])}, {str(np.dtype(p['index_dtype']))!r})"
+    ),
+    "argmin": lambda x, p: (
+        f"jax.lax.argmin({x[0]}, {int(p['axes'][0])}, {str(np.dtype(p['index_dtype']))!r})"
+    ),
+    "cumsum": lambda x, p: f"jax.lax.cumsum({x[0]}, {int(p['axis'])}, {p['reverse']})",
+    "cumprod": lambda x, p: f"jax.lax.cumprod({x[0]}, {int(p['axis'])}, {p['reverse']})",
+    "cummax": lambda x, p: f"jax.lax.cummax({x[0]}, {int(p['axis'])}, {p['reverse']})",
+    "pad": lambda x, p: f"jax.lax.pad({x[0]}, {x[1]}, {_plain(p['padding_config'])})",
+    "tile": lambda x, p: f"jnp.tile({x[0]}, {_ints(p['reps'])})",
+    "stack": lambda x, p: f"jnp.stack([{', '.join(x)}], axis={int(p['axis'])})",
+    "split": lambda x, p: f"jax.lax.split({x[0]}, {_ints(p['sizes'])}, {int(p['axis'])})",
+    "sort": lambda x, p: (
+        f"jax.lax.sort(({', '.join(x)},), dimension={int(p['dimension'])}, num_keys={p['num_keys']})"
+    ),
+    "dynamic_slice": lambda x, p: (
+        f"jax.lax.dynamic_slice({x[0]}, ({', '.join(x[1:])},), {_ints(p['slice_sizes'])})"
+    ),
+    "gather": lambda x, p: (
+        f"jax.lax.gather({x[0]}, {x[1]}, {_dimensions(p)}, {_ints(p['slice_sizes'])}, mode={_mode(p)})"
+    ),
+    "scatter": lambda x, p: f"jax.lax.scatter({', '.join(x)}, {_dimensions(p)}, mode={_mode(p)})",
+    "scatter-add": lambda x, p: f"jax.lax.scatter_add({', '.join(x)}, {_dimensions(p)}, mode={_mode(p)})",
     "reduce_window_max": lambda x, p: _window(x, p, "-jnp.inf", "max"),
     "reduce_window_sum": lambda x, p: _window(x, p, "0.0", "add"),
     "reduce_window_min": lambda x, p: _window(x, p, "jnp.inf", "min"),
@@ -70,44 +96,29 @@ CALLS: Mapping[str, Callable[[Sequence[str], Mapping[str, Any]], str]] = {
 """Operations as they would stand in code."""
 
 NAMED = frozenset(
-    [
-        "exp",
-        "exp2",
-        "log",
-        "log1p",
-        "expm1",
-        "sqrt",
-        "rsqrt",
-        "square",
+    {"exp", "exp2", "log", "log1p", "expm1", "sqrt", "rsqrt", "square", "cbrt", "abs", "sign", "rem"}
+    | {
         "tanh",
         "sin",
         "cos",
         "tan",
-        "erf",
-        "erfc",
-        "erf_inv",
-        "abs",
-        "sign",
-        "floor",
-        "ceil",
-        "round",
-        "is_finite",
-        "atan2",
         "asin",
         "acos",
         "atan",
+        "atan2",
         "sinh",
         "cosh",
         "asinh",
         "acosh",
         "atanh",
-        "rem",
-        "cbrt",
-        "lgamma",
-        "digamma",
-    ]
+    }
+    | {"erf", "erfc", "erf_inv", "lgamma", "digamma", "floor", "ceil", "round", "is_finite"}
 )
 """Operations of the same name in `jax.lax`."""
+
+
+SEVERAL = frozenset({"split", "sort", "svd", "qr", "eigh", "lu", "top_k"})
+"""Operations whose result is a tuple, also of one."""
 
 
 def expression(operation: str, given: Sequence[str], params: Mapping[str, Any]) -> str | None:
@@ -148,6 +159,18 @@ def _cuts(params: Mapping[str, Any]) -> str:
     strides = params["strides"] or [1] * len(params["start_indices"])
     cuts = zip(params["start_indices"], params["limit_indices"], strides, strict=True)
     return ", ".join(f"{int(a)}:{int(b)}" + (f":{int(s)}" if s != 1 else "") for a, b, s in cuts)
+
+
+def _dimensions(params: Mapping[str, Any]) -> str:
+    """The dimension numbers of a gather or scatter."""
+    numbers = params["dimension_numbers"]
+    fields = ", ".join(f"{name}={_plain(value)}" for name, value in numbers._asdict().items())
+    return f"jax.lax.{type(numbers).__name__}({fields})"
+
+
+def _mode(params: Mapping[str, Any]) -> str:
+    """What happens to an index that is out of range."""
+    return f"jax.lax.GatherScatterMode.{params['mode'].name}"
 
 
 def _window(given: Sequence[str], params: Mapping[str, Any], start: str, reducer: str) -> str:

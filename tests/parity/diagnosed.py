@@ -1,4 +1,4 @@
-"""Little pairs with one fault each, checked: a function of tensors, its faulty port, the cause named."""
+"""Little pairs with a fault: a function of tensors and its faulty port, checked, and the cause found."""
 
 from collections.abc import Callable
 from typing import Any
@@ -51,8 +51,8 @@ def report_of(
     )
 
 
-def cause_of(*pair: Any) -> Cause | None:
+def cause_of(*pair: Any, **options: Any) -> Cause | None:
     """The cause of the first divergence of a faulty pair."""
-    report = report_of(*pair)
+    report = report_of(*pair, **options)
     assert report.verdict is parity.Verdict.FAIL, str(report)
     return report.divergences[0].cause

@@ -11,7 +11,7 @@ from torch import nn
 from parity.diagnose.convolving import convolve
 from parity.diagnose.functions import table
 from parity.diagnose.layouts import rearrangements
-from parity.diagnose.norms import Setting, normalised
+from parity.diagnose.normalising import Setting, normalised
 from parity.diagnose.order import compared
 
 F = nn.functional
@@ -112,7 +112,11 @@ def test_every_rearrangement_keeps_the_entries_and_moves_some() -> None:
         (lambda x: np.pad(x, ((0, 0), (2, 2)), mode="reflect"), "padding", "reflect"),
         (lambda x: x[:, 1:], "shift", "the entries from 1 on"),
         (lambda x: x.T, "order", "(1, 0)"),
-        (lambda x: x.reshape(2, 2, 6).swapaxes(0, 1).reshape(4, 6), "order", "reshape to (2, 2, 6)"),
+        (
+            lambda x: x.reshape(2, 2, 6).swapaxes(0, 1).reshape(4, 6),
+            "order",
+            "reshape to (2, 2), transpose to (1, 0)",
+        ),
     ],
 )
 def test_maps_are_described_by_what_made_them(move: Any, cause: str, words: str) -> None:
