@@ -12,14 +12,15 @@ from jaxtyping import PyTree
 from parity import finite_differences
 from parity.arrays import DTYPES, Arrays, require_dtypes
 from parity.inputs import name_inputs
-from parity.jitter import jittered, moved_alike
-from parity.noise import REPEATS, Program, Side, Stage, Subject, measure
+from parity.jitter import moved_alike
+from parity.noise import Side, Stage, Subject, measure
 from parity.pairs import Oracle, Pair
-from parity.precision import environment, pinned, require_device
+from parity.precision import SIDES, environment, pinned, require_device
 from parity.preparing import prepare
-from parity.programs import Task, said_by
+from parity.programs import Task
 from parity.reporting import Outcome, reporting
 from parity.result import ParityError, Quantity, Report, Verdict
+from parity.runs import MOVED, runs_of, said
 from parity.searching import search
 from parity.torch_side import TorchProgram
 from parity.weights import Pins, Plan
@@ -136,33 +137,33 @@ def check(
             programs[label], subjects[label] = pair.oracle(oracle, task, given)
         by_hand = {label for label, oracle in oracles.items() if oracle.gradients is not None}
         outcome.quantities = pair.judge_weights()
-        runs: list[tuple[str, Arrays, Mapping[str, Arrays], tuple[str, ...]]]
-        runs = [("", arrays, subjects, judged) for arrays, _ in named[:1]]
-        runs += [(f"inputs {n}", arrays, subjects, judged) for n, (arrays, _) in enumerate(named[1:], 2)]
-        if jitter and tolerance is None and "float64" in judged:
-            moved: dict[str, Arrays] = {"torch": jittered(pair.weights)}
-            alike = moved_alike(pair.plan, pair.weights, pair.jax_weights, moved["torch"])
-            moved["jax"] = {**pair.jax_weights, **alike}
-            runs.append(("moved weights", given, moved, ("float64",)))
         failed: list[tuple[Arrays, Mapping[str, Arrays]]] = []
         kinks: list[str] = []
-        for title, arrays, weights, wanted in runs:
-            measured = {label: Subject(_named(label, programs[label]), own) for label, own in weights.items()}
-            sides = measure(measured, arrays, wanted, stage, REPEATS if wanted == judged else REPEATS // 2)
+        every = [arrays for arrays, _ in named]
+        for run in runs_of(every, pair.weights, judged, jitter=jitter and tolerance is None):
+            weights: Mapping[str, Arrays] = subjects
+            if run.title == MOVED:
+                alike = moved_alike(pair.plan, pair.weights, pair.jax_weights, run.weights)
+                weights = {"torch": run.weights, "jax": {**pair.jax_weights, **alike}}
+            measured = {
+                label: Subject(said(programs[label], SIDES.get(label, label)), own)
+                for label, own in weights.items()
+            }
+            sides = measure(measured, run.inputs, run.dtypes, stage, run.repeats)
             rules = dict(FORWARD)
             if theirs.undifferentiable is not None:
                 rules = {group: rule for group, rule in FORWARD.items() if group != "gradients"}
             found: list[Quantity] = []
             for label in [label for label in measured if label != "torch"]:
-                program = ", ".join(part for part in (label, title) if part)
+                program = ", ".join(part for part in (label, run.title) if part)
                 only = {"gradients": FORWARD["gradients"]} if label in by_hand else rules
                 found += compare(sides["torch"], sides[label], only, program=program, tolerance=tolerance)
-            if not title and differences and "float64" in judged and "gradients" in rules:
-                more, kinks = _against_differences(pair, task, arrays, sides, stage)
+            if not run.title and differences and "float64" in judged and "gradients" in rules:
+                more, kinks = _against_differences(pair, task, run.inputs, sides, stage)
                 found += more
             outcome.quantities = [*outcome.quantities, *found]
             if any(q.verdict is Verdict.FAIL and q.dtype == "float64" for q in found):
-                failed.append((arrays, weights))
+                failed.append((run.inputs, weights))
         outcome.quantities = _with_jax_names(outcome.quantities, pair.plan)
         outcome.not_checked = not_checked(task, judged, differences, kinks, pair.plan, jitter)
         if theirs.undifferentiable is not None:
@@ -269,17 +270,6 @@ def not_checked(
             )
     lines += [f"weight {tensor}: left out as allowed" for tensor in (*plan.unused, *plan.missing)]
     return tuple(lines)
-
-
-def _named(label: str, program: Any) -> Program:
-    """The same program, whose errors say which side raised them."""
-    framework = {"torch": "PyTorch", "jax": "JAX"}.get(label, label)
-
-    def run(own: Arrays, inputs: Arrays, dtype: str) -> Any:
-        with said_by(framework):
-            return program(own, inputs, dtype)
-
-    return run
 
 
 def _with_jax_names(quantities: Sequence[Quantity], plan: Plan) -> list[Quantity]:

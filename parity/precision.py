@@ -19,8 +19,8 @@ from parity.result import Environment
 DEVICES = ("cpu", "cuda")
 """Names accepted for `device`; "cuda" is JAX's "gpu"."""
 
-SIDES = ("torch", "jax")
-"""The two frameworks; a recording of one side runs without the other."""
+SIDES = {"torch": "PyTorch", "jax": "JAX"}
+"""The two frameworks as they are called in messages; a recording of one side runs without the other."""
 
 PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
 """What a report gives the versions of, besides Python and NumPy."""

@@ -5,10 +5,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity.precision import NOT_USED
+from parity.precision import NOT_USED, SIDES
 from parity.recording.files import Recording, read
 from parity.recording.jax_side import record_jax
-from parity.recording.recorder import NAMES, Directory, require_known, taken
+from parity.recording.recorder import Directory, require_known, taken
 from parity.reporting import reporting
 from parity.result import Environment, Quantity, Report
 from parity.yardstick import FORWARD
@@ -75,7 +75,7 @@ def _sorted(one: Recording, other: Recording) -> tuple[Recording, Recording]:
     """
     if one.side == other.side:
         raise ValueError(
-            f"both recordings are of {NAMES[one.side]}'s side; compare one of PyTorch's with one of JAX's"
+            f"both recordings are of {SIDES[one.side]}'s side; compare one of PyTorch's with one of JAX's"
         )
     torch, jax = (one, other) if one.side == "torch" else (other, one)
     if torch.key != jax.key:

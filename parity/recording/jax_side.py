@@ -10,7 +10,7 @@ from parity.noise import Sides, Stage, Subject, measure
 from parity.precision import environment, pinned, require_device
 from parity.programs import Task
 from parity.recording.files import Recording
-from parity.recording.torch_side import MOVED, all_runs, said
+from parity.runs import MOVED, runs_of, said
 from parity.weights import Pins
 
 
@@ -59,12 +59,12 @@ def record_jax(
         pair, dtypes = settled.pair, settled.dtypes
         program = pair.jax_program(settled.task)
         runs: dict[str, Sides] = {}
-        jitter = MOVED in torch.runs
-        for title, arrays, weights, judged in all_runs(torch.inputs, pair.weights, dtypes, jitter):
+        for run in runs_of(torch.inputs, pair.weights, dtypes, jitter=MOVED in torch.runs):
             own = pair.jax_weights
-            if title == MOVED:
-                own = {**own, **moved_alike(pair.plan, pair.weights, own, weights)}
-            runs[title] = measure({"jax": Subject(said(program, "JAX"), own)}, arrays, judged, stage)["jax"]
+            if run.title == MOVED:
+                own = {**own, **moved_alike(pair.plan, pair.weights, own, run.weights)}
+            subject = {"jax": Subject(said(program, "JAX"), own)}
+            runs[run.title] = measure(subject, run.inputs, run.dtypes, stage, run.repeats)["jax"]
         narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
         not_run = [f"{dtype} was not run" for dtype in DTYPES if dtype not in dtypes and not narrow]
         left_out = [f"weight {n}: left out as allowed" for n in (*pair.plan.unused, *pair.plan.missing)]

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from parity.precision import SIDES
 from parity.recording.files import Recording, read, require_room, write
 from parity.recording.jax_side import record_jax
 from parity.recording.torch_side import record_torch
 
 Directory = str | os.PathLike[str]
 
-NAMES = {"torch": "PyTorch", "jax": "JAX"}
 
 IGNORED = ("oracles", "localise", "reproduce")
 """Arguments of `parity.check` that recordings have no use for."""
@@ -90,7 +90,7 @@ def _side(side: str | None, torch_model: Any, jax_model: Any) -> str:
     given = [name for name, model in (("torch", torch_model), ("jax", jax_model)) if model is not None]
     if side is None and len(given) == 1:
         return given[0]
-    if side not in NAMES:
+    if side not in SIDES:
         raise ValueError(f"`side` is {side!r}; it must be 'torch' or 'jax'")
     if side not in given:
         raise ValueError(f"`{side}_model` is missing: it is what `side` {side!r} records")

@@ -7,19 +7,16 @@ from typing import Any
 import numpy as np
 
 from parity import finite_differences
-from parity.arrays import DTYPES, Arrays, is_float, require_dtypes, round_to
+from parity.arrays import DTYPES, is_float, require_dtypes, round_to
 from parity.inputs import name_inputs, sets_of
-from parity.jitter import jittered
-from parity.noise import Program, Sides, Stage, Subject, Values, measure
+from parity.noise import Sides, Stage, Subject, measure
 from parity.outputs import name_outputs, pair_outputs, unnamed_outputs
 from parity.precision import environment, pinned, require_device
 from parity.programs import Task, said_by
 from parity.recording.files import Recording, key_of
 from parity.result import Quantity
+from parity.runs import runs_of, said
 from parity.torch_modes import require_repeatable, training_remarks
-
-MOVED = "moved weights"
-"""Title of the run with other weights."""
 
 
 def record_torch(
@@ -73,17 +70,15 @@ def record_torch(
         judged = tuple(dict.fromkeys((*DTYPES, *census.narrow) if dtypes is None else dtypes))
         program = said(TorchProgram(model, task), "PyTorch")
         runs: dict[str, Sides] = {}
-        for title, arrays, weights, wanted in all_runs(
-            [a for a, _ in named], own, judged, jitter and tolerance is None
-        ):
-            runs[title] = measure({"torch": Subject(program, weights)}, arrays, wanted, stage)["torch"]
+        for run in runs_of([a for a, _ in named], own, judged, jitter=jitter and tolerance is None):
+            subject = {"torch": Subject(program, run.weights)}
+            runs[run.title] = measure(subject, run.inputs, run.dtypes, stage, run.repeats)["torch"]
         quantities: list[Quantity] = []
         skipped: list[str] = []
         if differences and "float64" in judged:
             stage("finite differences")
-            subject = Subject(forward, own)
             gradients = {"torch": runs[""]["float64"].base["gradients"]}
-            quantities, kinks = finite_differences.check_gradients(subject, given, gradients)
+            quantities, kinks = finite_differences.check_gradients(Subject(forward, own), given, gradients)
             if kinks:
                 skipped.append(f"finite differences of {', '.join(kinks)}: a kink, or the loss is too coarse")
         else:
@@ -116,26 +111,6 @@ def record_torch(
             findings=(*training_remarks(model.module), *notes),
             seconds=time.perf_counter() - started,
         )
-
-
-def all_runs(
-    inputs: Sequence[Arrays], weights: Arrays, dtypes: tuple[str, ...], jitter: bool
-) -> list[tuple[str, Arrays, Arrays, tuple[str, ...]]]:
-    """(title, inputs, PyTorch's weights, dtypes) of every run."""
-    runs = [("" if n == 1 else f"inputs {n}", arrays, weights, dtypes) for n, arrays in enumerate(inputs, 1)]
-    if jitter and "float64" in dtypes:
-        runs.append((MOVED, inputs[0], jittered(weights), ("float64",)))
-    return runs
-
-
-def said(program: Program, framework: str) -> Program:
-    """The same program, whose errors say which side raised them."""
-
-    def run(own: Arrays, inputs: Arrays, dtype: str) -> Values:
-        with said_by(framework):
-            return program(own, inputs, dtype)
-
-    return run
 
 
 def _picker(outputs: Any) -> Callable[[Any], dict[str, Any]]:

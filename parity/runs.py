@@ -1,0 +1,54 @@
+"""The runs of one comparison: every set of inputs, and once more with the weights moved."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from parity.arrays import Arrays
+from parity.jitter import jittered
+from parity.noise import REPEATS, Program
+from parity.programs import said_by
+
+MOVED = "moved weights"
+"""Title of the run whose weights are moved off the values they start from."""
+
+
+class Run(NamedTuple):
+    """One run of both sides.
+
+    Attributes:
+        title: what is told apart by; empty for the first.
+        inputs: named inputs.
+        weights: PyTorch's tensors by name.
+        dtypes: the dtypes judged in it.
+        repeats: its noise runs.
+    """
+
+    title: str
+    inputs: Arrays
+    weights: Arrays
+    dtypes: tuple[str, ...]
+    repeats: int
+
+
+def runs_of(inputs: Sequence[Arrays], weights: Arrays, dtypes: tuple[str, ...], *, jitter: bool) -> list[Run]:
+    """Every set of inputs in every dtype; with `jitter` the first once more with moved weights, in float64.
+
+    The last shows structure only, so half the noise runs do.
+    """
+    runs = [
+        Run("" if n == 1 else f"inputs {n}", arrays, weights, dtypes, REPEATS)
+        for n, arrays in enumerate(inputs, 1)
+    ]
+    if jitter and "float64" in dtypes:
+        runs.append(Run(MOVED, inputs[0], jittered(weights), ("float64",), REPEATS // 2))
+    return runs
+
+
+def said(program: Program, framework: str) -> Program:
+    """The same program, whose errors say which side raised them."""
+
+    def run(own: Arrays, inputs: Arrays, dtype: str) -> Any:
+        with said_by(framework):
+            return program(own, inputs, dtype)
+
+    return run
