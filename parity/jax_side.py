@@ -81,7 +81,8 @@ class JaxProgram:
                     moved, own, {name: to_jax(array, dtype, device) for name, array in given.items()}
                 )
         # In the precision they were computed in: of large models these are the bulk.
-        held = {p: np.asarray(g) if str(g.dtype) == "float32" else hold(g) for p, g in grads.items()}
+        plain = ("float32", "float64")
+        held = {p: np.asarray(g) if str(g.dtype) in plain else hold(g) for p, g in grads.items()}
         back = self.plan.adjoint(held) if self.plan is not None and held else {}
         return {
             "outputs": {name: hold(value) for name, value in outputs.items()},
@@ -111,8 +112,8 @@ class JaxProgram:
         """The traced program in the user's own dtypes, forward and backward."""
         return self._lift(weights, self.laid_out(inputs))[0]
 
-    def trace(self, weights: Arrays, inputs: Arrays) -> JaxTrace:
-        """Run once in float64 and keep every value.
+    def trace(self, weights: Arrays, inputs: Arrays, backward: bool = True) -> JaxTrace:
+        """Run once in float64 and keep every value; without `backward` those of the forward pass alone.
 
         Raises:
             MemoryError: if the values would take more than `TRACE_LIMIT` bytes.
@@ -120,7 +121,7 @@ class JaxProgram:
         import jax
 
         given = self.laid_out(inputs)
-        closed, structure, _ = self._lift(weights, given)
+        closed, structure, _ = self._lift(weights, given, backward)
         size = size_of_trace(closed)
         if size > TRACE_LIMIT:
             raise MemoryError(
@@ -184,27 +185,29 @@ class JaxProgram:
         shaped: Any = jax.ShapeDtypeStruct
         return {name: shaped(array.shape, dtype(array)) for name, array in arrays.items()}
 
-    def _lift(self, weights: Arrays, given: Arrays) -> tuple[Any, Any, Any]:
+    def _lift(self, weights: Arrays, given: Arrays, backward: bool = True) -> tuple[Any, Any, Any]:
         """(jaxpr, structure of the result, compiled lifted program), once per shapes of the inputs."""
         import jax
 
-        key = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
+        shapes = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
+        key = (shapes, backward)
         if key not in self._traced:
             own = self._avals(self._leaves(weights))
             moved = {path: own.pop(path) for path in self.moved}
             arguments = (moved, own, self._avals(given))
+            forward = functools.partial(self._run, backward=False)
             try:
-                closed, shapes = jax.make_jaxpr(self._run, return_shape=True)(*arguments)
+                run = self._run if backward else forward
+                closed, returned = jax.make_jaxpr(run, return_shape=True)(*arguments)
             except Exception as error:
                 # Is it the model, or its derivative?
-                forward = functools.partial(self._run, backward=False)
-                closed, shapes = jax.make_jaxpr(forward, return_shape=True)(*arguments)
+                closed, returned = jax.make_jaxpr(forward, return_shape=True)(*arguments)
                 self.undifferentiable = str(error).splitlines()[0]
                 self._compiled = jax.jit(forward)
             require_no_leaks(closed.consts)
             self._traced[key] = (
                 closed,
-                jax.tree.structure(shapes),
+                jax.tree.structure(returned),
                 jax.jit(lift.lifted(closed, rounding=self.rounding)),
             )
         return self._traced[key]

@@ -6,6 +6,7 @@ JAX program computed again: when what follows falls into place, this was a fault
 the next one.
 """
 
+import functools
 import math
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -18,7 +19,7 @@ from parity.result import Place
 from parity.trace.graph import Kind, Node, Trace
 from parity.trace.jax_trace import LAYOUT as JAX_LAYOUT
 from parity.trace.jax_trace import JaxTrace
-from parity.trace.match import Matcher, Summary, same_numbers, summary
+from parity.trace.match import Matcher, Summary, same_numbers, same_value
 from parity.trace.torch_trace import LAYOUT as TORCH_LAYOUT
 
 MOST = 40
@@ -87,7 +88,7 @@ class Comparison:
 
     def _match(self, index: int) -> None:
         array = self.array(index)
-        held = summary(array, self.jax_moves[index])
+        held = Summary(array, self.jax_moves[index])
         self.summaries[index] = held
         self.partners[index] = self.matcher.matches(array, held)
 
@@ -152,9 +153,9 @@ def failing(comparison: Comparison, group: str) -> list[tuple[int, int]]:
 def find_regions(comparison: Comparison, group: str) -> Iterator[Region]:
     """The faults behind the failed leaves of a group, one after the other; each is mended in `comparison`."""
     deadline = time.monotonic() + SECONDS
-    for _ in range(MOST):
+    for number in range(MOST):
         failed = failing(comparison, group)
-        if not failed:
+        if not failed or (number and time.monotonic() > deadline):
             return
         region = _search(comparison, failed, deadline)
         if region is None:
@@ -200,7 +201,7 @@ def _mends(
     changed = comparison.jax.replay({**comparison.replaced, j: value})
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
-        if t not in comparison.matcher.matches(array, summary(array, comparison.jax_moves[out])):
+        if t not in comparison.matcher.matches(array, Summary(array, comparison.jax_moves[out])):
             return False
     return True
 
@@ -236,7 +237,7 @@ def _otherwise_arranged(comparison: Comparison, t: int, j: int) -> bool:
     if not same_numbers(comparison.matcher.summaries[t], comparison.summaries[j]):
         return False
     a, b = comparison.torch.nodes[t].array, comparison.array(j)
-    honest = float(comparison.summaries[j].honest.max(initial=0.0))
+    honest = comparison.summaries[j].largest
     return a.shape == b.shape and bool(
         np.max(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0.0) > honest
     )
@@ -289,7 +290,7 @@ def _score(
         if index <= j or node.operation in REPEATING or node.operation in JAX_LAYOUT:
             continue
         array = np.asarray(new)
-        partners = comparison.matcher.matches(array, summary(array, comparison.jax_moves[index]))
+        partners = comparison.matcher.matches(array, Summary(array, comparison.jax_moves[index]))
         if comparison.partners[index]:
             agreed -= not partners and not comparison.summaries[index].empty
         else:
@@ -330,7 +331,7 @@ def _region(
     difference = float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0))
     error = 0.0 if difference == 0 else difference / scale if scale else math.inf
     order = same_numbers(comparison.matcher.summaries[t], held) and difference > 0
-    honest = float(held.honest.max(initial=0.0)) / scale if scale else 0.0
+    honest = held.largest / scale if scale else 0.0
     return Region(t, j, tuple(torch_nodes), tuple(jax_nodes), value, settled, order, error, honest)
 
 
@@ -348,8 +349,16 @@ class _Outside:
 
 
 def places(trace: Trace, nodes: Sequence[int], layout: Collection[str]) -> tuple[Place, ...]:
-    """The places of some operations, each line once: first those where numbers are computed, in order."""
+    """The places of some operations, each line once: first those where numbers are computed, in order.
+
+    What is made of constants alone (a range of indices) only feeds them, and comes after.
+    """
     computing = [i for i in nodes if trace.nodes[i].operation not in layout] or list(nodes)
+    of_data: set[int] = set()
+    for index, node in enumerate(trace.nodes):
+        if node.kind in (Kind.INPUT, Kind.WEIGHT) or not of_data.isdisjoint(node.inputs):
+            of_data.add(index)
+    computing.sort(key=lambda index: index not in of_data)
     found: dict[tuple[str, str, int, str], Place] = {}
     for index in [*computing, *nodes]:
         spot = trace.nodes[index].spot
@@ -390,24 +399,28 @@ def agreement(torch: Trace) -> Callable[[JaxTrace], float]:
 
     1 says that all outputs agree. Counted are values that say something, each once.
     """
-    matcher = Matcher(torch, [_some(node) for node in torch.nodes])
+
+    @functools.cache
+    def matcher() -> Matcher:  # dear, and not needed where the outputs agree
+        return Matcher(torch, [_some(node) for node in torch.nodes])
+
+    def summary(node: Node) -> Summary:
+        return Summary(node.array, _some(node))
+
+    def agree(t: Node, j: Node) -> bool:
+        return same_value(t.array, summary(t), j.array, summary(j))
 
     def of(jax: JaxTrace) -> float:
-        def held(index: int) -> Summary:
-            return summary(jax.nodes[index].array, _some(jax.nodes[index]))
-
         outputs = jax.outputs.get("outputs", {})
-        agreed = [
-            torch.outputs["outputs"].get(name) in matcher.matches(jax.nodes[i].array, held(i))
-            for name, i in outputs.items()
-        ]
-        if agreed and all(agreed):
+        theirs = torch.outputs["outputs"]
+        pairs = [(theirs.get(name), jax.nodes[index]) for name, index in outputs.items()]
+        if pairs and all(t is not None and agree(torch.nodes[t], j) for t, j in pairs):
             return 1.0
         judged = found = 0
-        for index, node in enumerate(jax.nodes):
+        for node in jax.nodes:
             if node.kind is Kind.OPERATION and not node.fixed and node.floating and node.value.size > 1:
                 judged += 1
-                found += bool(matcher.same_numbers(held(index)))
+                found += bool(matcher().same_numbers(summary(node)))
         return 0.99 * found / max(1, judged)
 
     return of

@@ -137,7 +137,7 @@ def check(
             programs[label], subjects[label] = pair.oracle(oracle, task, given)
         by_hand = {label for label, oracle in oracles.items() if oracle.gradients is not None}
         outcome.quantities = pair.judge_weights()
-        failed: list[tuple[Arrays, Mapping[str, Arrays]]] = []
+        failed: list[tuple[set[str], Arrays, Mapping[str, Arrays]]] = []
         kinks: list[str] = []
         every = [arrays for arrays, _ in named]
         for run in runs_of(every, pair.weights, judged, jitter=jitter and tolerance is None):
@@ -161,18 +161,19 @@ def check(
             if not run.title and differences and "float64" in judged and "gradients" in rules:
                 more, kinks = _against_differences(pair, task, run.inputs, sides, stage)
                 found += more
+            del sides  # of large models these are gigabytes: not to be kept beside the next run's
             outcome.quantities = [*outcome.quantities, *found]
-            if any(q.verdict is Verdict.FAIL and q.dtype == "float64" for q in found):
-                failed.append((run.inputs, weights))
+            if groups := {q.group for q in found if q.verdict is Verdict.FAIL and q.dtype == "float64"}:
+                failed.append((groups, run.inputs, weights))
         outcome.quantities = _with_jax_names(outcome.quantities, pair.plan)
         outcome.not_checked = not_checked(task, judged, differences, kinks, pair.plan, jitter)
         if theirs.undifferentiable is not None:
             why = f"gradients: the JAX model cannot be differentiated ({programs['jax'].undifferentiable})"
             outcome.not_checked = (why, *outcome.not_checked)
-        if localise:
+        if localise and failed:
             stage("looking for the place")
-            arrays, weights = failed[0] if failed else (given, subjects)
-            _look(outcome, programs, arrays, weights, pair, bool(failed), reproduce, stage)
+            groups, arrays, weights = failed[0]
+            _look(outcome, programs, arrays, weights, pair, groups, reproduce, stage)
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
 
 
@@ -182,7 +183,7 @@ def _look(
     inputs: Arrays,
     weights: Mapping[str, Arrays],
     pair: Pair,
-    failed: bool,
+    failed: Collection[str],
     reproduce: str | os.PathLike[str] | None,
     stage: Stage,
 ) -> None:

@@ -5,7 +5,7 @@ Both sides of a comparison, and every oracle, see the same noise wherever they h
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -41,21 +41,33 @@ def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Sh
     noisy = {}
     for name, array in arrays.items():
         if is_float(array):
-            moved = array.astype(np.float64) * (1 + eps * signs(array, k))
-            array = np.where(significant_bits_at_most(array, 8), array, moved) if inputs else moved
+            flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
+            for start in range(0, flat.size, BLOCK):
+                part = flat[start : start + BLOCK]
+                moved = part * (1 + eps * signs(part, k))
+                part[:] = np.where(significant_bits_at_most(part, 8), part, moved) if inputs else moved
+            array = flat.reshape(array.shape)
         noisy[name] = np.asarray(array)
     return noisy
+
+
+BLOCK = 2**15
+"""Entries that are moved at once: their intermediate values stay in the cache."""
 
 
 def signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
     """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3."""
     with np.errstate(over="ignore"):
-        z = np.array(array, dtype=np.float64, order="C").view(np.uint64)
-        z = z + np.uint64(0x9E3779B97F4A7C15) * np.uint64(k + 1)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z = z ^ (z >> np.uint64(31))
-    return np.asarray((z % np.uint64(3)).astype(np.float64) - 1.0)  # of 0-d arrays NumPy makes scalars
+        z = np.asarray(array, np.float64, order="C").view(np.uint64) + np.uint64(
+            0x9E3779B97F4A7C15
+        ) * np.uint64(k + 1)
+        z ^= z >> np.uint64(30)
+        z *= np.uint64(0xBF58476D1CE4E5B9)
+        z ^= z >> np.uint64(27)
+        z *= np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    z %= np.uint64(3)
+    return np.asarray(z.astype(np.float64) - 1.0)  # of 0-d arrays NumPy makes scalars
 
 
 HUGE = 1e6
@@ -70,6 +82,10 @@ def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
     [True, True, True, False]
     """
     size = np.abs(array)
+    top = np.max(size, initial=0.0)
+    # Where most entries are no less than a millionth of the largest, so is the median: no need to know it.
+    if np.isfinite(top) and 2 * np.count_nonzero(size >= top / HUGE) > size.size:
+        return np.ones(np.shape(size), dtype=bool)
     typical = size[(size > 0) & np.isfinite(size)]
     if typical.size == 0:
         return np.ones(np.shape(size), dtype=bool)
@@ -151,13 +167,14 @@ def measure(
     sides: dict[str, dict[str, Side]] = {label: {} for label in subjects}
     for dtype in dtypes:
         moves: dict[str, Values] = {label: {} for label in subjects}
+        scales = {label: _scales(bases[dtype][label]) for label in subjects}
         for k in range(repeats):
             stage(f"noise in {dtype}, {k + 1} of {repeats}")
             moved = noisy(inputs, k, dtype, inputs=True)
             for label, (program, weights) in subjects.items():
                 with noise_run(k):
                     values = program(noisy(weights, k, dtype, inputs=False), moved, dtype)
-                _widen(moves[label], values, bases[dtype][label])
+                _widen(moves[label], values, bases[dtype][label], scales[label])
         other = "float32" if dtype == "float64" else "float64"
         for label in subjects:
             sides[label][dtype] = Side(bases[dtype][label], moves[label], bases[other][label])
@@ -165,18 +182,24 @@ def measure(
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def _widen(moves: Values, values: Values, base: Values) -> None:
-    """Take one noisy run into the largest moves."""
+def _widen(moves: Values, values: Values, base: Values, scales: Mapping[str, Mapping[str, Any]]) -> None:
+    """Take one noisy run into the largest moves, each in its leaf's own scale."""
     for group, leaves in values.items():
         for name, value in leaves.items():
             held = base[group][name]
             # Of a shape that noise changes nothing can be said; compare says so.
             if value.shape != held.shape or not np.issubdtype(held.dtype, np.number):
                 value = held
-            move = np.abs(value.astype(np.float64) - held) / relative_scale(held)
+            move = np.abs(value.astype(np.float64) - held) / scales[group][name]
             largest = np.max(move, axis=tuple(range(1, move.ndim)), initial=0.0) if move.ndim else move
             known = moves.setdefault(group, {}).get(name)
             moves[group][name] = np.asarray(largest if known is None else np.maximum(known, largest))
+
+
+def _scales(base: Values) -> dict[str, dict[str, Any]]:
+    return {
+        group: {name: relative_scale(held) for name, held in leaves.items()} for group, leaves in base.items()
+    }
 
 
 def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | float:

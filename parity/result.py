@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 LIMIT = 10.0
@@ -201,6 +201,30 @@ class Divergence:
     relative_yardstick: float = math.nan
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     cause: Cause | None = None
+
+    def repeats(self, other: "Divergence") -> bool:
+        """Whether this is the same fault as another: the same cause at the same lines, in another module."""
+
+        def lines(divergence: Divergence) -> list[tuple[str, int]]:
+            places = [*divergence.torch[:1], *divergence.jax[:1]]
+            return [(place.file, place.line) for place in places if place.file]
+
+        if self.cause is None or other.cause is None or not lines(self):
+            return False
+        same_cause = (self.cause.name, self.cause.text) == (other.cause.name, other.cause.text)
+        return same_cause and lines(self) == lines(other)
+
+
+def once_each(divergences: Sequence[Divergence]) -> list[list[Divergence]]:
+    """Every fault with the places where it shows: one line of code may be run by many modules."""
+    faults: list[list[Divergence]] = []
+    for divergence in divergences:
+        known = next((fault for fault in faults if divergence.repeats(fault[0])), None)
+        if known is None:
+            faults.append([divergence])
+        else:
+            known.append(divergence)
+    return faults
 
 
 @dataclasses.dataclass(frozen=True)

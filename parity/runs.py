@@ -1,6 +1,6 @@
 """The runs of one comparison: every set of inputs, and once more with the weights moved."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from parity.arrays import Arrays
@@ -30,18 +30,17 @@ class Run(NamedTuple):
     repeats: int
 
 
-def runs_of(inputs: Sequence[Arrays], weights: Arrays, dtypes: tuple[str, ...], *, jitter: bool) -> list[Run]:
+def runs_of(
+    inputs: Sequence[Arrays], weights: Arrays, dtypes: tuple[str, ...], *, jitter: bool
+) -> Iterator[Run]:
     """Every set of inputs in every dtype; with `jitter` the first once more with moved weights, in float64.
 
     The last shows structure only, so half the noise runs do.
     """
-    runs = [
-        Run("" if n == 1 else f"inputs {n}", arrays, weights, dtypes, REPEATS)
-        for n, arrays in enumerate(inputs, 1)
-    ]
+    for n, arrays in enumerate(inputs, 1):
+        yield Run("" if n == 1 else f"inputs {n}", arrays, weights, dtypes, REPEATS)
     if jitter and "float64" in dtypes:
-        runs.append(Run(MOVED, inputs[0], jittered(weights), ("float64",), REPEATS // 2))
-    return runs
+        yield Run(MOVED, inputs[0], jittered(weights), ("float64",), REPEATS // 2)
 
 
 def said(program: Program, framework: str) -> Program:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -11,10 +11,10 @@ from jaxtyping import Shaped
 from parity.arrays import Arrays
 from parity.diagnose import diagnose
 from parity.jax_side import JaxProgram
-from parity.localise import Comparison, Region, find_regions, jax_places, torch_places
+from parity.localise import Comparison, Region, failing, find_regions, jax_places, torch_places
 from parity.noise import Stage, noise_run, noisy, ordinary
 from parity.pairs import Pair, planned
-from parity.result import Cause, Divergence, Growth, Place
+from parity.result import Cause, Divergence, Growth, Place, once_each
 from parity.torch_side import TorchProgram
 from parity.trace.graph import Kind, Trace
 from parity.trace.jax_trace import JaxTrace
@@ -24,7 +24,7 @@ Traced = TypeVar("Traced", bound=Trace)
 
 
 MOST_SHOWN = 6
-"""Divergences listed; each is mended before the next is looked for."""
+"""Different faults listed; each is mended before the next is looked for."""
 
 
 class Found(NamedTuple):
@@ -43,47 +43,83 @@ def search(
     inputs: Arrays,
     pair: Pair,
     *,
-    failed: bool,
+    failed: Collection[str],
     reproduce: str | os.PathLike[str] | None,
     stage: Stage,
 ) -> Found:
-    """Trace both sides in float64; with `failed`, find the places where they part and what causes it."""
+    """Trace both sides in float64 and find the places where they part and what causes it.
+
+    Args:
+        torch: PyTorch's program.
+        jax: JAX's.
+        torch_weights: tensors by name.
+        jax_weights: leaves by path.
+        inputs: the inputs with which they differ.
+        pair: the two models.
+        failed: the groups of values that differ in float64. Where outputs do, gradients differ because of
+            that, and only the forward passes are traced.
+        reproduce: directory for reproducers.
+        stage: told what is being done.
+    """
     if not failed:
         return Found()
     divergences = [_of_weight(pair, path, why) for path, why in pair.wrong_leaves().items()]
     if divergences:  # mended, to see what else there is
         jax_weights = {**jax_weights, **planned(pair.plan, torch_weights)}
-    stage("tracing both sides")
-    ours, torch_moves = _traced(torch.trace, torch_weights, inputs)
-    theirs, jax_moves = _traced(jax.trace, jax_weights, inputs)
-    _under_torch_names(theirs, pair)
-    stage("comparing the traces")
-    comparison = Comparison(ours, theirs, torch_moves, jax_moves)
+    passes = [False, True] if "outputs" in failed else [True]
+    found = Found()
+    for backward in passes:
+        stage("tracing both sides")
+        ours, torch_moves = _traced(torch.trace, torch_weights, inputs, backward)
+        theirs, jax_moves = _traced(jax.trace, jax_weights, inputs, backward)
+        _under_torch_names(theirs, pair)
+        stage("comparing the traces")
+        found = _walked(Comparison(ours, theirs, torch_moves, jax_moves), divergences, reproduce, stage)
+        if any(divergence.stage != "weights" for divergence in found.divergences):
+            break
+    return found
+
+
+def _walked(
+    comparison: Comparison,
+    known: Sequence[Divergence],
+    reproduce: str | os.PathLike[str] | None,
+    stage: Stage,
+) -> Found:
+    """What walking back from the outputs finds, and from the gradients if the outputs agree."""
+    divergences = list(known)
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
     for group, kind in (("outputs", "forward"), ("gradients", "gradients")):
         if any(d.stage == "forward" for d in divergences):
             break  # gradients differ because the forward pass does
+        region = None
         for region in find_regions(comparison, group):
-            same = _known(divergences, jax_places(comparison, region))
-            if same is not None:  # the same line in the next turn of a loop
+            same = _in_another_step(divergences, jax_places(comparison, region))
+            if same is not None:
                 divergences[same] = _again(divergences[same], comparison.jax.nodes[region.j].spot.step)
                 continue
-            if len(divergences) >= MOST_SHOWN:
-                findings.append(f"more than {MOST_SHOWN} places differ; the others are not listed")
+            if len(once_each(divergences)) >= MOST_SHOWN:
+                findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
             stage(f"place {len(divergences) + 1}: looking for the cause")
-            cause = diagnose(comparison, region)
-            divergences.append(_divergence(comparison, region, kind, cause))
+            divergences.append(_divergence(comparison, region, kind, diagnose(comparison, region)))
             if reproduce is not None:
                 from parity.reproducer import write_reproducer
 
                 where = write_reproducer(comparison, region, reproduce, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
+        else:
+            names = {j: name for name, j in comparison.jax.outputs.get(group, {}).items()}
+            left = [names[j] for _, j in failing(comparison, group)]
+            if left and region is not None and region.settled:
+                findings.append(
+                    f"{', '.join(left)}: still different with what is listed mended; look again then"
+                )
     return Found(tuple(divergences), growth, tuple(findings))
 
 
-def _known(divergences: Sequence[Divergence], found: Sequence[Place]) -> int | None:
+def _in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) -> int | None:
     """The divergence that already names these lines, in another step of a loop."""
     lines = [(place.file, place.line) for place in found]
     for index, divergence in enumerate(divergences):
@@ -111,12 +147,13 @@ def _of_weight(pair: Pair, path: str, why: Explanation) -> Divergence:
 
 
 def _traced(
-    trace_of: Callable[[Arrays, Arrays], Traced], weights: Arrays, inputs: Arrays
+    trace_of: Callable[[Arrays, Arrays, bool], Traced], weights: Arrays, inputs: Arrays, backward: bool
 ) -> tuple[Traced, list[float]]:
     """The trace, and per node how far one noise run moves it."""
-    trace = trace_of(weights, inputs)
+    trace = trace_of(weights, inputs, backward)
     with noise_run(0):
-        moved = trace_of(noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True))
+        there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
+        moved = trace_of(*there, backward)
     same = len(moved.nodes) == len(trace.nodes)
     moves = []
     for index, node in enumerate(trace.nodes):
@@ -179,7 +216,7 @@ def growth_of(comparison: Comparison) -> Sequence[Growth]:
                 comparison.torch.nodes[partners[0]].place,
                 node.place,
                 float(np.abs(held.ordered - other.ordered).max(initial=0.0)) / scale,
-                float(np.maximum(held.honest, other.honest).max(initial=0.0)) / scale,
+                max(held.largest, other.largest) / scale,
                 True,
             )
         )

@@ -94,7 +94,8 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
 def _kept(grad: Any) -> Shaped[np.ndarray, "..."]:
     """A gradient in the precision it was computed in."""
     array = grad.detach().cpu()
-    return np.asarray(array.numpy()) if str(array.dtype) == "torch.float32" else hold(array)
+    plain = str(array.dtype) in ("torch.float32", "torch.float64")
+    return np.asarray(array.numpy()) if plain else hold(array)
 
 
 def _other_names(model: Any) -> dict[str, tuple[str, ...]]:
@@ -176,8 +177,10 @@ class TorchProgram:
             self.forward(weights, inputs, "float32")
         return census
 
-    def trace(self, weights: Arrays, inputs: Arrays) -> Trace:
-        """Run once in float64 and keep every value."""
+    def trace(self, weights: Arrays, inputs: Arrays, backward: bool = True) -> Trace:
+        """Run once in float64 and keep every value; without `backward` those of the forward pass alone."""
+        if self.backward and not backward:
+            return TorchProgram(self.model, self.task, backward=False).trace(weights, inputs)
         from parity.trace.torch_trace import Recorder, Where, module_stack, plain_kernels
 
         own, given = self._tensors(weights, inputs, "float64")

@@ -8,7 +8,7 @@ from parity.diagnose.bench import Bench
 from parity.diagnose.layouts import arranged, rearrangements
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
-from parity.trace.match import summary
+from parity.trace.match import Summary
 
 MASKING = frozenset({"where", "masked_fill", "masked_fill_"})
 
@@ -100,7 +100,7 @@ def masked_states(bench: Bench) -> Iterator[Change]:
         array = np.asarray(now.get(index, bench.value(index)))
         if array.dtype.kind != "f" or array.size < 2:
             continue
-        partners = set(matcher.matches(array, summary(array, bench.comparison.jax_moves[index])))
+        partners = set(matcher.matches(array, Summary(array, bench.comparison.jax_moves[index])))
         for t in bench.torch_scope:
             node = bench.torch.nodes[t]
             if node.operation not in MASKING or not partners & set(node.inputs):

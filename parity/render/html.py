@@ -21,7 +21,7 @@ from parity.render import sentences
 from parity.render.charts import Chart, curve_chart, growth_charts
 from parity.render.table import GRAVITY, Scale, rho_text, table_rows
 from parity.render.text import number, short
-from parity.result import AS_STORED, LIMIT, STAGES, Divergence, Place, Report, Verdict
+from parity.result import AS_STORED, LIMIT, STAGES, Divergence, Place, Report, Verdict, once_each
 
 _HERE = Path(__file__).parent
 
@@ -55,6 +55,7 @@ def page(report: Report) -> str:
     charts.sort(key=lambda chart: not chart.bad)
     shown = max(MOST_CURVES, sum(chart.bad for chart in charts))
     scale = Scale.over(report.quantities)
+    faults = once_each(report.divergences)
     rows = table_rows(report.quantities, scale)
     text = environment.get_template("report.html.jinja").render(
         report=report,
@@ -64,7 +65,7 @@ def page(report: Report) -> str:
         script_hash=f"sha256-{digest}",
         stages=_stages(report),
         facts=_facts(report),
-        divergences=[_divergence(d, i, len(report.divergences)) for i, d in enumerate(report.divergences)],
+        divergences=[_fault(fault, i, len(faults)) for i, fault in enumerate(faults)],
         rows=rows,
         limit=scale.place(LIMIT),
         limit_value=f"{LIMIT:g}",
@@ -116,8 +117,9 @@ def _facts(report: Report) -> list[str]:
     return facts
 
 
-def _divergence(divergence: Divergence, position: int, total: int) -> dict[str, Any]:
-    """One divergence as the template shows it."""
+def _fault(fault: Sequence[Divergence], position: int, total: int) -> dict[str, Any]:
+    """One divergence as the template shows it, and where else it shows."""
+    divergence, *others = fault
     error, honest = divergence.relative_error, divergence.relative_yardstick
     size = ""
     if not math.isnan(error):
@@ -136,6 +138,7 @@ def _divergence(divergence: Divergence, position: int, total: int) -> dict[str, 
         "size": size,
         "shapes": divergence.shapes,
         "detail": divergence.detail,
+        "also_in": sentences.also_in(others),
         "cause": cause,
         "residual": residual,
         "advice": sentences.advice(divergence),

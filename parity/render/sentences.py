@@ -1,6 +1,6 @@
 """What a report says in plain sentences: the answer, how a divergence shows, what to do about it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from parity.result import STAGES, Divergence, Place, Quantity, Report, Verdict
 
@@ -90,6 +90,13 @@ def headline_place(divergence: Divergence) -> str:
         return f"{module} ({line})"
     operation = next((p.operation for p in (*torch, *jax) if p.operation), "an unknown place")
     return module or line or operation
+
+
+def also_in(others: Sequence[Divergence]) -> str:
+    """The other places of a fault, by PyTorch's modules."""
+    modules = [divergence.torch[0].module if divergence.torch else "" for divergence in others]
+    places = [module or headline_place(other) for module, other in zip(modules, others, strict=True)]
+    return ", ".join(dict.fromkeys(places))
 
 
 def headline(divergence: Divergence) -> str:

@@ -5,8 +5,8 @@ import os
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from parity.render.sentences import headline, ordinal, printable
-from parity.result import STAGES, Cause, Divergence, Place, Quantity, Report, Verdict
+from parity.render.sentences import also_in, headline, ordinal, printable
+from parity.result import STAGES, Cause, Divergence, Place, Quantity, Report, Verdict, once_each
 
 MOST = 12
 """Quantities listed per verdict; the rest are counted."""
@@ -61,15 +61,17 @@ def describe(report: Report, *, plan: bool = False) -> str:
 
 def describe_divergences(report: Report) -> list[str]:
     """Where the two sides part: both source places and the cause, the first divergence first."""
-    total = len(report.divergences)
+    faults = once_each(report.divergences)
     return [
         line
-        for position, divergence in enumerate(report.divergences)
-        for line in _describe_divergence(divergence, ordinal(position, total))
+        for position, fault in enumerate(faults)
+        for line in _describe_fault(fault, ordinal(position, len(faults)))
     ]
 
 
-def _describe_divergence(divergence: Divergence, title: str) -> list[str]:
+def _describe_fault(fault: Sequence[Divergence], title: str) -> list[str]:
+    """A divergence, and where else it shows."""
+    divergence, *others = fault
     lines = [f"{title} ({divergence.stage}): {headline(divergence)}"]
     rows: list[tuple[str, str, str, str]] = []
     for side, places in (("PyTorch", divergence.torch), ("JAX", divergence.jax)):
@@ -88,6 +90,8 @@ def _describe_divergence(divergence: Divergence, title: str) -> list[str]:
         told.append(("detail", divergence.detail))
     if divergence.cause:
         told.append(("cause", explained(divergence.cause)))
+    if others:
+        told.append(("also in", also_in(others)))
     return lines + [f"  {word:{_LABEL}}{text}" for word, text in told]
 
 

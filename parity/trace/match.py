@@ -5,11 +5,11 @@ one is a rearrangement of axes of the other. The same entries in an order that n
 explains are "the same numbers, arranged differently", which is a finding of its own.
 """
 
+import functools
 import itertools
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Float, Shaped
 
 from parity.arrays import EPS
 from parity.noise import ordinary
@@ -24,51 +24,80 @@ SAMPLE = 512
 """Entries looked at before a whole rearrangement is compared."""
 
 
-class Summary(NamedTuple):
-    """What a value is compared by, cheap parts first.
+class Summary:
+    """What a value is compared by, cheap parts first; the dear ones are made when they are first asked for.
 
     Attributes:
         size: number of entries.
         total, absolute: sums of the entries and of their magnitudes; equal for equal multisets.
-        ordered: the sorted entries.
-        honest: how far an entry may honestly lie from the other side's.
+        usual: how far an entry may honestly lie from the other side's; huge entries have more room.
+        largest: the same for the hugest entry.
+        allowed: the same for the sums.
         empty: whether it says nothing (all zero).
     """
 
-    size: int
-    total: float
-    absolute: float
-    ordered: Float[np.ndarray, " entries"]
-    honest: Float[np.ndarray, " entries"]
-    empty: bool
+    def __init__(self, array: Shaped[np.ndarray, "..."], move: float) -> None:
+        """The summary of a value that noise moves by up to `move`."""
+        self._flat = _flat(array)
+        self.size = self._flat.size
+        magnitude = np.abs(self._flat)
+        top = float(magnitude.max(initial=0.0))
+        usual = ordinary(magnitude)
+        alike = bool(usual.all())
+        self._scale = top if alike else float(magnitude[usual].max(initial=0.0))
+        self._move = move
+        self.total, self.absolute = float(self._flat.sum()), float(magnitude.sum())
+        self.empty = top == 0.0
+        self.usual = float(self._honest(np.zeros(())))
+        self.largest = self.usual if alike else float(self._honest(np.array(top)))
+        self.allowed = self.usual * self.size
+        if not alike:
+            self.allowed = float(self._honest(np.where(usual, 0.0, magnitude)).sum())
 
+    def _honest(self, huge: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """The honest difference of entries, given the magnitudes of the huge ones among them."""
+        floor = TRACE_ULPS * EPS["float64"]
+        return np.asarray(LIMIT * (self._move + floor * np.maximum(self._scale, huge)))
 
-def summary(array: Shaped[np.ndarray, "..."], move: float) -> Summary:
-    """The summary of a value that noise moves by up to `move`."""
-    flat = _flat(array)
-    ordered = np.sort(flat)
-    usual = ordinary(ordered)
-    scale = float(np.max(np.abs(ordered[usual]), initial=0.0))
-    floor = TRACE_ULPS * EPS["float64"]
-    honest = LIMIT * (move + floor * np.maximum(scale, np.where(usual, 0.0, np.abs(ordered))))
-    return Summary(
-        flat.size, float(flat.sum()), float(np.abs(flat).sum()), ordered, honest, not ordered.any()
-    )
+    @functools.cached_property
+    def ordered(self) -> Float[np.ndarray, " entries"]:
+        """The sorted entries."""
+        return np.sort(self._flat)
+
+    @property
+    def honest(self) -> Float[np.ndarray, " entries"]:
+        """How far each sorted entry may honestly lie from the other side's."""
+        if self.largest == self.usual:
+            return np.full(self.size, self.usual)
+        return self._honest(np.where(ordinary(self.ordered), 0.0, np.abs(self.ordered)))
+
+    def like(self, other: "Summary") -> bool:
+        """Whether sizes and sums agree, as they do of values that hold the same entries."""
+        allowed = max(self.allowed, other.allowed)
+        return (
+            (self.size, self.empty) == (other.size, other.empty)
+            and abs(self.absolute - other.absolute) <= allowed
+            and abs(self.total - other.total) <= allowed
+        )
 
 
 def _flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
     values = np.asarray(array, np.float64).reshape(-1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        largest = float(np.max(np.abs(values), initial=0.0))
+    if largest < 1e30:  # of NaN this is false
+        return values
     return np.clip(np.nan_to_num(values, nan=3e30, posinf=1e30, neginf=-1e30), -1e30, 3e30)
 
 
 def same_numbers(a: Summary, b: Summary) -> bool:
     """Whether two values hold the same entries, in any order."""
-    if a.size != b.size or a.empty != b.empty:
+    if not a.like(b):
         return False
-    allowed = float(np.maximum(a.honest, b.honest).sum())
-    if not (abs(a.absolute - b.absolute) <= allowed and abs(a.total - b.total) <= allowed):
-        return False
-    return bool(np.all(np.abs(a.ordered - b.ordered) <= np.maximum(a.honest, b.honest)))
+    allowed = max(a.usual, b.usual)
+    if (a.largest, b.largest) != (a.usual, b.usual):
+        return bool(np.all(np.abs(a.ordered - b.ordered) <= np.maximum(a.honest, b.honest)))
+    return bool(np.max(np.abs(a.ordered - b.ordered), initial=0.0) <= allowed)
 
 
 def arrangement(
@@ -78,25 +107,32 @@ def arrangement(
 
     Axes of length one are ignored; of different ranks, the one with more axes is permuted and reshaped.
     """
-    a, b = np.squeeze(t).astype(np.float64), np.squeeze(j).astype(np.float64)
+    a, b = (_flat(v).reshape(np.squeeze(v).shape) for v in (t, j))
     if a.ndim < b.ndim:
         a, b = b, a
-    a, b = (
-        np.asarray(np.clip(np.nan_to_num(v, nan=3e30, posinf=1e30, neginf=-1e30), -1e30, 3e30))
-        for v in (a, b)
-    )
-    allowed = honest + 1e-9 * np.where(ordinary(b), 0.0, np.abs(b))
+    target = b.reshape(-1)
+    huge = np.where(ordinary(target), 0.0, 1e-9 * np.abs(target))
+    limit = np.asarray(honest + huge) if huge.any() else np.broadcast_to(np.float64(honest), target.shape)
     for axes in itertools.permutations(range(a.ndim)):
         moved = a.transpose(axes)
         if a.ndim == b.ndim and moved.shape != b.shape:
             continue
-        flat, target, limit = moved.reshape(-1), b.reshape(-1), allowed.reshape(-1)
         head = slice(0, SAMPLE)
-        if np.all(np.abs(flat[head] - target[head]) <= limit[head]) and np.all(
-            np.abs(flat - target) <= limit
+        if np.all(np.abs(moved.flat[head] - target[head]) <= limit[head]) and np.all(
+            np.abs(moved.reshape(-1) - target) <= limit
         ):
             return axes
     return None
+
+
+def same_value(
+    a: Shaped[np.ndarray, "..."], a_held: Summary, b: Shaped[np.ndarray, "..."], b_held: Summary
+) -> bool:
+    """Whether two values hold the same entries, arranged alike."""
+    if not a_held.like(b_held) or arrangement(a, b, max(a_held.usual, b_held.usual)) is None:
+        return False
+    # Entry by entry the usual ones agree; of huge ones the sorted entries say more.
+    return (a_held.largest, b_held.largest) == (a_held.usual, b_held.usual) or same_numbers(a_held, b_held)
 
 
 class Matcher:
@@ -105,38 +141,36 @@ class Matcher:
     def __init__(self, trace: Trace, moves: list[float]) -> None:
         """Summarise every node of `trace`, of which noise moves node i by up to `moves[i]`."""
         self.trace = trace
-        self.summaries = [summary(node.array, move) for node, move in zip(trace.nodes, moves, strict=True)]
+        self.summaries = [Summary(node.array, move) for node, move in zip(trace.nodes, moves, strict=True)]
         self.by_size: dict[int, list[int]] = {}
         for index, held in enumerate(self.summaries):
             self.by_size.setdefault(held.size, []).append(index)
         self.sums = {
             size: (
                 np.array([self.summaries[i].absolute for i in indices]),
-                np.array([float(self.summaries[i].honest.sum()) for i in indices]),
+                np.array([self.summaries[i].allowed for i in indices]),
             )
             for size, indices in self.by_size.items()
         }
 
-    def same_numbers(self, held: Summary) -> list[int]:
-        """Nodes that hold the same entries in any order."""
+    def _like(self, held: Summary) -> list[int]:
+        """Nodes whose sums agree."""
         indices = self.by_size.get(held.size)
         if indices is None:
             return []
-        absolute, honest = self.sums[held.size]
-        near = np.abs(absolute - held.absolute) <= np.maximum(honest, held.honest.sum())
-        return [indices[i] for i in np.flatnonzero(near) if same_numbers(self.summaries[indices[i]], held)]
+        absolute, allowed = self.sums[held.size]
+        near = np.abs(absolute - held.absolute) <= np.maximum(allowed, held.allowed)
+        return [indices[i] for i in np.flatnonzero(near) if self.summaries[indices[i]].like(held)]
+
+    def same_numbers(self, held: Summary) -> list[int]:
+        """Nodes that hold the same entries in any order."""
+        return [index for index in self._like(held) if same_numbers(self.summaries[index], held)]
 
     def matches(self, array: Shaped[np.ndarray, "..."], held: Summary) -> list[int]:
         """Nodes that hold the same entries arranged alike."""
-        found = []
-        for index in self.same_numbers(held):
-            honest = float(max(held.honest.max(initial=0.0), self.summaries[index].honest.max(initial=0.0)))
-            usual = max(_usual(held), _usual(self.summaries[index]))
-            if arrangement(self.trace.nodes[index].array, array, min(honest, usual)) is not None:
-                found.append(index)
-        return found
-
-
-def _usual(held: Summary) -> float:
-    usual: Bool[np.ndarray, " entries"] = ordinary(held.ordered)
-    return float(held.honest[usual].max(initial=0.0))
+        trace = self.trace
+        return [
+            index
+            for index in self._like(held)
+            if same_value(trace.nodes[index].array, self.summaries[index], array, held)
+        ]

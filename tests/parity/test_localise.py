@@ -1,5 +1,6 @@
 """Places: two faults in one run, a small one deep down, a layer of a scan, nothing on right ports."""
 
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 import parity
-from parity.result import Report, Verdict
+from parity.result import Report, Verdict, once_each
 
 DEPTH, WIDTH = 12, 16
 X = {"x": np.random.default_rng(0).standard_normal((3, WIDTH)).astype(np.float32)}
@@ -42,10 +43,10 @@ def template() -> Any:
     return {f"block_{i}": block for i in range(DEPTH)}
 
 
-def port(params: Any, x: jax.Array, eps_at: int = -1, tanh_at: int = -1) -> jax.Array:
+def port(params: Any, x: jax.Array, eps_at: Collection[int] = (), tanh_at: int = -1) -> jax.Array:
     for i in range(DEPTH):
         p = params[f"block_{i}"]
-        eps = 1e-6 if i == eps_at else 1e-5
+        eps = 1e-6 if i in eps_at else 1e-5
         h = (x - x.mean(-1, keepdims=True)) / jnp.sqrt(x.var(-1, keepdims=True) + eps)  # eps
         h = h * p["norm"]["scale"] + p["norm"]["bias"]
         h = h @ p["up"]["kernel"] + p["up"]["bias"]
@@ -65,7 +66,7 @@ def test_a_right_port_has_no_place() -> None:
 
 
 def test_a_fault_of_a_millionth_is_placed_in_the_sixth_of_twelve_layers() -> None:
-    report = check(lambda params, x: port(params, x, eps_at=5))
+    report = check(lambda params, x: port(params, x, eps_at=[5]))
     (fault,) = report.divergences
     assert fault.torch[0].module == "5.norm"
     assert fault.jax[0].code.endswith("# eps")
@@ -75,11 +76,19 @@ def test_a_fault_of_a_millionth_is_placed_in_the_sixth_of_twelve_layers() -> Non
 
 
 def test_two_independent_faults_are_both_found() -> None:
-    report = check(lambda params, x: port(params, x, eps_at=2, tanh_at=9))
+    report = check(lambda params, x: port(params, x, eps_at=[2], tanh_at=9))
     first, second = report.divergences
     assert (first.torch[0].module, first.jax[0].code[-5:]) == ("2.norm", "# eps")
     assert (second.torch[0].module, second.jax[0].code[-6:]) == ("9", "# gelu")
     assert [d.cause.name for d in (first, second) if d.cause] == ["epsilon", "activation"]
+
+
+def test_the_same_fault_in_every_layer_is_listed_once_and_every_layer_named() -> None:
+    report = check(lambda params, x: port(params, x, eps_at=range(0, DEPTH, 2)))
+    (fault,) = once_each(report.divergences)
+    assert [d.torch[0].module for d in fault] == [f"{i}.norm" for i in range(0, DEPTH, 2)]
+    assert "also in" in str(report)
+    assert report.findings == ()
 
 
 def test_the_layer_inside_a_scan_with_remat() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from parity.render.sentences import advice, answer, printable
 from parity.render.text import FEW, MOST, WIDTH, describe, folded
-from parity.result import AS_STORED, Cause, Divergence, Place, Quantity, Report, Verdict
+from parity.result import AS_STORED, Cause, Divergence, Place, Quantity, Report, Verdict, once_each
 from tests.parity.sample_reports import EXAMPLES, HOSTILE, failed, passed, quantity, stopped, trained
 
 
@@ -77,6 +77,21 @@ def test_more_places_than_fit_are_counted() -> None:
 
 def _diverging(*divergences: Divergence) -> Report:
     return Report("r", (quantity("output", 3e8),), divergences=divergences)
+
+
+def test_one_line_that_many_modules_run_is_one_fault() -> None:
+    def norm(module: str, eps: str = "1e-6") -> Divergence:
+        cause = Cause("epsilon", f"eps is {eps} in JAX", 0.0)
+        places = (Place("norm", module, "model.py", 3),), (Place("add", module, "port.py", 7),)
+        return Divergence("forward", *places, cause=cause)
+
+    first, second, other = norm("layer.0"), norm("layer.1"), norm("layer.2", "1e-3")
+    assert once_each([first, second, other]) == [[first, second], [other]]
+    text = describe(_diverging(first, second, other))
+    assert "divergence 2 of 2" in text
+    assert "also in  layer.1" in text
+    unknown = Divergence("forward", first.torch, first.jax)
+    assert len(once_each([unknown, unknown])) == 2, "without a cause nobody knows whether it is the same"
 
 
 def test_a_path_below_the_working_directory_is_shortened_and_no_other(

@@ -215,6 +215,7 @@ def test_shapes_and_missing_leaves_fail() -> None:
         (lambda w: w[::-1], "another order"),
         (lambda w: 3 * w, "JAX = 3 x PyTorch"),
         (lambda w: -w, "JAX = -1 x PyTorch"),
+        (lambda w: (1 + 2e-9) * w, "JAX = (1 +2e-09) x PyTorch"),
         (lambda w: 0 * w, "zero on the JAX side"),
     ],
 )
