@@ -14,6 +14,7 @@ from parity.noise import Values
 from parity.precision import jax_device, running
 from parity.programs import Task, bind, direction, targets_of
 from parity.trace import lift
+from parity.trace.constants import knowing
 from parity.trace.graph import Kind
 from parity.trace.jax_trace import JaxTrace, record, size_of_trace
 from parity.trees import flatten
@@ -69,7 +70,7 @@ class JaxProgram:
         given = self.laid_out(inputs)
         if dtype == "float64":
             closed, structure, run = self._lift(weights, given)
-            with running(dtype, self.task.device):
+            with running(dtype, self.task.device), knowing(self.task.numbers):
                 args = [jax.device_put(array, device) for _, _, array in self._wide(closed, weights, given)]
                 constants = [to_jax(array, dtype, device) for array in lift.constants_of(closed)]
                 loss, outputs, grads = jax.tree.unflatten(structure, run(constants, *args))
@@ -132,12 +133,13 @@ class JaxProgram:
         labels: dict[int, tuple[str, str]] = {paths[0]: ("loss", "loss")}
         labels |= {index: ("outputs", name) for name, index in paths[1].items()}
         labels |= {index: ("gradients", path) for path, index in paths[2].items()}
-        return record(
-            closed,
-            self._wide(closed, weights, given),
-            [labels[i] for i in range(structure.num_leaves)],
-            rounding=self.rounding,
-        )
+        with knowing(self.task.numbers):
+            return record(
+                closed,
+                self._wide(closed, weights, given),
+                [labels[i] for i in range(structure.num_leaves)],
+                rounding=self.rounding,
+            )
 
     def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[Kind, str]]:
         """What each argument of the traced program is, and its name."""

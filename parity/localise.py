@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.noise import ordinary
 from parity.result import Place
 from parity.trace.graph import Kind, Node, Trace
 from parity.trace.jax_trace import LAYOUT as JAX_LAYOUT
@@ -160,13 +161,26 @@ def find_regions(comparison: Comparison, group: str) -> Iterator[Region]:
         region = _search(comparison, failed, deadline)
         if region is None:
             return
-        yield region
+        if not region.settled or _matters(comparison, failed, region):
+            yield region
         if not region.settled:
             return
         before = len(failed)
         comparison.put(region.j, region.value)
         if region.j in {j for _, j in failed} and len(failing(comparison, group)) >= before:
             return
+
+
+def _matters(comparison: Comparison, failed: list[tuple[int, int]], region: Region) -> bool:
+    """Whether a failed leaf changes with PyTorch's value in place; that of what a mask hides does not."""
+    changed = comparison.jax.replay({**comparison.replaced, region.j: region.value})
+    for _, out in failed:
+        if out in changed:
+            with np.errstate(invalid="ignore", over="ignore"):
+                gap = np.abs(np.subtract(changed[out], comparison.array(out), dtype=np.float64))
+            if not np.max(gap, initial=0.0) <= comparison.summaries[out].usual:  # NaN counts
+                return True
+    return False
 
 
 def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: float) -> Region | None:
@@ -179,11 +193,12 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
             break
         for value in _in_place(torch.nodes[t], comparison.array(j)):
             score = _score(comparison, failed, j, value)
-            if score <= (best[0] if best else 0.0):
+            if score <= 0.0 or (best is not None and score < best[0]):
                 continue
-            best = score, t, j, value
             if _mends(comparison, failed, j, value):
                 return _region(comparison, t, j, value, t_open, j_open, settled=True)
+            if best is None or score > best[0]:
+                best = score, t, j, value
     if best is not None:
         return _region(comparison, *best[1:], t_open, j_open, settled=True)
     t, j = failed[0]
@@ -228,7 +243,8 @@ def _candidates(
     ordered = sorted(pairs, key=lambda p: ranks.get(p[1], 0.5) + others.get(p[0], 0.5))
     for t, j in dict.fromkeys(ordered):
         a, b = torch.nodes[t], jax.nodes[j]
-        if np.size(a.array) == np.size(b.array) and a.floating == b.floating:
+        lone_filler = np.size(a.array) == 1 and a.floating and not np.isfinite(a.array).all()
+        if np.size(a.array) == np.size(b.array) and a.floating == b.floating and not lone_filler:
             yield t, j
 
 
@@ -325,13 +341,16 @@ def _region(
     jax_nodes = sorted(comparison.jax.ancestors([j], comparison_stop(j_open, j)) & {*j_open, j})
     actual = comparison.array(j)
     held = comparison.summaries[j]
-    scale = float(np.max(np.abs(value), initial=0.0)) if np.size(value) else 0.0
+    usual = ordinary(value)
+    scale = float(np.max(np.abs(value), where=usual, initial=0.0))
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(np.asarray(actual, np.float64) - np.asarray(value, np.float64))
-    difference = float(np.nan_to_num(gap, nan=np.inf).max(initial=0.0))
+    difference = float(np.max(np.nan_to_num(gap, nan=np.inf), where=usual, initial=0.0))
+    if not difference:  # then it is the huge entries that differ
+        difference = float(np.max(np.nan_to_num(gap, nan=np.inf), initial=0.0))
     error = 0.0 if difference == 0 else difference / scale if scale else math.inf
     order = same_numbers(comparison.matcher.summaries[t], held) and difference > 0
-    honest = held.largest / scale if scale else 0.0
+    honest = held.usual / scale if scale else 0.0
     return Region(t, j, tuple(torch_nodes), tuple(jax_nodes), value, settled, order, error, honest)
 
 

@@ -140,7 +140,9 @@ def check(
         failed: list[tuple[set[str], Arrays, Mapping[str, Arrays]]] = []
         kinks: list[str] = []
         every = [arrays for arrays, _ in named]
-        for run in runs_of(every, pair.weights, judged, jitter=jitter and tolerance is None):
+        unused = [name for name in pair.plan.unused if name in pair.weights]
+        moving = jitter and tolerance is None
+        for run in runs_of(every, pair.weights, judged, jitter=moving, tables=unused):
             weights: Mapping[str, Arrays] = subjects
             if run.title == MOVED:
                 alike = moved_alike(pair.plan, pair.weights, pair.jax_weights, run.weights)

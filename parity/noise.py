@@ -74,22 +74,36 @@ HUGE = 1e6
 """An entry larger than this many medians (a mask's -1e9) is a world of its own: it must not set the scale
 by which the others are judged."""
 
+FILL = 1e5
+"""From here on a value that all the largest entries share is a filler, even if most entries have it."""
 
+
+@np.errstate(invalid="ignore", over="ignore")
 def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
     """Which entries are not huge beside the others: at most 1e6 times the median magnitude (zeros left out).
 
+    Where a mask fills most entries, the median is the filler; it is known by being the same everywhere.
+
     >>> ordinary(np.array([0.5, 0.0, -1.0, -1e9])).tolist()
     [True, True, True, False]
+    >>> ordinary(np.array([0.5, -1e9, -1e9, -1e9, -1e9])).tolist()
+    [True, False, False, False, False]
     """
     size = np.abs(array)
-    top = np.max(size, initial=0.0)
-    # Where most entries are no less than a millionth of the largest, so is the median: no need to know it.
-    if np.isfinite(top) and 2 * np.count_nonzero(size >= top / HUGE) > size.size:
+    top = float(np.max(size, initial=0.0))
+    if not np.isfinite(top):
+        top = float(np.max(size, where=np.isfinite(size), initial=0.0))
+    if top == 0:
         return np.ones(np.shape(size), dtype=bool)
-    typical = size[(size > 0) & np.isfinite(size)]
-    if typical.size == 0:
-        return np.ones(np.shape(size), dtype=bool)
-    return np.asarray(np.logical_not(size > HUGE * np.median(typical)))
+    high = size >= top / HUGE
+    count, counted = np.count_nonzero(high), np.count_nonzero(size)
+    if count == counted:
+        return np.asarray(~np.isinf(size))
+    if top >= FILL and np.min(size, where=high, initial=np.inf) >= 0.99 * top:
+        return np.asarray(~high)
+    if 2 * count > counted:  # then the median, too, is no less than a millionth of the largest
+        return np.asarray(~np.isinf(size))
+    return np.asarray(~(size > HUGE * np.median(size[(size > 0) & np.isfinite(size)])))
 
 
 class Side(NamedTuple):

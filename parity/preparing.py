@@ -90,7 +90,7 @@ def prepare(
                 raise TypeError(f"`layout` names {', '.join(unknown)}; there are {', '.join(sorted(known))}")
             closed = JaxProgram(theirs, now).jaxpr({}, given)
             narrow = narrow_in(closed)
-            now = now._replace(rounding=bool(narrow) and not census.narrow)
+            now = now._replace(rounding=bool(narrow) and not census.narrow, numbers=trace.numbers())
             dtypes, remarks = dtypes_in_use(census.narrow, narrow)
             plan = _plan(ours, theirs, now, given, trace, pins, allow_unused, allow_missing, stage)
             pair = joined(ours, theirs, plan, converted=params is not None)

@@ -36,6 +36,7 @@ class Task(NamedTuple):
         device: "cpu" or "cuda".
         rounding: whether bfloat16 and float16 inside the JAX model are part of what it computes (because
             the PyTorch model has none), and stay when it is lifted to float64.
+        numbers: those that PyTorch's program holds, by which float32 constants of JAX's are known again.
         torch_outputs, jax_outputs: from what a model returns to named arrays, under common names.
     """
 
@@ -45,6 +46,7 @@ class Task(NamedTuple):
     layout: Mapping[str, tuple[int, ...]] = {}
     device: str = "cpu"
     rounding: bool = False
+    numbers: tuple[float, ...] = ()
     torch_outputs: Pick = name_outputs
     jax_outputs: Pick = name_outputs
 

@@ -1,6 +1,6 @@
 """The runs of one comparison: every set of inputs, and once more with the weights moved."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from parity.arrays import Arrays
@@ -31,16 +31,23 @@ class Run(NamedTuple):
 
 
 def runs_of(
-    inputs: Sequence[Arrays], weights: Arrays, dtypes: tuple[str, ...], *, jitter: bool
+    inputs: Sequence[Arrays],
+    weights: Arrays,
+    dtypes: tuple[str, ...],
+    *,
+    jitter: bool,
+    tables: Collection[str] = (),
 ) -> Iterator[Run]:
     """Every set of inputs in every dtype; with `jitter` the first once more with moved weights, in float64.
 
-    The last shows structure only, so half the noise runs do.
+    The last shows structure only, so half the noise runs do. `tables` are weights that JAX may hold as
+    constants: they stay where they are.
     """
     for n, arrays in enumerate(inputs, 1):
         yield Run("" if n == 1 else f"inputs {n}", arrays, weights, dtypes, REPEATS)
     if jitter and "float64" in dtypes:
-        yield Run(MOVED, inputs[0], jittered(weights), ("float64",), REPEATS // 2)
+        moved = jittered(weights) | {name: weights[name] for name in tables}
+        yield Run(MOVED, inputs[0], moved, ("float64",), REPEATS // 2)
 
 
 def said(program: Program, framework: str) -> Program:

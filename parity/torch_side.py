@@ -28,7 +28,8 @@ class TorchModel(NamedTuple):
         signatures: shapes and layer kinds, for the weight plan.
         target: what to read the argument names from.
         constants: other buffers (counters, tables that are not saved), which a run gets copies of.
-        tables: names among `weights` that may stay without a JAX leaf: buffers of the user's own modules.
+        tables: names among `weights` that may stay without a JAX leaf: buffers of the user's own modules,
+            parameters that are frozen while others are not.
         module: the `nn.Module`, if it is one.
         skip: how many leading arguments of `target` are not inputs.
     """
@@ -73,6 +74,8 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
             for name, t in tensors.items()
         }
         tables = tuple(name for name in tensors if name in buffers and not owners[name])
+        if trainable:  # frozen beside trained ones: sinusoids, say; the outputs tell whether they are needed
+            tables += tuple(name for name, p in model.named_parameters() if not p.requires_grad)
 
         def call(own: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
             with _as_it_was(model):

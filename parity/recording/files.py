@@ -29,7 +29,7 @@ from parity.render.json import write_json
 from parity.result import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
 
-FORMAT = 1
+FORMAT = 2
 """Version of the layout above and of the noise: recordings of another one cannot be compared."""
 
 INDEX = "index.json"

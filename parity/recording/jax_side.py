@@ -59,7 +59,8 @@ def record_jax(
         pair, dtypes = settled.pair, settled.dtypes
         program = pair.jax_program(settled.task)
         runs: dict[str, Sides] = {}
-        for run in runs_of(torch.inputs, pair.weights, dtypes, jitter=MOVED in torch.runs):
+        moving, tables = MOVED in torch.runs, pair.torch.tables
+        for run in runs_of(torch.inputs, pair.weights, dtypes, jitter=moving, tables=tables):
             own = pair.jax_weights
             if run.title == MOVED:
                 own = {**own, **moved_alike(pair.plan, pair.weights, own, run.weights)}

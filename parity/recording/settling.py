@@ -96,7 +96,8 @@ def _settled(torch: Recording, jax_model: Any, task: Task, wishes: Wishes) -> Se
     outputs = _common(list(recorded), list(task.jax_outputs(shapes)), task.jax_loss is not None)
     ours = {dtype: Spot(**spot) for dtype, spot in torch.settings["narrow"].items()}
     narrow = narrow_in(JaxProgram(theirs, task).jaxpr({}, given))
-    task = task._replace(rounding=bool(narrow) and not ours)
+    numbers = tuple(torch.settings["numbers"])
+    task = task._replace(rounding=bool(narrow) and not ours, numbers=numbers)
     dtypes, remarks = dtypes_in_use(ours, narrow)
     model = _torch_model(torch)
     plan = _plan(torch, model, theirs, task, wishes)

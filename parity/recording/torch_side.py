@@ -17,6 +17,8 @@ from parity.recording.files import Recording, key_of
 from parity.result import Quantity
 from parity.runs import runs_of, said
 from parity.torch_modes import require_repeatable, training_remarks
+from parity.trace.graph import Trace
+from parity.weights import Use
 
 
 def record_torch(
@@ -38,7 +40,6 @@ def record_torch(
 ) -> Recording:
     """Run PyTorch's side; arguments as in `parity.check`, of which JAX's part may be None."""
     from parity.torch_side import TorchProgram, read_torch
-    from parity.trace.uses import torch_uses
 
     started = time.perf_counter()
     if dtypes is not None:
@@ -65,12 +66,13 @@ def record_torch(
             left = unnamed_outputs(forward.forward(own, given, "float64"))
             census = forward.census(own, given)
             require_repeatable(forward, own, given, census.random)
-            uses = torch_uses(forward.trace(own, given))
+            uses, numbers = _told_by(forward.trace(own, given))
         # Which of these JAX's side is in, too, is known when it is recorded.
         judged = tuple(dict.fromkeys((*DTYPES, *census.narrow) if dtypes is None else dtypes))
         program = said(TorchProgram(model, task), "PyTorch")
         runs: dict[str, Sides] = {}
-        for run in runs_of([a for a, _ in named], own, judged, jitter=jitter and tolerance is None):
+        every, moving = [a for a, _ in named], jitter and tolerance is None
+        for run in runs_of(every, own, judged, jitter=moving, tables=model.tables):
             subject = {"torch": Subject(program, run.weights)}
             runs[run.title] = measure(subject, run.inputs, run.dtypes, stage, run.repeats)["torch"]
         quantities: list[Quantity] = []
@@ -94,6 +96,7 @@ def record_torch(
             "tolerance": tolerance,
             "seed": seed,
             "dtypes": None if dtypes is None else list(dtypes),
+            "numbers": list(numbers),
             "narrow": {dtype: spot._asdict() for dtype, spot in census.narrow.items()},
         }
         return Recording(
@@ -111,6 +114,13 @@ def record_torch(
             findings=(*training_remarks(model.module), *notes),
             seconds=time.perf_counter() - started,
         )
+
+
+def _told_by(trace: Trace) -> tuple[dict[str, Use], tuple[float, ...]]:
+    """What the other side needs to know of a trace: first uses of the weights, and the numbers in it."""
+    from parity.trace.uses import torch_uses
+
+    return torch_uses(trace), trace.numbers()
 
 
 def _picker(outputs: Any) -> Callable[[Any], dict[str, Any]]:

@@ -6,8 +6,10 @@ decimal, a small fraction or a familiar irrational becomes that number again; an
 half a float32 ulp, and noise moves it by as much.
 """
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +32,25 @@ class Restored(NamedTuple):
     uncertain: Bool[np.ndarray, "..."]
 
 
+_numbers: dict[np.float32, float] = {}
+
+
+@contextlib.contextmanager
+def knowing(numbers: Iterable[float]) -> Iterator[None]:
+    """Inside, a float32 constant that is the rounding of one of these numbers is taken for it.
+
+    They are those of the other side: 0.79788456 and sqrt(2 / pi) are the same float32.
+    """
+    global _numbers
+    before = _numbers
+    with np.errstate(over="ignore"):
+        _numbers = {np.float32(number): float(number) for number in numbers}
+    try:
+        yield
+    finally:
+        _numbers = before
+
+
 def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
     """The numbers that a float32 array was probably rounded from.
 
@@ -44,7 +65,8 @@ def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
         return Restored(wide, uncertain)
     flat, open_ = wide.reshape(-1).copy(), np.atleast_1d(uncertain.copy()).reshape(-1)
     for index in np.flatnonzero(open_):
-        number = _origin(narrow.reshape(-1)[index])
+        narrowed = narrow.reshape(-1)[index]
+        number = _numbers[narrowed] if narrowed in _numbers else _origin(narrowed)
         if number is not None:
             flat[index], open_[index] = number, False
     return Restored(flat.reshape(wide.shape), open_.reshape(wide.shape))

@@ -7,6 +7,7 @@ replaced. Loops are unrolled: a layer inside a scan is one node per iteration.
 import dataclasses
 import enum
 import linecache
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -110,6 +111,24 @@ class Trace:
             for producer in node.inputs:
                 readers[producer].append(index)
         return readers
+
+    def numbers(self) -> tuple[float, ...]:
+        """The floating numbers among the settings of the operations, and constants of a single entry."""
+        found: dict[float, None] = {}
+
+        def take(value: Any) -> None:
+            if isinstance(value, float) and math.isfinite(value):
+                found[value] = None
+            elif isinstance(value, tuple | list):
+                for item in value:
+                    take(item)
+
+        for node in self.nodes:
+            if node.kind is Kind.CONSTANT and node.floating and node.array.size == 1:
+                take(float(node.array.reshape(())))
+            for value in node.params.values():
+                take(value)
+        return tuple(found)
 
     def ancestors(self, starts: Sequence[int], stop: Any = ()) -> set[int]:
         """All nodes that the given ones were computed from, themselves included, not beyond `stop`."""

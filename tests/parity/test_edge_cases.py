@@ -1,5 +1,6 @@
 """Right pairs and bad input that a careless harness gets wrong: scalars, kinks, infinities, empty batches."""
 
+import math
 from typing import Any
 
 import jax
@@ -137,3 +138,46 @@ def test_a_bias_that_torch_has_at_zero_and_the_port_has_not(pair: Any, converted
     nn.init.zeros_(pair.module[2].bias)
     converted["output"]["bias"] = np.ones(3, np.float32)
     assert [q.name for q in pair.check(params=converted).failures("weights")] == ["2.bias"]
+
+
+@pytest.mark.parametrize("number", [0.79788456, math.sqrt(2 / math.pi)])
+def test_numbers_that_are_one_float32_are_told_apart_by_the_other_side(number: float) -> None:
+    def module(params: Any, x: torch.Tensor) -> torch.Tensor:
+        return x * torch.tanh(number * params["w"] * x)
+
+    report = parity.check(
+        module,
+        lambda params, x: x * jnp.tanh(0.79788456 * params["w"] * x),
+        {"x": np.random.default_rng(0).standard_normal((3, 5))},
+        template={"w": jnp.zeros(5)},
+        torch_params={"w": torch.rand(5)},
+    )
+    assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_a_frozen_table_may_be_a_constant_of_the_port_and_is_said() -> None:
+    def sinusoids() -> np.ndarray:
+        angles = np.arange(12)[:, None] / 100.0 ** (np.arange(4) / 4)
+        return np.concatenate([np.sin(angles), np.cos(angles)], 1)
+
+    class Positions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Embedding(12, 8)
+            self.table.weight = nn.Parameter(torch.tensor(sinusoids(), dtype=torch.float32), False)
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x + self.table(torch.arange(x.shape[1])))
+
+    def port(params: Any, x: jax.Array, scale: float = 1.0) -> jax.Array:
+        x = x + scale * jnp.asarray(sinusoids(), jnp.float32)[: x.shape[1]]
+        return x @ params["head"]["kernel"] + params["head"]["bias"]
+
+    template = {"head": {"kernel": jnp.zeros((8, 3)), "bias": jnp.zeros(3)}}
+    x = {"x": np.random.default_rng(0).standard_normal((2, 6, 8))}
+    report = parity.check(Positions(), port, x, template=template)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert any("table.weight" in line for line in report.not_checked)
+    wrong = parity.check(Positions(), lambda p, x: port(p, x, 1.01), x, template=template)
+    assert wrong.verdict is Verdict.FAIL

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from parity.noise import Subject, measure, perturb
+from parity.noise import Subject, measure, ordinary, perturb
 from parity.result import Verdict
 from parity.yardstick import Rule, compare
 
@@ -227,3 +227,13 @@ def test_what_is_said_of_a_difference(theirs: Any, words: str) -> None:
 
 def test_nothing_is_said_when_nothing_matches() -> None:
     assert one(lambda w, _: w, lambda w, _: np.sin(w)).notes == ()
+
+
+def test_a_filler_sets_no_scale_even_where_it_fills_most() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.where(rng.random((4, 5)) < 0.7, -1e9, rng.standard_normal((4, 5)))
+    assert ordinary(scores).tolist() == (scores > -1e8).tolist()
+    assert ordinary(rng.standard_normal(100)).all()
+    assert ordinary(np.array([1.0, 1e-9, 1e-12, 1.0])).all(), "probabilities are no fillers"
+    assert ordinary(np.zeros(3)).all()
+    assert ordinary(np.array([np.inf, 1.0, 2.0])).tolist() == [False, True, True]
