@@ -13,9 +13,9 @@ from parity.jax_models import JaxModel, require_no_leaks
 from parity.noise import Values
 from parity.precision import jax_device, running
 from parity.programs import Task, bind, direction, targets_of
-from parity.trace import lift
+from parity.trace import lift, promotion
 from parity.trace.constants import knowing
-from parity.trace.graph import Kind
+from parity.trace.graph import Kind, Spot
 from parity.trace.jax_trace import JaxTrace, record, size_of_trace
 from parity.trees import flatten
 from parity.weights import Plan
@@ -141,6 +141,19 @@ class JaxProgram:
                 rounding=self.rounding,
             )
 
+    def output_dtypes(self, inputs: Arrays, dtype: str) -> dict[str, tuple[str, Spot | None]]:
+        """The dtypes of the outputs of a run in `dtype`, and where one became wider than that."""
+        import jax
+
+        with running(dtype, self.task.device):
+            given = self._avals(self.laid_out(inputs), dtype)
+            forward = functools.partial(self._run, {}, backward=False)
+            leaves = self._avals(self.model.leaves, dtype)
+            closed, (loss, outputs, _) = jax.make_jaxpr(forward, return_shape=True)(leaves, given)
+        paths = jax.tree.leaves((loss, {name: name for name in outputs}))[1:]
+        where = dict(zip(paths, promotion.origins(closed, dtype)[1:], strict=True))
+        return {name: (str(value.dtype), where[name]) for name, value in outputs.items()}
+
     def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[Kind, str]]:
         """What each argument of the traced program is, and its name."""
         return [(kind, name) for kind, name, _ in self._flat(weights, self.laid_out(inputs))]
@@ -174,14 +187,14 @@ class JaxProgram:
         ]
 
     @staticmethod
-    def _avals(arrays: Arrays) -> dict[str, Any]:
-        """Shapes in the dtypes in which JAX itself would hold these arrays."""
+    def _avals(arrays: Arrays, floating: str = "float32") -> dict[str, Any]:
+        """Shapes in the dtypes in which JAX itself would hold these arrays, floating ones in `floating`."""
         import jax
         import jax.numpy as jnp
 
         def dtype(array: Shaped[np.ndarray, "..."]) -> Any:
             if is_float(array):
-                return jnp.float32
+                return jnp.dtype(floating)
             return jnp.asarray(0).dtype if np.issubdtype(array.dtype, np.integer) else array.dtype
 
         shaped: Any = jax.ShapeDtypeStruct

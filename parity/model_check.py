@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree
 
-from parity import finite_differences
+from parity import finite_differences, promotions
 from parity.arrays import DTYPES, Arrays, require_dtypes
 from parity.inputs import name_inputs
 from parity.jitter import moved_alike
@@ -167,11 +167,16 @@ def check(
             outcome.quantities = [*outcome.quantities, *found]
             if groups := {q.group for q in found if q.verdict is Verdict.FAIL and q.dtype == "float64"}:
                 failed.append((groups, run.inputs, weights))
+        narrow = [dtype for dtype in judged if dtype not in DTYPES]
+        apart = [one for dtype in narrow for one in promotions.find(ours, theirs, pair.weights, given, dtype)]
+        outcome.quantities = [promotions.judge(q, apart) for q in outcome.quantities]
         outcome.quantities = _with_jax_names(outcome.quantities, pair.plan)
         outcome.not_checked = not_checked(task, judged, differences, kinks, pair.plan, jitter)
         if theirs.undifferentiable is not None:
             why = f"gradients: the JAX model cannot be differentiated ({programs['jax'].undifferentiable})"
             outcome.not_checked = (why, *outcome.not_checked)
+        if localise:
+            outcome.divergences = tuple(promotions.places(apart))
         if localise and failed:
             stage("looking for the place")
             groups, arrays, weights = failed[0]
@@ -210,7 +215,7 @@ def _look(
         if os.environ.get("PARITY_DEBUG"):
             raise
         return
-    outcome.divergences, outcome.growth = found.divergences, found.growth
+    outcome.divergences, outcome.growth = (*found.divergences, *outcome.divergences), found.growth
     outcome.findings = (*outcome.findings, *found.findings)
 
 

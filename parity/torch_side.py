@@ -172,6 +172,11 @@ class TorchProgram:
         with self._lifted(dtype), running_torch(dtype), torch.inference_mode(False), torch.no_grad():
             return self.model.call(own, *args, **kwargs)
 
+    def output_dtypes(self, weights: Arrays, inputs: Arrays, dtype: str) -> dict[str, str]:
+        """The dtypes of the outputs of a run in `dtype`."""
+        outputs = self.task.torch_outputs(self.forward(weights, inputs, dtype))
+        return {name: str(value.dtype).removeprefix("torch.") for name, value in outputs.items()}
+
     def census(self, weights: Arrays, inputs: Arrays) -> Any:
         """Narrow dtypes and random numbers that a run in float32 meets, as `torch_trace.Census`."""
         from parity.trace.torch_trace import Census, module_stack

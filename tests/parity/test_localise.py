@@ -112,3 +112,28 @@ def test_the_layer_inside_a_scan_with_remat() -> None:
     assert fault.jax[0].step == "scan step 7"
     assert fault.jax[0].code.endswith("# one of twelve")
     assert fault.torch[0].module.startswith("7")
+
+
+def test_a_promotion_in_bfloat16_is_a_fault_with_a_place() -> None:
+    module = nn.Linear(12, 6)
+
+    def port(params: Any, x: jax.Array, wide: bool) -> jax.Array:
+        scale = np.float32(1)
+        x = x * jnp.asarray(scale, jnp.float32 if wide else x.dtype)  # promotes
+        inside = jax.nn.softmax(x.astype(jnp.float32)).astype(x.dtype) * 0  # wide inside alone: no fault
+        return (x + inside) @ params["kernel"] + params["bias"]
+
+    def check(wide: bool) -> Report:
+        return parity.check(
+            module,
+            lambda params, x: port(params, x, wide),
+            {"x": np.random.default_rng(0).standard_normal((4, 12)).astype(np.float32)},
+            template={"kernel": jnp.zeros((12, 6)), "bias": jnp.zeros(6)},
+            dtypes=["float64", "bfloat16"],
+        )
+
+    assert check(False).verdict is Verdict.PASS
+    report = check(True)
+    (fault,) = report.divergences
+    assert (fault.kind, fault.jax[0].code[-10:]) == ("dtype", "# promotes")
+    assert [q.name for q in report.failures()] == ["output"]
