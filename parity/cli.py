@@ -1,7 +1,12 @@
 """The command line. Frameworks are imported by the commands that need them, so that help is immediate."""
 
-import click
+import os
+from pathlib import Path
 
+import click
+import platformdirs
+
+from parity.commands.bench import bench
 from parity.commands.builtin import cases, published, run
 from parity.commands.check import check
 from parity.commands.recordings import compare, record
@@ -19,10 +24,18 @@ def main() -> None:
     parity weights FILE.py:FUNCTION  which tensor is which leaf; convert weights
     parity record, parity compare    the same with one framework at a time
     parity run                       compare the built-in networks, offline, in two minutes
+    parity bench                     time them, against each other and the machine's limit
     parity cases                     list them
     parity published                 the notebook's published results beside ours
+
+    What XLA compiles is kept in the user's cache folder for the next time; JAX_COMPILATION_CACHE_DIR names
+    another, JAX_ENABLE_COMPILATION_CACHE=false turns it off.
     """  # noqa: D301 (click wants the character)
+    cache = Path(platformdirs.user_cache_dir("parity-networks")) / "xla"
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))
 
 
-for command in (check, weights, record, compare, run, cases, published):
+for command in (check, weights, record, compare, run, bench, cases, published):
     main.add_command(command)

@@ -6,6 +6,8 @@ from pathlib import Path
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each: the workers share the cores
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nor of what the user has compiled
+
 import pytest
 from hypothesis import settings
 

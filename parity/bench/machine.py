@@ -1,0 +1,79 @@
+"""What a machine can do at most, measured: bytes copied and operations of a matrix product per second."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from parity.precision import jax_device
+
+COPIED = 2**26
+"""Entries of the array that is copied: 256 MiB in float32, far more than any cache."""
+
+SIDE = 2048
+"""Rows and columns of the matrices that are multiplied."""
+
+REPEATS = 7
+
+
+class Machine(NamedTuple):
+    """The two limits of a device.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        bandwidth: bytes per second of a copy in memory, read and written ones counted.
+        rate: operations per second of a float32 matrix product, two per multiply and add.
+    """
+
+    device: str
+    bandwidth: float
+    rate: float
+
+    def seconds(self, num_bytes: float, operations: float) -> float:
+        """The least time that work can take: its bytes or its operations, whichever take longer.
+
+        >>> Machine("cpu", bandwidth=100.0, rate=10.0).seconds(num_bytes=50.0, operations=20.0)
+        2.0
+        """
+        return max(num_bytes / self.bandwidth, operations / self.rate)
+
+
+def measure(device: str = "cpu") -> Machine:
+    """Measure a device with both frameworks and take the better figure of the two."""
+    import jax
+    import jax.numpy as jnp
+    import torch
+
+    place = jax_device(device)
+    source, target = (torch.ones(COPIED, device=device) for _ in range(2))
+    ours = jax.device_put(jnp.ones(COPIED), place)
+    copy = jax.jit(lambda x: x + 1)
+    a, b = (torch.rand(SIDE, SIDE, device=device) for _ in range(2))
+    left, right = (jax.device_put(jnp.asarray(m.cpu().numpy()), place) for m in (a, b))
+    product = jax.jit(jnp.matmul)
+
+    def synchronised(run: Callable[[], Any]) -> Callable[[], None]:
+        def go() -> None:
+            run()
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return go
+
+    copying = min(
+        _median(synchronised(lambda: target.copy_(source))), _median(lambda: copy(ours).block_until_ready())
+    )
+    multiplying = min(
+        _median(synchronised(lambda: a @ b)), _median(lambda: product(left, right).block_until_ready())
+    )
+    return Machine(device, 2 * 4 * COPIED / copying, 2 * SIDE**3 / multiplying)
+
+
+def _median(run: Callable[[], Any]) -> float:
+    run()
+    times = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
