@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from jaxnn import progress as progress_bar
+from jaxnn import storage
 from jaxnn.arguments import Params, Samples, prepare
 
 __all__ = ["Fit", "Plan", "fit", "per_sample_grads", "run"]
@@ -175,9 +176,14 @@ def run(
         ValueError: If `plan.apply` does not return one row per sample.
     """
     optimizer = plan.optimizer(learning_rate)
+    turn = storage.treats_rows_and_columns_alike(plan.optimizer, params)
 
-    def objective(params: Params, x: Array, y: Array) -> tuple[Array, Array]:
-        logits = plan.apply(params, x)
+    def apply(stored: Params, x: Array) -> Array:
+        logits: Array = plan.apply(storage.turned(stored) if turn else stored, x)
+        return logits
+
+    def objective(stored: Params, x: Array, y: Array) -> tuple[Array, Array]:
+        logits = apply(stored, x)
         if logits.shape[:1] != x.shape[:1]:
             raise ValueError(
                 f"`apply` returned shape {logits.shape} for inputs of shape {x.shape}: it must return one "
@@ -195,7 +201,7 @@ def run(
         return {f"{prefix}_{name}": metric(logits, y) for name, metric in plan.metrics}
 
     def full_batch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
-        val_logits = plan.apply(state[0], val[0])
+        val_logits = apply(state[0], val[0])
         state, (loss, logits) = step(state, samples)
         history = evaluate("train", logits, samples[1]) | evaluate("val", val_logits, val[1])
         return state, history | {"step_loss": loss[jnp.newaxis]}
@@ -206,8 +212,8 @@ def run(
         if rest[0].shape[0] > 0:  # the short last batch has a shape of its own: a step after the scan
             state, last_loss = _keep_loss(step(state, rest))
             losses = jnp.append(losses, last_loss)
-        history = evaluate("train", plan.apply(state[0], train[0]), train[1])
-        history |= evaluate("val", plan.apply(state[0], val[0]), val[1])
+        history = evaluate("train", apply(state[0], train[0]), train[1])
+        history |= evaluate("val", apply(state[0], val[0]), val[1])
         return state, history | {"step_loss": losses}
 
     run_epoch = full_batch_epoch if plan.batch_size is None else minibatch_epoch
@@ -223,9 +229,12 @@ def run(
         return state, history
 
     rows = None if same_every_epoch else order
-    state = (params, optimizer.init(params))
-    (params, opt_state), history = lax.scan(epoch, state, (jnp.arange(plan.epochs), rows))
-    return Fit(params, opt_state, history)
+    stored = storage.turned(params) if turn else params
+    state = (stored, optimizer.init(stored))
+    (stored, opt_state), history = lax.scan(epoch, state, (jnp.arange(plan.epochs), rows))
+    if turn:
+        return Fit(storage.turned(stored), storage.turned_state(optimizer, opt_state), history)
+    return Fit(stored, opt_state, history)
 
 
 _compiled_run = jax.jit(run, static_argnums=0)
