@@ -200,6 +200,18 @@ def run(
     def evaluate(prefix: str, logits: Array, y: Array) -> dict[str, Array]:
         return {f"{prefix}_{name}": metric(logits, y) for name, metric in plan.metrics}
 
+    def in_batches(stored: Params, x: Array) -> Array:
+        """The logits of all samples; of images a batch at a time, whose values stay in the cache."""
+        size = plan.batch_size or len(x)
+        if x.ndim <= 2 or len(x) <= size:
+            return apply(stored, x)
+        full = x[: len(x) // size * size]
+        logits: Array = lax.map(functools.partial(apply, stored), full.reshape(-1, size, *x.shape[1:]))
+        logits = logits.reshape(len(full), *logits.shape[2:])
+        if len(full) == len(x):
+            return logits
+        return jnp.concatenate([logits, apply(stored, x[len(full) :])])
+
     def full_batch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
         val_logits = apply(state[0], val[0])
         state, (loss, logits) = step(state, samples)
@@ -212,8 +224,8 @@ def run(
         if rest[0].shape[0] > 0:  # the short last batch has a shape of its own: a step after the scan
             state, last_loss = _keep_loss(step(state, rest))
             losses = jnp.append(losses, last_loss)
-        history = evaluate("train", apply(state[0], train[0]), train[1])
-        history |= evaluate("val", apply(state[0], val[0]), val[1])
+        history = evaluate("train", in_batches(state[0], train[0]), train[1])
+        history |= evaluate("val", in_batches(state[0], val[0]), val[1])
         return state, history | {"step_loss": losses}
 
     run_epoch = full_batch_epoch if plan.batch_size is None else minibatch_epoch
