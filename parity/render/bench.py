@@ -68,7 +68,7 @@ def as_data(machine: "Machine", timings: Sequence["Timing"], environment: Any) -
 
 
 def draw_timings(timings: Sequence["Timing"], path: str | os.PathLike[str]) -> None:
-    """A panel per case: time of an epoch per program on a logarithmic axis, the limit as a line.
+    """A panel per case: time of an epoch per program, the limit as a line.
 
     Raises:
         ValueError: if the ending of `path` is no image format.
@@ -96,8 +96,7 @@ def draw_timings(timings: Sequence["Timing"], path: str | os.PathLike[str]) -> N
         )
         panel.bar_label(bars, [f" {1e3 * t.median:.3g} ms" for t in rows], fontsize=8)
         panel.axvline(1e3 * rows[0].limit, color="black", linewidth=1, linestyle=":")
-        panel.set_xscale("log")
-        panel.margins(x=0.25)
+        panel.margins(x=0.15)
         panel.invert_yaxis()
         panel.set_title(
             f"{name}: milliseconds per epoch; dotted: the machine's limit", fontsize=9, loc="left"
