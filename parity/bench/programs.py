@@ -108,17 +108,18 @@ def programs(chosen: Setting, *, compiled: bool = True) -> Iterator[Program]:
 
 
 class _Form(NamedTuple):
-    """A PyTorch network with its weights under the names that `forward` takes."""
+    """A PyTorch network, its weights under the names that `forward` takes, and what updates them."""
 
     forward: Callable[..., Tensor]
     weights: dict[str, Tensor]
+    optimizer: Callable[..., Any]
 
 
 def _torch_forms(chosen: Setting) -> Iterator[tuple[str, _Form, str]]:
     """The notebook's own form and, for an affine layer of bare tensors, that of the library."""
     weights = {n: to_torch(a, "float32", chosen.device) for n, a in chosen.pair.weights.items()}
     call = chosen.pair.torch.call
-    yield "torch", _Form(call, weights), "the notebook's form, eager"
+    yield "torch", _Form(call, weights, chosen.ours.optimizer), "the notebook's form, eager"
     if set(weights) in ({"W", "b"}, {"w", "b"}):
         kernel = weights.get("W", weights.get("w"))
         assert kernel is not None
@@ -131,7 +132,11 @@ def _torch_forms(chosen: Setting) -> Iterator[tuple[str, _Form, str]]:
             return logits[:, 0] if vector else logits
 
         stored = {"weight": matrix.contiguous(), "bias": weights["b"]}
-        yield "torch linear", _Form(linear, stored), "as nn.Linear stores it, eager"
+        yield (
+            "torch linear",
+            _Form(linear, stored, torchref.RECIPES["linear"].optimizer),
+            "as nn.Linear stores it, eager",
+        )
 
 
 def _torch(chosen: Setting, form: _Form, epochs: int) -> Callable[[], History]:
@@ -147,7 +152,7 @@ def _torch(chosen: Setting, form: _Form, epochs: int) -> Callable[[], History]:
             (given["x_val"], given["y_val"]),
             loss=recipe.loss,
             metrics=recipe.metrics,
-            optimizer=recipe.optimizer if form.weights.keys() == chosen.pair.weights.keys() else _sgd,
+            optimizer=form.optimizer,
             learning_rate=recipe.learning_rate,
             epochs=epochs,
             batch_size=recipe.batch_size,
@@ -155,10 +160,6 @@ def _torch(chosen: Setting, form: _Form, epochs: int) -> Callable[[], History]:
         )
 
     return run
-
-
-def _sgd(parameters: Mapping[str, Tensor], learning_rate: float) -> Any:
-    return torch.optim.SGD(parameters.values(), lr=learning_rate)
 
 
 def _jax(chosen: Setting, epochs: int) -> Callable[[], History]:

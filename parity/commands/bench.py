@@ -58,6 +58,9 @@ def bench(
             from parity.result import Verdict
 
             require_device(device)
+            with pinned():
+                stage("measuring the machine")
+                limits, surroundings = machine.measure(device), environment(device)
             for number, case in enumerate(chosen, 1):
                 head = under(stage, f"{number}/{len(chosen)} {case.name}")
                 head("do both compute the same?")
@@ -66,8 +69,6 @@ def bench(
                     refused.append(f"{case.name} is not timed: its two programs do not compute the same")
                     continue
                 with pinned():
-                    head("measuring the machine")
-                    limits = machine.measure(device)
                     setting = programs.setting(case, data_name=data_name, device=device)
                     needed = work.of_epoch(
                         setting.pair.jax.call,
@@ -77,9 +78,9 @@ def bench(
                         setting.ours.batch_size,
                     )
                     several = list(programs.programs(setting, compiled=not no_compile))
-                    how = {"repeats": repeats, "seconds": seconds, "stage": head}
-                    timings += timing.compare(setting, several, limits, needed, **how)  # type: ignore[arg-type]
-                    surroundings = environment(device)
+                    timings += timing.compare(
+                        setting, several, limits, needed, repeats=repeats, seconds=seconds, stage=head
+                    )
     for line in refused:
         complain(line)
     if timings:

@@ -1,5 +1,6 @@
 """The table, the data and the picture of `parity bench`."""
 
+import dataclasses
 import io
 import os
 import statistics
@@ -53,8 +54,6 @@ EXPLAINED = (
 
 def as_data(machine: "Machine", timings: Sequence["Timing"], environment: Any) -> dict[str, Any]:
     """Everything that was measured."""
-    import dataclasses
-
     rows = [
         dataclasses.asdict(t)
         | ({"median": t.median, "spread": t.spread, "share_of_limit": t.share} if t.times else {})
