@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int
+from jaxtyping import Array, Shaped
+
+from jaxnn.mesh import on_host
 
 __all__ = ["Params", "Samples", "prepare"]
 
@@ -16,6 +19,9 @@ Params = Any
 
 Samples = tuple[Array, Array]
 """Inputs and labels, one row per sample."""
+
+Held = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
+"""An array on a device, or on the host until it is placed on a mesh."""
 
 
 def prepare(
@@ -26,8 +32,9 @@ def prepare(
     *,
     epochs: int,
     batch_size: int | None,
-) -> tuple[Params, Samples, Samples, Int[Array, "..."] | None]:
-    """Checks the arguments of a run and returns its arrays as jax arrays.
+    mesh: Mesh | None = None,
+) -> tuple[Params, tuple[Held, Held], tuple[Held, Held], Held | None]:
+    """Checks the arguments of a run and returns its arrays as jax arrays, for a mesh as NumPy arrays.
 
     Args:
         params: As in `jaxnn.fit`.
@@ -36,6 +43,7 @@ def prepare(
         order: As in `jaxnn.fit`.
         epochs: As in `jaxnn.fit`.
         batch_size: As in `jaxnn.fit`.
+        mesh: As in `jaxnn.fit`; where each array goes is decided later, so that no device gets all of it.
 
     Returns:
         ``(params, train, val, order)``.
@@ -43,9 +51,10 @@ def prepare(
     Raises:
         ValueError: If something does not fit, with all faults in one message.
     """
-    params = jax.tree.map(jnp.asarray, params)
-    x, y = (jnp.asarray(a) for a in train)
-    x_val, y_val = (jnp.asarray(a) for a in val)
+    as_array = jnp.asarray if mesh is None else on_host
+    params = jax.tree.map(as_array, params)
+    x, y = (as_array(a) for a in train)
+    x_val, y_val = (as_array(a) for a in val)
     faults = []
     for name, value in (("epochs", epochs), ("batch_size", batch_size)):
         if value is not None and (not isinstance(value, int) or value < 1):
@@ -68,10 +77,10 @@ def prepare(
         faults += _faults_of_order(indices, epochs, x.shape[0] if x.ndim else 0)
     if faults:
         raise ValueError("\n".join(faults))
-    return params, (x, y), (x_val, y_val), None if indices is None else jnp.asarray(indices, jnp.int32)
+    return params, (x, y), (x_val, y_val), None if indices is None else as_array(indices.astype(np.int32))
 
 
-def _faults_of_dtypes(params: Params, x: Array, x_val: Array) -> list[str]:
+def _faults_of_dtypes(params: Params, x: Held, x_val: Held) -> list[str]:
     """Returns what is wrong with the dtypes: a mixture would make the run drift to another precision."""
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params)}
     if len(dtypes) != 1 or not jnp.issubdtype(next(iter(dtypes)), jnp.floating):

@@ -30,6 +30,8 @@ _numbers = itertools.count()
 def bar(epochs: int) -> Iterator[int]:
     """Shows a bar on standard error until the block ends, also when it ends by an exception.
 
+    Of several processes only the first shows it; all have a number, as all run the same program.
+
     Args:
         epochs: Length of the bar.
 
@@ -44,6 +46,7 @@ def bar(epochs: int) -> Iterator[int]:
         TimeElapsedColumn(),
         TextColumn("{task.fields[metrics]}", markup=False),
         console=Console(stderr=True),  # of its own: one console cannot hold two live displays
+        disable=jax.process_index() != 0,
     )
     with display:
         _open_bars[number] = (display, display.add_task("training", total=epochs, metrics=""))

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
+from jax.sharding import Mesh
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
+from jaxnn import mesh as meshes
 from jaxnn import progress as progress_bar
 from jaxnn import storage
-from jaxnn.arguments import Params, Samples, prepare
+from jaxnn.arguments import Held, Params, Samples, prepare
 
 __all__ = ["Fit", "Plan", "fit", "per_sample_grads", "run"]
 
@@ -42,6 +44,9 @@ class Plan(NamedTuple):
     optimizer: Callable[..., optax.GradientTransformation]
     epochs: int
     batch_size: int | None
+    mesh: Mesh | None = None
+    num_rows: tuple[int, int] | None = None
+    """Training and validation samples, where `spread` has added rows to fill the mesh."""
 
 
 def fit(
@@ -57,6 +62,7 @@ def fit(
     epochs: int,
     batch_size: int | None = None,
     order: ArrayLike | None = None,
+    mesh: Mesh | None = None,
     progress: bool = False,
 ) -> Fit:
     """Trains a network, the whole run in one compiled program.
@@ -82,10 +88,14 @@ def fit(
         order: Indices of the samples in the order of their use, (samples used,) for every epoch or
             (epochs, samples used); batch k is ``order[k * batch_size : (k + 1) * batch_size]``. None:
             as they are. With full batches the training metrics are those of the samples used.
+        mesh: `jaxnn.mesh.make()` deals the samples, and every batch, out over all devices of all processes;
+            any number of samples will do. With an order for every epoch, each device holds all samples for
+            a moment in every epoch; with one order, only its part. None: one device.
         progress: Show a bar with epoch, elapsed time and current metrics on standard error.
 
     Returns:
-        The trained params, the optimiser's state and the history, as jax arrays.
+        The trained params, the optimiser's state and the history, as jax arrays; with a mesh whole on every
+        device, so that every process can read them.
 
     Raises:
         ValueError: If shapes, dtypes, indices or numbers do not fit; the message names all of them.
@@ -102,7 +112,10 @@ def fit(
     [1.0, 0.25, 0.0625]
     """
     plan = Plan(apply, loss, tuple(metrics.items()), optimizer, epochs, batch_size)
-    arrays = prepare(params, train, val, order, epochs=epochs, batch_size=batch_size)
+    arrays = prepare(params, train, val, order, epochs=epochs, batch_size=batch_size, mesh=mesh)
+    if mesh is not None:
+        plan = plan._replace(mesh=mesh, num_rows=(len(arrays[1][0]), len(arrays[2][0])))
+        arrays = _placed(*arrays, mesh)
     rate = float(learning_rate)  # weakly typed when traced: takes the dtype of the params
     if not progress:
         trained: Fit = _compiled_run(plan, *arrays, rate)
@@ -175,6 +188,11 @@ def run(
     Raises:
         ValueError: If `plan.apply` does not return one row per sample.
     """
+    deal = functools.partial(meshes.deal, mesh=plan.mesh)
+    if plan.num_rows is not None:  # on a mesh, filled up with zeros: off with them
+        num_train, num_val = plan.num_rows
+        train = deal(jax.tree.map(lambda a: a[:num_train], train))
+        val = deal(jax.tree.map(lambda a: a[:num_val], val))
     optimizer = plan.optimizer(learning_rate)
     turn = storage.treats_rows_and_columns_alike(plan.optimizer, params)
 
@@ -200,41 +218,43 @@ def run(
     def evaluate(prefix: str, logits: Array, y: Array) -> dict[str, Array]:
         return {f"{prefix}_{name}": metric(logits, y) for name, metric in plan.metrics}
 
-    def in_batches(stored: Params, x: Array) -> Array:
-        """The logits of all samples; of images a batch at a time, whose values stay in the cache."""
-        size = plan.batch_size or len(x)
-        if x.ndim <= 2 or len(x) <= size:
-            return apply(stored, x)
-        full = x[: len(x) // size * size]
-        logits: Array = lax.map(functools.partial(apply, stored), full.reshape(-1, size, *x.shape[1:]))
-        logits = logits.reshape(len(full), *logits.shape[2:])
-        if len(full) == len(x):
-            return logits
-        return jnp.concatenate([logits, apply(stored, x[len(full) :])])
+    def for_evaluation(x: Array) -> tuple[Array, Array]:
+        """All samples, of images in batches: their values stay in the cache."""
+        size = plan.batch_size if plan.batch_size is not None and x.ndim > 2 else len(x) + 1
+        return _split(x, size, deal)
+
+    def all_logits(stored: Params, batches: tuple[Array, Array]) -> Array:
+        full, rest = batches
+        if len(full) == 0:
+            return apply(stored, rest)
+        logits: Array = lax.map(functools.partial(apply, stored), full)
+        logits = logits.reshape(-1, *logits.shape[2:])
+        return logits if len(rest) == 0 else jnp.concatenate([logits, apply(stored, rest)])
 
     def full_batch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
-        val_logits = apply(state[0], val[0])
+        val_logits = all_logits(state[0], x_val)
         state, (loss, logits) = step(state, samples)
         history = evaluate("train", logits, samples[1]) | evaluate("val", val_logits, val[1])
         return state, history | {"step_loss": loss[jnp.newaxis]}
 
     def minibatch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
-        batches, rest = _split(samples, plan.batch_size or 1)
+        batches, rest = _split(samples, plan.batch_size or 1, deal)
         state, losses = lax.scan(lambda s, b: _keep_loss(step(s, b)), state, batches)
         if rest[0].shape[0] > 0:  # the short last batch has a shape of its own: a step after the scan
             state, last_loss = _keep_loss(step(state, rest))
             losses = jnp.append(losses, last_loss)
-        history = evaluate("train", in_batches(state[0], train[0]), train[1])
-        history |= evaluate("val", in_batches(state[0], val[0]), val[1])
+        history = evaluate("train", all_logits(state[0], x_train), train[1])
+        history |= evaluate("val", all_logits(state[0], x_val), val[1])
         return state, history | {"step_loss": losses}
 
+    x_train, x_val = for_evaluation(train[0]), for_evaluation(val[0])
     run_epoch = full_batch_epoch if plan.batch_size is None else minibatch_epoch
     same_every_epoch = order is None or order.ndim == 1
-    samples = _take(train, order) if same_every_epoch else None
+    samples = deal(_take(train, order)) if same_every_epoch else None
 
     def epoch(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, dict[str, Array]]:
         index, row = inputs
-        state, history = run_epoch(state, samples or _take(train, row))
+        state, history = run_epoch(state, samples or deal(_take(train, row)))
         if bar_number is not None:
             scalars = {name: value for name, value in history.items() if value.ndim == 0}
             progress_bar.report(jnp.asarray(bar_number), index, plan.epochs, scalars)
@@ -245,8 +265,9 @@ def run(
     state = (stored, optimizer.init(stored))
     (stored, opt_state), history = lax.scan(epoch, state, (jnp.arange(plan.epochs), rows))
     if turn:
-        return Fit(storage.turned(stored), storage.turned_state(optimizer, opt_state), history)
-    return Fit(stored, opt_state, history)
+        stored, opt_state = storage.turned(stored), storage.turned_state(optimizer, opt_state)
+    whole: Fit = meshes.everywhere(Fit(stored, opt_state, history), plan.mesh)
+    return whole
 
 
 _compiled_run = jax.jit(run, static_argnums=0)
@@ -266,9 +287,21 @@ def _take(samples: Samples, order: Array | None) -> Samples:
     return jnp.take(x, order, axis=0, mode="clip"), jnp.take(y, order, axis=0, mode="clip")
 
 
-def _split(samples: Samples, batch_size: int) -> tuple[Samples, Samples]:
+def _split(samples: Any, size: int, deal: Callable[..., Any]) -> tuple[Any, Any]:
     """Splits samples into full batches, stacked along a new first axis, and the rest."""
-    num_batches = samples[0].shape[0] // batch_size
-    used = num_batches * batch_size
-    full = jax.tree.map(lambda a: a[:used].reshape(num_batches, batch_size, *a.shape[1:]), samples)
-    return full, jax.tree.map(lambda a: a[used:], samples)
+    num_rows = jax.tree.leaves(samples)[0].shape[0]
+    num_batches = num_rows // size
+    used = num_batches * size
+    full = jax.tree.map(lambda a: a[:used].reshape(num_batches, size, *a.shape[1:]), samples)
+    return deal(full, axis=1), deal(jax.tree.map(lambda a: a[used:], samples))
+
+
+def _placed(
+    params: Params, train: tuple[Held, Held], val: tuple[Held, Held], order: Held | None, mesh: Mesh
+) -> tuple[Params, Samples, Samples, Int[Array, "..."] | None]:
+    """Puts the samples' rows on the devices of a mesh, everything else on each of them."""
+    x, y = train
+    x_val, y_val = val
+    spread = functools.partial(meshes.spread, mesh=mesh)
+    whole = functools.partial(meshes.replicate, mesh=mesh)
+    return whole(params), (spread(x), spread(y)), (spread(x_val), spread(y_val)), whole(order)
