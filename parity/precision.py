@@ -133,7 +133,7 @@ def running_torch(dtype: str) -> Iterator[None]:
 
 
 def jax_device(device: str) -> Any:
-    """The first JAX device of a kind ("cpu" or "cuda").
+    """This process's first JAX device of a kind ("cpu" or "cuda").
 
     Raises:
         ValueError: if the kind is unknown or this machine has none that JAX can see.
@@ -143,7 +143,7 @@ def jax_device(device: str) -> Any:
     if device not in DEVICES:
         raise ValueError(f"`device` is {device!r}; it must be one of {', '.join(DEVICES)}")
     try:
-        return jax.devices("gpu" if device == "cuda" else device)[0]
+        return jax.local_devices(backend="gpu" if device == "cuda" else device)[0]
     except RuntimeError as error:
         raise ValueError(f"`device` is {device!r}, but JAX sees none: {_first_line(error)}") from error
 

@@ -21,6 +21,7 @@ def check_training(
     *,
     decided_by: Mapping[str, str] | None = None,
     scales: Mapping[str, float] | None = None,
+    others: Mapping[str, Subject] | None = None,
     dtypes: Sequence[str] = DTYPES,
     name: str = "training",
     seed: int = 0,
@@ -43,6 +44,8 @@ def check_training(
             the margins of the decisions, shape (time, samples).
         scales: for curves that are a small difference of larger numbers, the size of those numbers, e.g.
             1.0 for an R squared, which is 1 minus a ratio.
+        others: further programs to compare with PyTorch's, by label: an oracle, the same over several
+            processes. They return the same groups.
         dtypes: floating dtypes to judge.
         name: of the report.
         seed: of the global generators while the programs run.
@@ -55,10 +58,9 @@ def check_training(
     with reporting(name) as outcome, pinned(seed=seed):
         require_device(device)
         require_dtypes(dtypes)
-        sides = measure(
-            {"torch": torch, "jax": Subject(_run_by_jax(jax.program, device), jax.weights)}, inputs, dtypes
-        )
-        for label in ("torch", "jax"):
+        programs = {"torch": torch, "jax": Subject(_run_by_jax(jax.program, device), jax.weights)}
+        sides = measure({**programs, **(others or {})}, inputs, dtypes)
+        for label in sides:
             groups = sides[label][dtypes[0]].base
             if not groups.get("updates") or not groups.get("curve"):
                 raise ValueError(
@@ -71,7 +73,12 @@ def check_training(
             "curve": Rule("curve", over_time=True, scale=scales, decided_by=decided_by or {}),
         }
         outcome.not_checked = ("steps after the first but by their losses and metrics", "optimiser state")
-        outcome.quantities = compare(sides["torch"], sides["jax"], rules)
+        outcome.quantities = [
+            quantity
+            for label in sides
+            if label != "torch"
+            for quantity in compare(sides["torch"], sides[label], rules, program=label)
+        ]
         outcome.environment = environment(device)
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
 

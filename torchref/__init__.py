@@ -4,7 +4,7 @@ Every module has a twin of the same name in `jaxnn`, to be read side by side. No
 Everything follows the device and the dtype of the tensors it is given.
 """
 
-from torchref import activations, bare, losses, metrics, modules, optimizers, recipes, training
+from torchref import activations, bare, losses, metrics, modules, optimizers, parallel, recipes, training
 from torchref.bare import BareModel
 from torchref.recipes import RECIPES, Recipe, instantiate
 from torchref.training import fit
@@ -21,6 +21,7 @@ __all__ = [
     "metrics",
     "modules",
     "optimizers",
+    "parallel",
     "recipes",
     "training",
 ]

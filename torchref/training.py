@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 
 from torchref.optimizers import Optimizer
+from torchref.parallel import Ranks
 from torchref.progress import progress_bar
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 Samples = tuple[Tensor, Tensor]  # inputs and labels of equal length
+ALONE = Ranks()
 
 
 def fit(
@@ -30,6 +32,7 @@ def fit(
     epochs: int,
     batch_size: int | None = None,
     order: npt.ArrayLike | Tensor | None = None,
+    ranks: Ranks = ALONE,
     progress: bool = False,
 ) -> dict[str, Tensor]:
     """Train `parameters` in place and return what was measured on the way.
@@ -54,6 +57,9 @@ def fit(
         batch_size: samples per step, >= 1; the last batch of an epoch may be short. `None`: all.
         order: which samples an epoch visits, in which order: integers of shape (samples_used,), the same
             in every epoch, or (epochs, samples_used). `None`: all, as they lie.
+        ranks: the processes that train together, from `torchref.parallel.start`, each called with the same
+            arguments: every one takes its share of each batch, and all return the same. `loss` must be a
+            mean over samples then; metrics may be anything.
         progress: whether to show a bar with elapsed time and metrics (train/val) on standard error.
 
     Returns:
@@ -64,7 +70,9 @@ def fit(
         ValueError: if an argument does not fit; the message lists everything that does not.
 
     Differs:
-        `jaxnn.fit` returns new parameters; here the given ones change.
+        `jaxnn.fit` returns new parameters; here the given ones change. Over several processes, a loss there
+        is that of the whole batch, whatever its formula; here each process has the loss of its share, and
+        gradients are averaged.
 
     Source:
         Notebook, sections 3.1.5 and 4.4.1 (full batch) and 4.4.3 (minibatches).
@@ -74,6 +82,7 @@ def fit(
     if faults:
         raise ValueError("\n".join(faults))
 
+    network = ranks.network(forward, parameters)
     descent = optimizer(parameters, learning_rate)
     descent.zero_grad()  # of whatever the caller did before
     history: dict[str, list[Tensor]] = defaultdict(list)
@@ -82,27 +91,32 @@ def fit(
         for name, metric in metrics.items():
             history[f"{part}_{name}"].append(metric(outputs, labels))
 
-    with progress_bar(epochs, show=progress) as update_bar:
+    def evaluate(x: Tensor) -> Tensor:
+        return ranks.whole(forward(ranks.own(x)), len(x))
+
+    with progress_bar(epochs, show=progress and ranks.rank == 0) as update_bar:
         for epoch, (x, y) in enumerate(_epochs(train, indices, epochs), start=1):
             step_losses = []
             for x_batch, y_batch in _batches(x, y, batch_size):
-                outputs = forward(x_batch)
-                value = loss(outputs, y_batch)
+                x_own, y_own = ranks.own(x_batch), ranks.own(y_batch)
+                outputs = network(x_own)
+                value = loss(outputs, y_own) if len(x_own) else outputs.sum()  # of no rows: 0
+                value = ranks.weighted(value, len(x_own), len(x_batch))
                 value.backward()
-                step_losses.append(value.detach())
+                step_losses.append(ranks.mean(value.detach()))
 
                 if batch_size is None:  # before the update
                     with torch.no_grad():
-                        record("train", outputs.detach(), y_batch)
-                        record("val", forward(val[0]), val[1])
+                        record("train", ranks.whole(outputs.detach(), len(x_batch)), y_batch)
+                        record("val", evaluate(val[0]), val[1])
 
                 descent.step()
                 descent.zero_grad()
 
             if batch_size is not None:  # after all updates of the epoch
                 with torch.no_grad():
-                    record("train", forward(train[0]), train[1])
-                    record("val", forward(val[0]), val[1])
+                    record("train", evaluate(train[0]), train[1])
+                    record("val", evaluate(val[0]), val[1])
             history["step_loss"].append(torch.stack(step_losses))
             update_bar(epoch, history)
 

@@ -14,8 +14,8 @@ import torchref
 from data import batches
 from parity.arrays import to_jax, to_torch
 from parity.bench.by_numpy import numpy_training
+from parity.cases.drawing import draw
 from parity.cases.registry import Case
-from parity.cases.run import draw
 from parity.cases.samples import Samples, load_samples
 from parity.cases.training import channels_last
 from parity.pairs import Pair, match

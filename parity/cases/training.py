@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jax.sharding import Mesh
+from torch import nn
 
 import jaxnn
 import torchref
@@ -11,8 +13,10 @@ from parity.arrays import Arrays, hold, to_jax, to_torch
 from parity.noise import Program, Values
 from parity.pairs import Pair
 from parity.precision import jax_device
+from torchref.parallel import Ranks
 
 SPLITS = ("train", "val")
+ALONE = Ranks()
 
 
 def decided_by(labels: str) -> dict[str, str]:
@@ -30,13 +34,14 @@ def _with_margin(metrics: Mapping[str, Any], labels: str, module: Any) -> dict[s
 def torch_training(
     pair: Pair,
     recipe: torchref.Recipe,
-    *,
     epochs: int,
     learning_rate: float,
     order: np.ndarray | None,
     device: str,
+    *,
+    ranks: Ranks = ALONE,
 ) -> Program:
-    """First update and curves of `torchref.fit`."""
+    """First update and curves of `torchref.fit`, in the processes `ranks` of which this is one."""
     metrics = _with_margin(recipe.metrics, recipe.labels, torchref.metrics)
 
     def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
@@ -44,7 +49,7 @@ def torch_training(
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
         def run(train: Any, val: Any, metrics: Any, **how: Any) -> Any:
-            parameters = {n: to_torch(a, dtype, device).requires_grad_() for n, a in weights.items()}
+            parameters = {n: nn.Parameter(to_torch(a, dtype, device)) for n, a in weights.items()}
             history = torchref.fit(
                 lambda x: pair.torch.call(parameters, x),
                 parameters,
@@ -54,6 +59,7 @@ def torch_training(
                 metrics=metrics,
                 optimizer=recipe.optimizer,
                 learning_rate=learning_rate,
+                ranks=ranks,
                 **how,
             )
             return parameters, history
@@ -69,13 +75,14 @@ def torch_training(
 def jax_training(
     pair: Pair,
     recipe: jaxnn.Recipe,
-    *,
     epochs: int,
     learning_rate: float,
     order: np.ndarray | None,
     device: str,
+    *,
+    mesh: Mesh | None = None,
 ) -> Program:
-    """First update and curves of `jaxnn.fit`, updates under PyTorch's names and in its layout.
+    """First update and curves of `jaxnn.fit` on a mesh, updates under PyTorch's names and in its layout.
 
     To be run by `check_training`, which switches JAX's 64-bit types for each dtype.
     """
@@ -97,6 +104,7 @@ def jax_training(
                 metrics=metrics,
                 optimizer=recipe.optimizer,
                 learning_rate=learning_rate,
+                mesh=mesh,
                 **how,
             )
 

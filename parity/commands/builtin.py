@@ -1,5 +1,7 @@
 """`parity run`, `parity cases` and `parity published`: the built-in networks."""
 
+import contextlib
+import functools
 import math
 import sys
 import time
@@ -39,6 +41,13 @@ JUDGED = ("float64", "float32")
 @click.option("--learning-rate", type=float, help="Instead of the recipe's.")
 @click.option("--full", is_flag=True, help="Train for the notebook's number of epochs.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the weights.")
+@click.option(
+    "--world",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Train over so many processes, too: a mesh in JAX, DistributedDataParallel in PyTorch.",
+)
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all figures to this file.")
 @click.option("--figure", "figure_path", type=click.Path(dir_okay=False), help="Draw the curves here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every compared quantity.")
@@ -51,6 +60,7 @@ def run(
     learning_rate: float | None,
     full: bool,
     seed: int,
+    world: int,
     json_path: str | None,
     figure_path: str | None,
     verbose: bool,
@@ -69,7 +79,7 @@ def run(
     started = time.perf_counter()
     out = Console()
     results: list[CaseResult] = []
-    with bad_input():
+    with bad_input(RuntimeError):
         from parity.cases.registry import find_cases
 
         chosen = find_cases(cases)
@@ -79,11 +89,19 @@ def run(
         judged = split_dtypes(dtypes, JUDGED)
         if full and epochs:
             raise ValueError("--full and --epochs contradict each other; give one of them")
-        with progress("loading PyTorch and JAX") as stage:
+        with contextlib.ExitStack() as stack:
+            stage = stack.enter_context(progress("loading PyTorch and JAX"))
             from parity.cases.run import run_case
             from parity.precision import require_device
 
             require_device(device)
+            members = None
+            if world > 1:
+                from parity.cases.parallel import join
+                from parity.processes import gang
+
+                stage(f"starting {world} processes")
+                members = stack.enter_context(gang(world, functools.partial(join, device=device)))
             for number, case in enumerate(chosen, 1):
                 head = f"{number}/{len(chosen)} {case.name}"
                 result = run_case(
@@ -95,6 +113,7 @@ def run(
                     learning_rate=learning_rate,
                     full=full,
                     seed=seed,
+                    members=members,
                     stage=under(stage, head),
                 )
                 results.append(result)
@@ -108,6 +127,8 @@ def run(
 
             draw_curves([result.report for result in results], figure_path)
     show.print_table(out, [(r.report, r.verdict, r.erratum.text if r.erratum else None) for r in results])
+    if world > 1:
+        show.print_programs(out, [result.report for result in results])
     for result in results:
         if result.confirmed and result.erratum is not None:
             show.print_erratum(out, result.report, result.erratum.text)
@@ -116,7 +137,7 @@ def run(
     counts = _counts(results)
     skipped = list(dict.fromkeys(line for r in results for line in r.report.not_checked))
     if not full and epochs is None:
-        few = "curves are a few epochs on 300 samples; --full takes the notebook's epochs and all samples"
+        few = "curves are a few epochs on few samples; --full takes the notebook's epochs and all samples"
         skipped.append(f"long training: {few}")
     show.print_summary(out, results[0].report, counts, seconds, skipped)
     sys.exit(verdict.exit_code)

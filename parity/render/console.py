@@ -1,5 +1,6 @@
 """The table of `parity run`, for people."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -28,6 +29,33 @@ def print_table(console: Console, reports: Sequence[tuple[Report, Verdict, str |
             table.add_row(escape(report.name), *["-"] * (len(STAGES) + 3), _coloured(Verdict.ERROR))
         for row, dtype in enumerate(report.dtypes):
             table.add_row(*_row(report, dtype, verdict, erratum, first=row == 0))
+    console.print(table)
+
+
+def print_programs(console: Console, reports: Sequence[Report]) -> None:
+    """The worst rho of step and curve for every program that trained, against PyTorch in one process.
+
+    Args:
+        console: where to print; 80 columns are enough for four programs.
+        reports: of cases that were trained by more than two programs.
+    """
+    names = list(dict.fromkeys(q.program for r in reports for q in r.select("curve") if not r.error))
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 1), title="worst rho of training", title_justify="left"
+    )
+    table.add_column("case", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    for report in reports:
+        for row, dtype in enumerate(report.dtypes):
+            cells = [escape(report.name) if row == 0 else "", dtype.replace("float", "f")]
+            for name in names:
+                training = [q for stage in ("step", "curve") for q in report.select(stage, dtype)]
+                worst = dataclasses.replace(report, quantities=training).worst(program=name)
+                cells.append("-" if worst is None else _rho(worst))
+            table.add_row(*cells)
+    console.print("\nStep and curve of every program against PyTorch's in one process, worst rho:")
     console.print(table)
 
 

@@ -1,0 +1,210 @@
+"""A gang of processes on this machine that work on the same jobs together, as on several hosts."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import socket
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+START_S = 120.0
+"""Seconds in which every process must have imported its libraries and met the others."""
+
+GRACE_S = 5.0
+"""Seconds that processes get to say why they fail, or to end by themselves, before they are ended."""
+
+TAIL = 20
+"""Lines of a failed process's output that its error shows."""
+
+
+class Member(NamedTuple):
+    """What a process knows of its gang.
+
+    Attributes:
+        rank: which one it is, from 0.
+        world: how many there are.
+        meet: URL of a new file for `torch.distributed`.
+        coordinator: `host:port` for `jax.distributed`.
+    """
+
+    rank: int
+    world: int
+    meet: str
+    coordinator: str
+
+
+Answer = Callable[[Any], Any]
+"""`answer(job) -> result`, called in every process with the same jobs in the same order."""
+
+
+class ProcessError(RuntimeError):
+    """A process of a gang died or raised; the others have been ended."""
+
+
+class Gang:
+    """Processes that answer jobs together; all end when one dies.
+
+    Attributes:
+        world: how many there are.
+    """
+
+    def __init__(self, world: int, join: Callable[[Member], Answer], folder: Path):
+        self.world = world
+        self._folder = folder
+        port = _free_port()
+        context = multiprocessing.get_context("spawn")  # a fork would share threads that are not there
+        self._connections: list[Connection] = []
+        self._processes = []
+        for rank in range(world):
+            ours, theirs = context.Pipe()
+            member = Member(rank, world, f"file://{folder / 'meet'}", f"127.0.0.1:{port}")
+            output = str(self._output(rank))
+            process = context.Process(target=_work, args=(join, member, theirs, output), daemon=True)
+            process.start()
+            theirs.close()
+            self._connections.append(ours)
+            self._processes.append(process)
+        self._gather("starting", time.monotonic() + START_S)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes' ids, by rank."""
+        return [process.pid or 0 for process in self._processes]
+
+    def __call__(self, job: Any) -> Any:
+        """Let all processes work on a job.
+
+        Returns:
+            The result of process 0.
+
+        Raises:
+            ProcessError: if one of them dies or raises, with its last words.
+        """
+        for rank, connection in enumerate(self._connections):
+            try:
+                connection.send(job)
+            except OSError:
+                self._fail(f"process {rank} of {self.world} has ended{self._how(rank)}", rank)
+        return self._gather("working", deadline=None)
+
+    def close(self) -> None:
+        """End all processes: those that wait for a job by themselves, others by force."""
+        for connection in self._connections:
+            connection.close()
+        deadline = time.monotonic() + GRACE_S
+        for process in self._processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+    def _gather(self, doing: str, deadline: float | None) -> Any:
+        """Every process's answer to the last job; that of the first is returned."""
+        waiting = dict(enumerate(self._connections))
+        results: dict[int, Any] = {}
+        while waiting:
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                ranks = ", ".join(map(str, waiting))
+                self._fail(f"process {ranks} of {self.world} did not answer within {START_S:.0f} s", *waiting)
+            ready = wait([*waiting.values(), *(self._processes[rank].sentinel for rank in waiting)], left)
+            for rank, connection in list(waiting.items()):
+                if connection in ready or self._processes[rank].sentinel in ready:
+                    try:
+                        raised, results[rank] = connection.recv()
+                    except (EOFError, OSError):
+                        self._fail(
+                            f"process {rank} of {self.world} ended while {doing}{self._how(rank)}", rank
+                        )
+                    if raised:
+                        # One that lost its partner says so before the partner's end is seen here.
+                        self._fail_with_partner(rank, doing, results[rank])
+                    del waiting[rank]
+        return results[0]
+
+    def _fail_with_partner(self, rank: int, doing: str, told: str) -> None:
+        sentinels = {process.sentinel: i for i, process in enumerate(self._processes) if i != rank}
+        dead = [sentinels[ended] for ended in wait(list(sentinels), 1.0) if isinstance(ended, int)]
+        if dead:
+            self._fail(f"process {dead[0]} of {self.world} ended while {doing}{self._how(dead[0])}", *dead)
+        self._fail(f"process {rank} of {self.world} raised while {doing}:\n{told}")
+
+    def _how(self, rank: int) -> str:
+        self._processes[rank].join(1.0)
+        code = self._processes[rank].exitcode
+        if code is not None and code < 0:
+            return f", killed by {signal.Signals(-code).name}"
+        return f", exit code {code}"
+
+    def _fail(self, message: str, *ranks: int) -> None:
+        """End all processes and raise."""
+        for process in self._processes:
+            process.kill()
+        self.close()
+        for rank in ranks:
+            lines = self._output(rank).read_text(errors="replace").splitlines()[-TAIL:]
+            if lines:
+                message += f"\nthe last lines of process {rank}:\n" + "\n".join(f"  {line}" for line in lines)
+        raise ProcessError(message)
+
+    def _output(self, rank: int) -> Path:
+        return self._folder / f"output-{rank}"
+
+
+@contextlib.contextmanager
+def gang(world: int, join: Callable[[Member], Answer]) -> Iterator[Gang]:
+    """Processes that work together until the block ends.
+
+    Args:
+        world: how many, at least 2.
+        join: called once in each of them with its `Member`; a function of a module, which every process
+            imports. It joins the frameworks' groups and returns what answers the jobs.
+
+    Raises:
+        ValueError: if `world` is less than 2.
+        ProcessError: if a process cannot start.
+    """
+    if world < 2:
+        raise ValueError(f"`world` is {world}: it must be at least 2; one process needs no gang")
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        members = Gang(world, join, Path(folder))
+        try:
+            yield members
+        finally:
+            members.close()
+
+
+def _work(join: Callable[[Member], Answer], member: Member, connection: Connection, output: str) -> None:
+    """What a process does: join, then answer jobs until there are no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and its end ends this one
+    target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    try:
+        answer = join(member)
+        connection.send((False, None))
+        while True:
+            job = connection.recv()
+            result = answer(job)
+            connection.send((False, result if member.rank == 0 else None))
+    except (EOFError, BrokenPipeError):  # the parent closed its end, or is gone
+        pass
+    except BaseException:
+        with contextlib.suppress(OSError):
+            connection.send((True, traceback.format_exc()))
+    finally:
+        os._exit(0)  # groups that have lost a member wait for it on a regular exit
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
