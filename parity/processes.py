@@ -19,6 +19,9 @@ START_S = 120.0
 GRACE_S = 5.0
 """Seconds that processes get to say why they fail, or to end by themselves, before they are ended."""
 
+TOLD = 0
+"""Exit code of a process that had no more jobs, or has told what it raised."""
+
 TAIL = 20
 """Lines of a failed process's output that its error shows."""
 
@@ -124,16 +127,16 @@ class Gang:
                             f"process {rank} of {self.world} ended while {doing}{self._how(rank)}", rank
                         )
                     if raised:
-                        # One that lost its partner says so before the partner's end is seen here.
-                        self._fail_with_partner(rank, doing, results[rank])
+                        self._fail_by(rank, doing, results[rank])
                     del waiting[rank]
         return results[0]
 
-    def _fail_with_partner(self, rank: int, doing: str, told: str) -> None:
-        sentinels = {process.sentinel: i for i, process in enumerate(self._processes) if i != rank}
-        dead = [sentinels[ended] for ended in wait(list(sentinels), 1.0) if isinstance(ended, int)]
-        if dead:
-            self._fail(f"process {dead[0]} of {self.world} ended while {doing}{self._how(dead[0])}", *dead)
+    def _fail_by(self, rank: int, doing: str, told: str) -> None:
+        """A process raised: by itself, or because another has died, which may be seen here only later."""
+        wait([process.sentinel for i, process in enumerate(self._processes) if i != rank], 1.0)
+        for other, process in enumerate(self._processes):
+            if other != rank and process.exitcode not in (None, TOLD):
+                self._fail(f"process {other} of {self.world} ended while {doing}{self._how(other)}", other)
         self._fail(f"process {rank} of {self.world} raised while {doing}:\n{told}")
 
     def _how(self, rank: int) -> str:
@@ -200,7 +203,7 @@ def _work(join: Callable[[Member], Answer], member: Member, connection: Connecti
         with contextlib.suppress(OSError):
             connection.send((True, traceback.format_exc()))
     finally:
-        os._exit(0)  # groups that have lost a member wait for it on a regular exit
+        os._exit(TOLD)  # groups that have lost a member wait for it on a regular exit
 
 
 def _free_port() -> int:

@@ -51,7 +51,7 @@ def print_programs(console: Console, reports: Sequence[Report]) -> None:
         for row, dtype in enumerate(report.dtypes):
             cells = [escape(report.name) if row == 0 else "", dtype.replace("float", "f")]
             for name in names:
-                training = [q for stage in ("step", "curve") for q in report.select(stage, dtype)]
+                training = (*report.select("step", dtype), *report.select("curve", dtype))
                 worst = dataclasses.replace(report, quantities=training).worst(program=name)
                 cells.append("-" if worst is None else _rho(worst))
             table.add_row(*cells)

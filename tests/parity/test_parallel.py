@@ -1,0 +1,80 @@
+"""Two real processes train as one does, in both frameworks; a wrong way of sharing the work is found."""
+
+import os
+import signal
+import threading
+
+import pytest
+from click.testing import CliRunner
+
+from parity.cases import parallel
+from parity.cases.drawing import draw_case
+from parity.cases.registry import CASES
+from parity.cases.run import run_case
+from parity.cli import main
+from parity.processes import ProcessError, gang
+from parity.result import Verdict
+from torchref.parallel import Ranks
+
+PROGRAMS = {"jax", "torch x 2 processes", "jax x 2 processes"}
+
+
+def join_unweighted(member):
+    """The classic fault: the mean of the processes' means, though their shares differ in size."""
+    Ranks.weighted = lambda self, value, num_own, num_rows: value
+    return parallel.join(member)
+
+
+@pytest.fixture(scope="module")
+def members():
+    with gang(2, parallel.join) as pair:
+        yield pair
+
+
+@pytest.mark.parametrize("name", ["softmax", "mlp", "regression"])
+def test_two_processes_train_as_one_does(name, members):
+    result = run_case(CASES[name], members=members, dtypes=["float64"], samples=131)
+    assert result.verdict is Verdict.PASS, result.report
+    for stage in ("step", "curve"):
+        assert {q.program for q in result.report.select(stage)} == PROGRAMS
+
+
+def test_an_average_of_uneven_shares_is_found():
+    with gang(2, join_unweighted) as members:
+        result = run_case(CASES["linear_minibatch"], members=members, dtypes=["float64"], samples=131)
+    wrong = [q for q in result.report.quantities if q.verdict is Verdict.FAIL]
+    assert {q.program for q in wrong} == {"torch x 2 processes"}
+    assert any(q.stage == "curve" for q in wrong)
+
+
+def test_even_shares_hide_that_fault():
+    with gang(2, join_unweighted) as members:
+        result = run_case(CASES["linear_minibatch"], members=members, dtypes=["float64"], samples=128)
+    assert result.verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("side", ["torch", "jax"])
+def test_a_process_that_dies_in_training_ends_the_run(side):
+    drawn = draw_case(CASES["linear"], "embedded", limit=131)
+    pair = drawn.pair()
+    setup = parallel.Setup("linear", "embedded", 131, 0, epochs=1_000_000, learning_rate=0.1, device="cpu")
+    with gang(2, parallel.join) as members:
+        programs = parallel.subjects(members, setup, pair)
+        program, weights = programs[parallel.label(side, 2)]
+        threading.Timer(8.0, os.kill, (members.pids[1], signal.SIGKILL)).start()
+        with pytest.raises(ProcessError, match=r"process 1 of 2 ended while working, killed by SIGKILL"):
+            program(weights, drawn.samples.inputs, "float64")
+
+
+def test_the_command_shows_every_program():
+    result = CliRunner().invoke(main, ["run", "logistic", "--world", "2", "--dtype", "float64"])
+    assert result.exit_code == 0, result.output
+    table = result.output.partition("every program")[2]
+    assert all(name.split()[0] in table for name in PROGRAMS)
+    assert "1 passed" in result.output
+
+
+def test_a_world_of_nothing_is_refused():
+    result = CliRunner().invoke(main, ["run", "logistic", "--world", "0"])
+    assert result.exit_code == 2
+    assert "--world" in result.output
