@@ -12,7 +12,7 @@ import jaxnn
 import torchref
 from data import batches
 from parity.arrays import to_jax, to_torch
-from parity.cases.run import draw
+from parity.cases.drawing import draw
 from parity.cases.samples import Samples, load_samples
 from parity.cases.training import channels_last
 from parity.pairs import match

@@ -4,20 +4,16 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
-import torch
 from flax import nnx
 
 import jaxnn
-import torchref
-from data import batches
 from parity.arrays import DTYPES
+from parity.cases.drawing import Drawn, draw_case
 from parity.cases.registry import Case, Erratum
-from parity.cases.samples import Samples, load_samples
 from parity.cases.training import SPLITS, decided_by, jax_training, torch_training
 from parity.model_check import check
 from parity.noise import Subject
-from parity.pairs import Oracle, match
+from parity.pairs import Oracle
 from parity.reporting import joined
 from parity.result import Report, Verdict
 from parity.training_check import check_training
@@ -93,38 +89,33 @@ def run_case(
     Raises:
         ValueError: if the data set is unknown or not prepared.
     """
-    ours, theirs = torchref.RECIPES[case.torch_recipe or case.recipe], jaxnn.RECIPES[case.recipe]
-    limit = samples or (None if full else QUICK_SAMPLES)
-    loaded = load_samples(data_name, labels=ours.labels, images=ours.images, limit=limit)
+    drawn = draw_case(case, data_name, seed=seed, limit=samples or (None if full else QUICK_SAMPLES))
+    ours, theirs, loaded = drawn.ours, drawn.theirs, drawn.samples
     epochs = epochs or (ours.epochs if full else case.quick_epochs)
     learning_rate = ours.learning_rate if learning_rate is None else learning_rate
-    torch_network, torch_params = draw(ours, loaded, seed)
-    model = theirs.model(loaded.jax_input_shape, loaded.num_outputs)
-    template = jax.eval_shape(model.init, jax.random.key(seed))
 
     stage("forward and gradients")
     checked = check(
-        torch_network,
-        model.apply,
+        drawn.network,
+        drawn.model.apply,
         {"x": loaded.inputs["x_train"][:BATCH]},
         targets=loaded.inputs["y_train"][:BATCH],
         loss=(ours.loss, theirs.loss),
-        template=template,
-        torch_params=torch_params,
+        template=drawn.template,
+        torch_params=drawn.torch_params,
         layout={"x": LAYOUT} if ours.images else None,
         dtypes=dtypes,
-        oracles=_oracles(case, model, template, loaded),
+        oracles=_oracles(case, drawn),
         name=case.name,
         seed=seed,
         device=device,
     )
     stage("training")
-    pair = match(torch_network, model.apply, template=template, torch_params=torch_params)
-    order = batches.order(len(loaded.inputs["x_train"]), batch_size=ours.batch_size)[0]
+    pair = drawn.pair()
     how: dict[str, Any] = {
         "epochs": epochs,
         "learning_rate": learning_rate,
-        "order": order if ours.batch_size else None,
+        "order": drawn.order,
         "device": device,
     }
     trained = check_training(
@@ -142,25 +133,13 @@ def run_case(
     return CaseResult(joined(case.name, checked, trained), used, epochs, case.erratum)
 
 
-def draw(recipe: torchref.Recipe, samples: Samples, seed: int) -> tuple[Any, dict[str, torch.Tensor] | None]:
-    """The PyTorch network of a recipe, its weights drawn from a seed: a module, or a function and tensors."""
-    shape, num_outputs = samples.input_shape, samples.num_outputs
-    forward, parameters = torchref.instantiate(recipe, shape, num_outputs, seed=seed)
-    if isinstance(forward, torch.nn.Module):
-        return forward, None
-    bare = recipe.model(shape, num_outputs)
-    if not isinstance(bare, torchref.BareModel):
-        raise TypeError(f"recipe makes {type(bare).__name__}; it must be an nn.Module or a BareModel")
-    return bare.apply, parameters
-
-
-def _oracles(case: Case, model: jaxnn.Model, template: Any, samples: Samples) -> dict[str, Oracle]:
+def _oracles(case: Case, drawn: Drawn) -> dict[str, Oracle]:
     """Further JAX programs of the same network: gradients by hand, and the Flax NNX module."""
     oracles = {}
     if case.recipe in jaxnn.by_hand.HAND_GRADIENTS:
         by_hand = jaxnn.by_hand.HAND_GRADIENTS[case.recipe]
-        oracles["by hand"] = Oracle(model.apply, template, by_hand)
-    module = jaxnn.RECIPES[case.recipe].module
+        oracles["by hand"] = Oracle(drawn.model.apply, drawn.template, by_hand)
+    module, samples = drawn.theirs.module, drawn.samples
     if module is not None:
         abstract = nnx.eval_shape(
             lambda: module(samples.jax_input_shape, samples.num_outputs, rngs=nnx.Rngs(0))
