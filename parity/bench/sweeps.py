@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor
 
 import jaxnn
-import torchref
 from parity.arrays import to_jax
 from parity.bench import by_torch
 from parity.bench.setting import History, Program, Setting
@@ -122,18 +120,29 @@ def _vmap(chosen: Setting, form: by_torch.Form, rates: Sequence[float], epochs: 
 
 def _descent(
     form: by_torch.Form, weights: Mapping[str, Tensor], rates: Sequence[float]
-) -> Callable[[Mapping[str, Tensor]], Any]:
+) -> Callable[[Mapping[str, Tensor]], None]:
     """Plain gradient descent on stacked weights, a rate per run, in place."""
-    # Flat rows of the same memory, so that one column of rates fits the weights of every shape.
-    rows = {name: weight.view(len(rates), -1) for name, weight in weights.items()}
-    column: Any = torch.tensor(rates, device=next(iter(rows.values())).device)[:, None]
-    # torch.optim.SGD takes one rate for all; without momentum it is the same update.
-    two_rates = form.optimizer is torchref.recipes.two_rates
-    descent = (torchref.recipes.two_rates if two_rates else torchref.optimizers.GradientDescent)(rows, column)
+    column = torch.tensor(rates, device=next(iter(weights.values())).device)
+    factors = {
+        name: factor * column.view(-1, *[1] * (weights[name].ndim - 1))
+        for name, factor in _factors(form).items()
+    }
 
     def step(grads: Mapping[str, Tensor]) -> None:
-        for name, row in rows.items():
-            row.grad = grads[name].reshape(len(rates), -1)
-        descent.step()
+        for name, weight in weights.items():
+            weight -= factors[name] * grads[name]
 
     return step
+
+
+def _factors(form: by_torch.Form) -> dict[str, float]:
+    """By how much the form's optimiser moves each weight at a rate and a gradient of 1.
+
+    No optimiser takes a rate per run, but all of these descend by rate times gradient, one with a tenth of
+    the rate for some weights.
+    """
+    tried = {name: torch.zeros(1, requires_grad=True) for name in form.weights}
+    for weight in tried.values():
+        weight.grad = torch.ones(1)
+    form.optimizer(tried, 1.0).step()
+    return {name: -weight.item() for name, weight in tried.items()}

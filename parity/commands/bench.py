@@ -77,7 +77,7 @@ def find_asked(names: tuple[str, ...]) -> list[tuple["Case", int | None]]:
     """
     from parity.cases.registry import find_cases
 
-    found: list[tuple["Case", int | None]] = []
+    found: list[tuple[Case, int | None]] = []
     split = [name.partition(":") for name in dict.fromkeys(names)]
     cases = {case.name: case for case in find_cases(tuple(case for case, _, _ in split))}
     for name, colon, runs in split:

@@ -32,8 +32,8 @@ def print_timings(console: Console, machine: "Machine", timings: Sequence["Timin
             table.add_row(*head, *["-"] * len(COLUMNS))
             continue
         own_step = "*" if timing.per != "epoch" else ""
-        ratios = [f"{statistics.median(r):.2f}" if r else "-" for r in (timing.ratios, timing.own_ratios)]
-        cells = [f"{own_step}{1e3 * timing.median:.3g}", f"{timing.spread:.0%}", *ratios]
+        ratios = [_number(statistics.median(r)) if r else "-" for r in (timing.ratios, timing.own_ratios)]
+        cells = [f"{own_step}{_number(1e3 * timing.median)}", f"{timing.spread:.0%}", *ratios]
         peak = "-" if timing.peak_bytes is None else f"{timing.peak_bytes / 2**20:.0f}"
         table.add_row(*head, *cells, f"{timing.compiling:.1f}", peak, _percent(timing.share))
     console.print(table)
@@ -73,6 +73,15 @@ def _cases_once(timings: Sequence["Timing"]) -> list[str]:
     return [timing.case if timing.case != last else "" for timing, last in zip(timings, before, strict=False)]
 
 
+def _number(value: float) -> str:
+    """Three digits, or all of those before the point.
+
+    >>> [_number(value) for value in (0.01234, 1.2, 64.123, 12345.6)]
+    ['0.0123', '1.20', '64.1', '12346']
+    """
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.0%}"
 
@@ -88,11 +97,9 @@ def _remark(timing: "Timing", timings: Sequence["Timing"]) -> str:
     if timing.per == "epoch":
         return ""
     same = [t for t in timings if t.case == timing.case and t.per == "epoch" and t.last_loss is not None]
+    end = f"{timing.epochs} of them end at a loss of {timing.last_loss:.4g}"
     others = f", {same[0].epochs} epochs at {same[0].last_loss:.4g}" if same else ""
-    return (
-        f"*{head}{timing.note}; ms per {timing.per} of this other algorithm. {timing.epochs} of them end at a "
-        f"loss of {timing.last_loss:.4g}{others}."
-    )
+    return f"*{head}{timing.note}; ms per {timing.per} of this other algorithm. {end}{others}."
 
 
 EXPLAINED = (
