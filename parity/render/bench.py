@@ -91,11 +91,10 @@ def _remark(timing: "Timing", timings: Sequence["Timing"]) -> str:
     head = f"{timing.case}, {timing.program}: "
     if not timing.times:
         return head + timing.note
-    most = max(other.models for other in timings if other.case == timing.case)
-    if timing.models < most:
-        return head + f"{timing.models} of the {most} runs were trained; times are per model and epoch"
     if timing.per == "epoch":
-        return ""
+        most = max(other.models for other in timings if other.case == timing.case)
+        some = f"{timing.models} of the {most} runs were trained; times are per model and epoch"
+        return head + some if timing.models < most else ""
     same = [t for t in timings if t.case == timing.case and t.per == "epoch" and t.last_loss is not None]
     end = f"{timing.epochs} of them end at a loss of {timing.last_loss:.4g}"
     others = f", {same[0].epochs} epochs at {same[0].last_loss:.4g}" if same else ""
