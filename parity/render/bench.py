@@ -32,7 +32,7 @@ def print_timings(console: Console, machine: "Machine", timings: Sequence["Timin
             table.add_row(*head, *["-"] * len(COLUMNS))
             continue
         own_step = "*" if timing.per != "epoch" else ""
-        ratios = [_number(statistics.median(r)) if r else "-" for r in (timing.ratios, timing.own_ratios)]
+        ratios = [_ratio(r) for r in (timing.ratios, timing.own_ratios)]
         cells = [f"{own_step}{_number(1e3 * timing.median)}", f"{timing.spread:.0%}", *ratios]
         peak = "-" if timing.peak_bytes is None else f"{timing.peak_bytes / 2**20:.0f}"
         table.add_row(*head, *cells, f"{timing.compiling:.1f}", peak, _percent(timing.share))
@@ -74,12 +74,19 @@ def _cases_once(timings: Sequence["Timing"]) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Three digits, or all of those before the point.
+    """Three digits, or all of those before the point: never an exponent.
 
     >>> [_number(value) for value in (0.01234, 1.2, 64.123, 12345.6)]
     ['0.0123', '1.20', '64.1', '12346']
     """
     return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _ratio(ratios: Sequence[float]) -> str:
+    if not ratios:
+        return "-"
+    median = statistics.median(ratios)
+    return f"{median:.2f}" if median < 100 else f"{median:.0f}"
 
 
 def _percent(share: float | None) -> str:
