@@ -191,7 +191,9 @@ def _first_runs(
                 why[program.name] = f"not timed: its last loss is {ours:.5g}, elsewhere {theirs:.5g}"
                 continue
             expected |= dict(zip(program.which, losses, strict=True)) | expected
-        if device == "cpu":  # of the process, which in the first run compiled: once more
+        if device == "cpu" or program.framework == "torch":
+            # Once more, without what compiling took. JAX's allocator never forgets its peak: the first
+            # run is the only one that can be seen to raise it.
             _, peak = memory.rise(run, program.framework, device)
         units = len(program.which) * int(history.get("iterations", epochs))
         started.append(_Started(program, run, first, units, float(losses.mean()), peak))

@@ -181,7 +181,7 @@ def draw_timings(timings: Sequence["Timing"], path: str | os.PathLike[str]) -> N
             color=[colours.get(t.program.partition(" ")[0], "tab:blue") for t in rows],
             height=0.7,
         )
-        panel.bar_label(bars, [f" {1e3 * t.median:.3g} ms" for t in rows], fontsize=8)
+        panel.bar_label(bars, [f" {_number(1e3 * t.median)} ms" for t in rows], fontsize=8)
         if rows[0].limit is not None:
             panel.axvline(1e3 * rows[0].limit.seconds, color="black", linewidth=1, linestyle=":")
         panel.margins(x=0.15)
