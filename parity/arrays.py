@@ -80,6 +80,14 @@ def round_to(array: Shaped[np.ndarray, "..."], dtype: str) -> Shaped[np.ndarray,
     return array.astype(numpy_dtype(dtype)).astype(np.float64)
 
 
+def in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """Floating values in float32, integers as they are."""
+    if not is_float(array) or array.dtype == np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        return np.asarray(array.astype(np.float32))
+
+
 def numpy_dtype(name: str) -> "np.dtype[Any]":
     """NumPy's dtype of a name, also of those that NumPy does not know by itself.
 

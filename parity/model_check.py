@@ -152,6 +152,7 @@ def check(
                 for label, own in weights.items()
             }
             sides = measure(measured, run.inputs, run.dtypes, stage, run.repeats)
+            stage("judging")
             rules = dict(FORWARD)
             if theirs.undifferentiable is not None:
                 rules = {group: rule for group, rule in FORWARD.items() if group != "gradients"}

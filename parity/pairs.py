@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from parity.arrays import EPS, Arrays, eps_of, is_float, round_to
+from parity.arrays import EPS, Arrays, eps_of, in_float32, is_float
 from parity.jax_models import JaxModel, read_jax
 from parity.jax_side import JaxProgram, jax_program
 from parity.programs import Task
@@ -165,10 +165,10 @@ def joined(ours: TorchModel, theirs: JaxModel, plan: Plan, *, converted: bool = 
     Raises:
         ValueError: if a weight has NaN in it, naming it.
     """
-    own = {name: _in_float32(array) for name, array in ours.weights.items()}
+    own = {name: in_float32(array) for name, array in ours.weights.items()}
     if broken := [name for name, array in own.items() if is_float(array) and np.isnan(array).any()]:
         raise ValueError(f"the PyTorch weights {', '.join(broken)} have NaN in them: nothing can be compared")
-    leaves = {path: _in_float32(leaf) for path, leaf in theirs.leaves.items()}
+    leaves = {path: in_float32(leaf) for path, leaf in theirs.leaves.items()}
     if not converted:
         leaves |= planned(plan, own)
     elif broken := [path for path, leaf in leaves.items() if is_float(leaf) and np.isnan(leaf).any()]:
@@ -190,13 +190,6 @@ def _rounded(expected: Shaped[np.ndarray, "..."], actual: Shaped[np.ndarray, "..
 def planned(plan: Plan, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The JAX leaves that PyTorch's tensors make, those left out of the plan aside."""
     return plan.to_jax({n: a for n, a in weights.items() if n not in plan.unused}, exact=True)
-
-
-def _in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    if not is_float(array) or array.dtype == np.float32:
-        return array
-    with np.errstate(over="ignore"):
-        return np.asarray(round_to(array, "float32").astype(np.float32))
 
 
 def find(

@@ -29,13 +29,35 @@ class Machine(NamedTuple):
     bandwidth: float
     rate: float
 
-    def seconds(self, num_bytes: float, operations: float) -> float:
-        """The least time that work can take: its bytes or its operations, whichever take longer.
+    def limit(self, num_bytes: float, operations: float) -> "Limit":
+        """The least time that work can take here.
 
-        >>> Machine("cpu", bandwidth=100.0, rate=10.0).seconds(num_bytes=50.0, operations=20.0)
-        2.0
+        >>> Machine("cpu", bandwidth=100.0, rate=10.0).limit(num_bytes=50.0, operations=20.0)
+        Limit(memory=0.5, compute=2.0)
         """
-        return max(num_bytes / self.bandwidth, operations / self.rate)
+        return Limit(num_bytes / self.bandwidth, operations / self.rate)
+
+
+class Limit(NamedTuple):
+    """The least time of some work, in seconds.
+
+    Attributes:
+        memory: for its bytes.
+        compute: for its operations.
+    """
+
+    memory: float
+    compute: float
+
+    @property
+    def seconds(self) -> float:
+        """The longer of the two."""
+        return max(self)
+
+    @property
+    def set_by(self) -> str:
+        """Which of the two it is: "memory" or "compute"."""
+        return "memory" if self.memory >= self.compute else "compute"
 
 
 def measure(device: str = "cpu") -> Machine:

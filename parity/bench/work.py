@@ -24,12 +24,14 @@ def of_epoch(
     arrays: Mapping[str, np.ndarray],
     loss: Callable[..., Any],
     batch_size: int | None,
+    runs: int = 1,
 ) -> Work:
-    """The work of one epoch of `jaxnn.fit`.
+    """The work of one epoch of `jaxnn.fit`; of many runs at once, that of one of them.
 
     With full batches one pass over the training samples gives loss, metrics and gradients, and one over the
     validation samples their metrics. With minibatches the metrics are those after the epoch's updates: one
-    more pass over the training samples, forward only.
+    more pass over the training samples, forward only. Runs that train at once can share the samples that
+    they read.
 
     Args:
         apply: ``apply(params, x) -> logits``.
@@ -37,6 +39,7 @@ def of_epoch(
         arrays: `x_train`, `y_train`, `x_val` and `y_val` as the JAX model takes them.
         loss: ``loss(logits, y) -> scalar``.
         batch_size: samples per step; None for all.
+        runs: how many train at once.
     """
     import jax
 
@@ -52,7 +55,7 @@ def of_epoch(
     passes = 1 if batch_size is None else 2
     num_bytes = passes * (x.nbytes + y.nbytes) + x_val.nbytes + arrays["y_val"].nbytes
     operations = gradient + forward_val + (forward if batch_size is not None else 0.0)
-    return Work(num_bytes + 2.0 * steps * size_of_params, operations)
+    return Work(num_bytes / runs + 2.0 * steps * size_of_params, operations)
 
 
 def _operations(function: Callable[..., Any], *args: Any) -> float:

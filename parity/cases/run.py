@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from flax import nnx
 
@@ -102,20 +103,8 @@ def run_case(
     learning_rate = ours.learning_rate if learning_rate is None else learning_rate
 
     stage("forward and gradients")
-    checked = check(
-        drawn.network,
-        drawn.model.apply,
-        {"x": loaded.inputs["x_train"][:BATCH]},
-        targets=loaded.inputs["y_train"][:BATCH],
-        loss=(ours.loss, theirs.loss),
-        template=drawn.template,
-        torch_params=drawn.torch_params,
-        layout={"x": LAYOUT} if ours.images else None,
-        dtypes=dtypes,
-        oracles=_oracles(case, drawn),
-        name=case.name,
-        seed=seed,
-        device=device,
+    checked = check_case(
+        case.name, drawn, dtypes=dtypes, oracles=_oracles(case, drawn), seed=seed, device=device
     )
     stage("training")
     pair = drawn.pair()
@@ -138,6 +127,29 @@ def run_case(
     )
     used = "diabetes" if ours.labels == "real" else data_name
     return CaseResult(joined(case.name, checked, trained), used, epochs, case.erratum)
+
+
+def check_case(name: str, drawn: Drawn, **how: Any) -> Report:
+    """`parity.check` of a case's networks on its first samples.
+
+    Args:
+        name: of the report.
+        drawn: the case.
+        how: further arguments of `check`.
+    """
+    inputs = drawn.samples.inputs
+    return check(
+        drawn.network,
+        drawn.model.apply,
+        {"x": inputs["x_train"][:BATCH]},
+        targets=inputs["y_train"][:BATCH],
+        loss=(drawn.ours.loss, drawn.theirs.loss),
+        template=drawn.template,
+        torch_params=drawn.torch_params,
+        layout={"x": LAYOUT} if drawn.ours.images else None,
+        name=name,
+        **how,
+    )
 
 
 def _oracles(case: Case, drawn: Drawn) -> dict[str, Oracle]:

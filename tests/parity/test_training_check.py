@@ -9,7 +9,7 @@ import pytest
 import jaxnn
 import parity
 import torchref
-from parity.cases.run import draw
+from parity.cases.drawing import draw
 from parity.cases.samples import Samples
 from parity.cases.training import decided_by, jax_training, torch_training
 from parity.noise import Subject
