@@ -127,7 +127,7 @@ class Sweep(NamedTuple):
         return np.where(sound, values, np.nan)
 
 
-def _native(values: Shaped[Array, "..."]) -> Shaped[np.ndarray, "..."]:
+def _native(values: Array | npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Returns values as an array of a dtype that NumPy itself has, which bfloat16 is not."""
     array = np.asarray(values)
     return array if array.dtype.kind in "biuf" else array.astype(np.float32)

@@ -19,7 +19,7 @@ from jaxnn.results import Sweep
 
 __all__ = ["sweep"]
 
-Values = Sequence[float] | ArrayLike
+Values = Sequence[float | int] | ArrayLike
 """The values of one setting, shape (number of values,)."""
 
 
