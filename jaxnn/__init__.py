@@ -16,6 +16,7 @@ from jaxnn import (
     activations,
     arguments,
     by_hand,
+    heatmap,
     initializers,
     layers,
     losses,
@@ -25,10 +26,12 @@ from jaxnn import (
     modules,
     progress,
     recipes,
+    results,
     training,
 )
 from jaxnn.models import Model
 from jaxnn.recipes import RECIPES, Recipe
+from jaxnn.results import Sweep
 from jaxnn.sweep import sweep
 from jaxnn.training import Fit, fit, per_sample_grads
 
@@ -37,10 +40,12 @@ __all__ = [
     "Fit",
     "Model",
     "Recipe",
+    "Sweep",
     "activations",
     "arguments",
     "by_hand",
     "fit",
+    "heatmap",
     "initializers",
     "layers",
     "losses",
@@ -51,6 +56,7 @@ __all__ = [
     "per_sample_grads",
     "progress",
     "recipes",
+    "results",
     "sweep",
     "training",
 ]

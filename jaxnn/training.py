@@ -170,6 +170,7 @@ def run(
     order: Int[Array, "..."] | None,
     learning_rate: float | Float[Array, ""],
     bar_number: int | Int[Array, ""] | None = None,
+    weight_decay: Float[Array, ""] | None = None,
 ) -> Fit:
     """Trains a network: the function that `fit` compiles and `jaxnn.sweep` maps over many runs.
 
@@ -181,6 +182,7 @@ def run(
         order: As in `fit`, checked.
         learning_rate: Step size.
         bar_number: Number of the open progress bar; None leaves all callbacks out of the program.
+        weight_decay: Times the params, added to the gradients; None leaves them as they are.
 
     Returns:
         As `fit`.
@@ -194,6 +196,8 @@ def run(
         train = deal(jax.tree.map(lambda a: a[:num_train], train))
         val = deal(jax.tree.map(lambda a: a[:num_val], val))
     optimizer = plan.optimizer(learning_rate)
+    if weight_decay is not None:  # entry by entry: it does not matter to how the matrices are stored
+        optimizer = optax.chain(optax.add_decayed_weights(weight_decay), optimizer)
     turn = storage.treats_rows_and_columns_alike(plan.optimizer, params)
 
     def apply(stored: Params, x: Array) -> Array:

@@ -229,6 +229,6 @@ def _jax_runs(experiment: Experiment, samples: Samples, seeds: Sequence[int]) ->
             batch_size=recipe.batch_size,
             order=_order(experiment, samples),
         )
-        last = {name: jnp.asarray(fitted.history[name])[:, 0, -1] for name in Result._fields}
+        last = {name: jnp.asarray(fitted.history[name])[:, -1] for name in Result._fields}
     for i in range(len(seeds)):
         yield Result(*(float(last[name][i]) for name in Result._fields))

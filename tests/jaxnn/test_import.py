@@ -14,9 +14,8 @@ def run_python(code):
 
 
 def test_import_pulls_in_no_other_room_and_no_torch():
-    code = (
-        "import sys, jaxnn; print([m for m in ('torch', 'torchref', 'data', 'parity') if m in sys.modules])"
-    )
+    others = ("torch", "torchref", "data", "parity", "matplotlib")
+    code = f"import sys, jaxnn; print([m for m in {others} if m in sys.modules])"
     assert run_python(code) == "[]"
 
 
@@ -28,6 +27,6 @@ def test_import_leaves_the_configuration_of_jax_alone():
 
 
 def test_public_names():
-    for name in ("Model", "fit", "Fit", "sweep", "per_sample_grads", "Recipe", "RECIPES"):
+    for name in ("Model", "fit", "Fit", "sweep", "Sweep", "per_sample_grads", "Recipe", "RECIPES"):
         assert name in jaxnn.__all__
     assert callable(jaxnn.sweep)
