@@ -5,14 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 import optax
 from jax import lax
+from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
 from jaxtyping import Array, Int
 
+from jaxnn import mesh as meshes
 from jaxnn import training
 from jaxnn.arguments import Params, Samples, prepare
 from jaxnn.results import Sweep
@@ -39,6 +40,7 @@ def sweep(
     batch_size: int | None = None,
     order: ArrayLike | None = None,
     chunk: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Sweep:
     """Trains with every combination of start, scale, weight decay and learning rate, in one program.
 
@@ -64,10 +66,13 @@ def sweep(
         batch_size: Samples per step of every run.
         order: Order of the samples in every run.
         chunk: How many runs are trained at once, the chunks one after another: less memory for the
-            values on the way. None: all runs at once.
+            values on the way. None: all runs at once. With a mesh: on each device.
+        mesh: `jaxnn.mesh.make()` deals the runs, any number of them, out over all devices of all processes.
+            Each device has all samples, and nothing is exchanged before the end. None: one device.
 
     Returns:
-        The params and the history of all runs, and the settings that they had.
+        The params and the history of all runs, and the settings that they had; with a mesh whole on every
+        device.
 
     Raises:
         ValueError: If an argument does not fit.
@@ -77,6 +82,7 @@ def sweep(
 
     Source: notebook, exercises 1, 3 and 6.
 
+    >>> import jax.numpy as jnp
     >>> square = lambda p, y: jnp.mean((p - y) ** 2)
     >>> x, y = jnp.ones((4, 1)), jnp.ones(4)
     >>> runs = sweep(lambda w, x: x @ w, jnp.zeros((2, 1)), (x, y), (x, y), learning_rates=[0.1, 0.25, 0.5],
@@ -85,7 +91,8 @@ def sweep(
     (6, 4)
     """
     plan = training.Plan(apply, loss, tuple(metrics.items()), optimizer, epochs, batch_size)
-    params, train, val, order = prepare(params, train, val, order, epochs=epochs, batch_size=batch_size)
+    data = prepare(params, train, val, order, epochs=epochs, batch_size=batch_size, mesh=mesh)
+    params = data[0]
     leaves = jax.tree.leaves(params)
     starts = {leaf.shape[:1] for leaf in leaves}
     if len(starts) != 1 or () in starts or (0,) in starts:
@@ -97,12 +104,14 @@ def sweep(
         raise ValueError(f"`chunk` is {chunk!r}: it must be an integer of at least 1, or None for all runs.")
     settings = _grid(len(leaves[0]), scales, weight_decays, learning_rates)
     neutral = {"scale": 1.0, "weight_decay": 0.0}  # left out: no run is touched by what was not asked for
-    traced = {
-        name: jnp.asarray(values, None if name == "start" else leaves[0].dtype)
-        for name, values in settings.items()
-        if name not in neutral or np.any(values != neutral[name])
-    }
-    trained, history = _run_all(plan, chunk, params, train, val, order, traced)
+    used = {name: s for name, s in settings.items() if name not in neutral or np.any(s != neutral[name])}
+    traced = {name: s.astype(np.int32 if name == "start" else leaves[0].dtype) for name, s in used.items()}
+    num_runs = len(settings["start"])
+    if mesh is None:
+        trained, history = _run_all(plan, chunk, None, num_runs, traced, *data)
+    else:
+        spread = {name: meshes.spread(values, mesh) for name, values in traced.items()}
+        trained, history = _run_all(plan, chunk, mesh, num_runs, spread, *meshes.replicate(data, mesh))
     return Sweep(trained, history, settings)
 
 
@@ -124,15 +133,40 @@ def _grid(
     return {name: column.ravel() for name, column in zip(names, columns, strict=True)}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _run_all(
     plan: training.Plan,
     chunk: int | None,
+    mesh: Mesh | None,
+    num_runs: int,
+    settings: Mapping[str, Array],
+    *data: Any,
+) -> tuple[Params, dict[str, Array]]:
+    """Maps a run over the settings: the same on every device of a mesh, each with its own settings."""
+    own_runs = functools.partial(_run_own, plan, chunk)
+    if mesh is None:
+        return own_runs(settings, *data)
+    spread = jax.shard_map(
+        own_runs,
+        mesh=mesh,
+        in_specs=(PartitionSpec(meshes.ROWS), *[PartitionSpec() for _ in data]),  # type: ignore[no-untyped-call]
+        out_specs=PartitionSpec(meshes.ROWS),  # type: ignore[no-untyped-call]
+        check_vma=False,
+    )
+    whole = meshes.everywhere(spread(settings, *data), mesh)
+    # `spread` has filled the mesh up with runs of zeros, that nobody asked for.
+    runs: tuple[Params, dict[str, Array]] = jax.tree.map(lambda leaf: leaf[:num_runs], whole)
+    return runs
+
+
+def _run_own(
+    plan: training.Plan,
+    chunk: int | None,
+    settings: Mapping[str, Array],
     starts: Params,
     train: Samples,
     val: Samples,
     order: Int[Array, "..."] | None,
-    settings: Mapping[str, Array],
 ) -> tuple[Params, dict[str, Array]]:
     """Maps a run over the settings, all at once or a chunk at a time."""
 

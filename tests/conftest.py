@@ -7,13 +7,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread each: the workers share th
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nor of what the user has compiled
-os.environ.setdefault("JAX_NUM_CPU_DEVICES", "8")  # virtual ones, for the tests of meshes
 
+import jax
 import pytest
 from hypothesis import settings
 
 import data
 from data import store
+
+jax.config.update("jax_num_cpu_devices", 8)  # virtual ones, for the tests of meshes; not of processes started
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

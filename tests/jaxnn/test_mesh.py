@@ -159,3 +159,18 @@ def test_bad_arguments_are_told_as_on_one_device():
         jaxnn.fit(
             model.apply, jax.tree.map(lambda a: a > 0, params), (x, y), val, mesh=meshes.make(), **keywords
         )
+
+
+@pytest.mark.parametrize(("chunk", "batch_size"), [(None, None), (2, 16)])
+def test_a_sweep_over_a_mesh_is_one_over_a_device(chunk, batch_size, mesh, x64, assert_rounding):
+    model, _, train, val, keywords = set_up("softmax")
+    starts = jax.vmap(lambda key: model.init(key, np.float64))(jax.random.split(jax.random.key(0), 3))
+    del keywords["learning_rate"]
+    keywords |= {"learning_rates": (0.01, 0.1, 1.0), "weight_decays": (0.0, 0.1), "batch_size": batch_size}
+    order = np.random.default_rng(1).permutation(NUM_TRAIN)
+    alone = jaxnn.sweep(model.apply, starts, train, val, order=order, **keywords)
+    spread = jaxnn.sweep(model.apply, starts, train, val, order=order, chunk=chunk, mesh=mesh, **keywords)
+    assert len(spread.settings["start"]) == 18  # not a multiple of eight
+    assert_rounding(actual=spread.params, expected=alone.params)
+    assert_rounding(actual=spread.history, expected=alone.history)
+    assert all(leaf.is_fully_replicated for leaf in jax.tree.leaves((spread.params, spread.history)))

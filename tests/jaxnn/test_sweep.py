@@ -168,7 +168,7 @@ def test_what_is_not_asked_for_is_not_in_the_program(monkeypatch):
     asked = []
 
     def watched(*args):
-        asked.append(set(args[-1]))
+        asked.append(set(args[4]))
         return _run_all(*args)
 
     monkeypatch.setattr(sys.modules["jaxnn.sweep"], "_run_all", watched)
@@ -187,7 +187,7 @@ def test_memory_falls_with_the_chunk(optimised):
     data = jax.tree.map(jnp.asarray, (train, val))
     settings = {"start": jnp.arange(16) % 2, "learning_rate": jnp.linspace(0.01, 0.1, 16)}
     sizes = [
-        _run_all.lower(plan, chunk, starts, *data, None, settings)
+        _run_all.lower(plan, chunk, None, 16, settings, starts, *data, None)
         .compile()
         .memory_analysis()
         .temp_size_in_bytes

@@ -17,7 +17,7 @@ PATIENCE_S = 120  # a hang; processes notice the death of another within about t
 
 
 def start(framework, rank, port, epochs):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(SCRIPTS / f"train_{framework}.py"), "--epochs", str(epochs)]
     if framework == "jax":
         command += ["--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--process", str(rank)]
