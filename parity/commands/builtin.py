@@ -48,6 +48,11 @@ JUDGED = ("float64", "float32")
     type=click.IntRange(min=1),
     help="Train over so many processes, too: a mesh in JAX, DistributedDataParallel in PyTorch.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Run so many cases at once (default: one per core, 4 at most; 1 with --world or on a GPU).",
+)
 @click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all figures to this file.")
 @click.option("--figure", "figure_path", type=click.Path(dir_okay=False), help="Draw the curves here.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every compared quantity.")
@@ -61,6 +66,7 @@ def run(
     full: bool,
     seed: int,
     world: int,
+    jobs: int | None,
     json_path: str | None,
     figure_path: str | None,
     verbose: bool,
@@ -78,7 +84,6 @@ def run(
 
     started = time.perf_counter()
     out = Console()
-    results: list[CaseResult] = []
     with bad_input(RuntimeError):
         from parity.cases.registry import find_cases
 
@@ -87,11 +92,13 @@ def run(
         if learning_rate is not None and not math.isfinite(learning_rate):
             raise ValueError(f"--learning-rate is {learning_rate}; it must be a finite number")
         judged = split_dtypes(dtypes, JUDGED)
+        if world > 1 and (jobs or 1) > 1:
+            raise ValueError("--world and --jobs share out the same cores; give one of them")
         if full and epochs:
             raise ValueError("--full and --epochs contradict each other; give one of them")
         with contextlib.ExitStack() as stack:
             stage = stack.enter_context(progress("loading PyTorch and JAX"))
-            from parity.cases.run import run_case
+            from parity.cases.pool import default_jobs, run_cases
             from parity.precision import require_device
 
             require_device(device)
@@ -102,21 +109,19 @@ def run(
 
                 stage(f"starting {world} processes")
                 members = stack.enter_context(gang(world, functools.partial(join, device=device)))
-            for number, case in enumerate(chosen, 1):
-                head = f"{number}/{len(chosen)} {case.name}"
-                result = run_case(
-                    case,
-                    data_name=data_name,
-                    dtypes=judged,
-                    device=device,
-                    epochs=epochs,
-                    learning_rate=learning_rate,
-                    full=full,
-                    seed=seed,
-                    members=members,
-                    stage=under(stage, head),
-                )
-                results.append(result)
+            results = run_cases(
+                chosen,
+                jobs=jobs or (default_jobs(device, len(chosen)) if world == 1 else 1),
+                stage=stage,
+                data_name=data_name,
+                dtypes=judged,
+                device=device,
+                epochs=epochs,
+                learning_rate=learning_rate,
+                full=full,
+                seed=seed,
+                members=members,
+            )
     verdict = Verdict.worst(result.verdict for result in results)
     seconds = time.perf_counter() - started
     with bad_input():  # before printing: a reader of the table may close the pipe
