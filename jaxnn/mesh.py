@@ -33,8 +33,8 @@ def start(
 ) -> None:
     """Joins this process to the others of a run, before anything else is done with JAX.
 
-    Under Slurm, Open MPI and Kubernetes JAX finds the arguments itself: call it without any. If a process
-    dies, all others end within seconds and say so, where JAX alone would wait for 100.
+    Under Slurm and Open MPI JAX finds the arguments itself: call it without any. If a process dies, all
+    others end within seconds and say so, where JAX alone would wait for 100.
 
     Args:
         coordinator: ``host:port`` of process 0.
@@ -92,9 +92,9 @@ def spread(array: Shaped[np.ndarray, "N ..."] | Array, mesh: Mesh) -> Array:
     Returns:
         Shape (M, ...): the rows, and zeros up to the next multiple M of the mesh's size.
     """
-    if isinstance(array, jax.Array) and not array.is_fully_addressable:
-        return array
-    held = np.asarray(array)
+    held = on_host(array)
+    if isinstance(held, jax.Array):
+        return held
     num_rows = -(-len(held) // mesh.size) * mesh.size
 
     def part(index: Any) -> Shaped[np.ndarray, "..."]:

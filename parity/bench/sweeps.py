@@ -62,8 +62,7 @@ def _jax(chosen: Setting, rates: Sequence[float], epochs: int) -> Callable[[], H
             batch_size=recipe.batch_size,
             order=chosen.order,
         )
-        history = {name: np.asarray(curve) for name, curve in swept.history.items()}
-        return {name: h.reshape(len(rates), epochs) for name, h in history.items() if name != "step_loss"}
+        return {name: np.asarray(curve) for name, curve in swept.history.items() if name != "step_loss"}
 
     return run
 
