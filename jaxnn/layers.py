@@ -4,16 +4,15 @@ Params of a layer are ``{"kernel": ..., "bias": ...}``, images are NHWC, kernels
 H x W pixels, C channels, D features, K outputs.
 """
 
-import functools
 import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Key
 
+from jaxnn.correlation import correlate
 from jaxnn.initializers import Initializer, torch_uniform
 
 __all__ = ["avg_pool", "conv2d", "dense", "flatten_channels_first", "global_avg_pool", "init_layer"]
@@ -124,58 +123,8 @@ def conv2d(
             f"`x` has shape {x.shape} with its padding, the kernel {kernel.shape}: the images must be at "
             f"least as large as the kernel; give larger images or more padding."
         )
-    y: Array = _correlate(x, kernel, strides)
+    y: Array = correlate(x, kernel, strides)
     return y + jnp.broadcast_to(bias, y.shape)
-
-
-@functools.partial(jax.jit, static_argnames="strides")  # compiled once also where the caller is not
-def _correlate(
-    x: Float[Array, "N H W C"], kernel: Float[Array, "I J C K"], strides: tuple[int, int]
-) -> Float[Array, "N P Q K"]:
-    """Correlates padded images with a kernel, in the form that suits the platform compiled for.
-
-    XLA's convolution is ten times slower inside a loop on CPU than one matrix product over the window's
-    slices; accelerators have fast convolutions. Measured: docs/speed.md.
-    """
-    y: Array = lax.platform_dependent(
-        x,
-        kernel,
-        cpu=lambda x, kernel: _correlate_by_slices(x, kernel, strides),
-        default=lambda x, kernel: _correlate_by_xla(x, kernel, strides),
-    )
-    return y
-
-
-def _correlate_by_xla(
-    x: Float[Array, "N H W C"], kernel: Float[Array, "I J C K"], strides: tuple[int, int]
-) -> Float[Array, "N P Q K"]:
-    """Correlates padded images with a kernel by XLA's own convolution."""
-    return lax.conv_general_dilated(x, kernel, strides, "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
-def _correlate_by_slices(
-    x: Float[Array, "N H W C"], kernel: Float[Array, "I J C K"], strides: tuple[int, int]
-) -> Float[Array, "N P Q K"]:
-    """Correlates padded images with a kernel: a slice per pixel of the window, then one product.
-
-    The images are first dealt out by the remainders of their rows and columns, so that every slice is a
-    block instead of every second pixel.
-    """
-    kernel_height, kernel_width, num_channels, num_outputs = kernel.shape
-    down, across = strides
-    num_samples, height, width, _ = x.shape
-    rows, columns = (height - kernel_height) // down + 1, (width - kernel_width) // across + 1
-    x = jnp.pad(x, ((0, 0), (0, -height % down), (0, -width % across), (0, 0)))
-    x = x.reshape(num_samples, x.shape[1] // down, down, x.shape[2] // across, across, num_channels)
-    dealt = x.transpose(2, 4, 0, 1, 3, 5)
-    window = [
-        dealt[i % down, j % across, :, i // down : i // down + rows, j // across : j // across + columns]
-        for i in range(kernel_height)
-        for j in range(kernel_width)
-    ]
-    # The order of the concatenation, (i, j, c), is that of the rows of the reshaped HWIO kernel.
-    features = kernel_height * kernel_width * num_channels
-    return jnp.concatenate(window, axis=-1) @ kernel.reshape(features, num_outputs)
 
 
 def avg_pool(x: Float[Array, "N H W C"], size: int) -> Float[Array, "N P Q C"]:

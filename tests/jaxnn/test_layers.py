@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxnn import layers
+from jaxnn import correlation, layers
 
 
 def correlate_by_loops(x, kernel, bias, strides, padding):
@@ -54,7 +54,7 @@ def test_conv2d_is_its_definition(x64, assert_rounding):
     check()
 
 
-def test_both_forms_of_the_convolution_are_equal_with_their_gradients(x64, assert_rounding):
+def test_both_forms_of_the_convolution_are_equal_with_their_derivatives(x64, assert_rounding):
     @settings(max_examples=8)  # each compiles
     @given(convolutions())
     def check(case):
@@ -63,11 +63,13 @@ def test_both_forms_of_the_convolution_are_equal_with_their_gradients(x64, asser
 
         @functools.partial(jax.jit, static_argnums=0)
         def outcome(correlate, x, kernel):
-            y, pull = jax.vjp(lambda x, kernel: correlate(x, kernel, strides), x, kernel)
-            return y, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+            form = functools.partial(correlate, strides=strides)
+            y, pull = jax.vjp(form, x, kernel)
+            _, push = jax.jvp(form, (x, kernel), (jnp.sin(x), jnp.sin(kernel)))
+            return y, push, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
 
-        actual = outcome(layers._correlate_by_slices, x, kernel)
-        expected = outcome(layers._correlate_by_xla, x, kernel)
+        actual = outcome(correlation.by_slices, x, kernel)
+        expected = outcome(correlation.by_xla, x, kernel)
         assert_rounding(actual=actual, expected=expected, scale=10)
 
     check()
