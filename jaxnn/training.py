@@ -241,8 +241,8 @@ def run(
         history = evaluate("train", logits, samples[1]) | evaluate("val", val_logits, val[1])
         return state, history | {"step_loss": loss[jnp.newaxis]}
 
-    def minibatch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
-        batches, rest = _split(samples, plan.batch_size or 1, deal)
+    def minibatch_epoch(state: Any, samples: tuple[Samples, Samples]) -> tuple[Any, dict[str, Array]]:
+        batches, rest = samples
         state, losses = lax.scan(lambda s, b: _keep_loss(step(s, b)), state, batches)
         if rest[0].shape[0] > 0:  # the short last batch has a shape of its own: a step after the scan
             state, last_loss = _keep_loss(step(state, rest))
@@ -251,14 +251,18 @@ def run(
         history |= evaluate("val", all_logits(state[0], x_val), val[1])
         return state, history | {"step_loss": losses}
 
+    def in_order(row: Array | None) -> Any:
+        samples = deal(_take(train, row))
+        return samples if plan.batch_size is None else _split(samples, plan.batch_size, deal)
+
     x_train, x_val = for_evaluation(train[0]), for_evaluation(val[0])
     run_epoch = full_batch_epoch if plan.batch_size is None else minibatch_epoch
     same_every_epoch = order is None or order.ndim == 1
-    samples = deal(_take(train, order)) if same_every_epoch else None
+    samples = in_order(order) if same_every_epoch else None  # once, not in every epoch
 
     def epoch(state: Any, inputs: tuple[Array, Array | None]) -> tuple[Any, dict[str, Array]]:
         index, row = inputs
-        state, history = run_epoch(state, samples or deal(_take(train, row)))
+        state, history = run_epoch(state, samples or in_order(row))
         if bar_number is not None:
             scalars = {name: value for name, value in history.items() if value.ndim == 0}
             progress_bar.report(jnp.asarray(bar_number), index, plan.epochs, scalars)
