@@ -52,30 +52,27 @@ def by_slices(
 
     Its derivative says how it is computed, not what it is: XLA is slow where slices are added up again.
     """
-    return _weigh(_windows(x, _size(kernel), strides), kernel)
+    return _weigh(_windows(x, kernel.shape, strides), kernel)
 
 
 def _by_slices_jvp(
     strides: tuple[int, int], primals: tuple[Array, Array], tangents: tuple[Any, Any]
-) -> tuple[Array, Any]:
-    """The two derivatives; images that are no variable, such as a first layer's, cost nothing."""
+) -> tuple[Array, Array]:
+    """The derivatives by what varies, one of the two at least: JAX does not ask otherwise.
+
+    Images that do not vary, such as a first layer's, cost nothing.
+    """
     (x, kernel), (x_dot, kernel_dot) = primals, tangents
-    windows = _windows(x, _size(kernel), strides)
+    windows = _windows(x, kernel.shape, strides)
     terms = []
     if not isinstance(x_dot, SymbolicZero):
         terms.append(_scatter(x_dot, kernel, strides, windows.shape[1:3]))
     if not isinstance(kernel_dot, SymbolicZero):
         terms.append(_weigh(windows, kernel_dot))
-    y = _weigh(windows, kernel)
-    return y, functools.reduce(operator.add, terms) if terms else jnp.zeros_like(y)
+    return _weigh(windows, kernel), functools.reduce(operator.add, terms)
 
 
 by_slices.defjvp(_by_slices_jvp, symbolic_zeros=True)
-
-
-def _size(kernel: Float[Array, "I J C K"]) -> tuple[int, int]:
-    height, width, _, _ = kernel.shape
-    return height, width
 
 
 def _deal(x: Float[Array, "N H W C"], strides: tuple[int, int]) -> Float[Array, "N H2 I W2 J C"]:
@@ -86,10 +83,10 @@ def _deal(x: Float[Array, "N H W C"], strides: tuple[int, int]) -> Float[Array, 
 
 
 def _windows(
-    x: Float[Array, "N H W C"], size: tuple[int, int], strides: tuple[int, int]
+    x: Float[Array, "N H W C"], kernel_shape: tuple[int, ...], strides: tuple[int, int]
 ) -> Float[Array, "N P Q F"]:
     """Gathers what the kernel sees at every place, in the order (i, j, c) of a flattened HWIO kernel."""
-    (down, across), (height, width) = strides, size
+    (down, across), (height, width, *_) = strides, kernel_shape
     rows, columns = (x.shape[1] - height) // down + 1, (x.shape[2] - width) // across + 1
     dealt = _deal(x, strides).transpose(2, 4, 0, 1, 3, 5)
     window = [
@@ -131,7 +128,7 @@ def _scatter(
             split = lax.split(products, (num_outputs,) * len(taps), axis=3)
             for (i, j), product in zip(taps, split, strict=True):
                 up, left = i // down, j // across
-                moved = jnp.pad(product, ((0, 0), (last_row - up, up), (last_column - left, left), (0, 0)))
-                terms.append(moved)
+                move = ((0, 0), (last_row - up, up), (last_column - left, left), (0, 0))
+                terms.append(jnp.pad(product, move))
     y: Array = functools.reduce(operator.add, terms)
     return y[:, last_row : last_row + shape[0], last_column : last_column + shape[1]]

@@ -66,7 +66,8 @@ def test_both_forms_of_the_convolution_are_equal_with_their_derivatives(x64, ass
             form = functools.partial(correlate, strides=strides)
             y, pull = jax.vjp(form, x, kernel)
             _, push = jax.jvp(form, (x, kernel), (jnp.sin(x), jnp.sin(kernel)))
-            return y, push, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
+            _, push_images = jax.jvp(lambda x: form(x, kernel), (x,), (jnp.sin(x),))
+            return y, push, push_images, pull(jnp.cos(jnp.arange(y.size, dtype=y.dtype)).reshape(y.shape))
 
         actual = outcome(correlation.by_slices, x, kernel)
         expected = outcome(correlation.by_xla, x, kernel)
