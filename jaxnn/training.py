@@ -75,7 +75,7 @@ def fit(
     are others; a lambda written in the call is another function every time.
 
     Args:
-        apply: ``apply(params, x) -> logits``, one row per sample.
+        apply: ``apply(params, x) -> logits``, one row per sample, which depends on that sample alone.
         params: Pytree of arrays of one floating dtype; the run stays in it.
         train: ``(x, y)`` with one row per sample; floating x in the dtype of `params`.
         val: ``(x, y)`` likewise.
@@ -222,21 +222,22 @@ def run(
     def evaluate(prefix: str, logits: Array, y: Array) -> dict[str, Array]:
         return {f"{prefix}_{name}": metric(logits, y) for name, metric in plan.metrics}
 
-    def for_evaluation(x: Array) -> tuple[Array, Array]:
-        """All samples, of images in batches: their values stay in the cache."""
-        size = plan.batch_size if plan.batch_size is not None and x.ndim > 2 else len(x) + 1
-        return _split(x, size, deal)
+    def for_evaluation(x: Array) -> Array:
+        """Batches of samples, of images small ones: their values stay in the cache. Zeros fill the last."""
+        size = plan.batch_size if x.ndim > 2 and plan.batch_size is not None else len(x)
+        num_batches = -(-len(x) // size)
+        filled = jnp.pad(x, [(0, num_batches * size - len(x))] + [(0, 0)] * (x.ndim - 1))
+        batches: Array = deal(filled.reshape(num_batches, size, *x.shape[1:]), axis=1)
+        return batches
 
-    def all_logits(stored: Params, batches: tuple[Array, Array]) -> Array:
-        full, rest = batches
-        if len(full) == 0:
-            return apply(stored, rest)
-        logits: Array = lax.map(functools.partial(apply, stored), full)
+    def all_logits(stored: Params) -> tuple[Array, Array]:
+        """Of the training and of the validation samples, in one loop: the network is compiled once."""
+        logits: Array = lax.map(functools.partial(apply, stored), x_all)
         logits = logits.reshape(-1, *logits.shape[2:])
-        return logits if len(rest) == 0 else jnp.concatenate([logits, apply(stored, rest)])
+        return logits[: len(train[0])], logits[len(train[0]) : len(train[0]) + len(val[0])]
 
     def full_batch_epoch(state: Any, samples: Samples) -> tuple[Any, dict[str, Array]]:
-        val_logits = all_logits(state[0], x_val)
+        val_logits = apply(state[0], val[0])
         state, (loss, logits) = step(state, samples)
         history = evaluate("train", logits, samples[1]) | evaluate("val", val_logits, val[1])
         return state, history | {"step_loss": loss[jnp.newaxis]}
@@ -247,15 +248,15 @@ def run(
         if rest[0].shape[0] > 0:  # the short last batch has a shape of its own: a step after the scan
             state, last_loss = _keep_loss(step(state, rest))
             losses = jnp.append(losses, last_loss)
-        history = evaluate("train", all_logits(state[0], x_train), train[1])
-        history |= evaluate("val", all_logits(state[0], x_val), val[1])
+        train_logits, val_logits = all_logits(state[0])
+        history = evaluate("train", train_logits, train[1]) | evaluate("val", val_logits, val[1])
         return state, history | {"step_loss": losses}
 
     def in_order(row: Array | None) -> Any:
         samples = deal(_take(train, row))
         return samples if plan.batch_size is None else _split(samples, plan.batch_size, deal)
 
-    x_train, x_val = for_evaluation(train[0]), for_evaluation(val[0])
+    x_all = None if plan.batch_size is None else for_evaluation(jnp.concatenate([train[0], val[0]]))
     run_epoch = full_batch_epoch if plan.batch_size is None else minibatch_epoch
     same_every_epoch = order is None or order.ndim == 1
     samples = in_order(order) if same_every_epoch else None  # once, not in every epoch

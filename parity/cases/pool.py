@@ -1,4 +1,7 @@
-"""Several cases at once, each in a process of its own with its share of the threads."""
+"""Several cases at once, each in a process of its own with its share of the threads.
+
+The process that waits for the others loads neither framework.
+"""
 
 import multiprocessing
 import os
@@ -8,8 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from parity.cases.registry import CASES, Case
-from parity.cases.run import CaseResult, run_case
+from parity.cases.registry import CASES, Case, CaseResult
 from parity.processes import ProcessError
 
 MOST = 4
@@ -68,6 +70,8 @@ def run_cases(
 def _one_by_one(
     cases: Sequence[Case], stage: Callable[[str], None], how: dict[str, Any]
 ) -> Iterator[CaseResult]:
+    from parity.cases.run import run_case
+
     for number, case in enumerate(cases, 1):
         head = f"{number}/{len(cases)} {case.name}"
         yield run_case(case, stage=lambda text, head=head: stage(f"{head}: {text}"), **how)  # type: ignore[misc]
@@ -82,4 +86,6 @@ def _begin(jobs: int) -> None:
 
 
 def _run(name: str, how: dict[str, Any]) -> CaseResult:
+    from parity.cases.run import run_case
+
     return run_case(CASES[name], **how)

@@ -1,4 +1,4 @@
-"""The built-in cases: which network of `torchref` is set against which network of `jaxnn`."""
+"""The built-in cases: which network of `torchref` is set against which network of `jaxnn`, and a result."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -53,6 +53,37 @@ class Case:
     quick_epochs: int
     torch_recipe: str | None = None
     erratum: Erratum | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseResult:
+    """A case's report beside what was expected of it.
+
+    Attributes:
+        report: what was found.
+        data: the data set it ran on.
+        epochs: epochs of the curve.
+        erratum: set when the case must fail.
+    """
+
+    report: Report
+    data: str
+    epochs: int
+    erratum: Erratum | None = None
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether this is an erratum that failed exactly as it should."""
+        return self.erratum is not None and self.erratum.confirmed_by(self.report)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Pass when everything agrees, or when an erratum failed as it should."""
+        if self.erratum is None:
+            return self.report.verdict
+        if self.report.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE):
+            return self.report.verdict
+        return Verdict.PASS if self.confirmed else Verdict.FAIL
 
 
 _AS_PRINTED = Erratum(

@@ -1,6 +1,5 @@
 """Run a built-in case: weights, forward, gradients, one step and the curve, in one report."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,14 +9,14 @@ import jaxnn
 from parity.arrays import DTYPES
 from parity.cases import parallel
 from parity.cases.drawing import Drawn, draw_case
-from parity.cases.registry import Case, Erratum
+from parity.cases.registry import Case, CaseResult
 from parity.cases.training import SPLITS, decided_by, jax_training, torch_training
 from parity.model_check import check
 from parity.noise import Subject
 from parity.pairs import Oracle
 from parity.processes import Gang
 from parity.reporting import joined
-from parity.result import Report, Verdict
+from parity.result import Report
 from parity.training_check import check_training
 
 BATCH = 64
@@ -28,37 +27,6 @@ QUICK_SAMPLES = 300
 
 LAYOUT = (0, 2, 3, 1)
 """Images: PyTorch's NCHW to JAX's NHWC."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CaseResult:
-    """A case's report beside what was expected of it.
-
-    Attributes:
-        report: what was found.
-        data: the data set it ran on.
-        epochs: epochs of the curve.
-        erratum: set when the case must fail.
-    """
-
-    report: Report
-    data: str
-    epochs: int
-    erratum: Erratum | None = None
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether this is an erratum that failed exactly as it should."""
-        return self.erratum is not None and self.erratum.confirmed_by(self.report)
-
-    @property
-    def verdict(self) -> Verdict:
-        """Pass when everything agrees, or when an erratum failed as it should."""
-        if self.erratum is None:
-            return self.report.verdict
-        if self.report.verdict in (Verdict.ERROR, Verdict.INCONCLUSIVE):
-            return self.report.verdict
-        return Verdict.PASS if self.confirmed else Verdict.FAIL
 
 
 def run_case(

@@ -12,7 +12,7 @@ import click
 from parity.commands.terminal import EXIT_CODES, bad_input, progress, require_writable, split_dtypes, under
 
 if TYPE_CHECKING:
-    from parity.cases.run import CaseResult
+    from parity.cases.registry import CaseResult
     from parity.result import Verdict
 
 JUDGED = ("float64", "float32")

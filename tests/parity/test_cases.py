@@ -8,8 +8,8 @@ import pytest
 
 import jaxnn
 import torchref
-from parity.cases.registry import CASES, Erratum, find_cases
-from parity.cases.run import CaseResult, run_case
+from parity.cases.registry import CASES, CaseResult, Erratum, find_cases
+from parity.cases.run import run_case
 from parity.cases.samples import load_samples
 from parity.result import Quantity, Report, Verdict
 
