@@ -156,7 +156,7 @@ def require_device(device: str, sides: Collection[str] = SIDES) -> None:
     """
     if device not in DEVICES:
         raise ValueError(f"`device` is {device!r}; it must be one of {', '.join(DEVICES)}")
-    if "jax" in sides:
+    if "jax" in sides and (device != "cpu" or os.environ.get("JAX_PLATFORMS")):  # it has a CPU unless told
         jax_device(device)
     if "torch" in sides and device == "cuda":
         import torch
