@@ -226,6 +226,7 @@ def run(
         """Batches of samples, of images small ones: their values stay in the cache. Zeros fill the last."""
         size = plan.batch_size if x.ndim > 2 and plan.batch_size is not None else len(x)
         num_batches = -(-len(x) // size)
+        size = -(-len(x) // num_batches)  # all alike, with few zeros
         filled = jnp.pad(x, [(0, num_batches * size - len(x))] + [(0, 0)] * (x.ndim - 1))
         batches: Array = deal(filled.reshape(num_batches, size, *x.shape[1:]), axis=1)
         return batches
