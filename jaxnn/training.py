@@ -222,18 +222,19 @@ def run(
     def evaluate(prefix: str, logits: Array, y: Array) -> dict[str, Array]:
         return {f"{prefix}_{name}": metric(logits, y) for name, metric in plan.metrics}
 
-    def for_evaluation(x: Array) -> Array:
-        """Batches of samples, of images small ones: their values stay in the cache. Zeros fill the last."""
-        size = plan.batch_size if x.ndim > 2 and plan.batch_size is not None else len(x)
-        num_batches = -(-len(x) // size)
-        size = -(-len(x) // num_batches)  # all alike, with few zeros
+    def for_evaluation(x: Array, batch_size: int) -> Array:
+        """Batches, whose values stay in the cache; all alike, with zeros to fill the last."""
+        num_batches = -(-len(x) // batch_size)
+        size = -(-len(x) // num_batches)
         filled = jnp.pad(x, [(0, num_batches * size - len(x))] + [(0, 0)] * (x.ndim - 1))
         batches: Array = deal(filled.reshape(num_batches, size, *x.shape[1:]), axis=1)
         return batches
 
-    def all_logits(stored: Params) -> tuple[Array, Array]:
-        """Of the training and of the validation samples, in one loop: the network is compiled once."""
-        logits: Array = lax.map(functools.partial(apply, stored), x_all)
+    def both_logits(stored: Params) -> tuple[Array, Array]:
+        """Of the training and of the validation samples; of images in one loop: compiled once."""
+        if images is None:
+            return apply(stored, train[0]), apply(stored, val[0])
+        logits: Array = lax.map(functools.partial(apply, stored), images)
         logits = logits.reshape(-1, *logits.shape[2:])
         return logits[: len(train[0])], logits[len(train[0]) : len(train[0]) + len(val[0])]
 
@@ -249,7 +250,7 @@ def run(
         if rest[0].shape[0] > 0:  # the short last batch has a shape of its own: a step after the scan
             state, last_loss = _keep_loss(step(state, rest))
             losses = jnp.append(losses, last_loss)
-        train_logits, val_logits = all_logits(state[0])
+        train_logits, val_logits = both_logits(state[0])
         history = evaluate("train", train_logits, train[1]) | evaluate("val", val_logits, val[1])
         return state, history | {"step_loss": losses}
 
@@ -257,7 +258,9 @@ def run(
         samples = deal(_take(train, row))
         return samples if plan.batch_size is None else _split(samples, plan.batch_size, deal)
 
-    x_all = None if plan.batch_size is None else for_evaluation(jnp.concatenate([train[0], val[0]]))
+    images = None
+    if plan.batch_size is not None and train[0].ndim > 2:
+        images = for_evaluation(jnp.concatenate([train[0], val[0]]), plan.batch_size)
     run_epoch = full_batch_epoch if plan.batch_size is None else minibatch_epoch
     same_every_epoch = order is None or order.ndim == 1
     samples = in_order(order) if same_every_epoch else None  # once, not in every epoch
