@@ -12,32 +12,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from parity.model_check import assert_parity as assert_parity
-    from parity.model_check import check as check
-    from parity.noise import Subject as Subject
-    from parity.pairs import Oracle as Oracle
-    from parity.recording import compare as compare
-    from parity.recording import record as record
-    from parity.result import ParityError as ParityError
-    from parity.result import Quantity as Quantity
-    from parity.result import Report as Report
-    from parity.result import Verdict as Verdict
-    from parity.training_check import assert_training_parity as assert_training_parity
-    from parity.training_check import check_training as check_training
+    from parity.numerics.noise import Subject as Subject
+    from parity.pipeline import compare as compare
+    from parity.pipeline import record as record
+    from parity.pipeline.check import assert_parity as assert_parity
+    from parity.pipeline.check import check as check
+    from parity.pipeline.check_training import assert_training_parity as assert_training_parity
+    from parity.pipeline.check_training import check_training as check_training
+    from parity.pipeline.pairs import Oracle as Oracle
+    from parity.report.results import ParityError as ParityError
+    from parity.report.results import Quantity as Quantity
+    from parity.report.results import Report as Report
+    from parity.report.results import Verdict as Verdict
 
 _HOMES = {
-    "Oracle": "parity.pairs",
-    "ParityError": "parity.result",
-    "Quantity": "parity.result",
-    "Report": "parity.result",
-    "Subject": "parity.noise",
-    "Verdict": "parity.result",
-    "assert_parity": "parity.model_check",
-    "assert_training_parity": "parity.training_check",
-    "check": "parity.model_check",
-    "check_training": "parity.training_check",
-    "compare": "parity.recording",
-    "record": "parity.recording",
+    "Oracle": "parity.pipeline.pairs",
+    "ParityError": "parity.report.results",
+    "Quantity": "parity.report.results",
+    "Report": "parity.report.results",
+    "Subject": "parity.numerics.noise",
+    "Verdict": "parity.report.results",
+    "assert_parity": "parity.pipeline.check",
+    "assert_training_parity": "parity.pipeline.check_training",
+    "check": "parity.pipeline.check",
+    "check_training": "parity.pipeline.check_training",
+    "compare": "parity.pipeline",
+    "record": "parity.pipeline",
 }
 
 __all__ = list(_HOMES)

@@ -6,12 +6,12 @@ from pathlib import Path
 import click
 import platformdirs
 
-from parity.commands.bench import bench
-from parity.commands.builtin import cases, published, run
-from parity.commands.check import check
-from parity.commands.recordings import compare, record
+from parity.commands.check_pair import check
+from parity.commands.convert_weights import weights
+from parity.commands.record_pair import compare, record
+from parity.commands.run_benchmark import bench
+from parity.commands.run_networks import cases, published, run
 from parity.commands.terminal import EXIT_CODES
-from parity.commands.weights import weights
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from parity.result import Report
+    from parity.report.results import Report
 
 PROPERTY = "parity_html"
 """Under this name a test's properties (in JUnit XML, too) have the pages that were written for it."""
@@ -74,9 +74,9 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
 
     def compare(*args: Any, **kwargs: Any) -> "Report":
         nonlocal pages
-        from parity.model_check import check
-        from parity.render.sentences import answer
-        from parity.result import Verdict
+        from parity.pipeline.check import check
+        from parity.report.results import Verdict
+        from parity.report.sentences import answer
 
         known = inspect.signature(check).parameters
         unknown = [name for name in [*defaults, *kwargs] if name not in known]

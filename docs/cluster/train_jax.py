@@ -6,7 +6,7 @@ import time
 import jax
 
 import jaxnn
-from parity.cases.samples import load_samples
+from parity.networks.samples import load_samples
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--coordinator", help="host:port of process 0; found by itself under Slurm and Open MPI")

@@ -7,7 +7,7 @@ import time
 import torch
 
 import torchref
-from parity.cases.samples import load_samples
+from parity.networks.samples import load_samples
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--epochs", type=int, default=100)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from parity.diagnose.activations import activations, likely_activations, plain_functions
-from parity.diagnose.bench import Bench
-from parity.diagnose.constants import constants, pairs_of_constants
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.extra import extra_operations, missing_operations
+from parity.diagnose.fault import Bench
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
 from parity.diagnose.mutations import mutations
 from parity.diagnose.norms import norms
+from parity.diagnose.numbers_in_code import constants, pairs_of_constants
 from parity.diagnose.operands import exchanged_parts, operands, pairs_of_operands
 from parity.diagnose.order import order, shifted
 from parity.diagnose.pooling import padding_modes, pools
@@ -28,8 +28,8 @@ from parity.diagnose.rearranging import opposite_operands, paired_operands, rear
 from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
-from parity.localise import Comparison, Region
-from parity.result import Cause
+from parity.localise.walk import Comparison, Region
+from parity.report.results import Cause
 
 CAUSES = (
     *("epsilon", "constant", "activation", "transposed kernel", "flipped kernel", "kernel layout"),

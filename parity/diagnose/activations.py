@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.functions import Named, exponential_below, table, two_slopes
 from parity.diagnose.numbers import literals, torch_numbers
+from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
-from parity.diagnose.wording import number
 
 HINTS = {
     "GELU (erf)": " (jax.nn.gelu with approximate=False)",

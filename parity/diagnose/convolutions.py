@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
-from parity.diagnose.constants import divisors
 from parity.diagnose.convolving import convolve, length
+from parity.diagnose.fault import Bench
+from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.pads import each, other_pads, plain, torch_settings
 from parity.diagnose.trials import Change, Function
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
+from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
-from parity.diagnose.wording import operations, settings
 from parity.trace.graph import Node
 
 SCALING = frozenset({"mul", "div"})

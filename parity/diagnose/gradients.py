@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
+from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
-from parity.diagnose.wording import number
 
 RARE = 0.75
 """Share of entries that may be special; ties of small integers are many."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.masks import is_mask
 from parity.diagnose.numbers import COMPARISONS
 from parity.diagnose.targets import Array, Target

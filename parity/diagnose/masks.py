@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
-from parity.diagnose.layouts import arranged, rearrangements
+from parity.diagnose.arrangements import arranged, rearrangements
+from parity.diagnose.fault import Bench
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.trace.match import Summary

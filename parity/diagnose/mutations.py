@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
 

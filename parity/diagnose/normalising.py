@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.diagnose.wording import number
+from parity.diagnose.phrases import number
 
 Array = Shaped[np.ndarray, "..."]
 

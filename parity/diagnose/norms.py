@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.normalising import Setting, described, normalised, settings
 from parity.diagnose.numbers import literals, torch_numbers
+from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
-from parity.diagnose.wording import number
 from parity.trace.graph import Kind
 
 LARGEST = 300_000

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.order import moved, same_entries
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change

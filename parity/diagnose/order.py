@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.targets import Array, Target, same
 from parity.diagnose.trials import Change
 

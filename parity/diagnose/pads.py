@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 
 Pads = tuple[tuple[int, int], ...]
 

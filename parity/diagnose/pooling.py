@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.pads import other_pads, plain, pooled, torch_settings
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function

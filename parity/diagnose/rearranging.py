@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
-from parity.diagnose.layouts import Rearranged, rearrangements, spread, transposed
+from parity.diagnose.arrangements import Rearranged, rearrangements, spread, transposed
+from parity.diagnose.fault import Bench
 from parity.diagnose.trials import Change
 from parity.trace.graph import Kind
 

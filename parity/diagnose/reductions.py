@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
-from parity.diagnose.constants import divisors
+from parity.diagnose.fault import Bench
 from parity.diagnose.masks import fitting, is_mask
+from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 

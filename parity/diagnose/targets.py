@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.arrays import EPS
-from parity.noise import ordinary
-from parity.result import LIMIT
+from parity.numerics.arrays import EPS
+from parity.numerics.noise import ordinary
+from parity.report.results import LIMIT
 from parity.trace.match import TRACE_ULPS
 
 Array = Shaped[np.ndarray, "..."]

@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.bench import Bench
+from parity.diagnose.fault import Bench
 from parity.diagnose.numbers import torch_numbers
+from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
-from parity.diagnose.wording import number
-from parity.noise import ordinary
+from parity.numerics.noise import ordinary
 from parity.trace.graph import Kind
 
 

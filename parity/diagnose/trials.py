@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.localise import Comparison
+from parity.localise.walk import Comparison
 
 Function = Callable[[Sequence[Any]], Sequence[Any]]
 

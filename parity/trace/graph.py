@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.result import Place
+from parity.report.results import Place
 
 
 class Kind(enum.Enum):

@@ -11,9 +11,9 @@ import itertools
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from parity.arrays import EPS
-from parity.noise import ordinary
-from parity.result import LIMIT
+from parity.numerics.arrays import EPS
+from parity.numerics.noise import ordinary
+from parity.report.results import LIMIT
 from parity.trace.graph import Trace
 
 TRACE_ULPS = 64.0

@@ -7,7 +7,7 @@ from jaxtyping import Bool
 
 from parity.weights.evidence import Leaves, Tensors
 from parity.weights.plan import Plan, Shape, Transfer, WeightError
-from parity.weights.settling import Match
+from parity.weights.ties import Match
 
 LISTED = 20
 """How many faults a message lists at most."""

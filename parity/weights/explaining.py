@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.arrays import round_to
+from parity.numerics.arrays import round_to
 from parity.weights.plan import Transfer
 
 MOST_AXES = 5

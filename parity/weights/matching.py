@@ -17,7 +17,8 @@ from parity.weights.evidence import Leaf, Leaves, Pins, Tensors
 from parity.weights.pinning import pinned
 from parity.weights.plan import Plan, Shape
 from parity.weights.recurrent import recurrent_groups
-from parity.weights.settling import (
+from parity.weights.splitting import lengths, of_leaf, of_tensor
+from parity.weights.ties import (
     Match,
     as_plan,
     by_convention,
@@ -28,7 +29,6 @@ from parity.weights.settling import (
     tries_for,
     turn,
 )
-from parity.weights.splitting import lengths, of_leaf, of_tensor
 
 
 def find_plan(

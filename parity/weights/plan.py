@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.arrays import Arrays
+from parity.numerics.arrays import Arrays
 
 Shape = tuple[int, ...]
 

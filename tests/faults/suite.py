@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 import parity
-from parity.result import Report, Verdict
+from parity.report.results import Report, Verdict
 from tests.faults.declare import Case, fault_lines
 
 PREFIXES = {

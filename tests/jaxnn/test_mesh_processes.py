@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnn
 from jaxnn.recipes import RECIPES
-from parity.processes import gang
+from parity.networks.processes import gang
 
 NUM_TRAIN, NUM_VAL = 44, 12  # multiples of the processes: global arrays cannot be filled up
 

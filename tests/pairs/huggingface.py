@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.trees import flatten
+from parity.frameworks.jax.trees import flatten
 from tests.pairs.ports import Port, filled, integers, normal, port
 
 

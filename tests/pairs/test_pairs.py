@@ -6,7 +6,7 @@ import jax
 import pytest
 
 import parity
-from parity.result import Verdict
+from parity.report.results import Verdict
 from tests.pairs.zoo import PAIRS
 
 

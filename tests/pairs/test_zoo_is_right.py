@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from parity.jax_models import read_jax
-from parity.outputs import pair_outputs
-from parity.programs import bind
-from parity.trees import flatten
+from parity.frameworks.jax.jax_model import read_jax
+from parity.frameworks.jax.trees import flatten
+from parity.frameworks.outputs import pair_outputs
+from parity.frameworks.task import bind
 from tests.pairs.ports import Port
 from tests.pairs.zoo import PORTS
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from parity.cli import main
-from parity.render.text import number
+from parity.report.text import number
 
 
 def invoke(*arguments: str) -> Result:
@@ -52,7 +52,7 @@ def test_a_planted_fault_makes_the_run_red(monkeypatch: pytest.MonkeyPatch) -> N
     recipes["logistic"] = recipes["logistic"]._replace(
         loss=lambda logits, labels: 2 * jaxnn.losses.binary_cross_entropy(logits, labels)
     )
-    monkeypatch.setattr("parity.cases.run.jaxnn.RECIPES", recipes)
+    monkeypatch.setattr("parity.networks.run_case.jaxnn.RECIPES", recipes)
     result = invoke("run", "logistic", "--epochs", "2", "--dtype", "float64")
     assert result.exit_code == 1, result.output
     assert "FAIL gradients, float64: w <-> kernel" in result.output

@@ -1,0 +1,150 @@
+"""`parity check`: the user's own pair."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from parity.commands.target import Target, TargetError, opened, parse, require_known
+from parity.commands.terminal import (
+    EXIT_CODES,
+    bad_input,
+    complain,
+    progress,
+    require_writable,
+    split_dtypes,
+    under,
+)
+
+if TYPE_CHECKING:
+    from parity.report.results import Report
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("targets", nargs=-1, required=True, metavar="FILE.py[:FUNCTION] ...")
+@click.option("--dtype", "dtypes", help="Precisions to judge, separated by commas, instead of FUNCTION's.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Instead of FUNCTION's.")
+@click.option("--json", "json_path", metavar="PATH", help="Write all figures to this file.")
+@click.option("--html", "html_path", metavar="PATH", help="Write a page to look at and to pass on.")
+@click.option("--junit", "junit_path", metavar="PATH", help="Write JUnit XML, for continuous integration.")
+@click.option("--plan", is_flag=True, help="Print the weight plan, too.")
+@click.option("--reproduce", metavar="DIR", help="Write the smallest reproducer of a divergence here.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every compared quantity.")
+def check(
+    targets: tuple[str, ...],
+    dtypes: str | None,
+    device: str | None,
+    json_path: str | None,
+    html_path: str | None,
+    junit_path: str | None,
+    plan: bool,
+    reproduce: str | None,
+    verbose: bool,
+) -> None:
+    """Compare two models: weights, outputs, gradients, and where the two first part.
+
+    FUNCTION (by default parity_check) takes nothing and returns the arguments of parity.check: a dict, or
+    (positional arguments, dict):
+
+    \b
+        def parity_check():
+            return {"torch_model": Net(), "jax_model": net,
+                    "inputs": {"x": x}, "template": params}
+
+    Modules beside FILE.py can be imported. Of several targets each has its own report; the exit code is
+    that of the gravest. JSON and JUnit hold all of them; pages are named report-1.html, report-2.html.
+    """  # noqa: D301 (click wants the character)
+    from parity.report.results import Verdict
+
+    started = time.perf_counter()
+    options: dict[str, Any] = {}
+    with bad_input():
+        chosen = [parse(text) for text in targets]
+        require_writable(json_path, html_path, junit_path)
+        if dtypes is not None:
+            from parity.numerics.arrays import EPS
+
+            options["dtypes"] = split_dtypes(dtypes, tuple(EPS))
+        if device is not None:
+            options["device"] = device
+        if reproduce is not None:
+            options["reproduce"] = reproduce
+    reports = []
+    for number, target in enumerate(chosen, 1):
+        head = f"{number}/{len(chosen)} " if len(chosen) > 1 else ""
+        report = _checked(target, options, head)
+        reports.append(report)
+        if report.error is None or report.quantities:
+            show(report, plan=plan, verbose=verbose)
+        else:
+            named = report.error.startswith(report.name)
+            complain(report.error if named else f"{report.name}: {report.error}")
+    verdict = Verdict.worst(report.verdict for report in reports)
+    with bad_input():
+        write_reports(reports, json_path, html_path, junit_path, time.perf_counter() - started)
+    if len(reports) > 1:
+        counts = [(word, sum(r.verdict is word for r in reports)) for word in Verdict]
+        told = ", ".join(f"{count} {word.value}" for word, count in counts if count)
+        click.echo(f"{len(reports)} checked: {told}")
+    sys.exit(verdict.exit_code)
+
+
+def _checked(target: Target, options: dict[str, Any], head: str) -> "Report":
+    """The report on one target; what is wrong with the user's file is its error."""
+    from parity.report.results import Report
+
+    started = time.perf_counter()
+    try:
+        with progress(f"{head}{target.label}: importing") as stage, opened(target) as (args, kwargs):
+            told = under(stage, f"{head}{target.label}")
+            told("loading PyTorch and JAX")
+            from parity.pipeline.check import check as compare
+
+            kwargs = {"name": target.label, "stage": told, **kwargs, **options}
+            require_known((args, kwargs), compare, target)
+            return compare(*args, **kwargs)
+    except TargetError as error:
+        return Report(target.label, (), error=str(error), seconds=time.perf_counter() - started)
+
+
+def show(report: "Report", *, plan: bool, verbose: bool) -> None:
+    """Print a report, if asked for with the weight plan and with every quantity."""
+    from parity.report.text import describe, describe_quantity, folded
+
+    click.echo(describe(report, plan=plan))
+    if verbose:
+        click.echo("  every compared quantity:")
+        for line in folded(f"    {line}" for q in report.quantities for line in describe_quantity(q)):
+            click.echo(line)
+
+
+def write_reports(
+    reports: "Sequence[Report]",
+    json_path: str | None,
+    html_path: str | None,
+    junit_path: str | None,
+    seconds: float,
+) -> None:
+    """Write reports as JSON and JUnit XML (all in one file) and as HTML (a page for each)."""
+    from parity.report.results import Verdict
+
+    if json_path:
+        from parity.report.json import write_json
+
+        verdict = Verdict.worst(report.verdict for report in reports)
+        rows = [report.as_dict() for report in reports]
+        write_json({"verdict": verdict.value, "seconds": seconds, "reports": rows}, json_path)
+    if junit_path:
+        from parity.report.junit import write_junit
+
+        write_junit(reports, junit_path)
+    if html_path:
+        from parity.report.html import write_html
+
+        path = Path(html_path)
+        for number, report in enumerate(reports, 1):
+            page = path if len(reports) == 1 else path.with_name(f"{path.stem}-{number}{path.suffix}")
+            write_html(report, page)

@@ -1,0 +1,224 @@
+"""`parity run`, `parity cases` and `parity published`: the built-in networks."""
+
+import contextlib
+import functools
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from parity.commands.terminal import EXIT_CODES, bad_input, progress, require_writable, split_dtypes, under
+
+if TYPE_CHECKING:
+    from parity.networks.registry import CaseResult
+    from parity.report.results import Verdict
+
+JUDGED = ("float64", "float32")
+"""Precisions of the built-in cases."""
+
+
+@click.command(epilog=EXIT_CODES)
+@click.argument("cases", nargs=-1, metavar="[CASE ...]")
+@click.option(
+    "--data",
+    "data_name",
+    default="embedded",
+    show_default=True,
+    metavar="NAME",
+    help="embedded, sign-digits or dogs-cats; `python -m data info` says what is prepared.",
+)
+@click.option(
+    "--dtype",
+    "dtypes",
+    default="float64,float32",
+    show_default=True,
+    help="Precisions to judge, separated by commas.",
+)
+@click.option("--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]))
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of the curve (default: few).")
+@click.option("--learning-rate", type=float, help="Instead of the recipe's.")
+@click.option("--full", is_flag=True, help="Train for the notebook's number of epochs.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the weights.")
+@click.option(
+    "--world",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Train over so many processes, too: a mesh in JAX, DistributedDataParallel in PyTorch.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Run so many cases at once (default: one per core, 4 at most; 1 with --world or on a GPU).",
+)
+@click.option("--json", "json_path", type=click.Path(dir_okay=False), help="Write all figures to this file.")
+@click.option("--figure", "figure_path", type=click.Path(dir_okay=False), help="Draw the curves here.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every compared quantity.")
+def run(
+    cases: tuple[str, ...],
+    data_name: str,
+    dtypes: str,
+    device: str,
+    epochs: int | None,
+    learning_rate: float | None,
+    full: bool,
+    seed: int,
+    world: int,
+    jobs: int | None,
+    json_path: str | None,
+    figure_path: str | None,
+    verbose: bool,
+) -> None:
+    """Compare built-in networks in both frameworks: weights, forward, gradients, step and curve.
+
+    Without CASE all of them run, for a few epochs each. The columns show the worst rho of each stage:
+    difference over yardstick, the yardstick being how far one-ulp noise moves the two programs. At most
+    10 passes.
+    """
+    from rich.console import Console
+
+    from parity.networks import console as show
+    from parity.report.results import Verdict
+
+    started = time.perf_counter()
+    out = Console()
+    with bad_input(RuntimeError):
+        from parity.networks.registry import find_cases
+
+        chosen = find_cases(cases)
+        require_writable(json_path, figure_path)
+        if learning_rate is not None and not math.isfinite(learning_rate):
+            raise ValueError(f"--learning-rate is {learning_rate}; it must be a finite number")
+        judged = split_dtypes(dtypes, JUDGED)
+        if world > 1 and (jobs or 1) > 1:
+            raise ValueError("--world and --jobs share out the same cores; give one of them")
+        if full and epochs:
+            raise ValueError("--full and --epochs contradict each other; give one of them")
+        with contextlib.ExitStack() as stack:
+            stage = stack.enter_context(progress("loading PyTorch and JAX"))
+            from parity.networks.pool import default_jobs, run_cases
+            from parity.numerics.precision import require_device
+
+            require_device(device)
+            members = None
+            if world > 1:
+                from parity.networks.parallel import join
+                from parity.networks.processes import gang
+
+                stage(f"starting {world} processes")
+                members = stack.enter_context(gang(world, functools.partial(join, device=device)))
+            results = run_cases(
+                chosen,
+                jobs=jobs or (default_jobs(device, len(chosen)) if world == 1 else 1),
+                stage=stage,
+                data_name=data_name,
+                dtypes=judged,
+                device=device,
+                epochs=epochs,
+                learning_rate=learning_rate,
+                full=full,
+                seed=seed,
+                members=members,
+            )
+    verdict = Verdict.worst(result.verdict for result in results)
+    seconds = time.perf_counter() - started
+    with bad_input():  # before printing: a reader of the table may close the pipe
+        if json_path:
+            _write(json_path, results, verdict, seconds)
+        if figure_path:
+            from parity.report.figure import draw_curves
+
+            draw_curves([result.report for result in results], figure_path)
+    show.print_table(out, [(r.report, r.verdict, r.erratum.text if r.erratum else None) for r in results])
+    if world > 1:
+        show.print_programs(out, [result.report for result in results])
+    for result in results:
+        if result.confirmed and result.erratum is not None:
+            show.print_erratum(out, result.report, result.erratum.text)
+        if verbose or (result.verdict is not Verdict.PASS):
+            show.print_findings(out, result.report, everything=verbose)
+    counts = _counts(results)
+    skipped = list(dict.fromkeys(line for r in results for line in r.report.not_checked))
+    if not full and epochs is None:
+        few = "curves are a few epochs on few samples; --full takes the notebook's epochs and all samples"
+        skipped.append(f"long training: {few}")
+    show.print_summary(out, results[0].report, counts, seconds, skipped)
+    sys.exit(verdict.exit_code)
+
+
+@click.command()
+def cases() -> None:
+    """List the built-in cases."""
+    from parity.networks.registry import CASES
+
+    for case in CASES.values():
+        erratum = f"  must fail: {case.erratum.text}" if case.erratum else ""
+        click.echo(f"{case.name:22} {case.quick_epochs:3} epochs by default{erratum}")
+
+
+@click.command()
+@click.argument("recipes", nargs=-1, metavar="[RECIPE ...]")
+@click.option("--data", "data_name", help="Only experiments on this data set.", metavar="NAME")
+@click.option("--seeds", type=click.IntRange(min=1), help="Runs per experiment (default: 5, two-layer 10).")
+def published(recipes: tuple[str, ...], data_name: str | None, seeds: int | None) -> None:
+    """Repeat the notebook's published experiments in full and print both results side by side.
+
+    Needs the photographs (`python -m data prepare sign-digits ...`) and about half an hour. Exit code 1
+    when a row that should land where the notebook did does not.
+    """
+    from rich.console import Console
+
+    from parity.networks.published_table import print_reruns
+
+    with bad_input():
+        from parity.networks.published import EXPERIMENTS, TRAIN_TOLERANCE, VAL_TOLERANCE, rerun
+
+        chosen = [
+            e
+            for e in EXPERIMENTS
+            if (not recipes or e.recipe in recipes) and (data_name is None or e.data == data_name)
+        ]
+        if not chosen:
+            known = ", ".join(dict.fromkeys(e.recipe for e in EXPERIMENTS))
+            raise ValueError(f"no published experiment fits; there are results for {known}")
+        reruns = []
+        with progress("starting") as stage:
+            for number, experiment in enumerate(chosen, 1):
+                head = f"{number}/{len(chosen)} {experiment.title}"
+                reruns.append(
+                    rerun(
+                        experiment,
+                        num_seeds=seeds,
+                        stage=under(stage, head),
+                    )
+                )
+    print_reruns(Console(), reruns, (TRAIN_TOLERANCE, VAL_TOLERANCE))
+    sys.exit(1 if any(r.agrees is False for r in reruns) else 0)
+
+
+def _counts(results: "list[CaseResult]") -> dict[str, int]:
+    counts = {"passed": 0, "erratum confirmed": 0, "failed": 0, "error": 0, "inconclusive": 0}
+    words = {"pass": "passed", "fail": "failed"}
+    for result in results:
+        word = words.get(result.verdict.value, result.verdict.value)
+        counts["erratum confirmed" if result.confirmed else word] += 1
+    return counts
+
+
+def _write(path: str, results: "list[CaseResult]", verdict: "Verdict", seconds: float) -> None:
+    from parity.report.json import write_json
+
+    rows: list[dict[str, Any]] = [
+        {
+            **result.report.as_dict(),
+            "verdict": result.verdict.value,
+            "comparison": result.report.verdict.value,
+            "data": result.data,
+            "epochs": result.epochs,
+            "erratum": result.erratum.text if result.erratum else None,
+        }
+        for result in results
+    ]
+    write_json({"verdict": verdict.value, "seconds": seconds, "cases": rows}, path)

@@ -1,0 +1,249 @@
+"""One fault laid out for trials: what the JAX side computes there, and what it should have come to.
+
+A trial changes the JAX computation at the fault and computes it again, as far as the *targets*: values that
+everything behind the fault goes through, and that are known, because PyTorch's value was put in place. A
+change after which a target agrees is a full explanation, wherever in between it was made.
+"""
+
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from parity.diagnose.arrangements import arranged
+from parity.diagnose.origins import Before, pure, static
+from parity.diagnose.targets import Array, Target, difference, same, target_of
+from parity.diagnose.trials import Change, Function, evaluate
+from parity.frameworks.jax.jax_trace import LAYOUT
+from parity.localise.walk import Comparison, Region, failing
+from parity.trace.graph import Kind, Node
+
+BEHIND = 40
+"""Evaluations behind the fault among which targets are looked for."""
+
+TARGETS = 6
+"""Targets at most, the faulty value itself among them."""
+
+MOST_ACTIVE = 300
+"""Evaluations that a trial computes again; in a longer stretch only those that disagree."""
+
+
+class Bench:
+    """A fault with everything that hypotheses need to know about it."""
+
+    def __init__(self, comparison: Comparison, region: Region, depth: int, seconds: float) -> None:
+        """Lay out the fault.
+
+        Args:
+            comparison: both traces.
+            region: the fault.
+            depth: how many matched operations before the fault belong to it, too.
+            seconds: time for all trials.
+        """
+        self.comparison, self.region = comparison, region
+        self.torch, self.jax = comparison.torch, comparison.jax
+        self.deadline = time.process_time() + seconds
+        self.gradient = not failing(comparison, "outputs")
+        self.pure = pure(self.jax.nodes)
+        self.consumers = self.jax.consumers()
+        group = self.jax.outputs.get("gradients" if self.gradient else "outputs", {})
+        self.relevant = self.jax.ancestors([*group.values(), region.j])
+        self.targets = self._targets()
+        self.target = self.targets[0]
+        self.differs = not same(self.target.wanted, self.target.actual, self.target.allowed)
+        self.scope = self._scope(depth)
+        self.active = self._active()
+        self.inputs = self._inputs(pure=False)
+        self.constants = self._inputs(pure=True)
+        self.twins: dict[int, list[int]] = {}
+        for index, partners in comparison.partners.items():
+            for t in partners:
+                self.twins.setdefault(t, []).append(index)
+        self.torch_scope, self.torch_inputs = self._torch_scope(depth)
+        self.torch_static = static(self.torch.nodes)
+        self._ancestors: dict[int, set[int]] = {}
+
+    def node(self, index: int) -> Node:
+        """A node of the JAX trace."""
+        return self.jax.nodes[index]
+
+    def value(self, index: int) -> Array:
+        """JAX's value of a node, as the program is now."""
+        return self.comparison.array(index)
+
+    def _targets(self) -> list[Target]:
+        j = self.region.j
+        found = [self._target(j, np.asarray(self.region.value))]
+        changed: dict[int, Any] = {j: self.region.value}
+        numbers: list[int] = []
+        outputs = {i for group in self.jax.outputs.values() for i in group.values()}
+        for number, evaluation in enumerate(self.jax.evaluations):
+            if len(numbers) >= BEHIND:
+                break
+            if not any(i in changed for i in evaluation.inputs) or evaluation.outputs[0] <= j:
+                continue
+            if not any(o in self.relevant for o in evaluation.outputs):
+                continue
+            new = evaluate(self.comparison, number, changed, {})
+            if new is None:
+                break
+            changed.update(new)
+            numbers.append(number)
+        last = max(changed)
+        consumers = {i: [k for k in self.consumers[i] if k in self.relevant] for i in changed}
+        order = sorted(changed)
+        for index in order[1:]:
+            before = [i for i in order if i < index]
+            if any(i in outputs for i in before) or len(found) >= TARGETS or index > last:
+                break
+            through = all(all(c <= index for c in consumers[i]) for i in before)
+            if (through and consumers[index]) or (through and index in outputs):
+                found.append(self._target(index, np.asarray(changed[index])))
+        return [t for t in found if not same(t.wanted, t.actual, t.allowed)] or found[:1]
+
+    def _target(self, index: int, wanted: Array) -> Target:
+        return target_of(index, wanted, self.value(index), self.comparison.jax_moves[index])
+
+    def _scope(self, depth: int) -> tuple[int, ...]:
+        nodes = set(self.region.jax_nodes) | {self.region.j}
+        edge = set(nodes)
+        for _ in range(depth):
+            edge = {i for n in edge for i in self.node(n).inputs if self._computes(i)} - nodes
+            nodes |= edge
+        if len(self.targets) > 1:
+            behind = self.jax.ancestors([self.targets[-1].node], Before(self.region.j))
+            nodes |= {i for i in behind if i > self.region.j}
+        return tuple(sorted(i for i in nodes if self._computes(i)))
+
+    def _computes(self, index: int) -> bool:
+        """Whether a node is computed again; rearranged weights and constants are operands."""
+        node = self.node(index)
+        if node.kind is not Kind.OPERATION or node.step < 0:
+            return False
+        if node.fixed or index in self.pure:
+            return self.region.j in self.pure and index in (*self.region.jax_nodes, self.region.j)
+        return True
+
+    def _active(self) -> list[int]:
+        """Evaluations between the fault's first operation and the last target."""
+        if not self.scope:
+            return []
+        first, last = self.scope[0], max(t.node for t in self.targets)
+        between = self.jax.ancestors([t.node for t in self.targets], Before(first - 1))
+        steps = {self.node(i).step for i in between if first <= i <= last and self._computes(i)}
+        if len(steps) > MOST_ACTIVE:
+            steps = {self.node(i).step for i in self.scope}
+        return sorted(steps)
+
+    def _inputs(self, *, pure: bool) -> tuple[int, ...]:
+        inside = {o for number in self.active for o in self.jax.evaluations[number].outputs}
+        read = {i for number in self.active for i in self.jax.evaluations[number].inputs} - inside
+        return tuple(sorted(i for i in read if (i in self.pure) == pure))
+
+    def computed(self) -> Iterator[int]:
+        """The nodes that a trial computes, in order."""
+        for number in self.active:
+            yield from self.jax.evaluations[number].outputs
+
+    def rearranged_from(self, index: int) -> list[int]:
+        """The values that a value only rearranges or repeats, itself first."""
+        found = [index]
+        while self.node(index).operation in (*LAYOUT, "tile") and len(self.node(index).inputs) == 1:
+            index = self.node(index).inputs[0]
+            found.append(index)
+        return found
+
+    def ancestors(self, index: int) -> set[int]:
+        """All nodes that a value was computed from."""
+        if index not in self._ancestors:
+            self._ancestors[index] = self.jax.ancestors([index])
+        return self._ancestors[index]
+
+    def readers(self, index: int) -> list[int]:
+        """Evaluations among the active ones that read a node."""
+        return [n for n in self.active if index in self.jax.evaluations[n].inputs]
+
+    def reaches(self, index: int, operations: Collection[str], steps: int) -> bool:
+        """Whether a value goes into one of some operations within a few steps."""
+        edge = {index}
+        for _ in range(steps):
+            edge = {k for i in edge for k in self.consumers[i]}
+            if any(self.node(i).operation in operations for i in edge):
+                return True
+        return False
+
+    def operation(self, number: int) -> str:
+        """The primitive of an evaluation."""
+        return self.jax.evaluations[number].operation
+
+    def _torch_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """PyTorch's operations at the fault and behind it up to the last target; and what they read."""
+        nodes = set(self.region.torch_nodes) | {self.region.t}
+        edge = set(nodes)
+        for _ in range(depth):
+            edge = {i for n in edge for i in self.torch.nodes[n].inputs} - nodes
+            nodes |= {i for i in edge if self.torch.nodes[i].kind is Kind.OPERATION}
+        inside = {self.region.t}
+        for index in range(self.region.t + 1, min(len(self.torch.nodes), self.region.t + BEHIND)):
+            if any(i in inside for i in self.torch.nodes[index].inputs):
+                inside.add(index)
+                if len(inside) > 2 * len(self.targets) + 4:
+                    break
+        nodes |= inside
+        read = {i for n in nodes for i in self.torch.nodes[n].inputs} - nodes
+        return tuple(sorted(nodes)), tuple(sorted(read))
+
+    def from_torch(self, index: int, shape: tuple[int, ...]) -> Iterator[Array]:
+        """A value of PyTorch's in the shape of a JAX value: its twin's, else any layout that fits."""
+        given = 0
+        for twin in self.twins.get(index, ()):
+            array = self.value(twin)
+            if array.shape == shape:
+                yield array
+                given += 1
+        if not given:
+            yield from arranged(self.torch.nodes[index].array, shape)
+
+    def compute(
+        self, values: Mapping[int, Any], functions: Mapping[int, Function] | None = None
+    ) -> dict[int, Any]:
+        """The values of all nodes that change."""
+        functions = functions or {}
+        new: dict[int, Any] = dict(values)
+        for number in self.active:
+            evaluation = self.jax.evaluations[number]
+            if number not in functions and not any(i in new for i in evaluation.inputs):
+                continue
+            if all(i in values for i in evaluation.outputs):
+                continue
+            results = evaluate(self.comparison, number, new, functions)
+            if results is None:
+                break
+            new.update({i: v for i, v in results.items() if i not in values})
+        return new
+
+    def residual(self, change: Change) -> float | None:
+        """The relative difference that a change leaves at the first target that it makes agree, or None."""
+        new = self.compute(change.values, change.functions)
+        for target in self.targets:
+            if target.node in new:
+                left = difference(np.asarray(new[target.node]), target)
+                if left is not None:
+                    return left
+        return None
+
+    @property
+    def late(self) -> bool:
+        """Whether the time is up; not wall time, because how busy a machine is must not decide."""
+        return time.process_time() > self.deadline
+
+    def first(self, changes: Iterable[Change]) -> tuple[Change, float] | None:
+        """The first change that makes a target agree, with the relative difference it leaves."""
+        for change in changes:
+            if self.late:
+                return None
+            left = self.residual(change)
+            if left is not None:
+                return change, left
+        return None

@@ -1,0 +1,1 @@
+"""JAX: models of every library as programs, their jaxprs, traces and lifting to float64."""

@@ -1,0 +1,290 @@
+"""JAX models as programs of named arrays, weights as leaves by path, gradients under PyTorch's names."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import PyTree, Shaped
+
+from parity.frameworks.jax import lift, promotion
+from parity.frameworks.jax.jax_model import JaxModel, require_no_leaks
+from parity.frameworks.jax.jax_trace import JaxTrace, record, size_of_trace
+from parity.frameworks.jax.trees import flatten
+from parity.frameworks.task import Task, bind, direction, targets_of
+from parity.numerics.arrays import Arrays, hold, is_float, to_jax
+from parity.numerics.noise import Values
+from parity.numerics.precision import jax_device, running
+from parity.trace.graph import Kind, Spot
+from parity.trace.rounded_constants import knowing
+from parity.weights import Plan
+
+TRACE_LIMIT = 6 * 2**30
+"""Bytes that a trace may take."""
+
+
+class JaxProgram:
+    """Outputs, loss and gradients of a JAX model: the groups "outputs", "loss" and "gradients".
+
+    In float64 the model is lifted: it is traced once in the user's own dtypes (float32, and x64 as the
+    user has set it), and what was traced is evaluated in float64.
+    """
+
+    def __init__(
+        self,
+        model: JaxModel,
+        task: Task,
+        plan: Plan | None = None,
+        trainable: Collection[str] = (),
+        *,
+        gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
+    ) -> None:
+        """A program of `model`.
+
+        Args:
+            model: the JAX side.
+            task: inputs, losses, layout and device.
+            plan: the weight plan; without it there are no gradients.
+            trainable: PyTorch's names of the tensors whose gradients are compared.
+            gradients: `gradients(params, x, targets)` instead of `jax.grad` of the loss, for gradients
+                written by hand.
+        """
+        import jax
+
+        self.model, self.task, self.plan, self.gradients = model, task, plan, gradients
+        transfers = plan.transfers if plan is not None else ()
+        fed = {t.jax_path for t in transfers if t.torch_name in set(trainable)}
+        self.moved = [path for path in model.leaves if path in fed]
+        self.trainable = frozenset(trainable)
+        self.rounding = task.rounding
+        self.undifferentiable: str | None = None
+        self._traced: dict[Any, tuple[Any, Any, Any]] = {}
+        self._compiled = jax.jit(self._run)
+
+    def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        """Run once; `weights` are leaves by path."""
+        import jax
+
+        device = jax_device(self.task.device)
+        given = self.laid_out(inputs)
+        if dtype == "float64":
+            closed, structure, run = self._lift(weights, given)
+            with running(dtype, self.task.device), knowing(self.task.numbers):
+                args = [jax.device_put(array, device) for _, _, array in self._wide(closed, weights, given)]
+                constants = [to_jax(array, dtype, device) for array in lift.constants_of(closed)]
+                loss, outputs, grads = jax.tree.unflatten(structure, run(constants, *args))
+        else:
+            with running(dtype, self.task.device):
+                own = {path: to_jax(array, dtype, device) for path, array in self._leaves(weights).items()}
+                moved = {path: own.pop(path) for path in self.moved}
+                loss, outputs, grads = self._compiled(
+                    moved, own, {name: to_jax(array, dtype, device) for name, array in given.items()}
+                )
+        # In the precision they were computed in: of large models these are the bulk.
+        plain = ("float32", "float64")
+        held = {p: np.asarray(g) if str(g.dtype) in plain else hold(g) for p, g in grads.items()}
+        back = self.plan.adjoint(held) if self.plan is not None and held else {}
+        return {
+            "outputs": {name: hold(value) for name, value in outputs.items()},
+            "loss": {"loss": hold(loss)},
+            "gradients": {name: back[name] for name in back if name in self.trainable},
+        }
+
+    def returned_shapes(self, inputs: Arrays) -> Any:
+        """What the model itself returns, as shapes.
+
+        Raises:
+            Exception: whatever the model raises when it is traced.
+        """
+        import jax
+
+        def forward(own: dict[str, Any], given: dict[str, Any]) -> Any:
+            returned.append(self._forward(own, given))
+            return [value for value in jax.tree.leaves(returned[0]) if hasattr(value, "dtype")]
+
+        returned: list[Any] = []
+        given = self.laid_out(inputs)
+        jax.eval_shape(forward, self._avals(self.model.leaves), self._avals(given))
+        # Texts and numbers among the outputs are the caller's to complain about.
+        return _shapes(returned[0])
+
+    def jaxpr(self, weights: Arrays, inputs: Arrays) -> Any:
+        """The traced program in the user's own dtypes, forward and backward."""
+        return self._lift(weights, self.laid_out(inputs))[0]
+
+    def trace(self, weights: Arrays, inputs: Arrays, backward: bool = True) -> JaxTrace:
+        """Run once in float64 and keep every value; without `backward` those of the forward pass alone.
+
+        Raises:
+            MemoryError: if the values would take more than `TRACE_LIMIT` bytes.
+        """
+        import jax
+
+        given = self.laid_out(inputs)
+        closed, structure, _ = self._lift(weights, given, backward)
+        size = size_of_trace(closed)
+        if size > TRACE_LIMIT:
+            raise MemoryError(
+                f"keeping every value would take {size / 2**30:.1f} GiB (at most {TRACE_LIMIT / 2**30:.0f}); "
+                "give a smaller batch to see where the two sides part"
+            )
+        paths = jax.tree.unflatten(structure, range(structure.num_leaves))
+        labels: dict[int, tuple[str, str]] = {paths[0]: ("loss", "loss")}
+        labels |= {index: ("outputs", name) for name, index in paths[1].items()}
+        labels |= {index: ("gradients", path) for path, index in paths[2].items()}
+        with knowing(self.task.numbers):
+            return record(
+                closed,
+                self._wide(closed, weights, given),
+                [labels[i] for i in range(structure.num_leaves)],
+                rounding=self.rounding,
+            )
+
+    def output_dtypes(self, inputs: Arrays, dtype: str) -> dict[str, tuple[str, Spot | None]]:
+        """The dtypes of the outputs of a run in `dtype`, and where one became wider than that."""
+        import jax
+
+        with running(dtype, self.task.device):
+            given = self._avals(self.laid_out(inputs), dtype)
+            forward = functools.partial(self._run, {}, backward=False)
+            leaves = self._avals(self.model.leaves, dtype)
+            closed, (loss, outputs, _) = jax.make_jaxpr(forward, return_shape=True)(leaves, given)
+        paths = jax.tree.leaves((loss, {name: name for name in outputs}))[1:]
+        where = dict(zip(paths, promotion.origins(closed, dtype)[1:], strict=True))
+        return {name: (str(value.dtype), where[name]) for name, value in outputs.items()}
+
+    def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[Kind, str]]:
+        """What each argument of the traced program is, and its name."""
+        return [(kind, name) for kind, name, _ in self._flat(weights, self.laid_out(inputs))]
+
+    def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Inputs in JAX's layout."""
+        layout = self.task.layout
+        return {
+            name: array.transpose(layout[name]) if name in layout else array for name, array in inputs.items()
+        }
+
+    def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """The given leaves, and the model's own where none is given."""
+        return {path: weights.get(path, leaf) for path, leaf in self.model.leaves.items()}
+
+    def _flat(self, weights: Arrays, given: Arrays) -> list[tuple[Kind, str, Shaped[np.ndarray, "..."]]]:
+        """All arguments in the order of the traced program."""
+        own = self._leaves(weights)
+        moved = [(Kind.WEIGHT, path, own[path]) for path in sorted(self.moved)]
+        fixed = [(Kind.WEIGHT, path, own[path]) for path in sorted(own) if path not in set(self.moved)]
+        return moved + fixed + [(Kind.INPUT, name, given[name]) for name in sorted(given)]
+
+    def _wide(
+        self, closed: Any, weights: Arrays, given: Arrays
+    ) -> list[tuple[Kind, str, Shaped[np.ndarray, "..."]]]:
+        """The same in the dtypes of the lifted program; integers in those that the user's JAX gives them."""
+        avals = closed.in_avals
+        return [
+            (kind, name, np.asarray(array).astype(lift.wide(aval.dtype)))
+            for (kind, name, array), aval in zip(self._flat(weights, given), avals, strict=True)
+        ]
+
+    @staticmethod
+    def _avals(arrays: Arrays, floating: str = "float32") -> dict[str, Any]:
+        """Shapes in the dtypes in which JAX itself would hold these arrays, floating ones in `floating`."""
+        import jax
+        import jax.numpy as jnp
+
+        def dtype(array: Shaped[np.ndarray, "..."]) -> Any:
+            if is_float(array):
+                return jnp.dtype(floating)
+            return jnp.asarray(0).dtype if np.issubdtype(array.dtype, np.integer) else array.dtype
+
+        shaped: Any = jax.ShapeDtypeStruct
+        return {name: shaped(array.shape, dtype(array)) for name, array in arrays.items()}
+
+    def _lift(self, weights: Arrays, given: Arrays, backward: bool = True) -> tuple[Any, Any, Any]:
+        """(jaxpr, structure of the result, compiled lifted program), once per shapes of the inputs."""
+        import jax
+
+        shapes = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
+        key = (shapes, backward)
+        if key not in self._traced:
+            own = self._avals(self._leaves(weights))
+            moved = {path: own.pop(path) for path in self.moved}
+            arguments = (moved, own, self._avals(given))
+            forward = functools.partial(self._run, backward=False)
+            try:
+                run = self._run if backward else forward
+                closed, returned = jax.make_jaxpr(run, return_shape=True)(*arguments)
+            except Exception as error:
+                # Is it the model, or its derivative?
+                closed, returned = jax.make_jaxpr(forward, return_shape=True)(*arguments)
+                self.undifferentiable = str(error).splitlines()[0]
+                self._compiled = jax.jit(forward)
+            require_no_leaks(closed.consts)
+            self._traced[key] = (
+                closed,
+                jax.tree.structure(returned),
+                jax.jit(lift.lifted(closed, rounding=self.rounding)),
+            )
+        return self._traced[key]
+
+    def _forward(self, own: dict[str, Any], given: dict[str, Any]) -> Any:
+        inputs = {name: given[name] for name in self.task.inputs}
+        args, kwargs = bind(self.model.target, self.model.skip, inputs)
+        return self.model.call(self.model.tree.build(own), *args, **kwargs)
+
+    def _run(
+        self, moved: dict[str, Any], fixed: dict[str, Any], given: dict[str, Any], backward: bool = True
+    ) -> Any:
+        import jax
+        import jax.numpy as jnp
+
+        task = self.task
+
+        def loss_and_outputs(moved: dict[str, Any]) -> Any:
+            out = self._forward({**moved, **fixed}, given)
+            outputs = task.jax_outputs(out)
+            if task.jax_loss is not None:
+                return task.jax_loss(out, targets_of(given, task.inputs)), outputs
+            floating = {n: v for n, v in outputs.items() if jnp.issubdtype(v.dtype, jnp.floating)}
+            loss = jnp.zeros((), next((v.dtype for v in floating.values()), None))
+            for name, value in floating.items():
+                loss = loss + (value * jnp.asarray(direction(value.shape, name), value.dtype)).sum()
+            return loss, outputs
+
+        if not backward or not self.moved:
+            loss, outputs = loss_and_outputs(moved)
+            return loss, outputs, {}
+        (loss, outputs), grads = jax.value_and_grad(loss_and_outputs, has_aux=True)(moved)
+        if self.gradients is not None:
+            params = self.model.tree.build({**moved, **fixed})
+            by_hand = self.gradients(params, given[task.inputs[0]], targets_of(given, task.inputs))
+            grads = {path: leaf for path, leaf in flatten(by_hand)[0].items() if path in moved}
+        return loss, outputs, grads
+
+
+def _shapes(value: Any) -> Any:
+    """What a model returned while it was traced, with shapes for its arrays; dicts keep their order."""
+    import jax
+
+    if isinstance(value, Mapping):
+        return {key: _shapes(child) for key, child in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_shapes, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(_shapes, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _shapes(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    shaped: Any = jax.ShapeDtypeStruct
+    return shaped(value.shape, value.dtype) if hasattr(value, "aval") else value
+
+
+def jax_program(
+    model: JaxModel,
+    plan: Plan,
+    trainable: Sequence[str],
+    task: Task,
+    *,
+    gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
+) -> JaxProgram:
+    """The program of a JAX model; see `JaxProgram`."""
+    return JaxProgram(model, task, plan, trainable, gradients=gradients)

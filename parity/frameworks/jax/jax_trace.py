@@ -1,0 +1,312 @@
+"""The trace of a JAX program: its jaxpr evaluated equation by equation in float64, loops unrolled.
+
+The trace can be replayed from any point with some values replaced: what would the program compute if
+this operation had given that result, or if this constant were another?
+"""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.jax import lift, numpy_ops
+from parity.trace.graph import Kind, Node, Spot, Trace
+from parity.trace.rounded_constants import constant
+
+LAYOUT = frozenset(
+    [
+        "transpose",
+        "reshape",
+        "broadcast_in_dim",
+        "squeeze",
+        "expand_dims",
+        "convert_element_type",
+        "copy",
+        "copy_p",
+        "rev",
+        "slice",
+        "dynamic_slice",
+        "split",
+        "concatenate",
+        "pad",
+        "scan_slice",
+        "stop_gradient",
+        "sharding_constraint",
+    ]
+)
+"""Operations that rearrange: applied to weights and constants alone, what comes out is still one."""
+
+Function = Callable[[Sequence[Any]], Sequence[Any]]
+
+
+@dataclasses.dataclass(slots=True)
+class Evaluation:
+    """One evaluated equation, to be repeated with other values.
+
+    Attributes:
+        operation: name of the primitive.
+        params: its parameters, dtypes widened.
+        inputs, outputs: node indices.
+        function: from the input values to the output values.
+    """
+
+    operation: str
+    params: Mapping[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    function: Function
+
+
+@dataclasses.dataclass(slots=True)
+class JaxTrace(Trace):
+    """A trace with the evaluations that made it."""
+
+    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
+
+    def replay(
+        self,
+        values: Mapping[int, Any],
+        *,
+        changes: Mapping[int, Function] | None = None,
+        until: int | None = None,
+    ) -> dict[int, Any]:
+        """What changes downstream when some nodes have other values.
+
+        Args:
+            values: node -> its value instead.
+            changes: index of an evaluation -> a function to compute it by instead.
+            until: stop after this node.
+
+        Returns:
+            The new values of all nodes that were computed again, the given ones included.
+        """
+        import jax
+
+        with jax.enable_x64(True):
+            return self._replay(values, changes or {}, until)
+
+    def _replay(
+        self, values: Mapping[int, Any], changes: Mapping[int, Function], until: int | None
+    ) -> dict[int, Any]:
+        new: dict[int, Any] = dict(values)
+        for number, evaluation in enumerate(self.evaluations):
+            if until is not None and evaluation.outputs and evaluation.outputs[0] > until:
+                break
+            if number not in changes and not any(i in new for i in evaluation.inputs):
+                continue
+            if all(i in values for i in evaluation.outputs):
+                continue
+            given = [new[i] if i in new else self.nodes[i].value for i in evaluation.inputs]
+            function = changes.get(number, evaluation.function)
+            for index, value in zip(evaluation.outputs, function(given), strict=True):
+                new.setdefault(index, value)
+                if index not in values:
+                    new[index] = value
+        return new
+
+
+def size_of_trace(closed: Any) -> int:
+    """Bytes that recording this program takes, loops of unknown length counted once."""
+
+    def of(jaxpr: Any) -> int:
+        total = 0
+        for eqn in jaxpr.eqns:
+            inner = list(lift.inner_jaxprs(eqn.params))
+            times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
+            if inner and (lift.callee(eqn) is not None or eqn.primitive.name in ("scan", "while", "cond")):
+                total += times * sum(of(getattr(j, "jaxpr", j)) for j in inner[:2])
+            else:
+                total += sum(8 * int(np.prod(getattr(v.aval, "shape", ()))) for v in eqn.outvars)
+        return total
+
+    return of(closed.jaxpr)
+
+
+def record(
+    closed: Any,
+    arguments: Sequence[tuple[Kind, str, Shaped[np.ndarray, "..."]]],
+    results: Sequence[tuple[str, str]],
+    *,
+    rounding: bool = False,
+) -> JaxTrace:
+    """Evaluate a traced program in float64 and keep every value.
+
+    Args:
+        closed: the jaxpr, traced in the user's own dtypes.
+        arguments: kind, name and value of each flat argument.
+        results: group and leaf name of each flat result.
+        rounding: as in `lift.lifted`.
+    """
+    import jax
+
+    trace = JaxTrace([], {}, {}, {})
+    recorder = _Recorder(trace, rounding)
+    with jax.enable_x64(True):
+        args = []
+        for kind, name, array in arguments:
+            value = lift.widen(np.asarray(array))
+            index = recorder.add(Node(name, kind, (), value, fixed=kind is Kind.WEIGHT))
+            (trace.weights if kind is Kind.WEIGHT else trace.inputs)[name] = index
+            args.append(index)
+        consts = [recorder.literal(_Held(value)) for value in closed.consts]
+        outs = lift.evaluate(closed.jaxpr, consts, args, recorder.step, recorder.literal, Spot())
+    for (group, leaf), index in zip(results, outs, strict=True):
+        trace.outputs.setdefault(group, {})[leaf] = index
+    return trace
+
+
+def _on_host(value: Any) -> Any:
+    """A result as a NumPy array; random keys stay what they are."""
+    return value if lift.is_key(value) else np.asarray(value)
+
+
+def _row(index: int, values: Sequence[Any]) -> Sequence[Any]:
+    return [values[0][index]]
+
+
+class _Held:
+    def __init__(self, val: Any) -> None:
+        self.val = val
+
+
+class _Recorder:
+    """Evaluates equations on node indices."""
+
+    def __init__(self, trace: JaxTrace, rounding: bool) -> None:
+        self.trace, self.rounding = trace, rounding
+        self.constants: dict[int, tuple[Any, int]] = {}
+        self.params: dict[int, tuple[Any, dict[str, Any]]] = {}
+
+    def add(self, node: Node) -> int:
+        self.trace.nodes.append(node)
+        return len(self.trace.nodes) - 1
+
+    def literal(self, atom: Any) -> int:
+        """The node of a constant, one for each place where it stands."""
+        value = atom.val
+        known = self.constants.get(id(value)) if getattr(value, "ndim", 0) else None
+        if known is not None:
+            return known[1]
+        held = (
+            value
+            if lift.is_key(value)
+            else constant(np.asarray(value))
+            if lift.is_narrow(value)
+            else np.asarray(value)
+        )
+        index = self.add(Node("constant", Kind.CONSTANT, (), held, fixed=True))
+        self.constants[id(value)] = (value, index)
+        return index
+
+    def run(
+        self, operation: str, inputs: Sequence[int], function: Function, spot: Spot, params: Any
+    ) -> list[int]:
+        nodes = self.trace.nodes
+        values = function([nodes[i].value for i in inputs])
+        spot = spot._replace(line=abs(spot.line), module=clean(spot.module))
+        fixed = operation in LAYOUT and bool(inputs) and all(nodes[i].fixed for i in inputs)
+        number = len(self.trace.evaluations)
+        outs = [
+            self.add(
+                Node(
+                    operation,
+                    Kind.OPERATION,
+                    tuple(inputs),
+                    value,
+                    spot,
+                    params,
+                    self.backward,
+                    fixed,
+                    number,
+                )
+            )
+            for value in values
+        ]
+        self.trace.evaluations.append(Evaluation(operation, params, tuple(inputs), tuple(outs), function))
+        return outs
+
+    backward = False
+
+    def step(self, eqn: Any, inputs: Sequence[int], spot: Spot) -> list[int]:
+        self.backward = "transpose(" in spot.module
+        name = eqn.primitive.name
+        if name in ("scan", "while", "cond"):
+            return getattr(self, f"_{name}")(eqn, list(inputs), spot)  # type: ignore[no-any-return]
+        if id(eqn) not in self.params:
+            self.params[id(eqn)] = (eqn, lift.wide_params(eqn.params))
+        params = self.params[id(eqn)][1]
+
+        def function(values: Sequence[Any]) -> Sequence[Any]:
+            if numpy_ops.supports(name, values, params):
+                outs: Sequence[Any] = numpy_ops.run(name, values, params)
+            elif name in ("reduce_precision", "bitcast_convert_type"):
+                outs = [_on_host(value) for value in lift.bind(eqn, values)]
+            else:
+                outs = [_on_host(value) for value in lift.apply(eqn.primitive, values, params)]
+            return lift.rounded(eqn, outs) if self.rounding else outs
+
+        return self.run(name, inputs, function, spot, params)
+
+    def _inside(self, closed: Any, inputs: list[int], spot: Spot) -> list[int]:
+        consts = [self.literal(_Held(value)) for value in closed.consts]
+        return lift.evaluate(closed.jaxpr, consts, inputs, self.step, self.literal, spot)
+
+    def _scan(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:
+        p = eqn.params
+        consts, carry = inputs[: p["num_consts"]], inputs[p["num_consts"] :][: p["num_carry"]]
+        xs = inputs[p["num_consts"] + p["num_carry"] :]
+        rows: list[list[int]] = []
+        order = range(p["length"])
+        for i in reversed(order) if p["reverse"] else order:
+            inner = spot._replace(step=f"{spot.step}, scan step {i}".strip(", "))
+            take: Function = functools.partial(_row, i)
+            row = [self.run("scan_slice", [x], take, inner, {"index": i})[0] for x in xs]
+            outs = self._inside(p["jaxpr"], consts + carry + row, inner)
+            carry = outs[: p["num_carry"]]
+            rows.append(outs[p["num_carry"] :])
+        if p["reverse"]:
+            rows.reverse()
+        stacked = [
+            self.run("scan_stack", list(column), lambda v: [np.stack(v)], spot, {})[0]
+            for column in zip(*rows, strict=True)
+        ]
+        if not rows:
+            empty = [np.zeros(v.aval.shape, lift.wide(v.aval.dtype)) for v in eqn.outvars[len(carry) :]]
+            stacked = [self.add(Node("constant", Kind.CONSTANT, (), e, spot)) for e in empty]
+        return [*carry, *stacked]
+
+    def _while(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:
+        p = eqn.params
+        a, b = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
+        cond_consts, body_consts, carry = inputs[:a], inputs[a:b], inputs[b:]
+        turn = 0
+        while True:
+            inner = spot._replace(step=f"{spot.step}, while step {turn}".strip(", "))
+            (test,) = self._inside(p["cond_jaxpr"], cond_consts + carry, inner)
+            if not bool(self.trace.nodes[test].value):
+                return carry
+            carry = self._inside(p["body_jaxpr"], body_consts + carry, inner)
+            turn += 1
+
+    def _cond(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:
+        branches = eqn.params["branches"]
+        chosen = int(np.clip(int(self.trace.nodes[inputs[0]].value), 0, len(branches) - 1))
+        return self._inside(branches[chosen], inputs[1:], spot)
+
+
+_TRANSFORMS = re.compile(r"(?:jvp|transpose|vmap|jit|pjit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
+
+
+def clean(names: str) -> str:
+    """A name stack without the names of transformations.
+
+    >>> clean("transpose(jvp(Encoder))/layers_0/jvp()")
+    'Encoder/layers_0'
+    """
+    while (shorter := _TRANSFORMS.sub(r"\1", names)) != names:
+        names = shorter
+    return "/".join(part for part in names.split("/") if part and part != "rematted_computation")

@@ -1,0 +1,403 @@
+"""JAX programs lifted to float64: traced in the user's own dtypes, evaluated with float32 as float64.
+
+Casting the params is not enough: modules carry `dtype=float32`, code upcasts to float32 by name, constants
+are float32. All of that stands in the jaxpr, where it can be replaced. Works through jit, custom
+derivatives, remat, scan, while and cond; what a primitive does not allow is run in its own dtype.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.trace.graph import NOWHERE, Spot
+from parity.trace.rounded_constants import constant
+
+CALLS = {
+    "jit": "jaxpr",
+    "pjit": "jaxpr",
+    "closed_call": "call_jaxpr",
+    "core_call": "call_jaxpr",
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "custom_vjp_call_jaxpr": "fun_jaxpr",
+    "remat": "jaxpr",
+    "remat2": "jaxpr",
+    "checkpoint": "jaxpr",
+    "custom_lin": "jaxpr",
+}
+"""Primitives that only call another jaxpr, and the parameter that holds it."""
+
+FRAMEWORKS = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "equinox",
+    "haiku",
+    "optax",
+    "jaxtyping",
+    "beartype",
+    "chex",
+    "einops",
+    "parity",
+    "torch",
+)
+"""Packages whose files are never the place of a fault: the author of the model is not among them."""
+
+NARROW = ("bfloat16", "float16")
+"""Dtypes in which rounding is a decision of the model's author."""
+
+ENTRY = os.path.join("parity", "frameworks", "jax", "jax_program.py")
+"""The file from which models are called."""
+
+Step = Callable[[Any, Sequence[Any], Spot], Sequence[Any]]
+"""`step(equation, inputs, spot) -> outputs`: what to do with one equation."""
+
+
+def evaluate(
+    jaxpr: Any,
+    consts: Sequence[Any],
+    args: Sequence[Any],
+    step: Step,
+    literal: Callable[[Any], Any],
+    spot: Spot,
+) -> list[Any]:
+    """Go through a jaxpr equation by equation, into everything that only calls.
+
+    Args:
+        jaxpr: the open jaxpr.
+        consts: its constants, as the step wants them.
+        args: its arguments, likewise.
+        step: computes one equation.
+        literal: turns a literal of the jaxpr into what the step wants.
+        spot: the caller's place, which an equation without an author's frame of its own inherits.
+    """
+    env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    env.update(zip(jaxpr.invars, args, strict=True))
+
+    def read(atom: Any) -> Any:
+        return literal(atom) if hasattr(atom, "val") else env[atom]
+
+    last_use = {
+        atom: i for i, eqn in enumerate(jaxpr.eqns) for atom in eqn.invars if not hasattr(atom, "val")
+    }
+    kept = {atom for atom in jaxpr.outvars if not hasattr(atom, "val")}
+    for number, eqn in enumerate(jaxpr.eqns):
+        inputs = [read(atom) for atom in eqn.invars]
+        here = spot_of(eqn, spot)
+        inner = callee(eqn)
+        if inner is not None:
+            closed_consts = [literal_of(literal, value) for value in getattr(inner, "consts", ())]
+            body = getattr(inner, "jaxpr", inner)
+            outs: Sequence[Any] = evaluate(
+                body, closed_consts, inputs, step, literal, within(eqn, here, body)
+            )
+        else:
+            outs = step(eqn, inputs, here)
+        env.update(zip(eqn.outvars, outs, strict=True))
+        for atom in eqn.invars:
+            if not hasattr(atom, "val") and last_use[atom] == number and atom not in kept:
+                env.pop(atom, None)
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+class _Value:
+    """A constant of a closed jaxpr, in the form of a literal."""
+
+    def __init__(self, val: Any) -> None:
+        self.val = val
+
+
+def literal_of(literal: Callable[[Any], Any], value: Any) -> Any:
+    """A constant of a closed jaxpr as the step wants it."""
+    return literal(_Value(value))
+
+
+def callee(eqn: Any) -> Any:
+    """The jaxpr that an equation only calls, or None."""
+    name = CALLS.get(eqn.primitive.name)
+    return eqn.params.get(name) if name is not None else None
+
+
+def spot_of(eqn: Any, caller: Spot) -> Spot:
+    """The model author's file and line of an equation; without one, the caller's."""
+    file, line = frame_of(eqn.source_info.traceback)
+    names = str(eqn.source_info.name_stack)
+    module = f"{caller.module}/{names}" if names and caller.module else names or caller.module
+    if not file or caller.line < 0:  # inside a function of a framework: its caller's line
+        file, line = caller.file, abs(caller.line)
+    return Spot(module, file, line, caller.step)
+
+
+def within(eqn: Any, here: Spot, body: Any) -> Spot:
+    """The place that equations inside a called jaxpr inherit; a negative line means: all of them.
+
+    JAX traces a jitted function once and keeps it, with the frames of its first caller. Inside a
+    function of a framework those are wrong for every later caller.
+    """
+    source = str(getattr(getattr(body, "debug_info", None), "func_src_info", "") or "")
+    foreign = " at " in source and is_framework(source.partition(" at ")[2].rpartition(":")[0])
+    custom = eqn.primitive.name.startswith("custom_") and foreign
+    return here._replace(line=-abs(here.line)) if foreign or custom else here
+
+
+def frame_of(traceback: Any) -> tuple[str, int]:
+    """(file, line) of the innermost frame that belongs to no framework."""
+    if traceback is not None:
+        codes, positions = traceback.raw_frames()
+        for code, position in zip(codes, positions, strict=True):
+            if code.co_filename.endswith(ENTRY):  # what lies above is who called the check
+                break
+            if not is_framework(code.co_filename):
+                return code.co_filename, type(traceback).code_addr2location(code, position)[0]
+    return "", 0
+
+
+_known: dict[str, bool] = {}
+
+
+def is_framework(file: str) -> bool:
+    """Whether a source file belongs to one of `FRAMEWORKS`, or to no file at all."""
+    if file not in _known:
+        _known[file] = file.startswith("<") or "importlib" in file or _package(file) in FRAMEWORKS
+    return _known[file]
+
+
+def _package(file: str) -> str:
+    """The top package of a source file of an installed library or of the harness; else ""."""
+    import parity
+
+    if file.startswith(parity.__path__[0] + "/"):
+        return "parity"
+    for marker in ("/site-packages/", "/dist-packages/"):
+        if marker in file:
+            return file.rpartition(marker)[2].partition("/")[0]
+    import sysconfig
+
+    return "jax" if file.startswith(sysconfig.get_path("stdlib") + "/") else ""
+
+
+def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
+    """A traced program with every float32 made a float64: `run(constants, *args) -> outputs`.
+
+    Args:
+        closed: the jaxpr.
+        rounding: whether values that the program holds in bfloat16 or float16 keep being rounded to them:
+            they are part of what it computes, if the other side knows nothing of them.
+
+    `constants` are those of `constants_of(closed)`, in that order, so that noise can move them without
+    compiling again.
+    """
+
+    def run(constants: Sequence[Any], *args: Any) -> list[Any]:
+        pool = iter(constants)
+        values = {id(holder): next(pool) for holder in _holders(closed)}
+        step = _lifted_step(values, rounding)
+
+        def literal(atom: Any) -> Any:
+            return values[id(atom)] if id(atom) in values else _plain(atom.val)
+
+        consts = [values.get(id(value), value) for value in closed.consts]
+        return evaluate(closed.jaxpr, [widen(c) for c in consts], args, step, literal, Spot())
+
+    return run
+
+
+def constants_of(closed: Any) -> list[np.ndarray]:
+    """The floating constants of a traced program, restored or moved by the noise run in force."""
+    return [constant(np.asarray(getattr(holder, "val", holder))) for holder in _holders(closed)]
+
+
+def _holders(closed: Any) -> Iterator[Any]:
+    """Floating literals and constants of a jaxpr and of all inside it, each once, in a fixed order."""
+    seen: set[int] = set()
+
+    def go(jaxpr: Any, consts: Sequence[Any]) -> Iterator[Any]:
+        for value in consts:
+            if is_narrow(value) and id(value) not in seen:
+                seen.add(id(value))
+                yield value
+        for eqn in jaxpr.eqns:
+            for atom in eqn.invars:
+                if hasattr(atom, "val") and is_narrow(atom.val) and id(atom) not in seen:
+                    seen.add(id(atom))
+                    yield atom
+            for inner in inner_jaxprs(eqn.params):
+                yield from go(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()))
+        for atom in jaxpr.outvars:
+            if hasattr(atom, "val") and is_narrow(atom.val) and id(atom) not in seen:
+                seen.add(id(atom))
+                yield atom
+
+    yield from go(closed.jaxpr, closed.consts)
+
+
+def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
+    """All jaxprs among the parameters of an equation."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            if hasattr(item, "eqns") or hasattr(item, "jaxpr"):
+                yield item
+
+
+def is_narrow(value: Any) -> bool:
+    """Whether a value is floating and narrower than float64."""
+    return str(getattr(value, "dtype", "")) in ("float32", "bfloat16", "float16")
+
+
+def wide(dtype: Any) -> Any:
+    """float64 for a narrower floating dtype, complex128 for complex64, the dtype itself for all others."""
+    names = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
+    name = names.get(str(dtype))
+    return np.dtype(name) if name else dtype
+
+
+def widen(value: Any) -> Any:
+    """A value whose narrow floating dtype became float64."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or wide(dtype) is dtype:
+        return value
+    return value.astype(wide(dtype))
+
+
+def _plain(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, np.generic | np.ndarray) else value
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is a random key of JAX's, which is no array of numbers."""
+    return "key<" in str(getattr(value, "dtype", ""))
+
+
+def wide_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates)."""
+    widened = {}
+    for name, value in params.items():
+        if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+            widened[name] = wide(np.dtype(value))
+        elif hasattr(value, "eqns") or hasattr(value, "jaxpr"):
+            widened[name] = wide_jaxpr(value)
+        elif isinstance(value, tuple) and any(hasattr(v, "jaxpr") for v in value):
+            widened[name] = tuple(wide_jaxpr(v) if hasattr(v, "jaxpr") else v for v in value)
+        else:
+            widened[name] = value
+    return widened
+
+
+def wide_jaxpr(jaxpr: Any) -> Any:
+    """The same jaxpr, traced again for float64 arguments."""
+    import jax
+    from jax.extend import core
+
+    closed = jaxpr if hasattr(jaxpr, "jaxpr") else core.ClosedJaxpr(jaxpr, ())
+    if not all(hasattr(v.aval, "dtype") for v in closed.jaxpr.invars):
+        return jaxpr
+    shaped: Any = jax.ShapeDtypeStruct
+    avals = [shaped(v.aval.shape, wide(v.aval.dtype)) for v in closed.jaxpr.invars]
+    run = lifted(closed)
+    again = jax.make_jaxpr(lambda *args: run(constants_of(closed), *args))(*avals)
+    return again if hasattr(jaxpr, "jaxpr") else again.jaxpr
+
+
+def bind(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    """One primitive on float64 values; in its own dtype where it allows no other."""
+    primitive, name = eqn.primitive, eqn.primitive.name
+    if name == "reduce_precision" or (name == "bitcast_convert_type" and _mixes_bits(eqn)):
+        return own_dtype(eqn, inputs)
+    return apply(primitive, inputs, wide_params(eqn.params))
+
+
+def apply(primitive: Any, inputs: Sequence[Any], params: Mapping[str, Any]) -> list[Any]:
+    """A primitive's results as a list."""
+    bound = primitive.get_bind_params(dict(params))
+    functions, bound = bound if isinstance(bound, tuple) else ((), bound)  # a pair up to jax 0.9
+    out = primitive.bind(*functions, *inputs, **bound)
+    return list(out) if primitive.multiple_results else [out]
+
+
+def _mixes_bits(eqn: Any) -> bool:
+    return bool(np.dtype(eqn.params["new_dtype"]).kind != np.dtype(eqn.invars[0].aval.dtype).kind)
+
+
+def own_dtype(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    """One primitive in the dtypes it was traced with, its results widened."""
+    import jax.numpy as jnp
+
+    narrow = [
+        jnp.asarray(value, atom.aval.dtype) if str(getattr(value, "dtype", "")).startswith("float") else value
+        for atom, value in zip(eqn.invars, inputs, strict=True)
+    ]
+    return [widen(value) for value in apply(eqn.primitive, narrow, eqn.params)]
+
+
+def _lifted_step(values: Mapping[int, Any], rounding: bool) -> Step:
+    """Loops and branches by JAX's own functions, so that constants inside stay arguments."""
+
+    def literal(atom: Any) -> Any:
+        return values[id(atom)] if id(atom) in values else _plain(atom.val)
+
+    def inside(closed: Any, spot: Spot) -> Callable[..., list[Any]]:
+        consts = [widen(values.get(id(value), value)) for value in closed.consts]
+        return lambda args: evaluate(closed.jaxpr, consts, args, step, literal, spot)
+
+    def step(eqn: Any, inputs: Sequence[Any], spot: Spot) -> Sequence[Any]:
+        from jax import lax
+
+        params = eqn.params
+        if eqn.primitive.name == "scan":
+            fixed, carried = params["num_consts"], params["num_carry"]
+            consts, carry = list(inputs[:fixed]), list(inputs[fixed : fixed + carried])
+            run = inside(params["jaxpr"], spot)
+
+            def body(carry: Any, xs: Any) -> Any:
+                outs = run([*consts, *carry, *xs])
+                return outs[:carried], outs[carried:]
+
+            last, ys = lax.scan(
+                body,
+                carry,
+                list(inputs[fixed + carried :]),
+                length=params["length"],
+                reverse=params["reverse"],
+                unroll=params["unroll"],
+            )
+            return [*last, *ys]
+        if eqn.primitive.name == "while":
+            split = (params["cond_nconsts"], params["body_nconsts"])
+            cond_consts, body_consts = list(inputs[: split[0]]), list(inputs[split[0] : sum(split)])
+            test, turn = inside(params["cond_jaxpr"], spot), inside(params["body_jaxpr"], spot)
+            return list(
+                lax.while_loop(
+                    lambda c: test([*cond_consts, *c])[0],
+                    lambda c: turn([*body_consts, *c]),
+                    list(inputs[sum(split) :]),
+                )
+            )
+        if eqn.primitive.name == "cond":
+            branches = [inside(branch, spot) for branch in params["branches"]]
+            return list(lax.switch(inputs[0], branches, list(inputs[1:])))
+        outs = bind(eqn, inputs)
+        return rounded(eqn, outs) if rounding else outs
+
+    return step
+
+
+def rounded(eqn: Any, outs: Sequence[Any]) -> list[Any]:
+    """Results rounded to the narrow dtypes in which the program itself holds them."""
+    kept = []
+    for atom, value in zip(eqn.outvars, outs, strict=True):
+        dtype = getattr(atom.aval, "dtype", None)
+        narrow = str(dtype) in NARROW and getattr(value, "dtype", None) == np.float64
+        kept.append(value.astype(dtype).astype(np.float64) if narrow else value)
+    return kept
+
+
+def equations(jaxpr: Any, caller: Spot = NOWHERE) -> Iterator[tuple[Any, Spot]]:
+    """All equations with their places, also those inside others."""
+    for eqn in jaxpr.eqns:
+        spot = spot_of(eqn, caller)
+        yield eqn, spot._replace(line=abs(spot.line))
+        for inner in inner_jaxprs(eqn.params):
+            body = getattr(inner, "jaxpr", inner)
+            yield from equations(body, within(eqn, spot, body))

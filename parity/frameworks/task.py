@@ -1,0 +1,153 @@
+"""Models as programs: deterministic functions from named arrays to named values.
+
+Both frameworks are brought to one form, `program(weights, inputs, dtype) -> values`, with weights under
+PyTorch's names and layouts. Everything above this module treats the two sides alike.
+"""
+
+import contextlib
+import functools
+import inspect
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.outputs import name_outputs as name_outputs
+from parity.frameworks.outputs import pair_outputs as pair_outputs
+
+Loss = Callable[[Any, Any], Any]
+"""`loss(outputs, targets) -> scalar` in one framework; `targets` is an array, or a dict of several."""
+
+
+Pick = Callable[[Any], dict[str, Any]]
+"""From what a model returns to its named arrays."""
+
+
+class Task(NamedTuple):
+    """What a forward and backward program needs besides the two models.
+
+    Attributes:
+        inputs: names of the model's inputs among the named arrays; the rest are targets.
+        torch_loss, jax_loss: both given or both None (a fixed random projection of the outputs).
+        layout: per input the permutation from PyTorch's axes to JAX's, e.g. (0, 2, 3, 1).
+        device: "cpu" or "cuda".
+        rounding: whether bfloat16 and float16 inside the JAX model are part of what it computes (because
+            the PyTorch model has none), and stay when it is lifted to float64.
+        numbers: those that PyTorch's program holds, by which float32 constants of JAX's are known again.
+        torch_outputs, jax_outputs: from what a model returns to named arrays, under common names.
+    """
+
+    inputs: tuple[str, ...]
+    torch_loss: Loss | None = None
+    jax_loss: Loss | None = None
+    layout: Mapping[str, tuple[int, ...]] = {}
+    device: str = "cpu"
+    rounding: bool = False
+    numbers: tuple[float, ...] = ()
+    torch_outputs: Pick = name_outputs
+    jax_outputs: Pick = name_outputs
+
+
+def bind(
+    target: Callable[..., Any], skip: int, inputs: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """How to call a function with these inputs: by name where the names agree, in order for the rest.
+
+    An input whose name is an argument's goes there. The others fill, in order, the arguments that are free,
+    then `*args`; without `*args`, `**kwargs` takes them under their own names. Arguments are passed by
+    position as far as possible, because `jax.vmap` and `jax.jit` treat positions, not names.
+
+    Args:
+        target: the function; its signature decides.
+        skip: how many leading arguments are not inputs (params, self).
+        inputs: values by name, in order.
+
+    Raises:
+        TypeError: if a required argument is left without an input, or an input without an argument.
+
+    >>> bind(lambda params, x, mask=None: x, 1, {"mask": 1, "images": 2})
+    ((2, 1), {})
+    >>> bind(lambda params, x, scale=1, mask=None: x, 1, {"x": 1, "mask": 2})
+    ((1,), {'mask': 2})
+    """
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # builtins and some compiled callables have no signature
+        return tuple(inputs.values()), {}
+    kinds = inspect.Parameter
+    ours = list(signature.parameters.values())
+    leading = [p for p in ours if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    positional = [p.name for p in leading[skip:]]
+    by_keyword = [p for p in ours if p.kind is kinds.KEYWORD_ONLY]
+    single = [*positional, *(p.name for p in by_keyword)]
+    takes_more = any(p.kind is kinds.VAR_POSITIONAL for p in ours)
+    takes_names = any(p.kind is kinds.VAR_KEYWORD for p in ours)
+
+    given = {name: value for name, value in inputs.items() if name in single}
+    others = {name: value for name, value in inputs.items() if name not in single}
+    free = [name for name in positional if name not in given]
+    if not takes_more:
+        free += [p.name for p in by_keyword if p.name not in given and p.default is p.empty]
+    for name, value in zip(free, list(others.values()), strict=False):
+        given[name] = value
+    left = dict(list(others.items())[len(free) :])
+    required = [p.name for p in ours if p.default is p.empty and p.name in single]
+    faults = [f"nothing is given for {name!r}" for name in required if name not in given]
+    if left and not takes_more and not takes_names:
+        faults.append(f"there is no argument for {', '.join(map(repr, left))}")
+    if faults:
+        raise TypeError(
+            f"the inputs {', '.join(map(repr, inputs))} do not fit {_signature_of(target, signature)}: "
+            f"{'; '.join(faults)}"
+        )
+    if left and takes_more:
+        defaults = {p.name: p.default for p in leading}
+        args = [given.pop(name, defaults[name]) for name in positional]
+        return (*args, *left.values()), given
+    prefix = list(itertools.takewhile(lambda name: name in given, positional))
+    return tuple(given.pop(name) for name in prefix), {**given, **left}
+
+
+def _signature_of(target: Callable[..., Any], signature: inspect.Signature) -> str:
+    """A function's name and arguments, without the annotations."""
+    while isinstance(target, functools.partial):
+        target = target.func
+    bare = signature.replace(
+        parameters=[p.replace(annotation=p.empty) for p in signature.parameters.values()],
+        return_annotation=signature.empty,
+    )
+    return f"{getattr(target, '__qualname__', type(target).__name__)}{bare}"
+
+
+def direction(shape: Sequence[int], name: str) -> Shaped[np.ndarray, "..."]:
+    """A fixed random projection for the output of this name, so that no gradient vanishes by symmetry.
+
+    Its numbers have 8 significant bits: they are the same in every precision.
+    """
+    seed = zlib.crc32(name.encode())
+    mantissa, exponent = np.frexp(np.random.default_rng(seed).standard_normal(tuple(shape)))
+    return np.asarray(np.ldexp(np.round(mantissa * 256) / 256, exponent))
+
+
+def targets_of(given: Mapping[str, Any], inputs: Sequence[str]) -> Any:
+    """What is not an input: the one target, or a dict of several."""
+    targets = {name: value for name, value in given.items() if name not in inputs}
+    return next(iter(targets.values())) if len(targets) == 1 else targets
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages."""
+    return "a function" if inspect.isfunction(value) else f"of type {type(value).__name__}"
+
+
+@contextlib.contextmanager
+def said_by(framework: str) -> Iterator[None]:
+    """Errors raised inside say which framework's model raised them."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"raised by the {framework} model")
+        raise

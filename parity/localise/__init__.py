@@ -1,0 +1,1 @@
+"""Where two programs first differ: the walk back through both traces, and a reproducer of the place."""

@@ -1,0 +1,182 @@
+"""The smallest reproducer of a divergence: the faulty operations of the JAX side in a script of their own.
+
+A directory holds the numbers that go in and PyTorch's value (`values.safetensors`), and `reproduce.py`, which
+computes JAX's value from them and prints how far it is from PyTorch's. Neither needs the models, PyTorch or
+this package. Every script is run before it is written; for operations that cannot be written down it
+compares the recorded values, and says so.
+"""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.jax.jax_trace import JaxTrace
+from parity.localise.jax_code import SEVERAL, expression
+from parity.localise.walk import Comparison, Region
+from parity.report.results import Place
+from parity.trace.graph import Kind
+
+Array = Shaped[np.ndarray, "..."]
+
+LARGEST = 80
+"""Operations that a script may have."""
+
+
+class Program(NamedTuple):
+    """The faulty operations written down.
+
+    Attributes:
+        inputs: what goes in, by the name that the lines use.
+        lines: one per operation, the last one returns JAX's value.
+    """
+
+    inputs: Mapping[str, Array]
+    lines: Sequence[str]
+
+    def __str__(self) -> str:
+        """A function of what goes in."""
+        head = f"def jax_side({', '.join(self.inputs)}):"
+        return "\n".join([head, *[f"    {line}" for line in self.lines]])
+
+
+def write_reproducer(
+    comparison: Comparison, region: Region, directory: str | os.PathLike[str], number: int
+) -> Path:
+    """Write the reproducer of one fault; an older one of the same number is replaced.
+
+    Args:
+        comparison: both traces.
+        region: the fault.
+        directory: where `divergence-<number>` is made.
+        number: of the divergence, from 1.
+
+    Returns:
+        The new directory.
+
+    Raises:
+        ValueError: if `directory` is a file, or cannot be made.
+    """
+    from safetensors.numpy import save_file
+
+    place = Path(directory)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot write reproducers to {place}: {error.strerror}") from error
+    program = _working(comparison, region)
+    given = program.inputs if program is not None else {"recorded": comparison.array(region.j)}
+    values = {**given, "expected": np.asarray(region.value)}
+    target = place / f"divergence-{number}"
+    temporary = place / f".divergence-{number}.{os.getpid()}.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        temporary.mkdir()
+        save_file({k: np.ascontiguousarray(v) for k, v in values.items()}, temporary / "values.safetensors")
+        (temporary / "reproduce.py").write_text(_script(comparison, region, number, program))
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _working(comparison: Comparison, region: Region) -> Program | None:
+    """The faulty operations, if they can be written down and give what was recorded."""
+    import jax
+    import jax.numpy as jnp
+
+    program = _program(comparison, region)
+    if program is None:
+        return None
+    actual = comparison.array(region.j)
+    space: dict[str, Any] = {"jax": jax, "jnp": jnp}
+    try:
+        with jax.enable_x64(True):
+            exec(str(program), space)  # the very lines that are written to the script
+            found = np.asarray(space["jax_side"](**{k: jnp.asarray(v) for k, v in program.inputs.items()}))
+    except Exception:  # something that only looks like JAX: the recorded values are compared instead
+        return None
+    same = found.shape == actual.shape and np.allclose(found, actual, rtol=1e-9, atol=1e-12, equal_nan=True)
+    return program if same else None
+
+
+def _program(comparison: Comparison, region: Region) -> Program | None:
+    """The faulty operations as lines; None if one of them cannot be written down."""
+    trace = comparison.jax
+    steps = sorted({trace.nodes[i].step for i in (*region.jax_nodes, region.j)})
+    if steps[0] < 0 or len(steps) > LARGEST:
+        return None
+    made = {o for step in steps for o in trace.evaluations[step].outputs}
+    inputs: dict[str, Array] = {}
+    lines: list[str] = []
+
+    def said(index: int) -> str:
+        array = comparison.array(index)
+        if index in made:
+            return f"v{index}"
+        if array.ndim == 0 and trace.nodes[index].fixed and np.all(np.isfinite(array)):
+            number = repr(array.item())
+            return f"({number})" if number.startswith("-") else number
+        name = _name(trace, index)
+        inputs[name] = array
+        return name
+
+    for step in steps:
+        evaluation = trace.evaluations[step]
+        given = [said(i) for i in evaluation.inputs]
+        code = expression(evaluation.operation, given, evaluation.params)
+        if code is None:
+            return None
+        names = ", ".join(f"v{o}" for o in evaluation.outputs)
+        alone = evaluation.operation in SEVERAL and len(evaluation.outputs) == 1
+        lines.append(f"{names}{',' if alone else ''} = {code}")
+    return Program(inputs, [*lines, f"return v{region.j}"])
+
+
+def _name(trace: JaxTrace, index: int) -> str:
+    """A name for a value that goes in: its own, if it has one, and its number."""
+    node = trace.nodes[index]
+    own = node.operation if node.kind in (Kind.WEIGHT, Kind.INPUT) else "v"
+    plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in own).strip("_")
+    return f"{plain if plain[:1].isalpha() else 'v'}_{index}"
+
+
+def _script(comparison: Comparison, region: Region, number: int, program: Program | None) -> str:
+    """The text of `reproduce.py`."""
+    ours = _where(comparison.jax.nodes[region.j].place)
+    theirs = _where(comparison.torch.nodes[region.t].place)
+    if program is None:
+        body = "# The operations there cannot be written down: what JAX computed was recorded.\n"
+        body += 'actual = values["recorded"]'
+    else:
+        body = f"\n\n{program}\n\n\nactual = jax_side(**values)"
+    return f'''"""Divergence {number}: JAX\'s value ({ours})
+against PyTorch\'s ({theirs}), from the same numbers."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from safetensors.numpy import load_file
+
+jax.config.update("jax_enable_x64", True)
+loaded = load_file(Path(__file__).with_name("values.safetensors"))
+values = {{name: jnp.asarray(array) for name, array in loaded.items()}}
+expected = values.pop("expected").astype(float)
+{body}
+gap, scale = jnp.abs(actual.astype(float) - expected), jnp.nanmax(jnp.abs(expected))
+print(f"largest difference {{jnp.nanmax(gap):.3e}}, largest value {{scale:.3e}}")
+print(f"relative difference {{jnp.nanmax(gap) / scale:.3e}}")
+'''
+
+
+def _where(place: Place) -> str:
+    """A place in a docstring: nothing in it may end the string or start an escape."""
+    where = f"{place.operation} at {place.file}:{place.line}" if place.file else place.operation
+    said = f"{where}, {place.module}" if place.module else where
+    return said.replace("\\", "/").replace('"', "'").replace("\n", " ")

@@ -1,0 +1,1 @@
+"""The benchmark of the built-in networks: contenders, timing, memory, the limits of the machine."""

@@ -1,0 +1,197 @@
+"""The table, the data and the picture of `parity bench`."""
+
+import dataclasses
+import io
+import os
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from parity.report.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from parity.networks.benchmark.machine import Machine
+    from parity.networks.benchmark.timing import Timing
+
+
+COLUMNS = ("ms/\nepoch", "spread", "x\neager", "x own\nform", "compile\ns", "peak\nMiB", "limit")
+"""After case and program; 80 columns are enough for the longest names."""
+
+
+def print_timings(console: Console, machine: "Machine", timings: Sequence["Timing"]) -> None:
+    """A row per program, then what cannot be said in one, then what the columns mean."""
+    table = _table("case", "program", *COLUMNS)
+    for timing, case in zip(timings, _cases_once(timings), strict=True):
+        head = [case, timing.program]
+        if not timing.times:
+            table.add_row(*head, *["-"] * len(COLUMNS))
+            continue
+        own_step = "*" if timing.per != "epoch" else ""
+        ratios = [_ratio(r) for r in (timing.ratios, timing.own_ratios)]
+        cells = [f"{own_step}{_number(1e3 * timing.median)}", f"{timing.spread:.0%}", *ratios]
+        peak = "-" if timing.peak_bytes is None else f"{timing.peak_bytes / 2**20:.0f}"
+        table.add_row(*head, *cells, f"{timing.compiling:.1f}", peak, _percent(timing.share))
+    console.print(table)
+    if machine.device == "cuda":
+        _print_shares(console, timings)
+    for timing in timings:
+        if line := _remark(timing, timings):
+            console.print(escape(line), style="yellow" if not timing.times else None)
+    repeats = max((len(timing.times) for timing in timings), default=0)
+    console.print(f"\n{EXPLAINED.format(repeats=repeats, gb=machine.bandwidth / 1e9, gf=machine.rate / 1e9)}")
+    if machine.device == "cuda":
+        console.print(EXPLAINED_SHARES)
+
+
+def _print_shares(console: Console, timings: Sequence["Timing"]) -> None:
+    """Where the time of each program goes on an accelerator."""
+    table = _table("case", "program", "memory", "compute", "launch", "limit set by")
+    for timing, case in zip(timings, _cases_once(timings), strict=True):
+        if timing.times and timing.limit is not None:
+            shares = (timing.memory_share, timing.compute_share, timing.launch_share)
+            table.add_row(case, timing.program, *map(_percent, shares), timing.limit.set_by)
+    console.print()
+    console.print(table)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    for name in names:
+        left = name in ("case", "program", "limit set by")
+        table.add_column(name, no_wrap=True, justify="left" if left else "right", vertical="bottom")
+    return table
+
+
+def _cases_once(timings: Sequence["Timing"]) -> list[str]:
+    """The names of the cases, each in its first row alone."""
+    before = ["", *(timing.case for timing in timings)]
+    return [timing.case if timing.case != last else "" for timing, last in zip(timings, before, strict=False)]
+
+
+def _number(value: float) -> str:
+    """Three digits, or all of those before the point: never an exponent.
+
+    >>> [_number(value) for value in (0.01234, 1.2, 64.123, 12345.6)]
+    ['0.0123', '1.20', '64.1', '12346']
+    """
+    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _ratio(ratios: Sequence[float]) -> str:
+    if not ratios:
+        return "-"
+    median = statistics.median(ratios)
+    return f"{median:.2f}" if median < 100 else f"{median:.0f}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _remark(timing: "Timing", timings: Sequence["Timing"]) -> str:
+    """What a reader must know of a row: why it is not timed, of what its time is, which runs it trained."""
+    head = f"{timing.case}, {timing.program}: "
+    if not timing.times:
+        return head + timing.note
+    if timing.per == "epoch":
+        most = max(other.models for other in timings if other.case == timing.case)
+        some = f"{timing.models} of the {most} runs were trained; times are per model and epoch"
+        return head + some if timing.models < most else ""
+    same = [t for t in timings if t.case == timing.case and t.per == "epoch" and t.last_loss is not None]
+    end = f"{timing.epochs} of them end at a loss of {timing.last_loss:.4g}"
+    others = f", {same[0].epochs} epochs at {same[0].last_loss:.4g}" if same else ""
+    return f"*{head}{timing.note}; ms per {timing.per} of this other algorithm. {end}{others}."
+
+
+EXPLAINED = (
+    "Medians of {repeats} runs in turns, spread half the distance of the quartiles; of many runs at once "
+    "(NAME:RUNS) per model and epoch. x eager: how many times as fast as the fastest eager form of PyTorch, "
+    "x own form: as the notebook's, both pair by pair. compile: by how much the first run was longer. peak: "
+    "how far memory rose during a run above what data, weights and programs took before it. limit: the least "
+    "time for the bytes that must be read and the operations that must be done, at the {gb:.0f} GB/s of a "
+    "copy and {gf:.0f} GFLOP/s of a float32 matrix product measured in this run, as a share of the time "
+    "taken; samples that stay in the cache can take it past 100%."
+)
+"""What stands under the table."""
+
+EXPLAINED_SHARES = (
+    "memory and compute: the share of the time that the bytes, or the operations, alone would take; the "
+    "larger sets the limit. launch: the share of one more run, under the profiler, in which the GPU did "
+    "nothing."
+)
+"""What stands under it on an accelerator."""
+
+
+def as_data(machine: "Machine", timings: Sequence["Timing"], environment: Any) -> dict[str, Any]:
+    """Everything that was measured."""
+    return {
+        "machine": machine._asdict(),
+        "environment": dataclasses.asdict(environment),
+        "timings": [_row(timing) for timing in timings],
+    }
+
+
+def _row(timing: "Timing") -> dict[str, Any]:
+    row = dataclasses.asdict(timing)
+    if not timing.times:
+        return row
+    row |= {"median": timing.median, "spread": timing.spread, "share_of_limit": timing.share}
+    limit = timing.limit
+    return row | {
+        "limit": None if limit is None else limit.seconds,
+        "limit_set_by": None if limit is None else limit.set_by,
+        "memory_share": timing.memory_share,
+        "compute_share": timing.compute_share,
+    }
+
+
+def draw_timings(timings: Sequence["Timing"], path: str | os.PathLike[str]) -> None:
+    """A panel per case: time of an epoch per program, the limit as a line.
+
+    Raises:
+        ValueError: if the ending of `path` is no image format.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    drawn = [t for t in timings if t.times and t.per == "epoch"]
+    names = list(dict.fromkeys(t.case for t in drawn))
+    rows_of = {name: [t for t in drawn if t.case == name] for name in names}
+    heights = [len(rows) + 2 for rows in rows_of.values()]  # in bars, those of title and axis with them
+    figure, axes = plt.subplots(
+        len(names), 1, figsize=(7, 0.3 * sum(heights)), squeeze=False, height_ratios=heights
+    )
+    kind = Path(path).suffix.lstrip(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        plt.close(figure)
+        raise ValueError(f"cannot draw {path}: the ending must say an image format, e.g. .png, .svg or .pdf")
+    colours = {"jax": "tab:orange", "numpy": "tab:gray", "sklearn": "tab:green"}
+    for panel, name in zip(axes.flat, names, strict=True):
+        rows = rows_of[name]
+        bars = panel.barh(
+            [t.program for t in rows],
+            [1e3 * t.median for t in rows],
+            color=[colours.get(t.program.partition(" ")[0], "tab:blue") for t in rows],
+            height=0.7,
+        )
+        panel.bar_label(bars, [f" {_number(1e3 * t.median)} ms" for t in rows], fontsize=8)
+        if rows[0].limit is not None:
+            panel.axvline(1e3 * rows[0].limit.seconds, color="black", linewidth=1, linestyle=":")
+        panel.margins(x=0.15)
+        panel.invert_yaxis()
+        of = "model and epoch" if max(t.models for t in rows) > 1 else "epoch"
+        panel.set_title(f"{name}: milliseconds per {of}; dotted: the machine's limit", fontsize=9, loc="left")
+        panel.tick_params(labelsize=8)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, dpi=150)
+    plt.close(figure)
+    write_atomically(path, content.getvalue())

@@ -1,0 +1,114 @@
+"""What is timed: a case with its data and weights, one run or many, and the programs that train it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import jaxnn
+import torchref
+from parity.networks.drawing import draw_case
+from parity.networks.network_training import channels_last
+from parity.networks.registry import Case
+from parity.networks.samples import Samples
+from parity.numerics.arrays import Arrays, in_float32
+from parity.pipeline.pairs import Pair
+
+History = Mapping[str, Any]
+"""What a call measured: `train_loss`, `val_loss` and so on, an entry per epoch; of many runs a row each.
+
+A program that does not train by epochs says with `iterations` how many steps of its own it made.
+"""
+
+EPOCH = "epoch"
+"""What a time is of, usually."""
+
+
+class Program(NamedTuple):
+    """One way to train the network.
+
+    Attributes:
+        name: what the table calls it.
+        framework: "jax", "torch", "numpy" or "sklearn".
+        make: `make(epochs) -> run`, where `run()` trains from the start, waits until all is done and returns
+            the history; the first run compiles.
+        note: what sets it apart, in words.
+        eager: whether it is a form of PyTorch that the others are compared with.
+        per: what a time is of: an epoch, or a step of another algorithm, which ends at a loss of its own.
+        which: the numbers of the runs that one call trains.
+    """
+
+    name: str
+    framework: str
+    make: Callable[[int], Callable[[], History]]
+    note: str = ""
+    eager: bool = False
+    per: str = EPOCH
+    which: tuple[int, ...] = (0,)
+
+
+class Setting(NamedTuple):
+    """A case with its data and weights: what all programs share.
+
+    Attributes:
+        case: the case.
+        ours: PyTorch's recipe.
+        theirs: JAX's.
+        samples: all samples, float64.
+        pair: both networks with the weights between them.
+        params: JAX's params, float32.
+        arrays: the samples as JAX takes them, float32.
+        order: the order of the samples in an epoch of minibatches, else None.
+        device: "cpu" or "cuda".
+        rates: the learning rates of many runs from one start; None for one run with the recipe's.
+    """
+
+    case: Case
+    ours: torchref.Recipe
+    theirs: jaxnn.Recipe
+    samples: Samples
+    pair: Pair
+    params: Any
+    arrays: dict[str, np.ndarray]
+    order: np.ndarray | None
+    device: str
+    rates: tuple[float, ...] | None = None
+
+    @property
+    def title(self) -> str:
+        """What the table calls it."""
+        return self.case.name if self.rates is None else f"{self.case.name} x{len(self.rates)}"
+
+
+def setting(case: Case, *, data_name: str, device: str, runs: int | None = None, seed: int = 0) -> Setting:
+    """Load the data of a case and draw its weights; `runs` learning rates, if given, up to the recipe's."""
+    drawn = draw_case(case, data_name, seed=seed)
+    pair = drawn.pair()
+    params = pair.jax.tree.build({path: in_float32(leaf) for path, leaf in pair.jax_weights.items()})
+    arrays = {n: in_float32(channels_last(a, n)) for n, a in drawn.samples.inputs.items()}
+    highest = drawn.ours.learning_rate
+    rates = None if runs is None else tuple(np.geomspace(highest / 10, highest, runs).tolist())
+    return Setting(
+        case, drawn.ours, drawn.theirs, drawn.samples, pair, params, arrays, drawn.order, device, rates
+    )
+
+
+def affine_layers(weights: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(matrix, bias) of each layer, (outputs, inputs) and (outputs,), of a network of affine layers alone.
+
+    Args:
+        weights: PyTorch's by name: `w` or `W` and `b`, or `weight` and `bias`, in sequence `0.weight` ...
+
+    Returns:
+        The layers in float32, from input to output; none if the network has others.
+    """
+    held = {name: in_float32(array) for name, array in weights.items()}
+    if set(held) in ({"W", "b"}, {"w", "b"}):
+        kernel, bias = held.get("W", held.get("w")), held["b"]
+        assert kernel is not None
+        turn = kernel.ndim == 2 and len(kernel) != len(bias)
+        return [(kernel.T if turn else kernel.reshape(len(bias), -1), bias)]
+    names = [name.removesuffix("weight") for name in held if name.endswith("weight")]
+    layers = [(held[f"{name}weight"], held[f"{name}bias"]) for name in names if f"{name}bias" in held]
+    affine = 2 * len(layers) == len(held) and all(matrix.ndim == 2 for matrix, _ in layers)
+    return layers if affine else []

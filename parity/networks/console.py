@@ -1,0 +1,131 @@
+"""The table of `parity run`, for people."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from parity.report.results import AS_STORED, LIMIT, STAGES, Quantity, Report, Verdict
+from parity.report.text import describe_divergences, describe_quantity, environment_line, label, short
+
+COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.INCONCLUSIVE: "yellow"}
+
+
+def print_table(console: Console, reports: Sequence[tuple[Report, Verdict, str | None]]) -> None:
+    """Two lines per case, one for each precision; every stage shows the worst rho of its quantities.
+
+    Args:
+        console: where to print; 80 columns are enough.
+        reports: (report, verdict to show, text of an erratum or None) in the order of the rows.
+    """
+    table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True)
+    for name in ("case", "", "weights", "forward", "grads", "step", "curve", "error", "yardst.", "verdict"):
+        left = name in ("case", "", "verdict")
+        table.add_column(name, no_wrap=True, justify="left" if left else "right")
+    for report, verdict, erratum in reports:
+        if report.error is not None or not report.dtypes:
+            table.add_row(escape(report.name), *["-"] * (len(STAGES) + 3), _coloured(Verdict.ERROR))
+        for row, dtype in enumerate(report.dtypes):
+            table.add_row(*_row(report, dtype, verdict, erratum, first=row == 0))
+    console.print(table)
+
+
+def print_programs(console: Console, reports: Sequence[Report]) -> None:
+    """The worst rho of step and curve for every program that trained, against PyTorch in one process.
+
+    Args:
+        console: where to print; 80 columns are enough for four programs.
+        reports: of cases that were trained by more than two programs.
+    """
+    names = list(dict.fromkeys(q.program for r in reports for q in r.select("curve") if not r.error))
+    table = Table(
+        box=None, pad_edge=False, padding=(0, 1), title="worst rho of training", title_justify="left"
+    )
+    table.add_column("case", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    for report in reports:
+        for row, dtype in enumerate(report.dtypes):
+            cells = [escape(report.name) if row == 0 else "", dtype.replace("float", "f")]
+            for name in names:
+                training = (*report.select("step", dtype), *report.select("curve", dtype))
+                worst = dataclasses.replace(report, quantities=training).worst(program=name)
+                cells.append("-" if worst is None else _rho(worst))
+            table.add_row(*cells)
+    console.print("\nStep and curve of every program against PyTorch's in one process, worst rho:")
+    console.print(table)
+
+
+def _row(report: Report, dtype: str, verdict: Verdict, erratum: str | None, *, first: bool) -> list[str]:
+    cells = [escape(report.name) if first else "", dtype.replace("float", "f")]
+    for stage in STAGES:
+        worst = report.worst(stage, AS_STORED if stage == "weights" else dtype)
+        cells.append("-" if worst is None else _rho(worst))
+    worst = report.worst(dtype=dtype)
+    if worst is None:
+        return [*cells, "-", "-", _coloured(Verdict.ERROR)]
+    between = report.worst(dtype=dtype, program="jax") or worst  # the two frameworks, no oracle
+    cells += [short(between.relative_error), short(between.relative_yardstick)]
+    expected = erratum is not None and verdict is Verdict.PASS
+    return [*cells, "[green]erratum[/]" if expected else _coloured(worst.verdict)]
+
+
+def _rho(worst: Quantity) -> str:
+    if worst.stage == "weights" and worst.difference == 0:
+        return "[green]exact[/]"
+    # A star: over the limit, yet closer to float64 than PyTorch is, which is what counts there.
+    star = "*" if worst.verdict is Verdict.PASS and worst.rho > LIMIT else ""
+    return f"[{COLOURS[worst.verdict]}]{short(worst.rho)}{star}[/]"
+
+
+def _coloured(verdict: Verdict) -> str:
+    word = {Verdict.INCONCLUSIVE: "unsure"}.get(verdict, verdict.value)
+    return f"[{COLOURS[verdict]}]{word}[/]"
+
+
+def print_findings(console: Console, report: Report, *, everything: bool = False, most: int = 8) -> None:
+    """What did not pass in one report, or all of its quantities, worst first within a stage."""
+    if report.error is not None:
+        console.print(f"[red]{escape(report.name)}: {escape(report.error)}[/]")
+    chosen = [q for q in report.quantities if everything or q.verdict is not Verdict.PASS]
+    shown = chosen if everything or len(chosen) <= most else chosen[:most]
+    if shown:
+        console.print(f"[bold]{escape(report.name)}[/]")
+    for line in describe_divergences(report):
+        console.print(f"  {escape(line)}", soft_wrap=True)
+    for quantity in shown:
+        head, *notes = describe_quantity(quantity)
+        console.print(f"  [{COLOURS[quantity.verdict]}]{escape(head)}[/]", soft_wrap=True)
+        for note in notes:
+            console.print(f"  {escape(note)}", soft_wrap=True)
+    if len(chosen) > len(shown):
+        console.print(f"  ... and {len(chosen) - len(shown)} more; --verbose shows all")
+
+
+def print_erratum(console: Console, report: Report, text: str) -> None:
+    """A case that failed as it should: what is wrong in the source, and the evidence."""
+    names = ", ".join(dict.fromkeys(label(q) for q in report.failures("gradients") if q.program == "jax"))
+    console.print(
+        f"[bold]erratum, found by the harness[/] in {escape(report.name)}: {escape(text)}. Gradients that "
+        f"differ: {escape(names)}, and no other; the step and the curve differ as a consequence.",
+    )
+
+
+def print_summary(
+    console: Console, report: Report, counts: Mapping[str, int], seconds: float, not_checked: Sequence[str]
+) -> None:
+    """How to read the table, counts of verdicts, time, environment, and what was not checked."""
+    console.print(
+        "\nEach stage shows its worst rho: difference over yardstick, where the yardstick is how far one-ulp "
+        f"noise moves the programs. At most {LIMIT:.0f} passes. error and yardst. are those of the worst "
+        "quantity between the frameworks, relative to its size. * over the limit in float32, but PyTorch is "
+        "the side further from float64."
+    )
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    console.print(f"[bold]{told}[/] in {seconds:.0f} s")
+    console.print(f"[dim]{escape(environment_line(report))}[/]")
+    for line in not_checked:
+        console.print(f"[dim]not checked: {escape(line)}[/]")

@@ -1,0 +1,77 @@
+"""A case with its data loaded and its weights drawn: what all programs of the case share."""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import torch
+
+import jaxnn
+import torchref
+from data import batches
+from parity.networks.registry import Case
+from parity.networks.samples import Samples, load_samples
+from parity.pipeline.pairs import Pair, match
+
+
+class Drawn(NamedTuple):
+    """Both networks of a case, the weights of one, the samples and their order.
+
+    Attributes:
+        ours: PyTorch's recipe.
+        theirs: JAX's.
+        samples: the samples, float64.
+        network: PyTorch's network, a module or a function of `torch_params`.
+        torch_params: its tensors, None for a module.
+        model: JAX's network.
+        template: shapes and dtypes of its params.
+        order: the order of the training samples in every epoch of minibatches, None for full batches.
+    """
+
+    ours: torchref.Recipe
+    theirs: jaxnn.Recipe
+    samples: Samples
+    network: Any
+    torch_params: dict[str, torch.Tensor] | None
+    model: jaxnn.Model
+    template: Any
+    order: np.ndarray | None
+
+    def pair(self) -> Pair:
+        """Both networks with PyTorch's weights, planned from names and shapes."""
+        return match(self.network, self.model.apply, template=self.template, torch_params=self.torch_params)
+
+
+def draw_case(case: Case, data_name: str, *, seed: int = 0, limit: int | None = None) -> Drawn:
+    """Load the data of a case and draw its weights from a seed.
+
+    Args:
+        case: which one.
+        data_name: "embedded", "sign-digits" or "dogs-cats".
+        seed: of the weights.
+        limit: keep this many training samples; None keeps all.
+
+    Raises:
+        ValueError: if the data set is unknown or not prepared.
+    """
+    ours, theirs = torchref.RECIPES[case.torch_recipe or case.recipe], jaxnn.RECIPES[case.recipe]
+    samples = load_samples(data_name, labels=ours.labels, images=ours.images, limit=limit)
+    network, torch_params = draw(ours, samples, seed)
+    model = theirs.model(samples.jax_input_shape, samples.num_outputs)
+    template = jax.eval_shape(model.init, jax.random.key(seed))
+    order = None
+    if ours.batch_size:
+        order = batches.order(len(samples.inputs["x_train"]), batch_size=ours.batch_size)[0]
+    return Drawn(ours, theirs, samples, network, torch_params, model, template, order)
+
+
+def draw(recipe: torchref.Recipe, samples: Samples, seed: int) -> tuple[Any, dict[str, torch.Tensor] | None]:
+    """The PyTorch network of a recipe, its weights drawn from a seed: a module, or a function and tensors."""
+    shape, num_outputs = samples.input_shape, samples.num_outputs
+    forward, parameters = torchref.instantiate(recipe, shape, num_outputs, seed=seed)
+    if isinstance(forward, torch.nn.Module):
+        return forward, None
+    bare = recipe.model(shape, num_outputs)
+    if not isinstance(bare, torchref.BareModel):
+        raise TypeError(f"recipe makes {type(bare).__name__}; it must be an nn.Module or a BareModel")
+    return bare.apply, parameters

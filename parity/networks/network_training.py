@@ -1,0 +1,144 @@
+"""The two training programs of a case: `torchref.fit` and `jaxnn.fit` over named arrays."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jax.sharding import Mesh
+from torch import nn
+
+import jaxnn
+import torchref
+from parity.numerics.arrays import Arrays, hold, to_jax, to_torch
+from parity.numerics.noise import Program, Values
+from parity.numerics.precision import jax_device
+from parity.pipeline.pairs import Pair
+from torchref.parallel import Ranks
+
+SPLITS = ("train", "val")
+ALONE = Ranks()
+
+
+def decided_by(labels: str) -> dict[str, str]:
+    """Which curve holds the margins behind which accuracy; empty for a regression."""
+    return {} if labels == "real" else {f"{split}_accuracy": f"{split}_margin" for split in SPLITS}
+
+
+def _with_margin(metrics: Mapping[str, Any], labels: str, module: Any) -> dict[str, Any]:
+    """The recipe's metrics and, for a classifier, every sample's margin."""
+    if labels == "real":
+        return dict(metrics)
+    return {**metrics, "margin": module.binary_margin if labels == "binary" else module.margin}
+
+
+def torch_training(
+    pair: Pair,
+    recipe: torchref.Recipe,
+    epochs: int,
+    learning_rate: float,
+    order: np.ndarray | None,
+    device: str,
+    *,
+    ranks: Ranks = ALONE,
+) -> Program:
+    """First update and curves of `torchref.fit`, in the processes `ranks` of which this is one."""
+    metrics = _with_margin(recipe.metrics, recipe.labels, torchref.metrics)
+
+    def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        given = {name: to_torch(array, dtype, device) for name, array in inputs.items()}
+        train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
+
+        def run(train: Any, val: Any, metrics: Any, **how: Any) -> Any:
+            parameters = {n: nn.Parameter(to_torch(a, dtype, device)) for n, a in weights.items()}
+            history = torchref.fit(
+                lambda x: pair.torch.call(parameters, x),
+                parameters,
+                train,
+                val,
+                loss=recipe.loss,
+                metrics=metrics,
+                optimizer=recipe.optimizer,
+                learning_rate=learning_rate,
+                ranks=ranks,
+                **how,
+            )
+            return parameters, history
+
+        updated, _ = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
+        _, history = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
+        updates = {name: hold(updated[name]) - hold(to_torch(weights[name], dtype)) for name in weights}
+        return {"updates": updates, "curve": _curves(history)}
+
+    return program
+
+
+def jax_training(
+    pair: Pair,
+    recipe: jaxnn.Recipe,
+    epochs: int,
+    learning_rate: float,
+    order: np.ndarray | None,
+    device: str,
+    *,
+    mesh: Mesh | None = None,
+) -> Program:
+    """First update and curves of `jaxnn.fit` on a mesh, updates under PyTorch's names and in its layout.
+
+    To be run by `check_training`, which switches JAX's 64-bit types for each dtype.
+    """
+    metrics = _with_margin(recipe.metrics, recipe.labels, jaxnn.metrics)
+
+    def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        place = jax_device(device)
+        params = pair.jax.tree.build({path: to_jax(leaf, dtype, place) for path, leaf in weights.items()})
+        given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
+        train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
+
+        def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
+            return jaxnn.fit(
+                pair.jax.call,
+                params,
+                train,
+                val,
+                loss=recipe.loss,
+                metrics=metrics,
+                optimizer=recipe.optimizer,
+                learning_rate=learning_rate,
+                mesh=mesh,
+                **how,
+            )
+
+        stepped = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
+        fitted = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
+        updated = pair.plan.to_torch(_held_leaves(stepped.params))
+        before = pair.plan.to_torch(_held_leaves(params))
+        updates = {name: updated[name] - before[name] for name in updated}
+        return {"updates": updates, "curve": _curves(fitted.history)}
+
+    return program
+
+
+def _held_leaves(params: Any) -> dict[str, Any]:
+    from parity.frameworks.jax.trees import flatten
+
+    return {path: hold(leaf) for path, leaf in flatten(params)[0].items()}
+
+
+def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None) -> tuple[Any, Any]:
+    """The first batch as training and validation set: one full-batch epoch on it is one step."""
+    x, y = samples
+    if order is not None:
+        first = np.array(order[:batch_size])
+        x, y = x[first], y[first]
+    return (x, y), (x, y)
+
+
+def channels_last(array: np.ndarray, name: str) -> np.ndarray:
+    """Images NCHW to NHWC; everything else as it is."""
+    return array.transpose(0, 2, 3, 1) if name.startswith("x_") and array.ndim == 4 else array
+
+
+def _curves(history: Mapping[str, Any]) -> dict[str, Any]:
+    """Histories with time on the first axis; the losses of all steps in one row."""
+    curves = {name: hold(value) for name, value in history.items()}
+    return {**curves, "step_loss": curves["step_loss"].reshape(-1)}

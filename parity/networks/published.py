@@ -1,0 +1,234 @@
+"""The notebook's published results beside ours: every experiment again, in both frameworks, over seeds."""
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxnn
+import torchref
+from data import batches
+from parity.networks.drawing import draw
+from parity.networks.network_training import channels_last
+from parity.networks.samples import Samples, load_samples
+from parity.numerics.arrays import to_jax, to_torch
+from parity.numerics.precision import pinned, running
+from parity.pipeline.pairs import match
+
+TRAIN_TOLERANCE = 0.03
+VAL_TOLERANCE = 0.04
+"""Allowed distance of our median accuracy from the published one: the notebook's weights were random and
+its order of images unknown, and its figures are read off plots to about 0.01."""
+
+
+READING_ERROR = 0.01
+"""How far a published accuracy may be off, since it was read off a figure."""
+
+
+class Result(NamedTuple):
+    """What a run ends with; an accuracy in [0, 1]."""
+
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+class Experiment(NamedTuple):
+    """One row of the notebook's results.
+
+    Attributes:
+        title: what the notebook calls it.
+        recipe: the recipe that repeats it.
+        data: the data set.
+        epochs, learning_rate: as published.
+        published: the notebook's figures; None for a row that it does not have.
+        num_seeds: runs that are needed to say something.
+        within: whether the medians must come close; otherwise the published accuracies must lie in the
+            range of the seeds. None: shown only.
+    """
+
+    title: str
+    recipe: str
+    data: str
+    epochs: int
+    learning_rate: float
+    published: Result | None
+    num_seeds: int = 5
+    within: bool | None = True
+
+
+EXPERIMENTS = (
+    Experiment("logistic", "logistic", "sign-digits", 400, 0.05, Result(0.035, 1.00, 0.13, 0.964)),
+    Experiment("softmax (summed loss)", "softmax", "sign-digits", 300, 0.1, Result(900, 0.865, 335, 0.738)),
+    Experiment(
+        "two-layer, as printed",
+        "two_layer_as_printed",
+        "sign-digits",
+        10000,
+        0.001,
+        Result(0.617, 0.823, 0.631, 0.818),
+        num_seeds=10,
+        within=False,
+    ),
+    Experiment(
+        "two-layer as coded, right gradient",
+        "two_layer_as_coded",
+        "sign-digits",
+        10000,
+        0.001,
+        None,
+        10,
+        None,
+    ),
+    Experiment("two-layer, true tanh", "two_layer_tanh", "sign-digits", 10000, 0.001, None, 10, None),
+    Experiment(
+        "softmax by autograd", "softmax_mean_all", "sign-digits", 500, 0.5, Result(0.060, 0.838, 0.085, 0.720)
+    ),
+    Experiment(
+        "softmax as a module", "softmax_module", "sign-digits", 500, 0.5, Result(0.059, 0.852, 0.087, 0.738)
+    ),
+    Experiment("linear + cross entropy", "linear", "sign-digits", 500, 0.1, Result(0.41, 0.902, 0.74, 0.777)),
+    Experiment(
+        "the same, minibatches", "linear_minibatch", "sign-digits", 200, 0.1, Result(0.075, 1.00, 0.84, 0.770)
+    ),
+    Experiment("sequential 200-50-20", "mlp", "sign-digits", 300, 0.01, Result(0.02, 1.00, 1.02, 0.794)),
+    Experiment(
+        "two-layer, as printed",
+        "two_layer_as_printed",
+        "dogs-cats",
+        5000,
+        0.05,
+        Result(0.676, 0.578, 0.685, 0.553),
+        5,
+        None,
+    ),
+    Experiment(
+        "two-layer, as printed",
+        "two_layer_as_printed",
+        "dogs-cats",
+        500,
+        0.5,
+        Result(0.679, 0.565, 0.686, 0.551),
+        5,
+        None,
+    ),
+)
+"""The notebook's rows in its order; the cats and dogs were 25000 photographs there."""
+
+
+class Rerun(NamedTuple):
+    """An experiment with the results of its seeds in both frameworks."""
+
+    experiment: Experiment
+    torch: tuple[Result, ...]
+    jax: tuple[Result, ...]
+
+    @property
+    def agrees(self) -> bool | None:
+        """Whether both frameworks land where the notebook did; None where that is not required."""
+        e = self.experiment
+        if e.published is None or e.within is None:
+            return None
+        return all(_lands(runs, e.published, e.within) for runs in (self.torch, self.jax))
+
+    @staticmethod
+    def median(runs: Sequence[Result]) -> Result:
+        """The median of each figure over the seeds."""
+        return Result(*(statistics.median(column) for column in zip(*runs, strict=True)))
+
+
+def _lands(runs: Sequence[Result], published: Result, within: bool) -> bool:
+    if within:
+        middle = Rerun.median(runs)
+        return (
+            abs(middle.train_accuracy - published.train_accuracy) <= TRAIN_TOLERANCE
+            and abs(middle.val_accuracy - published.val_accuracy) <= VAL_TOLERANCE
+        )
+    columns = ([r.train_accuracy for r in runs], [r.val_accuracy for r in runs])
+    targets = (published.train_accuracy, published.val_accuracy)
+    return all(
+        min(column) - READING_ERROR <= target <= max(column) + READING_ERROR
+        for column, target in zip(columns, targets, strict=True)
+    )
+
+
+def rerun(experiment: Experiment, *, num_seeds: int | None = None, stage: Callable[[str], None]) -> Rerun:
+    """Train an experiment in full, in float32, from the same weights in both frameworks.
+
+    Args:
+        experiment: one of `EXPERIMENTS`.
+        num_seeds: runs; None for the experiment's own number.
+        stage: called with the name of what begins.
+
+    Raises:
+        ValueError: if the data set is not prepared.
+    """
+    recipe = torchref.RECIPES[experiment.recipe]
+    samples = load_samples(experiment.data, labels=recipe.labels, images=recipe.images)
+    seeds = range(num_seeds or experiment.num_seeds)
+    with pinned():
+        torch_runs = []
+        for seed in seeds:
+            stage(f"PyTorch, seed {seed + 1} of {len(seeds)}")
+            torch_runs.append(_torch_run(experiment, samples, seed))
+        stage(f"JAX, {len(seeds)} seeds in one program")
+        return Rerun(experiment, tuple(torch_runs), tuple(_jax_runs(experiment, samples, seeds)))
+
+
+def _order(experiment: Experiment, samples: Samples) -> np.ndarray | None:
+    batch_size = torchref.RECIPES[experiment.recipe].batch_size
+    return batches.order(len(samples.inputs["x_train"]))[0] if batch_size else None
+
+
+def _torch_run(experiment: Experiment, samples: Samples, seed: int) -> Result:
+    recipe = torchref.RECIPES[experiment.recipe]
+    forward, parameters = torchref.instantiate(recipe, samples.input_shape, samples.num_outputs, seed=seed)
+    given = {name: to_torch(array, "float32") for name, array in samples.inputs.items()}
+    history = torchref.fit(
+        forward,
+        parameters,
+        (given["x_train"], given["y_train"]),
+        (given["x_val"], given["y_val"]),
+        loss=recipe.loss,
+        metrics=recipe.metrics,
+        optimizer=recipe.optimizer,
+        learning_rate=experiment.learning_rate,
+        epochs=experiment.epochs,
+        batch_size=recipe.batch_size,
+        order=_order(experiment, samples),
+    )
+    return Result(*(float(history[name][-1]) for name in Result._fields))
+
+
+def _jax_runs(experiment: Experiment, samples: Samples, seeds: Sequence[int]) -> Iterator[Result]:
+    recipe = jaxnn.RECIPES[experiment.recipe]
+    model = recipe.model(samples.jax_input_shape, samples.num_outputs)
+    template = jax.eval_shape(model.init, jax.random.key(0))
+    starts = []
+    for seed in seeds:
+        network, tensors = draw(torchref.RECIPES[experiment.recipe], samples, seed)
+        pair = match(network, model.apply, template=template, torch_params=tensors)
+        starts.append(pair.plan.to_jax(pair.weights))
+    with running("float32"):
+        leaves = {path: to_jax(np.stack([s[path] for s in starts]), "float32") for path in starts[0]}
+        given = {name: to_jax(channels_last(a, name), "float32") for name, a in samples.inputs.items()}
+        fitted = jaxnn.sweep(
+            model.apply,
+            pair.jax.tree.build(leaves),
+            (given["x_train"], given["y_train"]),
+            (given["x_val"], given["y_val"]),
+            learning_rates=[experiment.learning_rate],
+            loss=recipe.loss,
+            metrics=recipe.metrics,
+            optimizer=recipe.optimizer,
+            epochs=experiment.epochs,
+            batch_size=recipe.batch_size,
+            order=_order(experiment, samples),
+        )
+        last = {name: jnp.asarray(fitted.history[name])[:, -1] for name in Result._fields}
+    for i in range(len(seeds)):
+        yield Result(*(float(last[name][i]) for name in Result._fields))

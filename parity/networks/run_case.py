@@ -1,0 +1,135 @@
+"""Run a built-in case: weights, forward, gradients, one step and the curve, in one report."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flax import nnx
+
+import jaxnn
+from parity.networks import parallel
+from parity.networks.drawing import Drawn, draw_case
+from parity.networks.network_training import SPLITS, decided_by, jax_training, torch_training
+from parity.networks.processes import Gang
+from parity.networks.registry import Case, CaseResult
+from parity.numerics.arrays import DTYPES
+from parity.numerics.noise import Subject
+from parity.pipeline.check import check
+from parity.pipeline.check_training import check_training
+from parity.pipeline.outcome import joined
+from parity.pipeline.pairs import Oracle
+from parity.report.results import Report
+
+BATCH = 64
+"""Samples of the forward and gradient stages: enough for every unit to be active on some."""
+
+QUICK_SAMPLES = 300
+"""Training samples of the default run: four full batches and a short one."""
+
+LAYOUT = (0, 2, 3, 1)
+"""Images: PyTorch's NCHW to JAX's NHWC."""
+
+
+def run_case(
+    case: Case,
+    *,
+    data_name: str = "embedded",
+    dtypes: Sequence[str] = DTYPES,
+    device: str = "cpu",
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    full: bool = False,
+    samples: int | None = None,
+    seed: int = 0,
+    members: Gang | None = None,
+    stage: Callable[[str], None] = lambda _: None,
+) -> CaseResult:
+    """Compare one network of `torchref` with its twin in `jaxnn`, weights drawn once and shared.
+
+    Args:
+        case: which one.
+        data_name: "embedded", "sign-digits" or "dogs-cats".
+        dtypes: floating dtypes to judge.
+        device: "cpu" or "cuda".
+        epochs: of the curve; None for the case's few, or the recipe's with `full`.
+        learning_rate: None for the recipe's.
+        full: take the recipe's epochs and all samples.
+        samples: training samples; None for `QUICK_SAMPLES`, or all with `full`. With `members` the default
+            is one less, so that neither an epoch nor its last batch can be dealt out evenly.
+        seed: of the weights.
+        members: processes that have called `parity.networks.parallel.join`: they train the same networks
+            together, and are compared with PyTorch in one process, too.
+        stage: called with the name of the stage that begins, for a progress display.
+
+    Raises:
+        ValueError: if the data set is unknown or not prepared.
+    """
+    quick = QUICK_SAMPLES if members is None else QUICK_SAMPLES - 1
+    limit = samples or (None if full else quick)
+    drawn = draw_case(case, data_name, seed=seed, limit=limit)
+    ours, theirs, loaded = drawn.ours, drawn.theirs, drawn.samples
+    epochs = epochs or (ours.epochs if full else case.quick_epochs)
+    learning_rate = ours.learning_rate if learning_rate is None else learning_rate
+
+    stage("forward and gradients")
+    checked = check_case(
+        case.name, drawn, dtypes=dtypes, oracles=_oracles(case, drawn), seed=seed, device=device
+    )
+    stage("training")
+    pair = drawn.pair()
+    how = (epochs, learning_rate, drawn.order, device)
+    others = {}
+    if members is not None:
+        setup = parallel.Setup(case.name, data_name, limit, seed, epochs, learning_rate, device)
+        others = parallel.subjects(members, setup, pair)
+    trained = check_training(
+        Subject(torch_training(pair, ours, *how), pair.weights),
+        Subject(jax_training(pair, theirs, *how), pair.jax_weights),
+        loaded.inputs,
+        decided_by=decided_by(ours.labels),
+        scales={f"{split}_r_squared": 1.0 for split in SPLITS},
+        others=others,
+        dtypes=dtypes,
+        name=case.name,
+        seed=seed,
+        device=device,
+    )
+    used = "diabetes" if ours.labels == "real" else data_name
+    return CaseResult(joined(case.name, checked, trained), used, epochs, case.erratum)
+
+
+def check_case(name: str, drawn: Drawn, **how: Any) -> Report:
+    """`parity.check` of a case's networks on its first samples.
+
+    Args:
+        name: of the report.
+        drawn: the case.
+        how: further arguments of `check`.
+    """
+    inputs = drawn.samples.inputs
+    return check(
+        drawn.network,
+        drawn.model.apply,
+        {"x": inputs["x_train"][:BATCH]},
+        targets=inputs["y_train"][:BATCH],
+        loss=(drawn.ours.loss, drawn.theirs.loss),
+        template=drawn.template,
+        torch_params=drawn.torch_params,
+        layout={"x": LAYOUT} if drawn.ours.images else None,
+        name=name,
+        **how,
+    )
+
+
+def _oracles(case: Case, drawn: Drawn) -> dict[str, Oracle]:
+    """Further JAX programs of the same network: gradients by hand, and the Flax NNX module."""
+    oracles = {}
+    if case.recipe in jaxnn.by_hand.HAND_GRADIENTS:
+        by_hand = jaxnn.by_hand.HAND_GRADIENTS[case.recipe]
+        oracles["by hand"] = Oracle(drawn.model.apply, drawn.template, by_hand)
+    module, samples = drawn.theirs.module, drawn.samples
+    if module is not None:
+        abstract = nnx.eval_shape(
+            lambda: module(samples.jax_input_shape, samples.num_outputs, rngs=nnx.Rngs(0))
+        )
+        oracles["flax nnx"] = Oracle(abstract)
+    return oracles

@@ -1,0 +1,29 @@
+"""Weights moved off the values they start from: zeros and ones, as at initialisation, hide faults."""
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.numerics.arrays import Arrays, is_float
+
+JITTER = 0.1
+"""How far every weight is moved, relative to it: far enough to leave zeros and ones."""
+
+
+def jittered(weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Every weight moved by about a tenth: none stays zero or one, and none changes its sign by much.
+
+    Tensors without a negative entry (variances, scales) stay without one.
+    """
+    moved: dict[str, Shaped[np.ndarray, ...]] = {}
+    for number, (name, array) in enumerate(weights.items()):
+        if not is_float(array) or not array.size:
+            moved[name] = array
+            continue
+        rng = np.random.default_rng(number)
+        wide = array.astype(np.float64)
+        typical = float(np.sqrt(np.mean(wide**2))) or 1.0
+        step = wide * JITTER * rng.uniform(-1, 1, wide.shape)
+        if wide.min() < 0 or not wide.any():
+            step = step + JITTER * typical * rng.uniform(-1, 1, wide.shape)
+        moved[name] = np.asarray(wide + step, np.float32)
+    return moved

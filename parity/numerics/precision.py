@@ -1,0 +1,199 @@
+"""Precision, seeds and threads of both frameworks: set in one place, restored afterwards, recorded.
+
+A difference that comes from TF32 on one side or from a lower matmul precision on the other is not a
+porting fault. Every comparison therefore runs inside `pinned()`, and the report says what was in force.
+"""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import random
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+
+from parity.report.results import Environment
+
+DEVICES = ("cpu", "cuda")
+"""Names accepted for `device`; "cuda" is JAX's "gpu"."""
+
+SIDES = {"torch": "PyTorch", "jax": "JAX"}
+"""The two frameworks as they are called in messages; a recording of one side runs without the other."""
+
+PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
+"""What a report gives the versions of, besides Python and NumPy."""
+
+NOT_USED = "not used"
+"""In place of a device, where a framework did not run."""
+
+
+@contextlib.contextmanager
+def pinned(*, seed: int = 0, threads: int | None = None, sides: Collection[str] = SIDES) -> Iterator[None]:
+    """Full float32 precision, deterministic kernels and fixed seeds in both frameworks.
+
+    Sets JAX's matmul precision to "highest"; turns TF32 off for PyTorch's matrix products and
+    convolutions; makes cuDNN deterministic and stops it from benchmarking; seeds PyTorch, NumPy's
+    legacy generator and Python's `random`; optionally sets PyTorch's thread count. Everything is put
+    back on exit, also after an exception, the random states included.
+
+    JAX is kept from reserving most of a shared GPU's memory, which works only before its first use.
+
+    Args:
+        seed: seed of the global generators inside the context.
+        threads: PyTorch's intra-op threads; None leaves them. XLA's CPU threads are fixed when its
+            backend starts and cannot be changed later.
+        sides: the frameworks that run; another is not imported.
+
+    Raises:
+        ValueError: if `threads` is not positive.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"`threads` is {threads}; it must be at least 1, or None to leave it")
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (saved, not drawn from)
+    with contextlib.ExitStack() as stack:
+        if "jax" in sides:
+            os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+            import jax
+
+            stack.enter_context(jax.default_matmul_precision("highest"))
+        if "torch" in sides:
+            stack.enter_context(_pinned_torch(seed, threads))
+        try:
+            np.random.seed(seed)  # noqa: NPY002 (models under test may draw from it)
+            random.seed(seed)
+            yield
+        finally:
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(python_state)
+
+
+@contextlib.contextmanager
+def _pinned_torch(seed: int, threads: int | None) -> Iterator[None]:
+    """PyTorch's switches, generators and threads."""
+    import torch
+
+    settings = _torch_settings()
+    saved = [getattr(owner, name) for owner, name, _ in settings]
+    saved_threads = torch.get_num_threads()
+    cuda_devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    # Whatever mode the caller is in, tensors made here can be differentiated.
+    with torch.random.fork_rng(devices=cuda_devices), torch.inference_mode(False), torch.enable_grad():
+        try:
+            for owner, name, value in settings:
+                setattr(owner, name, value)
+            if threads is not None:
+                torch.set_num_threads(threads)
+            torch.manual_seed(seed)
+            yield
+        finally:
+            for (owner, name, _), value in zip(settings, saved, strict=True):
+                setattr(owner, name, value)
+            torch.set_num_threads(saved_threads)
+
+
+def _torch_settings() -> list[tuple[Any, str, Any]]:
+    """(owner, attribute, value while pinned) of PyTorch's global precision switches."""
+    import torch
+
+    return [
+        (torch.backends.cuda.matmul, "fp32_precision", "ieee"),
+        (torch.backends.cudnn.conv, "fp32_precision", "ieee"),  # type: ignore[attr-defined]
+        (torch.backends.cudnn.rnn, "fp32_precision", "ieee"),
+        (torch.backends.cudnn, "deterministic", True),
+        (torch.backends.cudnn, "benchmark", False),
+    ]
+
+
+@contextlib.contextmanager
+def running(dtype: str, device: str = "cpu") -> Iterator[None]:
+    """JAX's side of one run: 64-bit types on for float64 and off otherwise, arrays on `device`.
+
+    A float32 model is run as its users run it, without x64: with it, constants that JAX would keep in
+    float32 become float64 and the model under test would be another one.
+    """
+    import jax
+
+    with jax.enable_x64(dtype == "float64"), jax.default_device(jax_device(device)):
+        yield
+
+
+@contextlib.contextmanager
+def running_torch(dtype: str) -> Iterator[None]:
+    """PyTorch's side of one run: tensors that a model makes in its forward pass get the run's dtype."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def jax_device(device: str) -> Any:
+    """This process's first JAX device of a kind ("cpu" or "cuda").
+
+    Raises:
+        ValueError: if the kind is unknown or this machine has none that JAX can see.
+    """
+    import jax
+
+    if device not in DEVICES:
+        raise ValueError(f"`device` is {device!r}; it must be one of {', '.join(DEVICES)}")
+    try:
+        return jax.local_devices(backend="gpu" if device == "cuda" else device)[0]
+    except RuntimeError as error:
+        raise ValueError(f"`device` is {device!r}, but JAX sees none: {_first_line(error)}") from error
+
+
+def require_device(device: str, sides: Collection[str] = SIDES) -> None:
+    """Check that the frameworks that run can use `device`.
+
+    Raises:
+        ValueError: if one of them cannot, naming it.
+    """
+    if device not in DEVICES:
+        raise ValueError(f"`device` is {device!r}; it must be one of {', '.join(DEVICES)}")
+    if "jax" in sides and (device != "cpu" or os.environ.get("JAX_PLATFORMS")):  # it has a CPU unless told
+        jax_device(device)
+    if "torch" in sides and device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("`device` is 'cuda', but PyTorch sees no GPU; use device 'cpu'")
+
+
+def environment(device: str = "cpu", sides: Collection[str] = SIDES) -> Environment:
+    """Versions, devices and the settings in force; call it inside `pinned()`.
+
+    Of a framework that is not among `sides` the device is "not used".
+    """
+    versions = {"python": platform.python_version()}
+    for package in [name for side, names in PACKAGES.items() if side in sides for name in names] + ["numpy"]:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    settings = {}
+    torch_name = jax_name = NOT_USED
+    if "jax" in sides:
+        import jax
+
+        jax_name = jax_device(device).device_kind
+        settings["jax matmul precision"] = str(jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
+    if "torch" in sides:
+        import torch
+
+        torch_name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({os.cpu_count()} cores)"
+        settings |= {
+            "torch matmul fp32": str(torch.backends.cuda.matmul.fp32_precision),
+            "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
+            "cudnn deterministic": str(torch.backends.cudnn.deterministic),
+            "torch threads": str(torch.get_num_threads()),
+        }
+    settings |= {"machine": platform.machine(), "system": platform.system()}
+    return Environment(versions, torch_name, jax_name, settings)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

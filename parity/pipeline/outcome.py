@@ -1,0 +1,67 @@
+"""Reports in the making: collected stage by stage, kept when a stage raises, joined."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from parity.report.results import Divergence, Environment, Growth, Quantity, Report
+
+
+@dataclasses.dataclass
+class Outcome:
+    """A report in the making."""
+
+    name: str
+    quantities: Sequence[Quantity] = ()
+    not_checked: tuple[str, ...] = ()
+    plan: tuple[tuple[str, str, str], ...] = ()
+    environment: Environment | None = None
+    error: str | None = None
+    divergences: Sequence[Divergence] = ()
+    growth: Sequence[Growth] = ()
+    findings: tuple[str, ...] = ()
+
+    def report(self) -> Report:
+        """The finished report."""
+        return Report(
+            self.name,
+            tuple(self.quantities),
+            self.not_checked,
+            self.plan,
+            self.environment,
+            self.error,
+            divergences=tuple(self.divergences),
+            growth=tuple(self.growth),
+            findings=self.findings,
+        )
+
+
+@contextlib.contextmanager
+def reporting(name: str) -> Iterator[Outcome]:
+    """Collect a report; an exception becomes its `error` instead of losing what is known.
+
+    KeyboardInterrupt and the like pass through.
+    """
+    outcome = Outcome(name)
+    try:
+        yield outcome
+    except Exception as error:
+        told = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
+        notes = "".join(f" ({note})" for note in told)
+        outcome.error = f"{type(error).__name__}: {error}{notes}"
+
+
+def joined(name: str, *reports: Report) -> Report:
+    """Several reports on the same pair as one: quantities in the order given, the first error kept."""
+    return Report(
+        name,
+        tuple(quantity for report in reports for quantity in report.quantities),
+        tuple(dict.fromkeys(line for report in reports for line in report.not_checked)),
+        next((report.plan for report in reports if report.plan), ()),
+        next((report.environment for report in reports if report.environment), None),
+        next((report.error for report in reports if report.error), None),
+        sum(report.seconds for report in reports),
+        tuple(divergence for report in reports for divergence in report.divergences),
+        tuple(growth for report in reports for growth in report.growth),
+        tuple(dict.fromkeys(line for report in reports for line in report.findings)),
+    )

@@ -1,0 +1,54 @@
+"""Outputs that one side returns in a wider dtype than the other, in a run in bfloat16 or float16.
+
+JAX promotes where a value meets a float32 array of no axes; PyTorch does not. The numbers hardly differ, and
+all that follows runs in another precision.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from parity.frameworks.jax.jax_program import JaxProgram
+from parity.frameworks.torch.torch_program import TorchProgram
+from parity.numerics.arrays import EPS, Arrays
+from parity.report.results import Divergence, Quantity, Verdict
+from parity.trace.graph import Kind, Node, Spot
+
+
+class Apart(NamedTuple):
+    """An output that the two sides return in different dtypes, in a run in a narrow one."""
+
+    name: str
+    dtype: str
+    torch: str
+    jax: str
+    spot: Spot | None
+
+
+def find(ours: TorchProgram, theirs: JaxProgram, weights: Arrays, inputs: Arrays, dtype: str) -> list[Apart]:
+    """The outputs whose dtypes differ in a run in `dtype`."""
+    torch, jax = ours.output_dtypes(weights, inputs, dtype), theirs.output_dtypes(inputs, dtype)
+    floating = [name for name in torch if name in jax and {torch[name], jax[name][0]} <= set(EPS)]
+    return [Apart(name, dtype, torch[name], *jax[name]) for name in floating if torch[name] != jax[name][0]]
+
+
+def judge(quantity: Quantity, apart: Sequence[Apart]) -> Quantity:
+    """The quantity, failed if the two sides return it in different dtypes."""
+    for one in apart:
+        same = (one.name, one.dtype) == (quantity.name, quantity.dtype)
+        if same and quantity.group == "outputs" and quantity.program == "jax":
+            note = f"PyTorch returns {one.torch} here, JAX {one.jax}"
+            return dataclasses.replace(quantity, verdict=Verdict.FAIL, notes=(note, *quantity.notes))
+    return quantity
+
+
+def places(apart: Sequence[Apart]) -> Iterator[Divergence]:
+    """The places where JAX's values left the narrow dtype, each once."""
+    for spot, of in itertools.groupby(apart, key=lambda one: one.spot):
+        one, *_ = of
+        detail = f"in a run in {one.dtype} PyTorch returns {one.torch} and JAX {one.jax}"
+        if spot is not None:
+            detail += "; this is where JAX's value becomes wider, and it stays so"
+            place = Node("convert_element_type", Kind.OPERATION, (), None, spot).place
+            yield Divergence("forward", (), (place,), "dtype", detail)

@@ -1,1 +1,0 @@
-"""Renderers: they read `parity.result` and nothing else."""

@@ -1,0 +1,1 @@
+"""Renderers: they read `parity.report.results` and nothing else."""

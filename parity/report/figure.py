@@ -1,0 +1,82 @@
+"""Training curves of both frameworks, one over the other."""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.report.atomic import write_atomically
+from parity.report.results import Quantity, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLOURS = {"train_loss": "tab:blue", "val_loss": "tab:orange"}
+COLUMNS = 4
+
+
+def draw_curves(reports: Sequence[Report], path: str | os.PathLike[str]) -> None:
+    """Draw the losses of each report, PyTorch as a broad line and JAX as a thin one on it.
+
+    The widest precision that was run is drawn, with the yardstick as a band, which shows only where
+    training is chaotic. A cross marks the first point that fails.
+
+    Args:
+        reports: those with curves are drawn, one panel each.
+        path: an image file; its ending (.png, .svg, .pdf) says which.
+
+    Raises:
+        ValueError: if no report has a curve, or the ending or the directory of `path` is none.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    drawn = [(report, curves) for report in reports if (curves := _losses(report))]
+    kind = Path(path).suffix.lstrip(".").lower()
+    if not drawn:
+        raise ValueError("there is no curve to draw: no report has a training stage")
+    rows = -(-len(drawn) // COLUMNS)
+    columns = min(COLUMNS, len(drawn))
+    figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.6 * rows), squeeze=False)
+    if kind not in figure.canvas.get_supported_filetypes():
+        plt.close(figure)
+        raise ValueError(f"cannot draw {path}: the ending must say an image format, e.g. .png, .svg or .pdf")
+    for panel in axes.flat[len(drawn) :]:
+        panel.set_visible(False)
+    for panel, (report, curves) in zip(axes.flat, drawn, strict=False):
+        for quantity in curves:
+            _draw(panel, quantity)
+        panel.set_title(f"{report.name}: {report.verdict.value}", fontsize=9)
+        panel.set_xlabel("epoch", fontsize=8)
+        panel.tick_params(labelsize=7)
+    axes.flat[0].legend(fontsize=7, frameon=False)
+    figure.tight_layout()
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, dpi=150)
+    plt.close(figure)
+    write_atomically(path, content.getvalue())
+
+
+def _losses(report: Report) -> list[Quantity]:
+    """The loss curves in the widest precision of a report."""
+    dtype = "float64" if "float64" in report.dtypes else next(iter(report.dtypes), None)
+    return [q for q in report.select("curve", dtype) if q.name in COLOURS and q.curve is not None]
+
+
+def _draw(panel: "Axes", quantity: Quantity) -> None:
+    if quantity.curve is None:
+        return
+    curve, colour = quantity.curve, COLOURS[quantity.name]
+    epochs = range(1, len(curve.expected) + 1)
+    name = quantity.name.replace("_", " ")
+    panel.plot(epochs, curve.expected, color=colour, alpha=0.3, linewidth=5, label=f"{name}, PyTorch")
+    panel.plot(epochs, curve.actual, color=colour, linewidth=1.2, label=f"{name}, JAX")
+    low = [e - y for e, y in zip(curve.expected, curve.yardstick, strict=True)]
+    high = [e + y for e, y in zip(curve.expected, curve.yardstick, strict=True)]
+    panel.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
+    if curve.first_failure is not None:
+        point = curve.first_failure
+        panel.plot(point + 1, curve.actual[point], "x", color="tab:red", markersize=8)

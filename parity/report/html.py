@@ -1,0 +1,183 @@
+"""A report as one HTML page that needs nothing else: no network, no library, no other file.
+
+The page is complete without JavaScript; the script only sorts, filters and points. A template fills in
+what the report says and escapes all of it, and the page's own policy forbids every script but ours, so
+that a module named `<script>` stays a name.
+"""
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup, escape
+
+from parity.report import sentences
+from parity.report.atomic import write_atomically
+from parity.report.charts import Chart, curve_chart, growth_charts
+from parity.report.results import AS_STORED, LIMIT, STAGES, Divergence, Place, Report, Verdict, once_each
+from parity.report.table import GRAVITY, Scale, rho_text, table_rows
+from parity.report.text import number, short
+
+_HERE = Path(__file__).parent
+
+MOST_CURVES = 6
+"""Curves drawn in the open; the rest are folded away, unless they failed."""
+
+
+def write_html(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write a report as a self-contained HTML page, atomically.
+
+    Raises:
+        ValueError: if the directory of `path` does not exist.
+    """
+    write_atomically(path, page(report).encode())
+
+
+def page(report: Report) -> str:
+    """The HTML page of a report."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        finalize=_clean,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["breakable"] = _breakable
+    script, style = ((_HERE / f"report.{kind}").read_text("utf-8") for kind in ("js", "css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    charts = [c for q in report.quantities if (c := curve_chart(q)) is not None]
+    charts.sort(key=lambda chart: not chart.bad)
+    shown = max(MOST_CURVES, sum(chart.bad for chart in charts))
+    scale = Scale.over(report.quantities)
+    faults = once_each(report.divergences)
+    rows = table_rows(report.quantities, scale)
+    text = environment.get_template("report.html.jinja").render(
+        report=report,
+        answer=sentences.answer(report),
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=f"sha256-{digest}",
+        stages=_stages(report),
+        facts=_facts(report),
+        divergences=[_fault(fault, i, len(faults)) for i, fault in enumerate(faults)],
+        rows=rows,
+        limit=scale.place(LIMIT),
+        limit_value=f"{LIMIT:g}",
+        rho_range=tuple(short(10.0**exponent) for exponent in scale),
+        choices={
+            "Stage": [s for s in STAGES if report.select(s)],
+            "Precision": list(dict.fromkeys(q.dtype for q in report.quantities)),
+            "Verdict": [v.value for v in GRAVITY if report.select(verdict=v)],
+        },
+        curves=[("", charts[:shown]), (f"{len(charts) - shown} more curves", charts[shown:])],
+        growth=growth_charts(report),
+        starred=any(row.rho.text.endswith("*") for row in rows),
+        zip=zip,
+        readout=_readout,
+        figures=lambda chart: {"rows": [[sentences.printable(cell) for cell in row] for row in chart.rows]},
+    )
+    return text.lstrip()
+
+
+def _stages(report: Report) -> list[dict[str, Any]]:
+    """The overview: every stage with its gravest verdict and its worst rho."""
+    cards = []
+    for stage in STAGES:
+        worst = report.worst(stage)
+        if worst is None:
+            continue
+        exact = stage == "weights" and worst.difference == 0
+        cards.append(
+            {
+                "stage": stage,
+                "noun": sentences.STAGE_NOUNS[stage],
+                "verdict": worst.verdict.value,
+                "count": len(report.select(stage)),
+                "failed": len(report.failures(stage)),
+                "rho": "exact" if exact else f"worst rho {rho_text(worst)}",
+            }
+        )
+    return cards
+
+
+def _facts(report: Report) -> list[str]:
+    counts = {v: len(report.select(verdict=v)) for v in (Verdict.FAIL, Verdict.INCONCLUSIVE)}
+    facts = [f"{len(report.quantities)} quantities compared"]
+    facts += [f"{n} {'failed' if v is Verdict.FAIL else v.value}" for v, n in counts.items() if n]
+    if report.dtypes:
+        facts.append(", ".join(d for d in report.dtypes if d != AS_STORED))
+    if report.seconds:
+        facts.append(f"{report.seconds:.3g} s")
+    return facts
+
+
+def _fault(fault: Sequence[Divergence], position: int, total: int) -> dict[str, Any]:
+    """One divergence as the template shows it, and where else it shows."""
+    divergence, *others = fault
+    error, honest = divergence.relative_error, divergence.relative_yardstick
+    size = ""
+    if not math.isnan(error):
+        size = f"{number(error)} relative to the size of the value"
+    if error > 0 and honest > 0:
+        size += f"; two honest programs lie {short(honest)} apart here, {short(error / honest)} times less"
+    cause = divergence.cause
+    residual = ""
+    if cause is not None:
+        residual = "exactly" if cause.residual == 0 else f"to {short(cause.residual)}"
+    return {
+        "title": sentences.ordinal(position, total).capitalize(),
+        "stage": sentences.STAGE_NOUNS.get(divergence.stage, divergence.stage),
+        "headline": sentences.headline(divergence).capitalize(),
+        "sides": [("PyTorch", _sites(divergence.torch)), ("JAX", _sites(divergence.jax))],
+        "size": size,
+        "shapes": divergence.shapes,
+        "detail": divergence.detail,
+        "also_in": sentences.also_in(others),
+        "cause": cause,
+        "residual": residual,
+        "advice": sentences.advice(divergence),
+    }
+
+
+class _Site(NamedTuple):
+    """A line of source with the operations on it that diverge."""
+
+    module: str
+    directory: str
+    location: str
+    code: str
+    operations: str
+
+
+def _sites(places: Sequence[Place]) -> list[_Site]:
+    found: dict[_Site, list[str]] = {}
+    for place in places:
+        module = " ".join(filter(None, (place.module, place.step and f"({place.step})")))
+        line = sentences.location(place)
+        directory = sentences.location(place, full=True).removesuffix(line)
+        site = _Site(module, directory, line, place.code, "")
+        found.setdefault(site, []).append(place.operation)
+    return [site._replace(operations=", ".join(dict.fromkeys(ops))) for site, ops in found.items()]
+
+
+def _readout(chart: Chart) -> int:
+    """The position whose figures are shown first: the first failure, else the last."""
+    last = len(chart.rows) - 1
+    return last if chart.failure is None else min(last, int(chart.failure / 100 * len(chart.rows)))
+
+
+def _breakable(name: str) -> Markup:
+    """A dotted name or a path that may be broken after its separators."""
+    text = escape(sentences.printable(name))
+    return Markup(text.replace(".", Markup(".<wbr>")).replace("/", Markup("/<wbr>")))
+
+
+def _clean(value: Any) -> Any:
+    """No control characters in what the template inserts; markup of our own passes as it is."""
+    return sentences.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

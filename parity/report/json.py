@@ -1,0 +1,34 @@
+"""Reports as JSON: everything the table shows, and every point of every curve."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from parity.report.atomic import write_atomically
+
+
+def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Write data to a file, atomically; NaN and infinities become strings, since JSON has none.
+
+    Raises:
+        ValueError: if the directory of `path` does not exist.
+    """
+    text = json.dumps(plain(data), indent=1, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def plain(value: Any) -> Any:
+    """Only dicts, lists, strings, finite numbers, booleans and None.
+
+    >>> plain({"rho": float("inf"), "shape": (2, 3)})
+    {'rho': 'inf', 'shape': [2, 3]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

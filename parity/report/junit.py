@@ -1,0 +1,113 @@
+"""Reports as JUnit XML, the format in which build servers read the results of tests."""
+
+import os
+from collections.abc import Iterable, Sequence
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from parity.report.atomic import write_atomically
+from parity.report.results import STAGES, Quantity, Report, Verdict
+from parity.report.sentences import answer, printable
+from parity.report.text import (
+    describe_divergences,
+    describe_quantity,
+    environment_line,
+    folded,
+    label,
+    number,
+)
+
+_TAGS = {Verdict.FAIL: "failure", Verdict.ERROR: "error", Verdict.INCONCLUSIVE: "skipped"}
+_COUNTS = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+
+
+def write_junit(reports: Report | Sequence[Report], path: str | os.PathLike[str]) -> None:
+    """Write reports as JUnit XML, atomically: a suite per report and stage, a test case per quantity.
+
+    A fail is a `failure` and an error an `error`. What is inconclusive is `skipped`, with the reason: it
+    is no pass, and no fault either; the command's exit status keeps it apart. A comparison that stopped,
+    or compared nothing, is an `error` of its own.
+
+    Args:
+        reports: one report or several.
+        path: where to write.
+
+    Raises:
+        ValueError: if the directory of `path` does not exist.
+    """
+    several = [reports] if isinstance(reports, Report) else list(reports)
+    root = Element("testsuites", name="parity")
+    for report in several:
+        _add_suites(root, report)
+    _count(root, list(root.iter("testcase")))
+    root.set("time", f"{sum(report.seconds for report in several):.3f}")
+    ElementTree.indent(root)
+    content: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
+    write_atomically(path, content + b"\n")
+
+
+def _add_suites(root: Element, report: Report) -> None:
+    stages = [stage for stage in STAGES if report.select(stage)]
+    suites = []
+    if report.error is not None or not stages:
+        suites.append(suite := _suite(root, report, "comparison"))
+        case = SubElement(suite, "testcase", classname=suite.get("name", ""), name="comparison", time="0.000")
+        reason = report.error or answer(report)
+        _result(case, Verdict.ERROR, reason.partition("\n")[0], [reason])
+    for stage in stages:
+        suites.append(suite := _suite(root, report, stage))
+        evidence = describe_divergences(report) if stage == _stage_of_divergences(report) else []
+        for quantity in report.select(stage):
+            _add_case(suite, quantity, evidence)
+            if quantity.verdict is Verdict.FAIL:
+                evidence = []  # told once, at the first failure
+    suites[0].set("time", f"{report.seconds:.3f}")  # the time of the whole comparison, told once
+    told = [*(f"finding: {x}" for x in report.findings), *(f"not checked: {x}" for x in report.not_checked)]
+    SubElement(suites[-1], "system-out").text = _clean([answer(report), *told, environment_line(report)])
+    for suite in suites:
+        _count(suite, suite.findall("testcase"))
+
+
+def _suite(root: Element, report: Report, stage: str) -> Element:
+    suite = SubElement(root, "testsuite", name=printable(f"{report.name}.{stage}"), time="0.000")
+    if report.environment is not None:
+        environment = report.environment
+        devices = {"torch device": environment.torch_device, "jax device": environment.jax_device}
+        properties = SubElement(suite, "properties")
+        for name, value in {**environment.versions, **devices, **environment.settings}.items():
+            SubElement(properties, "property", name=printable(name), value=printable(value))
+    return suite
+
+
+def _stage_of_divergences(report: Report) -> str:
+    """The first stage that failed: its first failure tells where the two sides part."""
+    return next((stage for stage in STAGES if report.failures(stage)), "")
+
+
+def _add_case(suite: Element, quantity: Quantity, evidence: Sequence[str]) -> None:
+    name = printable(f"{label(quantity)}, {quantity.dtype}")
+    case = SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0.000")
+    if quantity.verdict is Verdict.PASS:
+        return
+    message = f"rho {number(quantity.rho)}, relative error {number(quantity.relative_error)}"
+    message = "; ".join([message, *quantity.notes])
+    failed = quantity.verdict is Verdict.FAIL
+    _result(case, quantity.verdict, message, [*describe_quantity(quantity), *(evidence if failed else ())])
+
+
+def _result(case: Element, verdict: Verdict, message: str, lines: Iterable[str]) -> None:
+    result = SubElement(case, _TAGS[verdict], message=_clean([message]))
+    if verdict is not Verdict.INCONCLUSIVE:
+        result.set("type", verdict.value)
+    result.text = _clean(lines)
+
+
+def _clean(lines: Iterable[str]) -> str:
+    """Text without the characters that XML forbids."""
+    return "\n".join(folded(lines, 10_000))
+
+
+def _count(suite: Element, cases: Sequence[Element]) -> None:
+    suite.set("tests", str(len(cases)))
+    for attribute, tag in _COUNTS.items():
+        suite.set(attribute, str(sum(case.find(tag) is not None for case in cases)))

@@ -1,0 +1,118 @@
+"""Constants that somebody rounded to float32: restored where their origin is plain, moved where it is not.
+
+A program that is lifted to float64 still holds its literals and tables in float32: `0.7978846` for
+sqrt(2 / pi). The other side may hold the exact number. A float32 number that is the rounding of a short
+decimal, a small fraction or a familiar irrational becomes that number again; any other is only known to
+half a float32 ulp, and noise moves it by as much.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from parity.numerics.arrays import significant_bits_at_most
+from parity.numerics.noise import current_noise_run, signs
+
+HALF_ULP = 2.0**-24
+"""Largest relative error of a number rounded to float32."""
+
+TABLE_LIMIT = 4096
+"""Arrays larger than this are not searched for familiar numbers; their entries are moved."""
+
+
+class Restored(NamedTuple):
+    """An array in float64 and which of its entries are known to float32 only."""
+
+    value: Float[np.ndarray, "..."]
+    uncertain: Bool[np.ndarray, "..."]
+
+
+_numbers: dict[np.float32, float] = {}
+
+
+@contextlib.contextmanager
+def knowing(numbers: Iterable[float]) -> Iterator[None]:
+    """Inside, a float32 constant that is the rounding of one of these numbers is taken for it.
+
+    They are those of the other side: 0.79788456 and sqrt(2 / pi) are the same float32.
+    """
+    global _numbers
+    before = _numbers
+    with np.errstate(over="ignore"):
+        _numbers = {np.float32(number): float(number) for number in numbers}
+    try:
+        yield
+    finally:
+        _numbers = before
+
+
+def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
+    """The numbers that a float32 array was probably rounded from.
+
+    >>> restored = restore(np.float32([0.1, 0.70710677, 0.31415, 1e-05, 0.123456789]))
+    >>> restored.value[:4].tolist() == [0.1, 0.5**0.5, 0.31415, 1e-05], restored.uncertain.tolist()
+    (True, [False, False, False, False, True])
+    """
+    narrow = np.asarray(array, np.float32)
+    wide = narrow.astype(np.float64)
+    uncertain = ~significant_bits_at_most(wide, 8) & np.isfinite(wide)
+    if wide.size > TABLE_LIMIT:
+        return Restored(wide, uncertain)
+    flat, open_ = wide.reshape(-1).copy(), np.atleast_1d(uncertain.copy()).reshape(-1)
+    for index in np.flatnonzero(open_):
+        narrowed = narrow.reshape(-1)[index]
+        number = _numbers[narrowed] if narrowed in _numbers else _origin(narrowed)
+        if number is not None:
+            flat[index], open_[index] = number, False
+    return Restored(flat.reshape(wide.shape), open_.reshape(wide.shape))
+
+
+@functools.lru_cache(maxsize=4096)
+def _origin(number: np.float32) -> float | None:
+    """The double that a float32 number was probably rounded from, or None."""
+    text = f"{abs(float(str(number))):.9e}"
+    digits = text.partition("e")[0].replace(".", "").rstrip("0")
+    if len(digits) <= 6:
+        return float(str(number))
+    known = _familiar()
+    magnitude = abs(float(number))
+    position = int(np.searchsorted(known, magnitude))
+    for candidate in known[max(0, position - 1) : position + 1]:
+        if np.float32(candidate) == np.float32(magnitude):
+            return float(math.copysign(candidate, number))
+    return None
+
+
+@functools.cache
+def _familiar() -> Float[np.ndarray, " numbers"]:
+    """Fractions, their roots, multiples of pi, logarithms: what constants in models are made of."""
+    fractions = {p / q for q in range(1, 65) for p in range(1, 65)}
+    fractions |= {float(n) for n in range(1, 4097)} | {1 / n for n in range(1, 4097)}
+    roots = {math.sqrt(f) for f in fractions}
+    pis = {math.pi * f for f in fractions if f <= 64} | {f / math.pi for f in fractions if f <= 64}
+    special = {math.sqrt(2 / math.pi), math.sqrt(math.pi / 2), math.sqrt(2 * math.pi), math.e, 1 / math.e}
+    special |= {math.log(n) for n in range(2, 1025)} | {1 / math.log(n) for n in range(2, 1025)}
+    special |= {
+        0.5 * math.log(2 * math.pi),
+        math.log(2 * math.pi),
+        math.log10(math.e),
+        2 / math.sqrt(math.pi),
+    }
+    special |= {n**power for n in range(2, 4097) for power in (-0.25, 0.25)}
+    special |= {1.0507009873554804934193349852946, 1.6732632423543772848170429916717}  # selu
+    special.add(1.0507009873554804934193349852946 * 1.6732632423543772848170429916717)
+    return np.array(sorted(fractions | roots | pis | special))
+
+
+def constant(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """A float32 constant for a run in float64: restored, and in a noise run moved by half an ulp."""
+    value, uncertain = restore(array)
+    k = current_noise_run()
+    if k is None or not uncertain.any():
+        return value
+    return np.asarray(np.where(uncertain, value * (1 + HALF_ULP * signs(value, k)), value))

@@ -1,0 +1,98 @@
+"""`parity record` and `parity compare` as their user meets them; test_recording.py has what they compute."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from parity.cli import main
+
+PAIR = """
+import jax
+import numpy as np
+import torch
+
+def parity_check():
+    torch.manual_seed(0)
+    shape = jax.ShapeDtypeStruct
+    template = {"kernel": shape((3, 2), "float32"), "bias": shape((2,), "float32")}
+    x = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
+    return {
+        "torch_model": torch.nn.Linear(3, 2),
+        "jax_model": lambda params, x: x @ params["kernel"] + params["bias"],
+        "inputs": {"x": x},
+        "template": template,
+        "dtypes": ["float64"],
+        "differences": False,
+        "jitter": False,
+    }
+
+def wrong():
+    return {**parity_check(), "jax_model": lambda params, x: x @ params["kernel"] - params["bias"]}
+
+def raising():
+    class Net(torch.nn.Linear):
+        def forward(self, x):
+            raise RuntimeError("no such luck")
+    return {**parity_check(), "torch_model": Net(3, 2)}
+"""
+
+
+def invoke(*arguments: Any) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "pair.py").write_text(PAIR)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_record_both_sides_and_compare_them(here: Path) -> None:
+    assert invoke("record", "pair.py", "ours", "--side", "torch").exit_code == 0
+    result = invoke("record", "pair.py", "theirs", "--side", "jax", "--weights", "ours")
+    assert result.exit_code == 0, result.output
+    assert "4 quantities of the jax side in float64" in result.stdout
+    result = invoke("compare", "ours", "theirs", "--plan")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("pair.py: PASS")
+    assert "weight (2, 3) -> kernel (3, 2)" in " ".join(result.stdout.split())
+    result = invoke("compare", "ours", "pair.py:wrong", "--json", "out.json", "--html", "out.html")
+    assert result.exit_code == 1, result.output
+    assert json.loads((here / "out.json").read_text())["verdict"] == "fail"
+    assert "FAIL" in result.stdout
+    assert (here / "out.html").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["record", "pair.py", "theirs", "--side", "jax"], "--side jax needs --weights"),
+        (["record", "pair.py", "ours", "--side", "torch", "--weights", "x"], "--weights is for --side jax"),
+        (["record", "pair.py", "theirs", "--side", "jax", "--weights", "x"], "x does not exist"),
+        (["record", "pair.py", "a/b", "--side", "torch"], "there is no directory a"),
+        (["record", "pair.py", ".", "--side", "torch"], "holds files that are not of a recording"),
+        (["record", "nothing.py", "ours", "--side", "torch"], "nothing.py is not there"),
+        (["compare", "here", "there"], "here does not exist"),
+        (["compare", "here", "nothing.py"], "nothing.py is not there"),
+        (["compare", "here", "there", "--json", "a/b.json"], "there is no directory a"),
+    ],
+)
+def test_bad_input_is_one_line(here: Path, arguments: list[str], message: str) -> None:
+    result = invoke(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_model_that_raises_is_shown_with_the_users_line(here: Path) -> None:
+    result = invoke("record", "pair.py:raising", "ours", "--side", "torch")
+    assert result.exit_code == 2
+    line = PAIR.splitlines().index('            raise RuntimeError("no such luck")') + 1
+    assert f'pair.py", line {line}' in result.stderr
+    assert "raised by the PyTorch model" in result.stderr
+    assert "parity/pipeline" not in result.stderr
+    assert not (here / "ours").exists()

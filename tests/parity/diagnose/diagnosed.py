@@ -1,0 +1,58 @@
+"""Little pairs with a fault: a function of tensors and its faulty port, checked, and the cause found."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+import torch
+from torch import nn
+
+import parity
+from parity.report.results import Cause
+
+
+def numbers(*shape: int, seed: int = 0) -> np.ndarray:
+    """Standard normal float32 numbers, always the same."""
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+class Module(nn.Module):
+    """A PyTorch function of parameters by name and of inputs, as a module."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], params: dict[str, np.ndarray]) -> None:
+        super().__init__()
+        self.function = function
+        for name, array in params.items():
+            self.register_parameter(name, nn.Parameter(torch.tensor(array)))
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        return self.function(dict(self.named_parameters()), *inputs)
+
+
+def report_of(
+    ours: Callable[..., torch.Tensor],
+    theirs: Callable[..., jax.Array],
+    params: dict[str, np.ndarray],
+    *inputs: np.ndarray,
+    **options: Any,
+) -> parity.Report:
+    """The check of two functions f(params by name, *inputs)."""
+    return parity.check(
+        Module(ours, params),
+        theirs,
+        inputs,
+        template={name: jax.ShapeDtypeStruct(a.shape, np.float32) for name, a in params.items()},
+        pins={name: name for name in params},
+        dtypes=("float64",),
+        differences=False,
+        jitter=False,
+        **options,
+    )
+
+
+def cause_of(*pair: Any, **options: Any) -> Cause | None:
+    """The cause of the first divergence of a faulty pair."""
+    report = report_of(*pair, **options)
+    assert report.verdict is parity.Verdict.FAIL, str(report)
+    return report.divergences[0].cause

@@ -1,0 +1,290 @@
+"""The diagnosis of places: order, windows, operands, masks, indices. Each pair has one planted fault."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.parity.diagnose.diagnosed import cause_of, numbers
+
+F = nn.functional
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name", "words"),
+    [
+        (lambda h: h.roll(-1, 1), lambda h: jnp.roll(h, 1, 1), "shift", ["rolled by -1", "rolled by 1"]),
+        (lambda h: h.repeat(1, 2), lambda h: jnp.repeat(h, 2, 1), "repeat", ["whole", "each entry"]),
+        (lambda h: h.flip(1), lambda h: h, "order", ["reversed"]),
+        (lambda h: h.sort(1).values, lambda h: jnp.flip(jnp.sort(h, 1), 1), "order", ["reversed"]),
+    ],
+)
+def test_the_same_entries_in_another_order(ours: Any, theirs: Any, name: str, words: list[str]) -> None:
+    cause = cause_of(
+        lambda p, x: ours(torch.sin(x @ p["w"])) * torch.arange(1.0, ours(x @ p["w"]).shape[1] + 1),
+        lambda p, x: theirs(jnp.sin(x @ p["w"])) * jnp.arange(1.0, theirs(x @ p["w"]).shape[1] + 1),
+        {"w": numbers(4, 6)},
+        numbers(5, 4),
+    )
+    assert cause is not None
+    assert cause.name == name, cause
+    assert all(word in cause.text for word in words), cause
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        (lambda h: h.transpose(0, 2, 3, 1).reshape(2, -1), ["reshape"]),
+        (lambda h: h.transpose(0, 1, 3, 2).reshape(2, -1), ["reshape"]),
+    ],
+)
+def test_another_order_of_flattening(theirs: Any, words: list[str]) -> None:
+    cause = cause_of(
+        lambda p, x: torch.tanh(x).flatten(1) @ p["w"],
+        lambda p, x: theirs(jnp.tanh(x)) @ p["w"],
+        {"w": numbers(60, 3)},
+        numbers(2, 3, 4, 5),
+    )
+    assert cause is not None
+    assert cause.name == "order", cause
+    assert all(word in cause.text for word in words), cause
+
+
+def torch_conv(p: Any, x: torch.Tensor, **settings: Any) -> torch.Tensor:
+    return torch.tanh(F.conv1d(x, p["w"], **settings))
+
+
+def jax_conv(p: Any, x: jax.Array, stride: int = 1, pads: Any = (1, 1), dilation: int = 1) -> jax.Array:
+    names = ("NCH", "OIH", "NCH")
+    h = jax.lax.conv_general_dilated(
+        x, p["w"], (stride,), [pads], rhs_dilation=(dilation,), dimension_numbers=names
+    )
+    return jnp.tanh(h)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name", "words"),
+    [
+        ({"padding": 1}, {"pads": (0, 2)}, "padding", ["((0, 2),)", "((1, 1),)"]),
+        ({"padding": 1, "stride": 2}, {"pads": (0, 1), "stride": 2}, "padding", ["((0, 1),)", "((1, 1),)"]),
+        ({"padding": 2, "dilation": 2}, {}, "dilation", ["(1,)", "(2,)"]),
+    ],
+)
+def test_settings_of_a_convolution(ours: Any, theirs: Any, name: str, words: list[str]) -> None:
+    cause = cause_of(
+        lambda p, x: torch_conv(p, x, **ours),
+        lambda p, x: jax_conv(p, x, **theirs),
+        {"w": numbers(4, 3, 3)},
+        numbers(2, 3, 8),
+    )
+    assert cause is not None
+    assert cause.name == name, cause
+    assert all(word in cause.text for word in words), cause
+
+
+def test_a_transposed_convolution_whose_kernel_is_not_flipped() -> None:
+    def theirs(p: Any, x: jax.Array) -> jax.Array:
+        names = ("NCH", "IOH", "NCH")
+        h = jax.lax.conv_general_dilated(
+            x, p["w"], (1,), [(1, 2)], lhs_dilation=(2,), dimension_numbers=names
+        )
+        return jnp.tanh(h)
+
+    cause = cause_of(
+        lambda p, x: torch.tanh(F.conv_transpose1d(x, p["w"], stride=2, padding=1, output_padding=1)),
+        theirs,
+        {"w": numbers(3, 4, 3)},
+        numbers(2, 3, 6),
+    )
+    assert cause is not None
+    assert cause.name == "flipped kernel", cause
+
+
+def jax_pool(
+    x: jax.Array, start: float, reducer: Any, pads: Any = (0, 0), size: int = 2, step: int = 2
+) -> Any:
+    around = [(0, 0), (0, 0), pads]
+    return jax.lax.reduce_window(x, start, reducer, (1, 1, size), (1, 1, step), around)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name", "word"),
+    [
+        (
+            lambda h: F.max_pool1d(h, 3, 2, 1),
+            lambda h: jax_pool(h, -jnp.inf, jax.lax.max, (0, 1), 3),
+            "padding",
+            "(1, 1)",
+        ),
+        (lambda h: F.max_pool1d(h, 2), lambda h: jax_pool(h, 0.0, jax.lax.add) / 2, "pool mode", "maximum"),
+        (
+            lambda h: F.avg_pool1d(h, 3, 1, 1, count_include_pad=False),
+            lambda h: jax_pool(h, 0.0, jax.lax.add, (1, 1), 3, 1) / 3,
+            "pool count",
+            "False",
+        ),
+        (
+            lambda h: F.pad(h, (2, 2), mode="reflect"),
+            lambda h: jnp.pad(h, ((0, 0), (0, 0), (2, 2)), mode="edge"),
+            "padding",
+            "reflect",
+        ),
+    ],
+)
+def test_pooling_and_borders(ours: Any, theirs: Any, name: str, word: str) -> None:
+    cause = cause_of(
+        lambda p, x: torch.sin(ours(torch.tanh(x @ p["w"]))),
+        lambda p, x: jnp.sin(theirs(jnp.tanh(x @ p["w"]))),
+        {"w": numbers(5, 8)},
+        numbers(2, 3, 5),
+    )
+    assert cause is not None
+    assert cause.name == name, cause
+    assert word in cause.text, cause
+
+
+@pytest.mark.parametrize(
+    ("theirs", "name"),
+    [
+        (lambda x, y: jnp.tanh(y) - x, "operands"),
+        (lambda x, y: x + jnp.tanh(y), "operands"),
+    ],
+)
+def test_operands_and_operations(theirs: Any, name: str) -> None:
+    cause = cause_of(
+        lambda p, x, y: torch.sin(x - torch.tanh(y)) @ p["w"],
+        lambda p, x, y: jnp.sin(theirs(x, y)) @ p["w"],
+        {"w": numbers(6, 3)},
+        numbers(4, 6),
+        numbers(4, 6, seed=1),
+    )
+    assert cause is not None
+    assert cause.name == name, cause
+
+
+def lstm_step(gates: Any, c: Any, sigmoid: Any, tanh: Any, order: tuple[int, ...]) -> Any:
+    i, f, g, o = (gates[k] for k in order)
+    return sigmoid(o) * tanh(sigmoid(f) * c + sigmoid(i) * tanh(g))
+
+
+def test_gates_read_in_another_order() -> None:
+    cause = cause_of(
+        lambda p, x, c: lstm_step((x @ p["w"]).chunk(4, -1), c, torch.sigmoid, torch.tanh, (0, 1, 2, 3)),
+        lambda p, x, c: lstm_step(jnp.split(x @ p["w"], 4, -1), c, jax.nn.sigmoid, jnp.tanh, (0, 2, 1, 3)),
+        {"w": numbers(3, 16)},
+        numbers(5, 3),
+        numbers(5, 4),
+    )
+    assert cause is not None
+    assert cause.name == "gate order", cause
+    assert "exchanged" in cause.text
+
+
+def test_a_state_that_is_not_reset() -> None:
+    def ours(p: Any, x: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+        h, out = x.new_zeros(3, 4), []
+        for i in range(4):
+            h = torch.tanh(x[i] + torch.where(first[i, :, None], 0, h) @ p["u"])
+            out.append(h)
+        return torch.stack(out)
+
+    def theirs(p: Any, x: jax.Array, first: jax.Array) -> jax.Array:
+        def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+            h = jnp.tanh(x + h @ p["u"])
+            return h, h
+
+        return jax.lax.scan(step, jnp.zeros((3, 4), x.dtype), x)[1]
+
+    first = np.array([[True, True, True], [False, True, False], [False, False, False], [True, False, False]])
+    cause = cause_of(ours, theirs, {"u": numbers(4, 4)}, numbers(4, 3, 4), first)
+    assert cause is not None
+    assert cause.name in ("recurrence", "mask"), cause
+
+
+SCORES = {"w": numbers(8, 8)}
+
+
+def torch_causal(p: Any, x: torch.Tensor) -> torch.Tensor:
+    scores = (x @ p["w"]) @ x.mT
+    seen = torch.ones(5, 5, dtype=torch.bool).tril()
+    return scores.masked_fill(~seen, -torch.inf).softmax(-1) @ x
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (lambda: jnp.tril(jnp.ones((5, 5), bool), 1), ["1", "0"]),
+        (lambda: jnp.ones((5, 5), bool), ["mask"]),
+    ],
+)
+def test_a_causal_mask_that_is_shifted_or_missing(mask: Any, words: list[str]) -> None:
+    def theirs(p: Any, x: jax.Array) -> jax.Array:
+        scores = (x @ p["w"]) @ x.swapaxes(1, 2)
+        return jax.nn.softmax(jnp.where(mask(), scores, -jnp.inf)) @ x
+
+    cause = cause_of(torch_causal, theirs, SCORES, numbers(2, 5, 8))
+    assert cause is not None
+    assert cause.name == "mask", cause
+    assert all(word in cause.text for word in words), cause
+
+
+def test_a_mask_of_the_opposite_meaning() -> None:
+    def ours(p: Any, x: torch.Tensor, padded: torch.Tensor) -> torch.Tensor:
+        return ((x @ p["w"]) @ x.mT).masked_fill(padded[:, None], -torch.inf).softmax(-1) @ x
+
+    def theirs(p: Any, x: jax.Array, padded: jax.Array) -> jax.Array:
+        scores = (x @ p["w"]) @ x.swapaxes(1, 2)
+        return jax.nn.softmax(jnp.where(padded[:, None], scores, -jnp.inf)) @ x
+
+    padded = np.array([[False, False, True, True, True], [False, False, False, False, True]])
+    cause = cause_of(ours, theirs, SCORES, numbers(2, 5, 8), padded)
+    assert cause is not None
+    assert cause.name == "mask", cause
+    assert "inverted" in cause.text
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names", "word"),
+    [
+        (lambda e, i: e[i + 2], lambda e, i: e[i], {"shift"}, "2"),
+        (lambda e, i: e[i.clamp(max=4)], lambda e, i: e[i], {"selection"}, "4"),
+        (lambda e, i: e[i][:, -1:], lambda e, i: e[i][:, :1], {"selection"}, "2"),
+    ],
+)
+def test_indices(ours: Any, theirs: Any, names: set[str], word: str) -> None:
+    cause = cause_of(
+        lambda p, i: torch.tanh(ours(p["e"], i)),
+        lambda p, i: jnp.tanh(theirs(p["e"], i)),
+        {"e": numbers(9, 6)},
+        np.array([[1, 5, 3], [6, 0, 2]]),
+    )
+    assert cause is not None
+    assert cause.name in names, cause
+    assert word in cause.text, cause
+
+
+def test_a_bias_along_another_axis() -> None:
+    cause = cause_of(
+        lambda p, x: torch.tanh(x @ p["w"] + p["b"][:, None]),
+        lambda p, x: jnp.tanh(x @ p["w"] + p["b"]),
+        {"b": numbers(5), "w": numbers(5, 5)},
+        numbers(2, 5, 5),
+    )
+    assert cause is not None
+    assert cause.name in ("broadcast", "axis"), cause
+
+
+def test_letters_of_a_product_exchanged() -> None:
+    heads = numbers(2, 4, 4, 3), numbers(2, 4, 4, 3, seed=1)
+    cause = cause_of(
+        lambda p, q, k: torch.sin(torch.einsum("bqhd,bkhd->bhqk", q * p["s"], k)),
+        lambda p, q, k: jnp.sin(jnp.einsum("bhqd,bhkd->bhqk", q * p["s"], k)),
+        {"s": numbers(3)},
+        *heads,
+    )
+    assert cause is not None
+    assert cause.name == "axis", cause

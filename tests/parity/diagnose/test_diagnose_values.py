@@ -1,0 +1,227 @@
+"""The diagnosis of values: constants, activations, terms, norms, sums, with one planted fault each."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from tests.parity.diagnose.diagnosed import cause_of, numbers, report_of
+
+F = nn.functional
+
+W = {"w": numbers(5, 7), "v": numbers(7, 3)}
+X = numbers(9, 5)
+
+
+def through(function: Any) -> Any:
+    """Two linear layers with a function in between."""
+    return lambda p, x: function(x @ p["w"]) @ p["v"]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "names", "words"),
+    [
+        (F.gelu, jax.nn.gelu, {"activation"}, ["GELU (erf)", "GELU (tanh approximation)"]),
+        (F.mish, jax.nn.softplus, {"activation"}, ["mish", "softplus"]),
+        (lambda h: F.relu6(4 * h), lambda h: jax.nn.relu(4 * h), {"activation"}, ["ReLU6", "JAX ReLU"]),
+        (lambda h: F.softplus(h, 3), jax.nn.softplus, {"activation"}, ["softplus of beta 3", "JAX softplus"]),
+        (
+            lambda h: h * torch.sigmoid(1.702 * h),
+            jax.nn.silu,
+            {"activation"},
+            ["sigmoid approximation", "SiLU"],
+        ),
+        (lambda h: F.leaky_relu(h, 0.2), jax.nn.leaky_relu, {"constant", "activation"}, ["0.2", "0.01"]),
+        (F.silu, lambda h: h, {"activation"}, ["SiLU", "JAX none"]),
+        (lambda h: h, jnp.tanh, {"activation"}, ["tanh", "leave it out"]),
+        (lambda h: F.log_softmax(h, -1), jax.nn.softmax, {"activation"}, ["log"]),
+        (lambda h: F.softmax(h, 1), lambda h: jax.nn.softmax(h, 0), {"activation"}, ["axis 1", "axis 0"]),
+    ],
+)
+def test_activations_are_named_on_both_sides(ours: Any, theirs: Any, names: set[str], words: Any) -> None:
+    cause = cause_of(through(ours), through(theirs), W, X)
+    assert cause is not None
+    assert cause.name in names, cause
+    assert all(word in cause.text for word in words), cause
+    assert cause.residual < 1e-12
+
+
+def layer_norm(x: Any, eps: float = 1e-5, ddof: int = 0, centred: bool = True, axis: int = -1) -> Any:
+    mean = x.mean(axis, keepdims=True) if centred else 0.0
+    count = x.shape[axis] - ddof
+    return (x - mean) / jnp.sqrt(((x - mean) ** 2).sum(axis, keepdims=True) / count + eps)
+
+
+NORM = {"scale": numbers(6), "bias": numbers(6, seed=1)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "name", "words"),
+    [
+        ({"eps": 1e-6}, "epsilon", ["1e-06", "1e-05"]),
+        ({"ddof": 1}, "variance correction", ["5", "6"]),
+        ({"axis": 1}, "axis", ["(2,)", "(1,)"]),
+        ({"centred": False}, "missing term", ["mean"]),
+    ],
+)
+def test_a_layer_norm_with_one_setting_changed(changed: Any, name: str, words: list[str]) -> None:
+    cause = cause_of(
+        lambda p, x: F.layer_norm(x, (6,), p["scale"], p["bias"]),
+        lambda p, x: layer_norm(x, **changed) * p["scale"] + p["bias"],
+        NORM,
+        numbers(4, 6, 6),
+    )
+    assert cause is not None
+    assert cause.name == name, cause
+    assert all(word in cause.text for word in words), cause
+
+
+def test_a_group_norm_with_other_groups() -> None:
+    def theirs(p: Any, x: jax.Array) -> jax.Array:
+        return layer_norm(x.reshape(2, 2, -1)).reshape(x.shape) * p["scale"][:, None]
+
+    cause = cause_of(
+        lambda p, x: F.group_norm(x, 3) * p["scale"][:, None], theirs, {"scale": numbers(6)}, numbers(2, 6, 5)
+    )
+    assert cause is not None
+    assert cause.name == "groups", cause
+    assert "3 groups of 2" in cause.text
+    assert "2 groups of 3" in cause.text
+
+
+def test_batch_statistics_for_kept_ones() -> None:
+    kept = {**NORM, "mean": numbers(6, seed=2), "var": numbers(6, seed=3) ** 2 + 0.5}
+
+    def ours(p: Any, x: torch.Tensor) -> torch.Tensor:
+        return (x - p["mean"]) / torch.sqrt(p["var"] + 1e-5) * p["scale"] + p["bias"]
+
+    def theirs(p: Any, x: jax.Array) -> jax.Array:
+        return layer_norm(x, axis=0) * p["scale"] + p["bias"] + 0 * (p["mean"] + p["var"])
+
+    cause = cause_of(ours, theirs, kept, numbers(7, 6))
+    assert cause is not None
+    assert cause.name == "statistics", cause
+
+
+ATTENTION = {"q": numbers(8, 8), "k": numbers(8, 8, seed=1)}
+
+
+def torch_attention(p: Any, x: torch.Tensor) -> torch.Tensor:
+    return ((x @ p["q"]) @ (x @ p["k"]).mT / 4**0.5).softmax(-1) @ x
+
+
+@pytest.mark.parametrize("factor", [8**0.5, 1.0, 4.0])
+def test_another_scale_of_the_scores(factor: float) -> None:
+    def theirs(p: Any, x: jax.Array) -> jax.Array:
+        scores = (x @ p["q"]) @ (x @ p["k"]).swapaxes(1, 2)
+        return jax.nn.softmax(scores if factor == 1 else scores / factor) @ x
+
+    cause = cause_of(torch_attention, theirs, ATTENTION, numbers(2, 5, 8))
+    assert cause is not None
+    assert cause.name == "scale", cause
+    assert ("2" if factor != 1 else "0.5") in cause.text
+
+
+BIAS = {"w": numbers(5, 7), "b": numbers(7), "v": numbers(7, 3)}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name", "word"),
+    [
+        (lambda p, x: x @ p["w"] + p["b"], lambda p, x: x @ p["w"] + 0 * p["b"], "missing term", "b"),
+        (lambda p, x: (x @ p["w"]) * p["b"], lambda p, x: x @ p["w"] + 0 * p["b"], "missing term", "b"),
+        (
+            lambda p, x: (x @ p["w"]) * (1 + p["b"]),
+            lambda p, x: (x @ p["w"]) * p["b"],
+            "missing term",
+            "1 + b",
+        ),
+        (lambda p, x: x @ p["w"] + 0 * p["b"], lambda p, x: x @ p["w"] + p["b"], "extra term", "add"),
+        (lambda p, x: (x @ p["w"] - 1) * p["b"], lambda p, x: (x @ p["w"] - 2) * p["b"], "constant", "2"),
+    ],
+)
+def test_terms_and_factors(ours: Any, theirs: Any, name: str, word: str) -> None:
+    cause = cause_of(
+        lambda p, x: torch.tanh(ours(p, x)) @ p["v"],
+        lambda p, x: jnp.tanh(theirs(p, x)) @ p["v"],
+        BIAS,
+        X,
+    )
+    assert cause is not None
+    assert cause.name == name, cause
+    assert word in cause.text
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "name", "words"),
+    [
+        (lambda h: h.mean(1), lambda h: h.sum(1), {"reduction"}, ["mean"]),
+        (lambda h: h.amax(1), lambda h: h.mean(1), {"reduction"}, ["largest"]),
+        (lambda h: h.std(1), lambda h: h.std(1), {"variance correction"}, ["3", "4"]),
+        (lambda h: h.mean(1), lambda h: h.mean(2), {"axis"}, [""]),
+        (lambda h: h.cumsum(1), lambda h: jnp.flip(jnp.cumsum(jnp.flip(h, 1), 1), 1), {"order"}, [""]),
+    ],
+)
+def test_sums_and_means(ours: Any, theirs: Any, name: set[str], words: list[str]) -> None:
+    cause = cause_of(
+        lambda p, x: ours(torch.tanh(x @ p["w"])) @ p["w"],
+        lambda p, x: theirs(jnp.tanh(x @ p["w"])) @ p["w"],
+        {"w": numbers(4, 4)},
+        numbers(3, 4, 4),
+        layout={"input_0": (0, 1, 2)},  # any permutation of the last two axes would fit
+    )
+    assert cause is not None
+    assert cause.name in name, cause
+    assert all(word in cause.text for word in words), cause
+
+
+def test_a_value_rounded_on_the_way() -> None:
+    cause = cause_of(
+        lambda p, x: torch.tanh(3 * x) @ p["w"],
+        lambda p, x: jnp.tanh((3 * x).astype(jnp.bfloat16).astype(x.dtype)) @ p["w"],
+        {"w": numbers(5, 7)},
+        X,
+    )
+    assert cause is not None
+    assert (cause.name, "bfloat16" in cause.text) == ("dtype", True), cause
+
+
+def test_nothing_is_named_where_nothing_matches() -> None:
+    report = report_of(
+        lambda p, x: torch.sin(1.3 * torch.cos(x @ p["w"]) ** 3 + 0.2 * x),
+        lambda p, x: jnp.tanh(0.7 * jnp.exp(-x @ p["w"]) + jnp.sqrt(jnp.abs(x))),
+        {"w": numbers(6, 6)},
+        numbers(4, 6),
+    )
+    assert report.divergences
+    assert all(divergence.cause is None for divergence in report.divergences), report.divergences
+
+
+def test_two_faults_get_a_cause_each() -> None:
+    def ours(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(torch.sin(F.layer_norm(x, (6,), eps=1e-5)) @ p["w"] + p["b"])
+        return F.gelu(h @ p["w"])
+
+    def theirs(p: Any, x: jax.Array) -> jax.Array:
+        h = jnp.tanh(jnp.sin(layer_norm(x, 1e-6)) @ p["w"] + p["b"])
+        return jax.nn.gelu(h @ p["w"], approximate=True)
+
+    report = report_of(ours, theirs, {"w": numbers(6, 6), "b": numbers(6)}, numbers(4, 6))
+    causes = [divergence.cause.name for divergence in report.divergences if divergence.cause is not None]
+    assert causes == ["epsilon", "activation"], report.divergences
+
+
+def test_a_wrong_gradient_rule_is_told_from_a_wrong_value() -> None:
+    cause = cause_of(
+        lambda p, x: torch.relu(x + p["b"]) * 2,
+        lambda p, x: jnp.maximum(x + p["b"], 0) * 2,
+        {"b": np.zeros(6, np.float32)},
+        np.round(numbers(9, 6)),
+    )
+    assert cause is not None
+    assert cause.name == "gradient rule"
+    assert "where" in cause.text

@@ -1,0 +1,100 @@
+"""Gangs of processes: what they answer, and that one that dies or raises ends all, with its last words."""
+
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+
+import pytest
+
+from parity.networks.processes import ProcessError, gang
+
+LONG_S = 600  # a hang; nothing here takes a tenth of it
+
+
+def join_adders(member):
+    return lambda job: (member.rank, member.world, job + 1)
+
+
+def join_and_fail(member):
+    raise ValueError(f"process {member.rank} does not want to")
+
+
+def join_by_action(member):
+    """Jobs are {rank: action}; the others sleep, as in a collective whose partner is missing."""
+
+    def answer(job):
+        action = job.get(member.rank, "sleep")
+        if action == "raise":
+            raise ValueError("this job is bad")
+        if action == "die":
+            print("my last words", file=sys.stderr, flush=True)
+            os._exit(7)
+        if action == "sleep":
+            time.sleep(LONG_S)
+        return action
+
+    return answer
+
+
+def join_once_both_are_there(member, files):
+    (files / str(member.rank)).touch()
+    while len(list(files.iterdir())) < member.world:
+        time.sleep(0.01)
+    return lambda job: os.getpid()
+
+
+def test_all_work_on_every_job_and_the_first_answers():
+    with gang(3, join_adders) as members:
+        assert members(1) == (0, 3, 2)
+        assert members(10) == (0, 3, 11)
+        pids = members.pids
+    assert len(set(pids)) == 3
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_they_run_at_the_same_time(tmp_path):
+    with gang(2, functools.partial(join_once_both_are_there, files=tmp_path)) as members:
+        assert members(None) == members.pids[0]
+
+
+def test_one_that_cannot_join_says_why():
+    with pytest.raises(ProcessError, match="raised while starting"), gang(2, join_and_fail):
+        pass
+
+
+def test_one_that_raises_ends_all_with_its_traceback():
+    with (
+        gang(2, join_by_action) as members,
+        pytest.raises(ProcessError, match="process 1 of 2 raised while working") as caught,
+    ):
+        members({1: "raise"})
+    assert "this job is bad" in str(caught.value)
+
+
+def test_one_that_dies_ends_all_with_its_last_words():
+    with gang(2, join_by_action) as members, pytest.raises(ProcessError) as caught:
+        members({1: "die"})
+    assert "process 1 of 2 ended while working, exit code 7" in str(caught.value)
+    assert "my last words" in str(caught.value)
+
+
+def test_one_that_is_killed_ends_all():
+    with gang(2, join_by_action) as members:
+        threading.Timer(0.5, os.kill, (members.pids[0], signal.SIGKILL)).start()
+        with pytest.raises(ProcessError, match="process 0 of 2 ended while working, killed by SIGKILL"):
+            members({})
+        with pytest.raises(ProcessError):
+            members({})
+    for pid in members.pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+def test_one_process_is_no_gang():
+    with pytest.raises(ValueError, match="`world` is 1: it must be at least 2"), gang(1, join_adders):
+        pass

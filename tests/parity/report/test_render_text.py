@@ -1,0 +1,183 @@
+"""The plain text of a report: the place and the cause first, in lines of 100 columns."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from parity.report.results import AS_STORED, Cause, Divergence, Place, Quantity, Report, Verdict, once_each
+from parity.report.sentences import advice, answer, printable
+from parity.report.text import FEW, MOST, WIDTH, describe, folded
+from tests.parity.report.sample_reports import EXAMPLES, HOSTILE, failed, passed, quantity, stopped, trained
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("plan", [False, True])
+def test_lines_are_of_at_most_100_columns_and_hold_no_control_character(name: str, plan: bool) -> None:
+    text = describe(EXAMPLES[name](), plan=plan)
+    assert max(map(len, text.splitlines())) <= WIDTH == 100
+    assert {c for c in text if not c.isprintable()} <= {"\n"}
+
+
+def test_a_divergence_reads_as_a_person_would_tell_it() -> None:
+    divergence = Divergence(
+        "forward",
+        (Place("aten.native_layer_norm", "encoder.layer.3.norm", "model.py", 41, "x = self.norm(x)"),),
+        (Place("rsqrt", "", "model_jax.py", 88, "h = layer_norm(h, eps=1e-6)"),),
+        relative_error=4.6e-6,
+        relative_yardstick=1e-14,
+        cause=Cause("epsilon", "1e-06 in JAX, 1e-05 in PyTorch", 3e-16),
+    )
+    report = Report("bert", (quantity("output", 3e8),), divergences=(divergence,))
+    assert describe(report).splitlines()[:6] == [
+        "bert: FAIL",
+        "  first divergence (forward): all inputs agree, the output does not",
+        "    PyTorch  encoder.layer.3.norm   model.py:41       x = self.norm(x)",
+        "    JAX      rsqrt                  model_jax.py:88   h = layer_norm(h, eps=1e-6)",
+        "    error    4.6e-06 relative, honest 1e-14",
+        "    cause    epsilon: 1e-06 in JAX, 1e-05 in PyTorch; with that changed it matches to 3e-16",
+    ]
+
+
+def test_every_divergence_is_told_with_its_places_and_what_is_known() -> None:
+    text = describe(failed())
+    for part in (
+        "divergence 2 of 2 (forward): all inputs agree, the output has the same numbers in another order",
+        "pooler (scan step 2)",
+        "/home/ada/port/model_jax.py:131",
+        "shapes   (2, 12, 64, 64) in PyTorch, (2, 64, 12, 64) in JAX",
+        "detail   PyTorch has (batch, heads, tokens, features)",
+        "finding: the JAX model computes attention scores in float32",
+    ):
+        assert part in text
+    assert text.count("model_jax.py:88") == 1  # two operations of one line are one place
+
+
+def test_only_few_consequences_are_listed_where_the_place_is_known() -> None:
+    failures = len(failed().failures())
+    assert f"... and {failures - FEW} more with verdict fail" in describe(failed())
+    placeless = dataclasses.replace(failed(), divergences=())
+    assert f"... and {failures - MOST} more with verdict fail" in describe(placeless)
+
+
+def test_what_only_one_side_computes_says_which() -> None:
+    place = Place("add", "head", "jax_model.py", 3, "x + 1")
+    assert "only JAX computes this" in describe(_diverging(Divergence("forward", (), (place,), "extra")))
+    assert "only PyTorch computes this" in describe(_diverging(Divergence("forward", (place,), (), "extra")))
+
+
+def test_more_places_than_fit_are_counted() -> None:
+    places = tuple(Place("add", "head", "jax_model.py", n, "x + 1") for n in range(1, 8))
+    text = describe(_diverging(Divergence("forward", (), places)))
+    assert "jax_model.py:3 " in text
+    assert "jax_model.py:4" not in text
+    assert "... and 4 more" in text
+
+
+def _diverging(*divergences: Divergence) -> Report:
+    return Report("r", (quantity("output", 3e8),), divergences=divergences)
+
+
+def test_one_line_that_many_modules_run_is_one_fault() -> None:
+    def norm(module: str, eps: str = "1e-6") -> Divergence:
+        cause = Cause("epsilon", f"eps is {eps} in JAX", 0.0)
+        places = (Place("norm", module, "model.py", 3),), (Place("add", module, "port.py", 7),)
+        return Divergence("forward", *places, cause=cause)
+
+    first, second, other = norm("layer.0"), norm("layer.1"), norm("layer.2", "1e-3")
+    assert once_each([first, second, other]) == [[first, second], [other]]
+    text = describe(_diverging(first, second, other))
+    assert "divergence 2 of 2" in text
+    assert "also in  layer.1" in text
+    unknown = Divergence("forward", first.torch, first.jax)
+    assert len(once_each([unknown, unknown])) == 2, "without a cause nobody knows whether it is the same"
+
+
+def test_a_path_below_the_working_directory_is_shortened_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    near = Place("mm", "head", os.path.join(tmp_path, "port", "model.py"), 3)
+    far = Place("mm", "head", "/elsewhere/model.py", 4)
+    text = describe(_diverging(Divergence("forward", (near,), (far,))))
+    assert f"{os.path.join('port', 'model.py')}:3" in text
+    assert str(tmp_path) not in text
+    assert "/elsewhere/model.py:4" in text
+
+
+def test_a_long_path_keeps_its_end() -> None:
+    place = Place("mm", "head", f"/{'long/' * 40}model.py", 1234, "y = x @ w")
+    text = describe(_diverging(Divergence("forward", (place,), ())))
+    assert "... " in text
+    assert "/long/model.py:1234" in text
+
+
+def test_the_plan_is_told_when_asked() -> None:
+    assert "permute (1, 0)" not in describe(failed())
+    lines = describe(failed(), plan=True).splitlines()
+    row = next(line for line in lines if "encoder.layer.11.attention.query.bias " in line)
+    assert row.split() == [
+        *("encoder.layer.11.attention.query.bias", "->", "encoder/layer_11/attention/query/bias", "as"),
+        *("it", "is"),
+    ]
+
+
+def test_an_error_keeps_its_lines() -> None:
+    assert describe(stopped()).splitlines()[:3] == [
+        "encoder: ERROR",
+        "  TypeError: dot_general requires contracting dimensions to have the same shape, got (3,) and (4,).",
+        "    at model_jax.py:12",
+    ]
+
+
+def test_long_lines_are_broken_between_words_and_nothing_is_lost() -> None:
+    line = "  " + " ".join(f"word{i}" for i in range(60))
+    assert " ".join(folded([line])).split() == line.split()
+    assert all(part.startswith("      word") for part in folded([line])[1:])
+    assert "".join(folded(["x" * 250])).replace(" ", "") == "x" * 250
+
+
+def test_the_answer_is_one_sentence_for_every_verdict() -> None:
+    weights = Quantity("weights", "weights", "w", AS_STORED, Verdict.FAIL, 1e9, 1.0, 1.0)
+    narrow = [quantity("w", 0.1), quantity("w", 40.0, "float32")]
+    hidden = [quantity("a", 1.0), quantity("b", 1.0, verdict=Verdict.INCONCLUSIVE)]
+    expected = {
+        "compute the same thing: weights, outputs and gradients agree within rounding in float64 and "
+        "float32.": passed(),
+        "No answer: the comparison stopped": stopped(),
+        "No answer: nothing was compared.": Report("r", ()),
+        "(model_jax.py:88), and the cause is known: epsilon.": failed(),
+        "first the curve train_loss in float64 from point 17 on": trained(),
+        "does not have PyTorch's weights: the values are others in w.": Report("r", (weights,)),
+        "the same function in float64, but the JAX side loses more accuracy": Report("r", tuple(narrow)),
+        "Nothing certain can be said about 1 of 2": Report("r", tuple(hidden)),
+        "separates 1 of 2 compared quantities, first the gradient of v": Report(
+            "r", (quantity("w", 0.1), quantity("v", 99.0))
+        ),
+    }
+    for part, report in expected.items():
+        assert part in answer(report)
+        assert answer(report).endswith(".")
+
+
+def test_no_failure_is_put_down_to_accuracy_when_float64_did_not_agree() -> None:
+    unsure = quantity("w", 0.1, verdict=Verdict.INCONCLUSIVE)
+    report = Report("r", (unsure, quantity("w", 40.0, "float32")))
+    assert "same function" not in answer(report)
+    assert "do not compute the same thing" in answer(report)
+
+
+def test_where_no_cause_is_known_the_advice_fits_the_kind() -> None:
+    told = {
+        kind: advice(Divergence("forward", (), (), kind)) for kind in ("value", "order", "extra", "dtype")
+    }
+    assert len(set(told.values())) == 4
+    assert advice(Divergence("forward", (), (), "another kind")) == told["value"]
+
+
+def test_control_characters_become_escapes_and_letters_stay() -> None:
+    assert printable("Größe 層 é\n\tok") == "Größe 層 é\n\tok"
+    shown = printable(HOSTILE)
+    assert shown.isprintable()
+    assert r"\x1b[31m\u202e\ud800" in shown
