@@ -18,7 +18,7 @@ def test_the_python_blocks_run_in_order() -> None:
     assert report.failures("weights") == ()
     (divergence,) = report.divergences
     assert divergence.cause.name == "activation"
-    assert divergence.jax[0].file == "README.md"
+    assert divergence.candidate[0].file == "README.md"
 
 
 def test_the_two_commands_are_marked_for_ci() -> None:

@@ -100,7 +100,12 @@ def find_plan(given: Mapping[str, Any], stage: Stage) -> "Plan":
 def table(plan: "Plan") -> Iterator[str]:
     """The plan line by line: both names and shapes, how the one becomes the other, and why."""
     rows = [
-        (f"{t.torch_name} {_shape(t.torch_shape)}", f"{t.jax_path} {_shape(t.jax_shape)}", t.how, t.reason)
+        (
+            f"{t.tensor_name} {_shape(t.tensor_shape)}",
+            f"{t.leaf_path} {_shape(t.leaf_shape)}",
+            t.how,
+            t.reason,
+        )
         for t in plan.transfers
     ]
     head = ("PyTorch", "JAX", "how", "why")
@@ -126,7 +131,7 @@ def _own(plan: "Plan", given: Mapping[str, Any]) -> "Arrays":
 
 def convert(plan: "Plan", source: "Arrays", side: str) -> "Arrays":
     """Weights of one side as those of the other, in the dtype they come in."""
-    converted: Arrays = plan.to_jax(source) if side == "jax" else plan.to_torch(source)
+    converted: Arrays = plan.to_leaves(source) if side == "jax" else plan.to_tensors(source)
     return converted
 
 

@@ -133,7 +133,7 @@ def _time_training(
             with pinned():
                 held = setting(case, data_name=data_name, device=device, runs=runs)
                 needed = work.of_epoch(
-                    held.pair.jax.call,
+                    held.pair.candidate.call,
                     held.params,
                     held.arrays,
                     held.theirs.loss,

@@ -14,7 +14,7 @@ from parity.diagnose.activations import activations, likely_activations, plain_f
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.extra import extra_operations, missing_operations
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
@@ -40,7 +40,7 @@ CAUSES = (
 )
 """What a cause can be called."""
 
-Family = Callable[[Bench], Iterator[Change]]
+Family = Callable[[Fault], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
     *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order, shifted),
@@ -76,23 +76,23 @@ def diagnose(comparison: Comparison, region: Region) -> Cause | None:
         return None
     with jax.enable_x64(True), np.errstate(all="ignore"):
         for depth in DEPTHS:
-            bench = Bench(comparison, region, depth, SECONDS / len(DEPTHS))
-            if not bench.differs or not (bench.target.wanted.any() or bench.gradient):
+            fault = Fault(comparison, region, depth, SECONDS / len(DEPTHS))
+            if not fault.differs or not (fault.target.wanted.any() or fault.gradient):
                 return None  # zeros say nothing
-            for family in OF_GRADIENTS if bench.gradient else FAMILIES:
+            for family in OF_GRADIENTS if fault.gradient else FAMILIES:
                 try:
-                    found = bench.first(family(bench))
+                    found = fault.first(family(fault))
                 except Exception:  # an unforeseen shape must not cost the other families
                     if os.environ.get("PARITY_DEBUG"):
                         raise
                     continue
                 if found is not None:
-                    return _cause(bench, *found)
+                    return _cause(fault, *found)
     return None
 
 
-def _cause(bench: Bench, change: Change, residual: float) -> Cause:
-    if bench.gradient and change.cause not in ("dtype", "gradient rule"):
+def _cause(fault: Fault, change: Change, residual: float) -> Cause:
+    if fault.gradient and change.cause not in ("dtype", "gradient rule"):
         text = f"the outputs agree, the gradient does not: {change.text}"
         return Cause("gradient rule", text, residual)
     return Cause(change.cause, change.text, residual)

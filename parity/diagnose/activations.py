@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.functions import Named, exponential_below, table, two_slopes
-from parity.diagnose.numbers import literals, torch_numbers
+from parity.diagnose.numbers import literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
@@ -26,71 +26,71 @@ LARGE = 1000.0
 """Magnitude up to which a number can be the setting of an activation."""
 
 
-def activations(bench: Bench) -> Iterator[Change]:
+def activations(fault: Fault) -> Iterator[Change]:
     """Where a target is one known activation of a matched value in PyTorch, and another one in JAX."""
-    for target, x, theirs, ours in _compared(bench):
+    for target, x, theirs, ours in _compared(fault):
         if not (theirs.plain or theirs.inner or ours.inner):
             yield _change(target, x, theirs, ours.name)
 
 
-def plain_functions(bench: Bench) -> Iterator[Change]:
+def plain_functions(fault: Fault) -> Iterator[Change]:
     """The same for roots and logarithms, and for functions of a multiple of a value."""
-    for target, x, theirs, ours in _compared(bench):
+    for target, x, theirs, ours in _compared(fault):
         if theirs.inner or ours.inner:
             yield _change(target, x, theirs, ours.name)._replace(cause="scale")
         elif theirs.plain and theirs.name != "none" and (x is target.actual or not ours.plain):
             yield _change(target, x, theirs, ours.name)
 
 
-def likely_activations(bench: Bench) -> Iterator[Change]:
+def likely_activations(fault: Fault) -> Iterator[Change]:
     """The same where what JAX computes is not known."""
-    for target, x, theirs in _known(bench):
+    for target, x, theirs in _known(fault):
         if not theirs.plain:
             yield _change(target, x, theirs, "something else")
 
 
-def _compared(bench: Bench) -> Iterator[tuple[Target, Array, Named, Named]]:
+def _compared(fault: Fault) -> Iterator[tuple[Target, Array, Named, Named]]:
     """Targets that are known functions of a value that goes in on both sides: PyTorch's, JAX's."""
     numbers = [
-        *(literal.value for literal in literals(bench) if abs(literal.value) <= LARGE),
-        *_numbers(bench),
+        *(literal.value for literal in literals(fault) if abs(literal.value) <= LARGE),
+        *_numbers(fault),
     ]
-    for target, x, theirs in _known(bench):
+    for target, x, theirs in _known(fault):
         ours = identify(x, target, target.actual, numbers)
         if ours is not None and ours.name != theirs.name:
             yield target, x, theirs, ours
 
 
 def _change(target: Target, x: Array, theirs: Named, ours: str) -> Change:
-    text = f"PyTorch applies {theirs.name}, JAX {ours}: use {theirs.name}{HINTS.get(theirs.name, '')}"
+    text = f"<reference> applies {theirs.name}, <candidate> {ours}: use {theirs.name}{HINTS.get(theirs.name, '')}"
     return Change("activation", text, {target.node: theirs.function(x)})
 
 
-def _numbers(bench: Bench) -> list[float]:
-    return [n for n in torch_numbers(bench) if abs(n) <= LARGE]
+def _numbers(fault: Fault) -> list[float]:
+    return [n for n in reference_numbers(fault) if abs(n) <= LARGE]
 
 
-def _known(bench: Bench) -> Iterator[tuple[Target, Array, Named]]:
+def _known(fault: Fault) -> Iterator[tuple[Target, Array, Named]]:
     """Targets that are, on PyTorch's side, a known function of a value that goes in."""
-    numbers = _numbers(bench)
-    for target in bench.targets:
+    numbers = _numbers(fault)
+    for target in fault.targets:
         if target.wanted.dtype.kind != "f" or target.wanted.size < 4:
             continue
-        for x in [*_arguments(bench, target), target.actual]:
-            if bench.late:
+        for x in [*_arguments(fault, target), target.actual]:
+            if fault.late:
                 return
             theirs = identify(x, target, target.wanted, numbers)
             if theirs is not None:
                 yield target, x, theirs
 
 
-def _arguments(bench: Bench, target: Target) -> list[Array]:
+def _arguments(fault: Fault, target: Target) -> list[Array]:
     """Values of the target's shape that an activation may be applied to, nearest first."""
     found = []
-    for index in (*reversed(bench.inputs), *bench.scope):
-        array = bench.value(index)
+    for index in (*reversed(fault.inputs), *fault.scope):
+        array = fault.value(index)
         same = array.shape == target.wanted.shape and array.dtype.kind == "f"
-        if index < target.node and same and bench.comparison.jax_agrees(index) and np.ptp(array) > 0:
+        if index < target.node and same and fault.comparison.candidate_agrees(index) and np.ptp(array) > 0:
             found.append(array)
     return found[:8]
 

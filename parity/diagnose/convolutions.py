@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.diagnose.convolving import convolve, length
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
-from parity.diagnose.pads import each, other_pads, plain, torch_settings
+from parity.diagnose.pads import each, other_pads, plain, reference_settings
 from parity.diagnose.trials import Change, Function
 
 TORCH = ("convolution", "_convolution", "mkldnn_convolution")
@@ -23,48 +23,46 @@ class Setting(NamedTuple):
     value: Any
 
 
-def convolutions(bench: Bench) -> Iterator[Change]:
+def convolutions(fault: Fault) -> Iterator[Change]:
     """Every convolution at the fault with the settings in which PyTorch's differs."""
-    for number in _numbers(bench):
-        params = bench.jax.evaluations[number].params
-        different = [s for s in _settings(bench, number) if plain(params[s.parameter]) != plain(s.value)]
+    for number in _numbers(fault):
+        params = fault.candidate.evaluations[number].params
+        different = [s for s in _settings(fault, number) if plain(params[s.parameter]) != plain(s.value)]
         for count in range(1, len(different) + 1):
             for chosen in itertools.combinations(different, count):
                 cause = next((s.name for s in chosen if s.name != "padding"), "padding")
                 said = ", ".join(
-                    f"{s.name} is {plain(params[s.parameter])} in JAX and {plain(s.value)} is needed"
+                    f"{s.name} is {plain(params[s.parameter])} in <candidate> and {plain(s.value)} is needed"
                     for s in chosen
                 )
-                text = f"the convolution's {said}, as PyTorch has it"
-                yield _changed(bench, number, cause, text, {s.parameter: s.value for s in chosen})
+                text = f"the convolution's {said}, as <reference> has it"
+                yield _changed(fault, number, cause, text, {s.parameter: s.value for s in chosen})
 
 
-def other_paddings(bench: Bench) -> Iterator[Change]:
+def other_paddings(fault: Fault) -> Iterator[Change]:
     """Every convolution at the fault with other paddings."""
-    for number in _numbers(bench):
-        params = bench.jax.evaluations[number].params
-        reaches = [d * (k - 1) + 1 for d, k in zip(params["rhs_dilation"], _taps(bench, number), strict=True)]
+    for number in _numbers(fault):
+        params = fault.candidate.evaluations[number].params
+        reaches = [d * (k - 1) + 1 for d, k in zip(params["rhs_dilation"], _taps(fault, number), strict=True)]
         for pads in other_pads(params["padding"], reaches):
-            text = (
-                f"the convolution's padding is {plain(params['padding'])} in JAX, PyTorch's comes to {pads}"
-            )
-            yield _changed(bench, number, "padding", text, {"padding": pads})
+            text = f"the convolution's padding is {plain(params['padding'])} in <candidate>, <reference>'s comes to {pads}"
+            yield _changed(fault, number, "padding", text, {"padding": pads})
 
 
-def _numbers(bench: Bench) -> list[int]:
-    return [n for n in bench.active if bench.operation(n) == "conv_general_dilated"]
+def _numbers(fault: Fault) -> list[int]:
+    return [n for n in fault.active if fault.operation(n) == "conv_general_dilated"]
 
 
-def _taps(bench: Bench, number: int) -> list[int]:
-    evaluation = bench.jax.evaluations[number]
-    kernel = bench.value(evaluation.inputs[1])
+def _taps(fault: Fault, number: int) -> list[int]:
+    evaluation = fault.candidate.evaluations[number]
+    kernel = fault.value(evaluation.inputs[1])
     return [kernel.shape[axis] for axis in evaluation.params["dimension_numbers"].rhs_spec[2:]]
 
 
-def _settings(bench: Bench, number: int) -> list[Setting]:
+def _settings(fault: Fault, number: int) -> list[Setting]:
     """What PyTorch's convolution at the fault is set to, in JAX's terms."""
-    theirs = torch_settings(bench, TORCH)
-    taps = _taps(bench, number)
+    theirs = reference_settings(fault, TORCH)
+    taps = _taps(fault, number)
     if not theirs or len(theirs.get("stride", ())) not in (1, len(taps)):
         return []
     dilation, padding = each(theirs["dilation"], taps), each(theirs["padding"], taps)
@@ -85,12 +83,12 @@ def _settings(bench: Bench, number: int) -> list[Setting]:
     ]
 
 
-def _changed(bench: Bench, number: int, cause: str, text: str, changed: Mapping[str, Any]) -> Change:
+def _changed(fault: Fault, number: int, cause: str, text: str, changed: Mapping[str, Any]) -> Change:
     """The change; where more or fewer places come out, means over them are divided by as many."""
-    evaluation = bench.jax.evaluations[number]
+    evaluation = fault.candidate.evaluations[number]
     params = {**evaluation.params, **changed}
-    now, then = (_places(bench, number, p) for p in (evaluation.params, params))
-    values = divisors(bench, now, then) if now != then else {}
+    now, then = (_places(fault, number, p) for p in (evaluation.params, params))
+    values = divisors(fault, now, then) if now != then else {}
     return Change(cause, text, values, {number: _computed(params)})
 
 
@@ -98,13 +96,13 @@ def _computed(params: Mapping[str, Any]) -> Function:
     return lambda values: [convolve(np.asarray(values[0]), np.asarray(values[1]), params)]
 
 
-def _places(bench: Bench, number: int, params: Mapping[str, Any]) -> int:
+def _places(fault: Fault, number: int, params: Mapping[str, Any]) -> int:
     """How many places come out."""
-    x = bench.value(bench.jax.evaluations[number].inputs[0])
+    x = fault.value(fault.candidate.evaluations[number].inputs[0])
     sizes = [x.shape[axis] for axis in params["dimension_numbers"].lhs_spec[2:]]
     rows: Sequence[Any] = (
         sizes,
-        _taps(bench, number),
+        _taps(fault, number),
         params["window_strides"],
         [low for low, _ in params["padding"]],
         [high for _, high in params["padding"]],

@@ -4,24 +4,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 
 WIDE = {"i": np.int64, "u": np.int64}
 
 
-def dtypes(bench: Bench) -> Iterator[Change]:
+def dtypes(fault: Fault) -> Iterator[Change]:
     """What JAX has is PyTorch's value in a narrower dtype; or integers that overflow."""
-    for target in bench.targets:
+    for target in fault.targets:
         narrow = _narrower(target)
         if narrow:
-            text = f"JAX rounds the value to {narrow}, PyTorch does not: keep it in the wider dtype"
+            text = (
+                f"<candidate> rounds the value to {narrow}, <reference> does not: keep it in the wider dtype"
+            )
             yield Change("dtype", text, {target.node: target.wanted})
-    whole = [i for i in (*bench.inputs, *bench.constants) if bench.value(i).dtype.kind in "iu"]
+    whole = [i for i in (*fault.inputs, *fault.constants) if fault.value(i).dtype.kind in "iu"]
     if whole:
-        values = {i: bench.value(i).astype(np.int64) for i in whole}
-        text = "integers overflow in JAX's 32 bits, PyTorch has 64: enable x64 or keep the numbers small"
+        values = {i: fault.value(i).astype(np.int64) for i in whole}
+        text = "integers overflow in <candidate>'s 32 bits, <reference> has 64: enable x64 or keep the numbers small"
         yield Change("dtype", text, values)
 
 

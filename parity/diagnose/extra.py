@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
 from parity.trace.graph import Node
@@ -75,61 +75,61 @@ GLUE = frozenset(
 )
 
 
-def extra_operations(bench: Bench) -> Iterator[Change]:
+def extra_operations(fault: Fault) -> Iterator[Change]:
     """What JAX computes at the fault, left out: an operation's result replaced by what went in."""
-    order = list(bench.computed())
-    sources = [*bench.inputs, *order]
+    order = list(fault.computed())
+    sources = [*fault.inputs, *order]
     for index in order:
-        value = bench.value(index)
+        value = fault.value(index)
         for source in reversed([i for i in sources if i < index]):
-            before = bench.value(source)
+            before = fault.value(source)
             fits = before.shape == value.shape or before.size == value.size
             if not fits or before.dtype.kind != value.dtype.kind or np.array_equal(before, value):
                 continue
-            skipped = _between(bench, source, index)
+            skipped = _between(fault, source, index)
             if not skipped:
                 continue
-            cause = name([bench.node(i) for i in skipped], missing=False, number=_by_number(bench, skipped))
+            cause = name([fault.node(i) for i in skipped], missing=False, number=_by_number(fault, skipped))
             if (
                 cause == "order"
-                and bench.reaches(index, KERNELS, 4)
-                and any(bench.node(i).operation == "rev" for i in skipped)
+                and fault.reaches(index, KERNELS, 4)
+                and any(fault.node(i).operation == "rev" for i in skipped)
             ):
                 cause = "flipped kernel"
-            done = operations(bench.node(i) for i in skipped)
-            text = f"JAX computes {done} there, which PyTorch does not: leave it out"
+            done = operations(fault.node(i) for i in skipped)
+            text = f"<candidate> computes {done} there, which <reference> does not: leave it out"
             yield Change(cause, text, {index: before.reshape(value.shape)})
 
 
-def _between(bench: Bench, source: int, end: int) -> list[int]:
+def _between(fault: Fault, source: int, end: int) -> list[int]:
     """Operations on the way from one value to another; empty if there is no way."""
     reached = {source}
-    inside = set(bench.computed())
+    inside = set(fault.computed())
     for index in sorted(inside):
-        if index <= end and any(i in reached for i in bench.node(index).inputs):
+        if index <= end and any(i in reached for i in fault.node(index).inputs):
             reached.add(index)
     if end not in reached:
         return []
     needed = {end}
     for index in sorted(reached - {source}, reverse=True):
         if index in needed:
-            needed.update(i for i in bench.node(index).inputs if i in reached and i != source)
+            needed.update(i for i in fault.node(index).inputs if i in reached and i != source)
     return sorted(i for i in needed if i in inside)
 
 
-def _by_number(bench: Bench, nodes: list[int]) -> bool:
+def _by_number(fault: Fault, nodes: list[int]) -> bool:
     """Whether all other operands of some operations are numbers."""
     inside = set(nodes)
-    others = [i for n in nodes for i in bench.node(n).inputs if i not in inside]
-    return any(i in bench.pure and bench.value(i).size == 1 for i in others)
+    others = [i for n in nodes for i in fault.node(n).inputs if i not in inside]
+    return any(i in fault.pure and fault.value(i).size == 1 for i in others)
 
 
-def missing_operations(bench: Bench) -> Iterator[Change]:
+def missing_operations(fault: Fault) -> Iterator[Change]:
     """What PyTorch computes and JAX does not: JAX's value agrees with another one of PyTorch's there."""
-    j = bench.region.j
-    if not bench.comparison.jax_agrees(j) or not bench.region.settled:
+    j = fault.region.j
+    if not fault.comparison.candidate_agrees(j) or not fault.region.settled:
         return
-    lacking = [bench.torch.nodes[i] for i in bench.region.torch_nodes]
+    lacking = [fault.reference.nodes[i] for i in fault.region.reference_nodes]
     lacking = [node for node in lacking if node.operation not in GLUE] or lacking
     if not lacking or len(lacking) > 12:
         return
@@ -137,8 +137,10 @@ def missing_operations(bench: Bench) -> Iterator[Change]:
         isinstance(v, int | float) and not isinstance(v, bool) for n in lacking for v in n.params.values()
     )
     cause = name(lacking, missing=True, number=numbered)
-    text = f"PyTorch computes {', '.join(dict.fromkeys(map(settings, lacking)))} there, JAX does not"
-    yield Change(cause, text, {j: bench.region.value})
+    text = (
+        f"<reference> computes {', '.join(dict.fromkeys(map(settings, lacking)))} there, <candidate> does not"
+    )
+    yield Change(cause, text, {j: fault.region.value})
 
 
 def name(nodes: list[Node], *, missing: bool, number: bool) -> str:

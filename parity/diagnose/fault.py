@@ -29,7 +29,7 @@ MOST_ACTIVE = 300
 """Evaluations that a trial computes again; in a longer stretch only those that disagree."""
 
 
-class Bench:
+class Fault:
     """A fault with everything that hypotheses need to know about it."""
 
     def __init__(self, comparison: Comparison, region: Region, depth: int, seconds: float) -> None:
@@ -42,13 +42,13 @@ class Bench:
             seconds: time for all trials.
         """
         self.comparison, self.region = comparison, region
-        self.torch, self.jax = comparison.torch, comparison.jax
+        self.reference, self.candidate = comparison.reference, comparison.candidate
         self.deadline = time.process_time() + seconds
         self.gradient = not failing(comparison, "outputs")
-        self.pure = pure(self.jax.nodes)
-        self.consumers = self.jax.consumers()
-        group = self.jax.outputs.get("gradients" if self.gradient else "outputs", {})
-        self.relevant = self.jax.ancestors([*group.values(), region.j])
+        self.pure = pure(self.candidate.nodes)
+        self.consumers = self.candidate.consumers()
+        group = self.candidate.outputs.get("gradients" if self.gradient else "outputs", {})
+        self.relevant = self.candidate.ancestors([*group.values(), region.j])
         self.targets = self._targets()
         self.target = self.targets[0]
         self.differs = not same(self.target.wanted, self.target.actual, self.target.allowed)
@@ -60,13 +60,13 @@ class Bench:
         for index, partners in comparison.partners.items():
             for t in partners:
                 self.twins.setdefault(t, []).append(index)
-        self.torch_scope, self.torch_inputs = self._torch_scope(depth)
-        self.torch_static = static(self.torch.nodes)
+        self.reference_scope, self.reference_inputs = self._reference_scope(depth)
+        self.reference_static = static(self.reference.nodes)
         self._ancestors: dict[int, set[int]] = {}
 
     def node(self, index: int) -> Node:
         """A node of the JAX trace."""
-        return self.jax.nodes[index]
+        return self.candidate.nodes[index]
 
     def value(self, index: int) -> Array:
         """JAX's value of a node, as the program is now."""
@@ -77,8 +77,8 @@ class Bench:
         found = [self._target(j, np.asarray(self.region.value))]
         changed: dict[int, Any] = {j: self.region.value}
         numbers: list[int] = []
-        outputs = {i for group in self.jax.outputs.values() for i in group.values()}
-        for number, evaluation in enumerate(self.jax.evaluations):
+        outputs = {i for group in self.candidate.outputs.values() for i in group.values()}
+        for number, evaluation in enumerate(self.candidate.evaluations):
             if len(numbers) >= BEHIND:
                 break
             if not any(i in changed for i in evaluation.inputs) or evaluation.outputs[0] <= j:
@@ -103,16 +103,16 @@ class Bench:
         return [t for t in found if not same(t.wanted, t.actual, t.allowed)] or found[:1]
 
     def _target(self, index: int, wanted: Array) -> Target:
-        return target_of(index, wanted, self.value(index), self.comparison.jax_moves[index])
+        return target_of(index, wanted, self.value(index), self.comparison.candidate_moves[index])
 
     def _scope(self, depth: int) -> tuple[int, ...]:
-        nodes = set(self.region.jax_nodes) | {self.region.j}
+        nodes = set(self.region.candidate_nodes) | {self.region.j}
         edge = set(nodes)
         for _ in range(depth):
             edge = {i for n in edge for i in self.node(n).inputs if self._computes(i)} - nodes
             nodes |= edge
         if len(self.targets) > 1:
-            behind = self.jax.ancestors([self.targets[-1].node], Before(self.region.j))
+            behind = self.candidate.ancestors([self.targets[-1].node], Before(self.region.j))
             nodes |= {i for i in behind if i > self.region.j}
         return tuple(sorted(i for i in nodes if self._computes(i)))
 
@@ -122,7 +122,7 @@ class Bench:
         if node.kind is not Kind.OPERATION or node.step < 0:
             return False
         if node.fixed or index in self.pure:
-            return self.region.j in self.pure and index in (*self.region.jax_nodes, self.region.j)
+            return self.region.j in self.pure and index in (*self.region.candidate_nodes, self.region.j)
         return True
 
     def _active(self) -> list[int]:
@@ -130,21 +130,21 @@ class Bench:
         if not self.scope:
             return []
         first, last = self.scope[0], max(t.node for t in self.targets)
-        between = self.jax.ancestors([t.node for t in self.targets], Before(first - 1))
+        between = self.candidate.ancestors([t.node for t in self.targets], Before(first - 1))
         steps = {self.node(i).step for i in between if first <= i <= last and self._computes(i)}
         if len(steps) > MOST_ACTIVE:
             steps = {self.node(i).step for i in self.scope}
         return sorted(steps)
 
     def _inputs(self, *, pure: bool) -> tuple[int, ...]:
-        inside = {o for number in self.active for o in self.jax.evaluations[number].outputs}
-        read = {i for number in self.active for i in self.jax.evaluations[number].inputs} - inside
+        inside = {o for number in self.active for o in self.candidate.evaluations[number].outputs}
+        read = {i for number in self.active for i in self.candidate.evaluations[number].inputs} - inside
         return tuple(sorted(i for i in read if (i in self.pure) == pure))
 
     def computed(self) -> Iterator[int]:
         """The nodes that a trial computes, in order."""
         for number in self.active:
-            yield from self.jax.evaluations[number].outputs
+            yield from self.candidate.evaluations[number].outputs
 
     def rearranged_from(self, index: int) -> list[int]:
         """The values that a value only rearranges or repeats, itself first."""
@@ -157,12 +157,12 @@ class Bench:
     def ancestors(self, index: int) -> set[int]:
         """All nodes that a value was computed from."""
         if index not in self._ancestors:
-            self._ancestors[index] = self.jax.ancestors([index])
+            self._ancestors[index] = self.candidate.ancestors([index])
         return self._ancestors[index]
 
     def readers(self, index: int) -> list[int]:
         """Evaluations among the active ones that read a node."""
-        return [n for n in self.active if index in self.jax.evaluations[n].inputs]
+        return [n for n in self.active if index in self.candidate.evaluations[n].inputs]
 
     def reaches(self, index: int, operations: Collection[str], steps: int) -> bool:
         """Whether a value goes into one of some operations within a few steps."""
@@ -175,26 +175,26 @@ class Bench:
 
     def operation(self, number: int) -> str:
         """The primitive of an evaluation."""
-        return self.jax.evaluations[number].operation
+        return self.candidate.evaluations[number].operation
 
-    def _torch_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def _reference_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """PyTorch's operations at the fault and behind it up to the last target; and what they read."""
-        nodes = set(self.region.torch_nodes) | {self.region.t}
+        nodes = set(self.region.reference_nodes) | {self.region.t}
         edge = set(nodes)
         for _ in range(depth):
-            edge = {i for n in edge for i in self.torch.nodes[n].inputs} - nodes
-            nodes |= {i for i in edge if self.torch.nodes[i].kind is Kind.OPERATION}
+            edge = {i for n in edge for i in self.reference.nodes[n].inputs} - nodes
+            nodes |= {i for i in edge if self.reference.nodes[i].kind is Kind.OPERATION}
         inside = {self.region.t}
-        for index in range(self.region.t + 1, min(len(self.torch.nodes), self.region.t + BEHIND)):
-            if any(i in inside for i in self.torch.nodes[index].inputs):
+        for index in range(self.region.t + 1, min(len(self.reference.nodes), self.region.t + BEHIND)):
+            if any(i in inside for i in self.reference.nodes[index].inputs):
                 inside.add(index)
                 if len(inside) > 2 * len(self.targets) + 4:
                     break
         nodes |= inside
-        read = {i for n in nodes for i in self.torch.nodes[n].inputs} - nodes
+        read = {i for n in nodes for i in self.reference.nodes[n].inputs} - nodes
         return tuple(sorted(nodes)), tuple(sorted(read))
 
-    def from_torch(self, index: int, shape: tuple[int, ...]) -> Iterator[Array]:
+    def from_reference(self, index: int, shape: tuple[int, ...]) -> Iterator[Array]:
         """A value of PyTorch's in the shape of a JAX value: its twin's, else any layout that fits."""
         given = 0
         for twin in self.twins.get(index, ()):
@@ -203,7 +203,7 @@ class Bench:
                 yield array
                 given += 1
         if not given:
-            yield from arranged(self.torch.nodes[index].array, shape)
+            yield from arranged(self.reference.nodes[index].array, shape)
 
     def compute(
         self, values: Mapping[int, Any], functions: Mapping[int, Function] | None = None
@@ -212,7 +212,7 @@ class Bench:
         functions = functions or {}
         new: dict[int, Any] = dict(values)
         for number in self.active:
-            evaluation = self.jax.evaluations[number]
+            evaluation = self.candidate.evaluations[number]
             if number not in functions and not any(i in new for i in evaluation.inputs):
                 continue
             if all(i in values for i in evaluation.outputs):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
@@ -13,24 +13,24 @@ RARE = 0.75
 """Share of entries that may be special; ties of small integers are many."""
 
 
-def gradient_rules(bench: Bench) -> Iterator[Change]:
+def gradient_rules(fault: Fault) -> Iterator[Change]:
     """Only at special places of a forward value does JAX's gradient differ from PyTorch's."""
-    if not bench.gradient:
+    if not fault.gradient:
         return
-    for target in bench.targets:
+    for target in fault.targets:
         wanted, actual = target.wanted, target.actual
         if wanted.shape != actual.shape:
             continue
         if actual.size and not actual.any() and wanted.any():
-            text = "JAX's gradient is zero there, PyTorch's is not: something stops it"
+            text = "<candidate>'s gradient is zero there, <reference>'s is not: something stops it"
             yield Change("gradient rule", text, {target.node: wanted})
         if wanted.size and not wanted.any() and actual.any():
-            text = "PyTorch's gradient is zero there, JAX's is not: a stop_gradient is missing"
+            text = "<reference>'s gradient is zero there, <candidate>'s is not: a stop_gradient is missing"
             yield Change("gradient rule", text, {target.node: wanted})
         different = _different(target)
         if not different.any():
             continue
-        why = _special(bench, target, different)
+        why = _special(fault, target, different)
         if why:
             text = f"{why}, {_ratio(wanted[different], actual[different])}"
             yield Change("gradient rule", text, {target.node: wanted})
@@ -44,32 +44,32 @@ def _different(target: Target) -> Array:
 
 def _ratio(wanted: Array, actual: Array) -> str:
     if actual.dtype.kind == "b":
-        return f"the condition is {bool(actual.flat[0])} in JAX and {bool(wanted.flat[0])} in PyTorch"
+        return f"the condition is {bool(actual.flat[0])} in <candidate> and {bool(wanted.flat[0])} in <reference>"
     if np.isnan(actual).any():
-        return "JAX's gradient is NaN, PyTorch's is not: guard it with jnp.where on both sides of the root"
+        return "<candidate>'s gradient is NaN, <reference>'s is not: guard it with jnp.where on both sides of the root"
     if np.isinf(actual).any():
-        return "JAX's gradient is infinite, PyTorch's is not"
+        return "<candidate>'s gradient is infinite, <reference>'s is not"
     if not wanted.any():
-        return "JAX's gradient is not zero, PyTorch's is"
+        return "<candidate>'s gradient is not zero, <reference>'s is"
     if not actual.any():
-        return "JAX's gradient is zero, PyTorch's is not"
+        return "<candidate>'s gradient is zero, <reference>'s is not"
     with np.errstate(all="ignore"):
         ratio = actual / wanted
     if np.isfinite(ratio).all() and np.ptp(ratio) < 1e-9 * abs(ratio.flat[0]):
-        return f"JAX's gradient is {number(float(ratio.flat[0]))} of PyTorch's"
-    return "JAX's gradient differs from PyTorch's"
+        return f"<candidate>'s gradient is {number(float(ratio.flat[0]))} of <reference>'s"
+    return "<candidate>'s gradient differs from <reference>'s"
 
 
-def _special(bench: Bench, target: Target, different: Array) -> str:
+def _special(fault: Fault, target: Target, different: Array) -> str:
     """What is special about the places that differ, in words; empty if nothing is."""
     if np.isnan(target.actual[different].astype(np.float64)).all():
         return "at a zero, where the derivative is not defined"
-    before = [i for i in range(target.node) if not bench.node(i).backward]
-    ties = [i for i in before if bench.node(i).operation == "eq"]
+    before = [i for i in range(target.node) if not fault.node(i).backward]
+    ties = [i for i in before if fault.node(i).operation == "eq"]
     for index in (*ties, *before):
-        if bench.late:
+        if fault.late:
             return ""
-        node, value = bench.node(index), bench.value(index)
+        node, value = fault.node(index), fault.value(index)
         if value.dtype.kind not in "fb":
             continue
         try:

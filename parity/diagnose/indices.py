@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.masks import is_mask
 from parity.diagnose.numbers import COMPARISONS
 from parity.diagnose.targets import Array, Target
@@ -15,51 +15,49 @@ MOST_RANKS = 64
 """Length of an axis up to which every position is tried."""
 
 
-def integers(bench: Bench) -> Iterator[Change]:
+def integers(fault: Fault) -> Iterator[Change]:
     """The faulty value, or one that is read there, is an index."""
-    for target in bench.targets:
+    for target in fault.targets:
         if target.wanted.dtype.kind in "iu" and target.wanted.size > 1:
-            yield from _index(bench, target)
-    for index in (*bench.inputs, *bench.constants, *bench.computed()):
-        array = bench.value(index)
+            yield from _index(fault, target)
+    for index in (*fault.inputs, *fault.constants, *fault.computed()):
+        array = fault.value(index)
         if array.dtype.kind not in "iu" or array.size < 2:
             continue
-        compared = bench.reaches(index, COMPARISONS, 3)
+        compared = fault.reaches(index, COMPARISONS, 3)
         for step in (-1, 1, 2, -2):
-            text = f"indices are {-step:+d} off in JAX: add {step}"
+            text = f"indices are {-step:+d} off in <candidate>: add {step}"
             yield Change("mask" if compared else "shift", text, {index: array + step})
 
 
-def _index(bench: Bench, target: Target) -> Iterator[Change]:
+def _index(fault: Fault, target: Target) -> Iterator[Change]:
     wanted, actual = target.wanted.astype(np.int64), target.actual.astype(np.int64)
     step = np.unique(wanted - actual)
     if step.size == 1 and step[0]:
-        text = f"indices are {int(-step[0]):+d} off in JAX: add {int(step[0])}"
+        text = f"indices are {int(-step[0]):+d} off in <candidate>: add {int(step[0])}"
         yield Change("shift", text, {target.node: target.wanted})
         return
-    yield from _counted(bench, target)
+    yield from _counted(fault, target)
     clipped = np.clip(actual, wanted.min(), wanted.max())
     if not np.array_equal(clipped, actual):
-        text = f"PyTorch clips indices to {wanted.min()}..{wanted.max()}, JAX does not"
+        text = f"<reference> clips indices to {wanted.min()}..{wanted.max()}, <candidate> does not"
         yield Change("selection", text, {target.node: clipped.astype(target.wanted.dtype)})
-    for index in (*bench.inputs, *bench.computed()):
-        array = bench.value(index)
+    for index in (*fault.inputs, *fault.computed()):
+        array = fault.value(index)
         if array.dtype.kind not in "fiu" or index >= target.node:
             continue
         for axis in range(array.ndim):
             for name, found in _extremes(array, axis).items():
                 if found.size == wanted.size and not np.array_equal(found.reshape(wanted.shape), actual):
-                    text = (
-                        f"PyTorch takes {name} along axis {axis}, JAX another of equal ones or the other end"
-                    )
+                    text = f"<reference> takes {name} along axis {axis}, <candidate> another of equal ones or the other end"
                     yield Change("selection", text, {target.node: found.reshape(wanted.shape)})
 
 
-def _counted(bench: Bench, target: Target) -> Iterator[Change]:
+def _counted(fault: Fault, target: Target) -> Iterator[Change]:
     """Positions that count the places where a mask is set, from some number on."""
     wanted = target.wanted.astype(np.int64)
-    for index in (*bench.torch_scope, *bench.torch_inputs):
-        array = bench.torch.nodes[index].array
+    for index in (*fault.reference_scope, *fault.reference_inputs):
+        array = fault.reference.nodes[index].array
         if not is_mask(array) or array.size != wanted.size:
             continue
         mask = (array != 0).astype(np.int64).reshape(wanted.shape)
@@ -70,8 +68,10 @@ def _counted(bench: Bench, target: Target) -> Iterator[Change]:
                     (count * mask + start, "the others stay"),
                     (count + start, "the others too"),
                 ):
-                    text = f"PyTorch counts the unmasked places along axis {axis} from {start + 1} ({rest})"
-                    yield Change("shift", f"{text}, JAX counts otherwise", {target.node: value})
+                    text = (
+                        f"<reference> counts the unmasked places along axis {axis} from {start + 1} ({rest})"
+                    )
+                    yield Change("shift", f"{text}, <candidate> counts otherwise", {target.node: value})
 
 
 def _extremes(array: Array, axis: int) -> Mapping[str, Any]:
@@ -89,18 +89,18 @@ def _extremes(array: Array, axis: int) -> Mapping[str, Any]:
     }
 
 
-def chosen_entries(bench: Bench) -> Iterator[Change]:
+def chosen_entries(fault: Fault) -> Iterator[Change]:
     """The faulty value consists of entries of a larger matched one, chosen along an axis."""
-    sources = [i for i in (*bench.inputs, *bench.computed()) if bench.value(i).dtype.kind == "f"]
-    for target in bench.targets:
+    sources = [i for i in (*fault.inputs, *fault.computed()) if fault.value(i).dtype.kind == "f"]
+    for target in fault.targets:
         if target.wanted.dtype.kind == "f" and target.wanted.size > 2:
             for index in sources:
                 if index < target.node:
-                    yield from _rows(bench.value(index), target)
-    for node in bench.computed():
-        array = bench.value(node)
+                    yield from _rows(fault.value(index), target)
+    for node in fault.computed():
+        array = fault.value(node)
         for index in sources:
-            source = bench.value(index)
+            source = fault.value(index)
             for axis in range(source.ndim):
                 length = source.shape[axis]
                 if index >= node or length < 2 or length > MOST_RANKS or source.size != array.size * length:
@@ -110,8 +110,8 @@ def chosen_entries(bench: Bench) -> Iterator[Change]:
                     value = np.take(source, rank, axis).reshape(array.shape)
                     if not np.array_equal(value, array):
                         what = "number" if not ranked else "smallest, number"
-                        text = f"PyTorch takes the entry {what} {rank} (from 0) of {length} along axis {axis}"
-                        yield Change("selection", f"{text}, JAX another or a mixture", {node: value})
+                        text = f"<reference> takes the entry {what} {rank} (from 0) of {length} along axis {axis}"
+                        yield Change("selection", f"{text}, <candidate> another or a mixture", {node: value})
 
 
 def _rows(source: Array, target: Target) -> Iterator[Change]:
@@ -129,8 +129,12 @@ def _rows(source: Array, target: Target) -> Iterator[Change]:
         chosen = near.argmax(axis)
         ours = np.abs(source - np.expand_dims(target.actual.reshape(rest), axis)) <= target.allowed
         where = _short(chosen)
-        text = f"PyTorch takes the positions {where} along axis {axis}"
-        text += f", JAX {_short(ours.argmax(axis))}" if ours.any(axis).all() else ", JAX other numbers"
+        text = f"<reference> takes the positions {where} along axis {axis}"
+        text += (
+            f", <candidate> {_short(ours.argmax(axis))}"
+            if ours.any(axis).all()
+            else ", <candidate> other numbers"
+        )
         value = np.take_along_axis(source, np.expand_dims(chosen, axis), axis).reshape(wanted.shape)
         yield Change("selection", text, {target.node: value})
 

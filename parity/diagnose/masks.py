@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.arrangements import arranged, rearrangements
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.trace.match import Summary
@@ -16,41 +16,47 @@ FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
 """What masked places are filled with."""
 
 
-def masks(bench: Bench) -> Iterator[Change]:
+def masks(fault: Fault) -> Iterator[Change]:
     """Hypotheses on every mask that the JAX side reads, and on masks that only PyTorch has."""
-    yield from _whole(bench)
-    for index in (*bench.inputs, *bench.constants, *bench.computed()):
-        mask = bench.value(index)
+    yield from _whole(fault)
+    for index in (*fault.inputs, *fault.constants, *fault.computed()):
+        mask = fault.value(index)
         if mask.dtype.kind != "b" or mask.size < 2:
             continue
         yield Change(
-            "mask", "the mask is inverted in JAX: True and False mean the opposite there", {index: ~mask}
+            "mask",
+            "the mask is inverted in <candidate>: True and False mean the opposite there",
+            {index: ~mask},
         )
         for how in rearrangements(mask):
             if how.kind in ("rolled", "transposed", "flipped"):
-                yield Change("mask", f"the mask is off in JAX: PyTorch has it {how.text}", {index: how.value})
+                yield Change(
+                    "mask",
+                    f"the mask is off in <candidate>: <reference> has it {how.text}",
+                    {index: how.value},
+                )
         for fill, said in (
-            (True, "True everywhere: JAX applies it, PyTorch does not"),
+            (True, "True everywhere: <candidate> applies it, <reference> does not"),
             (False, "False everywhere"),
         ):
             yield Change("mask", f"the mask counts as {said}", {index: np.full_like(mask, fill)})
-    yield from _applied(bench)
+    yield from _applied(fault)
 
 
-def _whole(bench: Bench) -> Iterator[Change]:
+def _whole(fault: Fault) -> Iterator[Change]:
     """The faulty value is a mask itself."""
-    for target in bench.targets:
+    for target in fault.targets:
         if target.wanted.dtype.kind != "b" or target.wanted.size < 4:
             continue
         wanted, actual = target.wanted, target.actual
         if np.array_equal(wanted, ~actual):
-            yield Change("mask", "the mask is inverted in JAX", {target.node: ~actual})
+            yield Change("mask", "the mask is inverted in <candidate>", {target.node: ~actual})
         ours, theirs = _triangle(actual), _triangle(wanted)
         if ours is not None and theirs is not None:
-            text = f"the triangular mask reaches diagonal {ours} in JAX and {theirs} in PyTorch: use {theirs}"
+            text = f"the triangular mask reaches diagonal {ours} in <candidate> and {theirs} in <reference>: use {theirs}"
             yield Change("mask", text, {target.node: wanted})
         if wanted.all() or not wanted.any():
-            text = f"JAX masks, PyTorch does not: the mask is {bool(wanted.flat[0])} everywhere there"
+            text = f"<candidate> masks, <reference> does not: the mask is {bool(wanted.flat[0])} everywhere there"
             yield Change("mask", text, {target.node: wanted})
 
 
@@ -68,49 +74,53 @@ def _triangle(mask: Array) -> int | None:
     return None
 
 
-def _applied(bench: Bench) -> Iterator[Change]:
+def _applied(fault: Fault) -> Iterator[Change]:
     """A mask that only PyTorch applies: JAX's value, but for the places where some mask is (not) set."""
-    candidates = [i for i in (*bench.torch_scope, *bench.torch_inputs) if is_mask(bench.torch.nodes[i].array)]
-    own = [i for i in bench.jax.inputs.values() if is_mask(bench.value(i))]
-    for target in bench.targets:
+    candidates = [
+        i
+        for i in (*fault.reference_scope, *fault.reference_inputs)
+        if is_mask(fault.reference.nodes[i].array)
+    ]
+    own = [i for i in fault.candidate.inputs.values() if is_mask(fault.value(i))]
+    for target in fault.targets:
         if target.wanted.dtype.kind != "f":
             continue
         arrays = [
-            m for i in candidates for m in fitting(bench.torch.nodes[i].array != 0, target.wanted.shape)
+            m for i in candidates for m in fitting(fault.reference.nodes[i].array != 0, target.wanted.shape)
         ]
-        arrays += [m for i in own for m in fitting(bench.value(i) != 0, target.wanted.shape)]
+        arrays += [m for i in own for m in fitting(fault.value(i) != 0, target.wanted.shape)]
         for mask in arrays:
             for kept in (mask, ~mask):
                 for fill in FILLS:
                     value = np.where(kept, target.actual, fill)
                     if np.array_equal(value, target.actual):
                         continue
-                    text = f"PyTorch masks the value (the rest is {fill:g}), JAX does not: apply the mask"
+                    text = f"<reference> masks the value (the rest is {fill:g}), <candidate> does not: apply the mask"
                     yield Change("mask", text, {target.node: value})
 
 
-def masked_states(bench: Bench) -> Iterator[Change]:
+def masked_states(fault: Fault) -> Iterator[Change]:
     """Values that PyTorch masks before they are read, wherever it does: a state that is reset."""
     values: dict[int, Array] = {}
-    matcher = bench.comparison.matcher
-    for index in sorted({*bench.inputs, *bench.computed()}):
-        if bench.late or index > bench.target.node:
+    matcher = fault.comparison.matcher
+    for index in sorted({*fault.inputs, *fault.computed()}):
+        if fault.late or index > fault.target.node:
             break
-        now = bench.compute(values)
-        array = np.asarray(now.get(index, bench.value(index)))
+        now = fault.compute(values)
+        array = np.asarray(now.get(index, fault.value(index)))
         if array.dtype.kind != "f" or array.size < 2:
             continue
-        partners = set(matcher.matches(array, Summary(array, bench.comparison.jax_moves[index])))
-        for t in bench.torch_scope:
-            node = bench.torch.nodes[t]
+        partners = set(matcher.matches(array, Summary(array, fault.comparison.candidate_moves[index])))
+        for t in fault.reference_scope:
+            node = fault.reference.nodes[t]
             if node.operation not in MASKING or not partners & set(node.inputs):
                 continue
-            value = next(iter(bench.from_torch(t, array.shape)), array)
+            value = next(iter(fault.from_reference(t, array.shape)), array)
             if not np.array_equal(value, array):
                 values[index] = value
     if values:
-        looped = any(bench.node(index).spot.step for index in values)
-        text = f"PyTorch masks this value before it is read, in {len(values)} places here, JAX does not"
+        looped = any(fault.node(index).spot.step for index in values)
+        text = f"<reference> masks this value before it is read, in {len(values)} places here, <candidate> does not"
         yield Change("recurrence" if looped else "mask", text, values)
 
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
 
@@ -102,13 +102,15 @@ UNARY: Mapping[str, tuple[Other, ...]] = {
 }
 
 
-def mutations(bench: Bench) -> Iterator[Change]:
+def mutations(fault: Fault) -> Iterator[Change]:
     """Each operation at the fault exchanged for its neighbours."""
-    for number in bench.active:
-        operation = bench.operation(number)
-        line = bench.node(bench.jax.evaluations[number].outputs[0]).spot.line
-        for other in _others(bench, number):
-            text = f"PyTorch {other.text} where JAX has {operation}" + (f" (line {line})" if line else "")
+    for number in fault.active:
+        operation = fault.operation(number)
+        line = fault.node(fault.candidate.evaluations[number].outputs[0]).spot.line
+        for other in _others(fault, number):
+            text = f"<reference> {other.text} where <candidate> has {operation}" + (
+                f" (line {line})" if line else ""
+            )
             yield Change(other.cause, text, functions={number: _called(other.function)})
 
 
@@ -119,8 +121,8 @@ def _called(function: Callable[..., Any]) -> Function:
     return compute
 
 
-def _others(bench: Bench, number: int) -> Iterator[Other]:
-    evaluation = bench.jax.evaluations[number]
+def _others(fault: Fault, number: int) -> Iterator[Other]:
+    evaluation = fault.candidate.evaluations[number]
     operation, params = evaluation.operation, evaluation.params
     yield from BINARY.get(operation, ())
     yield from UNARY.get(operation, ())
@@ -137,7 +139,7 @@ def _others(bench: Bench, number: int) -> Iterator[Other]:
             f"joins the parts in the reverse order along axis {axis}",
             lambda *xs: np.concatenate(xs[::-1], axis),
         )
-        shape = bench.value(evaluation.outputs[0]).shape
+        shape = fault.value(evaluation.outputs[0]).shape
         for other in range(len(shape)):
             if other != axis:
                 yield Other(
@@ -172,7 +174,7 @@ def _others(bench: Bench, number: int) -> Iterator[Other]:
                     lambda o=other: np.asarray(_iota(shape, o), params["dtype"]),
                 )
     if operation in ("scatter-add", "scatter_add"):
-        yield from _scatter(bench, number)
+        yield from _scatter(fault, number)
     if operation == "sort":
         axis = int(params["dimension"])
         if len(evaluation.inputs) == 1:
@@ -187,9 +189,9 @@ def _iota(shape: Sequence[int], axis: int) -> Array:
     return np.broadcast_to(np.arange(shape[axis]).reshape(aligned), shape)
 
 
-def _scatter(bench: Bench, number: int) -> Iterator[Other]:
+def _scatter(fault: Fault, number: int) -> Iterator[Other]:
     """Rows that are added: kept from the last duplicate alone, or written over."""
-    operand, index, updates = (bench.value(i) for i in bench.jax.evaluations[number].inputs)
+    operand, index, updates = (fault.value(i) for i in fault.candidate.evaluations[number].inputs)
     if index.size != updates.shape[0] or operand.shape[1:] != updates.shape[1:]:
         return
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.normalising import Setting, described, normalised, settings
-from parity.diagnose.numbers import literals, torch_numbers
+from parity.diagnose.numbers import literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
@@ -66,24 +66,24 @@ class Search:
         return None
 
 
-def norms(bench: Bench) -> Iterator[Change]:
+def norms(fault: Fault) -> Iterator[Change]:
     """The targets as normalised values."""
-    if not any(bench.operation(n) in ("rsqrt", "sqrt", "div", "pow") for n in bench.active):
+    if not any(fault.operation(n) in ("rsqrt", "sqrt", "div", "pow") for n in fault.active):
         return
-    theirs = _small(torch_numbers(bench))
-    ours = _small([literal.value for literal in literals(bench)])
-    for target in bench.targets:
+    theirs = _small(reference_numbers(fault))
+    ours = _small([literal.value for literal in literals(fault)])
+    for target in fault.targets:
         wanted = target.wanted
         if wanted.dtype.kind != "f" or not 8 <= wanted.size <= LARGEST or not 2 <= wanted.ndim <= 5:
             continue
-        affines = _affines(bench, target)
-        for x in _arguments(bench, target):
-            yield from _compared(bench, target, x, affines, theirs, ours)
-            yield from _kept(bench, target, x, affines, theirs)
+        affines = _affines(fault, target)
+        for x in _arguments(fault, target):
+            yield from _compared(fault, target, x, affines, theirs, ours)
+            yield from _kept(fault, target, x, affines, theirs)
 
 
 def _compared(
-    bench: Bench,
+    fault: Fault,
     target: Target,
     x: Array,
     affines: Sequence[Affine],
@@ -95,7 +95,7 @@ def _compared(
     def found(goal: Array, epsilons: Sequence[float]) -> tuple[Setting, Affine] | None:
         search = Search(target, goal, affines)
         for setting in settings(x, epsilons):
-            if bench.late:
+            if fault.late:
                 return None
             affine = search.find(normalised(x, setting))
             if affine is not None:
@@ -111,10 +111,10 @@ def _compared(
 
 
 def _kept(
-    bench: Bench, target: Target, x: Array, affines: Sequence[Affine], epsilons: Sequence[float]
+    fault: Fault, target: Target, x: Array, affines: Sequence[Affine], epsilons: Sequence[float]
 ) -> Iterator[Change]:
     """PyTorch's normalised by statistics that are kept, not computed from x."""
-    kept = [n.array for n in bench.torch.nodes if n.kind is Kind.WEIGHT and n.floating]
+    kept = [n.array for n in fault.reference.nodes if n.kind is Kind.WEIGHT and n.floating]
     search = Search(target, target.wanted, affines)
     for axis, length in enumerate(x.shape):
         shape = [1] * x.ndim
@@ -125,7 +125,7 @@ def _kept(
                 z = (x - mean) / np.sqrt(var + eps)
                 affine = search.find(z)
                 if affine is not None:
-                    text = f"PyTorch normalises by kept statistics (with eps {number(eps)}), JAX by others"
+                    text = f"<reference> normalises by kept statistics (with eps {number(eps)}), <candidate> by others"
                     yield Change("statistics", text, {target.node: affine.of(z)})
 
 
@@ -134,18 +134,18 @@ def _small(numbers: Sequence[float]) -> list[float]:
     return [*found[:4], 0.0]
 
 
-def _arguments(bench: Bench, target: Target) -> list[Array]:
-    arrays = [bench.value(i) for i in reversed(bench.inputs) if i < target.node]
+def _arguments(fault: Fault, target: Target) -> list[Array]:
+    arrays = [fault.value(i) for i in reversed(fault.inputs) if i < target.node]
     fitting = [a for a in arrays if a.shape == target.wanted.shape and a.dtype.kind == "f" and np.ptp(a) > 0]
     return fitting[:3]
 
 
-def _affines(bench: Bench, target: Target) -> list[Affine]:
+def _affines(fault: Fault, target: Target) -> list[Affine]:
     """Scales and biases among the operands that broadcast to the target."""
     found = []
-    for index in bench.inputs:
-        array = bench.value(index)
-        if bench.node(index).fixed and 1 < array.size < target.wanted.size and array.dtype.kind == "f":
+    for index in fault.inputs:
+        array = fault.value(index)
+        if fault.node(index).fixed and 1 < array.size < target.wanted.size and array.dtype.kind == "f":
             try:
                 np.broadcast_to(array, target.wanted.shape)
             except ValueError:
@@ -160,8 +160,8 @@ def _said(x: Array, wanted: Setting, actual: Setting | None) -> tuple[str, str]:
     """(cause, text) from the settings in which both sides differ."""
     theirs = described(x, wanted)
     if actual is None:
-        return "statistics", f"PyTorch normalises {theirs}; JAX uses other statistics"
-    text = f"PyTorch normalises {theirs}; JAX {described(x, actual)}"
+        return "statistics", f"<reference> normalises {theirs}; <candidate> uses other statistics"
+    text = f"<reference> normalises {theirs}; <candidate> {described(x, actual)}"
     if actual.grouped != wanted.grouped:
         return "groups", text
     if actual.axes != wanted.axes:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 
 ROOTS = frozenset({"sqrt", "rsqrt", "pow", "integer_pow", "div", "log", "log1p"})
 THROUGH = frozenset(
@@ -44,21 +44,21 @@ class Literal(NamedTuple):
     use: Use
 
 
-def literals(bench: Bench) -> list[Literal]:
+def literals(fault: Fault) -> list[Literal]:
     """Constants of one number that the faulty operations read."""
     found = []
-    for index in bench.constants:
-        array = bench.value(index)
+    for index in fault.constants:
+        array = fault.value(index)
         if array.size and array.dtype.kind in "fiu" and np.all(array == array.flat[0]):
-            found.append(Literal(index, float(array.flat[0]), _use(bench, index)))
+            found.append(Literal(index, float(array.flat[0]), _use(fault, index)))
     return found
 
 
-def torch_numbers(bench: Bench) -> list[float]:
+def reference_numbers(fault: Fault) -> list[float]:
     """Numbers among PyTorch's arguments and constants at the fault, and the counts of its reductions."""
     found: dict[float, None] = {}
-    for index in (*bench.torch_scope, *bench.torch_inputs):
-        node = bench.torch.nodes[index]
+    for index in (*fault.reference_scope, *fault.reference_inputs):
+        node = fault.reference.nodes[index]
         for value in node.params.values():
             for item in value if isinstance(value, list | tuple) else (value,):
                 if isinstance(item, int | float) and not isinstance(item, bool) and not math.isnan(item):
@@ -67,42 +67,42 @@ def torch_numbers(bench: Bench) -> list[float]:
         if node.fixed and array.size and array.dtype.kind in "fiu" and np.all(array == array.flat[0]):
             found.setdefault(float(array.flat[0]))
         counted = node.operation.startswith(("var", "std", "mean", "sum")) and node.inputs
-        if counted and array.size and index in bench.torch_scope:
-            count = bench.torch.nodes[node.inputs[0]].array.size // array.size
+        if counted and array.size and index in fault.reference_scope:
+            count = fault.reference.nodes[node.inputs[0]].array.size // array.size
             found.setdefault(float(count))
             found.setdefault(float(count - 1))
     return list(found)
 
 
-def _use(bench: Bench, index: int) -> Use:
-    numbers = bench.readers(index)
-    results = [o for n in numbers for o in bench.jax.evaluations[n].outputs]
+def _use(fault: Fault, index: int) -> Use:
+    numbers = fault.readers(index)
+    results = [o for n in numbers for o in fault.candidate.evaluations[n].outputs]
     return Use(
-        frozenset(bench.operation(n) for n in numbers),
-        any(bench.reaches(o, ROOTS, 4) for o in results),
-        any(_compared(bench, o) for o in results),
-        any(bench.reaches(o, SOFTMAX, 12) for o in results),
-        _count(bench, index),
-        bench.value(index).dtype.kind in "iu",
+        frozenset(fault.operation(n) for n in numbers),
+        any(fault.reaches(o, ROOTS, 4) for o in results),
+        any(_compared(fault, o) for o in results),
+        any(fault.reaches(o, SOFTMAX, 12) for o in results),
+        _count(fault, index),
+        fault.value(index).dtype.kind in "iu",
     )
 
 
-def _compared(bench: Bench, index: int) -> bool:
+def _compared(fault: Fault, index: int) -> bool:
     """Whether a value is a truth value, or an integer that is compared with another."""
-    array = bench.value(index)
+    array = fault.value(index)
     if array.dtype.kind == "b":
         return True
-    return array.dtype.kind in "iu" and any(bench.operation(n) in COMPARISONS for n in bench.readers(index))
+    return array.dtype.kind in "iu" and any(fault.operation(n) in COMPARISONS for n in fault.readers(index))
 
 
-def _count(bench: Bench, literal: int) -> int:
-    for n in bench.readers(literal):
-        for other in bench.jax.evaluations[n].inputs:
+def _count(fault: Fault, literal: int) -> int:
+    for n in fault.readers(literal):
+        for other in fault.candidate.evaluations[n].inputs:
             index = other
             for _ in range(6):
-                node = bench.node(index)
+                node = fault.node(index)
                 if node.operation in SUMS and node.inputs:
-                    return int(bench.value(node.inputs[0]).size // max(1, bench.value(index).size))
+                    return int(fault.value(node.inputs[0]).size // max(1, fault.value(index).size))
                 if node.operation not in THROUGH or not node.inputs:
                     break
                 index = node.inputs[-1]

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
-from parity.diagnose.numbers import Literal, Use, literals, torch_numbers
+from parity.diagnose.fault import Fault
+from parity.diagnose.numbers import Literal, Use, literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.trials import Change
 
@@ -44,79 +44,83 @@ def derived(value: float) -> Iterator[float]:
     yield 1 + value
 
 
-def constants(bench: Bench) -> Iterator[Change]:
+def constants(fault: Fault) -> Iterator[Change]:
     """Every number of the JAX side exchanged for every number of PyTorch's."""
-    ours, theirs = literals(bench), torch_numbers(bench)
+    ours, theirs = literals(fault), reference_numbers(fault)
     finite = [value for value in theirs if math.isfinite(value)]
     known = dict.fromkeys(d for value in finite for d in derived(value))
     for literal, new in itertools.product(ours, theirs):
-        yield from _exchanged(bench, (literal,), new)
+        yield from _exchanged(fault, (literal,), new)
     by_value: dict[float, list[Literal]] = {}
     for literal in ours:
         by_value.setdefault(literal.value, []).append(literal)
-    yield from _near(bench, ours, finite)
+    yield from _near(fault, ours, finite)
     for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], theirs):
-        yield from _exchanged(bench, tuple(same), new)
-    yield from _swapped(bench, by_value)
+        yield from _exchanged(fault, tuple(same), new)
+    yield from _swapped(fault, by_value)
     for literal, new in itertools.product(ours, known):
-        yield from _exchanged(bench, (literal,), new)
+        yield from _exchanged(fault, (literal,), new)
 
 
-def pairs_of_constants(bench: Bench) -> Iterator[Change]:
+def pairs_of_constants(fault: Fault) -> Iterator[Change]:
     """Two numbers of the JAX side, wherever they stand, exchanged for two of PyTorch's."""
     by_value: dict[float, list[Literal]] = {}
-    for literal in literals(bench):
+    for literal in literals(fault):
         by_value.setdefault(literal.value, []).append(literal)
-    theirs = torch_numbers(bench)[:10]
+    theirs = reference_numbers(fault)[:10]
     for a, b in itertools.combinations(list(by_value)[:6], 2):
         for x, y in itertools.permutations(theirs, 2):
-            first, second = ([*_exchanged(bench, tuple(by_value[o]), n)] for o, n in ((a, x), (b, y)))
+            first, second = ([*_exchanged(fault, tuple(by_value[o]), n)] for o, n in ((a, x), (b, y)))
             if first and second:
                 text = f"{first[0].text}; {second[0].text}"
                 yield Change(first[0].cause, text, {**first[0].values, **second[0].values})
 
 
-def _exchanged(bench: Bench, which: tuple[Literal, ...], new: float) -> Iterator[Change]:
+def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator[Change]:
     old = which[0].value
     if new == old:
         return
     values = {}
     for literal in which:
-        like = bench.value(literal.node)
+        like = fault.value(literal.node)
         if like.dtype.kind in "iu" and not float(new).is_integer():
             return
         values[literal.node] = np.full(like.shape, new, like.dtype)
     name = _name(which[0].use, old, new)
     what = WHAT.get(name, "the number")
-    text = f"{what} is {number(old)} in JAX and {number(new)} in PyTorch: use {number(new)}"
+    text = f"{what} is {number(old)} in <candidate> and {number(new)} in <reference>: use {number(new)}"
     yield Change(name, text, values)
 
 
-def _near(bench: Bench, ours: list[Literal], theirs: list[float]) -> Iterator[Change]:
+def _near(fault: Fault, ours: list[Literal], theirs: list[float]) -> Iterator[Change]:
     """All constants at once that are almost, but not quite, one of PyTorch's (or a ratio of two)."""
     ratios = [a / b for a, b in itertools.permutations([t for t in theirs if t], 2)]
     values, said = {}, []
     for literal in ours:
         for new in (*theirs, *ratios):
             if literal.value and 0 < abs(new / literal.value - 1) < NEAR:
-                like = bench.value(literal.node)
+                like = fault.value(literal.node)
                 if like.dtype.kind == "f":
                     values[literal.node] = np.full(like.shape, new, like.dtype)
                     said.append(f"{number(literal.value)} for {number(new)}")
                 break
     if len(values) > 1:
-        yield Change("constant", f"rounded constants in JAX: {', '.join(dict.fromkeys(said))}", values)
+        yield Change(
+            "constant", f"rounded constants in <candidate>: {', '.join(dict.fromkeys(said))}", values
+        )
 
 
-def _swapped(bench: Bench, by_value: dict[float, list[Literal]]) -> Iterator[Change]:
+def _swapped(fault: Fault, by_value: dict[float, list[Literal]]) -> Iterator[Change]:
     """Two numbers exchanged with each other, everywhere."""
     for a, b in itertools.combinations(by_value, 2):
         values = {}
         for old, new in ((a, b), (b, a)):
             for literal in by_value[old] if math.isfinite(new) else ():
-                like = bench.value(literal.node)
+                like = fault.value(literal.node)
                 values[literal.node] = np.full(like.shape, new, like.dtype)
-        text = f"{number(a)} and {number(b)} are exchanged in JAX: each belongs where the other stands"
+        text = (
+            f"{number(a)} and {number(b)} are exchanged in <candidate>: each belongs where the other stands"
+        )
         yield Change("operands", text, values)
 
 
@@ -141,11 +145,11 @@ def _name(use: Use, old: float, new: float) -> str:
     return "constant"
 
 
-def divisors(bench: Bench, count: float | int, new: Any) -> dict[int, Any]:
+def divisors(fault: Fault, count: float | int, new: Any) -> dict[int, Any]:
     """Constants that are the count of a sum (or one less), set to another count."""
     values = {}
-    for index in bench.constants:
-        array = bench.value(index)
+    for index in fault.constants:
+        array = fault.value(index)
         if array.size == 1 and array.dtype.kind in "fi":
             if float(array) == count:
                 values[index] = np.asarray(new, array.dtype)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.order import moved, same_entries
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
@@ -27,44 +27,44 @@ class Candidate(NamedTuple):
     value: Array
 
 
-def exchanged_parts(bench: Bench) -> Iterator[Change]:
+def exchanged_parts(fault: Fault) -> Iterator[Change]:
     """Two parts of one packed value exchanged: gates, queries and keys, halves of a gated unit."""
-    for a, b in _exchanges(bench):
-        if _parents(bench, a) & _parents(bench, b):
-            yield _exchange(bench, a, b)
+    for a, b in _exchanges(fault):
+        if _parents(fault, a) & _parents(fault, b):
+            yield _exchange(fault, a, b)
 
 
-def operands(bench: Bench) -> Iterator[Change]:
+def operands(fault: Fault) -> Iterator[Change]:
     """Every value that the faulty operations read, exchanged for every value that PyTorch's read."""
-    for a, b in _exchanges(bench):
-        yield _exchange(bench, a, b)
-    readable = _readable(bench)
+    for a, b in _exchanges(fault):
+        yield _exchange(fault, a, b)
+    readable = _readable(fault)
     for index in readable:
-        for candidate in _candidates(bench, index):
-            why = _explained(bench, index, candidate)
+        for candidate in _candidates(fault, index):
+            why = _explained(fault, index, candidate)
             if why is not None:
                 yield Change(*why, {index: candidate.value})
-    yield from _weights(bench, readable)
+    yield from _weights(fault, readable)
 
 
-def _exchanges(bench: Bench) -> Iterator[tuple[int, int]]:
-    for a, b in itertools.combinations(_readable(bench), 2):
-        if _alike(bench.value(a), bench.value(b)):
+def _exchanges(fault: Fault) -> Iterator[tuple[int, int]]:
+    for a, b in itertools.combinations(_readable(fault), 2):
+        if _alike(fault.value(a), fault.value(b)):
             yield a, b
 
 
-def _exchange(bench: Bench, a: int, b: int) -> Change:
-    text = f"{_said(bench, a)} and {_said(bench, b)} are exchanged in JAX"
-    return Change(_exchanged(bench, a, b), text, {a: bench.value(b), b: bench.value(a)})
+def _exchange(fault: Fault, a: int, b: int) -> Change:
+    text = f"{_said(fault, a)} and {_said(fault, b)} are exchanged in <candidate>"
+    return Change(_exchanged(fault, a, b), text, {a: fault.value(b), b: fault.value(a)})
 
 
-def pairs_of_operands(bench: Bench) -> Iterator[Change]:
+def pairs_of_operands(fault: Fault) -> Iterator[Change]:
     """Two operands exchanged at once: mean and variance of a normalisation, keys and values."""
     options = [
         (index, candidate, why)
-        for index in _readable(bench)[-6:]
-        for candidate in _candidates(bench, index)[:24]
-        if (why := _explained(bench, index, candidate)) is not None
+        for index in _readable(fault)[-6:]
+        for candidate in _candidates(fault, index)[:24]
+        if (why := _explained(fault, index, candidate)) is not None
     ]
     for (a, first, (cause, text)), (b, second, (other, more)) in itertools.combinations(options, 2):
         if a != b:
@@ -74,10 +74,10 @@ def pairs_of_operands(bench: Bench) -> Iterator[Change]:
             yield Change(name, f"{text}; {more}", {a: first.value, b: second.value})
 
 
-def _readable(bench: Bench) -> list[int]:
+def _readable(fault: Fault) -> list[int]:
     """Operands: what the faulty operations read, arrays of constants included."""
-    arrays = [i for i in bench.constants if bench.value(i).size > 1]
-    found = [i for i in (*bench.inputs, *arrays) if bench.value(i).size > 1]
+    arrays = [i for i in fault.constants if fault.value(i).size > 1]
+    found = [i for i in (*fault.inputs, *arrays) if fault.value(i).size > 1]
     return found[-16:]
 
 
@@ -85,133 +85,135 @@ def _alike(a: Array, b: Array) -> bool:
     return a.shape == b.shape and a.dtype.kind == b.dtype.kind and not np.array_equal(a, b)
 
 
-def _candidates(bench: Bench, index: int) -> list[Candidate]:
+def _candidates(fault: Fault, index: int) -> list[Candidate]:
     """Values of PyTorch's that fit in place of an operand, nearest to the fault first."""
-    old = bench.value(index)
+    old = fault.value(index)
     found: list[Candidate] = []
-    near = [*reversed(bench.torch_inputs), *[t for t in bench.torch_scope if t != bench.region.t]]
+    near = [*reversed(fault.reference_inputs), *[t for t in fault.reference_scope if t != fault.region.t]]
     for t in near[:MOST]:
-        node = bench.torch.nodes[t]
+        node = fault.reference.nodes[t]
         if node.array.size != old.size or (node.array.dtype.kind == "f") != (old.dtype.kind == "f"):
             continue
-        twin = next(iter(bench.twins.get(t, ())), None)
-        for value in bench.from_torch(t, old.shape):
+        twin = next(iter(fault.twins.get(t, ())), None)
+        for value in fault.from_reference(t, old.shape):
             if not np.array_equal(value, old):
                 found.append(Candidate(t, twin, value.astype(old.dtype)))
     return found
 
 
-def _explained(bench: Bench, index: int, candidate: Candidate) -> tuple[str, str] | None:
+def _explained(fault: Fault, index: int, candidate: Candidate) -> tuple[str, str] | None:
     """(cause, text) of reading a value of PyTorch's in place of an operand; None if that explains nothing."""
-    node, theirs = bench.node(index), bench.torch.nodes[candidate.t]
+    node, theirs = fault.node(index), fault.reference.nodes[candidate.t]
     operation = theirs.kind is Kind.OPERATION
     said = (
         f"the {theirs.operation.strip('_')}" if operation else f"the {theirs.kind.value} {theirs.operation}"
     )
-    text = f"JAX reads {_said(bench, index)} where PyTorch reads {said}"
+    text = f"<candidate> reads {_said(fault, index)} where <reference> reads {said}"
     twin = candidate.twin
-    if index in bench.pure:
-        return ("stale weights", text) if candidate.t in bench.torch_static else None
-    if _normalises(bench, index):
+    if index in fault.pure:
+        return ("stale weights", text) if candidate.t in fault.reference_static else None
+    if _normalises(fault, index):
         return "statistics", text
     if node.fixed:
-        new = theirs.fixed and not same_entries(candidate.value, bench.value(index))
+        new = theirs.fixed and not same_entries(candidate.value, fault.value(index))
         return ("swapped weights", text) if new else None
-    if twin is not None and _parents(bench, index) & _parents(bench, twin):
-        return _packed(bench, index), f"{text}: another part of the same packed value"
-    order = moved(bench, index, candidate.value)
+    if twin is not None and _parents(fault, index) & _parents(fault, twin):
+        return _packed(fault, index), f"{text}: another part of the same packed value"
+    order = moved(fault, index, candidate.value)
     if order is not None:
-        return "order", f"{_said(bench, index)}: {order}"
-    path = _way(bench, set(bench.comparison.partners[index]), candidate.t)
+        return "order", f"{_said(fault, index)}: {order}"
+    path = _way(fault, set(fault.comparison.partners[index]), candidate.t)
     if path:
-        names = {bench.torch.nodes[t].operation for t in path}
-        done = ", ".join(dict.fromkeys(bench.torch.nodes[t].operation.strip("_") for t in path))
-        text = f"PyTorch goes through {done} before this, JAX reads {_said(bench, index)} as it is"
+        names = {fault.reference.nodes[t].operation for t in path}
+        done = ", ".join(dict.fromkeys(fault.reference.nodes[t].operation.strip("_") for t in path))
+        text = (
+            f"<reference> goes through {done} before this, <candidate> reads {_said(fault, index)} as it is"
+        )
         if names & MASKING:
             return ("recurrence" if node.spot.step else "mask"), text
         return "missing term", text
     if twin is None:
         return None
-    if twin in bench.ancestors(index):
-        return "extra term", f"JAX goes on computing before this, PyTorch reads {said} as it is"
+    if twin in fault.ancestors(index):
+        return "extra term", f"<candidate> goes on computing before this, <reference> reads {said} as it is"
     return "operands", text
 
 
-def _way(bench: Bench, starts: set[int], end: int) -> list[int] | None:
+def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
     """Operations from one of some values to another on PyTorch's side, if it is near."""
     edge, path = {end}, [end]
     for _ in range(4):
-        before = {i for t in edge for i in bench.torch.nodes[t].inputs}
+        before = {i for t in edge for i in fault.reference.nodes[t].inputs}
         if before & starts:
             return path
-        edge = {i for i in before if bench.torch.nodes[i].kind is Kind.OPERATION}
+        edge = {i for i in before if fault.reference.nodes[i].kind is Kind.OPERATION}
         path += sorted(edge)
     return None
 
 
-def _said(bench: Bench, index: int) -> str:
-    node = bench.node(index)
+def _said(fault: Fault, index: int) -> str:
+    node = fault.node(index)
     if node.kind is Kind.OPERATION:
         where = f" of line {node.spot.line}" if node.spot.line else ""
         return f"the {node.operation}{where}"
     return f"the {node.kind.value} {node.operation}" if node.kind is not Kind.CONSTANT else "a constant"
 
 
-def _parents(bench: Bench, index: int) -> set[int]:
+def _parents(fault: Fault, index: int) -> set[int]:
     """Values that a value is a part of, directly or after a step or two of its own."""
     found, edge = set(), {index}
     for _ in range(4):
         following: set[int] = set()
         for i in edge:
-            node = bench.node(i)
-            if node.operation in PARTS and bench.value(node.inputs[0]).size > bench.value(i).size:
+            node = fault.node(i)
+            if node.operation in PARTS and fault.value(node.inputs[0]).size > fault.value(i).size:
                 found.add(node.inputs[0])
             elif node.kind is Kind.OPERATION:
-                following.update(k for k in node.inputs if bench.value(k).shape == bench.value(i).shape)
+                following.update(k for k in node.inputs if fault.value(k).shape == fault.value(i).shape)
         edge = following
     return found
 
 
-def _exchanged(bench: Bench, a: int, b: int) -> str:
-    first, second = bench.node(a), bench.node(b)
+def _exchanged(fault: Fault, a: int, b: int) -> str:
+    first, second = fault.node(a), fault.node(b)
     if first.fixed and second.fixed:
         return "swapped weights"
-    if _parents(bench, a) & _parents(bench, b):
-        return _packed(bench, a)
-    if _normalises(bench, a) and _normalises(bench, b):
+    if _parents(fault, a) & _parents(fault, b):
+        return _packed(fault, a)
+    if _normalises(fault, a) and _normalises(fault, b):
         return "statistics"
     return "operands"
 
 
-def _packed(bench: Bench, index: int) -> str:
+def _packed(fault: Fault, index: int) -> str:
     """Gates where both a sigmoid and a tanh follow, else another packing."""
-    starts = [index, *_parents(bench, index)]
-    gates = all(any(bench.reaches(i, {name}, 8) for i in starts) for name in ("logistic", "tanh"))
+    starts = [index, *_parents(fault, index)]
+    gates = all(any(fault.reaches(i, {name}, 8) for i in starts) for name in ("logistic", "tanh"))
     return "gate order" if gates else "packed order"
 
 
-def _normalises(bench: Bench, index: int) -> bool:
+def _normalises(fault: Fault, index: int) -> bool:
     """Whether a value is subtracted as a mean, or its root divided by, in a normalisation."""
-    value = bench.value(index)
-    if value.size >= bench.target.wanted.size:
+    value = fault.value(index)
+    if value.size >= fault.target.wanted.size:
         return False
-    return bench.reaches(index, {"rsqrt", "sqrt"}, 4) or (
-        bench.reaches(index, {"sub"}, 2)
-        and any(bench.operation(n) in ("rsqrt", "sqrt") for n in bench.active)
+    return fault.reaches(index, {"rsqrt", "sqrt"}, 4) or (
+        fault.reaches(index, {"sub"}, 2)
+        and any(fault.operation(n) in ("rsqrt", "sqrt") for n in fault.active)
     )
 
 
-def _weights(bench: Bench, readable: list[int]) -> Iterator[Change]:
+def _weights(fault: Fault, readable: list[int]) -> Iterator[Change]:
     """Another weight of the same shape."""
     for index in readable:
-        if not bench.node(index).fixed:
+        if not fault.node(index).fixed:
             continue
-        for name, weight in bench.jax.weights.items():
-            value = bench.value(weight)
+        for name, weight in fault.candidate.weights.items():
+            value = fault.value(weight)
             for turned in (value, value.T) if value.ndim == 2 else (value,):
-                old = bench.value(index)
+                old = fault.value(index)
                 if turned.size == old.size and turned.ndim <= old.ndim and not same_entries(turned, old):
                     new = turned.reshape(old.shape)
-                    text = f"JAX reads {_said(bench, index)} where {name} belongs"
-                    cause = "stale weights" if index in bench.pure else "swapped weights"
+                    text = f"<candidate> reads {_said(fault, index)} where {name} belongs"
+                    cause = "stale weights" if index in fault.pure else "swapped weights"
                     yield Change(cause, text, {index: new})

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array, Target, same
 from parity.diagnose.trials import Change
 
@@ -16,14 +16,14 @@ LARGEST = 200_000
 """Size up to which entries are traced to where they come from."""
 
 
-def order(bench: Bench) -> Iterator[Change]:
+def order(fault: Fault) -> Iterator[Change]:
     """Both sides' values as rearrangements of one that goes in, or of each other."""
-    for target in bench.targets:
+    for target in fault.targets:
         if not 2 < target.wanted.size <= LARGEST or target.wanted.dtype.kind == "b":
             continue
-        near = [i for i in (*reversed(bench.inputs), *bench.computed()) if i < target.node]
-        nodes = dict.fromkeys(k for i in near for k in bench.rearranged_from(i))
-        sources = [bench.value(i) for i in nodes if 1 < bench.value(i).size <= LARGEST]
+        near = [i for i in (*reversed(fault.inputs), *fault.computed()) if i < target.node]
+        nodes = dict.fromkeys(k for i in near for k in fault.rearranged_from(i))
+        sources = [fault.value(i) for i in nodes if 1 < fault.value(i).size <= LARGEST]
         for source in [*sources[:10], target.actual]:
             theirs, ours = origin(target.wanted, source, target), origin(target.actual, source, target)
             if theirs is None or ours is None or np.array_equal(theirs, ours):
@@ -36,9 +36,9 @@ def order(bench: Bench) -> Iterator[Change]:
                 yield Change(cause, text, {target.node: source.reshape(-1)[theirs]})
 
 
-def shifted(bench: Bench) -> Iterator[Change]:
+def shifted(fault: Fault) -> Iterator[Change]:
     """One side's value is the other's moved on along an axis, with new entries at one end."""
-    for target in bench.targets:
+    for target in fault.targets:
         wanted, actual = target.wanted, target.actual
         if wanted.dtype.kind != "f" or wanted.shape != actual.shape or wanted.size < 4:
             continue
@@ -48,22 +48,22 @@ def shifted(bench: Bench) -> Iterator[Change]:
                 for ours, theirs, word in ((late, early, "earlier"), (early, late, "later")):
                     a, b = np.take(actual, ours, axis), np.take(wanted, theirs, axis)
                     if np.ptp(b) > 0 and same(a, b, target.allowed):
-                        text = f"JAX's entries along axis {axis} come {step} {word} in PyTorch"
+                        text = f"<candidate>'s entries along axis {axis} come {step} {word} in <reference>"
                         yield Change(
                             "shift", f"{text}: the ends differ, all others agree", {target.node: wanted}
                         )
 
 
-def moved(bench: Bench, index: int, value: Array) -> str | None:
+def moved(fault: Fault, index: int, value: Array) -> str | None:
     """How a value with the same entries as an operand differs from it; None for other entries."""
-    old = bench.value(index)
+    old = fault.value(index)
     if value.shape != old.shape or value.size > LARGEST or np.array_equal(value, old):
         return None
     if not same_entries(value, old):
         return None
-    goal = bench.target._replace(allowed=1e-12 * float(np.abs(old).max()))
-    for source in bench.rearranged_from(index):
-        array = bench.value(source)
+    goal = fault.target._replace(allowed=1e-12 * float(np.abs(old).max()))
+    for source in fault.rearranged_from(index):
+        array = fault.value(source)
         theirs, ours = origin(value, array, goal), origin(old, array, goal)
         if theirs is not None and ours is not None:
             why = compared(theirs, ours, array.shape)
@@ -108,14 +108,16 @@ def compared(theirs: Array, ours: Array, shape: tuple[int, ...]) -> tuple[str, s
                 for i, ((_, m), (_, n)) in enumerate(zip(a, b, strict=True))
                 if not np.array_equal(m, n)
             ]
-            text = "; ".join(f"along axis {i} PyTorch's value is {p}, JAX's {q}" for p, q, i in said)
+            text = "; ".join(
+                f"along axis {i} <reference>'s value is {p}, <candidate>'s {q}" for p, q, i in said
+            )
             return _cause([p for p, _, _ in said] + [q for _, q, _ in said]), text
-        text = f"PyTorch puts the axes in the order {_axes(a)}, JAX in {_axes(b)} (of a value {_by(shape)})"
+        text = f"<reference> puts the axes in the order {_axes(a)}, <candidate> in {_axes(b)} (of a value {_by(shape)})"
         return "order", text
     wanted = _digits(theirs, shape)
     if wanted is None:
         return None
-    return "order", f"PyTorch's order is {wanted}, JAX's {_digits(ours, shape) or 'another one'}"
+    return "order", f"<reference>'s order is {wanted}, <candidate>'s {_digits(ours, shape) or 'another one'}"
 
 
 def _axes(maps: list[tuple[int | None, Array]]) -> tuple[int, ...]:

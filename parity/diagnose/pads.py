@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -14,10 +14,10 @@ WIDEST = 8
 """Entries of padding at most, on one side."""
 
 
-def torch_settings(bench: Bench, names: Sequence[str]) -> Mapping[str, Any]:
+def reference_settings(fault: Fault, names: Sequence[str]) -> Mapping[str, Any]:
     """The arguments of the first of PyTorch's operations at the fault whose name begins with one of these."""
-    for index in (*bench.torch_scope, *bench.torch_inputs):
-        node = bench.torch.nodes[index]
+    for index in (*fault.reference_scope, *fault.reference_inputs):
+        node = fault.reference.nodes[index]
         if any(node.operation.startswith(name) for name in names):
             return node.params
     return {}

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
-from parity.diagnose.pads import other_pads, plain, pooled, torch_settings
+from parity.diagnose.fault import Fault
+from parity.diagnose.pads import other_pads, plain, pooled, reference_settings
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
 
@@ -16,22 +16,22 @@ NAMES = {"max": "maximum", "min": "minimum", "sum": "average"}
 KINDS = {"reduce_window_max": "max", "reduce_window_sum": "sum", "reduce_window_min": "min"}
 
 
-def pools(bench: Bench) -> Iterator[Change]:
+def pools(fault: Fault) -> Iterator[Change]:
     """Other settings for every pooling at the fault, and another way of padding."""
-    for number in bench.active:
-        operation = bench.operation(number)
+    for number in fault.active:
+        operation = fault.operation(number)
         if operation in KINDS:
-            yield from _pool(bench, number)
+            yield from _pool(fault, number)
         elif operation == "pad":
-            yield from _pad(bench, number)
+            yield from _pad(fault, number)
 
 
-def _pool(bench: Bench, number: int) -> Iterator[Change]:
-    params = bench.jax.evaluations[number].params
-    kind = KINDS[bench.operation(number)]
+def _pool(fault: Fault, number: int) -> Iterator[Change]:
+    params = fault.candidate.evaluations[number].params
+    kind = KINDS[fault.operation(number)]
     window = params["window_dimensions"]
     spatial = [axis for axis, n in enumerate(window) if n > 1 or params["window_strides"][axis] > 1]
-    theirs = torch_settings(bench, ("max_pool", "avg_pool"))
+    theirs = reference_settings(fault, ("max_pool", "avg_pool"))
     if theirs and spatial:
         settings = pooled(theirs, len(spatial))
         wanted = {
@@ -42,14 +42,14 @@ def _pool(bench: Bench, number: int) -> Iterator[Change]:
         yield from _pool_settings(number, kind, params, spatial, wanted)
     for pads in other_pads([params["padding"][axis] for axis in spatial], [window[a] for a in spatial]):
         now = [plain(params["padding"][axis]) for axis in spatial]
-        text = f"the pooling's padding is {now} in JAX: PyTorch's comes to {list(pads)}"
+        text = f"the pooling's padding is {now} in <candidate>: <reference>'s comes to {list(pads)}"
         yield Change(
             "padding", text, functions={number: _reduce_window(kind, params, spatial, {"padding": pads})}
         )
     if kind == "sum":
-        yield from _pool_count(bench, number, window)
+        yield from _pool_count(fault, number, window)
     for other, scale in _other_modes(kind, float(np.prod(window))):
-        text = f"PyTorch pools by the {NAMES[other]}, JAX by the {NAMES[kind]}"
+        text = f"<reference> pools by the {NAMES[other]}, <candidate> by the {NAMES[kind]}"
         yield Change("pool mode", text, functions={number: _reduce_window(other, params, spatial, {}, scale)})
 
 
@@ -77,7 +77,7 @@ def _pool_settings(
     for count in range(1, len(different) + 1):
         for chosen in itertools.combinations(different.items(), count):
             cause = next((c for c, _ in chosen if c != "padding"), "padding")
-            said = ", ".join(f"{n} is {now(n)} in JAX and {v} in PyTorch" for _, (n, v) in chosen)
+            said = ", ".join(f"{n} is {now(n)} in <candidate> and {v} in <reference>" for _, (n, v) in chosen)
             settings = dict(v for _, v in chosen)
             function = _reduce_window(kind, params, spatial, settings)
             yield Change(cause, f"the pooling's {said}", functions={number: function})
@@ -111,28 +111,30 @@ def _reduce_window(
     return compute
 
 
-def _pool_count(bench: Bench, number: int, window: Sequence[int]) -> Iterator[Change]:
+def _pool_count(fault: Fault, number: int, window: Sequence[int]) -> Iterator[Change]:
     """The sum of a window divided by the whole window, or only by what lies inside."""
-    params = bench.jax.evaluations[number].params
-    (total,) = bench.jax.evaluations[number].outputs
-    ones = np.ones(bench.value(bench.jax.evaluations[number].inputs[0]).shape)
+    params = fault.candidate.evaluations[number].params
+    (total,) = fault.candidate.evaluations[number].outputs
+    ones = np.ones(fault.value(fault.candidate.evaluations[number].inputs[0]).shape)
     inside = np.asarray(_reduce_window("sum", params, (), {})([ones])[0])
     whole = np.full(inside.shape, float(np.prod(window)))
-    for divided in bench.readers(total):
-        if bench.operation(divided) not in ("div", "mul"):
+    for divided in fault.readers(total):
+        if fault.operation(divided) not in ("div", "mul"):
             continue
-        for by in bench.jax.evaluations[divided].inputs:
+        for by in fault.candidate.evaluations[divided].inputs:
             if by == total:
                 continue
-            power = 1.0 if bench.operation(divided) == "div" else -1.0
+            power = 1.0 if fault.operation(divided) == "div" else -1.0
             for value, said in ((whole, "counts padded places"), (inside, "leaves padded places out")):
-                text = f"PyTorch's average {said}, JAX's does not: count_include_pad={value is whole}"
+                text = f"<reference>'s average {said}, <candidate>'s does not: count_include_pad={value is whole}"
                 yield Change("pool count", text, {by: value**power})
 
 
-def _pad(bench: Bench, number: int) -> Iterator[Change]:
+def _pad(fault: Fault, number: int) -> Iterator[Change]:
     """A pad operation with other widths of the same total."""
-    config = [tuple(int(n) for n in row) for row in bench.jax.evaluations[number].params["padding_config"]]
+    config = [
+        tuple(int(n) for n in row) for row in fault.candidate.evaluations[number].params["padding_config"]
+    ]
     axes = [axis for axis, (low, high, _) in enumerate(config) if low or high]
     if not axes or any(inner for _, _, inner in config):
         return
@@ -144,16 +146,16 @@ def _pad(bench: Bench, number: int) -> Iterator[Change]:
         def compute(values: Sequence[Any], widths: Any = tuple(widths)) -> Sequence[Array]:
             return [np.pad(values[0], widths, constant_values=np.asarray(values[1]).item())]
 
-        text = f"padded by {[config[a][:2] for a in axes]} in JAX and by {list(pads)} in PyTorch"
+        text = f"padded by {[config[a][:2] for a in axes]} in <candidate> and by {list(pads)} in <reference>"
         yield Change("padding", text, functions={number: compute})
 
 
-def padding_modes(bench: Bench) -> Iterator[Change]:
+def padding_modes(fault: Fault) -> Iterator[Change]:
     """The faulty value is a matched one with a border, filled in another way."""
-    for target in bench.targets:
+    for target in fault.targets:
         shape = target.wanted.shape
-        for index in bench.inputs:
-            x = bench.value(index)
+        for index in fault.inputs:
+            x = fault.value(index)
             more = [b - a for a, b in zip(x.shape, shape, strict=False)]
             if x.ndim != len(shape) or not any(more) or min(more) < 0 or max(more) > 16:
                 continue
@@ -163,7 +165,7 @@ def padding_modes(bench: Bench) -> Iterator[Change]:
                         value = np.pad(x, width, mode=mode)
                     except ValueError:
                         continue
-                    text = f"PyTorch pads in the mode {mode!r} (jnp.pad's name) by {width}, JAX otherwise"
+                    text = f"<reference> pads in the mode {mode!r} (jnp.pad's name) by {width}, <candidate> otherwise"
                     yield Change("padding", text, {target.node: value})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.arrangements import Rearranged, rearrangements, spread, transposed
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.trials import Change
 from parity.trace.graph import Kind
 
@@ -17,111 +17,115 @@ PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
 TAPS = frozenset({"conv_general_dilated"})
 
 
-def rearranged_operands(bench: Bench) -> Iterator[Change]:
+def rearranged_operands(fault: Fault) -> Iterator[Change]:
     """Every operand with its entries moved; both operands of a product with their axes permuted."""
-    arrays = [i for i in (*bench.inputs, *bench.constants) if 1 < bench.value(i).size <= LARGEST]
+    arrays = [i for i in (*fault.inputs, *fault.constants) if 1 < fault.value(i).size <= LARGEST]
     for index in reversed(arrays[-12:]):
-        value = bench.value(index)
+        value = fault.value(index)
         ndim = max(
-            (bench.value(o).ndim for n in bench.readers(index) for o in bench.jax.evaluations[n].outputs),
+            (
+                fault.value(o).ndim
+                for n in fault.readers(index)
+                for o in fault.candidate.evaluations[n].outputs
+            ),
             default=value.ndim,
         )
         for how in spread(value, ndim):
             yield Change(
-                "broadcast", f"broadcast {how.text} in PyTorch: {_said(bench, index)}", {index: how.value}
+                "broadcast", f"broadcast {how.text} in <reference>: {_said(fault, index)}", {index: how.value}
             )
         for how in rearrangements(value):
-            yield _change(bench, index, how)
-    for number in bench.active:
-        if bench.operation(number) == "dot_general":
-            a, b = bench.jax.evaluations[number].inputs
-            for first, second in itertools.product(transposed(bench.value(a)), transposed(bench.value(b))):
+            yield _change(fault, index, how)
+    for number in fault.active:
+        if fault.operation(number) == "dot_general":
+            a, b = fault.candidate.evaluations[number].inputs
+            for first, second in itertools.product(transposed(fault.value(a)), transposed(fault.value(b))):
                 said = f"{first.text} and {second.text}"
-                text = f"the factors of the product have other axes in PyTorch: {said}"
+                text = f"the factors of the product have other axes in <reference>: {said}"
                 yield Change("axis", text, {a: first.value, b: second.value})
 
 
-def opposite_operands(bench: Bench) -> Iterator[Change]:
+def opposite_operands(fault: Fault) -> Iterator[Change]:
     """Every operand with the opposite sign, or, if it is a mask of zeros and ones, the opposite mask."""
     roots: dict[bytes, list[int]] = {}
-    for index in (*bench.inputs, *bench.constants):
-        if 1 < bench.value(index).size <= LARGEST and bench.value(index).dtype.kind == "f":
-            root = bench.value(bench.rearranged_from(index)[-1])
+    for index in (*fault.inputs, *fault.constants):
+        if 1 < fault.value(index).size <= LARGEST and fault.value(index).dtype.kind == "f":
+            root = fault.value(fault.rearranged_from(index)[-1])
             roots.setdefault(root.tobytes(), []).append(index)
     for same in roots.values():
-        said = _said(bench, same[0])
-        text = f"{said} has the opposite sign in PyTorch"
-        yield Change("operands", text, {i: -bench.value(i) for i in same})
-        if np.isin(bench.value(same[0]), (0, 1)).all():
-            text = f"the mask is inverted in JAX: 1 - {said} is needed"
-            yield Change("mask", text, {i: 1 - bench.value(i) for i in same})
+        said = _said(fault, same[0])
+        text = f"{said} has the opposite sign in <reference>"
+        yield Change("operands", text, {i: -fault.value(i) for i in same})
+        if np.isin(fault.value(same[0]), (0, 1)).all():
+            text = f"the mask is inverted in <candidate>: 1 - {said} is needed"
+            yield Change("mask", text, {i: 1 - fault.value(i) for i in same})
 
 
-def paired_operands(bench: Bench) -> Iterator[Change]:
+def paired_operands(fault: Fault) -> Iterator[Change]:
     """Neighbours paired with each other where the other side pairs halves: in, and out again."""
-    arrays = [i for i in bench.inputs if 3 < bench.value(i).size <= LARGEST and not bench.node(i).fixed]
-    arrays = [i for i in arrays if bench.value(i).ndim > 1][-6:]
+    arrays = [i for i in fault.inputs if 3 < fault.value(i).size <= LARGEST and not fault.node(i).fixed]
+    arrays = [i for i in arrays if fault.value(i).ndim > 1][-6:]
     for count in (1, 2):
         for chosen in itertools.combinations(arrays, count):
-            shapes = [bench.value(i).shape for i in chosen]
+            shapes = [fault.value(i).shape for i in chosen]
             for axis in range(-min(map(len, shapes)), 0):
                 lengths = {shape[axis] for shape in shapes}
                 if len(lengths) == 1:
-                    yield from _interleaved(bench, chosen, axis, lengths.pop())
+                    yield from _interleaved(fault, chosen, axis, lengths.pop())
 
 
-def _interleaved(bench: Bench, chosen: tuple[int, ...], axis: int, length: int) -> Iterator[Change]:
+def _interleaved(fault: Fault, chosen: tuple[int, ...], axis: int, length: int) -> Iterator[Change]:
     for parts in (2, length // 2):
         if length < 4 or length % parts or parts < 2:
             continue
         places = np.arange(length).reshape(parts, -1).T.reshape(-1)
-        values = {i: np.take(bench.value(i), places, axis) for i in chosen}
+        values = {i: np.take(fault.value(i), places, axis) for i in chosen}
         pairs = "entry i with i + half" if parts == length // 2 else "neighbouring entries"
-        text = f"PyTorch pairs {pairs} along axis {axis}, JAX pairs otherwise: halves against neighbours"
+        text = f"<reference> pairs {pairs} along axis {axis}, <candidate> pairs otherwise: halves against neighbours"
         yield Change("order", text, values)
         if len(chosen) == 1:
-            new = bench.compute(values)
-            for target in bench.targets:
+            new = fault.compute(values)
+            for target in fault.targets:
                 out = np.asarray(new[target.node]) if target.node in new else target.wanted
                 if out.ndim >= -axis and out.shape[axis] == length:
                     yield Change("order", text, {target.node: np.take(out, np.argsort(places), axis)})
 
 
-def _said(bench: Bench, index: int) -> str:
-    node = bench.node(index)
+def _said(fault: Fault, index: int) -> str:
+    node = fault.node(index)
     if node.kind is Kind.WEIGHT:
         return node.operation
     where = f" of line {node.spot.line}" if node.spot.line else ""
     return f"the {node.operation}{where}"
 
 
-def _change(bench: Bench, index: int, how: Rearranged) -> Change:
-    node = bench.node(index)
-    read = {bench.operation(n) for n in bench.readers(index)}
+def _change(fault: Fault, index: int, how: Rearranged) -> Change:
+    node = fault.node(index)
+    read = {fault.operation(n) for n in fault.readers(index)}
     kernel = node.fixed and bool(read & PRODUCTS)
     if how.kind == "transposed" and kernel:
-        cause = "transposed kernel" if bench.value(index).ndim == 2 else "kernel layout"
+        cause = "transposed kernel" if fault.value(index).ndim == 2 else "kernel layout"
     elif how.kind == "transposed":
-        cause = "order" if _reshaped(bench, index) else "axis"
+        cause = "order" if _reshaped(fault, index) else "axis"
     elif how.kind == "flipped":
-        small = read & TAPS and bench.value(index).size < 1000
+        small = read & TAPS and fault.value(index).size < 1000
         cause = "flipped kernel" if node.fixed or small else "order"
     elif how.kind == "rolled":
         cause = "shift"
     elif how.kind == "blocks":
-        gates = bench.reaches(index, {"logistic"}, 8) and bench.reaches(index, {"tanh"}, 8)
+        gates = fault.reaches(index, {"logistic"}, 8) and fault.reaches(index, {"tanh"}, 8)
         cause = "gate order" if gates else "packed order"
     else:
         cause = "order"
-    text = f"PyTorch reads {_said(bench, index)} {how.text}"
+    text = f"<reference> reads {_said(fault, index)} {how.text}"
     return Change(cause, text, {index: how.value})
 
 
-def _reshaped(bench: Bench, index: int) -> bool:
+def _reshaped(fault: Fault, index: int) -> bool:
     """Whether a value comes from a reshape nearby, or is reshaped or cut at the fault."""
     edge = {index}
     for _ in range(4):
-        if any(bench.node(i).operation == "reshape" for i in edge):
+        if any(fault.node(i).operation == "reshape" for i in edge):
             return True
-        edge = {k for i in edge for k in bench.node(i).inputs}
-    return any(bench.operation(n) in ("reshape", "slice") for n in bench.active)
+        edge = {k for i in edge for k in fault.node(i).inputs}
+    return any(fault.operation(n) in ("reshape", "slice") for n in fault.active)

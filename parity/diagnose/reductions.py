@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
+from parity.diagnose.fault import Fault
 from parity.diagnose.masks import fitting, is_mask
 from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.targets import Array
@@ -22,37 +22,37 @@ KINDS: Mapping[str, Any] = {
 CUMULATIVE = {"cumsum": np.cumsum, "cumprod": np.cumprod, "cummax": np.maximum.accumulate}
 
 
-def reductions(bench: Bench) -> Iterator[Change]:
+def reductions(fault: Fault) -> Iterator[Change]:
     """Every reduction at the fault, done in another way."""
-    numbers = [n for n in bench.active if bench.operation(n) in KINDS]
+    numbers = [n for n in fault.active if fault.operation(n) in KINDS]
     for number in numbers:
-        yield from _other_axes(bench, (number,))
+        yield from _other_axes(fault, (number,))
     if len(numbers) > 1:
-        yield from _other_axes(bench, tuple(numbers))
-    yield from _masked(bench, numbers)
+        yield from _other_axes(fault, tuple(numbers))
+    yield from _masked(fault, numbers)
     for number in numbers:
-        yield from _other_kinds(bench, number)
-    for number in bench.active:
-        if bench.operation(number) in CUMULATIVE:
-            yield from _cumulative(bench, number)
+        yield from _other_kinds(fault, number)
+    for number in fault.active:
+        if fault.operation(number) in CUMULATIVE:
+            yield from _cumulative(fault, number)
 
 
-def _operand(bench: Bench, number: int) -> Array:
-    return bench.value(bench.jax.evaluations[number].inputs[0])
+def _operand(fault: Fault, number: int) -> Array:
+    return fault.value(fault.candidate.evaluations[number].inputs[0])
 
 
-def _axes(bench: Bench, number: int) -> tuple[int, ...]:
-    return tuple(int(a) for a in bench.jax.evaluations[number].params["axes"])
+def _axes(fault: Fault, number: int) -> tuple[int, ...]:
+    return tuple(int(a) for a in fault.candidate.evaluations[number].params["axes"])
 
 
-def _other_axes(bench: Bench, numbers: tuple[int, ...]) -> Iterator[Change]:
+def _other_axes(fault: Fault, numbers: tuple[int, ...]) -> Iterator[Change]:
     """Sums over every other set of axes, kept as axes of length one where the shapes allow it."""
-    ranks = {_operand(bench, n).ndim for n in numbers}
+    ranks = {_operand(fault, n).ndim for n in numbers}
     if len(ranks) != 1 or max(ranks) > 5:
         return
     ndim = ranks.pop()
-    now = _axes(bench, numbers[0])
-    if any(_axes(bench, n) != now for n in numbers):
+    now = _axes(fault, numbers[0])
+    if any(_axes(fault, n) != now for n in numbers):
         return
     for count in range(ndim + 1):
         for axes in itertools.combinations(range(ndim), count):
@@ -61,19 +61,21 @@ def _other_axes(bench: Bench, numbers: tuple[int, ...]) -> Iterator[Change]:
             values: dict[int, Any] = {}
             old = new = 1
             for number in numbers:
-                operand = _operand(bench, number)
-                result = bench.jax.evaluations[number].outputs[0]
+                operand = _operand(fault, number)
+                result = fault.candidate.evaluations[number].outputs[0]
                 old = int(np.prod([operand.shape[a] for a in now]))
                 new = int(np.prod([operand.shape[a] for a in axes]))
-                place, kept = _kept(bench, result, operand.ndim)
+                place, kept = _kept(fault, result, operand.ndim)
                 values[place] = (axes, kept)
             functions = {
-                n: _reduce(bench.operation(n), axes, bench.value(bench.jax.evaluations[n].outputs[0]).shape)
+                n: _reduce(
+                    fault.operation(n), axes, fault.value(fault.candidate.evaluations[n].outputs[0]).shape
+                )
                 for n in numbers
             }
-            passed = {bench.node(p).step: _passed for p, (_, kept) in values.items() if kept}
-            text = f"reduced over axes {now} in JAX and over {axes} in PyTorch"
-            yield Change("axis", text, divisors(bench, old, new), {**functions, **passed})
+            passed = {fault.node(p).step: _passed for p, (_, kept) in values.items() if kept}
+            text = f"reduced over axes {now} in <candidate> and over {axes} in <reference>"
+            yield Change("axis", text, divisors(fault, old, new), {**functions, **passed})
 
 
 def _reduce(operation: str, axes: tuple[int, ...], shape: tuple[int, ...]) -> Any:
@@ -88,13 +90,13 @@ def _passed(values: Any) -> Any:
     return [values[0]]
 
 
-def _kept(bench: Bench, result: int, ndim: int) -> tuple[int, bool]:
+def _kept(fault: Fault, result: int, ndim: int) -> tuple[int, bool]:
     """The node in which the reduced axes are put back with length one, and whether there is one."""
-    for n in bench.readers(result):
-        evaluation = bench.jax.evaluations[n]
+    for n in fault.readers(result):
+        evaluation = fault.candidate.evaluations[n]
         if evaluation.operation in ("broadcast_in_dim", "reshape", "expand_dims"):
             out = evaluation.outputs[0]
-            if bench.value(out).ndim == ndim:
+            if fault.value(out).ndim == ndim:
                 return out, True
     return result, False
 
@@ -115,28 +117,28 @@ OTHERS: Mapping[str, Any] = {
 """What can be done with the entries along some axes."""
 
 
-def _other_kinds(bench: Bench, number: int) -> Iterator[Change]:
+def _other_kinds(fault: Fault, number: int) -> Iterator[Change]:
     """The largest for the mean, and so on; a division by the count that follows falls away."""
-    axes = _axes(bench, number)
-    operand = _operand(bench, number)
+    axes = _axes(fault, number)
+    operand = _operand(fault, number)
     count = int(np.prod([operand.shape[a] for a in axes]))
-    ones = divisors(bench, count, 1) if bench.operation(number) == "reduce_sum" else {}
+    ones = divisors(fault, count, 1) if fault.operation(number) == "reduce_sum" else {}
     for name, reduce in OTHERS.items():
         for divided in (ones, {}) if ones else ({},):
-            text = f"PyTorch takes the {name} over axes {axes}, JAX another summary"
+            text = f"<reference> takes the {name} over axes {axes}, <candidate> another summary"
             functions = {number: lambda v, f=reduce: [np.asarray(f(v[0], axes))]}
             yield Change("reduction", text, divided, functions)
 
 
-def _masked(bench: Bench, numbers: list[int]) -> Iterator[Change]:
+def _masked(fault: Fault, numbers: list[int]) -> Iterator[Change]:
     """All sums over the places where a mask is set, divided by how many there are."""
-    sums = [n for n in numbers if bench.operation(n) == "reduce_sum"]
+    sums = [n for n in numbers if fault.operation(n) == "reduce_sum"]
     if not sums:
         return
-    arrays = [bench.torch.nodes[i].array for i in (*bench.torch_scope, *bench.torch_inputs)]
-    arrays += [bench.value(i) for i in bench.jax.inputs.values()]
-    shape = _operand(bench, sums[0]).shape
-    axes = _axes(bench, sums[0])
+    arrays = [fault.reference.nodes[i].array for i in (*fault.reference_scope, *fault.reference_inputs)]
+    arrays += [fault.value(i) for i in fault.candidate.inputs.values()]
+    shape = _operand(fault, sums[0]).shape
+    axes = _axes(fault, sums[0])
     seen: list[Array] = []
     for array in arrays:
         if not is_mask(array):
@@ -146,38 +148,38 @@ def _masked(bench: Bench, numbers: list[int]) -> Iterator[Change]:
                 if mask.all() or not mask.any() or any(np.array_equal(mask, s) for s in seen):
                     continue
                 seen.append(mask)
-                yield from _with_mask(bench, sums, mask, axes)
+                yield from _with_mask(fault, sums, mask, axes)
 
 
-def _with_mask(bench: Bench, sums: list[int], mask: Array, axes: tuple[int, ...]) -> Iterator[Change]:
+def _with_mask(fault: Fault, sums: list[int], mask: Array, axes: tuple[int, ...]) -> Iterator[Change]:
     shape = mask.shape
 
     def compute(values: Any, axes: Any) -> Any:
         x = values[0]
         return [np.sum(np.where(mask, x, 0) if x.shape == shape else x, axis=axes)]
 
-    functions = {n: functools.partial(compute, axes=_axes(bench, n)) for n in sums}
+    functions = {n: functools.partial(compute, axes=_axes(fault, n)) for n in sums}
     whole = float(np.prod([shape[a] for a in axes]))
-    for counts in (divisors(bench, whole, mask.sum(axes)), {}):
-        text = "the mean or sum counts padded places in JAX, PyTorch leaves out what the mask excludes"
+    for counts in (divisors(fault, whole, mask.sum(axes)), {}):
+        text = "the mean or sum counts padded places in <candidate>, <reference> leaves out what the mask excludes"
         yield Change("mask", text, counts, functions)
 
 
-def _cumulative(bench: Bench, number: int) -> Iterator[Change]:
+def _cumulative(fault: Fault, number: int) -> Iterator[Change]:
     """A running sum from the other end, or that leaves its own entry out."""
-    evaluation = bench.jax.evaluations[number]
+    evaluation = fault.candidate.evaluations[number]
     now = int(evaluation.params["axis"])
     accumulate: Any = CUMULATIVE[evaluation.operation]
-    x = _operand(bench, number)
+    x = _operand(fault, number)
     for axis in range(x.ndim):
         forward = accumulate(x, axis=axis)
         backward = np.flip(accumulate(np.flip(x, axis), axis=axis), axis)
         for value, said, cause in (
-            (forward, f"along axis {axis}, in JAX along {now}", "axis"),
+            (forward, f"along axis {axis}, in <candidate> along {now}", "axis"),
             (backward, f"from the end along axis {axis}", "order"),
             (forward - x, f"without the entry itself along axis {axis}", "shift"),
             (backward - x, f"from the end along axis {axis}, without the entry itself", "shift"),
         ):
             yield Change(
-                cause, f"{evaluation.operation} runs {said} in PyTorch", {evaluation.outputs[0]: value}
+                cause, f"{evaluation.operation} runs {said} in <reference>", {evaluation.outputs[0]: value}
             )

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.fault import Bench
-from parity.diagnose.numbers import torch_numbers
+from parity.diagnose.fault import Fault
+from parity.diagnose.numbers import reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
@@ -29,39 +29,39 @@ class Term(NamedTuple):
     here: bool
 
 
-def terms(bench: Bench) -> Iterator[Change]:
+def terms(fault: Fault) -> Iterator[Change]:
     """The difference, or the ratio, of both sides is one number or a known value."""
-    known = _known(bench)
-    for target in bench.targets:
+    known = _known(fault)
+    for target in fault.targets:
         if target.wanted.dtype.kind != "f" or target.wanted.size < 3:
             continue
         if not (np.isfinite(target.wanted).all() and np.isfinite(target.actual).all()):
             continue
-        yield from _one_number(bench, target)
+        yield from _one_number(fault, target)
         yield from _values(target, known)
 
 
-def _one_number(bench: Bench, target: Target) -> Iterator[Change]:
+def _one_number(fault: Fault, target: Target) -> Iterator[Change]:
     wanted, actual = target.wanted, target.actual
     gap = wanted - actual
     if np.ptp(wanted) > 100 * target.allowed and np.ptp(gap) <= 4 * target.allowed:
         step = float(np.median(gap))
-        text = f"PyTorch's value is JAX's plus {number(_near(step, torch_numbers(bench)))} everywhere"
+        text = f"<reference>'s value is <candidate>'s plus {number(_near(step, reference_numbers(fault)))} everywhere"
         yield Change("constant", text, {target.node: actual + step})
     at = np.unravel_index(np.argmax(np.abs(actual)), actual.shape)
     if actual[at] and np.ptp(actual) > 0:
         factor = float(wanted[at] / actual[at])
         if abs(factor) > 1e-12 and factor != 1:
-            yield from _factor(bench, target, factor)
+            yield from _factor(fault, target, factor)
 
 
-def _factor(bench: Bench, target: Target, factor: float) -> Iterator[Change]:
-    if factor == -1 and any(bench.operation(n) == "sub" for n in bench.active):
+def _factor(fault: Fault, target: Target, factor: float) -> Iterator[Change]:
+    if factor == -1 and any(fault.operation(n) == "sub" for n in fault.active):
         return  # a difference the other way round
-    said = number(_near(factor, torch_numbers(bench)))
-    text = f"PyTorch's value is {said} times JAX's: multiply by {said}"
+    said = number(_near(factor, reference_numbers(fault)))
+    text = f"<reference>'s value is {said} times <candidate>'s: multiply by {said}"
     cause = "scale"
-    for n in _counts(bench):
+    for n in _counts(fault):
         if _is_power(factor, n / (n - 1)):
             cause = "variance correction"
             text = f"one side divides a sum of {n} entries by {n}, the other by {n - 1}: {text}"
@@ -78,11 +78,11 @@ def _is_power(factor: float, base: float | int) -> bool:
     return any(math.isclose(factor, base**power, rel_tol=1e-9) for power in (1, -1, 0.5, -0.5))
 
 
-def _counts(bench: Bench) -> list[int]:
+def _counts(fault: Fault) -> list[int]:
     """Over how many entries the sums that a fault depends on go."""
-    sums = [i for i in bench.ancestors(bench.region.j) if bench.node(i).operation == "reduce_sum"]
-    sums += [i for i in bench.computed() if bench.node(i).operation == "reduce_sum"]
-    sizes = [(bench.value(bench.node(i).inputs[0]).size, bench.value(i).size) for i in sums]
+    sums = [i for i in fault.ancestors(fault.region.j) if fault.node(i).operation == "reduce_sum"]
+    sums += [i for i in fault.computed() if fault.node(i).operation == "reduce_sum"]
+    sizes = [(fault.value(fault.node(i).inputs[0]).size, fault.value(i).size) for i in sums]
     return list(dict.fromkeys(n // m for n, m in sizes if m and n // m > 1))
 
 
@@ -95,23 +95,23 @@ def _near(value: float, numbers: Sequence[float]) -> float:
     return value
 
 
-def _known(bench: Bench) -> list[Term]:
+def _known(fault: Fault) -> list[Term]:
     """Values that could be a term: weights and whatever both sides read or compute at the fault."""
     found: list[Term] = []
-    read = {*bench.inputs, *bench.constants, *bench.computed()}
-    for index, node in enumerate(bench.torch.nodes):
-        near = index in bench.torch_scope or index in bench.torch_inputs
+    read = {*fault.inputs, *fault.constants, *fault.computed()}
+    for index, node in enumerate(fault.reference.nodes):
+        near = index in fault.reference_scope or index in fault.reference_inputs
         if node.kind is Kind.OPERATION and not node.fixed and not near:
             continue
         array = node.array
         if array.dtype.kind == "f" and array.size > 1:
             own = node.kind is not Kind.OPERATION
             name = node.operation if own else f"the result of {node.operation.strip('_')}"
-            found.append(Term(name, array, bool(read & set(bench.twins.get(index, ())))))
-    for index in (*bench.inputs, *bench.constants):
-        array, own = bench.value(index), bench.node(index).kind is not Kind.OPERATION
+            found.append(Term(name, array, bool(read & set(fault.twins.get(index, ())))))
+    for index in (*fault.inputs, *fault.constants):
+        array, own = fault.value(index), fault.node(index).kind is not Kind.OPERATION
         if array.dtype.kind == "f" and array.size > 1:
-            name = bench.node(index).operation
+            name = fault.node(index).operation
             found.append(Term(name if own else f"the result of {name}", array, True))
     return found
 
@@ -123,32 +123,62 @@ def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
     loose = 1e-7
     tight = target.allowed * 4
     cases: tuple[tuple[str, str, Array, Callable[[Array], Array], float], ...] = (
-        ("missing term", "PyTorch multiplies by {}, JAX does not", ratio, lambda v: actual * v, loose),
-        ("extra term", "JAX multiplies by {}, PyTorch does not", inverse, lambda v: actual / v, loose),
         (
             "missing term",
-            "PyTorch multiplies by 1 + {}, JAX by {}",
+            "<reference> multiplies by {}, <candidate> does not",
+            ratio,
+            lambda v: actual * v,
+            loose,
+        ),
+        (
+            "extra term",
+            "<candidate> multiplies by {}, <reference> does not",
+            inverse,
+            lambda v: actual / v,
+            loose,
+        ),
+        (
+            "missing term",
+            "<reference> multiplies by 1 + {}, <candidate> by {}",
             ratio,
             lambda v: actual * (1 + v) / v,
             loose,
         ),
         (
             "missing term",
-            "PyTorch multiplies by 1 + {}, JAX does not",
+            "<reference> multiplies by 1 + {}, <candidate> does not",
             ratio - 1,
             lambda v: actual * (1 + v),
             loose,
         ),
         (
             "extra term",
-            "JAX multiplies by 1 + {}, PyTorch does not",
+            "<candidate> multiplies by 1 + {}, <reference> does not",
             inverse - 1,
             lambda v: actual / (1 + v),
             loose,
         ),
-        ("missing term", "PyTorch adds {}, JAX does not", wanted - actual, lambda v: actual + v, tight),
-        ("extra term", "JAX adds {}, PyTorch does not", actual - wanted, lambda v: actual - v, tight),
-        ("missing term", "PyTorch subtracts {}, JAX does not", actual - wanted, lambda v: actual - v, tight),
+        (
+            "missing term",
+            "<reference> adds {}, <candidate> does not",
+            wanted - actual,
+            lambda v: actual + v,
+            tight,
+        ),
+        (
+            "extra term",
+            "<candidate> adds {}, <reference> does not",
+            actual - wanted,
+            lambda v: actual - v,
+            tight,
+        ),
+        (
+            "missing term",
+            "<reference> subtracts {}, <candidate> does not",
+            actual - wanted,
+            lambda v: actual - v,
+            tight,
+        ),
     )
     for cause, text, amount, mend, allowed in cases:
         if not np.isfinite(amount).all() or not ordinary(amount).all() or np.ptp(amount) == 0:
@@ -156,7 +186,7 @@ def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
         small = _without_repeats(amount, allowed)
         if small.size < 2 or _like(amount, wanted, allowed) or _like(amount, actual, allowed):
             continue  # a value is its own difference to zero
-        if "JAX by" in text:
+        if "<candidate> by" in text:
             with np.errstate(all="ignore"):
                 small = 1 / (small - 1)
         for term in known:

@@ -38,7 +38,7 @@ def evaluate(
         new: values that differ from the trace's.
         functions: evaluation -> what to compute it by instead.
     """
-    evaluation = comparison.jax.evaluations[number]
+    evaluation = comparison.candidate.evaluations[number]
     given = [new[i] if i in new else comparison.array(i) for i in evaluation.inputs]
     function = functions.get(number, evaluation.function)
     try:

@@ -107,8 +107,8 @@ def _working(comparison: Comparison, region: Region) -> Program | None:
 
 def _program(comparison: Comparison, region: Region) -> Program | None:
     """The faulty operations as lines; None if one of them cannot be written down."""
-    trace = comparison.jax
-    steps = sorted({trace.nodes[i].step for i in (*region.jax_nodes, region.j)})
+    trace = comparison.candidate
+    steps = sorted({trace.nodes[i].step for i in (*region.candidate_nodes, region.j)})
     if steps[0] < 0 or len(steps) > LARGEST:
         return None
     made = {o for step in steps for o in trace.evaluations[step].outputs}
@@ -148,8 +148,8 @@ def _name(trace: JaxTrace, index: int) -> str:
 
 def _script(comparison: Comparison, region: Region, number: int, program: Program | None) -> str:
     """The text of `reproduce.py`."""
-    ours = _where(comparison.jax.nodes[region.j].place)
-    theirs = _where(comparison.torch.nodes[region.t].place)
+    ours = _where(comparison.candidate.nodes[region.j].place)
+    theirs = _where(comparison.reference.nodes[region.t].place)
     if program is None:
         body = "# The operations there cannot be written down: what JAX computed was recorded.\n"
         body += 'actual = values["recorded"]'

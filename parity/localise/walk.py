@@ -47,7 +47,7 @@ class Region(NamedTuple):
 
     Attributes:
         t, j: node of PyTorch's value and of the JAX value it belongs in place of.
-        torch_nodes, jax_nodes: the operations between what agrees and these, in order of computation.
+        reference_nodes, candidate_nodes: the operations between what agrees and these, in order of computation.
         value: PyTorch's value in the layout of `j`.
         settled: whether what follows fell into place.
         order: whether both hold the same numbers, arranged differently.
@@ -56,8 +56,8 @@ class Region(NamedTuple):
 
     t: int
     j: int
-    torch_nodes: tuple[int, ...]
-    jax_nodes: tuple[int, ...]
+    reference_nodes: tuple[int, ...]
+    candidate_nodes: tuple[int, ...]
     value: Shaped[np.ndarray, "..."]
     settled: bool
     order: bool
@@ -68,52 +68,54 @@ class Region(NamedTuple):
 class Comparison:
     """Two traces with what is matched in them; values that were put in place count as matched."""
 
-    def __init__(self, torch: Trace, jax: JaxTrace, torch_moves: list[float], jax_moves: list[float]) -> None:
+    def __init__(
+        self, torch: Trace, jax: JaxTrace, reference_moves: list[float], candidate_moves: list[float]
+    ) -> None:
         """Match every JAX value with PyTorch's; the moves say how far one-ulp noise moves each node."""
-        self.torch, self.jax = torch, jax
-        self.jax_moves = jax_moves
-        self.matcher = Matcher(torch, torch_moves)
+        self.reference, self.candidate = torch, jax
+        self.candidate_moves = candidate_moves
+        self.matcher = Matcher(torch, reference_moves)
         self.replaced: dict[int, Any] = {}
         self.values: dict[int, Any] = {}
-        self.torch_matched: set[int] = set()
+        self.reference_matched: set[int] = set()
         self.partners: dict[int, list[int]] = {}
         self.summaries: dict[int, Summary] = {}
         for index in range(len(jax.nodes)):
             self._match(index)
-        self.torch_matched = {t for found in self.partners.values() for t in found}
+        self.reference_matched = {t for found in self.partners.values() for t in found}
         self._repeat_matches()
 
     def array(self, index: int) -> Shaped[np.ndarray, "..."]:
         """JAX's value of a node, with the replacements made so far."""
-        return np.asarray(self.values[index]) if index in self.values else self.jax.nodes[index].array
+        return np.asarray(self.values[index]) if index in self.values else self.candidate.nodes[index].array
 
     def _match(self, index: int) -> None:
         array = self.array(index)
-        held = Summary(array, self.jax_moves[index])
+        held = Summary(array, self.candidate_moves[index])
         self.summaries[index] = held
         self.partners[index] = self.matcher.matches(array, held)
 
     def _repeat_matches(self) -> None:
         """A value that only repeats a matched one is matched, on both sides."""
-        for index, node in enumerate(self.torch.nodes):
-            if node.operation in REPEATING and node.inputs and node.inputs[0] in self.torch_matched:
-                self.torch_matched.add(index)
+        for index, node in enumerate(self.reference.nodes):
+            if node.operation in REPEATING and node.inputs and node.inputs[0] in self.reference_matched:
+                self.reference_matched.add(index)
 
-    def jax_agrees(self, index: int) -> bool:
+    def candidate_agrees(self, index: int) -> bool:
         """Whether a JAX value needs no explanation: it has a partner, or only rearranges weights."""
-        node = self.jax.nodes[index]
+        node = self.candidate.nodes[index]
         if node.kind is not Kind.OPERATION or node.fixed or self.partners[index]:
             return True
-        if node.operation not in REPEATING or not self.jax_agrees(node.inputs[0]):
+        if node.operation not in REPEATING or not self.candidate_agrees(node.inputs[0]):
             return False
         # A cast repeats its operand unless it rounds it.
         repeated = self.summaries[node.inputs[0]]
         return self.summaries[index].size != repeated.size or same_numbers(self.summaries[index], repeated)
 
-    def torch_agrees(self, index: int) -> bool:
+    def reference_agrees(self, index: int) -> bool:
         """The same of a PyTorch value."""
-        node = self.torch.nodes[index]
-        return node.kind is not Kind.OPERATION or node.fixed or index in self.torch_matched
+        node = self.reference.nodes[index]
+        return node.kind is not Kind.OPERATION or node.fixed or index in self.reference_matched
 
     def walk(self, trace: Trace, starts: Collection[int], agrees: Any) -> tuple[list[int], list[int]]:
         """(all unmatched nodes behind some outputs, those of them whose inputs all agree), in order."""
@@ -131,19 +133,19 @@ class Comparison:
     def put(self, index: int, value: Any) -> None:
         """Replace a JAX value for good and match what follows again."""
         self.replaced[index] = value
-        changed = self.jax.replay(self.replaced)
+        changed = self.candidate.replay(self.replaced)
         self.values = {k: np.asarray(v) for k, v in changed.items()}
         for changed_index in self.values:
             self._match(changed_index)
-        self.torch_matched = {t for found in self.partners.values() for t in found}
+        self.reference_matched = {t for found in self.partners.values() for t in found}
         self._repeat_matches()
 
 
 def failing(comparison: Comparison, group: str) -> list[tuple[int, int]]:
     """(PyTorch node, JAX node) of every leaf of a group that the two sides do not have in common."""
     pairs = []
-    for leaf, j in comparison.jax.outputs.get(group, {}).items():
-        t = comparison.torch.outputs.get(group, {}).get(leaf)
+    for leaf, j in comparison.candidate.outputs.get(group, {}).items():
+        t = comparison.reference.outputs.get(group, {}).get(leaf)
         if (t is not None and t not in comparison.partners[j] and not comparison.summaries[j].empty) or (
             t is not None and comparison.summaries[j].empty != comparison.matcher.summaries[t].empty
         ):
@@ -173,7 +175,7 @@ def find_regions(comparison: Comparison, group: str) -> Iterator[Region]:
 
 def _matters(comparison: Comparison, failed: list[tuple[int, int]], region: Region) -> bool:
     """Whether a failed leaf changes with PyTorch's value in place; that of what a mask hides does not."""
-    changed = comparison.jax.replay({**comparison.replaced, region.j: region.value})
+    changed = comparison.candidate.replay({**comparison.replaced, region.j: region.value})
     for _, out in failed:
         if out in changed:
             with np.errstate(invalid="ignore", over="ignore"):
@@ -184,9 +186,9 @@ def _matters(comparison: Comparison, failed: list[tuple[int, int]], region: Regi
 
 
 def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: float) -> Region | None:
-    torch, jax = comparison.torch, comparison.jax
-    t_open, t_frontier = comparison.walk(torch, [t for t, _ in failed], comparison.torch_agrees)
-    j_open, j_frontier = comparison.walk(jax, [j for _, j in failed], comparison.jax_agrees)
+    torch, jax = comparison.reference, comparison.candidate
+    t_open, t_frontier = comparison.walk(torch, [t for t, _ in failed], comparison.reference_agrees)
+    j_open, j_frontier = comparison.walk(jax, [j for _, j in failed], comparison.candidate_agrees)
     best: tuple[float, int, int, Any] | None = None
     for t, j in _candidates(comparison, t_open, t_frontier, j_open, j_frontier):
         if time.monotonic() > deadline:
@@ -206,17 +208,17 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
     settled = bool(found) and len(failed) > 1
     value = found[0] if found else comparison.array(j)
     region = _region(comparison, t, j, value, t_open, j_open, settled=settled)
-    return region._replace(torch_nodes=tuple(t_frontier or [t]), jax_nodes=tuple(j_frontier or [j]))
+    return region._replace(reference_nodes=tuple(t_frontier or [t]), candidate_nodes=tuple(j_frontier or [j]))
 
 
 def _mends(
     comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
 ) -> bool:
     """Whether with this value in place every failed output agrees."""
-    changed = comparison.jax.replay({**comparison.replaced, j: value})
+    changed = comparison.candidate.replay({**comparison.replaced, j: value})
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
-        if t not in comparison.matcher.matches(array, Summary(array, comparison.jax_moves[out])):
+        if t not in comparison.matcher.matches(array, Summary(array, comparison.candidate_moves[out])):
             return False
     return True
 
@@ -229,7 +231,7 @@ def _candidates(
     j_frontier: Sequence[int],
 ) -> Iterator[tuple[int, int]]:
     """Pairs to be tried, from the frontier on: both unmatched, or one side lacking an operation."""
-    torch, jax = comparison.torch, comparison.jax
+    torch, jax = comparison.reference, comparison.candidate
     t_near = _near(torch, t_open)[:CANDIDATES]
     j_near = _near(jax, j_open)[:CANDIDATES]
     t_before = sorted({i for f in t_frontier for i in torch.nodes[f].inputs if not torch.nodes[i].fixed})
@@ -252,7 +254,7 @@ def _otherwise_arranged(comparison: Comparison, t: int, j: int) -> bool:
     """Whether two operands hold the same numbers, but not entry by entry."""
     if not same_numbers(comparison.matcher.summaries[t], comparison.summaries[j]):
         return False
-    a, b = comparison.torch.nodes[t].array, comparison.array(j)
+    a, b = comparison.reference.nodes[t].array, comparison.array(j)
     honest = comparison.summaries[j].largest
     return a.shape == b.shape and bool(
         np.max(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0.0) > honest
@@ -297,7 +299,7 @@ def _score(
     comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
 ) -> float:
     """How many of the next values fall into place with this one, less those that fall out of it."""
-    jax = comparison.jax
+    jax = comparison.candidate
     outputs = {j_out: t_out for t_out, j_out in failed}
     changed = jax.replay({**comparison.replaced, j: value}, until=_ahead(comparison, j))
     agreed = 0.25 if j in outputs else 0.0  # PyTorch's output in place of JAX's always helps
@@ -306,7 +308,7 @@ def _score(
         if index <= j or node.operation in REPEATING or node.operation in JAX_LAYOUT:
             continue
         array = np.asarray(new)
-        partners = comparison.matcher.matches(array, Summary(array, comparison.jax_moves[index]))
+        partners = comparison.matcher.matches(array, Summary(array, comparison.candidate_moves[index]))
         if comparison.partners[index]:
             agreed -= not partners and not comparison.summaries[index].empty
         else:
@@ -318,7 +320,7 @@ def _ahead(comparison: Comparison, j: int) -> int | None:
     """The node up to which a replacement is followed."""
     changed = {j}
     count = 0
-    for evaluation in comparison.jax.evaluations:
+    for evaluation in comparison.candidate.evaluations:
         if any(i in changed for i in evaluation.inputs):
             changed.update(evaluation.outputs)
             count += 1
@@ -337,8 +339,8 @@ def _region(
     *,
     settled: bool,
 ) -> Region:
-    torch_nodes = sorted(comparison.torch.ancestors([t], comparison_stop(t_open, t)) & {*t_open, t})
-    jax_nodes = sorted(comparison.jax.ancestors([j], comparison_stop(j_open, j)) & {*j_open, j})
+    reference_nodes = sorted(comparison.reference.ancestors([t], comparison_stop(t_open, t)) & {*t_open, t})
+    candidate_nodes = sorted(comparison.candidate.ancestors([j], comparison_stop(j_open, j)) & {*j_open, j})
     actual = comparison.array(j)
     held = comparison.summaries[j]
     usual = ordinary(value)
@@ -351,7 +353,7 @@ def _region(
     error = 0.0 if difference == 0 else difference / scale if scale else math.inf
     order = same_numbers(comparison.matcher.summaries[t], held) and difference > 0
     honest = held.usual / scale if scale else 0.0
-    return Region(t, j, tuple(torch_nodes), tuple(jax_nodes), value, settled, order, error, honest)
+    return Region(t, j, tuple(reference_nodes), tuple(candidate_nodes), value, settled, order, error, honest)
 
 
 def comparison_stop(open_nodes: Sequence[int], start: int) -> "_Outside":
@@ -385,26 +387,26 @@ def places(trace: Trace, nodes: Sequence[int], layout: Collection[str]) -> tuple
     return tuple(found.values())
 
 
-def torch_places(trace: Trace, region: Region) -> tuple[Place, ...]:
+def reference_places(trace: Trace, region: Region) -> tuple[Place, ...]:
     """The operations of the PyTorch side of a fault."""
-    return places(trace, region.torch_nodes, () if region.order else TORCH_LAYOUT)
+    return places(trace, region.reference_nodes, () if region.order else TORCH_LAYOUT)
 
 
-def jax_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
+def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
     """The operations of the JAX side of a fault, then the lines that their operands come from.
 
     Where JAX lacks an operation, its value agrees with the one before it: then the fault lies between that
     value and what reads it, and the readers come first.
     """
-    trace = comparison.jax
+    trace = comparison.candidate
     if comparison.partners[region.j] and not region.order:
         readers = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
         return places(trace, readers or [region.j], ()) + places(trace, [region.j], ())
-    found = places(trace, region.jax_nodes, () if region.order else JAX_LAYOUT)
-    inside = set(region.jax_nodes)
+    found = places(trace, region.candidate_nodes, () if region.order else JAX_LAYOUT)
+    inside = set(region.candidate_nodes)
     operands = [
         i
-        for index in region.jax_nodes
+        for index in region.candidate_nodes
         for i in trace.nodes[index].inputs
         if i not in inside and trace.nodes[i].kind is Kind.OPERATION and not trace.nodes[i].fixed
     ]

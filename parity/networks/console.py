@@ -67,7 +67,7 @@ def _row(report: Report, dtype: str, verdict: Verdict, erratum: str | None, *, f
     worst = report.worst(dtype=dtype)
     if worst is None:
         return [*cells, "-", "-", _coloured(Verdict.ERROR)]
-    between = report.worst(dtype=dtype, program="jax") or worst  # the two frameworks, no oracle
+    between = report.worst(dtype=dtype, program="candidate") or worst  # the two frameworks, no oracle
     cells += [short(between.relative_error), short(between.relative_yardstick)]
     expected = erratum is not None and verdict is Verdict.PASS
     return [*cells, "[green]erratum[/]" if expected else _coloured(worst.verdict)]
@@ -107,7 +107,9 @@ def print_findings(console: Console, report: Report, *, everything: bool = False
 
 def print_erratum(console: Console, report: Report, text: str) -> None:
     """A case that failed as it should: what is wrong in the source, and the evidence."""
-    names = ", ".join(dict.fromkeys(label(q) for q in report.failures("gradients") if q.program == "jax"))
+    names = ", ".join(
+        dict.fromkeys(label(q) for q in report.failures("gradients") if q.program == "candidate")
+    )
     console.print(
         f"[bold]erratum, found by the harness[/] in {escape(report.name)}: {escape(text)}. Gradients that "
         f"differ: {escape(names)}, and no other; the step and the curve differ as a consequence.",

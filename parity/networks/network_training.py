@@ -51,7 +51,7 @@ def torch_training(
         def run(train: Any, val: Any, metrics: Any, **how: Any) -> Any:
             parameters = {n: nn.Parameter(to_torch(a, dtype, device)) for n, a in weights.items()}
             history = torchref.fit(
-                lambda x: pair.torch.call(parameters, x),
+                lambda x: pair.reference.call(parameters, x),
                 parameters,
                 train,
                 val,
@@ -90,13 +90,15 @@ def jax_training(
 
     def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         place = jax_device(device)
-        params = pair.jax.tree.build({path: to_jax(leaf, dtype, place) for path, leaf in weights.items()})
+        params = pair.candidate.tree.build(
+            {path: to_jax(leaf, dtype, place) for path, leaf in weights.items()}
+        )
         given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
         def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
             return jaxnn.fit(
-                pair.jax.call,
+                pair.candidate.call,
                 params,
                 train,
                 val,
@@ -110,8 +112,8 @@ def jax_training(
 
         stepped = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
         fitted = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
-        updated = pair.plan.to_torch(_held_leaves(stepped.params))
-        before = pair.plan.to_torch(_held_leaves(params))
+        updated = pair.plan.to_tensors(_held_leaves(stepped.params))
+        before = pair.plan.to_tensors(_held_leaves(params))
         updates = {name: updated[name] - before[name] for name in updated}
         return {"updates": updates, "curve": _curves(fitted.history)}
 

@@ -212,13 +212,13 @@ def _jax_runs(experiment: Experiment, samples: Samples, seeds: Sequence[int]) ->
     for seed in seeds:
         network, tensors = draw(torchref.RECIPES[experiment.recipe], samples, seed)
         pair = match(network, model.apply, template=template, torch_params=tensors)
-        starts.append(pair.plan.to_jax(pair.weights))
+        starts.append(pair.plan.to_leaves(pair.weights))
     with running("float32"):
         leaves = {path: to_jax(np.stack([s[path] for s in starts]), "float32") for path in starts[0]}
         given = {name: to_jax(channels_last(a, name), "float32") for name, a in samples.inputs.items()}
         fitted = jaxnn.sweep(
             model.apply,
-            pair.jax.tree.build(leaves),
+            pair.candidate.tree.build(leaves),
             (given["x_train"], given["y_train"]),
             (given["x_val"], given["y_val"]),
             learning_rates=[experiment.learning_rate],

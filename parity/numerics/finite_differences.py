@@ -97,7 +97,7 @@ def check_gradients(
                     floor=floor,
                     program=f"{label} against finite differences",
                     shape=subject.weights[name].shape,
-                    notes=() if passed else ("this gradient is not the derivative of PyTorch's loss",),
+                    notes=() if passed else ("this gradient is not the derivative of <reference>'s loss",),
                 )
             )
     left_out = len(all_names) - len(names)

@@ -76,7 +76,7 @@ def compare(
     actual: Sides,
     groups: Mapping[str, Rule],
     *,
-    program: str = "jax",
+    program: str = "candidate",
     tolerance: tuple[float, float] | None = None,
 ) -> list[Quantity]:
     """Judge every quantity of every group and dtype; a leaf that only one side has is a failure.
@@ -85,7 +85,7 @@ def compare(
         expected: PyTorch's values by dtype.
         actual: JAX's values by dtype, leaves under PyTorch's names.
         groups: the groups to compare and how; others are ignored.
-        program: label of the JAX program, e.g. "jax" or "by hand".
+        program: label of what is compared, e.g. "candidate" or "by hand".
         tolerance: (rtol, atol): pass where |j - t| <= atol + rtol |t| in every entry, instead of the
             yardstick; rho is still reported.
     """
@@ -100,8 +100,8 @@ def compare(
             for name in dict.fromkeys([*ours, *theirs]):
                 blank = Quantity(rule.stage, group, name, dtype, Verdict.FAIL, program=program)
                 if name not in common:
-                    side = "PyTorch" if name in ours else "JAX"
-                    note = f"only the {side} side has it: nothing to compare it with"
+                    side = "<reference side>" if name in ours else "<candidate side>"
+                    note = f"only {side} has it: nothing to compare it with"
                     quantities.append(dataclasses.replace(blank, notes=(note,)))
                     continue
                 evidence = _gather(torch_side, jax_side, group, name, rule, dtype)
@@ -226,7 +226,7 @@ def _judge(
         notes += wording.on_difference(e.t[first_failure], e.j[first_failure], yardstick[first_failure])
         if same_in_float64:
             notes.append(
-                f"accuracy: the same function in float64, but {blank.dtype} on the JAX side loses more"
+                f"accuracy: the same function in float64, but {blank.dtype} on <candidate side> loses more"
             )
     elif horizon is not None:
         verdict = Verdict.INCONCLUSIVE
@@ -236,7 +236,7 @@ def _judge(
     else:
         verdict = Verdict.PASS
         if accuracy is not None and (rho > LIMIT).any() and not null.any():
-            notes.append("PyTorch is further from float64 than JAX is")
+            notes.append("<reference> is further from float64 than <candidate> is")
     notes += wording.on_stability(e.noise_t, e.noise_j, e.floor)
 
     # The point that represents a curve in tables: its first failure, else its worst rho.
@@ -251,8 +251,8 @@ def _judge(
         rho=float(rho[point]),
         difference=float(difference[point]),
         scale=float(np.maximum(_norm(e.t), _norm(e.j))[point]),
-        noise_torch=float(e.noise_t[point]),
-        noise_jax=float(e.noise_j[point]),
+        noise_reference=float(e.noise_t[point]),
+        noise_candidate=float(e.noise_j[point]),
         floor=float(e.floor[point]),
         rounding=float(e.rounding[point]),
         accuracy=None if accuracy is None else float(accuracy[point]),

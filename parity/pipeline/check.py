@@ -14,7 +14,7 @@ from parity.frameworks.torch.torch_program import TorchProgram
 from parity.numerics import finite_differences
 from parity.numerics.arrays import DTYPES, Arrays, require_dtypes
 from parity.numerics.noise import Side, Stage, Subject, measure
-from parity.numerics.precision import SIDES, environment, pinned, require_device
+from parity.numerics.precision import environment, pinned, require_device
 from parity.numerics.yardstick import FORWARD, compare
 from parity.pipeline import promotions
 from parity.pipeline.inputs import name_inputs
@@ -131,8 +131,8 @@ def check(
         judged = tuple(dtypes) if dtypes is not None else prepared.dtypes
         oracles = oracles or {}
         ours, theirs = pair.torch_program(task), pair.jax_program(task)
-        programs: dict[str, Any] = {"torch": ours, "jax": theirs}
-        subjects: dict[str, Arrays] = {"torch": pair.weights, "jax": pair.jax_weights}
+        programs: dict[str, Any] = {"reference": ours, "candidate": theirs}
+        subjects: dict[str, Arrays] = {"reference": pair.weights, "candidate": pair.jax_weights}
         for label, oracle in oracles.items():
             programs[label], subjects[label] = pair.oracle(oracle, task, given)
         by_hand = {label for label, oracle in oracles.items() if oracle.gradients is not None}
@@ -146,9 +146,11 @@ def check(
             weights: Mapping[str, Arrays] = subjects
             if run.title == MOVED:
                 alike = moved_alike(pair.plan, pair.weights, pair.jax_weights, run.weights)
-                weights = {"torch": run.weights, "jax": {**pair.jax_weights, **alike}}
+                weights = {"reference": run.weights, "candidate": {**pair.jax_weights, **alike}}
             measured = {
-                label: Subject(said(programs[label], SIDES.get(label, label)), own)
+                label: Subject(
+                    said(programs[label], {"reference": "PyTorch", "candidate": "JAX"}.get(label, label)), own
+                )
                 for label, own in weights.items()
             }
             sides = measure(measured, run.inputs, run.dtypes, stage, run.repeats)
@@ -157,10 +159,10 @@ def check(
             if theirs.undifferentiable is not None:
                 rules = {group: rule for group, rule in FORWARD.items() if group != "gradients"}
             found: list[Quantity] = []
-            for label in [label for label in measured if label != "torch"]:
+            for label in [label for label in measured if label != "reference"]:
                 program = ", ".join(part for part in (label, run.title) if part)
                 only = {"gradients": FORWARD["gradients"]} if label in by_hand else rules
-                found += compare(sides["torch"], sides[label], only, program=program, tolerance=tolerance)
+                found += compare(sides["reference"], sides[label], only, program=program, tolerance=tolerance)
             if not run.title and differences and "float64" in judged and "gradients" in rules:
                 more, kinks = _against_differences(pair, task, run.inputs, sides, stage)
                 found += more
@@ -171,7 +173,7 @@ def check(
         narrow = [dtype for dtype in judged if dtype not in DTYPES]
         apart = [one for dtype in narrow for one in promotions.find(ours, theirs, pair.weights, given, dtype)]
         outcome.quantities = [promotions.judge(q, apart) for q in outcome.quantities]
-        outcome.quantities = _with_jax_names(outcome.quantities, pair.plan)
+        outcome.quantities = _with_candidate_names(outcome.quantities, pair.plan)
         outcome.not_checked = not_checked(task, judged, differences, kinks, pair.plan, jitter)
         if theirs.undifferentiable is not None:
             why = f"gradients: the JAX model cannot be differentiated ({programs['jax'].undifferentiable})"
@@ -198,10 +200,10 @@ def _look(
     """Places and causes; that they cannot be found must not cost the verdict."""
     try:
         found = search(
-            programs["torch"],
-            programs["jax"],
-            weights["torch"],
-            weights["jax"],
+            programs["reference"],
+            programs["candidate"],
+            weights["reference"],
+            weights["candidate"],
             inputs,
             pair,
             failed=failed,
@@ -230,9 +232,9 @@ def _against_differences(
 ) -> tuple[list[Quantity], list[str]]:
     """The gradients of both sides against finite differences of PyTorch's loss."""
     stage("finite differences")
-    subject = Subject(TorchProgram(pair.torch, task, backward=False), pair.weights)
+    subject = Subject(TorchProgram(pair.reference, task, backward=False), pair.weights)
     autodiff: dict[str, Mapping[str, np.ndarray]] = {
-        label: sides[label]["float64"].base["gradients"] for label in ("torch", "jax")
+        label: sides[label]["float64"].base["gradients"] for label in ("reference", "candidate")
     }
     return finite_differences.check_gradients(subject, inputs, autodiff)
 
@@ -281,6 +283,6 @@ def not_checked(
     return tuple(lines)
 
 
-def _with_jax_names(quantities: Sequence[Quantity], plan: Plan) -> list[Quantity]:
+def _with_candidate_names(quantities: Sequence[Quantity], plan: Plan) -> list[Quantity]:
     names = plan.names()
-    return [dataclasses.replace(q, jax_name=q.jax_name or names.get(q.name)) for q in quantities]
+    return [dataclasses.replace(q, candidate_name=q.candidate_name or names.get(q.name)) for q in quantities]

@@ -58,7 +58,7 @@ def check_training(
     with reporting(name) as outcome, pinned(seed=seed):
         require_device(device)
         require_dtypes(dtypes)
-        programs = {"torch": torch, "jax": Subject(_run_by_jax(jax.program, device), jax.weights)}
+        programs = {"reference": torch, "candidate": Subject(_run_by_jax(jax.program, device), jax.weights)}
         sides = measure({**programs, **(others or {})}, inputs, dtypes)
         for label in sides:
             groups = sides[label][dtypes[0]].base
@@ -76,8 +76,8 @@ def check_training(
         outcome.quantities = [
             quantity
             for label in sides
-            if label != "torch"
-            for quantity in compare(sides["torch"], sides[label], rules, program=label)
+            if label != "reference"
+            for quantity in compare(sides["reference"], sides[label], rules, program=label)
         ]
         outcome.environment = environment(device)
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)

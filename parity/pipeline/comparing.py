@@ -54,7 +54,7 @@ def compare(first: Directory, second: Directory | Mapping[str, Any]) -> Report:
             outcome.not_checked = (why, *outcome.not_checked)
         quantities = list(jax.quantities)
         for title, sides in torch.runs.items():
-            program = ", ".join(part for part in ("jax", title) if part)
+            program = ", ".join(part for part in ("candidate", title) if part)
             tolerance = torch.settings["tolerance"]
             quantities += judge(
                 _shared({d: sides[d] for d in jax.runs[title]}, jax.settings["outputs"]),
@@ -63,7 +63,9 @@ def compare(first: Directory, second: Directory | Mapping[str, Any]) -> Report:
                 program=program,
                 tolerance=None if tolerance is None else (tolerance[0], tolerance[1]),
             )
-        outcome.quantities = _with_jax_names([*quantities, *torch.quantities], jax.settings["jax_names"])
+        outcome.quantities = _with_candidate_names(
+            [*quantities, *torch.quantities], jax.settings["candidate_names"]
+        )
     return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
 
 
@@ -98,8 +100,8 @@ def _shared(sides: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _with_jax_names(quantities: Sequence[Quantity], names: Mapping[str, str]) -> list[Quantity]:
-    return [dataclasses.replace(q, jax_name=q.jax_name or names.get(q.name)) for q in quantities]
+def _with_candidate_names(quantities: Sequence[Quantity], names: Mapping[str, str]) -> list[Quantity]:
+    return [dataclasses.replace(q, candidate_name=q.candidate_name or names.get(q.name)) for q in quantities]
 
 
 def _joined(torch: Environment, jax: Environment) -> Environment:

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 
 from parity.report.results import Divergence, Environment, Growth, Quantity, Report
+from parity.report.sides import Sides
 
 
 @dataclasses.dataclass
@@ -20,20 +21,31 @@ class Outcome:
     divergences: Sequence[Divergence] = ()
     growth: Sequence[Growth] = ()
     findings: tuple[str, ...] = ()
+    sides: Sides = Sides()
 
     def report(self) -> Report:
-        """The finished report."""
+        """The finished report, the names of the sides put into every sentence."""
+        named = self.sides.named
+        quantities = [dataclasses.replace(q, notes=tuple(map(named, q.notes))) for q in self.quantities]
         return Report(
             self.name,
-            tuple(self.quantities),
-            self.not_checked,
+            tuple(quantities),
+            tuple(map(named, self.not_checked)),
             self.plan,
             self.environment,
             self.error,
-            divergences=tuple(self.divergences),
+            divergences=tuple(_named(divergence, self.sides) for divergence in self.divergences),
             growth=tuple(self.growth),
-            findings=self.findings,
+            findings=tuple(map(named, self.findings)),
+            sides=self.sides,
         )
+
+
+def _named(divergence: Divergence, sides: Sides) -> Divergence:
+    cause = divergence.cause
+    if cause is not None:
+        cause = dataclasses.replace(cause, text=sides.named(cause.text))
+    return dataclasses.replace(divergence, detail=sides.named(divergence.detail), cause=cause)
 
 
 @contextlib.contextmanager
@@ -64,4 +76,5 @@ def joined(name: str, *reports: Report) -> Report:
         tuple(divergence for report in reports for divergence in report.divergences),
         tuple(growth for report in reports for growth in report.growth),
         tuple(dict.fromkeys(line for report in reports for line in report.findings)),
+        next((report.sides for report in reports), Sides()),
     )

@@ -37,34 +37,34 @@ class Oracle(NamedTuple):
 class Pair:
     """Two models, the weight plan between them, and the weights of each side in its own layout."""
 
-    torch: TorchModel
-    jax: JaxModel
+    reference: TorchModel
+    candidate: JaxModel
     plan: Plan
     weights: Arrays
     jax_weights: Arrays
 
     def torch_program(self, task: Task) -> TorchProgram:
         """Outputs, loss and gradients of the PyTorch model."""
-        return TorchProgram(self.torch, task)
+        return TorchProgram(self.reference, task)
 
     def jax_program(self, task: Task) -> JaxProgram:
         """Outputs, loss and gradients of the JAX model."""
-        return jax_program(self.jax, self.plan, self.torch.trainable, task)
+        return jax_program(self.candidate, self.plan, self.reference.trainable, task)
 
     def oracle(self, oracle: Oracle, task: Task, inputs: Arrays) -> tuple[JaxProgram, Arrays]:
         """The same of another JAX program, whose params have their own paths, and its weights."""
         model = read_jax(oracle.model, oracle.template, inputs)
-        if model.tree.paths == self.jax.tree.paths:
+        if model.tree.paths == self.candidate.tree.paths:
             plan, weights = self.plan, self.jax_weights
         else:
-            plan = find(self.torch, model)
+            plan = find(self.reference, model)
             weights = planned(plan, self.weights)
-        return jax_program(model, plan, self.torch.trainable, task, gradients=oracle.gradients), weights
+        return jax_program(model, plan, self.reference.trainable, task, gradients=oracle.gradients), weights
 
     def judge_weights(self) -> list[Quantity]:
         """Every planned leaf makes the round trip bit for bit, and the JAX side holds PyTorch's numbers."""
         expected = planned(self.plan, self.weights)
-        again = self.plan.to_jax(self.plan.to_torch(expected))
+        again = self.plan.to_leaves(self.plan.to_tensors(expected))
         return [self._judge_leaf(path, expected, again[path], self.jax_weights[path]) for path in expected]
 
     def _judge_leaf(
@@ -74,7 +74,7 @@ class Pair:
         again: Shaped[np.ndarray, "..."],
         actual: Shaped[np.ndarray, "..."],
     ) -> Quantity:
-        transfers = [t for t in self.plan.transfers if t.jax_path == path]
+        transfers = [t for t in self.plan.transfers if t.leaf_path == path]
         expected = leaves[path]
         difference = float(np.max(np.abs(actual - expected), initial=0.0))
         scale = float(np.max(np.abs(expected), initial=0.0))
@@ -83,22 +83,22 @@ class Pair:
         notes: tuple[str, ...] = ()
         passed = True
         if not np.array_equal(again, expected, equal_nan=True):
-            passed, notes = False, ("the round trip to PyTorch and back changes the numbers",)
+            passed, notes = False, ("the round trip to <reference> and back changes the numbers",)
         elif not rho <= LIMIT:
             passed = False
             notes = (explain(transfers, expected, actual, leaves, self.weights).text,)
         return Quantity(
             "weights",
             "weights",
-            ", ".join(dict.fromkeys(t.torch_name for t in transfers)),
+            ", ".join(dict.fromkeys(t.tensor_name for t in transfers)),
             AS_STORED,
             Verdict.PASS if passed else Verdict.FAIL,
             rho=rho,
             difference=difference,
             scale=scale,
             floor=floor,
-            jax_name=path,
-            shape=transfers[0].torch_shape,
+            candidate_name=path,
+            shape=transfers[0].tensor_shape,
             notes=notes,
         )
 
@@ -109,7 +109,7 @@ class Pair:
         for path, leaf in expected.items():
             actual = self.jax_weights[path]
             if not _rounded(leaf, actual):
-                transfers = [t for t in self.plan.transfers if t.jax_path == path]
+                transfers = [t for t in self.plan.transfers if t.leaf_path == path]
                 wrong[path] = explain(transfers, leaf, actual, expected, self.weights)
         return wrong
 
@@ -167,12 +167,16 @@ def joined(ours: TorchModel, theirs: JaxModel, plan: Plan, *, converted: bool = 
     """
     own = {name: in_float32(array) for name, array in ours.weights.items()}
     if broken := [name for name, array in own.items() if is_float(array) and np.isnan(array).any()]:
-        raise ValueError(f"the PyTorch weights {', '.join(broken)} have NaN in them: nothing can be compared")
+        raise ValueError(
+            f"the <reference> weights {', '.join(broken)} have NaN in them: nothing can be compared"
+        )
     leaves = {path: in_float32(leaf) for path, leaf in theirs.leaves.items()}
     if not converted:
         leaves |= planned(plan, own)
     elif broken := [path for path, leaf in leaves.items() if is_float(leaf) and np.isnan(leaf).any()]:
-        raise ValueError(f"the JAX params {', '.join(broken)} have NaN in them: nothing can be compared")
+        raise ValueError(
+            f"the <candidate> params {', '.join(broken)} have NaN in them: nothing can be compared"
+        )
     else:
         # What differs by float32's rounding alone (a sum of two biases) takes part in full precision.
         leaves |= {path: leaf for path, leaf in planned(plan, own).items() if _rounded(leaf, leaves[path])}
@@ -189,7 +193,7 @@ def _rounded(expected: Shaped[np.ndarray, "..."], actual: Shaped[np.ndarray, "..
 
 def planned(plan: Plan, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
     """The JAX leaves that PyTorch's tensors make, those left out of the plan aside."""
-    return plan.to_jax({n: a for n, a in weights.items() if n not in plan.unused}, exact=True)
+    return plan.to_leaves({n: a for n, a in weights.items() if n not in plan.unused}, exact=True)
 
 
 def find(

@@ -218,8 +218,8 @@ def _best(found: list[Prepared], given: Arrays, stage: Stage) -> Prepared:
 
 def outputs_apart(pair: Pair, task: Task, given: Arrays) -> float:
     """Largest difference of the outputs in float64, relative to their size; infinite for other shapes."""
-    ours = TorchProgram(pair.torch, task, backward=False)(pair.weights, given, "float64")["outputs"]
-    theirs = JaxProgram(pair.jax, task)(pair.jax_weights, given, "float64")["outputs"]
+    ours = TorchProgram(pair.reference, task, backward=False)(pair.weights, given, "float64")["outputs"]
+    theirs = JaxProgram(pair.candidate, task)(pair.jax_weights, given, "float64")["outputs"]
     gaps = [np.inf]
     for name in [name for name in ours if name in theirs]:
         t, j = ours[name], theirs[name]
@@ -311,7 +311,7 @@ def _plan(
     def try_plan(plan: Plan) -> float:
         if not compared:
             compared.append(agreement(trace))
-        leaves = plan.to_jax({n: a for n, a in ours.weights.items() if n not in plan.unused})
+        leaves = plan.to_leaves({n: a for n, a in ours.weights.items() if n not in plan.unused})
         return float(compared[0](program.trace(leaves, given)))
 
     return find(

@@ -21,8 +21,8 @@ class Apart(NamedTuple):
 
     name: str
     dtype: str
-    torch: str
-    jax: str
+    reference: str
+    candidate: str
     spot: Spot | None
 
 
@@ -37,8 +37,8 @@ def judge(quantity: Quantity, apart: Sequence[Apart]) -> Quantity:
     """The quantity, failed if the two sides return it in different dtypes."""
     for one in apart:
         same = (one.name, one.dtype) == (quantity.name, quantity.dtype)
-        if same and quantity.group == "outputs" and quantity.program == "jax":
-            note = f"PyTorch returns {one.torch} here, JAX {one.jax}"
+        if same and quantity.group == "outputs" and quantity.program == "candidate":
+            note = f"<reference> returns {one.reference} here, <candidate> {one.candidate}"
             return dataclasses.replace(quantity, verdict=Verdict.FAIL, notes=(note, *quantity.notes))
     return quantity
 
@@ -47,8 +47,10 @@ def places(apart: Sequence[Apart]) -> Iterator[Divergence]:
     """The places where JAX's values left the narrow dtype, each once."""
     for spot, of in itertools.groupby(apart, key=lambda one: one.spot):
         one, *_ = of
-        detail = f"in a run in {one.dtype} PyTorch returns {one.torch} and JAX {one.jax}"
+        detail = (
+            f"in a run in {one.dtype} <reference> returns {one.reference} and <candidate> {one.candidate}"
+        )
         if spot is not None:
-            detail += "; this is where JAX's value becomes wider, and it stays so"
+            detail += "; this is where <candidate>'s value becomes wider, and it stays so"
             place = Node("convert_element_type", Kind.OPERATION, (), None, spot).place
             yield Divergence("forward", (), (place,), "dtype", detail)

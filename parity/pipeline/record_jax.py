@@ -58,7 +58,7 @@ def record_jax(
         pair, dtypes = settled.pair, settled.dtypes
         program = pair.jax_program(settled.task)
         runs: dict[str, Sides] = {}
-        moving, tables = MOVED in torch.runs, pair.torch.tables
+        moving, tables = MOVED in torch.runs, pair.reference.tables
         for run in runs_of(torch.inputs, pair.weights, dtypes, jitter=moving, tables=tables):
             own = pair.jax_weights
             if run.title == MOVED:
@@ -74,7 +74,7 @@ def record_jax(
             runs,
             environment(device, ("jax",)),
             {
-                "jax_names": pair.plan.names(),
+                "candidate_names": pair.plan.names(),
                 "outputs": settled.outputs,
                 "undifferentiable": program.undifferentiable,
             },

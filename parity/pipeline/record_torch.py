@@ -79,7 +79,7 @@ def record_torch(
         skipped: list[str] = []
         if differences and "float64" in judged:
             stage("finite differences")
-            gradients = {"torch": runs[""]["float64"].base["gradients"]}
+            gradients = {"reference": runs[""]["float64"].base["gradients"]}
             quantities, kinks = finite_differences.check_gradients(Subject(forward, own), given, gradients)
             if kinks:
                 skipped.append(f"finite differences of {', '.join(kinks)}: a kink, or the loss is too coarse")

@@ -243,7 +243,7 @@ def _signature(row: Mapping[str, Any]) -> Signature:
 
 def _quantity(row: Mapping[str, Any]) -> Quantity:
     """A quantity from JSON, which has neither tuples nor NaN."""
-    sizes = ("rho", "difference", "scale", "noise_torch", "noise_jax", "floor", "rounding")
+    sizes = ("rho", "difference", "scale", "noise_reference", "noise_candidate", "floor", "rounding")
     index = None if row["index"] is None else tuple(row["index"])
     more = {"shape": tuple(row["shape"]), "notes": tuple(row["notes"]), "index": index}
     floats = {name: float(row[name]) for name in sizes}

@@ -77,7 +77,7 @@ def moved_alike(
     """
 
     def leaves(tensors: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        return plan.to_jax({n: a for n, a in tensors.items() if n not in plan.unused}, exact=True)
+        return plan.to_leaves({n: a for n, a in tensors.items() if n not in plan.unused}, exact=True)
 
     before, after = leaves(weights), leaves(moved)
     return {

@@ -12,7 +12,7 @@ from parity.diagnose import diagnose
 from parity.frameworks.jax.jax_program import JaxProgram
 from parity.frameworks.jax.jax_trace import JaxTrace
 from parity.frameworks.torch.torch_program import TorchProgram
-from parity.localise.walk import Comparison, Region, failing, find_regions, jax_places, torch_places
+from parity.localise.walk import Comparison, Region, candidate_places, failing, find_regions, reference_places
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Stage, noise_run, noisy, ordinary
 from parity.pipeline.pairs import Pair, planned
@@ -70,11 +70,13 @@ def search(
     found = Found()
     for backward in passes:
         stage("tracing both sides")
-        ours, torch_moves = _traced(torch.trace, torch_weights, inputs, backward)
-        theirs, jax_moves = _traced(jax.trace, jax_weights, inputs, backward)
+        ours, reference_moves = _traced(torch.trace, torch_weights, inputs, backward)
+        theirs, candidate_moves = _traced(jax.trace, jax_weights, inputs, backward)
         _under_torch_names(theirs, pair)
         stage("comparing the traces")
-        found = _walked(Comparison(ours, theirs, torch_moves, jax_moves), divergences, reproduce, stage)
+        found = _walked(
+            Comparison(ours, theirs, reference_moves, candidate_moves), divergences, reproduce, stage
+        )
         if any(divergence.stage != "weights" for divergence in found.divergences):
             break
     return found
@@ -95,9 +97,9 @@ def _walked(
             break  # gradients differ because the forward pass does
         region = None
         for region in find_regions(comparison, group):
-            same = _in_another_step(divergences, jax_places(comparison, region))
+            same = _in_another_step(divergences, candidate_places(comparison, region))
             if same is not None:
-                divergences[same] = _again(divergences[same], comparison.jax.nodes[region.j].spot.step)
+                divergences[same] = _again(divergences[same], comparison.candidate.nodes[region.j].spot.step)
                 continue
             if len(once_each(divergences)) >= MOST_SHOWN:
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
@@ -110,7 +112,7 @@ def _walked(
                 where = write_reproducer(comparison, region, reproduce, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
         else:
-            names = {j: name for name, j in comparison.jax.outputs.get(group, {}).items()}
+            names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
             left = [names[j] for _, j in failing(comparison, group)]
             if left and region is not None and region.settled:
                 findings.append(
@@ -123,8 +125,8 @@ def _in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) 
     """The divergence that already names these lines, in another step of a loop."""
     lines = [(place.file, place.line) for place in found]
     for index, divergence in enumerate(divergences):
-        named = [(place.file, place.line) for place in divergence.jax]
-        other_steps = {p.step for p in divergence.jax} != {p.step for p in found}
+        named = [(place.file, place.line) for place in divergence.candidate]
+        other_steps = {p.step for p in divergence.candidate} != {p.step for p in found}
         if other_steps and lines and lines[0] in named:
             return index
     return None
@@ -138,11 +140,11 @@ def _again(divergence: Divergence, step: str) -> Divergence:
 
 def _of_weight(pair: Pair, path: str, why: Explanation) -> Divergence:
     """A leaf that the user converted wrongly."""
-    names = dict.fromkeys(t.torch_name for t in pair.plan.transfers if t.jax_path == path)
+    names = dict.fromkeys(t.tensor_name for t in pair.plan.transfers if t.leaf_path == path)
     cause = Cause(why.cause, why.text, 0.0) if why.cause else None
-    torch_places = tuple(Place("weight", name) for name in names)
+    reference_places = tuple(Place("weight", name) for name in names)
     return Divergence(
-        "weights", torch_places, (Place("weight", path),), detail="" if cause else why.text, cause=cause
+        "weights", reference_places, (Place("weight", path),), detail="" if cause else why.text, cause=cause
     )
 
 
@@ -175,7 +177,7 @@ def _under_torch_names(trace: JaxTrace, pair: Pair) -> None:
     """JAX's gradients under the names of PyTorch's tensors, where one leaf is one tensor."""
     by_path: dict[str, list[str]] = {}
     for transfer in pair.plan.transfers:
-        by_path.setdefault(transfer.jax_path, []).append(transfer.torch_name)
+        by_path.setdefault(transfer.leaf_path, []).append(transfer.tensor_name)
     gradients = trace.outputs.get("gradients", {})
     trace.outputs["gradients"] = {
         by_path[path][0]: index for path, index in gradients.items() if len(by_path.get(path, ())) == 1
@@ -183,9 +185,9 @@ def _under_torch_names(trace: JaxTrace, pair: Pair) -> None:
 
 
 def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause | None) -> Divergence:
-    torch_shape = tuple(int(n) for n in comparison.torch.nodes[region.t].value.shape)
-    jax_shape = tuple(int(n) for n in comparison.jax.nodes[region.j].value.shape)
-    found = torch_places(comparison.torch, region), jax_places(comparison, region)
+    tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
+    leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
+    found = reference_places(comparison.reference, region), candidate_places(comparison, region)
     return Divergence(
         stage,
         found[0],
@@ -194,7 +196,7 @@ def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause
         "the same numbers, arranged differently" if region.order else "",
         region.error,
         region.honest,
-        (torch_shape, jax_shape),
+        (tensor_shape, leaf_shape),
         cause,
     )
 
@@ -202,7 +204,7 @@ def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause
 def growth_of(comparison: Comparison) -> Sequence[Growth]:
     """The difference at every operation that both sides have, in the order of computation."""
     rows = []
-    for index, node in enumerate(comparison.jax.nodes):
+    for index, node in enumerate(comparison.candidate.nodes):
         partners = comparison.partners[index]
         if node.kind is not Kind.OPERATION or node.fixed or not node.floating or not partners:
             continue
@@ -213,7 +215,7 @@ def growth_of(comparison: Comparison) -> Sequence[Growth]:
         rows.append(
             Growth(
                 "gradients" if node.backward else "forward",
-                comparison.torch.nodes[partners[0]].place,
+                comparison.reference.nodes[partners[0]].place,
                 node.place,
                 float(np.abs(held.ordered - other.ordered).max(initial=0.0)) / scale,
                 max(held.largest, other.largest) / scale,

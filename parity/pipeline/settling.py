@@ -82,7 +82,7 @@ def settle(torch: Recording, jax_model: Any, task: Task, wishes: Wishes, stage: 
         raise first or ValueError("no layout of the inputs fits the JAX model")
     if len(found) == 1:
         return found[0]
-    return min(found, key=lambda one: _gap(torch, one.task, one.pair.jax, one.pair.jax_weights))
+    return min(found, key=lambda one: _gap(torch, one.task, one.pair.candidate, one.pair.jax_weights))
 
 
 def _settled(torch: Recording, jax_model: Any, task: Task, wishes: Wishes) -> Settled:
@@ -135,7 +135,7 @@ def _plan(torch: Recording, model: TorchModel, theirs: JaxModel, task: Task, wis
     uses = {name: s.use for name, s in torch.signatures.items() if s.use is not None}
 
     def try_plan(plan: Plan) -> float:
-        leaves = plan.to_jax({n: a for n, a in model.weights.items() if n not in plan.unused})
+        leaves = plan.to_leaves({n: a for n, a in model.weights.items() if n not in plan.unused})
         return float(_gap(torch, task, theirs, leaves) <= NEAR)
 
     return find(

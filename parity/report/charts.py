@@ -88,7 +88,7 @@ def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
         f"Relative error of {len(growth)} matched operations along {what}; {differ}.",
         (panel,),
         (),
-        _bands([g.torch.module for g in growth]),
+        _bands([g.reference.module for g in growth]),
         x[bad[0]] if bad else None,
         None,
         (
@@ -100,8 +100,8 @@ def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
         tuple(
             (
                 f"{i + 1} of {len(growth)}",
-                told(g.torch),
-                told(g.jax),
+                told(g.reference),
+                told(g.candidate),
                 number(g.relative_error) + ("" if g.matched else " (differs)"),
                 number(g.relative_yardstick),
             )
@@ -114,9 +114,9 @@ def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
 def curve_chart(quantity: Quantity) -> Chart | None:
     """Both curves with the envelope of what is honest, and the difference beneath; None without a curve."""
     curve = quantity.curve
-    if curve is None or not curve.expected:
+    if curve is None or not curve.reference:
         return None
-    t, j, envelope = curve.expected, curve.actual, curve.yardstick
+    t, j, envelope = curve.reference, curve.candidate, curve.yardstick
     x = positions(len(t))
     low, high = ([a + sign * b for a, b in zip(t, envelope, strict=True)] for sign in (-1, 1))
     values = linear_axis([*t, *j])

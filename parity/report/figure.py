@@ -70,13 +70,13 @@ def _draw(panel: "Axes", quantity: Quantity) -> None:
     if quantity.curve is None:
         return
     curve, colour = quantity.curve, COLOURS[quantity.name]
-    epochs = range(1, len(curve.expected) + 1)
+    epochs = range(1, len(curve.reference) + 1)
     name = quantity.name.replace("_", " ")
-    panel.plot(epochs, curve.expected, color=colour, alpha=0.3, linewidth=5, label=f"{name}, PyTorch")
-    panel.plot(epochs, curve.actual, color=colour, linewidth=1.2, label=f"{name}, JAX")
-    low = [e - y for e, y in zip(curve.expected, curve.yardstick, strict=True)]
-    high = [e + y for e, y in zip(curve.expected, curve.yardstick, strict=True)]
+    panel.plot(epochs, curve.reference, color=colour, alpha=0.3, linewidth=5, label=f"{name}, PyTorch")
+    panel.plot(epochs, curve.candidate, color=colour, linewidth=1.2, label=f"{name}, JAX")
+    low = [e - y for e, y in zip(curve.reference, curve.yardstick, strict=True)]
+    high = [e + y for e, y in zip(curve.reference, curve.yardstick, strict=True)]
     panel.fill_between(epochs, low, high, color=colour, alpha=0.2, linewidth=0)
     if curve.first_failure is not None:
         point = curve.first_failure
-        panel.plot(point + 1, curve.actual[point], "x", color="tab:red", markersize=8)
+        panel.plot(point + 1, curve.candidate[point], "x", color="tab:red", markersize=8)

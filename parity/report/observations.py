@@ -15,11 +15,15 @@ def on_finiteness(
     finite_t: Bool[np.ndarray, " points"], finite_j: Bool[np.ndarray, " points"], *, over_time: bool
 ) -> list[str]:
     """Which side has NaN or infinity, and from which point of a curve on."""
-    bad = [name for name, finite in (("PyTorch", finite_t), ("JAX", finite_j)) if not finite.all()]
+    bad = [
+        name
+        for name, finite in (("<reference side>", finite_t), ("<candidate side>", finite_j))
+        if not finite.all()
+    ]
     if not bad:
         return []
     where = f" from point {int(np.argmin(finite_t & finite_j))} on" if over_time else ""
-    return [f"NaN or infinity on the {' and the '.join(bad)} side{where}"]
+    return [f"NaN or infinity on {' and '.join(bad)}{where}"]
 
 
 def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
@@ -28,9 +32,9 @@ def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
     unstable = high > STABILITY_RATIO * low
     if not unstable.any():
         return []
-    side = "JAX" if noise_j[unstable][0] > noise_t[unstable][0] else "PyTorch"
+    side = "<candidate side>" if noise_j[unstable][0] > noise_t[unstable][0] else "<reference side>"
     ratio = np.max(high[unstable] / low[unstable])
-    return [f"stability: the {side} side moves {ratio:.0f} times as far under the same one-ulp noise"]
+    return [f"stability: {side} moves {ratio:.0f} times as far under the same one-ulp noise"]
 
 
 def on_difference(
@@ -47,16 +51,16 @@ def on_difference(
         return ["the same values in another order: look for a transpose, a reshape or a swapped axis"]
     square = float(t @ t)
     if square == 0:
-        return ["zero on the PyTorch side"] if np.any(j != 0) else []
+        return ["zero on <reference side>"] if np.any(j != 0) else []
     factor = float(j @ t) / square
     if np.max(np.abs(j - factor * t)) > honest * max(1.0, abs(factor)):
         return []
     if abs(factor) <= honest / np.sqrt(square):
-        return ["zero on the JAX side"]
+        return ["zero on <candidate side>"]
     near_one = abs(factor - 1) < 1e-6
     if t.size > 1 or (not near_one and abs(factor - round(factor)) < 1e-6 * abs(factor)):
         amount = f"(1 {factor - 1:+.3g})" if near_one else f"{factor:.8g}"
-        return [f"JAX = {amount} x PyTorch: look for a reduction (sum, mean), a rate or a scale"]
+        return [f"<candidate> = {amount} x <reference>: look for a reduction (sum, mean), a rate or a scale"]
     return []
 
 

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from parity.report.sides import Sides
+
 LIMIT = 10.0
 """Largest rho that passes. Honest networks measured at most 3.4 with noise on both sides, structural
 faults at least 1e3 in float64; 10 lies between with room for both (measurements in the design)."""
@@ -57,16 +59,16 @@ class Curve:
     """A quantity over time, point by point; the lists have one entry per epoch or step.
 
     Attributes:
-        expected: PyTorch's values (of an array-valued metric: its largest magnitude).
-        actual: JAX's values.
+        reference: the reference's values (of an array-valued metric: its largest magnitude).
+        candidate: the candidate's values.
         yardstick: honest difference N + F + P at each point.
         rho: difference over yardstick at each point.
         first_failure: index of the first point whose verdict is fail, or None.
         horizon: index from which nothing can be said any more (noise too large), or None.
     """
 
-    expected: tuple[float, ...]
-    actual: tuple[float, ...]
+    reference: tuple[float, ...]
+    candidate: tuple[float, ...]
     yardstick: tuple[float, ...]
     rho: tuple[float, ...]
     first_failure: int | None = None
@@ -83,14 +85,14 @@ class Quantity:
         stage: one of `STAGES`.
         group: what it is scaled with, e.g. all gradient leaves ("gradients") or a curve's own name.
         name: PyTorch's name of the leaf, e.g. "hidden.weight" or "train_loss".
-        jax_name: JAX's path of the same leaf when it has another one, else None.
-        program: which JAX program was compared: "jax", or an oracle such as "by hand".
+        candidate_name: JAX's path of the same leaf when it has another one, else None.
+        program: what was compared with the reference: "candidate", or an oracle such as "by hand".
         dtype: the precision of the run that is judged.
         verdict: see `parity.numerics.yardstick`.
         rho: difference divided by the yardstick; at most 10 passes. NaN where nothing was computed.
         difference: max |actual - expected|.
         scale: max of |expected| and |actual|.
-        noise_torch, noise_jax: largest move of each side under one-ulp noise (N_t, N_j).
+        noise_reference, noise_candidate: largest move of each side under one-ulp noise (N_t, N_j).
         floor: F, the rounding of the quantity itself.
         rounding: P, the share of float32's rounding that float64 still shows (float64 only).
         accuracy: narrow dtypes only: |j - q64| / (|t - q64| + N + F), judged instead of rho; else None.
@@ -108,13 +110,13 @@ class Quantity:
     rho: float = math.nan
     difference: float = math.nan
     scale: float = math.nan
-    noise_torch: float = 0.0
-    noise_jax: float = 0.0
+    noise_reference: float = 0.0
+    noise_candidate: float = 0.0
     floor: float = 0.0
     rounding: float = 0.0
     accuracy: float | None = None
-    jax_name: str | None = None
-    program: str = "jax"
+    candidate_name: str | None = None
+    program: str = "candidate"
     shape: tuple[int, ...] = ()
     index: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
@@ -123,7 +125,7 @@ class Quantity:
     @property
     def yardstick(self) -> float:
         """N + F + P: how far two honest programs may lie apart, in units of the quantity."""
-        return max(self.noise_torch, self.noise_jax) + self.floor + self.rounding
+        return max(self.noise_reference, self.noise_candidate) + self.floor + self.rounding
 
     @property
     def relative_error(self) -> float:
@@ -180,9 +182,9 @@ class Divergence:
 
     Attributes:
         stage: "forward" or "gradients".
-        torch: the operations of the PyTorch side there, first the one that is most to blame; empty
-            when the JAX side computes something extra.
-        jax: the operations of the JAX side there, likewise.
+        reference: the operations of the reference there, first the one that is most to blame; empty
+            when the candidate computes something extra.
+        candidate: the operations of the candidate there, likewise.
         kind: "value" (other numbers), "order" (the same numbers arranged differently), "extra" (only
             one side computes something), "dtype" (another precision than on the other side).
         detail: what is known in words, e.g. both orders of an operand.
@@ -193,8 +195,8 @@ class Divergence:
     """
 
     stage: str
-    torch: tuple[Place, ...]
-    jax: tuple[Place, ...]
+    reference: tuple[Place, ...]
+    candidate: tuple[Place, ...]
     kind: str = "value"
     detail: str = ""
     relative_error: float = math.nan
@@ -206,7 +208,7 @@ class Divergence:
         """Whether this is the same fault as another: the same cause at the same lines, in another module."""
 
         def lines(divergence: Divergence) -> list[tuple[str, int]]:
-            places = [*divergence.torch[:1], *divergence.jax[:1]]
+            places = [*divergence.reference[:1], *divergence.candidate[:1]]
             return [(place.file, place.line) for place in places if place.file]
 
         if self.cause is None or other.cause is None or not lines(self):
@@ -233,15 +235,15 @@ class Growth:
 
     Attributes:
         stage: "forward" or "gradients".
-        torch, jax: the two operations.
+        reference, candidate: the two operations.
         relative_error: max |j - t| over max |t| of their sorted entries.
         relative_yardstick: the honest difference there, in the same unit.
         matched: whether they agree.
     """
 
     stage: str
-    torch: Place
-    jax: Place
+    reference: Place
+    candidate: Place
     relative_error: float
     relative_yardstick: float
     matched: bool
@@ -272,6 +274,7 @@ class Report:
         divergences: where the two sides part, the first one first.
         growth: the difference along the computation, one entry per matched operation.
         findings: what was noticed on the way and does not decide the verdict, in words.
+        sides: what the two sides are called.
     """
 
     name: str
@@ -284,6 +287,7 @@ class Report:
     divergences: tuple[Divergence, ...] = ()
     growth: tuple[Growth, ...] = ()
     findings: tuple[str, ...] = ()
+    sides: Sides = Sides()
 
     @property
     def verdict(self) -> Verdict:

@@ -83,7 +83,7 @@ def headline_place(divergence: Divergence) -> str:
     >>> headline_place(Divergence("forward", (Place("aten.mm", "head"),), ()))
     'head'
     """
-    torch, jax = divergence.torch[:1], divergence.jax[:1]
+    torch, jax = divergence.reference[:1], divergence.candidate[:1]
     module = torch[0].module if torch else ""
     line = next((location(p) for p in (*jax, *torch) if p.file), "")
     if module and line:
@@ -94,7 +94,7 @@ def headline_place(divergence: Divergence) -> str:
 
 def also_in(others: Sequence[Divergence]) -> str:
     """The other places of a fault, by PyTorch's modules."""
-    modules = [divergence.torch[0].module if divergence.torch else "" for divergence in others]
+    modules = [divergence.reference[0].module if divergence.reference else "" for divergence in others]
     places = [module or headline_place(other) for module, other in zip(modules, others, strict=True)]
     return ", ".join(dict.fromkeys(places))
 
@@ -106,7 +106,7 @@ def headline(divergence: Divergence) -> str:
     if divergence.kind == "order":
         return "all inputs agree, the output has the same numbers in another order"
     if divergence.kind == "extra":
-        side = "JAX" if divergence.jax and not divergence.torch else "PyTorch"
+        side = "JAX" if divergence.candidate and not divergence.reference else "PyTorch"
         return f"only {side} computes this"
     if divergence.kind == "dtype":
         return "the two sides compute this in different precisions"

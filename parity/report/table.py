@@ -109,7 +109,7 @@ def _figures(q: Quantity) -> Iterable[str]:
         yield f"largest difference at {list(q.index)}"
     if not math.isnan(q.scale):
         yield f"size {number(q.scale)}"
-        yield f"noise {number(q.noise_torch)} in PyTorch, {number(q.noise_jax)} in JAX"
+        yield f"noise {number(q.noise_reference)} in PyTorch, {number(q.noise_candidate)} in JAX"
         yield f"floor {number(q.floor)}"
     if q.rounding:
         yield f"rounding {number(q.rounding)}"

@@ -74,7 +74,7 @@ def _describe_fault(fault: Sequence[Divergence], title: str) -> list[str]:
     divergence, *others = fault
     lines = [f"{title} ({divergence.stage}): {headline(divergence)}"]
     rows: list[tuple[str, str, str, str]] = []
-    for side, places in (("PyTorch", divergence.torch), ("JAX", divergence.jax)):
+    for side, places in (("PyTorch", divergence.reference), ("JAX", divergence.candidate)):
         distinct = list(dict.fromkeys(_columns(place) for place in places))
         rows += [("" if i else side, *columns) for i, columns in enumerate(distinct[:PLACES])]
         if len(distinct) > PLACES:
@@ -183,7 +183,7 @@ def describe_quantity(quantity: Quantity) -> list[str]:
     lines = [head + figures + where]
     if quantity.curve is not None and quantity.curve.first_failure is not None:
         step = quantity.curve.first_failure
-        expected, actual = quantity.curve.expected[step], quantity.curve.actual[step]
+        expected, actual = quantity.curve.reference[step], quantity.curve.candidate[step]
         lines.append(f"    first at point {step}: PyTorch {expected:.8g}, JAX {actual:.8g}")
     return lines + [f"    {note}" for note in quantity.notes]
 
@@ -191,9 +191,9 @@ def describe_quantity(quantity: Quantity) -> list[str]:
 def label(quantity: Quantity) -> str:
     """The quantity's name on both sides and, for an oracle, which program it was."""
     name = quantity.name
-    if quantity.jax_name not in (None, quantity.name):
-        name += f" <-> {quantity.jax_name}"
-    return name if quantity.program == "jax" else f"{name} ({quantity.program})"
+    if quantity.candidate_name not in (None, quantity.name):
+        name += f" <-> {quantity.candidate_name}"
+    return name if quantity.program == "candidate" else f"{name} ({quantity.program})"
 
 
 def number(value: float) -> str:

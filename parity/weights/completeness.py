@@ -30,8 +30,8 @@ def require_complete(
     by_name: dict[str, list[Transfer]] = {}
     by_path: dict[str, list[Transfer]] = {}
     for transfer in plan.transfers:
-        by_name.setdefault(transfer.torch_name, []).append(transfer)
-        by_path.setdefault(transfer.jax_path, []).append(transfer)
+        by_name.setdefault(transfer.tensor_name, []).append(transfer)
+        by_path.setdefault(transfer.leaf_path, []).append(transfer)
     for name, tensor in tensors.items():
         rest = _unread(tensor.shape, by_name.get(name, []))
         if rest and name not in allow_unused:
@@ -46,7 +46,7 @@ def require_complete(
         raise WeightError(
             "the weights of the two models do not pair up:\n  "
             + "\n  ".join(_shortened(faults))
-            + "\nPin pairs with pins={torch_name: jax_path}, or allow tensors by name with "
+            + "\nPin pairs with pins={tensor_name: leaf_path}, or allow tensors by name with "
             "allow_unused=[...] and allow_missing=[...]"
         )
 
@@ -79,8 +79,8 @@ def require_settled(turns: Iterable[Match], ties: Iterable[tuple[Match, Match]])
         raise WeightError(
             "the weights can be paired in more than one way:\n  "
             + "\n  ".join(_shortened(list(dict.fromkeys(faults))))
-            + f"\nSay which, for example with {pins[0]}; pins={{torch_name: jax_path}} or "
-            "pins={torch_name: (jax_path, axes)}"
+            + f"\nSay which, for example with {pins[0]}; pins={{tensor_name: leaf_path}} or "
+            "pins={tensor_name: (leaf_path, axes)}"
         )
 
 

@@ -45,14 +45,14 @@ def explain(
         leaves: what all leaves should hold, by path.
         tensors: PyTorch's tensors by name.
     """
-    path, name = transfers[0].jax_path, transfers[0].torch_name
-    needs = f"{path} needs " + "; ".join(dict.fromkeys(f"`{t.how}` of {t.torch_name}" for t in transfers))
+    path, name = transfers[0].leaf_path, transfers[0].tensor_name
+    needs = f"{path} needs " + "; ".join(dict.fromkeys(f"`{t.how}` of {t.tensor_name}" for t in transfers))
     if not actual.any():
         return Explanation("stale weights", f"all zero: was {path} loaded? {needs}")
     for dtype in ("bfloat16", "float16"):
         if _same(round_to(expected.astype(np.float64), dtype), actual.astype(np.float64)):
             return Explanation("dtype", f"rounded to {dtype}: {needs} in float32")
-    stacked = len({t.torch_name for t in transfers}) > 1 and len({t.box() for t in transfers}) > 1
+    stacked = len({t.tensor_name for t in transfers}) > 1 and len({t.box() for t in transfers}) > 1
     if stacked and sorted(map(_bytes, expected)) == sorted(map(_bytes, actual)):
         return Explanation("swapped weights", f"its rows are in another order: {needs}")
     for axes in itertools.permutations(range(min(expected.ndim, MOST_AXES))):
@@ -61,9 +61,9 @@ def explain(
             word = "transposed" if expected.ndim == 2 else f"axes permuted {axes}"
             return Explanation(kind, f"{word}: {needs}")
     for transfer in transfers:
-        tensor = tensors[transfer.torch_name]
+        tensor = tensors[transfer.tensor_name]
         if tensor.size == actual.size and _same(tensor.reshape(actual.shape), actual):
-            text = f"{transfer.torch_name} reshaped without moving its axes: {needs}"
+            text = f"{transfer.tensor_name} reshaped without moving its axes: {needs}"
             return Explanation("kernel layout", text)
     for count in range(1, expected.ndim + 1):
         for flipped in itertools.combinations(range(expected.ndim), count):
@@ -72,12 +72,12 @@ def explain(
     for other, leaf in leaves.items():
         if other != path and _same(leaf, actual):
             return Explanation("swapped weights", f"swapped: {path} holds what belongs to {other}; {needs}")
-    if len({t.torch_name for t in transfers}) > 1:
+    if len({t.tensor_name for t in transfers}) > 1:
         for transfer in transfers:
             if transfer.target(expected).shape == expected.shape and _same(
-                transfer.source(tensors[transfer.torch_name]).reshape(expected.shape), actual
+                transfer.source(tensors[transfer.tensor_name]).reshape(expected.shape), actual
             ):
-                text = f"holds {transfer.torch_name} alone: {needs}, added up"
+                text = f"holds {transfer.tensor_name} alone: {needs}, added up"
                 return Explanation("missing term", text)
     for axis, parts in itertools.product(range(expected.ndim), BLOCKS):
         if expected.shape[axis] % parts == 0 and expected.shape[axis] > parts:

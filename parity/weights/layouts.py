@@ -56,7 +56,7 @@ Axes = tuple[int, ...] | None
 
 @cache
 def layouts(
-    shape: Shape, layer: str, contracted: Axes, jax_shape: Shape, jax_contracted: Axes, kept: bool = False
+    shape: Shape, layer: str, contracted: Axes, leaf_shape: Shape, jax_contracted: Axes, kept: bool = False
 ) -> tuple[Layout, ...]:
     """The layouts that connect two shapes, the most likely first; empty when nothing does.
 
@@ -64,25 +64,25 @@ def layouts(
         shape: of the PyTorch block.
         layer: class name of the layer that it belongs to, "" for a bare tensor.
         contracted: axes that its first product sums over, None if unknown.
-        jax_shape: of the block of the leaf.
+        leaf_shape: of the block of the leaf.
         jax_contracted: axes that the leaf's first product sums over, None if unknown.
         kept: whether the leaf has PyTorch's own name, so that its layout may be PyTorch's too.
     """
-    if math.prod(shape) != math.prod(jax_shape):
+    if math.prod(shape) != math.prod(leaf_shape):
         return ()
     found = []
-    for option in _options(shape, layer, jax_shape):
+    for option in _options(shape, layer, leaf_shape):
         view = shape if option.view is None else option.view
         moved = tuple(view[axis] for axis in option.axes)
-        if not _regroups(moved, jax_shape):
+        if not _regroups(moved, leaf_shape):
             continue
         usual = 0.0 if kept and layer in LINEAR else option.cost
-        cost = usual + (RESHAPED if option.view is None and moved != jax_shape else 0.0)
+        cost = usual + (RESHAPED if option.view is None and moved != leaf_shape else 0.0)
         if contracted is not None and jax_contracted is not None:
             summed = _carry(contracted, shape, view)
             ours = None if summed is None else _places(summed, option.axes)
-            there = None if ours is None else _carry(ours, moved, jax_shape)
-            long = {axis for axis, size in enumerate(jax_shape) if size > 1}
+            there = None if ours is None else _carry(ours, moved, leaf_shape)
+            long = {axis for axis, size in enumerate(leaf_shape) if size > 1}
             if there is None or set(there) & long != set(jax_contracted) & long:
                 cost += CONTRADICTED
         found.append(option._replace(cost=cost))
@@ -94,7 +94,7 @@ def squeeze(shape: Shape) -> Shape:
     return tuple(size for size in shape if size != 1)
 
 
-def _options(shape: Shape, layer: str, jax_shape: Shape) -> list[Layout]:
+def _options(shape: Shape, layer: str, leaf_shape: Shape) -> list[Layout]:
     rank = len(shape)
     same = tuple(range(rank))
     as_it_is = Layout(None, same, (), "same order of axes", 0.0)
@@ -112,12 +112,12 @@ def _options(shape: Shape, layer: str, jax_shape: Shape) -> list[Layout]:
             as_it_is._replace(reason="convolution, kept as (out, in, ...)", cost=KEPT),
         ]
     if re.fullmatch(r"ConvTranspose[123]d", layer) and rank > 2:
-        return _transposed_convolutions(shape, jax_shape)
+        return _transposed_convolutions(shape, leaf_shape)
     if rank == 2:
         turned = Layout(None, (1, 0), (), "transposed", PERMUTED if layer in TABLES else 0.0)
         return [as_it_is, turned]
     others = itertools.permutations(range(rank)) if rank <= 5 else ()
-    fits = [axes for axes in others if axes != same and _exact(shape, axes, jax_shape)]
+    fits = [axes for axes in others if axes != same and _exact(shape, axes, leaf_shape)]
     likely = (*spatial, 1, 0)  # where several fit, what a convolution has
     return [
         as_it_is,
@@ -128,7 +128,7 @@ def _options(shape: Shape, layer: str, jax_shape: Shape) -> list[Layout]:
     ]
 
 
-def _transposed_convolutions(shape: Shape, jax_shape: Shape) -> list[Layout]:
+def _transposed_convolutions(shape: Shape, leaf_shape: Shape) -> list[Layout]:
     """PyTorch's (in, out / groups, ...) is the kernel of the convolution that it is the gradient of.
 
     As a convolution of the spread-out input it runs backwards; lax's `transpose_kernel=True` turns it itself.
@@ -149,7 +149,7 @@ def _transposed_convolutions(shape: Shape, jax_shape: Shape) -> list[Layout]:
     ]
     deep = tuple(range(3, rank + 1))
     for place, order, flip in ((1, (0, 2, 1, *deep), deep), (-2, (*deep, 1, 0, 2), front)):
-        narrow = jax_shape[place] if len(jax_shape) == rank else 0  # in / groups
+        narrow = leaf_shape[place] if len(leaf_shape) == rank else 0  # in / groups
         if 0 < narrow < shape[0] and shape[0] % narrow == 0:
             groups = shape[0] // narrow
             view = (groups, narrow, *shape[1:])
@@ -158,24 +158,24 @@ def _transposed_convolutions(shape: Shape, jax_shape: Shape) -> list[Layout]:
     return options
 
 
-def _exact(shape: Shape, axes: tuple[int, ...], jax_shape: Shape) -> bool:
+def _exact(shape: Shape, axes: tuple[int, ...], leaf_shape: Shape) -> bool:
     moved = tuple(shape[axis] for axis in axes)
-    return moved == jax_shape or squeeze(moved) == squeeze(jax_shape)
+    return moved == leaf_shape or squeeze(moved) == squeeze(leaf_shape)
 
 
-def _regroups(shape: Shape, jax_shape: Shape) -> bool:
+def _regroups(shape: Shape, leaf_shape: Shape) -> bool:
     """Whether each axis, or run of axes, of one shape is a run of axes, or an axis, of the other."""
-    return all(len(ours) == 1 or len(theirs) == 1 for ours, theirs in _runs(shape, jax_shape))
+    return all(len(ours) == 1 or len(theirs) == 1 for ours, theirs in _runs(shape, leaf_shape))
 
 
-def _runs(shape: Shape, jax_shape: Shape) -> list[tuple[list[int], list[int]]]:
+def _runs(shape: Shape, leaf_shape: Shape) -> list[tuple[list[int], list[int]]]:
     """The shortest runs of axes of two shapes whose products agree; axes of length one are left out."""
     ours = [axis for axis, size in enumerate(shape) if size != 1]
-    theirs = [axis for axis, size in enumerate(jax_shape) if size != 1]
+    theirs = [axis for axis, size in enumerate(leaf_shape) if size != 1]
     runs = []
     while ours and theirs:
         left, right = [ours.pop(0)], [theirs.pop(0)]
-        while (a := math.prod(shape[i] for i in left)) != (b := math.prod(jax_shape[i] for i in right)):
+        while (a := math.prod(shape[i] for i in left)) != (b := math.prod(leaf_shape[i] for i in right)):
             if a < b:
                 left.append(ours.pop(0))
             else:

@@ -57,7 +57,7 @@ def find_plan(
     leaves = {path: leaf if isinstance(leaf, Leaf) else Leaf(leaf) for path, leaf in jax_leaves.items()}
     given = [t for own in pinned(pins or {}, torch_tensors, leaves).values() for t in own]
     names = [n for n in torch_tensors if n not in (pins or {}) and n not in allow_unused]
-    filled = {transfer.jax_path for transfer in given}
+    filled = {transfer.leaf_path for transfer in given}
     paths = [p for p in leaves if p not in filled and p not in allow_missing]
     matches, ties = _match(names, paths, torch_tensors, leaves)
     require_complete(
@@ -75,7 +75,7 @@ def find_plan(
     )
     require_settled([matches[place] for place in turns], [(matches[a], matches[b]) for a, b, _ in ties])
     plan = as_plan(matches, torch_tensors, leaves, given)
-    used, held = plan.names(), {transfer.jax_path for transfer in plan.transfers}
+    used, held = plan.names(), {transfer.leaf_path for transfer in plan.transfers}
     return plan._replace(
         unused=tuple(name for name in torch_tensors if name in allow_unused and name not in used),
         missing=tuple(path for path in leaves if path in allow_missing and path not in held),

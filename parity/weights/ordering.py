@@ -114,8 +114,10 @@ def out_of_order(
     return np.where(unknown | jax_unknown, UNUSED * (unknown ^ jax_unknown), off)
 
 
-def _apart(places: Float[np.ndarray, " N"], jax_places: Float[np.ndarray, " M"]) -> Float[np.ndarray, "N M"]:
-    off = np.abs(places[:, None] - jax_places[None, :])
+def _apart(
+    places: Float[np.ndarray, " N"], candidate_places: Float[np.ndarray, " M"]
+) -> Float[np.ndarray, "N M"]:
+    off = np.abs(places[:, None] - candidate_places[None, :])
     costs: Float[np.ndarray, "N M"] = ORDER * np.log2(1 + np.nan_to_num(off))
     return costs
 

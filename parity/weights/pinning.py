@@ -19,7 +19,7 @@ def pinned(pins: Pins, tensors: Tensors, leaves: Leaves) -> dict[str, list[Trans
     transfers = {
         name: [_transfer(name, one, tensors, leaves) for one in _several(pin)] for name, pin in pins.items()
     }
-    whole = [t.jax_path for own in transfers.values() for t in own if not t.put]
+    whole = [t.leaf_path for own in transfers.values() for t in own if not t.put]
     if len(set(whole)) < len(whole):
         raise WeightError(f"`pins` uses a JAX leaf twice: {', '.join(sorted(whole))}")
     return transfers
@@ -34,7 +34,7 @@ def _several(pin: Any) -> list[Any]:
 
 def _transfer(name: str, pin: Any, tensors: Tensors, leaves: Leaves) -> Transfer:
     if isinstance(pin, Transfer):
-        path, axes = pin.jax_path, None
+        path, axes = pin.leaf_path, None
     else:
         path, axes = (pin, None) if isinstance(pin, str) else pin
     _require_known(name, tensors)
@@ -56,16 +56,20 @@ def _transfer(name: str, pin: Any, tensors: Tensors, leaves: Leaves) -> Transfer
 
 
 def _checked(name: str, pin: Transfer, tensors: Tensors, leaves: Leaves) -> Transfer:
-    tensor, leaf = tensors[name], leaves[pin.jax_path]
+    tensor, leaf = tensors[name], leaves[pin.leaf_path]
     try:
         moved, target = pin.shapes()
         fits = math.prod(moved) == math.prod(target)
     except (ValueError, IndexError) as error:
         raise WeightError(f"`pins` has a Transfer of {name!r} that cannot be made: {error}") from error
-    if pin.torch_name != name or (pin.torch_shape, pin.jax_shape) != (tensor.shape, leaf.shape) or not fits:
+    if (
+        pin.tensor_name != name
+        or (pin.tensor_shape, pin.leaf_shape) != (tensor.shape, leaf.shape)
+        or not fits
+    ):
         raise WeightError(
-            f"`pins` takes {name!r} {tensor.shape} to {pin.jax_path!r} {leaf.shape} by a Transfer of "
-            f"{pin.torch_name!r} {pin.torch_shape} to {pin.jax_shape}, block {moved} to {target}, which "
+            f"`pins` takes {name!r} {tensor.shape} to {pin.leaf_path!r} {leaf.shape} by a Transfer of "
+            f"{pin.tensor_name!r} {pin.tensor_shape} to {pin.leaf_shape}, block {moved} to {target}, which "
             "cannot fit"
         )
     return pin._replace(reason="pinned")

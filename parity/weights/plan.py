@@ -29,10 +29,10 @@ class Transfer(NamedTuple):
     """One block's way: `leaf[put] += flip(tensor.reshape(view)[take].transpose(axes)).reshape(...)`.
 
     Attributes:
-        torch_name: key in the state dict.
-        jax_path: path of the leaf in the params tree.
-        torch_shape: shape on the PyTorch side.
-        jax_shape: shape of the whole leaf.
+        tensor_name: key in the state dict.
+        leaf_path: path of the leaf in the params tree.
+        tensor_shape: shape on the PyTorch side.
+        leaf_shape: shape of the whole leaf.
         view: shape that the tensor is read in; None is its own.
         take: the block of the tensor; () is all of it.
         axes: `numpy.transpose` axes of the block; () keeps them. (1, 0) for a linear layer, (2, 3, 1, 0)
@@ -42,10 +42,10 @@ class Transfer(NamedTuple):
         reason: why this pair and this way, in words.
     """
 
-    torch_name: str
-    jax_path: str
-    torch_shape: Shape
-    jax_shape: Shape
+    tensor_name: str
+    leaf_path: str
+    tensor_shape: Shape
+    leaf_shape: Shape
     view: Shape | None = None
     take: Index = ()
     axes: tuple[int, ...] = ()
@@ -55,7 +55,7 @@ class Transfer(NamedTuple):
 
     def source(self, tensor: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
         """The block of a PyTorch tensor, axes in JAX's order: a view that can be read and written."""
-        block = tensor.reshape(self.torch_shape if self.view is None else self.view)[(*self.take, ...)]
+        block = tensor.reshape(self.tensor_shape if self.view is None else self.view)[(*self.take, ...)]
         moved = block.transpose(self.axes) if self.axes else block
         return np.flip(moved, self.flip) if self.flip else moved
 
@@ -73,27 +73,29 @@ class Transfer(NamedTuple):
         moved = leaf.reshape(self.shapes()[0])
         moved = np.flip(moved, self.flip) if self.flip else moved
         moved = moved.transpose(np.argsort(self.axes)) if self.axes else moved
-        return moved.reshape(self.torch_shape)
+        return moved.reshape(self.tensor_shape)
 
     def box(self) -> tuple[range, ...]:
         """The block of the leaf as one range an axis, equal for equal blocks."""
-        index = [*self.put, *[slice(None)] * (len(self.jax_shape) - len(self.put))]
+        index = [*self.put, *[slice(None)] * (len(self.leaf_shape) - len(self.put))]
         return tuple(
             range(size)[at] if isinstance(at, slice) else range(size)[at:][:1]
-            for at, size in zip(index, self.jax_shape, strict=True)
+            for at, size in zip(index, self.leaf_shape, strict=True)
         )
 
-    def to_jax(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    def to_leaf(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
         """The PyTorch tensor in the JAX layout (for whole tensors)."""
-        return Plan((self,)).to_jax({self.torch_name: array})[self.jax_path]
+        return Plan((self,)).to_leaves({self.tensor_name: array})[self.leaf_path]
 
-    def to_torch(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    def to_tensor(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
         """The JAX leaf in the PyTorch layout (for whole leaves)."""
-        return Plan((self,)).to_torch({self.jax_path: array})[self.torch_name]
+        return Plan((self,)).to_tensors({self.leaf_path: array})[self.tensor_name]
 
     def shapes(self) -> tuple[Shape, Shape]:
         """The shapes of the block as it comes from the tensor and of the leaf's block that it fills."""
-        tensor, leaf = (np.broadcast_to(np.zeros(()), shape) for shape in (self.torch_shape, self.jax_shape))
+        tensor, leaf = (
+            np.broadcast_to(np.zeros(()), shape) for shape in (self.tensor_shape, self.leaf_shape)
+        )
         return self.source(tensor).shape, self.target(leaf).shape
 
     @property
@@ -101,7 +103,7 @@ class Transfer(NamedTuple):
         """The layout change in words, e.g. 'permute (1, 0)' or 'as it is'."""
         steps = []
         moved, target = self.shapes()
-        if self.view not in (None, self.torch_shape):
+        if self.view not in (None, self.tensor_shape):
             steps.append(f"view {self.view}")
         if self.take:
             steps.append(f"take {_in_words(self.take)}")
@@ -132,7 +134,7 @@ class Plan(NamedTuple):
     missing: tuple[str, ...] = ()
     orders: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({})
 
-    def to_jax(self, weights: Arrays, *, exact: bool = False) -> dict[str, Shaped[np.ndarray, "..."]]:
+    def to_leaves(self, weights: Arrays, *, exact: bool = False) -> dict[str, Shaped[np.ndarray, "..."]]:
         """PyTorch's named tensors as JAX leaves by path.
 
         Leaves share memory with `weights` where the layout allows: copy before writing into them.
@@ -145,21 +147,21 @@ class Plan(NamedTuple):
             WeightError: naming every tensor that is absent or has another shape than planned.
         """
         _require(
-            weights, {t.torch_name: t.torch_shape for t in self.transfers}, "PyTorch tensor", self.unused
+            weights, {t.tensor_name: t.tensor_shape for t in self.transfers}, "PyTorch tensor", self.unused
         )
         leaves = {}
-        for path, shared in _grouped(self.transfers, lambda t: t.jax_path).items():
+        for path, shared in _grouped(self.transfers, lambda t: t.leaf_path).items():
             if len(shared) == 1 and not shared[0].put:
-                leaves[path] = shared[0].source(weights[shared[0].torch_name]).reshape(shared[0].jax_shape)
+                leaves[path] = shared[0].source(weights[shared[0].tensor_name]).reshape(shared[0].leaf_shape)
                 continue
             later = _repeats(shared)
-            dtypes = [weights[t.torch_name].dtype for t in shared]
+            dtypes = [weights[t.tensor_name].dtype for t in shared]
             leaf = np.zeros(
-                shared[0].jax_shape, np.result_type(*dtypes, *[np.float64][: exact and len(later)])
+                shared[0].leaf_shape, np.result_type(*dtypes, *[np.float64][: exact and len(later)])
             )
             for transfer in shared:
                 target = transfer.target(leaf)
-                block = transfer.source(weights[transfer.torch_name]).reshape(target.shape)
+                block = transfer.source(weights[transfer.tensor_name]).reshape(target.shape)
                 target[...] = target + block if id(transfer) in later else block
             leaves[path] = leaf
         return {path: self._ordered(path, leaf) for path, leaf in leaves.items()}
@@ -174,7 +176,7 @@ class Plan(NamedTuple):
             for path, leaf in leaves.items()
         }
 
-    def to_torch(self, leaves: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+    def to_tensors(self, leaves: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """JAX leaves by path as PyTorch's named tensors, of which `to_jax` makes those leaves, bit for bit.
 
         Where several blocks add up in a leaf, the first gets all of it and the others get -0.0, which
@@ -184,16 +186,16 @@ class Plan(NamedTuple):
         Raises:
             WeightError: naming every leaf that is absent or has another shape than planned.
         """
-        _require(leaves, {t.jax_path: t.jax_shape for t in self.transfers}, "JAX leaf", self.missing)
+        _require(leaves, {t.leaf_path: t.leaf_shape for t in self.transfers}, "JAX leaf", self.missing)
         leaves = self._back(leaves)
         later = _repeats(self.transfers)
         tensors = {}
-        for name, shared in _grouped(self.transfers, lambda t: t.torch_name).items():
-            tensor = np.zeros(shared[0].torch_shape, np.result_type(*(leaves[t.jax_path] for t in shared)))
+        for name, shared in _grouped(self.transfers, lambda t: t.tensor_name).items():
+            tensor = np.zeros(shared[0].tensor_shape, np.result_type(*(leaves[t.leaf_path] for t in shared)))
             shared.reverse()  # so that of several leaves that hold the same numbers the first comes last
             for transfer in sorted(shared, key=lambda t: id(t) not in later):
                 source = transfer.source(tensor)
-                block = transfer.target(leaves[transfer.jax_path]).reshape(source.shape)
+                block = transfer.target(leaves[transfer.leaf_path]).reshape(source.shape)
                 source[...] = -0.0 if id(transfer) in later else block
             tensors[name] = tensor
         return tensors
@@ -207,30 +209,31 @@ class Plan(NamedTuple):
         Raises:
             WeightError: naming every leaf that the plan does not know or that has another shape.
         """
-        given = tuple(t for t in self.transfers if t.jax_path in grads)
+        given = tuple(t for t in self.transfers if t.leaf_path in grads)
         grads = self._back(grads)
-        _require(grads, {t.jax_path: t.jax_shape for t in given}, "gradient of the JAX leaf", self.missing)
+        _require(grads, {t.leaf_path: t.leaf_shape for t in given}, "gradient of the JAX leaf", self.missing)
         tensors = {}
-        for name, shared in _grouped(given, lambda t: t.torch_name).items():
+        for name, shared in _grouped(given, lambda t: t.tensor_name).items():
             if len(shared) == 1 and shared[0].is_whole:
-                tensors[name] = shared[0].back(grads[shared[0].jax_path])
+                tensors[name] = shared[0].back(grads[shared[0].leaf_path])
                 continue
-            tensor = np.zeros(shared[0].torch_shape, np.result_type(*(grads[t.jax_path] for t in shared)))
+            tensor = np.zeros(shared[0].tensor_shape, np.result_type(*(grads[t.leaf_path] for t in shared)))
             for transfer in shared:
                 source = transfer.source(tensor)
-                source += transfer.target(grads[transfer.jax_path]).reshape(source.shape)
+                source += transfer.target(grads[transfer.leaf_path]).reshape(source.shape)
             tensors[name] = tensor
         return tensors
 
     def names(self) -> dict[str, str]:
         """PyTorch name -> JAX path, or paths joined by ', '."""
-        groups = _grouped(self.transfers, lambda t: t.torch_name)
-        return {name: ", ".join(dict.fromkeys(t.jax_path for t in group)) for name, group in groups.items()}
+        groups = _grouped(self.transfers, lambda t: t.tensor_name)
+        return {name: ", ".join(dict.fromkeys(t.leaf_path for t in group)) for name, group in groups.items()}
 
     def rows(self) -> tuple[tuple[str, str, str], ...]:
         """(PyTorch name and shape, JAX path and shape, how) for printing, one a transfer."""
         return tuple(
-            (f"{t.torch_name} {t.torch_shape}", f"{t.jax_path} {t.jax_shape}", t.how) for t in self.transfers
+            (f"{t.tensor_name} {t.tensor_shape}", f"{t.leaf_path} {t.leaf_shape}", t.how)
+            for t in self.transfers
         )
 
     def __str__(self) -> str:
@@ -254,7 +257,7 @@ def _repeats(transfers: Iterable[Transfer]) -> set[int]:
     """Ids of the transfers that add to a block which an earlier one fills."""
     seen, later = set(), set()
     for transfer in transfers:
-        block = (transfer.jax_path, transfer.box())
+        block = (transfer.leaf_path, transfer.box())
         if block in seen:
             later.add(id(transfer))
         seen.add(block)

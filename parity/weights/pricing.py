@@ -75,8 +75,8 @@ def kind_of_slot(slot: Slot) -> SlotKind:
 def fit(unit: UnitKind, slot: SlotKind) -> float:
     """The cost of a kind of unit in a kind of slot by shape, role and use; infinite if it does not fit."""
     shape, layer, (role, sure), contracted, operation = unit
-    jax_shape, kept, (jax_role, jax_sure), jax_contracted, jax_operation = slot
-    ways = layouts(shape, layer, contracted, jax_shape, jax_contracted, kept)
+    leaf_shape, kept, (jax_role, jax_sure), jax_contracted, jax_operation = slot
+    ways = layouts(shape, layer, contracted, leaf_shape, jax_contracted, kept)
     if not ways:
         return float("inf")
     cost = ways[0].cost

@@ -196,4 +196,4 @@ def as_plan(
     """The plan of some matches and of transfers that the user gave, in the order of PyTorch's tensors."""
     transfers = [*others, *(t for match in matches for t in match.transfers(tensors, leaves))]
     order = {name: place for place, name in enumerate(tensors)}
-    return Plan(tuple(sorted(transfers, key=lambda t: order[t.torch_name])))
+    return Plan(tuple(sorted(transfers, key=lambda t: order[t.tensor_name])))

@@ -79,7 +79,7 @@ def run(case: Case) -> Row:
         faulty=report.verdict.value,
         detected=report.verdict is Verdict.FAIL,
         placed=by_tensor or bool(marked & named),
-        first=by_tensor or (first is not None and bool(marked & set(lines_of_one(first.jax)[:1]))),
+        first=by_tensor or (first is not None and bool(marked & set(lines_of_one(first.candidate)[:1]))),
         cause=causes[0] if causes else "",
         explained=bool(accepted & set(causes[:1])),
         seconds=time.perf_counter() - started,
@@ -97,7 +97,7 @@ def check(case: Case, faulty: bool) -> Report:
 
 def lines_of(report: Report) -> set[tuple[str, int]]:
     """(file, line) of every JAX place in a report."""
-    return {line for d in report.divergences for line in lines_of_one(d.jax)}
+    return {line for d in report.divergences for line in lines_of_one(d.candidate)}
 
 
 def lines_of_one(places: Sequence[Any]) -> list[tuple[str, int]]:

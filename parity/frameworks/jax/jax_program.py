@@ -54,7 +54,7 @@ class JaxProgram:
 
         self.model, self.task, self.plan, self.gradients = model, task, plan, gradients
         transfers = plan.transfers if plan is not None else ()
-        fed = {t.jax_path for t in transfers if t.torch_name in set(trainable)}
+        fed = {t.leaf_path for t in transfers if t.tensor_name in set(trainable)}
         self.moved = [path for path in model.leaves if path in fed]
         self.trainable = frozenset(trainable)
         self.rounding = task.rounding

@@ -24,7 +24,7 @@ class Form(NamedTuple):
 def forms(chosen: Setting) -> Iterator[Form]:
     """The notebook's own form and, for one layer of bare tensors, that of the library, the faster one."""
     weights = {n: to_torch(a, "float32", chosen.device) for n, a in chosen.pair.weights.items()}
-    call = chosen.pair.torch.call
+    call = chosen.pair.reference.call
     yield Form("torch", call, weights, chosen.ours.optimizer, "the notebook's form, eager")
     if set(weights) in ({"W", "b"}, {"w", "b"}):
         ((matrix, bias),) = affine_layers(chosen.pair.weights)

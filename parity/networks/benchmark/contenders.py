@@ -58,7 +58,7 @@ def _jax(chosen: Setting, epochs: int) -> Callable[[], History]:
 
     def run() -> History:
         fitted = jaxnn.fit(
-            chosen.pair.jax.call,
+            chosen.pair.candidate.call,
             params,
             (given["x_train"], given["y_train"]),
             (given["x_val"], given["y_val"]),

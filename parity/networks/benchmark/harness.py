@@ -175,7 +175,7 @@ def _torch(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
     weights = {n: to_torch(a, dtype, device).requires_grad_() for n, a in pair.weights.items()}
 
     def run() -> Any:
-        loss = drawn.ours.loss(pair.torch.call(weights, x), y)
+        loss = drawn.ours.loss(pair.reference.call(weights, x), y)
         loss.backward()
         grads = [weight.grad for weight in weights.values()]
         for weight in weights.values():
@@ -188,13 +188,13 @@ def _torch(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
 def _jax(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
     """The same, compiled."""
     pair, inputs, place = drawn.pair(), drawn.samples.inputs, jax_device(device)
-    gradients = jax.jit(jax.value_and_grad(lambda p, x, y: drawn.theirs.loss(pair.jax.call(p, x), y)))
+    gradients = jax.jit(jax.value_and_grad(lambda p, x, y: drawn.theirs.loss(pair.candidate.call(p, x), y)))
     with running(dtype, device):
         x, y = (
             to_jax(channels_last(inputs[name][:BATCH], name), dtype, place) for name in ("x_train", "y_train")
         )
         leaves = {path: to_jax(leaf, dtype, place) for path, leaf in pair.jax_weights.items()}
-    params = pair.jax.tree.build(leaves)
+    params = pair.candidate.tree.build(leaves)
 
     def run() -> Any:
         with running(dtype, device):

@@ -84,7 +84,7 @@ def setting(case: Case, *, data_name: str, device: str, runs: int | None = None,
     """Load the data of a case and draw its weights; `runs` learning rates, if given, up to the recipe's."""
     drawn = draw_case(case, data_name, seed=seed)
     pair = drawn.pair()
-    params = pair.jax.tree.build({path: in_float32(leaf) for path, leaf in pair.jax_weights.items()})
+    params = pair.candidate.tree.build({path: in_float32(leaf) for path, leaf in pair.jax_weights.items()})
     arrays = {n: in_float32(channels_last(a, n)) for n, a in drawn.samples.inputs.items()}
     highest = drawn.ours.learning_rate
     rates = None if runs is None else tuple(np.geomspace(highest / 10, highest, runs).tolist())

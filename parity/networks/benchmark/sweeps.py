@@ -50,7 +50,7 @@ def _jax(chosen: Setting, rates: Sequence[float], epochs: int) -> Callable[[], H
 
     def run() -> History:
         swept = jaxnn.sweep(
-            chosen.pair.jax.call,
+            chosen.pair.candidate.call,
             start,
             (given["x_train"], given["y_train"]),
             (given["x_val"], given["y_val"]),

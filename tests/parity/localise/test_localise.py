@@ -68,8 +68,8 @@ def test_a_right_port_has_no_place() -> None:
 def test_a_fault_of_a_millionth_is_placed_in_the_sixth_of_twelve_layers() -> None:
     report = check(lambda params, x: port(params, x, eps_at=[5]))
     (fault,) = report.divergences
-    assert fault.torch[0].module == "5.norm"
-    assert fault.jax[0].code.endswith("# eps")
+    assert fault.reference[0].module == "5.norm"
+    assert fault.candidate[0].code.endswith("# eps")
     assert fault.cause is not None
     assert fault.cause.name == "epsilon"
     assert fault.cause.residual < 1e-12
@@ -78,15 +78,15 @@ def test_a_fault_of_a_millionth_is_placed_in_the_sixth_of_twelve_layers() -> Non
 def test_two_independent_faults_are_both_found() -> None:
     report = check(lambda params, x: port(params, x, eps_at=[2], tanh_at=9))
     first, second = report.divergences
-    assert (first.torch[0].module, first.jax[0].code[-5:]) == ("2.norm", "# eps")
-    assert (second.torch[0].module, second.jax[0].code[-6:]) == ("9", "# gelu")
+    assert (first.reference[0].module, first.candidate[0].code[-5:]) == ("2.norm", "# eps")
+    assert (second.reference[0].module, second.candidate[0].code[-6:]) == ("9", "# gelu")
     assert [d.cause.name for d in (first, second) if d.cause] == ["epsilon", "activation"]
 
 
 def test_the_same_fault_in_every_layer_is_listed_once_and_every_layer_named() -> None:
     report = check(lambda params, x: port(params, x, eps_at=range(0, DEPTH, 2)))
     (fault,) = once_each(report.divergences)
-    assert [d.torch[0].module for d in fault] == [f"{i}.norm" for i in range(0, DEPTH, 2)]
+    assert [d.reference[0].module for d in fault] == [f"{i}.norm" for i in range(0, DEPTH, 2)]
     assert "also in" in str(report)
     assert report.findings == ()
 
@@ -109,9 +109,9 @@ def test_the_layer_inside_a_scan_with_remat() -> None:
     report = check(stacked, template=layers)
     fault = report.divergences[0]
     assert report.verdict is Verdict.FAIL
-    assert fault.jax[0].step == "scan step 7"
-    assert fault.jax[0].code.endswith("# one of twelve")
-    assert fault.torch[0].module.startswith("7")
+    assert fault.candidate[0].step == "scan step 7"
+    assert fault.candidate[0].code.endswith("# one of twelve")
+    assert fault.reference[0].module.startswith("7")
 
 
 def test_a_promotion_in_bfloat16_is_a_fault_with_a_place() -> None:
@@ -135,5 +135,5 @@ def test_a_promotion_in_bfloat16_is_a_fault_with_a_place() -> None:
     assert check(False).verdict is Verdict.PASS
     report = check(True)
     (fault,) = report.divergences
-    assert (fault.kind, fault.jax[0].code[-10:]) == ("dtype", "# promotes")
+    assert (fault.kind, fault.candidate[0].code[-10:]) == ("dtype", "# promotes")
     assert [q.name for q in report.failures()] == ["output"]

@@ -19,7 +19,7 @@ from parity.pipeline.check_training import check_training
 from parity.report.results import Verdict
 from torchref.parallel import Ranks
 
-PROGRAMS = {"jax", "torch x 2 processes", "jax x 2 processes"}
+PROGRAMS = {"candidate", "torch x 2 processes", "jax x 2 processes"}
 
 
 def join_unweighted(member):

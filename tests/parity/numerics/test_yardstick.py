@@ -145,7 +145,7 @@ def test_curves_name_the_first_point_that_fails_and_the_horizon() -> None:
     fails = one(lambda w, _: np.ones(6), lambda w, _: np.where(steps >= 3, 1.1, 1.0), over_time=True)
     assert fails.verdict is Verdict.FAIL
     assert fails.curve.first_failure == 3
-    assert fails.curve.actual[3] == 1.1
+    assert fails.curve.candidate[3] == 1.1
     blurred = one(
         lambda w, _: np.where(steps >= 4, np.sin(1e17 * w[0]), 1.0),
         lambda w, _: np.where(steps >= 4, np.sin(1e17 * w[0]), 1.0),

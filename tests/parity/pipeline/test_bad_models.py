@@ -112,7 +112,7 @@ def test_float16_weights_and_hard_coded_dtypes_are_said() -> None:
     report = check(plain(), narrow)
     assert report.verdict is Verdict.FAIL
     assert any("computes in bfloat16" in finding for finding in report.findings)
-    assert "bfloat16" in report.divergences[0].jax[0].code
+    assert "bfloat16" in report.divergences[0].candidate[0].code
 
 
 def test_random_numbers_in_jax_are_placed() -> None:
@@ -146,5 +146,5 @@ def test_several_inputs_are_one_check() -> None:
         return linear(params, x) * (1.0 if x.shape[0] == 2 else 1.001)
 
     report = check(plain(), short, inputs=[X, {"x": np.ones((1, 4), np.float32)}])
-    assert {q.program for q in report.failures()} == {"jax, inputs 2"}
+    assert {q.program for q in report.failures()} == {"candidate, inputs 2"}
     assert report.divergences

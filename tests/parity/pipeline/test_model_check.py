@@ -14,7 +14,7 @@ import parity
 from parity.report.results import STAGES, Verdict
 
 
-def failing(report: parity.Report, stage: str, program: str = "jax") -> set[str]:
+def failing(report: parity.Report, stage: str, program: str = "candidate") -> set[str]:
     return {q.name for q in report.failures(stage, "float64") if q.program == program}
 
 
@@ -31,7 +31,7 @@ def test_a_right_pair_passes_in_every_stage_and_dtype(pair: Any) -> None:
         }
         assert {q.name for q in report.select("forward", dtype)} == {"output", "loss"}
         assert all(q.rho <= 10 for q in report.select(dtype=dtype))
-    names = {q.name: q.jax_name for q in report.select("gradients")}
+    names = {q.name: q.candidate_name for q in report.select("gradients")}
     assert names["0.weight"] == "hidden/kernel"
     assert report.environment is not None
     assert report.environment.settings["jax matmul precision"] == "highest"
@@ -50,7 +50,7 @@ def test_transposed_square_kernel_is_named(pair: Any, converted: dict[str, Any])
     converted["hidden"]["kernel"] = converted["hidden"]["kernel"].T.copy()
     report = pair.check(params=converted)
     (fault,) = report.failures("weights")
-    assert (fault.name, fault.jax_name) == ("0.weight", "hidden/kernel")
+    assert (fault.name, fault.candidate_name) == ("0.weight", "hidden/kernel")
     assert "transposed" in fault.notes[0]
     assert "output" in failing(report, "forward")
 
@@ -59,7 +59,7 @@ def test_permuted_and_unloaded_weights_are_named(pair: Any, converted: dict[str,
     converted["hidden"]["bias"] = converted["hidden"]["bias"][::-1].copy()
     converted["output"]["bias"] = np.zeros(3, np.float32)
     report = pair.check(params=converted)
-    notes = {q.jax_name: q.notes[0] for q in report.failures("weights")}
+    notes = {q.candidate_name: q.notes[0] for q in report.failures("weights")}
     assert "flipped" in notes["hidden/bias"]
     assert "loaded?" in notes["output/bias"]
     assert len(notes) == 2
@@ -74,7 +74,7 @@ def test_sum_instead_of_mean_shows_in_loss_and_all_gradients_with_the_factor(pai
     assert failing(report, "forward") == {"loss"}
     assert failing(report, "gradients") == {"0.weight", "0.bias", "2.weight", "2.bias"}
     for quantity in report.failures("gradients", "float64"):
-        if quantity.program == "jax":
+        if quantity.program == "candidate":
             assert any("JAX = 7 x PyTorch" in note for note in quantity.notes)
 
 
@@ -92,8 +92,8 @@ def test_wrong_gradient_of_one_leaf_is_named_also_by_finite_differences(pair: An
     report = pair.check(jax_model=wrong)
     assert failing(report, "forward") == set()
     assert failing(report, "gradients") == {"0.weight", "0.bias"}
-    assert failing(report, "gradients", "jax against finite differences") == {"0.weight", "0.bias"}
-    assert failing(report, "gradients", "torch against finite differences") == set()
+    assert failing(report, "gradients", "candidate against finite differences") == {"0.weight", "0.bias"}
+    assert failing(report, "gradients", "reference against finite differences") == set()
 
 
 def test_an_oracle_that_both_frameworks_contradict_is_caught(pair: Any) -> None:
@@ -126,7 +126,9 @@ def test_channel_last_flatten_is_seen_as_another_order() -> None:
     arguments = {"template": template, "layout": {"x": (0, 2, 3, 1)}}
     assert parity.check(module, right, {"x": x}, **arguments).verdict is Verdict.PASS
     report = parity.check(module, wrong, {"x": x}, **arguments)
-    (fault,) = (q for q in report.failures("forward", "float64") if (q.name, q.program) == ("output", "jax"))
+    (fault,) = (
+        q for q in report.failures("forward", "float64") if (q.name, q.program) == ("output", "candidate")
+    )
     assert any("another order" in note for note in fault.notes)
 
 
@@ -177,7 +179,7 @@ def test_a_side_that_computes_less_stably_is_reported() -> None:
 
     x = np.random.default_rng(0).standard_normal((5, 64)) + 100
     report = parity.check(Variance(), one_pass, {"x": x}, template={}, dtypes=["float64"])
-    (output,) = (q for q in report.select("forward") if (q.name, q.program) == ("output", "jax"))
+    (output,) = (q for q in report.select("forward") if (q.name, q.program) == ("output", "candidate"))
     assert output.verdict is Verdict.PASS
     assert any(note.startswith("stability: the JAX side moves") for note in output.notes)
 

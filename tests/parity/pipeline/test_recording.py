@@ -92,11 +92,15 @@ def test_apart_and_together_give_the_same_figures(pair: Pair, recorded: Path) ->
     together = check(**pair.arguments())
     assert together.verdict is apart.verdict is Verdict.PASS
     figures = {(q.name, q.dtype, q.program, q.stage, q.group): q for q in apart.quantities}
-    expected = [q for q in together.quantities if q.program != "jax against finite differences"]
+    expected = [q for q in together.quantities if q.program != "candidate against finite differences"]
     assert len(figures) == len(apart.quantities) == len(expected)
     for q in expected:
         same = figures[q.name, q.dtype, q.program, q.stage, q.group]
-        assert (same.rho, same.noise_torch, same.noise_jax) == (q.rho, q.noise_torch, q.noise_jax), q.name
+        assert (same.rho, same.noise_reference, same.noise_candidate) == (
+            q.rho,
+            q.noise_reference,
+            q.noise_candidate,
+        ), q.name
     assert apart.plan == together.plan
     assert apart.environment is not None
     assert apart.environment.versions["torch"]

@@ -77,7 +77,7 @@ def failed() -> Report:
     """A BERT of 12 layers with an epsilon of 1e-12 for 1e-6 in one layer, and a wrong reshape after it."""
     rng = random.Random(0)
     quantities = [
-        Quantity("weights", "weights", torch, AS_STORED, Verdict.PASS, 0.0, 0.0, 1.0, jax_name=jax)
+        Quantity("weights", "weights", torch, AS_STORED, Verdict.PASS, 0.0, 0.0, 1.0, candidate_name=jax)
         for torch, jax in LEAVES
     ]
     output = quantity("last_hidden_state", 2.9e8, stage="forward", group="outputs", shape=(2, 64, 768))
@@ -90,13 +90,13 @@ def failed() -> Report:
         for torch, jax in LEAVES:
             before = int(torch.split(".")[2]) < FAULTY  # its gradient has passed through the fault
             rho = 10 ** rng.uniform(4, 8) if before and dtype == "float64" else rng.uniform(0.01, 3)
-            quantities.append(quantity(torch, rho, dtype, 10 ** rng.uniform(-4, 0), jax_name=jax))
+            quantities.append(quantity(torch, rho, dtype, 10 ** rng.uniform(-4, 0), candidate_name=jax))
     quantities.append(
         quantity(
             "pooler.weight",
             0.1,
             verdict=Verdict.INCONCLUSIVE,
-            program="torch against finite differences",
+            program="reference against finite differences",
             notes=("one-ulp noise moves it by over a tenth of its scale: nothing can be said",),
         )
     )
@@ -125,8 +125,10 @@ def _epsilon() -> Divergence:
     )
     return Divergence(
         stage="forward",
-        torch=(Place("aten.native_layer_norm", module, TORCH_FILE, 41, code),),
-        jax=tuple(Place(op, f"encoder/layer_{FAULTY}/output", JAX_FILE, n, text) for op, n, text in lines),
+        reference=(Place("aten.native_layer_norm", module, TORCH_FILE, 41, code),),
+        candidate=tuple(
+            Place(op, f"encoder/layer_{FAULTY}/output", JAX_FILE, n, text) for op, n, text in lines
+        ),
         relative_error=4.6e-6,
         relative_yardstick=1.1e-14,
         shapes=((2, 64, 768), (2, 64, 768)),
@@ -137,8 +139,10 @@ def _epsilon() -> Divergence:
 def _order() -> Divergence:
     return Divergence(
         stage="forward",
-        torch=(Place("aten.view", "pooler", TORCH_FILE, 77, "x = x.view(b, h, t, d)"),),
-        jax=(Place("transpose", "pooler", JAX_FILE, 131, "x = x.transpose(0, 2, 1, 3)", "scan step 2"),),
+        reference=(Place("aten.view", "pooler", TORCH_FILE, 77, "x = x.view(b, h, t, d)"),),
+        candidate=(
+            Place("transpose", "pooler", JAX_FILE, 131, "x = x.transpose(0, 2, 1, 3)", "scan step 2"),
+        ),
         kind="order",
         detail="PyTorch has (batch, heads, tokens, features), JAX (batch, tokens, heads, features).",
         relative_error=1.31,
@@ -242,7 +246,7 @@ def hostile() -> Report:
     place = Place(text, text, f"/x/{text}.py", 3, text, text)
     curve = Curve((1.0, 0.5), (1.0, math.nan), (0.1, 0.1), (0.0, math.inf), 1, 1)
     output = Quantity(
-        "forward", text, text, text, Verdict.FAIL, jax_name=f"j{text}", program=text, notes=(text,)
+        "forward", text, text, text, Verdict.FAIL, candidate_name=f"j{text}", program=text, notes=(text,)
     )
     cause = Cause(text, text, 0.0)
     return Report(
@@ -266,7 +270,7 @@ def large(rows: int = 5000) -> Report:
     """As many gradients as a large model has."""
     rng = random.Random(2)
     quantities = [
-        quantity(f"block.{i}.weight", 10 ** rng.uniform(-2, 0.9), jax_name=f"blocks/{i}/kernel")
+        quantity(f"block.{i}.weight", 10 ** rng.uniform(-2, 0.9), candidate_name=f"blocks/{i}/kernel")
         for i in range(rows)
     ]
     return Report("large", tuple(quantities), environment=ENVIRONMENT)

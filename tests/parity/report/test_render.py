@@ -33,7 +33,7 @@ def report(verdict: Verdict = Verdict.PASS, rho: float = 0.5, **changes: object)
                 1e-3,
                 0.5,
                 1e-16,
-                jax_name="dense/kernel",
+                candidate_name="dense/kernel",
                 index=(1, 2),
                 notes=("a note [bold]as it is[/]",),
             ),

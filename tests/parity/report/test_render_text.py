@@ -90,7 +90,7 @@ def test_one_line_that_many_modules_run_is_one_fault() -> None:
     text = describe(_diverging(first, second, other))
     assert "divergence 2 of 2" in text
     assert "also in  layer.1" in text
-    unknown = Divergence("forward", first.torch, first.jax)
+    unknown = Divergence("forward", first.reference, first.candidate)
     assert len(once_each([unknown, unknown])) == 2, "without a cause nobody knows whether it is the same"
 
 

@@ -18,7 +18,7 @@ def plan(torch: dict[str, Any], jax: dict[str, tuple[int, ...]], **how: Any) -> 
 
 
 def ways(found: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
-    return {t.torch_name: (t.jax_path, t.axes) for t in found.transfers}
+    return {t.tensor_name: (t.leaf_path, t.axes) for t in found.transfers}
 
 
 def test_layers_by_kind_also_when_square() -> None:
@@ -49,7 +49,7 @@ def test_bare_tensors_by_shape_role_and_reshape() -> None:
         {"W1": (5, 30), "b1": (5,), "w2": (5,), "b2": (1,)},
         {"hidden/kernel": (30, 5), "hidden/bias": (5,), "output/kernel": (5, 1), "output/bias": (1,)},
     )
-    assert {t.torch_name: t.jax_path for t in found.transfers} == {
+    assert {t.tensor_name: t.leaf_path for t in found.transfers} == {
         "W1": "hidden/kernel",
         "b1": "hidden/bias",
         "w2": "output/kernel",
@@ -61,7 +61,7 @@ def test_many_equal_layers_keep_their_order_past_ten() -> None:
     torch = {f"{2 * i}.weight": Signature((6, 6), "Linear") for i in range(12)}
     jax = {f"dense_{i}/kernel": (6, 6) for i in range(12)}
     found = plan(torch, dict(sorted(jax.items())))  # JAX sorts dense_10 before dense_2
-    assert {t.torch_name: t.jax_path for t in found.transfers} == {
+    assert {t.tensor_name: t.leaf_path for t in found.transfers} == {
         f"{2 * i}.weight": f"dense_{i}/kernel" for i in range(12)
     }
     assert sorted(["l10", "l2", "l1"], key=natural) == ["l1", "l2", "l10"]
@@ -73,9 +73,9 @@ def test_round_trip_is_the_identity_bit_for_bit(axes: Any, shape: Any, merged: b
     target = (permuted[0] * permuted[1], *permuted[2:]) if merged else permuted
     transfer = Transfer("w", "kernel", tuple(shape), target, axes=tuple(axes))
     bits = np.random.default_rng(0).integers(0, 2**63, shape).view(np.float64)  # NaN payloads and all
-    back = transfer.to_torch(transfer.to_jax(bits))
+    back = transfer.to_tensor(transfer.to_leaf(bits))
     assert np.array_equal(back.view(np.int64), bits.view(np.int64))
-    assert transfer.to_jax(bits).shape == target
+    assert transfer.to_leaf(bits).shape == target
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_pins_and_allowances_settle_it() -> None:
 def test_absent_misshapen_and_unplanned_tensors_are_all_named() -> None:
     found = plan({"w": (3, 2), "b": (2,)}, {"w": (3, 2), "b": (2,)})
     with pytest.raises(WeightError) as caught:
-        found.to_jax({"w": np.zeros((2, 3)), "z": np.zeros(1)})
+        found.to_leaves({"w": np.zeros((2, 3)), "z": np.zeros(1)})
     assert all(word in str(caught.value) for word in ("'b' is absent", "(2, 3)", "'z' is not in the plan"))
     with pytest.raises(WeightError, match="JAX leaf 'b' is absent"):
-        found.to_torch({"w": np.zeros((3, 2))})
+        found.to_tensors({"w": np.zeros((3, 2))})
 
 
 def test_the_table_names_both_sides_and_the_way() -> None:
@@ -163,8 +163,8 @@ def linears(*names: str, size: int = 8) -> dict[str, Signature]:
 def test_the_same_names_on_both_sides_pair_whatever_the_alphabet_says(names: tuple[str, ...]) -> None:
     jax = {f"{name.replace('.', '_', 1).replace('.', '/')}/kernel": (8, 8) for name in sorted(names)}
     for transfer in plan(linears(*names), jax).transfers:
-        ours = transfer.torch_name.replace(".", "").replace("_", "").removesuffix("weight")
-        assert transfer.jax_path.replace("/", "").replace("_", "").removesuffix("kernel") == ours
+        ours = transfer.tensor_name.replace(".", "").replace("_", "").removesuffix("weight")
+        assert transfer.leaf_path.replace("/", "").replace("_", "").removesuffix("kernel") == ours
         assert transfer.axes == (1, 0)
 
 
@@ -189,7 +189,7 @@ def test_a_bias_follows_the_module_of_its_weight() -> None:
     for i in range(2):
         jax |= {f"Dense_{i}/bias": (8,), f"Dense_{i}/kernel": (8, 8)}
         jax |= {f"LayerNorm_{i}/bias": (8,), f"LayerNorm_{i}/scale": (8,)}
-    found = {t.torch_name: t.jax_path for t in plan(torch, dict(sorted(jax.items()))).transfers}
+    found = {t.tensor_name: t.leaf_path for t in plan(torch, dict(sorted(jax.items()))).transfers}
     assert found == {
         "0.weight": "Dense_0/kernel",
         "0.bias": "Dense_0/bias",

@@ -50,7 +50,7 @@ def load(module: nn.Module, template: Any, **how: Any) -> tuple[Any, Plan]:
     leaves, tree = flatten(template)
     plan = find_plan(read.signatures, {path: tuple(leaf.shape) for path, leaf in leaves.items()}, **how)
     weights = {name: array for name, array in read.weights.items() if name not in plan.unused}
-    filled = {path: jnp.asarray(array) for path, array in plan.to_jax(weights).items()}
+    filled = {path: jnp.asarray(array) for path, array in plan.to_leaves(weights).items()}
     assert set(filled) == set(leaves)
     return tree.build(filled), plan
 

@@ -47,12 +47,12 @@ PLANS = {
 
 def tensors(plan: Plan, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {t.torch_name: rng.standard_normal(t.torch_shape) for t in plan.transfers}
+    return {t.tensor_name: rng.standard_normal(t.tensor_shape) for t in plan.transfers}
 
 
 def leaves(plan: Plan, seed: int = 1) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    return {t.jax_path: rng.standard_normal(t.jax_shape) for t in plan.transfers}
+    return {t.leaf_path: rng.standard_normal(t.leaf_shape) for t in plan.transfers}
 
 
 def bits(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
@@ -68,7 +68,7 @@ def product(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
 def test_adjoint_is_the_transposed_map(case: str) -> None:
     plan = PLANS[case]
     weights, grads = tensors(plan), leaves(plan)
-    ours = product(plan.to_jax(weights), grads)
+    ours = product(plan.to_leaves(weights), grads)
     np.testing.assert_allclose(ours, product(weights, plan.adjoint(grads)), rtol=1e-13)
 
 
@@ -79,7 +79,7 @@ def test_the_way_back_and_there_changes_no_bit_of_the_leaves(case: str) -> None:
     given = {path: np.where(a % 5 == 0, -0.0, a.view(np.float64)) for path, a in raw.items()}
     if case == "tied":  # only what the map can make
         given["head"] = np.ascontiguousarray(given["embedding"].T)
-    again = plan.to_jax(plan.to_torch(given))
+    again = plan.to_leaves(plan.to_tensors(given))
     assert bits(again) == bits(given)
 
 
@@ -87,7 +87,7 @@ def test_the_way_back_and_there_changes_no_bit_of_the_leaves(case: str) -> None:
 def test_the_way_there_and_back_changes_no_bit_of_the_tensors(case: str) -> None:
     plan = PLANS[case]
     weights = tensors(plan)
-    assert bits(plan.to_torch(plan.to_jax(weights))) == bits(weights)
+    assert bits(plan.to_tensors(plan.to_leaves(weights))) == bits(weights)
 
 
 @given(st.permutations(range(4)), st.lists(st.integers(1, 4), min_size=4, max_size=4), st.data())
@@ -98,18 +98,18 @@ def test_any_permutation_and_flip_against_numpy(axes: Any, shape: Any, data: Any
     plan = Plan((Transfer("w", "k", tuple(shape), target, axes=tuple(axes), flip=flip),))
     weight = np.random.default_rng(0).standard_normal(shape)
     expected = np.flip(weight.transpose(axes), flip).reshape(target)
-    assert np.array_equal(plan.to_jax({"w": weight})["k"], expected)
-    assert np.array_equal(plan.to_torch({"k": expected})["w"], weight)
+    assert np.array_equal(plan.to_leaves({"w": weight})["k"], expected)
+    assert np.array_equal(plan.to_tensors({"k": expected})["w"], weight)
     assert np.array_equal(plan.adjoint({"k": expected})["w"], weight)
 
 
 def test_sums_by_hand() -> None:
     plan = PLANS["summed in part"]
     ones, tens = np.array([1.0, 2, 3, 4]), np.array([10.0, 20, 30, 40])
-    there = plan.to_jax({"b1": ones, "b2": tens})
+    there = plan.to_leaves({"b1": ones, "b2": tens})
     assert there["b"].tolist() == [11, 22, 3, 4]
     assert there["n"].tolist() == [30, 40]
-    back = plan.to_torch(there)
+    back = plan.to_tensors(there)
     assert back["b1"].tolist() == [11, 22, 3, 4]
     assert back["b2"].tolist() == [0, 0, 30, 40]
     grads = plan.adjoint({"b": ones, "n": np.array([7.0, 8])})
@@ -136,7 +136,7 @@ def test_large_tensors_are_not_copied_for_nothing() -> None:
         )
     )
     weights = tensors(plan)
-    assert all(np.shares_memory(leaf, weights[name]) for name, leaf in plan.to_jax(weights).items())
+    assert all(np.shares_memory(leaf, weights[name]) for name, leaf in plan.to_leaves(weights).items())
 
 
 def test_the_table_says_what_happens_to_each_block() -> None:
@@ -190,14 +190,14 @@ def test_pins_may_be_transfers() -> None:
     plan = find_plan(signatures, shapes, pins={"w": parts})
     assert plan.names() == {"w": "x, y", "b": "bias"}
     weight = np.arange(12.0).reshape(4, 3)
-    there = plan.to_jax({"w": weight, "b": np.zeros(3)})
+    there = plan.to_leaves({"w": weight, "b": np.zeros(3)})
     assert np.array_equal(there["x"], weight[2:])
     assert np.array_equal(there["y"], weight[:2].T)
     with pytest.raises(WeightError, match=r"unused PyTorch tensor 'w' \(4, 3\): 6 of 12 numbers"):
         find_plan(signatures, shapes, pins={"w": parts[:1]}, allow_missing=["y"])
     for wrong in (
-        parts[0]._replace(torch_shape=(3, 4)),
-        parts[0]._replace(torch_name="b"),
+        parts[0]._replace(tensor_shape=(3, 4)),
+        parts[0]._replace(tensor_name="b"),
         parts[0]._replace(take=(slice(0, 1),)),
         parts[0]._replace(view=(5, 5)),
     ):
@@ -207,4 +207,4 @@ def test_pins_may_be_transfers() -> None:
 
 def test_pins_of_one_tensor_for_two_leaves() -> None:
     plan = find_plan({"w": Signature((3, 3))}, {"a": (3, 3), "b": (3, 3)}, pins={"w": ["a", ("b", (1, 0))]})
-    assert [(t.jax_path, t.axes) for t in plan.transfers] == [("a", (0, 1)), ("b", (1, 0))]
+    assert [(t.leaf_path, t.axes) for t in plan.transfers] == [("a", (0, 1)), ("b", (1, 0))]

@@ -68,7 +68,7 @@ def test_a_transformer_by_names_alone(count: int) -> None:
     leaves, names = jax_side(tensors)
     plan = find_plan(tensors, leaves)
     assert plan.names() == names
-    assert {t.axes for t in plan.transfers if t.torch_name.endswith(("q.weight", "up.weight"))} == {(1, 0)}
+    assert {t.axes for t in plan.transfers if t.tensor_name.endswith(("q.weight", "up.weight"))} == {(1, 0)}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -81,7 +81,7 @@ def test_a_transformer_by_use_alone(seed: int) -> None:
     plan = find_plan(tensors, {hidden[path]: leaf for path, leaf in leaves.items()})
     assert plan.names() == {name: hidden[path] for name, path in names.items()}
     assert all(
-        t.axes == (1, 0) for t in plan.transfers if tensors[t.torch_name].layer == "Linear" and t.axes[1:]
+        t.axes == (1, 0) for t in plan.transfers if tensors[t.tensor_name].layer == "Linear" and t.axes[1:]
     )
 
 
@@ -122,7 +122,7 @@ def test_other_matrices_of_the_model_settle_square_ones() -> None:
 
 
 def takes(plan: Plan, name: str) -> dict[str, Any]:
-    return {t.jax_path: t.take for t in plan.transfers if t.torch_name == name}
+    return {t.leaf_path: t.take for t in plan.transfers if t.tensor_name == name}
 
 
 def rows(start: int, stop: int) -> tuple[slice, ...]:
@@ -150,7 +150,7 @@ def test_a_packed_tensor_for_three_leaves(last: str) -> None:
 
 
 def puts(plan: Plan, path: str) -> dict[str, Any]:
-    return {t.torch_name: t.put for t in plan.transfers if t.jax_path == path}
+    return {t.tensor_name: t.put for t in plan.transfers if t.leaf_path == path}
 
 
 ALL = slice(None)
@@ -198,8 +198,8 @@ def test_packed_tensors_of_every_layer_for_stacked_leaves() -> None:
             leaves[path.replace("h/0", "blocks")] = (3, *shape)
     plan = find_plan(tensors, leaves)
     for part, name in enumerate("qkv"):
-        own = [t for t in plan.transfers if t.jax_path == f"blocks/{name}/kernel"]
-        assert [(t.torch_name, t.take, t.put) for t in own] == [
+        own = [t for t in plan.transfers if t.leaf_path == f"blocks/{name}/kernel"]
+        assert [(t.tensor_name, t.take, t.put) for t in own] == [
             (f"h.{i}.qkv.weight", rows(part * E, (part + 1) * E), (i,)) for i in range(3)
         ]
 
@@ -219,7 +219,10 @@ def test_a_tied_tensor_for_two_leaves_only_if_it_is_tied() -> None:
     leaves = {"wte/embedding": (V, E), "lm_head/kernel": (E, V)}
     tied = Signature((V, E), "Embedding", tied=("lm_head.weight",))
     plan = find_plan({"wte.weight": tied}, leaves)
-    assert {t.jax_path: t.axes for t in plan.transfers} == {"wte/embedding": (0, 1), "lm_head/kernel": (1, 0)}
+    assert {t.leaf_path: t.axes for t in plan.transfers} == {
+        "wte/embedding": (0, 1),
+        "lm_head/kernel": (1, 0),
+    }
     alone = find_plan({"wte.weight": tied}, {"wte/embedding": (V, E)})
     assert alone.names() == {"wte.weight": "wte/embedding"}
     with pytest.raises(WeightError, match="missing JAX leaf"):

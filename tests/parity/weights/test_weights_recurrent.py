@@ -63,9 +63,9 @@ def test_lstm_in_flax(cell: str) -> None:
 
 def test_gru_in_linen_keeps_the_bias_inside_the_reset_gate_apart() -> None:
     plan = agree(layer("gru"), of_linen(linen.RNN(linen.GRUCell(H, **WIDE)), X), X, last=False)
-    into = {t.jax_path: [] for t in plan.transfers}
+    into = {t.leaf_path: [] for t in plan.transfers}
     for t in plan.transfers:
-        into[t.jax_path].append(t.torch_name)
+        into[t.leaf_path].append(t.tensor_name)
     assert into["params/cell/ir/bias"] == ["bias_ih_l0", "bias_hh_l0"]
     assert into["params/cell/in/bias"] == ["bias_ih_l0"]
     assert into["params/cell/hn/bias"] == ["bias_hh_l0"]
