@@ -60,7 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
     """`parity.check`, failing the test with the report unless the verdict is pass.
 
-    Arguments are those of `parity.check`; what the markers `parity` give is taken where a call does not
+    Arguments are those of `parity.check`, where the fields of `parity.Weights` and `parity.Settings` may be
+    given flat; what the markers `parity` give is taken where a call does not
     say otherwise, the closest marker first. The report is returned.
     """
     defaults: dict[str, Any] = {}
@@ -74,21 +75,18 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
 
     def compare(*args: Any, **kwargs: Any) -> "Report":
         nonlocal pages
+        from parity.pipeline.arguments import require_known, sorted_arguments
         from parity.pipeline.check import check
         from parity.report.results import Verdict
         from parity.report.sentences import answer
 
-        known = inspect.signature(check).parameters
-        unknown = [name for name in [*defaults, *kwargs] if name not in known]
-        if unknown:
-            names = ", ".join(dict.fromkeys(unknown))
-            pytest.fail(
-                f"parity_check does not take {names}; it takes what parity.check does: {', '.join(known)}",
-                pytrace=False,
-            )
-        positional = list(known)[: len(args)]
+        positional = list(inspect.signature(check).parameters)[: len(args)]
         given = {name: value for name, value in defaults.items() if name not in positional}
-        report = check(*args, **{"name": request.node.name, **given, **kwargs})
+        try:
+            require_known({**given, **kwargs})
+        except ValueError as error:
+            pytest.fail(f"parity_check takes what parity.check does: {error}", pytrace=False)
+        report = check(*args, **sorted_arguments({"name": request.node.name, **given, **kwargs}))
         if report.verdict is not Verdict.PASS:
             lines = [answer(report), str(report)]
             directory = request.config.getoption("--parity-html")

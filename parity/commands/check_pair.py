@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands.target import Target, TargetError, opened, parse, require_known
+from parity.commands.target import Target, TargetError, by_name, opened, parse, running_models
 from parity.commands.terminal import (
     EXIT_CODES,
     bad_input,
@@ -47,11 +47,11 @@ def check(
     """Compare two models: weights, outputs, gradients, and where the two first part.
 
     FUNCTION (by default parity_check) takes nothing and returns the arguments of parity.check: a dict, or
-    (positional arguments, dict):
+    (positional arguments, dict). The fields of parity.Weights and parity.Settings may stand in it as they are:
 
     \b
         def parity_check():
-            return {"torch_model": Net(), "jax_model": net,
+            return {"reference": Net(), "candidate": net,
                     "inputs": {"x": x}, "template": params}
 
     Modules beside FILE.py can be imported. Of several targets each has its own report; the exit code is
@@ -98,14 +98,15 @@ def _checked(target: Target, options: dict[str, Any], head: str) -> "Report":
 
     started = time.perf_counter()
     try:
-        with progress(f"{head}{target.label}: importing") as stage, opened(target) as (args, kwargs):
+        with progress(f"{head}{target.label}: importing") as stage, opened(target) as arguments:
             told = under(stage, f"{head}{target.label}")
             told("loading PyTorch and JAX")
+            from parity.pipeline.arguments import sorted_arguments
             from parity.pipeline.check import check as compare
 
-            kwargs = {"name": target.label, "stage": told, **kwargs, **options}
-            require_known((args, kwargs), compare, target)
-            return compare(*args, **kwargs)
+            given = {**by_name(target, arguments), "progress": told, **options}
+            with running_models(target):
+                return compare(**sorted_arguments(given))
     except TargetError as error:
         return Report(target.label, (), error=str(error), seconds=time.perf_counter() - started)
 

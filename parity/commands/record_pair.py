@@ -2,50 +2,56 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
 from parity.commands.check_pair import show, write_reports
-from parity.commands.target import Arguments, Target, opened, parse, running_models
-from parity.commands.terminal import EXIT_CODES, Stage, bad_input, complain, progress, require_writable, under
+from parity.commands.target import by_name, opened, parse, running_models
+from parity.commands.terminal import EXIT_CODES, bad_input, progress, require_writable, under
 
 
 @click.command(epilog="Exit codes: 0 recorded, 2 error (bad input, a model that raises).")
 @click.argument("target", metavar="FILE.py[:FUNCTION]")
 @click.argument("directory", metavar="DIR")
-@click.option("--side", required=True, type=click.Choice(["torch", "jax"]), help="Which model runs.")
-@click.option("--weights", metavar="DIR", help="The recording of PyTorch's side, for --side jax.")
-def record(target: str, directory: str, side: str, weights: str | None) -> None:
+@click.option(
+    "--side", required=True, type=click.Choice(["reference", "candidate"]), help="Which model runs."
+)
+@click.option("--against", metavar="DIR", help="The recording of the reference, for --side candidate.")
+@click.option("--trace", is_flag=True, help="Keep every value of the reference: then comparing finds places.")
+def record(target: str, directory: str, side: str, against: str | None, trace: bool) -> None:
     """Run one side of a comparison and keep what the other is compared with, in DIR.
 
     FUNCTION is that of `parity check`; the other side's arguments may be missing, and so may the other
-    framework. PyTorch's side comes first, because JAX's runs with its weights and inputs:
+    framework, or another version of the same one. The reference comes first, because the candidate runs with
+    its weights and inputs:
 
     \b
-      parity record torch_side.py torch/ --side torch
-      parity record jax_side.py jax/ --side jax --weights torch/
-      parity compare torch/ jax/
+      parity record torch_side.py reference/ --side reference --trace
+      parity record jax_side.py candidate/ --side candidate --against reference/
+      parity compare reference/ candidate/
+      parity compare reference/ jax_side.py        the same at once, with the place of a difference
     """  # noqa: D301 (click wants the character)
     with bad_input(TypeError):
-        from parity.pipeline import record as run
+        from parity.pipeline.record import record as run
         from parity.pipeline.recordings import require_room
 
         chosen = parse(target)
         require_room(directory)
-        if (weights is None) != (side == "torch"):
+        if (against is None) != (side == "reference"):
             raise ValueError(
-                "--side jax needs --weights, the recording of PyTorch's side"
-                if side == "jax"
-                else "--weights is for --side jax; PyTorch's side has its own weights"
+                "--side candidate needs --against, the recording of the reference"
+                if side == "candidate"
+                else "--against is for --side candidate; the reference has its own weights"
             )
+        if trace and side == "candidate":
+            raise ValueError("--trace is for --side reference; a candidate is traced when it runs")
         with progress(f"{chosen.label}: importing") as stage, opened(chosen) as arguments:
-            given = _given(chosen, arguments, stage)
+            given = {**by_name(chosen, arguments), "progress": under(stage, chosen.label)}
             with running_models(chosen):
-                recording = run(directory, side=side, weights=weights, **given)
+                recording = run(directory, side=side, against=against, trace=trace, **given)
     sides = recording.runs[""]
     count = sum(len(group) for group in next(iter(sides.values())).base.values())
-    click.echo(f"{directory}: {count} quantities of the {side} side in {', '.join(sides)}")
+    click.echo(f"{directory}: {count} quantities of the {side} in {', '.join(sides)}")
 
 
 @click.command(epilog=EXIT_CODES)
@@ -65,12 +71,13 @@ def compare(
     plan: bool,
     verbose: bool,
 ) -> None:
-    """Compare two recordings, or that of PyTorch's side with the JAX model of FILE.py:FUNCTION.
+    """Compare two recordings, or that of the reference with the candidate of FILE.py:FUNCTION.
 
-    With two recordings neither framework is needed.
+    With two recordings neither framework is needed. With the candidate itself, and a reference that was
+    recorded with --trace, the place of a difference is found as in `parity check`.
     """
     with bad_input(TypeError):
-        from parity.pipeline import compare as run
+        from parity.pipeline.record import compare as run
 
         require_writable(json_path, html_path, junit_path)
         if Path(second).is_dir() or not _is_python(second):
@@ -78,23 +85,13 @@ def compare(
         else:
             chosen = parse(second)
             with progress(f"{chosen.label}: importing") as stage, opened(chosen) as arguments:
-                given = _given(chosen, arguments, stage)
-                stage(f"{chosen.label}: running the JAX side")
-                report = run(first, given)
-        if report.error is not None and not report.quantities:
-            complain(report.error.removeprefix("ValueError: "))
-        else:
-            show(report, plan=plan, verbose=verbose)
+                given = by_name(chosen, arguments)
+                with running_models(chosen):
+                    report = run(first, given, progress=under(stage, chosen.label))
+        show(report, plan=plan, verbose=verbose)
         write_reports([report], json_path, html_path, junit_path, report.seconds)
     sys.exit(report.verdict.exit_code)
 
 
 def _is_python(text: str) -> bool:
     return ".py" in Path(text).name
-
-
-def _given(target: Target, arguments: Arguments, stage: Stage) -> dict[str, Any]:
-    """The arguments by name; those of the other side may be missing."""
-    args, kwargs = arguments
-    given = {**dict(zip(("torch_model", "jax_model", "inputs"), args, strict=False)), **kwargs}
-    return {"name": target.label, "stage": under(stage, target.label), **given}

@@ -136,8 +136,8 @@ def _time_training(
                     held.pair.candidate.call,
                     held.params,
                     held.arrays,
-                    held.theirs.loss,
-                    held.ours.batch_size,
+                    held.jax_recipe.loss,
+                    held.torch_recipe.batch_size,
                     runs or 1,
                 )
                 several = list(programs.programs(held, compiled=not no_compile))

@@ -1,7 +1,6 @@
 """The user's `FILE.py:FUNCTION`: found, imported, called, and its errors shown as the user's own."""
 
 import contextlib
-import difflib
 import importlib.util
 import inspect
 import sys
@@ -76,29 +75,29 @@ def opened(target: Target) -> Iterator[Arguments]:
         _forget(directory, before)
 
 
-def require_known(arguments: Arguments, function: Callable[..., Any], target: Target) -> None:
-    """Check arguments against a function's signature.
+def by_name(target: Target, arguments: Arguments) -> dict[str, Any]:
+    """What a target returned, as arguments of `parity.check` by name: the first three may come in order.
 
     Raises:
-        TargetError: naming what the function does not take, or what it lacks.
+        TargetError: naming what `parity.check` does not take.
     """
+    from parity.pipeline.arguments import require_known
+
     args, kwargs = arguments
-    signature = inspect.signature(function)
-    known = list(signature.parameters)
-    unknown = [str(name) for name in kwargs if name not in known]
-    if unknown:
-        close = [match for name in unknown for match in difflib.get_close_matches(name, known, 1)]
-        hint = f" (did you mean {', '.join(dict.fromkeys(close))}?)" if close else ""
+    if len(args) > len(IN_ORDER):
         raise TargetError(
-            f"{target.label} returned {', '.join(map(repr, unknown))}, which is no argument of "
-            f"parity.check{hint}; it takes {', '.join(known)}"
+            f"{target.label} returned {len(args)} arguments in order; at most {len(IN_ORDER)} may be"
         )
+    given = {**dict(zip(IN_ORDER, args, strict=False)), **kwargs}
     try:
-        signature.bind(*args, **kwargs)
-    except TypeError as error:
-        raise TargetError(
-            f"{target.label} returned arguments that parity.check cannot take: {error}"
-        ) from None
+        require_known(given)
+    except ValueError as error:
+        raise TargetError(f"{target.label} returned what parity.check does not take: {error}") from None
+    return {"name": target.label, **given}
+
+
+IN_ORDER = ("reference", "candidate", "inputs")
+"""Arguments that a target may return in order."""
 
 
 def _evaluated(target: Target, directory: Path) -> Any:
@@ -224,14 +223,19 @@ def running_models(target: Target) -> Iterator[None]:
     Raises:
         TargetError: with the message to show.
     """
+    from parity.report.errors import HarnessError, on_purpose
+
     try:
         yield
     except TargetError:
         raise
+    except HarnessError as error:
+        whole = "".join(traceback.format_exception(error)).rstrip()
+        raise TargetError(f"{target.label}: {error}\n{whole}") from error
     except Exception as error:
-        # The harness notes on every error which model raised it.
-        if isinstance(error, ValueError | TypeError) and not getattr(error, "__notes__", ()):
-            raise TargetError(str(error)) from error
+        notes = "".join(f" ({note})" for note in getattr(error, "__notes__", ()))
+        if on_purpose(error):
+            raise TargetError(f"{error}{notes}") from error
         raise TargetError(f"{target.label}:\n{users_traceback(error, target.file)}") from error
 
 

@@ -1,9 +1,14 @@
-"""What models return, as named arrays, and which of PyTorch's is compared with which of JAX's."""
+"""What models return, as named arrays, and which of the one is compared with which of the other."""
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from parity.report.sides import USUAL, Sides
+
+Pick = Callable[[Any], Any]
+"""A function of what a model returns."""
 
 
 def name_outputs(out: Any) -> dict[str, Any]:
@@ -73,8 +78,53 @@ def _require_comparable(value: Any, name: str) -> None:
         raise TypeError(f"output {name!r} is complex; return its real and imaginary part, to be compared")
 
 
-def pair_outputs(torch_out: Any, jax_out: Any, outputs: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The outputs of two models under common names, PyTorch's.
+class Outputs(NamedTuple):
+    """Which outputs the user wants compared.
+
+    Attributes:
+        picks: functions of the reference's and of the candidate's return value, or None for all of it.
+        names: names to keep; or a mapping from the reference's names to the candidate's; None for all.
+    """
+
+    picks: tuple[Pick | None, Pick | None] = (None, None)
+    names: tuple[str, ...] | Mapping[str, str] | None = None
+
+    @classmethod
+    def of(cls, outputs: Any) -> "Outputs":
+        """Read what the user gave: a name, names, a mapping, or a pair of functions (one may be None).
+
+        Raises:
+            TypeError: if it is none of these.
+
+        >>> Outputs.of(("logits", "hidden")).names
+        ('logits', 'hidden')
+        """
+        if outputs is None or isinstance(outputs, Outputs):
+            return outputs or cls()
+        functions = isinstance(outputs, tuple) and all(o is None or callable(o) for o in outputs)
+        if functions and len(outputs) == 2:
+            return cls(picks=outputs)
+        if isinstance(outputs, Mapping):
+            return cls(names=dict(outputs))
+        if isinstance(outputs, str):
+            return cls(names=(outputs,))
+        if isinstance(outputs, Sequence) and all(isinstance(name, str) for name in outputs):
+            return cls(names=tuple(outputs))
+        raise TypeError(
+            "`outputs` must be names to keep, a mapping from the reference's names to the candidate's, or a "
+            "pair of functions of the two return values"
+        )
+
+    def picked(self, out: Any, side: int) -> Any:
+        """What the user's function picks of a return value; `side` 0 is the reference's."""
+        pick = self.picks[side]
+        return out if pick is None else pick(out)
+
+
+def pair_outputs(
+    reference_out: Any, candidate_out: Any, outputs: Any = None, sides: Sides = USUAL
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The outputs of two models under common names, the reference's.
 
     Without `outputs`, these rules hold, the first that applies:
 
@@ -89,53 +139,46 @@ def pair_outputs(torch_out: Any, jax_out: Any, outputs: Any = None) -> tuple[dic
     What the result leaves out can be told from `name_outputs` of both sides.
 
     Args:
-        torch_out: what the PyTorch model returned (tensors, or anything with shape and dtype).
-        jax_out: what the JAX model returned.
-        outputs: a name, or a list of names, to keep, where `hidden` also keeps `hidden/0`; a mapping from
-            PyTorch's names to JAX's; or a pair of functions, (of PyTorch's, of JAX's return value), of
-            which one may be None, whose results are paired by the rules above.
+        reference_out: what the reference returned (arrays, tensors, or anything with shape and dtype).
+        candidate_out: what the candidate returned.
+        outputs: as `Outputs.of` takes it, where `hidden` also keeps `hidden/0`.
+        sides: what the two sides are called in messages.
 
     Returns:
-        PyTorch's and JAX's arrays by name.
+        The reference's and the candidate's arrays by name.
 
     Raises:
-        TypeError: if a return value has no array, or `outputs` is none of these.
+        TypeError: if a return value has no array, or `outputs` cannot be read.
         ValueError: if `outputs` names what is not there.
 
     >>> import numpy as np
     >>> pair_outputs((np.ones(2), np.ones(3)), np.zeros(2))
     ({'0': array([1., 1.])}, {'0': array([0., 0.])})
     """
-    if isinstance(outputs, tuple) and len(outputs) == 2 and all(o is None or callable(o) for o in outputs):
-        pick_torch, pick_jax = outputs
-        torch_out = pick_torch(torch_out) if callable(pick_torch) else torch_out
-        jax_out = pick_jax(jax_out) if callable(pick_jax) else jax_out
-        outputs = None
-    ours, theirs = name_outputs(torch_out), name_outputs(jax_out)
-    if outputs is None:
-        if set(ours) & set(theirs):
-            return ours, theirs
-        names = _in_order(ours, theirs)
-        return {n: ours[n] for n in names}, {n: theirs[m] for n, m in names.items()}
-    if isinstance(outputs, Mapping):
-        names = dict(outputs)
-    elif isinstance(outputs, str) or (
-        isinstance(outputs, Sequence) and all(isinstance(name, str) for name in outputs)
-    ):
-        wanted = [outputs] if isinstance(outputs, str) else [str(name) for name in outputs]
-        names = {name: name for want in wanted for name in _below(want, [*ours, *theirs]) or [want]}
+    wanted = Outputs.of(outputs)
+    first, second = (
+        name_outputs(wanted.picked(out, side)) for side, out in enumerate((reference_out, candidate_out))
+    )
+    if wanted.names is None:
+        if set(first) & set(second):
+            return first, second
+        names = _in_order(first, second)
+        return {n: first[n] for n in names}, {n: second[m] for n, m in names.items()}
+    if isinstance(wanted.names, Mapping):
+        names = dict(wanted.names)
     else:
-        raise TypeError(
-            "`outputs` must be names to keep, a mapping from PyTorch's names to JAX's, or a pair of functions"
-        )
+        names = {n: n for want in wanted.names for n in _below(want, [*first, *second]) or [want]}
     if faults := [
         f"{side} has no output {name!r} (it has {', '.join(has)})"
-        for side, wanted_here, has in (("PyTorch", names, ours), ("JAX", names.values(), theirs))
+        for side, wanted_here, has in (
+            (sides.reference, names, first),
+            (sides.candidate, names.values(), second),
+        )
         for name in wanted_here
         if name not in has
     ]:
         raise ValueError("`outputs` names what is not there: " + "; ".join(faults))
-    return {n: ours[n] for n in names}, {n: theirs[m] for n, m in names.items()}
+    return {n: first[n] for n in names}, {n: second[m] for n, m in names.items()}
 
 
 def _below(name: str, has: Sequence[str]) -> list[str]:
@@ -143,8 +186,8 @@ def _below(name: str, has: Sequence[str]) -> list[str]:
     return [path for path in has if path == name or path.startswith(f"{name}/")]
 
 
-def _in_order(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, str]:
-    """PyTorch's names and the JAX output that each is compared with, where no name is common."""
-    pairs = list(zip(ours, theirs, strict=False))
-    same = all(math.prod(ours[n].shape) == math.prod(theirs[m].shape) for n, m in pairs)
-    return dict(pairs if len(ours) == len(theirs) and same else pairs[:1])
+def _in_order(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, str]:
+    """The reference's names and the output that each is compared with, where no name is common."""
+    pairs = list(zip(first, second, strict=False))
+    same = all(math.prod(first[n].shape) == math.prod(second[m].shape) for n, m in pairs)
+    return dict(pairs if len(first) == len(second) and same else pairs[:1])

@@ -1,22 +1,17 @@
-"""Models as programs: deterministic functions from named arrays to named values.
+"""What a program needs besides its model: which arrays are inputs, the loss, the layout, the outputs."""
 
-Both frameworks are brought to one form, `program(weights, inputs, dtype) -> values`, with weights under
-PyTorch's names and layouts. Everything above this module treats the two sides alike.
-"""
-
-import contextlib
 import functools
 import inspect
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.outputs import name_outputs as name_outputs
-from parity.frameworks.outputs import pair_outputs as pair_outputs
+from parity.frameworks.outputs import name_outputs
+from parity.numerics.arrays import Arrays
 
 Loss = Callable[[Any, Any], Any]
 """`loss(outputs, targets) -> scalar` in one framework; `targets` is an array, or a dict of several."""
@@ -27,28 +22,33 @@ Pick = Callable[[Any], dict[str, Any]]
 
 
 class Task(NamedTuple):
-    """What a forward and backward program needs besides the two models.
+    """What one side is to compute.
 
     Attributes:
         inputs: names of the model's inputs among the named arrays; the rest are targets.
-        torch_loss, jax_loss: both given or both None (a fixed random projection of the outputs).
-        layout: per input the permutation from PyTorch's axes to JAX's, e.g. (0, 2, 3, 1).
+        loss: in the side's own framework; None is a fixed random projection of the outputs.
+        layout: per input the permutation from the reference's axes to this side's, e.g. (0, 2, 3, 1).
         device: "cpu" or "cuda".
-        rounding: whether bfloat16 and float16 inside the JAX model are part of what it computes (because
-            the PyTorch model has none), and stay when it is lifted to float64.
-        numbers: those that PyTorch's program holds, by which float32 constants of JAX's are known again.
-        torch_outputs, jax_outputs: from what a model returns to named arrays, under common names.
+        rounding: whether bfloat16 and float16 inside this model are part of what it computes (because the
+            other side has none), and stay when it is lifted to float64.
+        numbers: those that the other side's program holds, by which float32 constants are recognised.
+        outputs: from what the model returns to named arrays, under names common to both sides.
     """
 
     inputs: tuple[str, ...]
-    torch_loss: Loss | None = None
-    jax_loss: Loss | None = None
+    loss: Loss | None = None
     layout: Mapping[str, tuple[int, ...]] = {}
     device: str = "cpu"
     rounding: bool = False
     numbers: tuple[float, ...] = ()
-    torch_outputs: Pick = name_outputs
-    jax_outputs: Pick = name_outputs
+    outputs: Pick = name_outputs
+
+    def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """Inputs in this side's layout."""
+        return {
+            name: array.transpose(self.layout[name]) if name in self.layout else array
+            for name, array in inputs.items()
+        }
 
 
 def bind(
@@ -141,13 +141,3 @@ def targets_of(given: Mapping[str, Any], inputs: Sequence[str]) -> Any:
 def kind_of(value: Any) -> str:
     """What a value is, for messages."""
     return "a function" if inspect.isfunction(value) else f"of type {type(value).__name__}"
-
-
-@contextlib.contextmanager
-def said_by(framework: str) -> Iterator[None]:
-    """Errors raised inside say which framework's model raised them."""
-    try:
-        yield
-    except Exception as error:
-        error.add_note(f"raised by the {framework} model")
-        raise

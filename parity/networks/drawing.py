@@ -12,14 +12,15 @@ from data import batches
 from parity.networks.registry import Case
 from parity.networks.samples import Samples, load_samples
 from parity.pipeline.pairs import Pair, match
+from parity.pipeline.request import Weights
 
 
 class Drawn(NamedTuple):
     """Both networks of a case, the weights of one, the samples and their order.
 
     Attributes:
-        ours: PyTorch's recipe.
-        theirs: JAX's.
+        torch_recipe: PyTorch's recipe.
+        jax_recipe: JAX's.
         samples: the samples, float64.
         network: PyTorch's network, a module or a function of `torch_params`.
         torch_params: its tensors, None for a module.
@@ -28,8 +29,8 @@ class Drawn(NamedTuple):
         order: the order of the training samples in every epoch of minibatches, None for full batches.
     """
 
-    ours: torchref.Recipe
-    theirs: jaxnn.Recipe
+    torch_recipe: torchref.Recipe
+    jax_recipe: jaxnn.Recipe
     samples: Samples
     network: Any
     torch_params: dict[str, torch.Tensor] | None
@@ -37,9 +38,14 @@ class Drawn(NamedTuple):
     template: Any
     order: np.ndarray | None
 
+    @property
+    def weights(self) -> Weights:
+        """Where the weights of both networks come from."""
+        return Weights(template=self.template, reference_params=self.torch_params)
+
     def pair(self) -> Pair:
         """Both networks with PyTorch's weights, planned from names and shapes."""
-        return match(self.network, self.model.apply, template=self.template, torch_params=self.torch_params)
+        return match(self.network, self.model.apply, self.weights)
 
 
 def draw_case(case: Case, data_name: str, *, seed: int = 0, limit: int | None = None) -> Drawn:
@@ -54,15 +60,15 @@ def draw_case(case: Case, data_name: str, *, seed: int = 0, limit: int | None = 
     Raises:
         ValueError: if the data set is unknown or not prepared.
     """
-    ours, theirs = torchref.RECIPES[case.torch_recipe or case.recipe], jaxnn.RECIPES[case.recipe]
-    samples = load_samples(data_name, labels=ours.labels, images=ours.images, limit=limit)
-    network, torch_params = draw(ours, samples, seed)
-    model = theirs.model(samples.jax_input_shape, samples.num_outputs)
+    torch_recipe, jax_recipe = torchref.RECIPES[case.torch_recipe or case.recipe], jaxnn.RECIPES[case.recipe]
+    samples = load_samples(data_name, labels=torch_recipe.labels, images=torch_recipe.images, limit=limit)
+    network, torch_params = draw(torch_recipe, samples, seed)
+    model = jax_recipe.model(samples.jax_input_shape, samples.num_outputs)
     template = jax.eval_shape(model.init, jax.random.key(seed))
     order = None
-    if ours.batch_size:
-        order = batches.order(len(samples.inputs["x_train"]), batch_size=ours.batch_size)[0]
-    return Drawn(ours, theirs, samples, network, torch_params, model, template, order)
+    if torch_recipe.batch_size:
+        order = batches.order(len(samples.inputs["x_train"]), batch_size=torch_recipe.batch_size)[0]
+    return Drawn(torch_recipe, jax_recipe, samples, network, torch_params, model, template, order)
 
 
 def draw(recipe: torchref.Recipe, samples: Samples, seed: int) -> tuple[Any, dict[str, torch.Tensor] | None]:

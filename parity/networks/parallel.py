@@ -55,7 +55,7 @@ def subjects(members: Gang, setup: Setup, pair: Pair) -> dict[str, Subject]:
 
         return program
 
-    weights = {"torch": pair.weights, "jax": pair.jax_weights}
+    weights = {"torch": pair.weights, "jax": pair.candidate_weights}
     return {label(side, members.world): Subject(over_processes(side), weights[side]) for side in SIDES}
 
 
@@ -90,8 +90,8 @@ def join(member: Member, device: str = "cpu") -> Answer:
         drawn = draw_case(CASES[setup.case], setup.data_name, seed=setup.seed, limit=setup.limit)
         pair, how = drawn.pair(), (setup.epochs, setup.learning_rate, drawn.order, setup.device)
         return {
-            "torch": torch_training(pair, drawn.ours, *how, ranks=ranks),
-            "jax": jax_training(pair, drawn.theirs, *how, mesh=mesh),
+            "torch": torch_training(pair, drawn.torch_recipe, *how, ranks=ranks),
+            "jax": jax_training(pair, drawn.jax_recipe, *how, mesh=mesh),
         }
 
     def answer(job: Job) -> Values:

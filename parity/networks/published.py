@@ -17,6 +17,7 @@ from parity.networks.samples import Samples, load_samples
 from parity.numerics.arrays import to_jax, to_torch
 from parity.numerics.precision import pinned, running
 from parity.pipeline.pairs import match
+from parity.pipeline.request import Weights
 
 TRAIN_TOLERANCE = 0.03
 VAL_TOLERANCE = 0.04
@@ -211,7 +212,7 @@ def _jax_runs(experiment: Experiment, samples: Samples, seeds: Sequence[int]) ->
     starts = []
     for seed in seeds:
         network, tensors = draw(torchref.RECIPES[experiment.recipe], samples, seed)
-        pair = match(network, model.apply, template=template, torch_params=tensors)
+        pair = match(network, model.apply, Weights(template=template, reference_params=tensors))
         starts.append(pair.plan.to_leaves(pair.weights))
     with running("float32"):
         leaves = {path: to_jax(np.stack([s[path] for s in starts]), "float32") for path in starts[0]}

@@ -15,8 +15,9 @@ from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import Subject
 from parity.pipeline.check import check
 from parity.pipeline.check_training import check_training
+from parity.pipeline.measuring import Oracle
 from parity.pipeline.outcome import joined
-from parity.pipeline.pairs import Oracle
+from parity.pipeline.request import Settings
 from parity.report.results import Report
 
 BATCH = 64
@@ -66,13 +67,13 @@ def run_case(
     quick = QUICK_SAMPLES if members is None else QUICK_SAMPLES - 1
     limit = samples or (None if full else quick)
     drawn = draw_case(case, data_name, seed=seed, limit=limit)
-    ours, theirs, loaded = drawn.ours, drawn.theirs, drawn.samples
-    epochs = epochs or (ours.epochs if full else case.quick_epochs)
-    learning_rate = ours.learning_rate if learning_rate is None else learning_rate
+    torch_recipe, jax_recipe, loaded = drawn.torch_recipe, drawn.jax_recipe, drawn.samples
+    epochs = epochs or (torch_recipe.epochs if full else case.quick_epochs)
+    learning_rate = torch_recipe.learning_rate if learning_rate is None else learning_rate
 
     stage("forward and gradients")
     checked = check_case(
-        case.name, drawn, dtypes=dtypes, oracles=_oracles(case, drawn), seed=seed, device=device
+        case.name, drawn, Settings(dtypes=dtypes, seed=seed, device=device), oracles=_oracles(case, drawn)
     )
     stage("training")
     pair = drawn.pair()
@@ -82,27 +83,26 @@ def run_case(
         setup = parallel.Setup(case.name, data_name, limit, seed, epochs, learning_rate, device)
         others = parallel.subjects(members, setup, pair)
     trained = check_training(
-        Subject(torch_training(pair, ours, *how), pair.weights),
-        Subject(jax_training(pair, theirs, *how), pair.jax_weights),
+        Subject(torch_training(pair, torch_recipe, *how), pair.weights),
+        Subject(jax_training(pair, jax_recipe, *how), pair.candidate_weights),
         loaded.inputs,
-        decided_by=decided_by(ours.labels),
+        decided_by=decided_by(torch_recipe.labels),
         scales={f"{split}_r_squared": 1.0 for split in SPLITS},
-        others=others,
-        dtypes=dtypes,
+        oracles=others,
+        settings=Settings(dtypes=dtypes, seed=seed, device=device),
         name=case.name,
-        seed=seed,
-        device=device,
     )
-    used = "diabetes" if ours.labels == "real" else data_name
+    used = "diabetes" if torch_recipe.labels == "real" else data_name
     return CaseResult(joined(case.name, checked, trained), used, epochs, case.erratum)
 
 
-def check_case(name: str, drawn: Drawn, **how: Any) -> Report:
+def check_case(name: str, drawn: Drawn, settings: Settings, **how: Any) -> Report:
     """`parity.check` of a case's networks on its first samples.
 
     Args:
         name: of the report.
         drawn: the case.
+        settings: of the check.
         how: further arguments of `check`.
     """
     inputs = drawn.samples.inputs
@@ -111,10 +111,10 @@ def check_case(name: str, drawn: Drawn, **how: Any) -> Report:
         drawn.model.apply,
         {"x": inputs["x_train"][:BATCH]},
         targets=inputs["y_train"][:BATCH],
-        loss=(drawn.ours.loss, drawn.theirs.loss),
-        template=drawn.template,
-        torch_params=drawn.torch_params,
-        layout={"x": LAYOUT} if drawn.ours.images else None,
+        loss=(drawn.torch_recipe.loss, drawn.jax_recipe.loss),
+        weights=drawn.weights,
+        layout={"x": LAYOUT} if drawn.torch_recipe.images else None,
+        settings=settings,
         name=name,
         **how,
     )
@@ -126,7 +126,7 @@ def _oracles(case: Case, drawn: Drawn) -> dict[str, Oracle]:
     if case.recipe in jaxnn.by_hand.HAND_GRADIENTS:
         by_hand = jaxnn.by_hand.HAND_GRADIENTS[case.recipe]
         oracles["by hand"] = Oracle(drawn.model.apply, drawn.template, by_hand)
-    module, samples = drawn.theirs.module, drawn.samples
+    module, samples = drawn.jax_recipe.module, drawn.samples
     if module is not None:
         abstract = nnx.eval_shape(
             lambda: module(samples.jax_input_shape, samples.num_outputs, rngs=nnx.Rngs(0))

@@ -12,6 +12,7 @@ leaf, it is not judged, and the report says so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -47,42 +48,69 @@ def sample(names: Sequence[str], numbers: int) -> list[str]:
     return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
 
 
-def check_gradients(
-    subject: Subject,
-    inputs: Arrays,
-    gradients: Mapping[str, Mapping[str, Shaped[np.ndarray, "..."]]],
-) -> tuple[list[Quantity], list[str]]:
-    """Judge gradients leaf by leaf against finite differences of a program's loss.
+class Slopes(NamedTuple):
+    """Directional derivatives of one program's loss, as measured.
+
+    Attributes:
+        rows: per judged weight and direction (slope, bound on its error).
+        left_out: how many weights a sample leaves out.
+    """
+
+    rows: Mapping[str, Sequence[tuple[float, float]]]
+    left_out: int = 0
+
+
+def measure_slopes(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slopes:
+    """Measure the slope of a loss along random directions of each weight.
 
     Args:
         subject: the program whose loss (group "loss", leaf "loss") is differenced, and its weights.
         inputs: named inputs.
-        gradients: label -> leaf -> float64 gradient at that point, e.g. one label per framework.
+        names: the weights whose gradients are to be judged; of many an evenly spaced sample is taken.
+    """
+    chosen = sample(names, sum(a.size for a in subject.weights.values()))
+    count = DIRECTIONS if len(chosen) == len(names) else 1
+    rows = {
+        name: [
+            _derivative(subject, inputs, name, v)
+            for v in _directions(number, subject.weights[name].shape, count)
+        ]
+        for number, name in enumerate(chosen)
+    }
+    return Slopes(rows, len(names) - len(chosen))
+
+
+def judge_gradients(
+    slopes: Slopes,
+    gradients: Mapping[str, Mapping[str, Shaped[np.ndarray, "..."]]],
+    honest: Mapping[str, Mapping[str, float]],
+) -> tuple[list[Quantity], list[str]]:
+    """Judge gradients leaf by leaf against measured slopes.
+
+    Args:
+        slopes: of the reference's loss.
+        gradients: label -> weight -> float64 gradient at that point, one label per program.
+        honest: label -> weight -> how far an entry of this gradient may honestly lie from the reference's
+            (its yardstick): what rounding in one side alone explains is no mistake of its derivative.
 
     Returns:
-        One quantity per label and leaf, of the worst direction: its `floor` is the error bound of the
-        finite differences and its `scale` the gradient's projection. And the names of the leaves that
-        are not judged, because the bound exceeds a tenth of the largest projection of all leaves.
+        One quantity per label and weight, of the worst direction: its `floor` is the error bound and its
+        `scale` the gradient's projection. And the weights that are not judged, because the bound exceeds a
+        tenth of the largest slope.
     """
-    all_names = list(next(iter(gradients.values()), ()))
-    names = sample(all_names, sum(a.size for a in subject.weights.values()))
-    measured: dict[str, list[tuple[Float[np.ndarray, ...], float, float]]] = {}
-    for seed, name in enumerate(names):
-        count = DIRECTIONS if len(names) == len(all_names) else 1
-        directions = _directions(np.random.default_rng(seed), subject.weights[name].shape, count)
-        measured[name] = [(v, *_derivative(subject, inputs, name, v)) for v in directions]
-    largest = max((abs(slope) for rows in measured.values() for _, slope, _ in rows), default=0.0)
+    largest = max((abs(slope) for rows in slopes.rows.values() for slope, _ in rows), default=0.0)
     quantities, not_judged = [], []
-    for name in names:
-        worst = {
-            label: max(_against(*row, leaves[name]) for row in measured[name])
-            for label, leaves in gradients.items()
-        }
-        bound = max(bound for _, _, bound in measured[name])
-        if not bound <= INCONCLUSIVE_SHARE * largest:
+    for number, (name, rows) in enumerate(slopes.rows.items()):
+        if not max(bound for _, bound in rows) <= INCONCLUSIVE_SHARE * largest:
             not_judged.append(name)
             continue
-        for label, (rho, difference, scale, floor) in worst.items():
+        for label, leaves in gradients.items():
+            shape = leaves[name].shape
+            room = honest.get(label, {}).get(name, 0.0)
+            rho, difference, scale, floor = max(
+                _against(v, slope, bound + room * float(np.abs(v).sum()), leaves[name])
+                for v, (slope, bound) in zip(_directions(number, shape, len(rows)), rows, strict=True)
+            )
             passed = rho <= LIMIT
             quantities.append(
                 Quantity(
@@ -96,17 +124,16 @@ def check_gradients(
                     scale,
                     floor=floor,
                     program=f"{label} against finite differences",
-                    shape=subject.weights[name].shape,
+                    shape=shape,
                     notes=() if passed else ("this gradient is not the derivative of <reference>'s loss",),
                 )
             )
-    left_out = len(all_names) - len(names)
-    return quantities, not_judged + ([f"{left_out} more weights (a sample was taken)"] if left_out else [])
+    return quantities, not_judged
 
 
-def _directions(
-    rng: np.random.Generator, shape: Sequence[int], count: int
-) -> Iterator[Float[np.ndarray, "..."]]:
+def _directions(seed: int, shape: Sequence[int], count: int) -> Iterator[Float[np.ndarray, "..."]]:
+    """Random unit directions, the same for the same seed."""
+    rng = np.random.default_rng(seed)
     for _ in range(count):
         v = rng.standard_normal(tuple(shape))
         yield np.asarray(v / np.linalg.norm(v))

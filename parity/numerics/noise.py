@@ -21,8 +21,8 @@ Values = dict[str, dict[str, Shaped[np.ndarray, "..."]]]
 Program = Callable[[Arrays, Arrays, str], Values]
 """`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
 
-Stage = Callable[[str], None]
-"""Told in words what is being done, to be shown while it takes its time."""
+Progress = Callable[[str], None]
+"""Called with a short description as each phase begins."""
 
 
 def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -154,7 +154,7 @@ def measure(
     subjects: Mapping[str, Subject],
     inputs: Arrays,
     dtypes: Sequence[str],
-    stage: Stage = lambda text: None,
+    progress: Progress = lambda text: None,
     repeats: int = REPEATS,
 ) -> dict[str, dict[str, Side]]:
     """Run every program with and without noise in every dtype; equal numbers see equal noise.
@@ -166,7 +166,7 @@ def measure(
         subjects: the programs by label, with weights best representable in float32.
         inputs: named inputs of all programs.
         dtypes: names of the floating dtypes to judge.
-        stage: told what is being run.
+        progress: called as each run begins.
         repeats: noise runs.
 
     Returns:
@@ -174,7 +174,7 @@ def measure(
     """
     bases: dict[str, dict[str, Values]] = {}
     for dtype in dict.fromkeys(["float64", *dtypes, "float32"]):
-        stage(f"both sides in {dtype}")
+        progress(f"both sides in {dtype}")
         bases[dtype] = {
             label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()
         }
@@ -183,7 +183,7 @@ def measure(
         moves: dict[str, Values] = {label: {} for label in subjects}
         scales = {label: _scales(bases[dtype][label]) for label in subjects}
         for k in range(repeats):
-            stage(f"noise in {dtype}, {k + 1} of {repeats}")
+            progress(f"noise in {dtype}, {k + 1} of {repeats}")
             moved = noisy(inputs, k, dtype, inputs=True)
             for label, (program, weights) in subjects.items():
                 with noise_run(k):

@@ -1,100 +1,137 @@
 """`check_training`: do two training programs make the same step and draw the same curves?"""
 
-import dataclasses
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
-from parity.numerics.arrays import DTYPES, Arrays, require_dtypes
+from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.noise import Program, Subject, Values, measure
 from parity.numerics.precision import environment, pinned, require_device, running
 from parity.numerics.yardstick import Rule, compare
-from parity.pipeline.outcome import reporting
+from parity.pipeline.outcome import Outcome
+from parity.pipeline.request import Settings
+from parity.report.errors import raised_by
 from parity.report.results import ParityError, Report, Verdict
+from parity.report.sides import USUAL, Sides
 
 
 def check_training(
-    torch: Subject,
-    jax: Subject,
+    reference: Subject,
+    candidate: Subject,
     inputs: Arrays,
     *,
     decided_by: Mapping[str, str] | None = None,
     scales: Mapping[str, float] | None = None,
-    others: Mapping[str, Subject] | None = None,
-    dtypes: Sequence[str] = DTYPES,
+    oracles: Mapping[str, Subject] | None = None,
+    settings: Settings | None = None,
+    sides: Sides = USUAL,
     name: str = "training",
-    seed: int = 0,
-    device: str = "cpu",
 ) -> Report:
     """Compare one optimiser step and whole training curves of two programs.
 
     Both programs start from their weights, see the same inputs in the same order, and return two
-    groups of values under PyTorch's names:
+    groups of values under the reference's names:
 
     - "updates": per weight the change that the first optimiser step makes to it;
     - "curve": per metric an array whose first axis is time (epochs, or steps), e.g. "train_loss",
       "step_loss". They are judged point by point; the first point that leaves the yardstick is named.
 
     Args:
-        torch: the PyTorch program and the weights it starts from.
-        jax: the JAX program and its weights.
+        reference: `parity.Subject(program, weights)`: a function `program(weights, inputs, dtype)` of named
+            NumPy arrays and a dtype's name, which returns {group: {name: array}}, and the weights it starts
+            from.
+        candidate: likewise; its weights may have names of their own.
         inputs: named arrays that both programs read: samples, labels, order of samples.
         decided_by: for curves that count decisions (accuracies), the curve of the same program that holds
             the margins of the decisions, shape (time, samples).
         scales: for curves that are a small difference of larger numbers, the size of those numbers, e.g.
             1.0 for an R squared, which is 1 minus a ratio.
-        others: further programs to compare with PyTorch's, by label: an oracle, the same over several
-            processes. They return the same groups.
-        dtypes: floating dtypes to judge.
+        oracles: further programs to compare with the reference, by label: a second implementation, the same
+            over several processes. They return the same groups.
+        settings: `dtypes`, `seed` and `device` are used; see `parity.Settings`.
+        sides: what the two programs are called in the report.
         name: of the report.
-        seed: of the global generators while the programs run.
-        device: where the programs run, for the report.
 
     Returns:
-        A report. A program that raises gives one with verdict `error`.
+        The report.
+
+    Raises:
+        ValueError: if a program returns other groups, or an argument cannot be used.
+        Exception: what a program raises, with a note that names it.
     """
     started = time.perf_counter()
-    with reporting(name) as outcome, pinned(seed=seed):
-        require_device(device)
-        require_dtypes(dtypes)
-        programs = {"reference": torch, "candidate": Subject(_run_by_jax(jax.program, device), jax.weights)}
-        sides = measure({**programs, **(others or {})}, inputs, dtypes)
-        for label in sides:
-            groups = sides[label][dtypes[0]].base
+    settings = settings or Settings()
+    dtypes = tuple(settings.dtypes or DTYPES)
+    with pinned(seed=settings.seed):
+        require_device(settings.device)
+        subjects = {"reference": reference, "candidate": candidate, **(oracles or {})}
+        titles = {"reference": sides.reference, "candidate": sides.candidate}
+        measured = measure(
+            {
+                label: Subject(
+                    _noted(subject.program, titles.get(label, label), settings.device), subject.weights
+                )
+                for label, subject in subjects.items()
+            },
+            inputs,
+            dtypes,
+        )
+        for label in measured:
+            groups = measured[label][dtypes[0]].base
             if not groups.get("updates") or not groups.get("curve"):
                 raise ValueError(
                     f"the {label} program returned the groups {', '.join(groups) or 'none'}; it must return "
                     "'updates' and 'curve', neither of them empty"
                 )
-        scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in torch.weights.items()}
+        scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in reference.weights.items()}
         rules = {
             "updates": Rule("step", scale=scale),
             "curve": Rule("curve", over_time=True, scale=scales, decided_by=decided_by or {}),
         }
+        outcome = Outcome(name, sides=sides)
         outcome.not_checked = ("steps after the first but by their losses and metrics", "optimiser state")
         outcome.quantities = [
             quantity
-            for label in sides
+            for label in measured
             if label != "reference"
-            for quantity in compare(sides["reference"], sides[label], rules, program=label)
+            for quantity in compare(measured["reference"], measured[label], rules, program=label)
         ]
-        outcome.environment = environment(device)
-    return dataclasses.replace(outcome.report(), seconds=time.perf_counter() - started)
+        outcome.environment = environment(settings.device)
+    return outcome.report(time.perf_counter() - started)
 
 
-def _run_by_jax(program: Program, device: str) -> Program:
-    """The same program with JAX's 64-bit types on in float64 and off otherwise."""
+def _noted(program: Program, title: str, device: str) -> Program:
+    """The same program; its errors say whose they are, and JAX's 64-bit types are on in float64 alone."""
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        with running(dtype, device):
+        with _running(dtype, device), raised_by(title, f"training in {dtype}"):
             return program(weights, inputs, dtype)
 
     return run
 
 
+@contextmanager
+def _running(dtype: str, device: str) -> Iterator[None]:
+    """JAX as it runs in this dtype, where the user's program has loaded it."""
+    if "jax" not in sys.modules:
+        yield
+        return
+    with running(dtype, device):
+        yield
+
+
 def assert_training_parity(*args: object, **kwargs: object) -> Report:
     """`check_training`, raising `ParityError` with the whole report unless the verdict is pass.
+
+    Args:
+        *args: of `check_training`.
+        **kwargs: of `check_training`.
+
+    Returns:
+        The report, which passed.
 
     Raises:
         ParityError: an AssertionError; its `report` has the evidence.

@@ -1,13 +1,17 @@
-"""Images and sequences that lie channels first in PyTorch and channels last in JAX: recognised, or said."""
+"""Images and sequences that lie channels first on one side and channels last on the other."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from parity.numerics.arrays import Arrays, is_float
+from parity.report.sides import USUAL, Sides
 
 Layout = Mapping[str, tuple[int, ...]]
-"""Name of an input or output -> permutation from PyTorch's axes to JAX's, e.g. {"x": (0, 2, 3, 1)}."""
+"""Name of an input or output -> permutation from the reference's axes to the candidate's."""
+
+Way = Callable[[int], tuple[int, ...]]
+"""From a rank to a permutation."""
 
 
 def channels_last(rank: int) -> tuple[int, ...]:
@@ -19,38 +23,67 @@ def channels_last(rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank), 1)
 
 
-def candidates(inputs: Arrays, said: Layout) -> Iterator[dict[str, tuple[int, ...]]]:
-    """Layouts to be tried, the plainest first: all inputs as they are, then images with channels last."""
-    open_ = [
+def channels_first(rank: int) -> tuple[int, ...]:
+    """The permutation from (N, spatial ..., C) to (N, C, spatial ...).
+
+    >>> channels_first(4)
+    (0, 3, 1, 2)
+    """
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def ways_between(reference: str, candidate: str) -> tuple[Way, ...]:
+    """The permutations that images may need between two frameworks, the usual one first."""
+    if reference == candidate:
+        return channels_last, channels_first
+    return (channels_last,) if reference == "PyTorch" else (channels_first,)
+
+
+def candidates(
+    inputs: Arrays, given: Layout, ways: Sequence[Way] = (channels_last,)
+) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Layouts to be tried, the plainest first: all inputs as they are, then images with channels moved.
+
+    Args:
+        inputs: in the reference's layout.
+        given: what the user says of some of them.
+        ways: from `ways_between`.
+    """
+    unknown = [
         name
         for name, array in inputs.items()
-        if name not in said and 3 <= array.ndim <= 5 and is_float(array)
+        if name not in given and 3 <= array.ndim <= 5 and is_float(array)
     ]
-    yield dict(said)
-    for chosen in sorted(
-        (c for n in range(1, len(open_[:4]) + 1) for c in itertools.combinations(open_[:4], n)),
-        key=len,
-        reverse=True,
-    ):
-        yield {**said, **{name: channels_last(inputs[name].ndim) for name in chosen}}
+    yield dict(given)
+    chosen_sets = [c for n in range(1, len(unknown[:4]) + 1) for c in itertools.combinations(unknown[:4], n)]
+    for chosen, way in itertools.product(sorted(chosen_sets, key=len, reverse=True), ways):
+        yield {**given, **{name: way(inputs[name].ndim) for name in chosen}}
 
 
-def of_outputs(torch_shapes: Mapping[str, Any], jax_shapes: Mapping[str, Any], said: Layout) -> Layout:
-    """Per output the permutation from PyTorch's axes to JAX's, where the shapes leave no doubt.
+def of_outputs(
+    reference_shapes: Mapping[str, Any],
+    candidate_shapes: Mapping[str, Any],
+    given: Layout,
+    ways: Sequence[Way] = (channels_last,),
+) -> Layout:
+    """Per output the permutation from the reference's axes to the candidate's, where shapes leave no doubt.
 
     >>> of_outputs({"y": (2, 3, 8, 9)}, {"y": (2, 8, 9, 3)}, {})
     {'y': (0, 2, 3, 1)}
     """
-    layout = {name: axes for name, axes in said.items() if name in torch_shapes}
-    for name, shape in torch_shapes.items():
-        other = tuple(jax_shapes.get(name, shape))
-        if name not in layout and tuple(shape) != other and len(shape) == len(other) >= 3:
-            axes = channels_last(len(shape))
+    layout = {name: axes for name, axes in given.items() if name in reference_shapes}
+    for name, shape in reference_shapes.items():
+        other = tuple(candidate_shapes.get(name, shape))
+        if name in layout or tuple(shape) == other or not len(shape) == len(other) >= 3:
+            continue
+        for axes in (way(len(shape)) for way in ways):
             if tuple(shape[axis] for axis in axes) == other:
                 layout[name] = axes
+                break
     return layout
 
 
-def in_words(layout: Layout) -> tuple[str, ...]:
+def in_words(layout: Layout, sides: Sides = USUAL) -> tuple[str, ...]:
     """What was recognised, for the report."""
-    return tuple(f"{name}: axes {axes} of PyTorch's on the JAX side" for name, axes in layout.items())
+    text = sides.named("axes {} of <reference>'s on <candidate side>")
+    return tuple(f"{name}: {text.format(axes)}" for name, axes in layout.items())

@@ -1,8 +1,7 @@
-"""Reports in the making: collected stage by stage, kept when a stage raises, joined."""
+"""Reports in the making, and reports on one pair joined."""
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from parity.report.results import Divergence, Environment, Growth, Quantity, Report
 from parity.report.sides import Sides
@@ -21,10 +20,10 @@ class Outcome:
     divergences: Sequence[Divergence] = ()
     growth: Sequence[Growth] = ()
     findings: tuple[str, ...] = ()
-    sides: Sides = Sides()
+    sides: Sides = dataclasses.field(default_factory=Sides)
 
-    def report(self) -> Report:
-        """The finished report, the names of the sides put into every sentence."""
+    def report(self, seconds: float = 0.0) -> Report:
+        """The finished report, the names of the sides put into every sentence; `seconds` it took."""
         named = self.sides.named
         quantities = [dataclasses.replace(q, notes=tuple(map(named, q.notes))) for q in self.quantities]
         return Report(
@@ -34,6 +33,7 @@ class Outcome:
             self.plan,
             self.environment,
             self.error,
+            seconds,
             divergences=tuple(_named(divergence, self.sides) for divergence in self.divergences),
             growth=tuple(self.growth),
             findings=tuple(map(named, self.findings)),
@@ -48,19 +48,13 @@ def _named(divergence: Divergence, sides: Sides) -> Divergence:
     return dataclasses.replace(divergence, detail=sides.named(divergence.detail), cause=cause)
 
 
-@contextlib.contextmanager
-def reporting(name: str) -> Iterator[Outcome]:
-    """Collect a report; an exception becomes its `error` instead of losing what is known.
+def stopped(name: str, error: Exception) -> Report:
+    """A report on a comparison that raised: verdict error, with what was raised and its notes.
 
-    KeyboardInterrupt and the like pass through.
+    For commands that go on to the next pair; `parity.check` itself raises.
     """
-    outcome = Outcome(name)
-    try:
-        yield outcome
-    except Exception as error:
-        told = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
-        notes = "".join(f" ({note})" for note in told)
-        outcome.error = f"{type(error).__name__}: {error}{notes}"
+    notes = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
+    return Report(name, (), error=f"{type(error).__name__}: {error}{''.join(f' ({n})' for n in notes)}")
 
 
 def joined(name: str, *reports: Report) -> Report:

@@ -6,12 +6,10 @@ all that follows runs in another precision.
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from parity.frameworks.jax.jax_program import JaxProgram
-from parity.frameworks.torch.torch_program import TorchProgram
-from parity.numerics.arrays import EPS, Arrays
+from parity.numerics.arrays import EPS
 from parity.report.results import Divergence, Quantity, Verdict
 from parity.trace.graph import Kind, Node, Spot
 
@@ -26,11 +24,22 @@ class Apart(NamedTuple):
     spot: Spot | None
 
 
-def find(ours: TorchProgram, theirs: JaxProgram, weights: Arrays, inputs: Arrays, dtype: str) -> list[Apart]:
-    """The outputs whose dtypes differ in a run in `dtype`."""
-    torch, jax = ours.output_dtypes(weights, inputs, dtype), theirs.output_dtypes(inputs, dtype)
-    floating = [name for name in torch if name in jax and {torch[name], jax[name][0]} <= set(EPS)]
-    return [Apart(name, dtype, torch[name], *jax[name]) for name in floating if torch[name] != jax[name][0]]
+def find(
+    reference: Mapping[str, str], candidate: Mapping[str, tuple[str, Spot | None]], dtype: str
+) -> list[Apart]:
+    """The outputs whose dtypes differ in a run in `dtype`.
+
+    Args:
+        reference: dtype of each of the reference's outputs.
+        candidate: dtype of each of the candidate's, and where it became wider.
+        dtype: of the run.
+    """
+    floating = [n for n in reference if n in candidate and {reference[n], candidate[n][0]} <= set(EPS)]
+    return [
+        Apart(name, dtype, reference[name], *candidate[name])
+        for name in floating
+        if reference[name] != candidate[name][0]
+    ]
 
 
 def judge(quantity: Quantity, apart: Sequence[Apart]) -> Quantity:
@@ -44,7 +53,7 @@ def judge(quantity: Quantity, apart: Sequence[Apart]) -> Quantity:
 
 
 def places(apart: Sequence[Apart]) -> Iterator[Divergence]:
-    """The places where JAX's values left the narrow dtype, each once."""
+    """The places where the candidate's values left the narrow dtype, each once."""
     for spot, of in itertools.groupby(apart, key=lambda one: one.spot):
         one, *_ = of
         detail = (

@@ -1,10 +1,11 @@
 """One side of a comparison on disk: safetensors for the numbers, one JSON file for all else.
 
-    index.json             side, names, runs, signatures of the weights, environment; written last
-    weights.safetensors    PyTorch's tensors, by its names and in its layouts      (PyTorch's side only)
-    inputs.safetensors     "number of the set/name": inputs and targets            (PyTorch's side only)
+    index.json             role, framework, names, runs, signatures of the weights, environment; written last
+    weights.safetensors    the reference's weights, by its names and in its layouts     (the reference only)
+    inputs.safetensors     "number of the set/name": inputs and targets                 (the reference only)
     values-RUN-DTYPE.safetensors  "group/leaf": what came out of one run, without noise
     moves.safetensors      "RUN/DTYPE/group/leaf": the largest moves of each leaf under one-ulp noise
+    trace-*.safetensors, trace-*.json    every value of a run and where it was computed (if asked for)
 
 Nothing is pickled. Floating values are stored in float64, or in float32 where they came from a narrower
 precision, which holds them exactly.
@@ -29,35 +30,37 @@ from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
 
-FORMAT = 2
+FORMAT = 3
 """Version of the layout above and of the noise: recordings of another one cannot be compared."""
 
 INDEX = "index.json"
 
-_OURS = re.compile(r"index\.json|(values-.*|moves|weights|inputs)\.safetensors")
+_FILES = re.compile(r"index\.json|(values-.*|moves|weights|inputs|trace-.*)\.safetensors|trace-.*\.json")
 
 
 class Recording(NamedTuple):
     """One side of a comparison.
 
     Attributes:
-        side: "torch" or "jax".
+        role: "reference" or "candidate".
+        framework: "PyTorch" or "JAX".
         name: of the report.
         runs: title -> values by dtype, as the yardstick takes them; "" is the first run.
         environment: what ran where.
         settings: what the other side, or the comparison, must know besides, as JSON.
-        inputs: inputs and targets of each set (of PyTorch's side).
-        weights: PyTorch's tensors (of PyTorch's side).
-        signatures: PyTorch's tensors as the weight plan sees them (of PyTorch's side).
-        quantities: what was judged while recording: the transfer of weights, finite differences.
-        plan: rows of the weight plan (of JAX's side).
-        key: of PyTorch's side a hash of weights and inputs; of JAX's the one that it ran with.
+        inputs: inputs and targets of each set (of the reference).
+        weights: by name (of the reference).
+        signatures: the weights as the plan sees them (of the reference).
+        quantities: what was judged while recording: the transfer of weights.
+        plan: rows of the weight plan (of the candidate).
+        key: of the reference a hash of weights and inputs; of the candidate that of the one it ran with.
         not_checked: what was left out, in words.
         findings: what was chosen or noticed, in words.
         seconds: that recording took.
     """
 
-    side: str
+    role: str
+    framework: str
     name: str
     runs: Mapping[str, Sides]
     environment: Environment
@@ -93,7 +96,7 @@ def require_room(directory: str | os.PathLike[str]) -> Path:
         raise ValueError(f"cannot record to {place}: there is no directory {place.parent}; make it first")
     if place.exists() and not place.is_dir():
         raise ValueError(f"cannot record to {place}: it is a file; give the name of a directory")
-    if place.is_dir() and not all(_OURS.fullmatch(path.name) for path in place.iterdir()):
+    if place.is_dir() and not all(_FILES.fullmatch(path.name) for path in place.iterdir()):
         raise ValueError(f"cannot record to {place}: it holds files that are not of a recording")
     return place
 
@@ -106,7 +109,8 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
     """
     place = require_room(directory)
     place.mkdir(exist_ok=True)
-    for old in (place / INDEX, *place.glob("*.safetensors")):  # what is half written is not a recording
+    kept = (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json"))
+    for old in kept:  # what is half written is not a recording
         old.unlink(missing_ok=True)
     moves: dict[str, Shaped[np.ndarray, ...]] = {}
     order: dict[str, list[str]] = {}
@@ -121,7 +125,7 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
         for dtype, side in sides.items():
             moves |= {f"{number}/{dtype}/{key}": a for key, a in _flat(side.moves).items()}
     files: dict[str, Arrays] = {"moves": moves}
-    if recording.side == "torch":
+    if recording.role == "reference":
         inputs = {f"{n}/{name}": a for n, some in enumerate(recording.inputs) for name, a in some.items()}
         files |= {"weights": _narrowed(recording.weights), "inputs": _narrowed(inputs)}
     for name, arrays in files.items():
@@ -140,7 +144,7 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
     write_json(index, place / INDEX)
 
 
-_AS_IT_IS = ("side", "name", "settings", "plan", "key", "not_checked", "findings", "seconds")
+_AS_IT_IS = ("role", "framework", "name", "settings", "plan", "key", "not_checked", "findings", "seconds")
 
 
 def read(directory: str | os.PathLike[str]) -> Recording:
@@ -174,10 +178,11 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         }
         for n, (title, dtypes) in enumerate(index["runs"])
     }
-    ours = index["side"] == "torch"
-    weights, inputs = (_load(place, kind) if ours else {} for kind in ("weights", "inputs"))
+    whole = index["role"] == "reference"
+    weights, inputs = (_load(place, kind) if whole else {} for kind in ("weights", "inputs"))
     return Recording(
-        index["side"],
+        index["role"],
+        index["framework"],
         index["name"],
         runs,
         Environment(**index["environment"]),

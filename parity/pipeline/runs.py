@@ -1,28 +1,32 @@
 """The runs of one comparison: every set of inputs, and once more with the weights moved."""
 
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.task import said_by
+from parity.frameworks.model import Program
 from parity.numerics.arrays import Arrays
 from parity.numerics.moved_weights import jittered
-from parity.numerics.noise import REPEATS, Program
+from parity.numerics.noise import REPEATS, Values
+from parity.numerics.noise import Program as Runnable
 from parity.weights import Plan
 
 MOVED = "moved weights"
 """Title of the run whose weights are moved off the values they start from."""
+
+FIRST = ""
+"""Title of the run with the first inputs and the weights as they are."""
 
 
 class Run(NamedTuple):
     """One run of both sides.
 
     Attributes:
-        title: what is told apart by; empty for the first.
+        title: by which it is told apart.
         inputs: named inputs.
-        weights: PyTorch's tensors by name.
+        weights: the reference's, by name.
         dtypes: the dtypes judged in it.
         repeats: its noise runs.
     """
@@ -33,56 +37,94 @@ class Run(NamedTuple):
     dtypes: tuple[str, ...]
     repeats: int
 
+    @property
+    def label(self) -> str:
+        """What quantities of the candidate in this run are labelled with."""
+        return ", ".join(part for part in ("candidate", self.title) if part)
+
 
 def runs_of(
     inputs: Sequence[Arrays],
     weights: Arrays,
     dtypes: tuple[str, ...],
     *,
-    jitter: bool,
+    moved: bool,
     tables: Collection[str] = (),
 ) -> Iterator[Run]:
-    """Every set of inputs in every dtype; with `jitter` the first once more with moved weights, in float64.
+    """Every set of inputs in every dtype; with `moved` the first once more with moved weights, in float64.
 
-    The last shows structure only, so half the noise runs do. `tables` are weights that JAX may hold as
-    constants: they stay where they are.
+    The last shows structure only, so half the noise runs do.
+
+    Args:
+        inputs: the sets.
+        weights: the reference's.
+        dtypes: to be judged.
+        moved: whether to run with moved weights, too.
+        tables: weights that the candidate may hold as constants: they stay where they are.
     """
-    for n, arrays in enumerate(inputs, 1):
-        yield Run("" if n == 1 else f"inputs {n}", arrays, weights, dtypes, REPEATS)
-    if jitter and "float64" in dtypes:
-        moved = jittered(weights) | {name: weights[name] for name in tables}
-        yield Run(MOVED, inputs[0], moved, ("float64",), REPEATS // 2)
+    for number, arrays in enumerate(inputs, 1):
+        title = FIRST if number == 1 else f"inputs {number}"
+        yield Run(title, arrays, weights, dtypes, REPEATS)
+    if moved and "float64" in dtypes:
+        elsewhere = jittered(weights) | {name: weights[name] for name in tables}
+        yield Run(MOVED, inputs[0], elsewhere, ("float64",), REPEATS // 2)
 
 
-def said(program: Program, framework: str) -> Program:
-    """The same program, whose errors say which side raised them."""
+def moved_alike(
+    plan: Plan, weights: Arrays, own: Arrays, moved: Arrays
+) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """The candidate's weights, moved as the reference's are, on top of what it holds.
 
-    def run(own: Arrays, inputs: Arrays, dtype: str) -> Any:
-        with said_by(framework):
-            return program(own, inputs, dtype)
+    Args:
+        plan: the weight plan.
+        weights: the reference's.
+        own: the candidate's, which may differ from what the plan makes of `weights`.
+        moved: the reference's after the move.
+    """
+    before, after = (plan.to_candidate(w, exact=True) for w in (weights, moved))
+    shifted = {
+        name: array if np.array_equal(before[name], own[name]) else own[name] + (array - before[name])
+        for name, array in after.items()
+    }
+    return {**own, **shifted}
+
+
+def in_tensors(program: Program, plan: Plan, tensors: frozenset[str], *, leaves: bool) -> Runnable:
+    """A program whose gradients come back under the names of the plan's tensors, where both sides meet.
+
+    Args:
+        program: of one side.
+        plan: the weight plan.
+        tensors: the tensors whose gradients are compared.
+        leaves: whether this side holds the plan's leaves; the other has the tensors' names already.
+    """
+    if not leaves:
+        return program.__call__
+
+    def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        values = program(weights, inputs, dtype)
+        grads = values["gradients"]
+        back = plan.adjoint(grads) if grads else {}
+        return {**values, "gradients": {name: back[name] for name in back if name in tensors}}
 
     return run
 
 
-def moved_alike(
-    plan: Plan, weights: Arrays, jax_weights: Arrays, moved: Arrays
-) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """The same moves in JAX's layout, on top of what the JAX side holds.
+def compared_tensors(plan: Plan, trainable: Collection[str]) -> frozenset[str]:
+    """The plan's tensors whose gradients are compared, given the names that the reference trains."""
+    chosen = set(trainable)
+    if not plan.reversed:
+        return frozenset(t.tensor_name for t in plan.transfers if t.tensor_name in chosen)
+    return frozenset(t.tensor_name for t in plan.transfers if t.leaf_path in chosen)
 
-    Args:
-        plan: the weight plan.
-        weights: PyTorch's tensors by name.
-        jax_weights: JAX's leaves by path, which may differ from what the plan makes of `weights`.
-        moved: the moved tensors by name.
-    """
 
-    def leaves(tensors: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        return plan.to_leaves({n: a for n, a in tensors.items() if n not in plan.unused}, exact=True)
+def leaves_of(plan: Plan, tensors: Collection[str]) -> list[str]:
+    """The leaves that some tensors feed."""
+    return list(dict.fromkeys(t.leaf_path for t in plan.transfers if t.tensor_name in tensors))
 
-    before, after = leaves(weights), leaves(moved)
-    return {
-        path: leaf
-        if np.array_equal(before[path], jax_weights[path])
-        else jax_weights[path] + (leaf - before[path])
-        for path, leaf in after.items()
-    }
+
+def program_weights(run: Run, plan: Plan, weights: Arrays, own: Arrays) -> Mapping[str, Arrays]:
+    """What both sides run with in one run: role -> weights."""
+    if run.title != MOVED:
+        return {"reference": run.weights, "candidate": own}
+    return {"reference": run.weights, "candidate": moved_alike(plan, weights, own, run.weights)}

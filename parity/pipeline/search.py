@@ -2,26 +2,24 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
 
 from parity.diagnose import diagnose
-from parity.frameworks.jax.jax_program import JaxProgram
-from parity.frameworks.jax.jax_trace import JaxTrace
-from parity.frameworks.torch.torch_program import TorchProgram
 from parity.localise.walk import Comparison, Region, candidate_places, failing, find_regions, reference_places
-from parity.numerics.arrays import Arrays
-from parity.numerics.noise import Stage, noise_run, noisy, ordinary
-from parity.pipeline.pairs import Pair, planned
+from parity.numerics.noise import Progress
+from parity.pipeline.judging import Failed
+from parity.pipeline.measuring import Measured
+from parity.pipeline.planning import wrong_weights
+from parity.pipeline.runs import program_weights
+from parity.pipeline.traces import Traces, traced
+from parity.report.errors import on_purpose
 from parity.report.results import Cause, Divergence, Growth, Place, once_each
 from parity.trace.graph import Kind, Trace
+from parity.weights import Plan
 from parity.weights.explaining import Explanation
-
-Traced = TypeVar("Traced", bound=Trace)
-
 
 MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
@@ -36,47 +34,68 @@ class Found(NamedTuple):
 
 
 def search(
-    torch: TorchProgram,
-    jax: JaxProgram,
-    torch_weights: Arrays,
-    jax_weights: Arrays,
-    inputs: Arrays,
-    pair: Pair,
-    *,
-    failed: Collection[str],
+    both: Measured,
+    failed: Failed,
+    traces: Traces | None,
     reproduce: str | os.PathLike[str] | None,
-    stage: Stage,
+    progress: Progress,
 ) -> Found:
     """Trace both sides in float64 and find the places where they part and what causes it.
 
+    That a place cannot be found must not cost the verdict: an error on the way becomes a finding that says
+    so. With PARITY_DEBUG set it is raised.
+
     Args:
-        torch: PyTorch's program.
-        jax: JAX's.
-        torch_weights: tensors by name.
-        jax_weights: leaves by path.
-        inputs: the inputs with which they differ.
-        pair: the two models.
-        failed: the groups of values that differ in float64. Where outputs do, gradients differ because of
-            that, and only the forward passes are traced.
+        both: the two sides.
+        failed: the run in which they differ, and the groups of values that do. Where outputs do, gradients
+            differ because of that, and only the forward passes are traced.
+        traces: where the reference's trace comes from.
         reproduce: directory for reproducers.
-        stage: told what is being done.
+        progress: called as each phase begins.
     """
-    if not failed:
-        return Found()
-    divergences = [_of_weight(pair, path, why) for path, why in pair.wrong_leaves().items()]
-    if divergences:  # mended, to see what else there is
-        jax_weights = {**jax_weights, **planned(pair.plan, torch_weights)}
-    passes = [False, True] if "outputs" in failed else [True]
-    found = Found()
-    for backward in passes:
-        stage("tracing both sides")
-        ours, reference_moves = _traced(torch.trace, torch_weights, inputs, backward)
-        theirs, candidate_moves = _traced(jax.trace, jax_weights, inputs, backward)
-        _under_torch_names(theirs, pair)
-        stage("comparing the traces")
-        found = _walked(
-            Comparison(ours, theirs, reference_moves, candidate_moves), divergences, reproduce, stage
+    try:
+        return _searched(both, failed, traces, reproduce, progress)
+    except Exception as error:
+        if os.environ.get("PARITY_DEBUG"):
+            raise
+        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        if on_purpose(error):
+            return Found(findings=(f"the place was not looked for: {what}",))
+        return Found(
+            findings=(
+                f"the place was not found because of a bug of the harness ({what}); please report it: set "
+                "PARITY_DEBUG=1 for the traceback",
+            )
         )
+
+
+def _searched(
+    both: Measured,
+    failed: Failed,
+    traces: Traces | None,
+    reproduce: str | os.PathLike[str] | None,
+    progress: Progress,
+) -> Found:
+    plan, run = both.candidate.plan, failed.run
+    own = program_weights(run, plan, both.reference.weights, both.candidate.weights)["candidate"]
+    wrong = wrong_weights(plan, both.reference.weights, both.candidate.weights)
+    divergences = [_of_weight(name, partners, why) for name, (partners, why) in wrong.items()]
+    if divergences:  # mended, to see what else there is
+        own = {**own, **plan.to_candidate(run.weights, exact=True)}
+    passes = [False, True] if "outputs" in failed.groups else [True]
+    found = Found(tuple(divergences))
+    for backward in passes:
+        progress("tracing both sides")
+        first = traces.reference(run, backward) if traces is not None else None
+        if first is None:
+            missing = "the place was not looked for: the reference's recording has no trace (record --trace)"
+            return found._replace(findings=(missing,))
+        second = traced(both.candidate_program, own, run.inputs, backward, replayable=True)
+        reference = _under_tensor_names(first[0], plan) if plan.reversed else first[0]
+        candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
+        progress("comparing the traces")
+        comparison = Comparison(reference, candidate, first[1], second[1])
+        found = _walked(comparison, divergences, reproduce, progress)
         if any(divergence.stage != "weights" for divergence in found.divergences):
             break
     return found
@@ -86,7 +105,7 @@ def _walked(
     comparison: Comparison,
     known: Sequence[Divergence],
     reproduce: str | os.PathLike[str] | None,
-    stage: Stage,
+    progress: Progress,
 ) -> Found:
     """What walking back from the outputs finds, and from the gradients if the outputs agree."""
     divergences = list(known)
@@ -104,7 +123,7 @@ def _walked(
             if len(once_each(divergences)) >= MOST_SHOWN:
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
-            stage(f"place {len(divergences) + 1}: looking for the cause")
+            progress(f"place {len(divergences) + 1}: looking for the cause")
             divergences.append(_divergence(comparison, region, kind, diagnose(comparison, region)))
             if reproduce is not None:
                 from parity.localise.reproducer import write_reproducer
@@ -138,50 +157,23 @@ def _again(divergence: Divergence, step: str) -> Divergence:
     return dataclasses.replace(divergence, detail=again)
 
 
-def _of_weight(pair: Pair, path: str, why: Explanation) -> Divergence:
-    """A leaf that the user converted wrongly."""
-    names = dict.fromkeys(t.tensor_name for t in pair.plan.transfers if t.leaf_path == path)
+def _of_weight(name: str, partners: Sequence[str], why: Explanation) -> Divergence:
+    """A weight that the user converted wrongly."""
     cause = Cause(why.cause, why.text, 0.0) if why.cause else None
-    reference_places = tuple(Place("weight", name) for name in names)
-    return Divergence(
-        "weights", reference_places, (Place("weight", path),), detail="" if cause else why.text, cause=cause
-    )
+    places = tuple(Place("weight", partner) for partner in partners)
+    detail = "" if cause else why.text
+    return Divergence("weights", places, (Place("weight", name),), detail=detail, cause=cause)
 
 
-def _traced(
-    trace_of: Callable[[Arrays, Arrays, bool], Traced], weights: Arrays, inputs: Arrays, backward: bool
-) -> tuple[Traced, list[float]]:
-    """The trace, and per node how far one noise run moves it."""
-    trace = trace_of(weights, inputs, backward)
-    with noise_run(0):
-        there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
-        moved = trace_of(*there, backward)
-    same = len(moved.nodes) == len(trace.nodes)
-    moves = []
-    for index, node in enumerate(trace.nodes):
-        other = moved.nodes[index] if same else None
-        moves.append(_move(node.array, other.array) if other is not None and node.floating else 0.0)
-    return trace, moves
-
-
-@np.errstate(invalid="ignore", over="ignore")
-def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> float:
-    if base.shape != moved.shape:
-        return 0.0
-    gap = np.asarray(np.abs(moved - base))
-    usual = ordinary(base) & np.isfinite(gap)
-    return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move
-
-
-def _under_torch_names(trace: JaxTrace, pair: Pair) -> None:
-    """JAX's gradients under the names of PyTorch's tensors, where one leaf is one tensor."""
-    by_path: dict[str, list[str]] = {}
-    for transfer in pair.plan.transfers:
-        by_path.setdefault(transfer.leaf_path, []).append(transfer.tensor_name)
+def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
+    """A trace with the gradients of leaves under the names of tensors, where one leaf is one tensor."""
+    by_leaf: dict[str, list[str]] = {}
+    for transfer in plan.transfers:
+        by_leaf.setdefault(transfer.leaf_path, []).append(transfer.tensor_name)
     gradients = trace.outputs.get("gradients", {})
-    trace.outputs["gradients"] = {
-        by_path[path][0]: index for path, index in gradients.items() if len(by_path.get(path, ())) == 1
-    }
+    names = {leaf: tensors[0] for leaf, tensors in by_leaf.items() if len(tensors) == 1}
+    trace.outputs["gradients"] = {names[leaf]: i for leaf, i in gradients.items() if leaf in names}
+    return trace
 
 
 def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause | None) -> Divergence:

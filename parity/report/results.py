@@ -287,7 +287,7 @@ class Report:
     divergences: tuple[Divergence, ...] = ()
     growth: tuple[Growth, ...] = ()
     findings: tuple[str, ...] = ()
-    sides: Sides = Sides()
+    sides: Sides = dataclasses.field(default_factory=Sides)
 
     @property
     def verdict(self) -> Verdict:

@@ -43,3 +43,7 @@ class Sides(NamedTuple):
             side = name if name.startswith("the ") else f"the {name} side"
             text = text.replace(f"<{role} side>", side).replace(f"<{role}>", name)
         return text
+
+
+USUAL = Sides()
+"""A PyTorch reference and a JAX candidate."""

@@ -27,12 +27,16 @@ class Kind(enum.Enum):
 
 
 class Spot(NamedTuple):
-    """Where an operation was called from, cheap to keep for every one of them; `Place` without its text."""
+    """Where an operation was called from, cheap to keep for every one of them.
+
+    `code` is the line of source, of a trace that comes from another machine; else it is read when asked for.
+    """
 
     module: str = ""
     file: str = ""
     line: int = 0
     step: str = ""
+    code: str = ""
 
 
 NOWHERE = Spot()
@@ -84,7 +88,7 @@ class Node:
     def place(self) -> Place:
         """Where it stands, with the line of source."""
         spot = self.spot
-        code = linecache.getline(spot.file, spot.line).strip() if spot.file else ""
+        code = spot.code or (linecache.getline(spot.file, spot.line).strip() if spot.file else "")
         return Place(self.operation, spot.module, spot.file, spot.line, code, spot.step)
 
 

@@ -1,8 +1,8 @@
-"""JAX models as programs of named arrays, weights as leaves by path, gradients under PyTorch's names."""
+"""JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,13 +12,16 @@ from parity.frameworks.jax import lift, promotion
 from parity.frameworks.jax.jax_model import JaxModel, require_no_leaks
 from parity.frameworks.jax.jax_trace import JaxTrace, record, size_of_trace
 from parity.frameworks.jax.trees import flatten
+from parity.frameworks.model import Census
 from parity.frameworks.task import Task, bind, direction, targets_of
+from parity.frameworks.uses import jax_uses
 from parity.numerics.arrays import Arrays, hold, is_float, to_jax
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
-from parity.trace.graph import Kind, Spot
+from parity.report.errors import raised_by
+from parity.trace.graph import Kind, Spot, Trace
 from parity.trace.rounded_constants import knowing
-from parity.weights import Plan
+from parity.weights import Use
 
 TRACE_LIMIT = 6 * 2**30
 """Bytes that a trace may take."""
@@ -31,11 +34,12 @@ class JaxProgram:
     user has set it), and what was traced is evaluated in float64.
     """
 
+    undifferentiable: str | None = None
+
     def __init__(
         self,
         model: JaxModel,
         task: Task,
-        plan: Plan | None = None,
         trainable: Collection[str] = (),
         *,
         gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
@@ -44,21 +48,16 @@ class JaxProgram:
 
         Args:
             model: the JAX side.
-            task: inputs, losses, layout and device.
-            plan: the weight plan; without it there are no gradients.
-            trainable: PyTorch's names of the tensors whose gradients are compared.
+            task: inputs, loss, layout, outputs and device.
+            trainable: paths of the leaves to differentiate by; without any only the forward pass runs.
             gradients: `gradients(params, x, targets)` instead of `jax.grad` of the loss, for gradients
                 written by hand.
         """
         import jax
 
-        self.model, self.task, self.plan, self.gradients = model, task, plan, gradients
-        transfers = plan.transfers if plan is not None else ()
-        fed = {t.leaf_path for t in transfers if t.tensor_name in set(trainable)}
-        self.moved = [path for path in model.leaves if path in fed]
-        self.trainable = frozenset(trainable)
+        self.model, self.task, self.gradients = model, task, gradients
+        self.moved = [path for path in model.weights if path in set(trainable)]
         self.rounding = task.rounding
-        self.undifferentiable: str | None = None
         self._traced: dict[Any, tuple[Any, Any, Any]] = {}
         self._compiled = jax.jit(self._run)
 
@@ -67,7 +66,7 @@ class JaxProgram:
         import jax
 
         device = jax_device(self.task.device)
-        given = self.laid_out(inputs)
+        given = self.task.laid_out(inputs)
         if dtype == "float64":
             closed, structure, run = self._lift(weights, given)
             with running(dtype, self.task.device), knowing(self.task.numbers):
@@ -83,16 +82,14 @@ class JaxProgram:
                 )
         # In the precision they were computed in: of large models these are the bulk.
         plain = ("float32", "float64")
-        held = {p: np.asarray(g) if str(g.dtype) in plain else hold(g) for p, g in grads.items()}
-        back = self.plan.adjoint(held) if self.plan is not None and held else {}
         return {
             "outputs": {name: hold(value) for name, value in outputs.items()},
             "loss": {"loss": hold(loss)},
-            "gradients": {name: back[name] for name in back if name in self.trainable},
+            "gradients": {p: np.asarray(g) if str(g.dtype) in plain else hold(g) for p, g in grads.items()},
         }
 
-    def returned_shapes(self, inputs: Arrays) -> Any:
-        """What the model itself returns, as shapes.
+    def returned(self, weights: Arrays, inputs: Arrays) -> Any:
+        """What the model itself returns, with shapes for arrays: it is traced, not run.
 
         Raises:
             Exception: whatever the model raises when it is traced.
@@ -100,20 +97,35 @@ class JaxProgram:
         import jax
 
         def forward(own: dict[str, Any], given: dict[str, Any]) -> Any:
-            returned.append(self._forward(own, given))
+            with raised_by("JAX"):
+                returned.append(self._forward(own, given))
             return [value for value in jax.tree.leaves(returned[0]) if hasattr(value, "dtype")]
 
         returned: list[Any] = []
-        given = self.laid_out(inputs)
-        jax.eval_shape(forward, self._avals(self.model.leaves), self._avals(given))
+        given = self.task.laid_out(inputs)
+        jax.eval_shape(forward, self._avals(self.model.weights), self._avals(given))
         # Texts and numbers among the outputs are the caller's to complain about.
         return _shapes(returned[0])
 
     def jaxpr(self, weights: Arrays, inputs: Arrays) -> Any:
         """The traced program in the user's own dtypes, forward and backward."""
-        return self._lift(weights, self.laid_out(inputs))[0]
+        return self._lift(weights, self.task.laid_out(inputs))[0]
 
-    def trace(self, weights: Arrays, inputs: Arrays, backward: bool = True) -> JaxTrace:
+    def census(self, weights: Arrays, inputs: Arrays) -> Census:
+        """Narrow dtypes inside the traced program."""
+        return Census(narrow_in(self.jaxpr(weights, inputs)))
+
+    def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
+        """JAX's random numbers come from keys: a traced program repeats by construction."""
+
+    def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
+        """The first use of each leaf, read from the jaxpr."""
+        names = [name if kind is Kind.WEIGHT else None for kind, name in self.arguments({}, inputs)]
+        return jax_uses(self.jaxpr({}, inputs), names)
+
+    def trace(
+        self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
+    ) -> JaxTrace:
         """Run once in float64 and keep every value; without `backward` those of the forward pass alone.
 
         Raises:
@@ -121,7 +133,7 @@ class JaxProgram:
         """
         import jax
 
-        given = self.laid_out(inputs)
+        given = self.task.laid_out(inputs)
         closed, structure, _ = self._lift(weights, given, backward)
         size = size_of_trace(closed)
         if size > TRACE_LIMIT:
@@ -141,14 +153,16 @@ class JaxProgram:
                 rounding=self.rounding,
             )
 
-    def output_dtypes(self, inputs: Arrays, dtype: str) -> dict[str, tuple[str, Spot | None]]:
+    def output_dtypes(
+        self, weights: Arrays, inputs: Arrays, dtype: str
+    ) -> dict[str, tuple[str, Spot | None]]:
         """The dtypes of the outputs of a run in `dtype`, and where one became wider than that."""
         import jax
 
         with running(dtype, self.task.device):
-            given = self._avals(self.laid_out(inputs), dtype)
+            given = self._avals(self.task.laid_out(inputs), dtype)
             forward = functools.partial(self._run, {}, backward=False)
-            leaves = self._avals(self.model.leaves, dtype)
+            leaves = self._avals(self.model.weights, dtype)
             closed, (loss, outputs, _) = jax.make_jaxpr(forward, return_shape=True)(leaves, given)
         paths = jax.tree.leaves((loss, {name: name for name in outputs}))[1:]
         where = dict(zip(paths, promotion.origins(closed, dtype)[1:], strict=True))
@@ -156,18 +170,11 @@ class JaxProgram:
 
     def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[Kind, str]]:
         """What each argument of the traced program is, and its name."""
-        return [(kind, name) for kind, name, _ in self._flat(weights, self.laid_out(inputs))]
-
-    def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """Inputs in JAX's layout."""
-        layout = self.task.layout
-        return {
-            name: array.transpose(layout[name]) if name in layout else array for name, array in inputs.items()
-        }
+        return [(kind, name) for kind, name, _ in self._flat(weights, self.task.laid_out(inputs))]
 
     def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The given leaves, and the model's own where none is given."""
-        return {path: weights.get(path, leaf) for path, leaf in self.model.leaves.items()}
+        return {path: weights.get(path, leaf) for path, leaf in self.model.weights.items()}
 
     def _flat(self, weights: Arrays, given: Arrays) -> list[tuple[Kind, str, Shaped[np.ndarray, "..."]]]:
         """All arguments in the order of the traced program."""
@@ -241,10 +248,14 @@ class JaxProgram:
         task = self.task
 
         def loss_and_outputs(moved: dict[str, Any]) -> Any:
+            with raised_by("JAX"):
+                return computed(moved)
+
+        def computed(moved: dict[str, Any]) -> Any:
             out = self._forward({**moved, **fixed}, given)
-            outputs = task.jax_outputs(out)
-            if task.jax_loss is not None:
-                return task.jax_loss(out, targets_of(given, task.inputs)), outputs
+            outputs = task.outputs(out)
+            if task.loss is not None:
+                return task.loss(out, targets_of(given, task.inputs)), outputs
             floating = {n: v for n, v in outputs.items() if jnp.issubdtype(v.dtype, jnp.floating)}
             loss = jnp.zeros((), next((v.dtype for v in floating.values()), None))
             for name, value in floating.items():
@@ -278,13 +289,26 @@ def _shapes(value: Any) -> Any:
     return shaped(value.shape, value.dtype) if hasattr(value, "aval") else value
 
 
-def jax_program(
-    model: JaxModel,
-    plan: Plan,
-    trainable: Sequence[str],
-    task: Task,
-    *,
-    gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
-) -> JaxProgram:
-    """The program of a JAX model; see `JaxProgram`."""
-    return JaxProgram(model, task, plan, trainable, gradients=gradients)
+def narrow_in(closed: Any) -> dict[str, Spot]:
+    """bfloat16 and float16 inside a traced JAX program, with the first place of each."""
+    found: dict[str, Spot] = {}
+    for eqn, spot in lift.equations(closed.jaxpr):
+        for dtype in [str(getattr(variable.aval, "dtype", "")) for variable in eqn.outvars]:
+            if dtype in lift.NARROW:
+                found.setdefault(dtype, spot)
+    return found
+
+
+def random_remarks(closed: Any) -> tuple[str, ...]:
+    """What to say of random numbers that a traced JAX program draws."""
+    found = dict.fromkeys(
+        f"{spot.file}:{spot.line}" if spot.file else "inside a library"
+        for eqn, spot in lift.equations(closed.jaxpr)
+        if eqn.primitive.name in ("random_bits", "rng_bit_generator")
+    )
+    if not found:
+        return ()
+    return (
+        f"the JAX model draws random numbers ({', '.join(found)}): if this is dropout, switch it off "
+        "(deterministic=True, model.eval()); otherwise give the random numbers as an input",
+    )

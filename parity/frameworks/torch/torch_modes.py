@@ -1,25 +1,17 @@
 """What a PyTorch model does that makes it hard to compare: random numbers, layers in training mode."""
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from parity.frameworks.outputs import name_outputs
-from parity.numerics.arrays import Arrays
 from parity.trace.graph import Spot
 
-if TYPE_CHECKING:
-    from parity.frameworks.torch.torch_program import TorchProgram
 
-
-def require_repeatable(
-    program: "TorchProgram", weights: Arrays, given: Arrays, random: Mapping[str, Spot]
-) -> None:
-    """Check that two runs of the PyTorch model give the same.
+def require_repeatable(forward: Callable[[], Any], random: Mapping[str, Spot]) -> None:
+    """Check that two runs of a model give the same.
 
     Args:
-        program: the model.
-        weights: its weights.
-        given: its inputs.
+        forward: runs the model.
         random: operations that draw random numbers and where they are, as a census finds them.
 
     Raises:
@@ -32,7 +24,7 @@ def require_repeatable(
 
     def run(seed: int) -> dict[str, Any]:
         torch.manual_seed(seed)
-        return name_outputs(program.forward(weights, given, "float64"))
+        return name_outputs(forward())
 
     first, second = run(1), run(2)
     if all(torch.equal(first[name], second[name]) for name in first):
@@ -48,7 +40,7 @@ def require_repeatable(
 
 
 def training_remarks(module: Any) -> tuple[str, ...]:
-    """What to say about layers in training mode."""
+    """What to say of layers in training mode; `module` may be None."""
     if module is None or not module.training:
         return ()
     kinds = {type(m).__name__ for m in module.modules() if m.training}

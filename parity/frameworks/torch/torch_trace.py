@@ -392,7 +392,7 @@ def decomposition(func: Any) -> Callable[..., Any] | None:
     return _table[func]
 
 
-class Census(_Mode):
+class Counter(_Mode):
     """What a model runs: the dtypes it holds values in, and where it draws random numbers."""
 
     def __init__(self, stack: list[str]) -> None:

@@ -70,10 +70,10 @@ def sklearn_programs(chosen: Setting) -> Iterator[Program]:
         held["x_val"],
         y_val,
         affine_layers(chosen.pair.weights),
-        chosen.ours.learning_rate,
-        chosen.ours.batch_size,
+        chosen.torch_recipe.learning_rate,
+        chosen.torch_recipe.batch_size,
         chosen.order,
-        chosen.ours.metrics["loss"] is torchref.losses.cross_entropy_sum,
+        chosen.torch_recipe.metrics["loss"] is torchref.losses.cross_entropy_sum,
     )
 
     def program(name: str, training: Callable[[_Task, int], History], note: str, per: str) -> Program:

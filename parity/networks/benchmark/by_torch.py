@@ -25,7 +25,7 @@ def forms(chosen: Setting) -> Iterator[Form]:
     """The notebook's own form and, for one layer of bare tensors, that of the library, the faster one."""
     weights = {n: to_torch(a, "float32", chosen.device) for n, a in chosen.pair.weights.items()}
     call = chosen.pair.reference.call
-    yield Form("torch", call, weights, chosen.ours.optimizer, "the notebook's form, eager")
+    yield Form("torch", call, weights, chosen.torch_recipe.optimizer, "the notebook's form, eager")
     if set(weights) in ({"W", "b"}, {"w", "b"}):
         ((matrix, bias),) = affine_layers(chosen.pair.weights)
         vector = "w" in weights
@@ -55,7 +55,7 @@ def training(
     chosen: Setting, form: Form, epochs: int, learning_rates: Sequence[float]
 ) -> Callable[[], History]:
     """Runs of `torchref.fit`, one after another; the histories of several are stacked."""
-    recipe = chosen.ours
+    recipe = chosen.torch_recipe
     given = samples_of(chosen)
 
     def one(learning_rate: float) -> History:

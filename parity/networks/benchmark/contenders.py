@@ -21,7 +21,7 @@ def programs(chosen: Setting, *, compiled: bool = True) -> Iterator[Program]:
         yield from programs_of_runs(chosen, chosen.rates)
         return
     yield Program("jax", "jax", lambda epochs: _jax(chosen, epochs), "jaxnn.fit, one compiled program")
-    rates = (chosen.ours.learning_rate,)
+    rates = (chosen.torch_recipe.learning_rate,)
 
     def trained(form: by_torch.Form) -> Callable[[int], Callable[[], History]]:
         return lambda epochs: by_torch.training(chosen, form, epochs, rates)
@@ -42,7 +42,7 @@ def _by_hand(chosen: Setting) -> Iterator[Program]:
     if training is not None:
         weights = {name: in_float32(array) for name, array in chosen.pair.weights.items()}
         held = {name: in_float32(array) for name, array in chosen.samples.inputs.items()}
-        rate = chosen.ours.learning_rate
+        rate = chosen.torch_recipe.learning_rate
         yield Program(
             "numpy",
             "numpy",
@@ -52,7 +52,7 @@ def _by_hand(chosen: Setting) -> Iterator[Program]:
 
 
 def _jax(chosen: Setting, epochs: int) -> Callable[[], History]:
-    place, recipe = jax_device(chosen.device), chosen.theirs
+    place, recipe = jax_device(chosen.device), chosen.jax_recipe
     params = jax.device_put(chosen.params, place)
     given = {name: to_jax(array, "float32", place) for name, array in chosen.arrays.items()}
 

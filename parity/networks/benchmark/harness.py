@@ -15,6 +15,7 @@ from parity.networks.network_training import channels_last
 from parity.networks.run_case import BATCH, check_case
 from parity.numerics.arrays import DTYPES, to_jax, to_torch
 from parity.numerics.precision import jax_device, running
+from parity.pipeline.request import Settings
 from parity.report.results import Report, Verdict
 
 CALLS = 10
@@ -111,9 +112,8 @@ def cost(
         report = check_case(
             name,
             drawn,
-            dtypes=DTYPES,
-            device=device,
-            stage=lambda text: marks.append((text, time.perf_counter())),
+            Settings(dtypes=DTYPES, device=device),
+            progress=lambda text: marks.append((text, time.perf_counter())),
         )
         return report, spans(marks, time.perf_counter())
 
@@ -175,7 +175,7 @@ def _torch(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
     weights = {n: to_torch(a, dtype, device).requires_grad_() for n, a in pair.weights.items()}
 
     def run() -> Any:
-        loss = drawn.ours.loss(pair.reference.call(weights, x), y)
+        loss = drawn.torch_recipe.loss(pair.reference.call(weights, x), y)
         loss.backward()
         grads = [weight.grad for weight in weights.values()]
         for weight in weights.values():
@@ -188,12 +188,14 @@ def _torch(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
 def _jax(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
     """The same, compiled."""
     pair, inputs, place = drawn.pair(), drawn.samples.inputs, jax_device(device)
-    gradients = jax.jit(jax.value_and_grad(lambda p, x, y: drawn.theirs.loss(pair.candidate.call(p, x), y)))
+    gradients = jax.jit(
+        jax.value_and_grad(lambda p, x, y: drawn.jax_recipe.loss(pair.candidate.call(p, x), y))
+    )
     with running(dtype, device):
         x, y = (
             to_jax(channels_last(inputs[name][:BATCH], name), dtype, place) for name in ("x_train", "y_train")
         )
-        leaves = {path: to_jax(leaf, dtype, place) for path, leaf in pair.jax_weights.items()}
+        leaves = {path: to_jax(leaf, dtype, place) for path, leaf in pair.candidate_weights.items()}
     params = pair.candidate.tree.build(leaves)
 
     def run() -> Any:

@@ -52,8 +52,8 @@ class Setting(NamedTuple):
 
     Attributes:
         case: the case.
-        ours: PyTorch's recipe.
-        theirs: JAX's.
+        torch_recipe: PyTorch's recipe.
+        jax_recipe: JAX's.
         samples: all samples, float64.
         pair: both networks with the weights between them.
         params: JAX's params, float32.
@@ -64,8 +64,8 @@ class Setting(NamedTuple):
     """
 
     case: Case
-    ours: torchref.Recipe
-    theirs: jaxnn.Recipe
+    torch_recipe: torchref.Recipe
+    jax_recipe: jaxnn.Recipe
     samples: Samples
     pair: Pair
     params: Any
@@ -84,12 +84,23 @@ def setting(case: Case, *, data_name: str, device: str, runs: int | None = None,
     """Load the data of a case and draw its weights; `runs` learning rates, if given, up to the recipe's."""
     drawn = draw_case(case, data_name, seed=seed)
     pair = drawn.pair()
-    params = pair.candidate.tree.build({path: in_float32(leaf) for path, leaf in pair.jax_weights.items()})
+    params = pair.candidate.tree.build(
+        {path: in_float32(leaf) for path, leaf in pair.candidate_weights.items()}
+    )
     arrays = {n: in_float32(channels_last(a, n)) for n, a in drawn.samples.inputs.items()}
-    highest = drawn.ours.learning_rate
+    highest = drawn.torch_recipe.learning_rate
     rates = None if runs is None else tuple(np.geomspace(highest / 10, highest, runs).tolist())
     return Setting(
-        case, drawn.ours, drawn.theirs, drawn.samples, pair, params, arrays, drawn.order, device, rates
+        case,
+        drawn.torch_recipe,
+        drawn.jax_recipe,
+        drawn.samples,
+        pair,
+        params,
+        arrays,
+        drawn.order,
+        device,
+        rates,
     )
 
 

@@ -44,7 +44,7 @@ def programs_of_runs(chosen: Setting, rates: Sequence[float]) -> Iterator[Progra
 
 
 def _jax(chosen: Setting, rates: Sequence[float], epochs: int) -> Callable[[], History]:
-    place, recipe = jax_device(chosen.device), chosen.theirs
+    place, recipe = jax_device(chosen.device), chosen.jax_recipe
     start = jax.device_put(jax.tree.map(lambda leaf: leaf[None], chosen.params), place)
     given = {name: to_jax(array, "float32", place) for name, array in chosen.arrays.items()}
 
@@ -69,7 +69,7 @@ def _jax(chosen: Setting, rates: Sequence[float], epochs: int) -> Callable[[], H
 
 def _vmap(chosen: Setting, form: by_torch.Form, rates: Sequence[float], epochs: int) -> Callable[[], History]:
     """All runs in one eager program: weights stacked, the gradient function mapped over them."""
-    recipe, given = chosen.ours, by_torch.samples_of(chosen)
+    recipe, given = chosen.torch_recipe, by_torch.samples_of(chosen)
     parts = [(split, given[f"x_{split}"], given[f"y_{split}"]) for split in ("train", "val")]
     x, y = given["x_train"], given["y_train"]
     if chosen.order is not None:

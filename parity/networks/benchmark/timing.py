@@ -129,7 +129,7 @@ def compare(
     Returns:
         A row per program; one that raises, or that trains to another loss, has a note and no times.
     """
-    epochs = _epochs(next(p for p in programs if p.eager), chosen.ours.epochs, seconds, stage)
+    epochs = _epochs(next(p for p in programs if p.eager), chosen.torch_recipe.epochs, seconds, stage)
     started, why = _first_runs(programs, epochs, chosen.device, stage)
     times: dict[str, list[float]] = {one.program.name: [] for one in started}
     for repeat in range(repeats):

@@ -51,7 +51,7 @@ def test_the_work_of_softmax_is_that_of_its_formulas() -> None:
     (case,) = find_cases(("softmax",))
     chosen = setting.setting(case, data_name="embedded", device="cpu")
     needed = work.of_epoch(
-        chosen.pair.candidate.call, chosen.params, chosen.arrays, chosen.theirs.loss, chosen.ours.batch_size
+        chosen.pair.candidate.call, chosen.params, chosen.arrays, chosen.jax_recipe.loss, chosen.torch_recipe.batch_size
     )
     (n, d), m = chosen.arrays["x_train"].shape, len(chosen.arrays["x_val"])
     k = chosen.samples.num_outputs
@@ -91,7 +91,7 @@ def test_rows_and_ratios_and_what_cannot_be_timed(chosen: setting.Setting) -> No
 
 
 def test_the_rule_of_the_same_loss_sees_another_rate_in_scikit_learn(chosen: setting.Setting) -> None:
-    faster = chosen.ours._replace(learning_rate=1.5 * chosen.ours.learning_rate)
+    faster = chosen.torch_recipe._replace(learning_rate=1.5 * chosen.torch_recipe.learning_rate)
     several = [p for p in programs.programs(chosen, compiled=False) if p.name == "torch"]
     several += [p for p in sklearn_programs(chosen._replace(ours=faster)) if p.name == "sklearn MLP"]
     needed = work.Work(1e6, 1e6)

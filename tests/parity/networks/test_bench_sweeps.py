@@ -38,8 +38,8 @@ def test_every_program_trains_its_runs_alike(chosen: setting.Setting) -> None:
 
 def test_the_rates_end_at_the_recipes(chosen: setting.Setting) -> None:
     assert chosen.rates is not None
-    assert chosen.rates[-1] == pytest.approx(chosen.ours.learning_rate)
-    assert chosen.rates[0] == pytest.approx(chosen.ours.learning_rate / 10)
+    assert chosen.rates[-1] == pytest.approx(chosen.torch_recipe.learning_rate)
+    assert chosen.rates[0] == pytest.approx(chosen.torch_recipe.learning_rate / 10)
     assert chosen.title == f"{chosen.case.name} x{RUNS}"
 
 
@@ -64,7 +64,7 @@ def test_times_are_per_model_and_one_wrong_run_is_seen(chosen: setting.Setting) 
 def test_runs_at_once_share_what_is_read_of_the_samples() -> None:
     (case,) = find_cases(("softmax",))
     chosen = setting.setting(case, data_name="embedded", device="cpu")
-    how = (chosen.pair.candidate.call, chosen.params, chosen.arrays, chosen.theirs.loss, None)
+    how = (chosen.pair.candidate.call, chosen.params, chosen.arrays, chosen.jax_recipe.loss, None)
     one, many = work.of_epoch(*how), work.of_epoch(*how, 64)
     params = 2 * 4 * (4096 * 10 + 10)
     assert many.operations == one.operations

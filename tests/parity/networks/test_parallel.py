@@ -51,10 +51,10 @@ def test_an_average_of_means_is_found_where_shares_are_uneven(samples, verdict):
     with gang(2, join_unweighted) as members:
         label = parallel.label("torch", 2)
         report = check_training(
-            Subject(torch_training(pair, drawn.ours, *how), pair.weights),
-            Subject(jax_training(pair, drawn.theirs, *how), pair.jax_weights),
+            Subject(torch_training(pair, drawn.torch_recipe, *how), pair.weights),
+            Subject(jax_training(pair, drawn.jax_recipe, *how), pair.candidate_weights),
             drawn.samples.inputs,
-            decided_by=decided_by(drawn.ours.labels),
+            decided_by=decided_by(drawn.torch_recipe.labels),
             others={label: parallel.subjects(members, setup, pair)[label]},
             dtypes=["float64"],
         )

@@ -1,0 +1,57 @@
+"""Functions `f(params, *inputs)`, and objects that are called with their `params` as an argument.
+
+Such an object is a Flax model of transformers; the params of a function may be a module of a library.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from parity.frameworks.jax import equinox_module, flax_nnx
+from parity.frameworks.jax.functional import Functional, of_tree, takes
+from parity.frameworks.task import kind_of
+from parity.numerics.arrays import Arrays
+
+
+def owns(model: Any) -> bool:
+    """Whether this can be called."""
+    return callable(model)
+
+
+def called(model: Any) -> Any:
+    """The function whose arguments are the model's inputs."""
+    return model
+
+
+def open_model(
+    model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
+) -> Functional:
+    """Open a function together with its params.
+
+    Raises:
+        TypeError: if it comes without params.
+    """
+    if _takes_later(model, "params"):
+        own = getattr(model, "params", None) if params is None else params
+        if own is not None:
+            functional = of_tree(own, lambda tree, *args, **kwargs: model(*args, params=tree, **kwargs))
+            return functional._replace(target=functools.partial(model, params=None), skip=0)
+    elif params is not None:
+        if flax_nnx.owns(params):
+            return flax_nnx.open_model(params, None, inputs, modes, model)
+        if equinox_module.owns(params):
+            return equinox_module.open_model(params, None, inputs, modes, model)
+        return of_tree(params, model)
+    raise TypeError(
+        f"the JAX model is {kind_of(model)} without params; it must be a module of Flax or Equinox, or a "
+        "function f(params, *inputs) given together with `template` or `params` (of the reference: "
+        "`reference_params`), a pytree of arrays or shapes"
+    )
+
+
+def _takes_later(function: Callable[..., Any], name: str) -> bool:
+    """Whether a callable has an argument of this name that is not its first."""
+    return takes(function, name) and next(iter(inspect.signature(function).parameters)) != name

@@ -1,0 +1,129 @@
+"""Equinox modules, alone or with their `eqx.nn.State`."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from parity.frameworks.jax.functional import Functional, is_floating, loaded, of_tree, takes
+from parity.frameworks.jax.trees import flatten
+from parity.frameworks.task import bind
+from parity.numerics.arrays import Arrays, to_jax
+
+
+def owns(model: Any) -> bool:
+    """Whether this is an Equinox module, or (module, state); wrappers of functions are not."""
+    equinox = loaded("equinox")
+    if equinox is None:
+        return False
+    if isinstance(model, tuple) and len(model) == 2 and isinstance(model[1], equinox.nn.State):
+        return True
+    # Wrappers such as eqx.filter_jit(f) are Equinox modules, too, but hold functions and no arrays.
+    wrapper = type(model).__module__.startswith("equinox._")
+    return isinstance(model, equinox.Module) and (not wrapper or _has_weights(model))
+
+
+def called(model: Any) -> Callable[..., Any]:
+    """The function whose arguments are the model's inputs."""
+    return type(model[0] if isinstance(model, tuple) else model).__call__
+
+
+def random_key(name: str) -> Any:
+    """What an argument for random numbers of this name gets, None for any key."""
+    return None
+
+
+def open_model(
+    model: Any,
+    params: PyTree | None,
+    inputs: Arrays | None,
+    modes: Mapping[str, Any],
+    function: Callable[..., Any] | None = None,
+) -> Functional:
+    """Open a module; one that takes single samples is mapped over the first axis of `inputs`."""
+    functional = open_equinox(model if params is None else params, function)
+    return functional if inputs is None or function is not None else _over_batch(functional, modes, inputs)
+
+
+def open_equinox(model: Any, function: Callable[..., Any] | None = None) -> Functional:
+    """Open an Equinox module, or a pair of one with its `eqx.nn.State`, in inference mode.
+
+    Args:
+        model: the module, or (module, state), which is called as `module(x, state) -> (output, state)`.
+        function: `function(model, *inputs)`, to be called instead of the module.
+    """
+    import equinox as eqx
+    import jax
+
+    notes: tuple[str, ...] = ()
+    # Where it says so a module ends the walk, so that only such modules and arrays are leaves.
+    if any(map(_is_training, jax.tree.leaves(model, is_leaf=_is_training))):
+        model = eqx.nn.inference_mode(model)
+        notes = ("the Equinox model was run in eqx.nn.inference_mode",)
+    if function is not None:
+        return of_tree(model, function)._replace(notes=notes)
+    if not isinstance(model, tuple):
+        functional = of_tree(model, lambda whole, *args, **kwargs: whole(*args, **kwargs))
+        return functional._replace(target=type(model).__call__, notes=notes)
+
+    def call(whole: PyTree, *args: Any, **kwargs: Any) -> Any:
+        module, state = whole["model"], whole["state"]
+        if takes(type(module).__call__, "state"):
+            return module(*args, state=state, **kwargs)[0]
+        return module(*args, state, **kwargs)[0]
+
+    functional = of_tree({"model": model[0], "state": model[1]}, call)
+    return functional._replace(
+        target=_without_state(type(model[0]).__call__),
+        is_trainable=lambda path: path.startswith("model/"),
+        notes=notes,
+    )
+
+
+def _over_batch(functional: Functional, modes: Mapping[str, Any], inputs: Arrays) -> Functional:
+    """The model mapped over the first axis of its inputs, if it takes them so and not as they are.
+
+    Equinox's layers take single samples, where those of the other libraries take batches.
+    """
+    import jax
+
+    def mapped(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+        return jax.vmap(lambda args, kwargs: functional.call(own, *args, **kwargs))(args, kwargs)
+
+    def runs(call: Callable[..., Any]) -> bool:
+        try:
+            args, kwargs = bind(functools.partial(functional.target, **modes), functional.skip, given)
+            jax.eval_shape(lambda own: call(own, *args, **kwargs, **modes), functional.weights)
+        except Exception:  # the user's code: what it raises as it is, is raised again when the model runs
+            return False
+        return True
+
+    given = {name: to_jax(array, "float32") for name, array in inputs.items()}
+    if runs(functional.call) or not runs(mapped):
+        return functional
+    note = "the Equinox model takes single samples: it was mapped over the first axis of its inputs"
+    return functional._replace(call=mapped, notes=(*functional.notes, note))
+
+
+def _has_weights(model: Any) -> bool:
+    return any(map(is_floating, flatten(model)[0].values()))
+
+
+def _is_training(part: Any) -> bool:
+    return getattr(part, "inference", None) is False
+
+
+def _without_state(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same argument names but for the state, which is not an input."""
+    signature = inspect.signature(function)
+    names = list(signature.parameters)
+    state = "state" if "state" in names else next(n for n in reversed(names) if n != "key")
+
+    def stateless(*args: Any, **kwargs: Any) -> Any:
+        return function(*args, **kwargs)
+
+    rest = [p for name, p in signature.parameters.items() if name != state]
+    stateless.__signature__ = signature.replace(parameters=rest)  # type: ignore[attr-defined]
+    return stateless

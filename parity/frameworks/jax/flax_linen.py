@@ -1,0 +1,104 @@
+"""Flax Linen modules, bound or not, and their `apply`, compiled or not."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from parity.frameworks.jax.functional import Functional, loaded, of_tree
+from parity.frameworks.jax.initialising import initialiser
+from parity.numerics.arrays import Arrays
+
+INVALID_RNG = (
+    "the JAX model draws random numbers (dropout left on?): give it a switch such as `train` or "
+    "`deterministic`, which the harness sets, or switch the layer off"
+)
+"""What to do about a layer that needs random numbers in a comparison that has none."""
+
+
+def owns(model: Any) -> bool:
+    """Whether this is a Flax Linen module, or `apply` of one."""
+    linen = loaded("flax.linen")
+    return linen is not None and isinstance(module_of(model), linen.Module)
+
+
+def called(model: Any) -> Callable[..., Any]:
+    """The function whose arguments are the model's inputs."""
+    return type(module_of(model)).__call__
+
+
+def random_key(name: str) -> Any:
+    """What an argument for random numbers of this name gets, None for any key."""
+    return None
+
+
+def wants_mode(model: Any, name: str) -> bool:
+    """Whether a mode whose default is None is the caller's to give: never from both, Linen says."""
+    return getattr(module_of(model), name, None) is None
+
+
+def module_of(model: Any) -> Any:
+    """The module behind `module.apply`, compiled or not; anything else as it is."""
+    while hasattr(model, "lower") and hasattr(model, "__wrapped__"):
+        model = model.__wrapped__
+    return model.__self__ if getattr(model, "__name__", "") == "apply" and inspect.ismethod(model) else model
+
+
+def open_model(
+    model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
+) -> Functional:
+    """Open a module with its variables, or with those that it draws for `inputs`. See `open_linen`."""
+    module = module_of(model)
+    return open_linen(module, params, initialiser(module.init, type(module).__call__, 1, inputs, modes))
+
+
+def open_linen(module: Any, variables: PyTree | None, init: Callable[[], PyTree] | None) -> Functional:
+    """Open a Flax Linen module.
+
+    Args:
+        module: the module; one that is bound comes with its variables.
+        variables: all collections, or `params` alone; None for the module's own.
+        init: draws all collections; None if the inputs are not known.
+
+    Raises:
+        TypeError: if there is nothing to take the variables from.
+    """
+    import jax
+    from flax import errors
+    from flax.core import meta, unfreeze
+
+    if module.scope is not None:
+        module, bound = module.unbind()
+        variables = bound if variables is None else variables
+    shapes = None if init is None else unfreeze(meta.unbox(jax.eval_shape(init)))
+    if variables is None and shapes is None:
+        raise TypeError(
+            "the JAX model is a Flax Linen module without variables; give `template`, e.g. "
+            "jax.eval_shape(module.init, key, x)"
+        )
+    given = {} if variables is None else unfreeze(meta.unbox(variables))
+    known = {"params", *(shapes or ())}
+    if given and not (set(given) <= known or "params" in given):
+        given = {"params": given}
+    notes: tuple[str, ...] = ()
+    if shapes is not None and init is not None and (absent := [c for c in shapes if c not in given]):
+        # Tables and counters have values of their own; parameters are only shapes, to be loaded.
+        drawn = [c for c in absent if c != "params"]
+        values = jax.jit(lambda: {c: meta.unbox(init())[c] for c in drawn})() if drawn else {}
+        given = {**{c: shapes[c] for c in absent}, **unfreeze(values), **given}
+        if variables is not None:
+            notes = (f"the collections {', '.join(absent)} of the Linen module are as after init",)
+
+    def function(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return module.apply(own, *args, **kwargs)
+        except errors.InvalidRngError as error:
+            error.add_note(INVALID_RNG)
+            raise
+        except errors.ModifyScopeVariableError as error:
+            error.add_note("the JAX model updates its statistics: it must run in inference mode")
+            raise
+
+    functional = of_tree(given, function)
+    return functional._replace(target=type(module).__call__, notes=notes)

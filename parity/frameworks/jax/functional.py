@@ -1,0 +1,100 @@
+"""A JAX model as a pure function of a pytree of weights: what every library's models are brought to.
+
+Every floating leaf counts as a weight: parameters, normalisation statistics, caches, tables. Integers,
+booleans, random keys and what is no array are kept as they are.
+"""
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from jaxtyping import PyTree
+
+from parity.frameworks.jax.trees import flatten
+
+MODES = {
+    "train": False,
+    "training": False,
+    "is_training": False,
+    "is_train": False,
+    "deterministic": True,
+    "use_running_average": True,
+    "inference": True,
+}
+"""Arguments that switch between training and inference, and what they are set to."""
+
+KEYS = ("key", "rng", "rngs", "prng_key")
+"""Arguments that random numbers are drawn from; inference draws none."""
+
+
+class Functional(NamedTuple):
+    """A model as a pure function.
+
+    Attributes:
+        weights: the floating leaves in the model's own structure, None in the place of others.
+        call: `call(weights, *args, **kwargs)`.
+        target: what to read the argument names from.
+        skip: how many leading arguments of `target` are not inputs.
+        is_trainable: whether the leaf at a path is trained, rather than a statistic.
+        notes: what was done to the model, for the report.
+    """
+
+    weights: PyTree
+    call: Callable[..., Any]
+    target: Callable[..., Any]
+    skip: int
+    is_trainable: Callable[[str], bool] = lambda path: True
+    notes: tuple[str, ...] = ()
+
+
+def of_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
+    """A pytree of arrays or shapes with the function `f(tree, *inputs)` that takes it.
+
+    In a tree with a `params` collection the leaves of the others (statistics, caches) are not trained.
+
+    Args:
+        tree: the params.
+        function: the model.
+
+    Raises:
+        ValueError: if a leaf that is kept as it is, such as an integer, has only a shape.
+    """
+    import jax
+
+    leaves, structure = flatten(tree)
+    kept = {path: leaf for path, leaf in leaves.items() if not is_floating(leaf)}
+    if shapes := [path for path, leaf in kept.items() if isinstance(leaf, jax.ShapeDtypeStruct)]:
+        raise ValueError(
+            f"the template has only shapes for {', '.join(shapes)}; what is not floating is kept as it is, "
+            "so give its values"
+        )
+    weights = structure.build({path: None if path in kept else leaf for path, leaf in leaves.items()})
+
+    def call(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+        floating, _ = flatten(own)
+        return function(structure.build({**kept, **floating}), *args, **kwargs)
+
+    collections = isinstance(tree, Mapping) and isinstance(tree.get("params"), Mapping)
+    return Functional(weights, call, function, 1, lambda path: not collections or path.startswith("params/"))
+
+
+def loaded(name: str) -> Any:
+    """A library's module if the user's program has loaded it, else None; it is never imported here."""
+    return sys.modules.get(name)
+
+
+def is_floating(leaf: Any) -> bool:
+    """Whether a leaf is a floating array or its shape; Python's own numbers are settings, not weights."""
+    import jax.numpy as jnp
+
+    dtype = getattr(leaf, "dtype", None)
+    return hasattr(leaf, "shape") and dtype is not None and bool(jnp.issubdtype(dtype, jnp.floating))
+
+
+def takes(function: Callable[..., Any], name: str) -> bool:
+    """Whether a function has an argument of this name."""
+    try:
+        return name in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # builtins and some compiled callables have no signature
+        return False

@@ -1,0 +1,59 @@
+"""Pairs of functions with the names `init` and `apply`, such as Haiku's `transform` makes."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from parity.frameworks.jax.functional import KEYS, Functional, of_tree
+from parity.frameworks.jax.initialising import initialiser
+from parity.numerics.arrays import Arrays
+
+
+def owns(model: Any) -> bool:
+    """Whether this has both functions."""
+    return hasattr(model, "init") and hasattr(model, "apply")
+
+
+def called(model: Any) -> Callable[..., Any]:
+    """The function whose arguments are the model's inputs."""
+    apply: Callable[..., Any] = model.apply
+    return apply
+
+
+def open_model(
+    model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
+) -> Functional:
+    """Open a pair of functions: `apply(params, [state,] [rng,] *inputs)`, and `init(rng, ...)` for params."""
+    import jax
+
+    names = list(inspect.signature(model.apply).parameters)
+    stateful = "state" in names[1:2]
+    random = any(name in KEYS for name in names[1 + stateful : 2 + stateful])
+    if params is None:
+        # Haiku's statistics come to be in training mode only.
+        training = {name: not value if isinstance(value, bool) else value for name, value in modes.items()}
+        init = initialiser(model.init, model.init, 1, inputs, training)
+        if init is None:
+            raise TypeError(
+                "the JAX model comes without params; give `template`, e.g. jax.eval_shape(init, key, x)"
+            )
+        params = jax.eval_shape(init)
+        if stateful:  # statistics and counters have values of their own
+            params = (params[0], jax.jit(lambda: init()[1])())
+    if not stateful:
+
+        def stateless(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+            return model.apply(own, *((None,) if random else ()), *args, **kwargs)
+
+        return of_tree(params, stateless)._replace(target=model.apply, skip=1 + random)
+    if not isinstance(params, tuple | list) or len(params) != 2:
+        raise TypeError("the JAX model has a state beside its params; give both as (params, state)")
+
+    def call(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+        leading = (own["params"], own["state"], *((None,) if random else ()))
+        return model.apply(*leading, *args, **kwargs)[0]
+
+    functional = of_tree({"params": params[0], "state": params[1]}, call)
+    return functional._replace(target=model.apply, skip=2 + random)

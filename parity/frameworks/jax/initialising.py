@@ -1,0 +1,31 @@
+"""Params that a model draws for itself, from the inputs it is given."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from parity.frameworks.jax.functional import takes
+from parity.frameworks.task import bind
+from parity.numerics.arrays import Arrays, to_jax
+
+
+def initialiser(
+    init: Callable[..., Any],
+    target: Callable[..., Any],
+    skip: int,
+    inputs: Arrays | None,
+    modes: Mapping[str, Any],
+) -> Callable[[], Any] | None:
+    """`init` with a key and the inputs, or None if these are not known."""
+    import jax
+
+    if inputs is None:
+        return None
+    switched = {name: value for name, value in modes.items() if takes(target, name)}
+    parameters = list(inspect.signature(target).parameters.values())[skip:]
+    if all(parameter.default is not parameter.empty for parameter in parameters):
+        return lambda: init(jax.random.key(0), **switched)  # shapes that do not depend on inputs
+    given = {name: to_jax(array, "float32") for name, array in inputs.items()}
+    args, kwargs = bind(functools.partial(target, **switched), skip, given)
+    return lambda: init(jax.random.key(0), *args, **kwargs, **switched)

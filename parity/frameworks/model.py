@@ -1,0 +1,113 @@
+"""What both frameworks give the harness: a model with weights, and a program that runs it.
+
+Everything above this room sees these two interfaces alone. `parity.frameworks.opening` says which framework
+an object belongs to.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any, NamedTuple, Protocol
+
+from parity.frameworks.task import Task
+from parity.numerics.arrays import Arrays
+from parity.numerics.noise import Values
+from parity.trace.graph import Spot, Trace
+from parity.weights import Signature, Use
+
+
+class Census(NamedTuple):
+    """What a model meets on its way.
+
+    Attributes:
+        narrow: bfloat16 and float16 inside it, each with the first place.
+        random: operations that draw random numbers, each with the first place.
+    """
+
+    narrow: Mapping[str, Spot] = {}
+    random: Mapping[str, Spot] = {}
+
+
+class Program(Protocol):
+    """A deterministic function from named arrays to named values, in one framework."""
+
+    task: Task
+    undifferentiable: str | None
+    """Why there are no gradients, in one line; None where there are."""
+
+    def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        """Run once: the groups "outputs", "loss" and "gradients", these under the names of the weights."""
+
+    def returned(self, weights: Arrays, inputs: Arrays) -> Any:
+        """What the model itself returns, with arrays or their shapes as leaves."""
+
+    def census(self, weights: Arrays, inputs: Arrays) -> Census:
+        """Narrow dtypes and random numbers that a run in the model's own dtypes meets."""
+
+    def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
+        """Check that two runs give the same; raise ValueError, naming where they part."""
+
+    def trace(
+        self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
+    ) -> Trace:
+        """Run once in float64 and keep every value."""
+
+    def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
+        """The first use of each weight; `trace` saves a run where there is one already."""
+
+    def output_dtypes(
+        self, weights: Arrays, inputs: Arrays, dtype: str
+    ) -> Mapping[str, tuple[str, Spot | None]]:
+        """The dtypes of the outputs of a run in `dtype`, and where one became wider than that."""
+
+
+class Model(Protocol):
+    """A program with weights, taken apart; the user's own object is never written to."""
+
+    @property
+    def framework(self) -> str:
+        """The framework's name in a sentence: "PyTorch" or "JAX"."""
+
+    @property
+    def weights(self) -> Mapping[str, Any]:
+        """Every floating weight by name, as NumPy arrays."""
+
+    @property
+    def dtypes(self) -> Mapping[str, str]:
+        """The dtype that each weight is stored in, by its NumPy name."""
+
+    @property
+    def trainable(self) -> tuple[str, ...]:
+        """Names of the weights that gradients are taken of."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What the weight plan needs to know of each weight, but for its first use."""
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Weights that may stay without a partner: the user's own buffers, frozen parameters."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done to the model, or chosen for it, in words."""
+
+    def program(self, task: Task, *, trainable: Collection[str] | None = None) -> Program:
+        """The program of this model; `trainable` names the weights to differentiate by (None: its own)."""
+
+    def remarks(self, inputs: Arrays, task: Task) -> tuple[str, ...]:
+        """What is worth saying of the mode that the model is in, and of random numbers in it."""
+
+
+def stored_remarks(framework: str, dtypes: Collection[str]) -> tuple[str, ...]:
+    """What to say of weights that are stored in a narrow dtype.
+
+    Args:
+        framework: whose weights.
+        dtypes: names of the dtypes that they are stored in.
+    """
+    narrow = sorted(set(dtypes) & {"bfloat16", "float16"})
+    if not narrow:
+        return ()
+    return (
+        f"the {framework} weights are stored in {', '.join(narrow)}: their numbers are used as they are, and "
+        "computed with in the dtypes judged",
+    )

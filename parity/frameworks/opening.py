@@ -1,0 +1,93 @@
+"""Which framework an object belongs to, and the object opened as a model of it."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jaxtyping import PyTree
+
+from parity.frameworks.model import Model
+from parity.numerics.arrays import Arrays
+
+
+def open_model(
+    model: Any, params: PyTree | None, inputs: Arrays, *, default: str = "JAX", role: str = "model"
+) -> Model:
+    """Open a model of either framework.
+
+    An `nn.Module` is PyTorch's, and so is a function whose params hold a tensor. Everything else that JAX's
+    libraries know, and a function with a pytree of arrays, is JAX's. A function whose params are NumPy
+    arrays could be either; then `default` decides.
+
+    Args:
+        model: the user's object.
+        params: its weights, or their shapes; None where it has its own.
+        inputs: arrays in its own layout, by argument name.
+        default: "PyTorch" or "JAX", for functions of NumPy arrays.
+        role: what to call it in messages: "reference" or "candidate".
+
+    Raises:
+        TypeError: if neither framework knows it, or params that it needs are missing.
+    """
+    if model is None:
+        raise TypeError(f"the {role} is None; give a module of PyTorch, Flax or Equinox, or a function")
+    if framework_of(model, params, default) == "PyTorch":
+        from parity.frameworks.torch.torch_model import read_torch
+
+        return read_torch(model, params)
+    from parity.frameworks.jax.jax_model import read_jax
+
+    return read_jax(model, params, inputs)
+
+
+def framework_of(model: Any, params: PyTree | None = None, default: str = "JAX") -> str:
+    """The framework that a model belongs to: "PyTorch" or "JAX".
+
+    Args:
+        model: the user's object.
+        params: its params, if they are given apart.
+        default: for a function whose params are neither's.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return "PyTorch"
+    leaves = list(_leaves(params))
+    if torch is not None and any(isinstance(leaf, torch.Tensor) for leaf in leaves):
+        return "PyTorch"
+    jax = sys.modules.get("jax")
+    plain = bool(leaves) and not any(
+        jax is not None and isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) for leaf in leaves
+    )
+    is_function = callable(model) and type(model).__name__ in ("function", "method", "partial")
+    if default == "PyTorch" and is_function and (plain or params is None) and _is_flat(params):
+        return "PyTorch"
+    return "JAX"
+
+
+def frameworks_of(*models: tuple[Any, PyTree | None, str]) -> tuple[str, ...]:
+    """The frameworks of some models, as `parity.numerics.precision` calls them: "torch", "jax".
+
+    Args:
+        *models: (model, params, default), each as in `framework_of`.
+    """
+    found = {framework_of(*one) for one in models}
+    return tuple(key for key, name in (("torch", "PyTorch"), ("jax", "JAX")) if name in found)
+
+
+def _is_flat(params: Any) -> bool:
+    """Whether params are tensors by name, as a state dict has them, and not a nested tree."""
+    return params is None or (
+        isinstance(params, Mapping) and not any(isinstance(v, Mapping) for v in params.values())
+    )
+
+
+def _leaves(params: Any) -> Iterable[Any]:
+    """Arrays among plain containers; whatever else there is is no leaf of PyTorch's."""
+    if isinstance(params, Mapping):
+        for value in params.values():
+            yield from _leaves(value)
+    elif isinstance(params, list | tuple):
+        for value in params:
+            yield from _leaves(value)
+    elif hasattr(params, "shape"):
+        yield params

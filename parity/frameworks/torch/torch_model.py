@@ -1,0 +1,167 @@
+"""PyTorch models taken apart: a function of named tensors, and what the weight plan must know of these."""
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.model import stored_remarks
+from parity.frameworks.task import Task, kind_of
+from parity.frameworks.torch.torch_modes import training_remarks
+from parity.numerics.arrays import Arrays, hold, hold_narrow, is_float
+from parity.weights import Signature
+
+if TYPE_CHECKING:
+    from parity.frameworks.torch.torch_program import TorchProgram
+
+
+class TorchModel(NamedTuple):
+    """A PyTorch model as a function of its weights; the model itself is never written to.
+
+    Attributes:
+        call: `call(tensors, *args, **kwargs)`, differentiable in the tensors.
+        weights: parameters and floating buffers of the state dict by name.
+        trainable: the names that gradients are taken of.
+        signatures: shapes and layer kinds, for the weight plan.
+        target: what to read the argument names from.
+        constants: other buffers (counters, tables that are not saved), which a run gets copies of.
+        tables: names among `weights` that may stay without a partner: buffers of the user's own modules,
+            parameters that are frozen while others are not.
+        module: the `nn.Module`, if it is one.
+        skip: how many leading arguments of `target` are not inputs.
+        notes: what was done to the model: nothing.
+        dtypes: the dtype that each weight is stored in.
+    """
+
+    call: Callable[..., Any]
+    weights: dict[str, Shaped[np.ndarray, "..."]]
+    trainable: tuple[str, ...]
+    signatures: dict[str, Signature]
+    target: Callable[..., Any]
+    constants: Arrays = MappingProxyType({})
+    tables: tuple[str, ...] = ()
+    module: Any = None
+    skip: int = 0
+    notes: tuple[str, ...] = ()
+    dtypes: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def framework(self) -> str:
+        """The framework's name."""
+        return "PyTorch"
+
+    def program(self, task: Task, *, trainable: Collection[str] | None = None) -> "TorchProgram":
+        """Outputs, loss and gradients of this model."""
+        from parity.frameworks.torch.torch_program import TorchProgram
+
+        return TorchProgram(self, task, trainable=self.trainable if trainable is None else trainable)
+
+    def remarks(self, inputs: Arrays, task: Task) -> tuple[str, ...]:
+        """What to say of layers in training mode, and of weights stored in a narrow dtype."""
+        return (*self._stored(), *training_remarks(self.module))
+
+    def _stored(self) -> tuple[str, ...]:
+        return stored_remarks(self.framework, [self.dtypes[name] for name in self.trainable])
+
+
+def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchModel:
+    """Read a PyTorch model: an `nn.Module`, or a function `f(params, *inputs)` of a dict of tensors.
+
+    A module runs through `torch.func.functional_call` with tensors of the harness, so that its own
+    parameters, gradients, statistics, hooks, attributes and mode stay as they are.
+
+    Args:
+        model: the module or function.
+        params: tensors by name, for a function.
+
+    Raises:
+        TypeError: if `model` is neither, or a function comes without its params.
+    """
+    import torch
+
+    if isinstance(model, torch.nn.Module):
+        return _read_module(model)
+    if not callable(model) or params is None:
+        raise TypeError(
+            f"the PyTorch model is {kind_of(model)}; it must be an nn.Module, or a function "
+            "f(params, *inputs) given together with its tensors by name (`reference_params`, or `template` for the candidate)"
+        )
+    weights = {name: hold_narrow(tensor) for name, tensor in params.items()}
+    signatures = {name: Signature(array.shape) for name, array in weights.items()}
+    trainable = tuple(name for name, array in weights.items() if is_float(array))
+    return TorchModel(model, weights, trainable, signatures, model, skip=1, dtypes=_dtypes(params))
+
+
+def _read_module(model: Any) -> TorchModel:
+    import torch
+
+    owners = {
+        f"{prefix}.{leaf}" if prefix else leaf: _layer(type(module))
+        for prefix, module in model.named_modules()
+        for leaf, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+    }
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters())
+    trainable = tuple(name for name, p in tensors.items() if p.requires_grad and p.is_floating_point())
+    saved = model.state_dict().keys()
+    buffers = dict(model.named_buffers())
+    tensors |= {name: b for name, b in buffers.items() if b.is_floating_point() and name in saved}
+    constants = {name: hold(b) for name, b in buffers.items() if name not in tensors}
+    tied = _other_names(model)
+    signatures = {
+        name: Signature(tuple(t.shape), owners[name], tied=tied.get(name, ())) for name, t in tensors.items()
+    }
+    tables = tuple(name for name in tensors if name in buffers and not owners[name])
+    if trainable:  # frozen beside trained ones: sinusoids, say; the outputs tell whether they are needed
+        tables += tuple(name for name, p in model.named_parameters() if not p.requires_grad)
+
+    def call(own: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+        with _as_it_was(model):
+            return torch.func.functional_call(model, dict(own), args, kwargs)
+
+    weights = {name: hold_narrow(tensor) for name, tensor in tensors.items()}
+    return TorchModel(
+        call, weights, trainable, signatures, model.forward, constants, tables, model, 0, (), _dtypes(tensors)
+    )
+
+
+def _dtypes(tensors: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
+
+
+def _other_names(model: Any) -> dict[str, tuple[str, ...]]:
+    """Names of tied parameters besides their first."""
+    names: dict[int, list[str]] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(tensor), []).append(name)
+    return {first: tuple(others) for first, *others in names.values() if others}
+
+
+@contextlib.contextmanager
+def _as_it_was(model: Any) -> Iterator[None]:
+    """Attributes that modules set while they run (old weight norm, counters, caches) are put back."""
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            if vars(module).keys() != attributes.keys() or any(
+                vars(module)[key] is not value for key, value in attributes.items()
+            ):
+                vars(module).clear()
+                vars(module).update(attributes)
+
+
+def _layer(kind: type) -> str:
+    """Which of PyTorch's own layers a module is; "" for the user's, whose tensors lie as they like."""
+    for parent in kind.__mro__:
+        if parent.__module__.startswith("torch.nn.modules.") and parent.__name__ != "Module":
+            # Variants such as LazyLinear or NonDynamicallyQuantizableLinear keep their parent's layout.
+            known = [base.__name__ for base in parent.__mro__ if base.__name__ in _KNOWN]
+            return known[0] if known else parent.__name__
+    return ""
+
+
+_KNOWN = ("Linear", "Conv1d", "Conv2d", "Conv3d", "Embedding", "EmbeddingBag")

@@ -1,0 +1,310 @@
+"""The candidate of a comparison, opened and settled: its layout, its outputs, the weights it is loaded with.
+
+What names and shapes leave open is settled by running it against what is known of the reference: which input
+has its channels last, which weight is used where and which way it lies, which of two plans makes the two
+sides agree.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import PyTree
+
+from parity.frameworks.model import Model, Program
+from parity.frameworks.opening import framework_of, open_model
+from parity.frameworks.outputs import name_outputs, pair_outputs, unnamed_outputs
+from parity.frameworks.task import Task
+from parity.numerics.arrays import DTYPES, Arrays
+from parity.numerics.noise import Progress
+from parity.pipeline import image_layouts
+from parity.pipeline.planning import find, loaded, reordered
+from parity.pipeline.reference import Reference
+from parity.pipeline.request import Request
+from parity.report.errors import by_the_harness, raised_by
+from parity.report.sides import Sides
+from parity.trace.graph import Spot
+from parity.weights import Plan, WeightError
+
+SAME_OUTPUTS = 1e-9
+"""Relative difference in float64 up to which two ways of loading weights give the same function."""
+
+NEAR = 1e-6
+"""Outputs that agree to this relative difference in float64 settle which of several plans is meant, where the
+reference has no trace."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """The candidate, ready to run.
+
+    Attributes:
+        model: the model.
+        task: what it computes, outputs under the names of the reference.
+        plan: from the weights of one side to those of the other.
+        weights: what it is loaded with, by its own names, in float32.
+        dtypes: to be judged.
+        outputs: reference's name of each compared output -> the name under which it is compared.
+        notes: what was chosen on the way, in words.
+        remarks: what is worth saying besides.
+    """
+
+    model: Model
+    task: Task
+    plan: Plan
+    weights: Arrays
+    dtypes: tuple[str, ...]
+    outputs: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+def settle(reference: Reference, request: Request, progress: Progress) -> Candidate:
+    """Open the candidate in each layout in which its inputs may lie, and take the one that agrees best.
+
+    Args:
+        reference: what is known of the reference.
+        request: what the user asked for.
+        progress: called as each phase begins.
+
+    Raises:
+        TypeError, ValueError: for a model or inputs that cannot be run; what the model itself raises is
+            passed on with a note.
+        WeightError: if the weights do not pair up.
+    """
+    inputs = {name: reference.inputs[0][name] for name in reference.task.inputs}
+    known = {*inputs, *reference.outputs}
+    if unknown := sorted(set(request.layout) - known):
+        raise TypeError(f"`layout` names {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    framework = framework_of(request.candidate, params_of(request))
+    attempt = _Attempt(
+        reference,
+        request,
+        Sides.of(reference.framework, framework),
+        image_layouts.ways_between(reference.framework, framework),
+    )
+    given = {name: axes for name, axes in request.layout.items() if name in inputs}
+    found: list[Candidate] = []
+    first: Exception | None = None
+    for layout in image_layouts.candidates(inputs, given, attempt.ways):
+        progress("reading the candidate" if layout == given else "trying another layout of the images")
+        try:
+            found.append(_settled(attempt, layout, progress))
+        except Exception as error:  # another layout may do; if none does, the first error is the user's
+            first = first or _clearer(attempt, error, layout)
+            continue
+        if not _could_lie_either_way(inputs, request.layout):
+            break
+    if not found:
+        raise first or ValueError("no layout of the inputs fits the candidate")
+    if len(found) == 1:
+        return found[0]
+    progress("trying layouts")
+    return min(found, key=lambda one: gap(reference, forward(one), one.weights))
+
+
+class _Attempt(NamedTuple):
+    """What every attempt at a layout starts from."""
+
+    reference: Reference
+    request: Request
+    sides: Sides
+    ways: tuple[image_layouts.Way, ...]
+
+
+def params_of(request: Request) -> PyTree | None:
+    """The candidate's params or their shapes, as the user gave them."""
+    weights = request.weights
+    return weights.params if weights.params is not None else weights.template
+
+
+def _opened(attempt: _Attempt, layout: image_layouts.Layout) -> tuple[Model, Task]:
+    """The model, with a task that has inputs, layout, loss and device but not yet the outputs."""
+    reference, request = attempt.reference, attempt.request
+    task = Task(
+        reference.task.inputs, request.losses[1], layout, request.settings.device, numbers=reference.numbers
+    )
+    inputs = {name: reference.inputs[0][name] for name in task.inputs}
+    return open_model(
+        request.candidate, params_of(request), task.laid_out(inputs), default="JAX", role="candidate"
+    ), task
+
+
+def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress) -> Candidate:
+    """The candidate in one layout of its inputs."""
+    reference, request, sides = attempt.reference, attempt.request, attempt.sides
+    given = reference.inputs[0]
+    model, task = _opened(attempt, layout)
+    out = model.program(task, trainable=()).returned(model.weights, given)
+    with raised_by(model.framework):
+        picked = request.outputs.picked(out, 1)
+    task, names, notes = _with_outputs(attempt, task, picked)
+    probe = model.program(task._replace(loss=None), trainable=())
+    census = probe.census(model.weights, given)
+    probe.require_repeatable(model.weights, given, census)
+    task = task._replace(rounding=bool(census.narrow) and not reference.narrow)
+    dtypes, remarks = dtypes_in_use(reference, model.framework, census.narrow)
+    plan = _plan(attempt, model, model.program(task._replace(loss=None), trainable=()), progress)
+    converted = request.weights.params is not None
+    weights = loaded(plan, reference.weights, model, converted=converted)
+    chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
+    notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides))
+    if not any("float" in str(value.dtype) for value in (reference.outputs[name] for name in names.values())):
+        remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
+    remarks += model.remarks(given, task)
+    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks)
+    other = reordered(candidate.plan, reference.weights, weights) if converted else None
+    if other is not None and gap(reference, forward(candidate), weights) <= SAME_OUTPUTS:
+        same = f"the {model.framework} params hold hidden units in another order: the same function"
+        candidate = dataclasses.replace(candidate, plan=other, notes=(*notes, same))
+    return candidate
+
+
+def forward(candidate: Candidate) -> Program:
+    """The forward pass of a candidate, without the user's loss."""
+    return candidate.model.program(candidate.task._replace(loss=None), trainable=())
+
+
+def dtypes_in_use(
+    reference: Reference, framework: str, narrow: Mapping[str, Spot]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The dtypes to judge, and what to say of hard-coded ones.
+
+    Args:
+        reference: with the narrow dtypes inside it.
+        framework: the candidate's.
+        narrow: bfloat16 and float16 inside the candidate, with the first place of each.
+    """
+    if both := [dtype for dtype in reference.narrow if dtype in narrow]:
+        return ("float64", both[0]), (
+            f"both models compute in {both[0]}: judged in it and, lifted, in float64",
+        )
+    remarks = [
+        f"{_model(one, reference.framework == framework, role)} computes in {dtype}{_at(spot)}, "
+        f"{_model(other, reference.framework == framework, rest)} does not"
+        for one, role, other, rest, spots in (
+            (reference.framework, "reference", framework, "candidate", reference.narrow),
+            (framework, "candidate", reference.framework, "reference", narrow),
+        )
+        for dtype, spot in spots.items()
+    ]
+    return DTYPES, tuple(remarks)
+
+
+def _model(framework: str, alike: bool, role: str) -> str:
+    return f"the {role}" if alike else f"the {framework} model"
+
+
+def _at(spot: Spot) -> str:
+    where = f" ({spot.file}:{spot.line})" if spot.file else " (place unknown)"
+    return f" in {spot.module}{where}" if spot.module else where
+
+
+def _clearer(attempt: _Attempt, error: Exception, layout: image_layouts.Layout) -> Exception:
+    """Where a model raises because a weight is missing, the list of weights says more than its error."""
+    if isinstance(error, WeightError | TypeError):
+        return error
+    try:
+        model, _ = _opened(attempt, layout)
+        find(attempt.reference, model, attempt.request.weights)
+    except WeightError as mismatch:
+        mismatch.add_note(f"the {attempt.sides.candidate} model raised {type(error).__name__}: {error}")
+        return mismatch
+    except Exception:
+        return error
+    return error
+
+
+def _could_lie_either_way(inputs: Arrays, given: image_layouts.Layout) -> bool:
+    """Whether an input would run in either layout: as many channels as rows."""
+    return any(
+        name not in given and 3 <= a.ndim <= 5 and a.shape[1] == a.shape[2] == a.shape[-1]
+        for name, a in inputs.items()
+    )
+
+
+def gap(reference: Reference, program: Program, weights: Arrays) -> float:
+    """The largest difference from the reference's outputs in float64, relative to their size.
+
+    Args:
+        reference: with its outputs on the first inputs.
+        program: the candidate's, outputs under the reference's names.
+        weights: what it is loaded with.
+
+    Returns:
+        Infinity where a shape differs or nothing can be compared.
+    """
+    outputs = program(weights, reference.inputs[0], "float64")["outputs"]
+    gaps = []
+    for name in [name for name in outputs if name in reference.outputs]:
+        wanted, actual = reference.outputs[name], outputs[name]
+        size = float(np.max(np.abs(wanted), initial=0.0)) or 1.0
+        same = wanted.shape == actual.shape
+        gaps.append(float(np.max(np.abs(actual - wanted), initial=0.0)) / size if same else np.inf)
+    return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
+
+
+def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dict[str, str], tuple[str, ...]]:
+    """Which outputs are compared, under which names and in which layout.
+
+    Returns:
+        The task with its outputs; name under which one is compared -> the reference's own; notes.
+    """
+    reference, request, sides = attempt.reference, attempt.request, attempt.sides
+    wanted = request.outputs._replace(picks=(None, None))
+    pairs = pair_outputs(reference.outputs, picked, wanted, sides)
+    names = [
+        {
+            common: next(n for n, v in name_outputs(side).items() if v is value)
+            for common, value in pair.items()
+        }
+        for side, pair in zip((reference.outputs, picked), pairs, strict=True)
+    ]
+    shapes = [{name: tuple(value.shape) for name, value in pair.items()} for pair in pairs]
+    layout = image_layouts.of_outputs(shapes[0], shapes[1], request.layout, attempt.ways)
+    chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
+    notes = [f"output {text}" for text in image_layouts.in_words(chosen, sides)]
+    left = [
+        [n for n in name_outputs(side) if n not in used.values()]
+        for side, used in zip((reference.outputs, picked), names, strict=True)
+    ]
+    left[0] += reference.left
+    left[1] += unnamed_outputs(picked)
+    for name, unused in zip(sides, left, strict=True):
+        if unused:
+            notes.append(f"{name}'s outputs {', '.join(unused)}: not compared")
+
+    def outputs(out: Any) -> dict[str, Any]:
+        own = name_outputs(request.outputs.picked(out, 1))
+        compared = {common: own[name] for common, name in names[1].items()}
+        for name, axes in layout.items():
+            if name in compared and compared[name].ndim == len(axes):
+                back = tuple(int(axis) for axis in np.argsort(axes))
+                array = compared[name]
+                compared[name] = array.permute(back) if hasattr(array, "permute") else array.transpose(back)
+        return compared
+
+    return task._replace(outputs=outputs), names[0], tuple(notes)
+
+
+def _plan(attempt: _Attempt, model: Model, program: Program, progress: Progress) -> Plan:
+    """The plan, with the evidence of both computations."""
+    reference = attempt.reference
+    given = reference.inputs[0]
+    progress("matching the weights")
+    from parity.localise.walk import agreement
+
+    compared: list[Callable[[Any], float]] = []
+
+    def try_plan(plan: Plan) -> float:
+        weights = {**model.weights, **plan.to_candidate(reference.weights)}
+        if reference.trace is None:
+            return float(gap(reference, program, weights) <= NEAR)
+        if not compared:
+            compared.append(agreement(reference.trace))
+        return float(compared[0](program.trace(weights, given, False)))
+
+    with by_the_harness("reading how the candidate uses its weights"):
+        uses = program.uses(model.weights, given)
+    return find(reference, model, attempt.request.weights, uses=uses, try_plan=try_plan)

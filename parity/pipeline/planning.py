@@ -1,0 +1,248 @@
+"""The weights between two opened sides: planned, loaded, and judged one by one."""
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.model import Model
+from parity.numerics.arrays import EPS, Arrays, eps_of
+from parity.numerics.yardstick import FLOOR_ULPS
+from parity.pipeline.reference import rounded
+from parity.pipeline.request import Weights
+from parity.report.kinds import Stage
+from parity.report.results import AS_STORED, LIMIT, Quantity, Verdict
+from parity.report.sides import Sides
+from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
+from parity.weights.explaining import Explanation, explain, unit_order
+
+
+class Weighted(Protocol):
+    """What planning reads of a side, live or recorded."""
+
+    @property
+    def framework(self) -> str:
+        """The framework that the side belongs to."""
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]:
+        """What is known of each weight, by name."""
+
+    @property
+    def tables(self) -> Collection[str]:
+        """Weights that may stay without a partner."""
+
+
+def find(
+    reference: Weighted,
+    candidate: Weighted,
+    wishes: Weights | None = None,
+    *,
+    uses: Mapping[str, Use] | None = None,
+    try_plan: Callable[[Plan], float] | None = None,
+) -> Plan:
+    """The weight plan of two sides.
+
+    The tensors of the plan are PyTorch's where the frameworks differ, and the reference's where not. Tables
+    that the user's own modules keep (positions, masks) may stay without a partner.
+
+    Args:
+        reference: with signatures that have their first uses, where known.
+        candidate: likewise, without.
+        wishes: pins, and what may be unused or missing.
+        uses: first uses of the candidate's weights, where known.
+        try_plan: how well a plan makes the two sides agree, 0 to 1, to settle ties.
+
+    Raises:
+        WeightError: naming every weight that is unused, missing or ambiguous.
+    """
+    wishes = wishes or Weights()
+    alike = reference.framework == candidate.framework
+    turned = not alike and candidate.framework == "PyTorch"
+    own = {
+        name: signature._replace(use=(uses or {}).get(name, signature.use))
+        for name, signature in candidate.signatures.items()
+    }
+    from parity.weights import Leaf
+
+    tensors, leaves = (own, reference.signatures) if turned else (reference.signatures, own)
+    leaves = {n: Leaf(x.shape, x.use) for n, x in leaves.items()}
+    unused, missing = wishes.unused, wishes.missing
+    if turned:
+        unused, missing = missing, unused
+    pins = _turned(wishes.pins) if turned and wishes.pins else wishes.pins
+    tables = (candidate if turned else reference).tables
+
+    def plan(without: Collection[str]) -> Plan:
+        return find_plan(
+            tensors,
+            leaves,
+            try_plan=None if try_plan is None else lambda found: try_plan(found._replace(reversed=turned)),
+            pins=pins,
+            allow_unused=[*unused, *without],
+            allow_missing=missing,
+        )._replace(reversed=turned, sides=Sides.of(reference.framework, candidate.framework))
+
+    try:
+        return plan(())
+    except WeightError as error:
+        if not tables:
+            raise
+        try:
+            return plan(tables)
+        except WeightError:
+            raise error from None
+
+
+def _turned(pins: Pins) -> Pins:
+    """Pins of a JAX reference's leaves, as pins of the PyTorch candidate's tensors.
+
+    Raises:
+        WeightError: for a pin that gives more than the candidate's name.
+    """
+    if odd := [name for name, pin in pins.items() if not isinstance(pin, str)]:
+        raise WeightError(
+            f"`pins` of a JAX reference with a PyTorch candidate must give the candidate's name alone; "
+            f"{', '.join(odd)} give more"
+        )
+    return {str(pin): name for name, pin in pins.items()}
+
+
+def loaded(
+    plan: Plan, weights: Arrays, model: Model, *, converted: bool
+) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """What the candidate runs with: the reference's weights by the plan, or the user's own conversion.
+
+    Args:
+        plan: the plan.
+        weights: the reference's.
+        model: the candidate.
+        converted: whether the model's own weights are the user's conversion.
+
+    Raises:
+        ValueError: if a converted weight has NaN in it, naming it.
+    """
+    planned = plan.to_candidate(weights, exact=True)
+    if not converted:
+        return {**rounded(model.weights, "the candidate's weights"), **planned}
+    own = rounded(model.weights, f"the {model.framework} params")
+    # What differs by float32's rounding alone (a sum of two biases) takes part in full precision.
+    return own | {name: array for name, array in planned.items() if same_but_for_rounding(array, own[name])}
+
+
+def same_but_for_rounding(wanted: Shaped[np.ndarray, "..."], actual: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether a weight holds what it should but for float32's rounding."""
+    if wanted.shape != actual.shape:
+        return False
+    scale = float(np.max(np.abs(wanted), initial=0.0))
+    difference = float(np.max(np.abs(actual - wanted), initial=0.0))
+    return difference <= LIMIT * FLOOR_ULPS * EPS["float32"] * scale
+
+
+def reordered(plan: Plan, weights: Arrays, own: Arrays) -> Plan | None:
+    """The plan with hidden units in the order in which converted params hold them.
+
+    Exchanging units of a layer, in all weights that touch them, changes no output. None if the params
+    differ from the plan in another way, or not at all; that the outputs agree is for the caller to see.
+    """
+    if plan.reversed:
+        return None
+    orders = {}
+    for name, wanted in plan.to_candidate(weights, exact=True).items():
+        if not same_but_for_rounding(wanted, own[name]):
+            order = unit_order(wanted, own[name].astype(wanted.dtype))
+            if order is None:
+                return None
+            orders[name] = order
+    return plan._replace(orders=orders) if orders else None
+
+
+def judge_weights(plan: Plan, weights: Arrays, own: Arrays) -> list[Quantity]:
+    """Every planned weight makes the round trip bit for bit, and the candidate holds the reference's numbers.
+
+    Args:
+        plan: the plan.
+        weights: the reference's.
+        own: what the candidate runs with.
+    """
+    wanted = plan.to_candidate(weights, exact=True)
+    again = plan.to_candidate(plan.to_reference(wanted))
+    return [_judge(plan, name, wanted, again[name], own[name], weights) for name in wanted]
+
+
+def _judge(
+    plan: Plan,
+    name: str,
+    all_wanted: Arrays,
+    again: Shaped[np.ndarray, "..."],
+    actual: Shaped[np.ndarray, "..."],
+    weights: Arrays,
+) -> Quantity:
+    transfers = _transfers(plan, name)
+    wanted = all_wanted[name]
+    difference = float(np.max(np.abs(actual - wanted), initial=0.0))
+    scale = float(np.max(np.abs(wanted), initial=0.0))
+    floor = FLOOR_ULPS * eps_of("float32") * scale  # a converted checkpoint may have passed float32
+    rho = 0.0 if difference == 0 else difference / floor if floor else math.inf
+    notes: tuple[str, ...] = ()
+    passed = True
+    if not np.array_equal(again, wanted, equal_nan=True):
+        passed, notes = False, ("the round trip to <reference> and back changes the numbers",)
+    elif not rho <= LIMIT:
+        passed = False
+        notes = (_explained(plan, transfers, wanted, actual, all_wanted, weights).text,)
+    partners = [t.leaf_path if plan.reversed else t.tensor_name for t in transfers]
+    return Quantity(
+        Stage.WEIGHTS,
+        "weights",
+        ", ".join(dict.fromkeys(partners)),
+        AS_STORED,
+        Verdict.PASS if passed else Verdict.FAIL,
+        rho=rho,
+        difference=difference,
+        scale=scale,
+        floor=floor,
+        candidate_name=name,
+        shape=transfers[0].leaf_shape if plan.reversed else transfers[0].tensor_shape,
+        notes=notes,
+    )
+
+
+def _transfers(plan: Plan, name: str) -> list[Transfer]:
+    """The ways into one weight of the candidate."""
+    return [t for t in plan.transfers if (t.tensor_name if plan.reversed else t.leaf_path) == name]
+
+
+def _explained(
+    plan: Plan,
+    transfers: list[Transfer],
+    wanted: Shaped[np.ndarray, "..."],
+    actual: Shaped[np.ndarray, "..."],
+    all_wanted: Arrays,
+    weights: Arrays,
+) -> Explanation:
+    if plan.reversed:
+        names = ", ".join(dict.fromkeys(t.leaf_path for t in transfers))
+        return Explanation(None, f"other numbers than {names}: was it loaded?")
+    return explain(transfers, wanted, actual, all_wanted, weights)
+
+
+def wrong_weights(plan: Plan, weights: Arrays, own: Arrays) -> dict[str, tuple[list[str], Explanation]]:
+    """Weights of the candidate that do not hold the reference's numbers, with partners and what is wrong."""
+    all_wanted = plan.to_candidate(weights, exact=True)
+    wrong = {}
+    for name, wanted in all_wanted.items():
+        if not same_but_for_rounding(wanted, own[name]):
+            transfers = _transfers(plan, name)
+            partners = [t.leaf_path if plan.reversed else t.tensor_name for t in transfers]
+            why = _explained(plan, transfers, wanted, own[name], all_wanted, weights)
+            wrong[name] = (list(dict.fromkeys(partners)), why)
+    return wrong
+
+
+def shown_names(plan: Plan) -> dict[str, str]:
+    """Name of a tensor -> that of its leaf, or leaves, on the other side."""
+    names: dict[str, Any] = plan.names()
+    return names

@@ -1,0 +1,247 @@
+"""The work of `record` and `compare` where a model runs: one side measured and kept, or compared at once."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from parity.frameworks.opening import frameworks_of
+from parity.frameworks.outputs import pair_outputs
+from parity.numerics.arrays import DTYPES
+from parity.numerics.noise import Progress, Sides, Subject, measure
+from parity.numerics.precision import environment, pinned, require_device
+from parity.pipeline.candidate import Candidate, params_of, settle
+from parity.pipeline.check import compared
+from parity.pipeline.measuring import measured
+from parity.pipeline.outcome import Outcome
+from parity.pipeline.planning import judge_weights
+from parity.pipeline.record import joined_environment, reference_of, settings_of
+from parity.pipeline.recordings import Recording, key_of
+from parity.pipeline.reference import Reference, open_reference
+from parity.pipeline.request import Request
+from parity.pipeline.runs import MOVED, runs_of
+from parity.pipeline.traces import Traced, traced
+
+TracesByRun = dict[tuple[str, bool], Traced]
+"""(Title of a run, whether with the gradients) -> the reference's trace there."""
+
+
+def record_reference(request: Request, trace: bool, progress: Progress) -> tuple[Recording, TracesByRun]:
+    """Run the reference and keep what a candidate is compared with.
+
+    Args:
+        request: with the reference.
+        trace: whether to trace every run, too.
+        progress: called as each phase begins.
+    """
+    started = time.perf_counter()
+    settings = request.settings
+    model = (request.reference, request.weights.reference_params, "PyTorch")
+    with pinned(seed=settings.seed, sides=frameworks_of(model)):
+        reference = open_reference(request, progress)
+        frameworks = (_key(reference.framework),)
+        require_device(settings.device, frameworks)
+        reference = _with_names(reference, request)
+        program = reference.program()
+        # Which of these the candidate is in, too, is known when it is recorded.
+        dtypes = tuple(settings.dtypes or dict.fromkeys((*DTYPES, *reference.narrow)))
+        moved = settings.moved_weights and settings.tolerance is None
+        runs: dict[str, Sides] = {}
+        traces: TracesByRun = {}
+        for run in runs_of(reference.inputs, reference.weights, dtypes, moved=moved, tables=reference.tables):
+            subject = {"reference": Subject(program, run.weights)}
+            runs[run.title] = measure(subject, run.inputs, run.dtypes, progress, run.repeats)["reference"]
+            if trace:
+                progress("tracing the reference")
+                for backward in (False, True):
+                    traces[run.title, backward] = traced(program, run.weights, run.inputs, backward)
+        slopes = None
+        if settings.finite_differences and "float64" in dtypes:
+            from parity.numerics.finite_differences import measure_slopes
+
+            progress("finite differences")
+            forward = reference.program(trainable=())
+            slopes = measure_slopes(
+                Subject(forward, reference.weights), reference.inputs[0], list(reference.trainable)
+            )
+        narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
+        known = {
+            "inputs": list(request.input_names),
+            "own_loss": reference.task.loss is not None,
+            "trainable": list(reference.trainable),
+            "tables": list(reference.tables),
+            "numbers": list(reference.numbers),
+            "narrow": {dtype: spot._asdict() for dtype, spot in reference.narrow.items()},
+            "settings": _plain(settings),
+            "slopes": None if slopes is None else slopes._asdict(),
+            "output_dtypes": {
+                dtype: {
+                    name: kind
+                    for name, (kind, _) in program.output_dtypes(
+                        reference.weights, reference.inputs[0], dtype
+                    ).items()
+                }
+                for dtype in narrow
+            },
+        }
+        notes = (*reference.notes, *reference.remarks)
+        if reference.left:
+            notes = (*notes, f"{reference.framework}'s outputs {', '.join(reference.left)}: not compared")
+        recording = Recording(
+            "reference",
+            reference.framework,
+            request.name,
+            runs,
+            environment(settings.device, frameworks),
+            known,
+            reference.inputs,
+            reference.weights,
+            reference.signatures,
+            key=key_of([reference.weights, *reference.inputs]),
+            findings=notes,
+            seconds=time.perf_counter() - started,
+        )
+        return recording, traces
+
+
+def _with_names(reference: Reference, request: Request) -> Reference:
+    """The reference with the outputs alone that the user names."""
+    names = request.outputs.names
+    if names is None:
+        return reference
+    kept = list(names)
+    chosen = list(pair_outputs(reference.outputs, reference.outputs, kept)[0])
+    every = reference.task.outputs
+    task = reference.task._replace(outputs=lambda out: {name: every(out)[name] for name in chosen})
+    return dataclasses.replace(
+        reference, task=task, outputs={name: reference.outputs[name] for name in chosen}
+    )
+
+
+def record_candidate(recorded: Recording, request: Request, progress: Progress) -> Recording:
+    """Run a candidate with the weights and inputs of a recorded reference.
+
+    Args:
+        recorded: the reference.
+        request: with the candidate.
+        progress: called as each phase begins.
+
+    Raises:
+        ValueError: if only one side has a loss, or the recorded loss is made of outputs that it lacks.
+    """
+    started = time.perf_counter()
+    reference = reference_of(recorded)
+    settings = settings_of(recorded)
+    _require_same_kind_of_loss(recorded, request)
+    model = (request.candidate, params_of(request), "JAX")
+    with pinned(seed=settings.seed, sides=frameworks_of(model)):
+        candidate = settle(reference, request, progress)
+        _require_all_outputs(reference, candidate)
+        frameworks = (_key(candidate.model.framework),)
+        require_device(request.settings.device, frameworks)
+        dtypes = tuple(settings.dtypes or candidate.dtypes)
+        both = measured(reference, candidate)
+        runs = {
+            run.title: both.sides(run, progress)["candidate"]
+            for run in runs_of(
+                reference.inputs,
+                reference.weights,
+                dtypes,
+                moved=MOVED in recorded.runs,
+                tables=reference.tables,
+            )
+        }
+        given = reference.inputs[0]
+        plan = candidate.plan
+        known = {
+            "names": plan.names(),
+            "turned": plan.reversed,
+            "outputs": dict(candidate.outputs),
+            "left_out": [*plan.unused, *plan.missing],
+            "undifferentiable": both.candidate_program.undifferentiable,
+            "output_dtypes": {
+                dtype: {
+                    name: (kind, None if spot is None else spot._asdict())
+                    for name, (kind, spot) in both.candidate_program.output_dtypes(
+                        candidate.weights, given, dtype
+                    ).items()
+                }
+                for dtype in dtypes
+                if dtype not in DTYPES
+            },
+        }
+        return Recording(
+            "candidate",
+            candidate.model.framework,
+            recorded.name,
+            runs,
+            environment(request.settings.device, frameworks),
+            known,
+            quantities=tuple(judge_weights(plan, reference.weights, candidate.weights)),
+            plan=plan.rows(),
+            key=recorded.key,
+            findings=(*candidate.notes, *candidate.remarks),
+            seconds=time.perf_counter() - started,
+        )
+
+
+def compare_live(recorded: Recording, place: Path, request: Request, progress: Progress) -> Outcome:
+    """Compare a recorded reference with a candidate that runs now.
+
+    Args:
+        recorded: the reference.
+        place: its directory, in which its traces lie.
+        request: with the candidate.
+        progress: called as each phase begins.
+    """
+    from parity.pipeline.trace_files import RecordedTraces
+
+    reference = reference_of(recorded)
+    _require_same_kind_of_loss(recorded, request)
+    device, reproduce = request.settings.device, request.settings.reproduce
+    settings = dataclasses.replace(settings_of(recorded), device=device, reproduce=reproduce)
+    request = dataclasses.replace(request, settings=settings, name=recorded.name)
+    model = (request.candidate, params_of(request), "JAX")
+    with pinned(seed=settings.seed, sides=frameworks_of(model)):
+        candidate = settle(reference, request, progress)
+        _require_all_outputs(reference, candidate)
+        require_device(device, (_key(candidate.model.framework),))
+        both = measured(reference, candidate, recorded=recorded.runs)
+        outcome = compared(both, request, progress, RecordedTraces(place, candidate))
+    if outcome.environment is not None:
+        live = Recording("candidate", candidate.model.framework, "", {}, outcome.environment, {})
+        outcome.environment = joined_environment(recorded, live)
+    return outcome
+
+
+def _require_same_kind_of_loss(recorded: Recording, request: Request) -> None:
+    own_loss = bool(recorded.settings["own_loss"])
+    if (request.losses[1] is not None) != own_loss:
+        raise ValueError(
+            "the reference was recorded with its own `loss`; give the candidate's as loss=(None, candidate_loss)"
+            if own_loss
+            else "the reference was recorded without a `loss`; leave it out here, or record it with one"
+        )
+
+
+def _require_all_outputs(reference: Reference, candidate: Candidate) -> None:
+    """The recorded loss, a projection of the outputs, must not be made of some that the candidate lacks."""
+    recorded, compared = list(reference.outputs), list(candidate.outputs.values())
+    if reference.task.loss is None and set(recorded) != set(compared):
+        raise ValueError(
+            f"the reference recorded the outputs {', '.join(recorded)}, of which the candidate returns "
+            f"{', '.join(compared) or 'none'}; the gradients compared are those of all of them together, so "
+            f"record the reference with outputs={compared!r}"
+        )
+
+
+def _key(framework: str) -> str:
+    return {"PyTorch": "torch", "JAX": "jax"}[framework]
+
+
+def _plain(settings: Any) -> dict[str, Any]:
+    """Settings as JSON."""
+    fields = dataclasses.asdict(settings)
+    fields["reproduce"] = None
+    fields["dtypes"] = None if settings.dtypes is None else list(settings.dtypes)
+    return fields

@@ -1,0 +1,156 @@
+"""The reference of a comparison: all that the candidate's side, wherever it runs, has to know of it."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.model import Census, Model, Program
+from parity.frameworks.opening import open_model
+from parity.frameworks.outputs import name_outputs, unnamed_outputs
+from parity.frameworks.task import Task
+from parity.numerics.arrays import Arrays, in_float32, is_float
+from parity.numerics.finite_differences import Slopes
+from parity.numerics.noise import Progress
+from parity.pipeline.request import Request
+from parity.report.errors import by_the_harness, raised_by
+from parity.trace.graph import Spot, Trace
+from parity.weights import Signature
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """The reference, live or from a recording.
+
+    Attributes:
+        framework: "PyTorch" or "JAX".
+        task: what it computes: inputs, loss, outputs, device.
+        inputs: every set of inputs and targets, in its own layout.
+        weights: by name, rounded to float32, so that all precisions start from the same numbers.
+        signatures: what the weight plan knows of each weight, first uses included.
+        trainable: names of the weights that gradients are compared of.
+        tables: names of weights that may stay without a partner.
+        outputs: of the first inputs, without noise, in float64, by its own names.
+        numbers: those that its program holds, by which float32 constants of the candidate are recognised.
+        narrow: bfloat16 and float16 inside it, with the first place of each.
+        notes: what was done to the model or chosen for it.
+        remarks: what is worth saying of it besides.
+        left: outputs that cannot be compared, with their types.
+        model: the model itself; None where only its recording is here.
+        trace: of the forward pass, where there is one.
+        output_dtypes: of a recording: dtype of a run -> dtypes of its outputs.
+        slopes: of a recording: finite differences of its loss, where they were measured.
+    """
+
+    framework: str
+    task: Task
+    inputs: tuple[Arrays, ...]
+    weights: Arrays
+    signatures: Mapping[str, Signature]
+    trainable: tuple[str, ...]
+    tables: tuple[str, ...]
+    outputs: Arrays
+    numbers: tuple[float, ...] = ()
+    narrow: Mapping[str, Spot] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    model: Model | None = None
+    trace: Trace | None = None
+    output_dtypes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+    slopes: Slopes | None = None
+
+    def program(self, task: Task | None = None, *, trainable: Collection[str] | None = None) -> Program:
+        """The reference's program.
+
+        Args:
+            task: None for its own.
+            trainable: names of the weights to differentiate by; None for all that are trained.
+
+        Raises:
+            ValueError: if only its recording is here.
+        """
+        if self.model is None:
+            raise ValueError("the reference is not here: only its recording is")
+        return self.model.program(self.task if task is None else task, trainable=trainable)
+
+
+def open_reference(request: Request, progress: Progress) -> Reference:
+    """Open the reference, run it once as it is and once lifted, and trace its forward pass.
+
+    Raises:
+        TypeError, ValueError: for a model or inputs that cannot be run; what the model itself raises is
+            passed on with a note.
+    """
+    progress("reading the reference")
+    given = request.inputs[0]
+    task = Task(request.input_names, request.losses[0], device=request.settings.device)
+    inputs = {name: given[name] for name in task.inputs}
+    params = request.weights.reference_params
+    model = open_model(request.reference, params, inputs, default="PyTorch", role="reference")
+    _require_values(model)
+    weights = rounded(model.weights, f"the {model.framework} weights")
+    program = model.program(task, trainable=())
+    with raised_by(model.framework):
+        out = program.returned(weights, given)
+        picked = request.outputs.picked(out, 0)
+        name_outputs(picked)
+        left = unnamed_outputs(picked)
+    census = _census(program, weights, given)
+    task = task._replace(outputs=lambda out: name_outputs(request.outputs.picked(out, 0)))
+    program = model.program(task._replace(loss=None), trainable=())
+    with by_the_harness("lifting the reference to float64"):
+        outputs = program(weights, given, "float64")["outputs"]
+        trace = program.trace(weights, given, False)
+        uses = program.uses(weights, given, trace)
+    return Reference(
+        model.framework,
+        task,
+        request.inputs,
+        weights,
+        {name: signature._replace(use=uses.get(name)) for name, signature in model.signatures.items()},
+        model.trainable,
+        model.tables,
+        outputs,
+        trace.numbers(),
+        census.narrow,
+        model.notes,
+        model.remarks(given, task),
+        left,
+        model,
+        trace,
+    )
+
+
+def _census(program: Program, weights: Arrays, given: Arrays) -> Census:
+    census = program.census(weights, given)
+    program.require_repeatable(weights, given, census)
+    return census
+
+
+def _require_values(model: Model) -> None:
+    """A reference must have weights of its own.
+
+    Raises:
+        ValueError: if it has only shapes.
+    """
+    shapes = getattr(model, "shapes_only", ())
+    if shapes:
+        some = ", ".join(shapes[:6]) + (", ..." if len(shapes) > 6 else "")
+        raise ValueError(
+            f"the reference has only shapes for its weights ({some}); give their values as `reference_params`"
+        )
+
+
+def rounded(weights: Arrays, whose: str) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Weights in float32, from which all precisions start.
+
+    Raises:
+        ValueError: if one has NaN in it, naming it.
+    """
+    narrow = {name: in_float32(array) for name, array in weights.items()}
+    broken = [name for name, array in narrow.items() if is_float(array) and np.isnan(array).any()]
+    if broken:
+        raise ValueError(f"{whose} {', '.join(broken)} have NaN in them: nothing can be compared")
+    return narrow

@@ -1,0 +1,71 @@
+"""Traces of both sides, each with how far one-ulp noise moves its values."""
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.model import Program
+from parity.numerics.arrays import Arrays
+from parity.numerics.noise import noise_run, noisy, ordinary
+from parity.pipeline.measuring import Measured
+from parity.pipeline.runs import Run
+from parity.trace.graph import Trace
+
+Traced = tuple[Trace, list[float]]
+"""A trace, and per node how far one noise run moves it."""
+
+
+class Traces(Protocol):
+    """Where the reference's trace comes from: the model itself, or its recording."""
+
+    def reference(self, run: Run, backward: bool) -> Traced | None:
+        """The reference's trace in a run; None where there is none, and no place can be found."""
+
+
+class LiveTraces:
+    """Traces of a reference that is here."""
+
+    def __init__(self, both: Measured) -> None:
+        """Traces of the reference of `both`."""
+        self.both = both
+
+    def reference(self, run: Run, backward: bool) -> Traced | None:
+        """The reference's trace in a run."""
+        program = self.both.reference_program
+        if program is None:
+            return None
+        return traced(program, run.weights, run.inputs, backward)
+
+
+def traced(
+    program: Program, weights: Arrays, inputs: Arrays, backward: bool, *, replayable: bool = False
+) -> Traced:
+    """The trace of one run, and per node how far one noise run moves it.
+
+    Args:
+        program: of either framework.
+        weights: by its own names.
+        inputs: in the reference's layout.
+        backward: whether to trace the gradients, too.
+        replayable: whether values of the trace will be replaced.
+    """
+    trace = program.trace(weights, inputs, backward, replayable=replayable)
+    with noise_run(0):
+        there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
+        moved = program.trace(*there, backward, replayable=replayable)
+    same = len(moved.nodes) == len(trace.nodes)
+    moves = []
+    for index, node in enumerate(trace.nodes):
+        other = moved.nodes[index] if same else None
+        moves.append(_move(node.array, other.array) if other is not None and node.floating else 0.0)
+    return trace, moves
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> float:
+    if base.shape != moved.shape:
+        return 0.0
+    gap = np.asarray(np.abs(moved - base))
+    usual = ordinary(base) & np.isfinite(gap)
+    return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move

@@ -1,0 +1,80 @@
+"""Whose error it is: the user's arguments, the user's model, or a bug of the harness."""
+
+import contextlib
+import opcode
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import parity
+
+HERE = str(Path(parity.__file__).parent)
+
+RAISED_BY = "raised by the"
+"""How the note on an error of the user's model begins."""
+
+_RAISE = opcode.opmap["RAISE_VARARGS"]
+
+
+class HarnessError(RuntimeError):
+    """A bug of the harness, not of the models compared; the message says what to report."""
+
+
+@contextlib.contextmanager
+def raised_by(framework: str, doing: str = "") -> Iterator[None]:
+    """Give errors that the user's own code raises inside a note that names the model and what it was doing.
+
+    Args:
+        framework: whose model runs.
+        doing: what it was doing, e.g. "in bfloat16".
+    """
+    try:
+        yield
+    except Exception as error:
+        if not on_purpose(error) and not _noted(error):
+            error.add_note(f"{RAISED_BY} {framework} model{f' {doing}' if doing else ''}")
+        raise
+
+
+@contextlib.contextmanager
+def by_the_harness(doing: str) -> Iterator[None]:
+    """Errors raised inside are bugs of the harness: the model itself runs, this step on it does not.
+
+    Errors that the harness raises on purpose (bad input) pass as they are, and so do those of the user's
+    own lines.
+
+    Args:
+        doing: the step, e.g. "lifting the reference to float64".
+
+    Raises:
+        HarnessError: from the original error, naming the step.
+    """
+    try:
+        yield
+    except HarnessError:
+        raise
+    except Exception as error:
+        if on_purpose(error) or _noted(error):
+            raise
+        raise HarnessError(
+            f"a bug of the harness while {doing}, not of your model: {type(error).__name__}: {error}; please "
+            "report it with this traceback and the operation it names"
+        ) from error
+
+
+def on_purpose(error: BaseException) -> bool:
+    """Whether a line of the harness itself raised this, to say what is wrong with what it was given."""
+    last = _last(error.__traceback__)
+    if last is None or not last.tb_frame.f_code.co_filename.startswith(HERE):
+        return False
+    return last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
+
+
+def _noted(error: BaseException) -> bool:
+    return any(str(note).startswith(RAISED_BY) for note in getattr(error, "__notes__", ()))
+
+
+def _last(traceback: TracebackType | None) -> TracebackType | None:
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback
