@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from parity.pipeline.check_training import assert_training_parity as assert_training_parity
     from parity.pipeline.check_training import check_training as check_training
     from parity.pipeline.pairs import Oracle as Oracle
-    from parity.report.results import ParityError as ParityError
-    from parity.report.results import Quantity as Quantity
-    from parity.report.results import Report as Report
-    from parity.report.results import Verdict as Verdict
+    from parity.report.quantities import Quantity as Quantity
+    from parity.report.report import ParityError as ParityError
+    from parity.report.report import Report as Report
+    from parity.report.verdicts import Verdict as Verdict
 
 _HOMES = {
     "Oracle": "parity.pipeline.pairs",
-    "ParityError": "parity.report.results",
-    "Quantity": "parity.report.results",
-    "Report": "parity.report.results",
+    "ParityError": "parity.report.report",
+    "Quantity": "parity.report.quantities",
+    "Report": "parity.report.report",
     "Subject": "parity.numerics.noise",
-    "Verdict": "parity.report.results",
+    "Verdict": "parity.report.verdicts",
     "assert_parity": "parity.pipeline.check",
     "assert_training_parity": "parity.pipeline.check_training",
     "check": "parity.pipeline.check",

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from parity.report.axes import Mark, area, dots, line, linear_axis, log_axis, point_ticks, positions
-from parity.report.results import Growth, Place, Quantity, Report
+from parity.report.divergences import Growth, Place
+from parity.report.quantities import Quantity
+from parity.report.report import Report
 from parity.report.sentences import location
 from parity.report.text import label, number
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.report.atomic import write_atomically
-from parity.report.results import Quantity, Report
+from parity.report.quantities import Quantity
+from parity.report.report import Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

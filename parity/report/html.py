@@ -19,9 +19,13 @@ from markupsafe import Markup, escape
 from parity.report import sentences
 from parity.report.atomic import write_atomically
 from parity.report.charts import Chart, curve_chart, growth_charts
-from parity.report.results import AS_STORED, LIMIT, STAGES, Divergence, Place, Report, Verdict, once_each
-from parity.report.table import GRAVITY, Scale, rho_text, table_rows
+from parity.report.divergences import Divergence, Place, once_each
+from parity.report.kinds import STAGES
+from parity.report.quantities import AS_STORED
+from parity.report.report import Report
+from parity.report.table import Scale, rho_text, table_rows
 from parity.report.text import number, short
+from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
 _HERE = Path(__file__).parent
 

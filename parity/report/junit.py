@@ -6,7 +6,9 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from parity.report.atomic import write_atomically
-from parity.report.results import STAGES, Quantity, Report, Verdict
+from parity.report.kinds import STAGES
+from parity.report.quantities import Quantity
+from parity.report.report import Report
 from parity.report.sentences import answer, printable
 from parity.report.text import (
     describe_divergences,
@@ -16,6 +18,7 @@ from parity.report.text import (
     label,
     number,
 )
+from parity.report.verdicts import Verdict
 
 _TAGS = {Verdict.FAIL: "failure", Verdict.ERROR: "error", Verdict.INCONCLUSIVE: "skipped"}
 _COUNTS = {"failures": "failure", "errors": "error", "skipped": "skipped"}

@@ -2,7 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-from parity.report.results import STAGES, Divergence, Place, Quantity, Report, Verdict
+from parity.report.divergences import Divergence, Place
+from parity.report.kinds import STAGES
+from parity.report.quantities import Quantity
+from parity.report.report import Report
+from parity.report.verdicts import Verdict
 
 STAGE_NOUNS = {
     "weights": "weights",

@@ -43,3 +43,7 @@ class Sides(NamedTuple):
             side = name if name.startswith("the ") else f"the {name} side"
             text = text.replace(f"<{role} side>", side).replace(f"<{role}>", name)
         return text
+
+
+TORCH_AND_JAX = Sides()
+"""What the sides are called where a report says nothing else."""

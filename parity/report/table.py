@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from parity.report.results import LIMIT, STAGES, Quantity, Verdict
+from parity.report.kinds import STAGES
+from parity.report.quantities import Quantity
 from parity.report.text import number
-
-GRAVITY = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-"""The verdicts, the gravest first."""
+from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
 
 class Scale(NamedTuple):

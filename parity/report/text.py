@@ -5,8 +5,12 @@ import os
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from parity.report.results import STAGES, Cause, Divergence, Place, Quantity, Report, Verdict, once_each
+from parity.report.divergences import Cause, Divergence, Place, once_each
+from parity.report.kinds import STAGES
+from parity.report.quantities import Quantity
+from parity.report.report import Report
 from parity.report.sentences import also_in, headline, ordinal, printable
+from parity.report.verdicts import Verdict
 
 MOST = 12
 """Quantities listed per verdict; the rest are counted."""
