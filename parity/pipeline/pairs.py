@@ -14,7 +14,7 @@ from parity.frameworks.task import Task
 from parity.frameworks.torch.torch_program import TorchModel, TorchProgram, read_torch
 from parity.numerics.arrays import EPS, Arrays, eps_of, in_float32, is_float
 from parity.numerics.yardstick import FLOOR_ULPS
-from parity.report.results import AS_STORED, LIMIT, Quantity, Verdict
+from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
 from parity.weights import Leaf, Pins, Plan, Use, WeightError, find_plan
 from parity.weights.explaining import Explanation, explain, unit_order
 
@@ -88,7 +88,7 @@ class Pair:
             passed = False
             notes = (explain(transfers, expected, actual, leaves, self.weights).text,)
         return Quantity(
-            "weights",
+            Stage.WEIGHTS,
             "weights",
             ", ".join(dict.fromkeys(t.tensor_name for t in transfers)),
             AS_STORED,

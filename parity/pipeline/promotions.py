@@ -12,6 +12,7 @@ from typing import NamedTuple
 from parity.frameworks.jax.jax_program import JaxProgram
 from parity.frameworks.torch.torch_program import TorchProgram
 from parity.numerics.arrays import EPS, Arrays
+from parity.report import kinds
 from parity.report.results import Divergence, Quantity, Verdict
 from parity.trace.graph import Kind, Node, Spot
 
@@ -53,4 +54,4 @@ def places(apart: Sequence[Apart]) -> Iterator[Divergence]:
         if spot is not None:
             detail += "; this is where <candidate>'s value becomes wider, and it stays so"
             place = Node("convert_element_type", Kind.OPERATION, (), None, spot).place
-            yield Divergence("forward", (), (place,), "dtype", detail)
+            yield Divergence(kinds.Stage.FORWARD, (), (place,), kinds.Kind.DTYPE, detail)

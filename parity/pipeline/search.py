@@ -16,6 +16,7 @@ from parity.localise.walk import Comparison, Region, candidate_places, failing, 
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Stage, noise_run, noisy, ordinary
 from parity.pipeline.pairs import Pair, planned
+from parity.report import kinds
 from parity.report.results import Cause, Divergence, Growth, Place, once_each
 from parity.trace.graph import Kind, Trace
 from parity.weights.explaining import Explanation
@@ -141,10 +142,14 @@ def _again(divergence: Divergence, step: str) -> Divergence:
 def _of_weight(pair: Pair, path: str, why: Explanation) -> Divergence:
     """A leaf that the user converted wrongly."""
     names = dict.fromkeys(t.tensor_name for t in pair.plan.transfers if t.leaf_path == path)
-    cause = Cause(why.cause, why.text, 0.0) if why.cause else None
+    cause = Cause(kinds.CauseKind(why.cause), why.text, 0.0) if why.cause else None
     reference_places = tuple(Place("weight", name) for name in names)
     return Divergence(
-        "weights", reference_places, (Place("weight", path),), detail="" if cause else why.text, cause=cause
+        kinds.Stage.WEIGHTS,
+        reference_places,
+        (Place("weight", path),),
+        detail="" if cause else why.text,
+        cause=cause,
     )
 
 
@@ -189,10 +194,10 @@ def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause
     leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
     found = reference_places(comparison.reference, region), candidate_places(comparison, region)
     return Divergence(
-        stage,
+        kinds.Stage(stage),
         found[0],
         found[1],
-        "order" if region.order else "value",
+        kinds.Kind.ORDER if region.order else kinds.Kind.VALUE,
         "the same numbers, arranged differently" if region.order else "",
         region.error,
         region.honest,
@@ -214,7 +219,7 @@ def growth_of(comparison: Comparison) -> Sequence[Growth]:
             continue
         rows.append(
             Growth(
-                "gradients" if node.backward else "forward",
+                kinds.Stage.GRADIENTS if node.backward else kinds.Stage.FORWARD,
                 comparison.reference.nodes[partners[0]].place,
                 node.place,
                 float(np.abs(held.ordered - other.ordered).max(initial=0.0)) / scale,

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from parity.report.axes import Mark, area, dots, line, linear_axis, log_axis, point_ticks, positions
 from parity.report.divergences import Growth, Place
+from parity.report.kinds import Stage
 from parity.report.quantities import Quantity
 from parity.report.report import Report
-from parity.report.sentences import location
+from parity.report.sentences import PASSES, location
 from parity.report.text import label, number
 
 MOST_BANDS = 16
@@ -63,12 +64,12 @@ class Chart(NamedTuple):
 def growth_charts(report: Report) -> list[Chart]:
     """The relative error along the computation, a chart for each pass."""
     return [
-        _growth_chart(stage, [g for g in report.growth if g.stage == stage])
+        _growth_chart(stage, [g for g in report.growth if g.stage is stage])
         for stage in dict.fromkeys(g.stage for g in report.growth)
     ]
 
 
-def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
+def _growth_chart(stage: Stage, growth: Sequence[Growth]) -> Chart:
     errors = [g.relative_error for g in growth]
     honest = [g.relative_yardstick for g in growth]
     axis = log_axis([*errors, *honest])
@@ -83,7 +84,7 @@ def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
             Shape("bad dots", dots([x[i] for i in bad], [axis.place(errors[i]) for i in bad])),
         ),
     )
-    what = {"forward": "the forward pass", "gradients": "the backward pass"}.get(stage, stage)
+    what = f"the {PASSES[stage]}"
     differ = f"{len(bad)} of them differ" if bad else "all agree"
     return Chart(
         f"Along {what}",

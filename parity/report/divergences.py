@@ -4,6 +4,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from parity.report.kinds import CauseKind, Kind, Stage
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
@@ -31,14 +33,22 @@ class Cause:
     """Why two programs differ: a change to the candidate that was tried and made it match.
 
     Attributes:
-        name: the kind of fault.
+        name: the kind of fault; the word for it will do, too.
         text: what differs and what to do, e.g. "eps is 1e-06 in JAX and 1e-05 in PyTorch".
         residual: relative difference that is left with the change applied.
     """
 
-    name: str
+    name: CauseKind
     text: str
     residual: float
+
+    def __post_init__(self) -> None:
+        """Take the kind of fault as a word, too.
+
+        Raises:
+            ValueError: if there is no such kind.
+        """
+        object.__setattr__(self, "name", CauseKind(self.name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +56,11 @@ class Divergence:
     """A place where two programs part: all that goes in agrees, what comes out does not.
 
     Attributes:
-        stage: "weights", "forward" or "gradients".
+        stage: weights, forward or gradients; the word for it will do, too.
         reference: the operations of the reference there, the likeliest culprit first; empty when the
             candidate computes something extra.
         candidate: the operations of the candidate there, likewise.
-        kind: "value" (other numbers), "order" (the same numbers arranged differently), "extra" (only
-            one side computes something), "dtype" (another precision than on the other side).
+        kind: how it shows; the word for it will do, too.
         detail: what else is known, as a sentence, e.g. both orders of an operand.
         relative_error: max |j - t| over max |t| of the value that comes out; NaN if nothing pairs up.
         relative_yardstick: the difference that rounding alone explains there, in the same unit.
@@ -59,15 +68,24 @@ class Divergence:
         cause: the hypothesis that made it match, or None.
     """
 
-    stage: str
+    stage: Stage
     reference: tuple[Place, ...]
     candidate: tuple[Place, ...]
-    kind: str = "value"
+    kind: Kind = Kind.VALUE
     detail: str = ""
     relative_error: float = math.nan
     relative_yardstick: float = math.nan
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     cause: Cause | None = None
+
+    def __post_init__(self) -> None:
+        """Take stage and kind as words, too.
+
+        Raises:
+            ValueError: if there is no such stage or kind.
+        """
+        object.__setattr__(self, "stage", Stage(self.stage))
+        object.__setattr__(self, "kind", Kind(self.kind))
 
     def repeats(self, other: "Divergence") -> bool:
         """Whether this is the same fault as another: the same cause at the same lines, in another module."""
@@ -106,16 +124,24 @@ class Growth:
     """How far the two sides are apart at one matched operation, in the order of computation.
 
     Attributes:
-        stage: "forward" or "gradients".
+        stage: forward or gradients; the word for it will do, too.
         reference, candidate: the two operations.
         relative_error: max |j - t| over max |t| of their sorted entries.
         relative_yardstick: the difference that rounding alone explains there, in the same unit.
         matched: whether they agree.
     """
 
-    stage: str
+    stage: Stage
     reference: Place
     candidate: Place
     relative_error: float
     relative_yardstick: float
     matched: bool
+
+    def __post_init__(self) -> None:
+        """Take the stage as a word, too.
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        object.__setattr__(self, "stage", Stage(self.stage))

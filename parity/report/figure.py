@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.report.atomic import write_atomically
+from parity.report.kinds import Stage
 from parity.report.quantities import Quantity
 from parity.report.report import Report
 
@@ -64,7 +65,7 @@ def draw_curves(reports: Sequence[Report], path: str | os.PathLike[str]) -> None
 def _losses(report: Report) -> list[Quantity]:
     """The loss curves in the widest precision of a report."""
     dtype = "float64" if "float64" in report.dtypes else next(iter(report.dtypes), None)
-    return [q for q in report.select("curve", dtype) if q.name in COLOURS and q.curve is not None]
+    return [q for q in report.select(Stage.CURVE, dtype) if q.name in COLOURS and q.curve is not None]
 
 
 def _draw(panel: "Axes", quantity: Quantity) -> None:

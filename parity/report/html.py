@@ -20,7 +20,7 @@ from parity.report import sentences
 from parity.report.atomic import write_atomically
 from parity.report.charts import Chart, curve_chart, growth_charts
 from parity.report.divergences import Divergence, Place, once_each
-from parity.report.kinds import STAGES
+from parity.report.kinds import STAGES, Stage
 from parity.report.quantities import AS_STORED
 from parity.report.report import Report
 from parity.report.table import Scale, rho_text, table_rows
@@ -96,7 +96,7 @@ def _stages(report: Report) -> list[dict[str, Any]]:
         worst = report.worst(stage)
         if worst is None:
             continue
-        exact = stage == "weights" and worst.difference == 0
+        exact = stage is Stage.WEIGHTS and worst.difference == 0
         cards.append(
             {
                 "stage": stage,
@@ -136,7 +136,7 @@ def _fault(fault: Sequence[Divergence], position: int, total: int) -> dict[str, 
         residual = "exactly" if cause.residual == 0 else f"to {short(cause.residual)}"
     return {
         "title": sentences.ordinal(position, total).capitalize(),
-        "stage": sentences.STAGE_NOUNS.get(divergence.stage, divergence.stage),
+        "stage": sentences.STAGE_NOUNS[divergence.stage],
         "headline": sentences.headline(divergence).capitalize(),
         "sides": [("PyTorch", _sites(divergence.reference)), ("JAX", _sites(divergence.candidate))],
         "size": size,

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from parity.report.atomic import write_atomically
-from parity.report.kinds import STAGES
+from parity.report.kinds import STAGES, Stage
 from parity.report.quantities import Quantity
 from parity.report.report import Report
 from parity.report.sentences import answer, printable
@@ -59,7 +59,7 @@ def _add_suites(root: Element, report: Report) -> None:
         _result(case, Verdict.ERROR, reason.partition("\n")[0], [reason])
     for stage in stages:
         suites.append(suite := _suite(root, report, stage))
-        evidence = describe_divergences(report) if stage == _stage_of_divergences(report) else []
+        evidence = describe_divergences(report) if stage is _stage_of_divergences(report) else []
         for quantity in report.select(stage):
             _add_case(suite, quantity, evidence)
             if quantity.verdict is Verdict.FAIL:
@@ -82,9 +82,9 @@ def _suite(root: Element, report: Report, stage: str) -> Element:
     return suite
 
 
-def _stage_of_divergences(report: Report) -> str:
+def _stage_of_divergences(report: Report) -> Stage | None:
     """The first stage that failed: its first failure tells where the two sides part."""
-    return next((stage for stage in STAGES if report.failures(stage)), "")
+    return next((stage for stage in STAGES if report.failures(stage)), None)
 
 
 def _add_case(suite: Element, quantity: Quantity, evidence: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 
+from parity.report.kinds import Stage
 from parity.report.verdicts import Verdict
 
 AS_STORED = "as stored"
@@ -37,7 +38,7 @@ class Quantity:
     All sizes are max norms over the tensor, in the units of the quantity.
 
     Attributes:
-        stage: one of `STAGES`.
+        stage: the stage it belongs to; the word for it will do, too.
         group: what it is scaled with, e.g. all gradient leaves ("gradients") or a curve's own name.
         name: the reference's name of the leaf, e.g. "hidden.weight" or "train_loss".
         candidate_name: the candidate's name of the same leaf where it has another one, else None.
@@ -57,7 +58,7 @@ class Quantity:
         curve: the points, for quantities over time.
     """
 
-    stage: str
+    stage: Stage
     group: str
     name: str
     dtype: str
@@ -76,6 +77,14 @@ class Quantity:
     index: tuple[int, ...] | None = None
     notes: tuple[str, ...] = ()
     curve: Curve | None = None
+
+    def __post_init__(self) -> None:
+        """Take the stage as a word, too: rules and recordings hold it as text.
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        object.__setattr__(self, "stage", Stage(self.stage))
 
     @property
     def yardstick(self) -> float:

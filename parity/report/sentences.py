@@ -3,29 +3,37 @@
 from collections.abc import Iterable, Sequence
 
 from parity.report.divergences import Divergence, Place
-from parity.report.kinds import STAGES
+from parity.report.kinds import STAGES, Kind, Stage
 from parity.report.quantities import Quantity
 from parity.report.report import Report
 from parity.report.verdicts import Verdict
 
 STAGE_NOUNS = {
-    "weights": "weights",
-    "forward": "outputs",
-    "gradients": "gradients",
-    "step": "first step",
-    "curve": "training curves",
+    Stage.WEIGHTS: "weights",
+    Stage.FORWARD: "outputs",
+    Stage.GRADIENTS: "gradients",
+    Stage.STEP: "first step",
+    Stage.CURVE: "training curves",
 }
 """What is compared in each stage."""
 
-_PASSES = {"forward": "forward pass", "gradients": "gradients"}
+PASSES = {Stage.FORWARD: "forward pass", Stage.GRADIENTS: "backward pass"}
+"""What is walked along in the stages that have an order of computation."""
+
+_OF_STAGE = {
+    Stage.GRADIENTS: "the gradient of ",
+    Stage.STEP: "the first update of ",
+    Stage.CURVE: "the curve ",
+}
+"""What a quantity of a stage is, before its name."""
 
 _WITHOUT_CAUSE = {
-    "value": "No known trap explains it. What goes in agrees, so the difference is made on these two lines: "
-    "compare the operation itself, its options and the constants in it.",
-    "order": "The numbers are right and their arrangement is not: compare the axis order that each side "
+    Kind.VALUE: "No known trap explains it. What goes in agrees, so the difference is made on these "
+    "two lines: compare the operation itself, its options and the constants in it.",
+    Kind.ORDER: "The numbers are right and their arrangement is not: compare the axis order that each side "
     "assumes here (reshape against transpose, channels first against last, flatten, split).",
-    "extra": "One side computes something that the other does not: take it out, or add its counterpart.",
-    "dtype": "The two sides compute this in different precisions: cast at the same place on both.",
+    Kind.EXTRA: "One side computes something that the other does not: take it out, or add its counterpart.",
+    Kind.DTYPE: "The two sides compute this in different precisions: cast at the same place on both.",
 }
 
 
@@ -48,22 +56,22 @@ def answer(report: Report) -> str:
         rest = "; the rest agree" if len(hidden) < number else ""
         share = _of(len(hidden), number)
         return f"Nothing certain can be said about {share} compared quantities, first {_first(hidden)}{rest}."
-    what = _listed(STAGE_NOUNS.get(s, s) for s in STAGES if report.select(s))
+    what = _listed(STAGE_NOUNS[s] for s in STAGES if report.select(s))
     precision = f" in {_listed(report.dtypes)}" if report.dtypes else ""
     return f"The two programs compute the same thing: {what} agree within rounding{precision}."
 
 
 def _difference(report: Report) -> str:
-    failures, wrong_weights = report.failures(), report.failures("weights")
+    failures, wrong_weights = report.failures(), report.failures(Stage.WEIGHTS)
     if wrong_weights:
-        share = f"{_of(len(wrong_weights), len(report.select('weights')))} tensors, first "
+        share = f"{_of(len(wrong_weights), len(report.select(Stage.WEIGHTS)))} tensors, first "
         name = share + wrong_weights[0].name if len(wrong_weights) > 1 else wrong_weights[0].name
         return f"The JAX model does not have PyTorch's weights: the values are others in {name}."
     if report.divergences:
         first = report.divergences[0]
         where = headline_place(first)
         known = f", and the cause is known: {first.cause.name}" if first.cause else ""
-        stage = _PASSES.get(first.stage, first.stage)
+        stage = PASSES.get(first.stage, STAGE_NOUNS[first.stage])
         return f"The two programs do not compute the same thing: they part in the {stage} at {where}{known}."
     narrow = {q.dtype for q in failures}
     if (
@@ -105,21 +113,21 @@ def also_in(others: Sequence[Divergence]) -> str:
 
 def headline(divergence: Divergence) -> str:
     """How a divergence shows itself, in half a sentence."""
-    if divergence.stage == "weights":
+    if divergence.stage is Stage.WEIGHTS:
         return "the JAX leaf does not hold PyTorch's numbers"
-    if divergence.kind == "order":
+    if divergence.kind is Kind.ORDER:
         return "all inputs agree, the output has the same numbers in another order"
-    if divergence.kind == "extra":
+    if divergence.kind is Kind.EXTRA:
         side = "JAX" if divergence.candidate and not divergence.reference else "PyTorch"
         return f"only {side} computes this"
-    if divergence.kind == "dtype":
+    if divergence.kind is Kind.DTYPE:
         return "the two sides compute this in different precisions"
     return "all inputs agree, the output does not"
 
 
 def advice(divergence: Divergence) -> str:
     """What to do where no cause was found."""
-    return _WITHOUT_CAUSE.get(divergence.kind, _WITHOUT_CAUSE["value"])
+    return _WITHOUT_CAUSE[divergence.kind]
 
 
 def ordinal(position: int, total: int) -> str:
@@ -154,10 +162,9 @@ def printable(text: str) -> str:
 
 def _first(quantities: tuple[Quantity, ...]) -> str:
     q = quantities[0]
-    kind = {"gradients": "the gradient of ", "step": "the first update of ", "curve": "the curve "}
     curve = q.curve
     since = f" from point {curve.first_failure} on" if curve and curve.first_failure is not None else ""
-    return f"{kind.get(q.stage, '')}{q.name} in {q.dtype}{since}"
+    return f"{_OF_STAGE.get(q.stage, '')}{q.name} in {q.dtype}{since}"
 
 
 def _of(part: int, whole: int) -> str:

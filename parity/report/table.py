@@ -73,7 +73,7 @@ def table_rows(quantities: Iterable[Quantity], scale: Scale) -> list[Row]:
         Row(
             q,
             GRAVITY.index(q.verdict),
-            STAGES.index(q.stage) if q.stage in STAGES else len(STAGES),
+            STAGES.index(q.stage),
             Cell(rho_text(q), _key(q.rho)),
             scale.place(q.rho),
             _cell(q.relative_error),

@@ -7,10 +7,12 @@ import random
 from parity.report.results import (
     AS_STORED,
     Cause,
+    CauseKind,
     Curve,
     Divergence,
     Environment,
     Growth,
+    Kind,
     Place,
     Quantity,
     Report,
@@ -248,7 +250,7 @@ def hostile() -> Report:
     output = Quantity(
         "forward", text, text, text, Verdict.FAIL, candidate_name=f"j{text}", program=text, notes=(text,)
     )
-    cause = Cause(text, text, 0.0)
+    cause = Cause(CauseKind.EPSILON, text, 0.0)
     return Report(
         name=text,
         quantities=(output, dataclasses.replace(output, stage="curve", curve=curve)),
@@ -257,7 +259,7 @@ def hostile() -> Report:
         environment=Environment({text: text}, text, text, {text: text}),
         error=text,
         seconds=1.0,
-        divergences=(Divergence("forward", (place, place), (place,), text, text, cause=cause),),
+        divergences=(Divergence("forward", (place, place), (place,), Kind.VALUE, text, cause=cause),),
         growth=(
             Growth("forward", place, place, math.inf, 0.0, False),
             Growth("gradients", place, place, 0.0, 0.0, True),

@@ -1,12 +1,27 @@
 """The plain text of a report: the place and the cause first, in lines of 100 columns."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from parity.report.results import AS_STORED, Cause, Divergence, Place, Quantity, Report, Verdict, once_each
+from parity.report.json import plain
+from parity.report.results import (
+    AS_STORED,
+    Cause,
+    CauseKind,
+    Divergence,
+    Growth,
+    Kind,
+    Place,
+    Quantity,
+    Report,
+    Stage,
+    Verdict,
+    once_each,
+)
 from parity.report.sentences import advice, answer, printable
 from parity.report.text import FEW, MOST, WIDTH, describe, folded
 from tests.parity.report.sample_reports import EXAMPLES, HOSTILE, failed, passed, quantity, stopped, trained
@@ -172,8 +187,28 @@ def test_where_no_cause_is_known_the_advice_fits_the_kind() -> None:
     told = {
         kind: advice(Divergence("forward", (), (), kind)) for kind in ("value", "order", "extra", "dtype")
     }
-    assert len(set(told.values())) == 4
-    assert advice(Divergence("forward", (), (), "another kind")) == told["value"]
+    assert len(set(told.values())) == len(Kind) == 4
+
+
+def test_a_word_becomes_the_stage_or_the_kind_it_stands_for_and_no_other_word_passes() -> None:
+    place = Place("mm")
+    assert quantity("w", 1.0, stage="step").stage is Stage.STEP
+    assert Divergence("forward", (), (), "order").kind is Kind.ORDER
+    assert Cause("gate order", "swap them", 0.0).name is CauseKind.GATE_ORDER
+    assert Growth("gradients", place, place, 0.0, 0.0, True).stage is Stage.GRADIENTS
+    for made in (
+        lambda: quantity("w", 1.0, stage="outputs"),
+        lambda: Divergence("forward", (), (), "another kind"),
+        lambda: Divergence("outputs", (), ()),
+        lambda: Cause("another cause", "", 0.0),
+        lambda: Growth("outputs", place, place, 0.0, 0.0, True),
+    ):
+        with pytest.raises(ValueError, match="is not a valid"):
+            made()
+    words = json.loads(json.dumps(plain(failed().as_dict())))
+    assert [d["kind"] for d in words["divergences"]] == ["value", "order"]
+    assert words["divergences"][0]["cause"]["name"] == "epsilon"
+    assert words["quantities"][0]["stage"] == "weights"
 
 
 def test_control_characters_become_escapes_and_letters_stay() -> None:
