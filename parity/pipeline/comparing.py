@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity.numerics.precision import NOT_USED, SIDES
+from parity.numerics.precision import SIDES
 from parity.numerics.yardstick import FORWARD
 from parity.numerics.yardstick import compare as judge
 from parity.pipeline.outcome import reporting
@@ -115,7 +115,8 @@ def _joined(torch: Environment, jax: Environment) -> Environment:
             joined[name] = values[0] if same else f"{values[0]} (torch) and {values[1]} (jax)"
         return joined
 
-    device = jax.jax_device if jax.jax_device != NOT_USED else torch.jax_device
     return Environment(
-        both(torch.versions, jax.versions), torch.torch_device, device, both(torch.settings, jax.settings)
+        both(torch.versions, jax.versions),
+        both(torch.devices, jax.devices),
+        both(torch.settings, jax.settings),
     )

@@ -17,6 +17,7 @@ from parity.report.text import (
     folded,
     label,
     number,
+    package,
 )
 from parity.report.verdicts import Verdict
 
@@ -75,7 +76,7 @@ def _suite(root: Element, report: Report, stage: str) -> Element:
     suite = SubElement(root, "testsuite", name=printable(f"{report.name}.{stage}"), time="0.000")
     if report.environment is not None:
         environment = report.environment
-        devices = {"torch device": environment.torch_device, "jax device": environment.jax_device}
+        devices = {f"{package(name)} device": device for name, device in environment.devices.items()}
         properties = SubElement(suite, "properties")
         for name, value in {**environment.versions, **devices, **environment.settings}.items():
             SubElement(properties, "property", name=printable(name), value=printable(value))

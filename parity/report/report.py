@@ -19,11 +19,16 @@ from parity.report.verdicts import Verdict
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """What ran where: versions, devices and the precision settings that were in force."""
+    """What ran where, and how.
+
+    Attributes:
+        versions: of Python and the packages, by name.
+        devices: by the name of the framework that ran there, e.g. {"PyTorch": "cpu (2 cores)"}.
+        settings: the precision settings that were in force, by name.
+    """
 
     versions: Mapping[str, str]
-    torch_device: str
-    jax_device: str
+    devices: Mapping[str, str]
     settings: Mapping[str, str]
 
 

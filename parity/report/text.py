@@ -234,5 +234,15 @@ def environment_line(report: Report) -> str:
         return "nothing ran"
     e = report.environment
     versions = ", ".join(f"{name} {version}" for name, version in e.versions.items())
+    devices = ", ".join(f"{package(name)} on {device}" for name, device in e.devices.items())
     settings = ", ".join(f"{name} {value}" for name, value in e.settings.items())
-    return f"{versions}; torch on {e.torch_device}, jax on {e.jax_device}; {settings}"
+    return "; ".join(filter(None, (versions, devices, settings)))
+
+
+def package(framework: str) -> str:
+    """The package in which a framework comes, by which versions and settings go.
+
+    >>> package("PyTorch"), package("JAX")
+    ('torch', 'jax')
+    """
+    return framework.lower().removeprefix("py")

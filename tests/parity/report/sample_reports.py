@@ -21,8 +21,7 @@ from parity.report.results import (
 
 ENVIRONMENT = Environment(
     {"python": "3.11.7", "torch": "2.13.0+cpu", "jax": "0.10.2", "flax": "0.12.8", "numpy": "2.4.6"},
-    "cpu (2 cores)",
-    "cpu",
+    {"PyTorch": "cpu (2 cores)", "JAX": "cpu"},
     {"jax matmul precision": "highest", "torch matmul fp32": "ieee", "torch threads": "2"},
 )
 EPS = {"float64": 2e-16, "float32": 1e-7}
@@ -256,7 +255,7 @@ def hostile() -> Report:
         quantities=(output, dataclasses.replace(output, stage="curve", curve=curve)),
         not_checked=(text,),
         plan=((text, text, text),),
-        environment=Environment({text: text}, text, text, {text: text}),
+        environment=Environment({text: text}, {text: text}, {text: text}),
         error=text,
         seconds=1.0,
         divergences=(Divergence("forward", (place, place), (place,), Kind.VALUE, text, cause=cause),),

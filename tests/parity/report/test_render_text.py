@@ -13,6 +13,7 @@ from parity.report.results import (
     Cause,
     CauseKind,
     Divergence,
+    Environment,
     Growth,
     Kind,
     Place,
@@ -23,7 +24,7 @@ from parity.report.results import (
     once_each,
 )
 from parity.report.sentences import advice, answer, printable
-from parity.report.text import FEW, MOST, WIDTH, describe, folded
+from parity.report.text import FEW, MOST, WIDTH, describe, environment_line, folded
 from tests.parity.report.sample_reports import EXAMPLES, HOSTILE, failed, passed, quantity, stopped, trained
 
 
@@ -136,6 +137,15 @@ def test_the_plan_is_told_when_asked() -> None:
         *("encoder.layer.11.attention.query.bias", "->", "encoder/layer_11/attention/query/bias", "as"),
         *("it", "is"),
     ]
+
+
+def test_the_environment_is_one_line_with_the_devices_that_ran() -> None:
+    line = environment_line(passed())
+    assert "numpy 2.4.6; torch on cpu (2 cores), jax on cpu; jax matmul precision highest" in line
+    alone = dataclasses.replace(passed(), environment=Environment({"jax": "0.10.2"}, {"JAX": "cpu"}, {}))
+    assert environment_line(alone) == "jax 0.10.2; jax on cpu"
+    assert environment_line(Report("r", ())) == "nothing ran"
+    assert passed().as_dict()["environment"]["devices"] == {"PyTorch": "cpu (2 cores)", "JAX": "cpu"}
 
 
 def test_an_error_keeps_its_lines() -> None:
