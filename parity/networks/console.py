@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from parity.report.folding import folded
 from parity.report.results import AS_STORED, LIMIT, STAGES, Quantity, Report, Stage, Verdict
-from parity.report.text import describe_divergences, describe_quantity, environment_line, label, short
+from parity.report.rounded import short
+from parity.report.text import describe_divergences, describe_quantity, environment_line, label
 
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.INCONCLUSIVE: "yellow"}
 
@@ -94,10 +96,10 @@ def print_findings(console: Console, report: Report, *, everything: bool = False
     shown = chosen if everything or len(chosen) <= most else chosen[:most]
     if shown:
         console.print(f"[bold]{escape(report.name)}[/]")
-    for line in describe_divergences(report):
+    for line in folded(describe_divergences(report, console.width - 2), console.width - 2):
         console.print(f"  {escape(line)}", soft_wrap=True)
     for quantity in shown:
-        head, *notes = describe_quantity(quantity)
+        head, *notes = describe_quantity(quantity, report.sides)
         console.print(f"  [{COLOURS[quantity.verdict]}]{escape(head)}[/]", soft_wrap=True)
         for note in notes:
             console.print(f"  {escape(note)}", soft_wrap=True)
