@@ -105,6 +105,19 @@ class Report:
         gravest = Verdict.worst(q.verdict for q in chosen)
         return max((q for q in chosen if q.verdict is gravest), key=_severity, default=None)
 
+    def raise_if_failed(self) -> "Report":
+        """Raise unless the verdict is pass, for tests and scripts.
+
+        Returns:
+            The report itself.
+
+        Raises:
+            ParityError: if the verdict is fail, error or inconclusive, with this report.
+        """
+        if self.verdict is not Verdict.PASS:
+            raise ParityError(self)
+        return self
+
     def as_dict(self) -> dict[str, Any]:
         """The report as dicts, lists and numbers, with the derived figures that the tables show."""
         data = dataclasses.asdict(self)
