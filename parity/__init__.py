@@ -24,21 +24,21 @@ if TYPE_CHECKING:
     from parity.pipeline.request import Settings as Settings
     from parity.pipeline.request import Weights as Weights
     from parity.report.errors import HarnessError as HarnessError
-    from parity.report.results import ParityError as ParityError
-    from parity.report.results import Quantity as Quantity
-    from parity.report.results import Report as Report
-    from parity.report.results import Verdict as Verdict
+    from parity.report.quantities import Quantity as Quantity
+    from parity.report.report import ParityError as ParityError
+    from parity.report.report import Report as Report
+    from parity.report.verdicts import Verdict as Verdict
     from parity.weights import WeightError as WeightError
 
 _HOMES = {
     "HarnessError": "parity.report.errors",
     "Oracle": "parity.pipeline.measuring",
-    "ParityError": "parity.report.results",
-    "Quantity": "parity.report.results",
-    "Report": "parity.report.results",
+    "ParityError": "parity.report.report",
+    "Quantity": "parity.report.quantities",
+    "Report": "parity.report.report",
     "Settings": "parity.pipeline.request",
     "Subject": "parity.numerics.noise",
-    "Verdict": "parity.report.results",
+    "Verdict": "parity.report.verdicts",
     "WeightError": "parity.weights",
     "Weights": "parity.pipeline.request",
     "assert_parity": "parity.pipeline.check",

@@ -113,12 +113,14 @@ def _checked(target: Target, options: dict[str, Any], head: str) -> "Report":
 
 def show(report: "Report", *, plan: bool, verbose: bool) -> None:
     """Print a report, if asked for with the weight plan and with every quantity."""
-    from parity.report.text import describe, describe_quantity, folded
+    from parity.report.folding import folded, line_width
+    from parity.report.text import describe, describe_quantity
 
     click.echo(describe(report, plan=plan))
     if verbose:
         click.echo("  every compared quantity:")
-        for line in folded(f"    {line}" for q in report.quantities for line in describe_quantity(q)):
+        lines = (line for q in report.quantities for line in describe_quantity(q, report.sides))
+        for line in folded((f"    {line}" for line in lines), line_width()):
             click.echo(line)
 
 

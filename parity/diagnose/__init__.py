@@ -29,7 +29,7 @@ from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
 from parity.localise.walk import Comparison, Region
-from parity.report.results import Cause
+from parity.report.results import Cause, CauseKind
 
 CAUSES = (
     *("epsilon", "constant", "activation", "transposed kernel", "flipped kernel", "kernel layout"),
@@ -94,5 +94,5 @@ def diagnose(comparison: Comparison, region: Region) -> Cause | None:
 def _cause(fault: Fault, change: Change, residual: float) -> Cause:
     if fault.gradient and change.cause not in ("dtype", "gradient rule"):
         text = f"the outputs agree, the gradient does not: {change.text}"
-        return Cause("gradient rule", text, residual)
-    return Cause(change.cause, change.text, residual)
+        return Cause(CauseKind.GRADIENT_RULE, text, residual)
+    return Cause(CauseKind(change.cause), change.text, residual)

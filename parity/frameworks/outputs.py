@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from parity.report.sides import USUAL, Sides
+from parity.report.sides import TORCH_AND_JAX, Sides
 
 Pick = Callable[[Any], Any]
 """A function of what a model returns."""
@@ -122,7 +122,7 @@ class Outputs(NamedTuple):
 
 
 def pair_outputs(
-    reference_out: Any, candidate_out: Any, outputs: Any = None, sides: Sides = USUAL
+    reference_out: Any, candidate_out: Any, outputs: Any = None, sides: Sides = TORCH_AND_JAX
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The outputs of two models under common names, the reference's.
 

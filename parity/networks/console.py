@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parity.report.results import AS_STORED, LIMIT, STAGES, Quantity, Report, Verdict
-from parity.report.text import describe_divergences, describe_quantity, environment_line, label, short
+from parity.report.folding import folded
+from parity.report.results import AS_STORED, LIMIT, STAGES, Quantity, Report, Stage, Verdict
+from parity.report.rounded import short
+from parity.report.text import describe_divergences, describe_quantity, environment_line, label
 
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.INCONCLUSIVE: "yellow"}
 
@@ -62,7 +64,7 @@ def print_programs(console: Console, reports: Sequence[Report]) -> None:
 def _row(report: Report, dtype: str, verdict: Verdict, erratum: str | None, *, first: bool) -> list[str]:
     cells = [escape(report.name) if first else "", dtype.replace("float", "f")]
     for stage in STAGES:
-        worst = report.worst(stage, AS_STORED if stage == "weights" else dtype)
+        worst = report.worst(stage, AS_STORED if stage is Stage.WEIGHTS else dtype)
         cells.append("-" if worst is None else _rho(worst))
     worst = report.worst(dtype=dtype)
     if worst is None:
@@ -74,7 +76,7 @@ def _row(report: Report, dtype: str, verdict: Verdict, erratum: str | None, *, f
 
 
 def _rho(worst: Quantity) -> str:
-    if worst.stage == "weights" and worst.difference == 0:
+    if worst.stage is Stage.WEIGHTS and worst.difference == 0:
         return "[green]exact[/]"
     # A star: over the limit, yet closer to float64 than PyTorch is, which is what counts there.
     star = "*" if worst.verdict is Verdict.PASS and worst.rho > LIMIT else ""
@@ -94,10 +96,10 @@ def print_findings(console: Console, report: Report, *, everything: bool = False
     shown = chosen if everything or len(chosen) <= most else chosen[:most]
     if shown:
         console.print(f"[bold]{escape(report.name)}[/]")
-    for line in describe_divergences(report):
+    for line in folded(describe_divergences(report, console.width - 2), console.width - 2):
         console.print(f"  {escape(line)}", soft_wrap=True)
     for quantity in shown:
-        head, *notes = describe_quantity(quantity)
+        head, *notes = describe_quantity(quantity, report.sides)
         console.print(f"  [{COLOURS[quantity.verdict]}]{escape(head)}[/]", soft_wrap=True)
         for note in notes:
             console.print(f"  {escape(note)}", soft_wrap=True)

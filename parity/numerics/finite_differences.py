@@ -20,7 +20,7 @@ from jaxtyping import Float, Shaped
 from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.noise import Subject
 from parity.numerics.yardstick import FLOOR_ULPS, INCONCLUSIVE_SHARE
-from parity.report.results import LIMIT, Quantity, Verdict
+from parity.report.results import LIMIT, Quantity, Stage, Verdict
 
 STEP = 2.0**-19
 """h: smaller than the cube root of eps, which balances truncation and rounding of smooth functions,
@@ -114,7 +114,7 @@ def judge_gradients(
             passed = rho <= LIMIT
             quantities.append(
                 Quantity(
-                    "gradients",
+                    Stage.GRADIENTS,
                     "finite differences",
                     name,
                     "float64",

@@ -25,9 +25,6 @@ SIDES = {"torch": "PyTorch", "jax": "JAX"}
 PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
 """What a report gives the versions of, besides Python and NumPy."""
 
-NOT_USED = "not used"
-"""In place of a device, where a framework did not run."""
-
 
 @contextlib.contextmanager
 def pinned(*, seed: int = 0, threads: int | None = None, sides: Collection[str] = SIDES) -> Iterator[None]:
@@ -168,23 +165,25 @@ def require_device(device: str, sides: Collection[str] = SIDES) -> None:
 def environment(device: str = "cpu", sides: Collection[str] = SIDES) -> Environment:
     """Versions, devices and the settings in force; call it inside `pinned()`.
 
-    Of a framework that is not among `sides` the device is "not used".
+    Args:
+        device: "cpu" or "cuda".
+        sides: the frameworks that run; another is not imported, and has no device here.
     """
     versions = {"python": platform.python_version()}
     for package in [name for side, names in PACKAGES.items() if side in sides for name in names] + ["numpy"]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
-    settings = {}
-    torch_name = jax_name = NOT_USED
+    settings, devices = {}, {}
     if "jax" in sides:
         import jax
 
-        jax_name = jax_device(device).device_kind
+        devices["jax"] = jax_device(device).device_kind
         settings["jax matmul precision"] = str(jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
     if "torch" in sides:
         import torch
 
-        torch_name = torch.cuda.get_device_name() if device == "cuda" else f"cpu ({os.cpu_count()} cores)"
+        cpu = f"cpu ({os.cpu_count()} cores)"
+        devices["torch"] = torch.cuda.get_device_name() if device == "cuda" else cpu
         settings |= {
             "torch matmul fp32": str(torch.backends.cuda.matmul.fp32_precision),
             "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
@@ -192,7 +191,8 @@ def environment(device: str = "cpu", sides: Collection[str] = SIDES) -> Environm
             "torch threads": str(torch.get_num_threads()),
         }
     settings |= {"machine": platform.machine(), "system": platform.system()}
-    return Environment(versions, torch_name, jax_name, settings)
+    named = {SIDES[side]: devices[side] for side in SIDES if side in devices}
+    return Environment(versions, named, settings)
 
 
 def _first_line(error: Exception) -> str:

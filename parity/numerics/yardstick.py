@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float, Shaped
 from parity.numerics.arrays import eps_of
 from parity.numerics.noise import Side, Sides, relative_scale
 from parity.report import observations as wording
-from parity.report.results import LIMIT, Curve, Quantity, Verdict
+from parity.report.results import LIMIT, Curve, Quantity, Stage, Verdict
 
 FLOOR_ULPS = 4.0
 """F in units of eps: a handful of roundings that noise on the inputs cannot show."""
@@ -98,7 +98,7 @@ def compare(
             common = [name for name in ours if name in theirs]
             scale = _scale([ours[n] for n in common] + [theirs[n] for n in common])
             for name in dict.fromkeys([*ours, *theirs]):
-                blank = Quantity(rule.stage, group, name, dtype, Verdict.FAIL, program=program)
+                blank = Quantity(Stage(rule.stage), group, name, dtype, Verdict.FAIL, program=program)
                 if name not in common:
                     side = "<reference side>" if name in ours else "<candidate side>"
                     note = f"only {side} has it: nothing to compare it with"

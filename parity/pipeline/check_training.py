@@ -15,7 +15,7 @@ from parity.pipeline.outcome import Outcome
 from parity.pipeline.request import Settings
 from parity.report.errors import raised_by
 from parity.report.results import ParityError, Report, Verdict
-from parity.report.sides import USUAL, Sides
+from parity.report.sides import TORCH_AND_JAX, Sides
 
 
 def check_training(
@@ -27,7 +27,7 @@ def check_training(
     scales: Mapping[str, float] | None = None,
     oracles: Mapping[str, Subject] | None = None,
     settings: Settings | None = None,
-    sides: Sides = USUAL,
+    sides: Sides = TORCH_AND_JAX,
     name: str = "training",
 ) -> Report:
     """Compare one optimiser step and whole training curves of two programs.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from parity.numerics.arrays import Arrays, is_float
-from parity.report.sides import USUAL, Sides
+from parity.report.sides import TORCH_AND_JAX, Sides
 
 Layout = Mapping[str, tuple[int, ...]]
 """Name of an input or output -> permutation from the reference's axes to the candidate's."""
@@ -83,7 +83,7 @@ def of_outputs(
     return layout
 
 
-def in_words(layout: Layout, sides: Sides = USUAL) -> tuple[str, ...]:
+def in_words(layout: Layout, sides: Sides = TORCH_AND_JAX) -> tuple[str, ...]:
     """What was recognised, for the report."""
     text = sides.named("axes {} of <reference>'s on <candidate side>")
     return tuple(f"{name}: {text.format(axes)}" for name, axes in layout.items())

@@ -12,8 +12,7 @@ from parity.numerics.arrays import EPS, Arrays, eps_of
 from parity.numerics.yardstick import FLOOR_ULPS
 from parity.pipeline.reference import rounded
 from parity.pipeline.request import Weights
-from parity.report.kinds import Stage
-from parity.report.results import AS_STORED, LIMIT, Quantity, Verdict
+from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
 from parity.report.sides import Sides
 from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
 from parity.weights.explaining import Explanation, explain, unit_order

@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from parity.numerics.arrays import EPS
-from parity.report.results import Divergence, Quantity, Verdict
+from parity.report.results import Divergence, Quantity, Stage, Verdict
+from parity.report.results import Kind as Difference
 from parity.trace.graph import Kind, Node, Spot
 
 
@@ -62,4 +63,4 @@ def places(apart: Sequence[Apart]) -> Iterator[Divergence]:
         if spot is not None:
             detail += "; this is where <candidate>'s value becomes wider, and it stays so"
             place = Node("convert_element_type", Kind.OPERATION, (), None, spot).place
-            yield Divergence("forward", (), (place,), "dtype", detail)
+            yield Divergence(Stage.FORWARD, (), (place,), Difference.DTYPE, detail)

@@ -18,7 +18,6 @@ from typing import Any
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Slopes
 from parity.numerics.noise import REPEATS, Progress
-from parity.numerics.precision import NOT_USED
 from parity.pipeline.arguments import require_known, sorted_arguments
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.outcome import Outcome
@@ -307,12 +306,9 @@ def joined_environment(reference: Recording, candidate: Recording) -> Environmen
             joined[name] = values[0] if same else f"{values[0]} (reference) and {values[1]} (candidate)"
         return joined
 
-    device = other.jax_device if other.jax_device != NOT_USED else one.jax_device
-    torch_device = one.torch_device if one.torch_device != NOT_USED else other.torch_device
     return dataclasses.replace(
         one,
         versions=both(one.versions, other.versions),
-        torch_device=torch_device,
-        jax_device=device,
+        devices=both(one.devices, other.devices),
         settings=both(one.settings, other.settings),
     )

@@ -16,8 +16,9 @@ from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import on_purpose
-from parity.report.results import Cause, Divergence, Growth, Place, once_each
-from parity.trace.graph import Kind, Trace
+from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
+from parity.trace.graph import Kind as NodeKind
+from parity.trace.graph import Trace
 from parity.weights import Plan
 from parity.weights.explaining import Explanation
 
@@ -96,7 +97,7 @@ def _searched(
         progress("comparing the traces")
         comparison = Comparison(reference, candidate, first[1], second[1])
         found = _walked(comparison, divergences, reproduce, progress)
-        if any(divergence.stage != "weights" for divergence in found.divergences):
+        if any(divergence.stage is not Stage.WEIGHTS for divergence in found.divergences):
             break
     return found
 
@@ -111,8 +112,8 @@ def _walked(
     divergences = list(known)
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
-    for group, kind in (("outputs", "forward"), ("gradients", "gradients")):
-        if any(d.stage == "forward" for d in divergences):
+    for group, kind in (("outputs", Stage.FORWARD), ("gradients", Stage.GRADIENTS)):
+        if any(d.stage is Stage.FORWARD for d in divergences):
             break  # gradients differ because the forward pass does
         region = None
         for region in find_regions(comparison, group):
@@ -159,10 +160,10 @@ def _again(divergence: Divergence, step: str) -> Divergence:
 
 def _of_weight(name: str, partners: Sequence[str], why: Explanation) -> Divergence:
     """A weight that the user converted wrongly."""
-    cause = Cause(why.cause, why.text, 0.0) if why.cause else None
+    cause = Cause(CauseKind(why.cause), why.text, 0.0) if why.cause else None
     places = tuple(Place("weight", partner) for partner in partners)
     detail = "" if cause else why.text
-    return Divergence("weights", places, (Place("weight", name),), detail=detail, cause=cause)
+    return Divergence(Stage.WEIGHTS, places, (Place("weight", name),), detail=detail, cause=cause)
 
 
 def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
@@ -176,7 +177,7 @@ def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
     return trace
 
 
-def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause | None) -> Divergence:
+def _divergence(comparison: Comparison, region: Region, stage: Stage, cause: Cause | None) -> Divergence:
     tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
     leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
     found = reference_places(comparison.reference, region), candidate_places(comparison, region)
@@ -184,7 +185,7 @@ def _divergence(comparison: Comparison, region: Region, stage: str, cause: Cause
         stage,
         found[0],
         found[1],
-        "order" if region.order else "value",
+        Kind.ORDER if region.order else Kind.VALUE,
         "the same numbers, arranged differently" if region.order else "",
         region.error,
         region.honest,
@@ -198,7 +199,7 @@ def growth_of(comparison: Comparison) -> Sequence[Growth]:
     rows = []
     for index, node in enumerate(comparison.candidate.nodes):
         partners = comparison.partners[index]
-        if node.kind is not Kind.OPERATION or node.fixed or not node.floating or not partners:
+        if node.kind is not NodeKind.OPERATION or node.fixed or not node.floating or not partners:
             continue
         held, other = comparison.summaries[index], comparison.matcher.summaries[partners[0]]
         scale = float(np.abs(other.ordered).max(initial=0.0))
@@ -206,7 +207,7 @@ def growth_of(comparison: Comparison) -> Sequence[Growth]:
             continue
         rows.append(
             Growth(
-                "gradients" if node.backward else "forward",
+                Stage.GRADIENTS if node.backward else Stage.FORWARD,
                 comparison.reference.nodes[partners[0]].place,
                 node.place,
                 float(np.abs(held.ordered - other.ordered).max(initial=0.0)) / scale,

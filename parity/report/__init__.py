@@ -1,1 +1,1 @@
-"""Renderers: they read `parity.report.results` and nothing else."""
+"""Reports: what one comparison found, and the writers that put it into words, pages and files."""

@@ -5,16 +5,22 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from parity.report.axes import Mark, area, dots, line, linear_axis, log_axis, point_ticks, positions
-from parity.report.results import Growth, Place, Quantity, Report
-from parity.report.sentences import location
-from parity.report.text import label, number
+from parity.report.divergences import Growth, Place
+from parity.report.kinds import Stage
+from parity.report.locations import location
+from parity.report.quantities import Quantity
+from parity.report.report import Report
+from parity.report.rounded import number
+from parity.report.sentences import PASSES
+from parity.report.sides import Sides
+from parity.report.text import label
 
 MOST_BANDS = 16
 """Modules marked along the computation; with more of them a coarser level of the tree is taken."""
 
 
 class Shape(NamedTuple):
-    """An SVG path; `style` is its class: "torch", "jax", "yardstick", "envelope", "bad"."""
+    """An SVG path; `style` is its class: "reference", "candidate", "yardstick", "envelope", "bad"."""
 
     style: str
     path: str
@@ -38,9 +44,9 @@ class Chart(NamedTuple):
         ticks: labels of the horizontal axis.
         bands: stretches of it with a name, e.g. modules.
         failure: position of the first failure, or None.
-        horizon: position from which nothing can be said, or None.
-        legend: (style, sample to draw: "line", "dot" or "area", words).
-        fields: names of the figures that pointing at a position shows.
+        horizon: position from which on noise is too large for a verdict, or None.
+        legend: rows of (style, sample to draw: "line", "dot" or "area", words).
+        fields: names of the figures that are shown for the position pointed at.
         rows: these figures for every position, from left to right.
         bad: whether something in it differs.
     """
@@ -61,27 +67,27 @@ class Chart(NamedTuple):
 def growth_charts(report: Report) -> list[Chart]:
     """The relative error along the computation, a chart for each pass."""
     return [
-        _growth_chart(stage, [g for g in report.growth if g.stage == stage])
+        _growth_chart(stage, [g for g in report.growth if g.stage is stage], report.sides)
         for stage in dict.fromkeys(g.stage for g in report.growth)
     ]
 
 
-def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
+def _growth_chart(stage: Stage, growth: Sequence[Growth], sides: Sides) -> Chart:
     errors = [g.relative_error for g in growth]
-    honest = [g.relative_yardstick for g in growth]
-    axis = log_axis([*errors, *honest])
+    rounding = [g.relative_yardstick for g in growth]
+    axis = log_axis([*errors, *rounding])
     bad = [i for i, g in enumerate(growth) if not g.matched]
     x = positions(len(growth))
     panel = Panel(
         "relative error",
         axis.ticks,
         (
-            Shape("yardstick", line(x, [axis.place(v) for v in honest])),
-            Shape("jax dots", dots(x, [axis.place(v) for v in errors])),
+            Shape("yardstick", line(x, [axis.place(v) for v in rounding])),
+            Shape("candidate dots", dots(x, [axis.place(v) for v in errors])),
             Shape("bad dots", dots([x[i] for i in bad], [axis.place(errors[i]) for i in bad])),
         ),
     )
-    what = {"forward": "the forward pass", "gradients": "the backward pass"}.get(stage, stage)
+    what = f"the {PASSES[stage]}"
     differ = f"{len(bad)} of them differ" if bad else "all agree"
     return Chart(
         f"Along {what}",
@@ -92,16 +98,16 @@ def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
         x[bad[0]] if bad else None,
         None,
         (
-            ("jax", "dot", "agrees"),
+            ("candidate", "dot", "agrees"),
             *((("bad", "dot", "differs"),) if bad else ()),
             ("yardstick", "line", "yardstick"),
         ),
-        ("operation", "PyTorch", "JAX", "relative error", "yardstick"),
+        ("operation", *sides.titles, "relative error", "yardstick"),
         tuple(
             (
                 f"{i + 1} of {len(growth)}",
-                told(g.reference),
-                told(g.candidate),
+                place_line(g.reference),
+                place_line(g.candidate),
                 number(g.relative_error) + ("" if g.matched else " (differs)"),
                 number(g.relative_yardstick),
             )
@@ -111,8 +117,16 @@ def _growth_chart(stage: str, growth: Sequence[Growth]) -> Chart:
     )
 
 
-def curve_chart(quantity: Quantity) -> Chart | None:
-    """Both curves with the envelope of what is honest, and the difference beneath; None without a curve."""
+def curve_chart(quantity: Quantity, sides: Sides) -> Chart | None:
+    """Both curves with the envelope that rounding explains, and the difference beneath.
+
+    Args:
+        quantity: a quantity over time.
+        sides: what the two sides are called.
+
+    Returns:
+        The chart, or None where the quantity has no curve.
+    """
     curve = quantity.curve
     if curve is None or not curve.reference:
         return None
@@ -126,8 +140,8 @@ def curve_chart(quantity: Quantity) -> Chart | None:
         _over(r * y if y else abs(a - b), s)
         for r, y, s, a, b in zip(curve.rho, envelope, scale, t, j, strict=True)
     ]
-    honest = [_over(y, s) for y, s in zip(envelope, scale, strict=True)]
-    errors = log_axis([*difference, *honest])
+    rounding = [_over(y, s) for y, s in zip(envelope, scale, strict=True)]
+    errors = log_axis([*difference, *rounding])
     failed = curve.first_failure
     cross = [] if failed is None else [failed]
     panels = (
@@ -136,8 +150,8 @@ def curve_chart(quantity: Quantity) -> Chart | None:
             values.ticks,
             (
                 Shape("envelope", area(x, [values.place(v) for v in low], [values.place(v) for v in high])),
-                Shape("torch", line(x, [values.place(v) for v in t])),
-                Shape("jax", line(x, [values.place(v) for v in j])),
+                Shape("reference", line(x, [values.place(v) for v in t])),
+                Shape("candidate", line(x, [values.place(v) for v in j])),
                 Shape("bad dots", dots([x[i] for i in cross], [values.place(j[i]) for i in cross])),
             ),
         ),
@@ -145,8 +159,8 @@ def curve_chart(quantity: Quantity) -> Chart | None:
             "relative error",
             errors.ticks,
             (
-                Shape("yardstick", line(x, [errors.place(v) for v in honest])),
-                Shape("jax", line(x, [errors.place(v) for v in difference])),
+                Shape("yardstick", line(x, [errors.place(v) for v in rounding])),
+                Shape("candidate", line(x, [errors.place(v) for v in difference])),
                 Shape("bad dots", dots([x[i] for i in cross], [errors.place(difference[i]) for i in cross])),
             ),
         ),
@@ -160,17 +174,21 @@ def curve_chart(quantity: Quantity) -> Chart | None:
         (),
         None if failed is None else x[failed],
         None if curve.horizon is None else x[curve.horizon],
-        (("torch", "line", "PyTorch"), ("jax", "line", "JAX"), ("envelope", "area", "envelope")),
-        ("point", "PyTorch", "JAX", "relative error", "yardstick", "rho"),
+        (
+            ("reference", "line", sides.titles[0]),
+            ("candidate", "line", sides.titles[1]),
+            ("envelope", "area", "envelope"),
+        ),
+        ("point", *sides.titles, "relative error", "yardstick", "rho"),
         tuple(
-            (str(i), f"{t[i]:.8g}", f"{j[i]:.8g}", number(difference[i]), number(honest[i]), number(rho))
+            (str(i), f"{t[i]:.8g}", f"{j[i]:.8g}", number(difference[i]), number(rounding[i]), number(rho))
             for i, rho in enumerate(curve.rho)
         ),
         failed is not None,
     )
 
 
-def told(place: Place) -> str:
+def place_line(place: Place) -> str:
     """A place in one line: module, operation, file and line."""
     return "  ".join(filter(None, (place.module, place.operation, place.step, location(place))))
 
@@ -192,7 +210,7 @@ def _bands(modules: Sequence[str]) -> tuple[Mark, ...]:
 
 
 def _last_words(module: str) -> str:
-    """What tells a module from its neighbours: "encoder.layer.3" is "layer.3"."""
+    """The part of a name that tells neighbours apart: "encoder.layer.3" is "layer.3"."""
     parts = module.split(".")
     return ".".join(parts[-2:] if parts[-1].isdigit() else parts[-1:])
 

@@ -9,6 +9,7 @@ import base64
 import hashlib
 import math
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +20,16 @@ from markupsafe import Markup, escape
 from parity.report import sentences
 from parity.report.atomic import write_atomically
 from parity.report.charts import Chart, curve_chart, growth_charts
-from parity.report.results import AS_STORED, LIMIT, STAGES, Divergence, Place, Report, Verdict, once_each
-from parity.report.table import GRAVITY, Scale, rho_text, table_rows
-from parity.report.text import number, short
+from parity.report.divergences import Divergence, Place, once_each
+from parity.report.kinds import STAGES, Stage
+from parity.report.locations import location, printable
+from parity.report.quantities import AS_STORED
+from parity.report.report import Report
+from parity.report.rounded import number, short
+from parity.report.sides import Sides
+from parity.report.table import Scale, rho_text, table_rows
+from parity.report.text import agreement
+from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
 _HERE = Path(__file__).parent
 
@@ -49,23 +57,28 @@ def page(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["breakable"] = _breakable
+    environment.filters["quoted"] = _quoted
     script, style = ((_HERE / f"report.{kind}").read_text("utf-8") for kind in ("js", "css"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    charts = [c for q in report.quantities if (c := curve_chart(q)) is not None]
+    charts = [c for q in report.quantities if (c := curve_chart(q, report.sides)) is not None]
     charts.sort(key=lambda chart: not chart.bad)
     shown = max(MOST_CURVES, sum(chart.bad for chart in charts))
     scale = Scale.over(report.quantities)
     faults = once_each(report.divergences)
-    rows = table_rows(report.quantities, scale)
+    rows = table_rows(report.quantities, scale, report.sides)
     text = environment.get_template("report.html.jinja").render(
         report=report,
         answer=sentences.answer(report),
+        sides=report.sides,
+        titles=[sentences.capitalised(title) for title in report.sides.titles],
         style=Markup(style),
         script=Markup(script),
         script_hash=f"sha256-{digest}",
         stages=_stages(report),
         facts=_facts(report),
-        divergences=[_fault(fault, i, len(faults)) for i, fault in enumerate(faults)],
+        divergences=[
+            _fault(fault, sentences.ordinal(i, len(faults)), report.sides) for i, fault in enumerate(faults)
+        ],
         rows=rows,
         limit=scale.place(LIMIT),
         limit_value=f"{LIMIT:g}",
@@ -80,7 +93,7 @@ def page(report: Report) -> str:
         starred=any(row.rho.text.endswith("*") for row in rows),
         zip=zip,
         readout=_readout,
-        figures=lambda chart: {"rows": [[sentences.printable(cell) for cell in row] for row in chart.rows]},
+        figures=lambda chart: {"rows": [[printable(cell) for cell in row] for row in chart.rows]},
     )
     return text.lstrip()
 
@@ -92,7 +105,7 @@ def _stages(report: Report) -> list[dict[str, Any]]:
         worst = report.worst(stage)
         if worst is None:
             continue
-        exact = stage == "weights" and worst.difference == 0
+        exact = stage is Stage.WEIGHTS and worst.difference == 0
         cards.append(
             {
                 "stage": stage,
@@ -117,30 +130,30 @@ def _facts(report: Report) -> list[str]:
     return facts
 
 
-def _fault(fault: Sequence[Divergence], position: int, total: int) -> dict[str, Any]:
+def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, Any]:
     """One divergence as the template shows it, and where else it shows."""
     divergence, *others = fault
-    error, honest = divergence.relative_error, divergence.relative_yardstick
+    error, rounding = divergence.relative_error, divergence.relative_yardstick
     size = ""
     if not math.isnan(error):
         size = f"{number(error)} relative to the size of the value"
-    if error > 0 and honest > 0:
-        size += f"; two honest programs lie {short(honest)} apart here, {short(error / honest)} times less"
+    if error > 0 and rounding > 0:
+        times = short(error / rounding)
+        size += f"; rounding alone explains a difference of up to {short(rounding)} here, {times} times less"
     cause = divergence.cause
-    residual = ""
-    if cause is not None:
-        residual = "exactly" if cause.residual == 0 else f"to {short(cause.residual)}"
+    places = divergence.reference, divergence.candidate
+    titles = map(sentences.capitalised, sides.titles)
     return {
-        "title": sentences.ordinal(position, total).capitalize(),
-        "stage": sentences.STAGE_NOUNS.get(divergence.stage, divergence.stage),
-        "headline": sentences.headline(divergence).capitalize(),
-        "sides": [("PyTorch", _sites(divergence.reference)), ("JAX", _sites(divergence.candidate))],
+        "title": sentences.capitalised(title),
+        "stage": sentences.STAGE_NOUNS[divergence.stage],
+        "headline": sentences.capitalised(sentences.headline(divergence, sides)),
+        "sides": [(side, _sites(found)) for side, found in zip(titles, places, strict=True)],
         "size": size,
         "shapes": divergence.shapes,
         "detail": divergence.detail,
         "also_in": sentences.also_in(others),
         "cause": cause,
-        "residual": residual,
+        "agreement": "" if cause is None else agreement(cause),
         "advice": sentences.advice(divergence),
     }
 
@@ -159,8 +172,8 @@ def _sites(places: Sequence[Place]) -> list[_Site]:
     found: dict[_Site, list[str]] = {}
     for place in places:
         module = " ".join(filter(None, (place.module, place.step and f"({place.step})")))
-        line = sentences.location(place)
-        directory = sentences.location(place, full=True).removesuffix(line)
+        line = location(place)
+        directory = location(place, full=True).removesuffix(line)
         site = _Site(module, directory, line, place.code, "")
         found.setdefault(site, []).append(place.operation)
     return [site._replace(operations=", ".join(dict.fromkeys(ops))) for site, ops in found.items()]
@@ -174,10 +187,15 @@ def _readout(chart: Chart) -> int:
 
 def _breakable(name: str) -> Markup:
     """A dotted name or a path that may be broken after its separators."""
-    text = escape(sentences.printable(name))
+    text = escape(printable(name))
     return Markup(text.replace(".", Markup(".<wbr>")).replace("/", Markup("/<wbr>")))
+
+
+def _quoted(sentence: str) -> Markup:
+    """A sentence in which names between backticks are set as code."""
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(printable(sentence)))))
 
 
 def _clean(value: Any) -> Any:
     """No control characters in what the template inserts; markup of our own passes as it is."""
-    return sentences.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value

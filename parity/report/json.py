@@ -7,6 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from parity.report.atomic import write_atomically
+from parity.report.report import Report
+
+
+def write_report(report: Report, path: str | os.PathLike[str]) -> None:
+    """Write one report to a file, atomically.
+
+    Args:
+        report: what to write.
+        path: where to write.
+
+    Raises:
+        ValueError: if the directory of `path` does not exist.
+    """
+    write_json(report.as_dict(), path)
 
 
 def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:

@@ -6,16 +6,22 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from parity.report.atomic import write_atomically
-from parity.report.results import STAGES, Quantity, Report, Verdict
-from parity.report.sentences import answer, printable
+from parity.report.folding import folded
+from parity.report.kinds import STAGES, Stage
+from parity.report.locations import printable
+from parity.report.quantities import Quantity
+from parity.report.report import Report
+from parity.report.rounded import number
+from parity.report.sentences import answer
+from parity.report.sides import Sides
 from parity.report.text import (
     describe_divergences,
     describe_quantity,
     environment_line,
-    folded,
     label,
-    number,
+    package,
 )
+from parity.report.verdicts import Verdict
 
 _TAGS = {Verdict.FAIL: "failure", Verdict.ERROR: "error", Verdict.INCONCLUSIVE: "skipped"}
 _COUNTS = {"failures": "failure", "errors": "error", "skipped": "skipped"}
@@ -25,7 +31,7 @@ def write_junit(reports: Report | Sequence[Report], path: str | os.PathLike[str]
     """Write reports as JUnit XML, atomically: a suite per report and stage, a test case per quantity.
 
     A fail is a `failure` and an error an `error`. What is inconclusive is `skipped`, with the reason: it
-    is no pass, and no fault either; the command's exit status keeps it apart. A comparison that stopped,
+    is neither a pass nor a fault; the command's exit status tells it apart. A comparison that stopped,
     or compared nothing, is an `error` of its own.
 
     Args:
@@ -56,12 +62,12 @@ def _add_suites(root: Element, report: Report) -> None:
         _result(case, Verdict.ERROR, reason.partition("\n")[0], [reason])
     for stage in stages:
         suites.append(suite := _suite(root, report, stage))
-        evidence = describe_divergences(report) if stage == _stage_of_divergences(report) else []
+        evidence = describe_divergences(report) if stage is _stage_of_divergences(report) else []
         for quantity in report.select(stage):
-            _add_case(suite, quantity, evidence)
+            _add_case(suite, quantity, report.sides, evidence)
             if quantity.verdict is Verdict.FAIL:
-                evidence = []  # told once, at the first failure
-    suites[0].set("time", f"{report.seconds:.3f}")  # the time of the whole comparison, told once
+                evidence = []  # once, at the first failure
+    suites[0].set("time", f"{report.seconds:.3f}")  # that of the whole comparison, once
     told = [*(f"finding: {x}" for x in report.findings), *(f"not checked: {x}" for x in report.not_checked)]
     SubElement(suites[-1], "system-out").text = _clean([answer(report), *told, environment_line(report)])
     for suite in suites:
@@ -72,27 +78,27 @@ def _suite(root: Element, report: Report, stage: str) -> Element:
     suite = SubElement(root, "testsuite", name=printable(f"{report.name}.{stage}"), time="0.000")
     if report.environment is not None:
         environment = report.environment
-        devices = {"torch device": environment.torch_device, "jax device": environment.jax_device}
+        devices = {f"{package(name)} device": device for name, device in environment.devices.items()}
         properties = SubElement(suite, "properties")
         for name, value in {**environment.versions, **devices, **environment.settings}.items():
             SubElement(properties, "property", name=printable(name), value=printable(value))
     return suite
 
 
-def _stage_of_divergences(report: Report) -> str:
-    """The first stage that failed: its first failure tells where the two sides part."""
-    return next((stage for stage in STAGES if report.failures(stage)), "")
+def _stage_of_divergences(report: Report) -> Stage | None:
+    """The first stage that failed: its first failure says where the two sides part."""
+    return next((stage for stage in STAGES if report.failures(stage)), None)
 
 
-def _add_case(suite: Element, quantity: Quantity, evidence: Sequence[str]) -> None:
+def _add_case(suite: Element, quantity: Quantity, sides: Sides, evidence: Sequence[str]) -> None:
     name = printable(f"{label(quantity)}, {quantity.dtype}")
     case = SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0.000")
     if quantity.verdict is Verdict.PASS:
         return
     message = f"rho {number(quantity.rho)}, relative error {number(quantity.relative_error)}"
     message = "; ".join([message, *quantity.notes])
-    failed = quantity.verdict is Verdict.FAIL
-    _result(case, quantity.verdict, message, [*describe_quantity(quantity), *(evidence if failed else ())])
+    shown = evidence if quantity.verdict is Verdict.FAIL else ()
+    _result(case, quantity.verdict, message, [*describe_quantity(quantity, sides), *shown])
 
 
 def _result(case: Element, verdict: Verdict, message: str, lines: Iterable[str]) -> None:

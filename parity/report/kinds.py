@@ -13,6 +13,10 @@ class Stage(enum.StrEnum):
     CURVE = "curve"
 
 
+STAGES = tuple(Stage)
+"""All stages, in that order."""
+
+
 class Kind(enum.StrEnum):
     """How a divergence shows.
 

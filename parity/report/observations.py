@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parity.report.results import LIMIT
+from parity.report.verdicts import LIMIT
 
 STABILITY_RATIO = 100.0
 """One side moving this many times as far as the other under the same noise is reported."""

@@ -2,31 +2,45 @@
 
 from collections.abc import Iterable, Sequence
 
-from parity.report.results import STAGES, Divergence, Place, Quantity, Report, Verdict
+from parity.report.divergences import Divergence
+from parity.report.kinds import STAGES, Kind, Stage
+from parity.report.locations import location
+from parity.report.quantities import Quantity
+from parity.report.report import Report
+from parity.report.sides import Sides
+from parity.report.verdicts import Verdict
 
 STAGE_NOUNS = {
-    "weights": "weights",
-    "forward": "outputs",
-    "gradients": "gradients",
-    "step": "first step",
-    "curve": "training curves",
+    Stage.WEIGHTS: "weights",
+    Stage.FORWARD: "outputs",
+    Stage.GRADIENTS: "gradients",
+    Stage.STEP: "first step",
+    Stage.CURVE: "training curves",
 }
 """What is compared in each stage."""
 
-_PASSES = {"forward": "forward pass", "gradients": "gradients"}
+PASSES = {Stage.FORWARD: "forward pass", Stage.GRADIENTS: "backward pass"}
+"""The computation in whose order the operations of a stage come."""
+
+_OF_STAGE = {
+    Stage.GRADIENTS: "the gradient of ",
+    Stage.STEP: "the first update of ",
+    Stage.CURVE: "the curve ",
+}
+"""What a quantity of a stage is, before its name."""
 
 _WITHOUT_CAUSE = {
-    "value": "No known trap explains it. What goes in agrees, so the difference is made on these two lines: "
-    "compare the operation itself, its options and the constants in it.",
-    "order": "The numbers are right and their arrangement is not: compare the axis order that each side "
-    "assumes here (reshape against transpose, channels first against last, flatten, split).",
-    "extra": "One side computes something that the other does not: take it out, or add its counterpart.",
-    "dtype": "The two sides compute this in different precisions: cast at the same place on both.",
+    Kind.VALUE: "No known mistake explains it. The inputs agree, so the difference arises on these "
+    "lines: compare the operation itself, its options and its constants.",
+    Kind.ORDER: "The numbers are right but arranged differently: compare the order of axes that each side "
+    "assumes here (reshape or transpose, channels first or last, flatten, split).",
+    Kind.EXTRA: "One side computes something that the other does not: remove it, or add its counterpart.",
+    Kind.DTYPE: "The two sides compute this in different precisions: cast at the same place on both.",
 }
 
 
 def answer(report: Report) -> str:
-    """The verdict as one sentence for a reader who knows nothing of this tool.
+    """The verdict as one sentence for a reader who does not know this tool.
 
     >>> answer(Report("empty", ()))
     'No answer: nothing was compared.'
@@ -44,116 +58,121 @@ def answer(report: Report) -> str:
         rest = "; the rest agree" if len(hidden) < number else ""
         share = _of(len(hidden), number)
         return f"Nothing certain can be said about {share} compared quantities, first {_first(hidden)}{rest}."
-    what = _listed(STAGE_NOUNS.get(s, s) for s in STAGES if report.select(s))
+    what = _listed(STAGE_NOUNS[s] for s in STAGES if report.select(s))
     precision = f" in {_listed(report.dtypes)}" if report.dtypes else ""
     return f"The two programs compute the same thing: {what} agree within rounding{precision}."
 
 
 def _difference(report: Report) -> str:
-    failures, wrong_weights = report.failures(), report.failures("weights")
+    failures, wrong_weights = report.failures(), report.failures(Stage.WEIGHTS)
+    named = report.sides.named
     if wrong_weights:
-        share = f"{_of(len(wrong_weights), len(report.select('weights')))} tensors, first "
+        share = f"{_of(len(wrong_weights), len(report.select(Stage.WEIGHTS)))} tensors, first "
         name = share + wrong_weights[0].name if len(wrong_weights) > 1 else wrong_weights[0].name
-        return f"The JAX model does not have PyTorch's weights: the values are others in {name}."
+        claim = capitalised(named("<candidate model> does not hold <reference>'s weights"))
+        return f"{claim}: the values differ in {name}."
     if report.divergences:
         first = report.divergences[0]
-        where = headline_place(first)
-        known = f", and the cause is known: {first.cause.name}" if first.cause else ""
-        stage = _PASSES.get(first.stage, first.stage)
-        return f"The two programs do not compute the same thing: they part in the {stage} at {where}{known}."
+        known = f", and its cause is known: {first.cause.name}" if first.cause else ""
+        within = f"in the {PASSES[first.stage]}, " if first.stage in PASSES else ""
+        return (
+            f"The two programs do not compute the same thing: the first difference is {within}"
+            f"at {headline_place(first)}{known}."
+        )
     narrow = {q.dtype for q in failures}
     if (
         "float64" in report.dtypes
         and "float64" not in narrow
         and not report.select(dtype="float64", verdict=Verdict.INCONCLUSIVE)
     ):
+        claim = named("but <candidate side> loses more accuracy than <reference>")
         return (
-            "The two programs are the same function in float64, but the JAX side loses more accuracy than "
-            f"PyTorch in {_listed(sorted(narrow))}, first in {_first(failures)}."
+            f"The two programs are the same function in float64, {claim} in {_listed(sorted(narrow))}, "
+            f"first in {_first(failures)}."
         )
     return (
-        "The two programs do not compute the same thing: more than rounding separates "
+        "The two programs do not compute the same thing: the difference exceeds rounding in "
         f"{_of(len(failures), len(report.quantities))} compared quantities, first {_first(failures)}."
     )
 
 
 def headline_place(divergence: Divergence) -> str:
-    """Where a divergence is, in a few words: PyTorch's module, else JAX's line.
+    """Where a divergence is, in a few words: the reference's layer and the candidate's line.
 
-    >>> headline_place(Divergence("forward", (Place("aten.mm", "head"),), ()))
-    'head'
+    >>> from parity.report.divergences import Place
+    >>> port = Place("mul", file="port.py", line=11)
+    >>> headline_place(Divergence(Stage.FORWARD, (Place("aten.gelu", "1"),), (port,)))
+    'layer `1` (gelu), port.py:11'
     """
-    torch, jax = divergence.reference[:1], divergence.candidate[:1]
-    module = torch[0].module if torch else ""
-    line = next((location(p) for p in (*jax, *torch) if p.file), "")
-    if module and line:
-        return f"{module} ({line})"
-    operation = next((p.operation for p in (*torch, *jax) if p.operation), "an unknown place")
-    return module or line or operation
+    places = (*divergence.reference[:1], *divergence.candidate[:1])
+    module = next((place.module for place in divergence.reference[:1]), "")
+    line = next((location(place) for place in (*divergence.candidate[:1], *places) if place.file), "")
+    operation = next((place.operation for place in places if place.operation), "").removeprefix("aten.")
+    if not module:
+        return line or operation or "an unknown place"
+    detail = f" ({operation})" if operation and divergence.stage is not Stage.WEIGHTS else ""
+    noun = "weight" if divergence.stage is Stage.WEIGHTS else "layer"
+    return ", ".join(filter(None, (f"{noun} `{module}`{detail}", line)))
 
 
 def also_in(others: Sequence[Divergence]) -> str:
-    """The other places of a fault, by PyTorch's modules."""
+    """The other places of a fault, by the reference's modules."""
     modules = [divergence.reference[0].module if divergence.reference else "" for divergence in others]
     places = [module or headline_place(other) for module, other in zip(modules, others, strict=True)]
     return ", ".join(dict.fromkeys(places))
 
 
-def headline(divergence: Divergence) -> str:
-    """How a divergence shows itself, in half a sentence."""
-    if divergence.stage == "weights":
-        return "the JAX leaf does not hold PyTorch's numbers"
-    if divergence.kind == "order":
+def headline(divergence: Divergence, sides: Sides) -> str:
+    """How a divergence shows itself, in half a sentence.
+
+    Args:
+        divergence: a place where two programs part.
+        sides: what the two sides are called.
+
+    Returns:
+        A clause without a capital and without a full stop.
+    """
+    if divergence.stage is Stage.WEIGHTS:
+        return sides.named("<candidate model> does not hold <reference>'s values")
+    if divergence.kind is Kind.ORDER:
         return "all inputs agree, the output has the same numbers in another order"
-    if divergence.kind == "extra":
-        side = "JAX" if divergence.candidate and not divergence.reference else "PyTorch"
-        return f"only {side} computes this"
-    if divergence.kind == "dtype":
+    if divergence.kind is Kind.EXTRA:
+        only_candidate = divergence.candidate and not divergence.reference
+        return sides.named(f"only {'<candidate>' if only_candidate else '<reference>'} computes this")
+    if divergence.kind is Kind.DTYPE:
         return "the two sides compute this in different precisions"
     return "all inputs agree, the output does not"
 
 
 def advice(divergence: Divergence) -> str:
     """What to do where no cause was found."""
-    return _WITHOUT_CAUSE.get(divergence.kind, _WITHOUT_CAUSE["value"])
+    return _WITHOUT_CAUSE[divergence.kind]
 
 
 def ordinal(position: int, total: int) -> str:
-    """What a divergence is called: "first divergence", "divergence 2 of 3"."""
+    """What a divergence is called: "first divergence", "divergence 2 of 3".
+
+    Args:
+        position: from 0.
+        total: number of divergences.
+    """
     return f"divergence {position + 1} of {total}" if position else "first divergence"
 
 
-def location(place: Place, *, full: bool = False) -> str:
-    """File and line of a place, the file without its directory unless `full`; "" if unknown.
+def capitalised(text: str) -> str:
+    """A sentence with a capital at its beginning, all else as it is.
 
-    >>> location(Place("mm", file="/home/me/model.py", line=41))
-    'model.py:41'
+    >>> capitalised("only JAX computes this")
+    'Only JAX computes this'
     """
-    if not place.file:
-        return ""
-    file = place.file if full else place.file.replace("\\", "/").rsplit("/", 1)[-1]
-    return f"{file}:{place.line}" if place.line else file
-
-
-def printable(text: str) -> str:
-    r"""Text that no terminal, browser or XML parser takes for more than text.
-
-    Control characters, lone surrogates and marks that turn the direction of writing become escapes.
-
-    >>> printable("a\x1b[31m\u202eb")
-    'a\\x1b[31m\\u202eb'
-    """
-    if text.isprintable():
-        return str(text)
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+    return text[:1].upper() + text[1:]
 
 
 def _first(quantities: tuple[Quantity, ...]) -> str:
     q = quantities[0]
-    kind = {"gradients": "the gradient of ", "step": "the first update of ", "curve": "the curve "}
     curve = q.curve
     since = f" from point {curve.first_failure} on" if curve and curve.first_failure is not None else ""
-    return f"{kind.get(q.stage, '')}{q.name} in {q.dtype}{since}"
+    return f"{_OF_STAGE.get(q.stage, '')}{q.name} in {q.dtype}{since}"
 
 
 def _of(part: int, whole: int) -> str:

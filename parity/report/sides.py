@@ -1,7 +1,7 @@
 """What the two sides of a comparison are called, in every sentence of a report.
 
 Code that explains a difference knows a reference and a candidate, never a framework. It writes `<reference>`
-and `<candidate>` (or `<reference side>`, `<candidate side>`), and the report puts the names in.
+and `<candidate>` (or `<reference side>`, `<candidate model>` and so on), and the report puts the names in.
 """
 
 from typing import NamedTuple
@@ -36,14 +36,19 @@ class Sides(NamedTuple):
     def named(self, text: str) -> str:
         """A sentence with the names put in.
 
+        Args:
+            text: a sentence with `<reference>`, `<candidate>`, `<reference side>`, `<candidate model>`.
+
         >>> Sides().named("zero on <candidate side>: <reference> adds the bias")
         'zero on the JAX side: PyTorch adds the bias'
         """
         for role, name in (("reference", self.reference), ("candidate", self.candidate)):
-            side = name if name.startswith("the ") else f"the {name} side"
-            text = text.replace(f"<{role} side>", side).replace(f"<{role}>", name)
+            for noun in ("side", "model"):
+                whole = name if name.startswith("the ") else f"the {name} {noun}"
+                text = text.replace(f"<{role} {noun}>", whole)
+            text = text.replace(f"<{role}>", name)
         return text
 
 
-USUAL = Sides()
-"""A PyTorch reference and a JAX candidate."""
+TORCH_AND_JAX = Sides()
+"""What the sides are called where a report says nothing else."""

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from parity.report.results import LIMIT, STAGES, Quantity, Verdict
-from parity.report.text import number
-
-GRAVITY = (Verdict.ERROR, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
-"""The verdicts, the gravest first."""
+from parity.report.kinds import STAGES
+from parity.report.quantities import Quantity
+from parity.report.rounded import number
+from parity.report.sides import Sides
+from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
 
 class Scale(NamedTuple):
@@ -19,12 +19,12 @@ class Scale(NamedTuple):
 
     @classmethod
     def over(cls, quantities: Iterable[Quantity]) -> "Scale":
-        """From a thousandth, below which all is as good as zero, to the largest rho, at least a thousand."""
+        """From a thousandth, below which nothing matters, to the largest rho, at least a thousand."""
         largest = max((q.rho for q in quantities if math.isfinite(q.rho)), default=1.0)
         return cls(-3.0, max(3.0, math.ceil(math.log10(max(largest, 1.0)))))
 
     def place(self, rho: float) -> float:
-        """Percent from the left; at the right end what is infinite or could not be computed.
+        """Percent from the left; what is infinite or could not be computed is at the right end.
 
         >>> [Scale(-3, 3).place(rho) for rho in (0.0, 1e-9, 1.0, 1e3, float("inf"))]
         [0.0, 1.0, 50.0, 100.0, 100.0]
@@ -50,7 +50,7 @@ class Row(NamedTuple):
     Attributes:
         quantity: the quantity itself, for its names, dtype, verdict and notes.
         gravity, stage: ranks of its verdict and its stage.
-        rho: its rho, starred where it is over the limit and yet no fault.
+        rho: its rho, starred where it is over the limit and yet passes.
         place: position of the rho on the scale, in percent.
         error, yardstick: both relative to the size of the quantity.
         atol: the least absolute tolerance that would pass.
@@ -68,19 +68,25 @@ class Row(NamedTuple):
     figures: str
 
 
-def table_rows(quantities: Iterable[Quantity], scale: Scale) -> list[Row]:
-    """All quantities, the gravest first and then by rho."""
+def table_rows(quantities: Iterable[Quantity], scale: Scale, sides: Sides) -> list[Row]:
+    """All quantities, the gravest first and then by rho.
+
+    Args:
+        quantities: in any order.
+        scale: the scale on which their rho is drawn.
+        sides: what the two sides are called.
+    """
     rows = [
         Row(
             q,
             GRAVITY.index(q.verdict),
-            STAGES.index(q.stage) if q.stage in STAGES else len(STAGES),
+            STAGES.index(q.stage),
             Cell(rho_text(q), _key(q.rho)),
             scale.place(q.rho),
             _cell(q.relative_error),
             _cell(q.relative_yardstick),
             _cell(q.difference),
-            "; ".join(_figures(q)),
+            "; ".join(_figures(q, sides)),
         )
         for q in quantities
     ]
@@ -88,7 +94,7 @@ def table_rows(quantities: Iterable[Quantity], scale: Scale) -> list[Row]:
 
 
 def rho_text(q: Quantity) -> str:
-    """A rho in figures, starred where it is over the limit and yet no fault; "none" if not computed."""
+    """A rho in figures, starred where it is over the limit and yet passes; "none" if not computed."""
     star = "*" if q.verdict is Verdict.PASS and q.rho > LIMIT else ""
     return "none" if math.isnan(q.rho) else number(q.rho) + star
 
@@ -102,17 +108,18 @@ def _key(value: float) -> str:
     return repr(float(value)) if math.isfinite(value) else "Infinity"
 
 
-def _figures(q: Quantity) -> Iterable[str]:
+def _figures(q: Quantity, sides: Sides) -> Iterable[str]:
     if q.shape:
         yield f"shape {q.shape}"
     if q.index:
         yield f"largest difference at {list(q.index)}"
     if not math.isnan(q.scale):
         yield f"size {number(q.scale)}"
-        yield f"noise {number(q.noise_reference)} in PyTorch, {number(q.noise_candidate)} in JAX"
+        reference, candidate = number(q.noise_reference), number(q.noise_candidate)
+        yield f"noise {reference} in {sides.reference}, {candidate} in {sides.candidate}"
         yield f"floor {number(q.floor)}"
     if q.rounding:
         yield f"rounding {number(q.rounding)}"
     if q.accuracy is not None:
-        share = f"{number(q.accuracy)} times as far as PyTorch, at most {LIMIT:g}"
+        share = f"{number(q.accuracy)} times that of {sides.reference}, at most {LIMIT:g} passes"
         yield f"judged by its distance from float64: {share}"

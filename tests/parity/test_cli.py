@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from parity.cli import main
-from parity.report.text import number
+from parity.report.rounded import number
 
 
 def invoke(*arguments: str) -> Result:

@@ -51,6 +51,9 @@ def test_environment_names_versions_and_settings() -> None:
     assert found.versions["torch"] == torch.__version__
     assert found.versions["jax"] == jax.__version__
     assert found.settings["torch conv fp32"] == "ieee"
+    assert list(found.devices) == ["PyTorch", "JAX"]
+    assert found.devices["PyTorch"].startswith("cpu (")
+    assert list(environment(sides=["jax"]).devices) == ["JAX"]
 
 
 def test_bad_arguments() -> None:

@@ -7,20 +7,22 @@ import random
 from parity.report.results import (
     AS_STORED,
     Cause,
+    CauseKind,
     Curve,
     Divergence,
     Environment,
     Growth,
+    Kind,
     Place,
     Quantity,
     Report,
     Verdict,
 )
+from parity.report.sides import TORCH_AND_JAX, Sides
 
 ENVIRONMENT = Environment(
     {"python": "3.11.7", "torch": "2.13.0+cpu", "jax": "0.10.2", "flax": "0.12.8", "numpy": "2.4.6"},
-    "cpu (2 cores)",
-    "cpu",
+    {"PyTorch": "cpu (2 cores)", "JAX": "cpu"},
     {"jax matmul precision": "highest", "torch matmul fp32": "ieee", "torch threads": "2"},
 )
 EPS = {"float64": 2e-16, "float32": 1e-7}
@@ -73,8 +75,9 @@ def quantity(
     return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
 
 
-def failed() -> Report:
+def failed(sides: Sides = TORCH_AND_JAX) -> Report:
     """A BERT of 12 layers with an epsilon of 1e-12 for 1e-6 in one layer, and a wrong reshape after it."""
+    named = sides.named
     rng = random.Random(0)
     quantities = [
         Quantity("weights", "weights", torch, AS_STORED, Verdict.PASS, 0.0, 0.0, 1.0, candidate_name=jax)
@@ -84,7 +87,9 @@ def failed() -> Report:
     narrow = dataclasses.replace(output, dtype="float32", rho=14.0, verdict=Verdict.PASS, accuracy=1.4)
     quantities += [
         output,
-        dataclasses.replace(narrow, notes=("PyTorch is further from float64 than JAX is",)),
+        dataclasses.replace(
+            narrow, notes=(named("<reference> is further from float64 than <candidate> is"),)
+        ),
     ]
     for dtype in EPS:
         for torch, jax in LEAVES:
@@ -109,14 +114,16 @@ def failed() -> Report:
         ),
         environment=ENVIRONMENT,
         seconds=93.2,
-        divergences=(_epsilon(), _order()),
+        divergences=(_epsilon(sides), _order(sides)),
         growth=(*_growth("forward", rng), *_growth("gradients", rng)),
-        findings=("the JAX model computes attention scores in float32 and casts afterwards",),
+        findings=(named("<candidate model> computes attention scores in float32 and casts afterwards"),),
+        sides=sides,
     )
 
 
-def _epsilon() -> Divergence:
+def _epsilon(sides: Sides) -> Divergence:
     module = f"encoder.layer.{FAULTY}.output.LayerNorm"
+    text = sides.named("epsilon is 1e-12 in <candidate> and 1e-06 in <reference>; pass eps=1e-06.")
     code = "x = self.LayerNorm(dropped + residual)"
     lines = (
         ("rsqrt", 88, "h = (x - mean) * jax.lax.rsqrt(var + eps)  # eps=1e-12"),
@@ -127,16 +134,16 @@ def _epsilon() -> Divergence:
         stage="forward",
         reference=(Place("aten.native_layer_norm", module, TORCH_FILE, 41, code),),
         candidate=tuple(
-            Place(op, f"encoder/layer_{FAULTY}/output", JAX_FILE, n, text) for op, n, text in lines
+            Place(op, f"encoder/layer_{FAULTY}/output", JAX_FILE, n, code) for op, n, code in lines
         ),
         relative_error=4.6e-6,
         relative_yardstick=1.1e-14,
         shapes=((2, 64, 768), (2, 64, 768)),
-        cause=Cause("epsilon", "epsilon is 1e-12 in JAX and 1e-06 in PyTorch; pass eps=1e-06.", 3.1e-16),
+        cause=Cause(CauseKind.EPSILON, text, 3.1e-16),
     )
 
 
-def _order() -> Divergence:
+def _order(sides: Sides) -> Divergence:
     return Divergence(
         stage="forward",
         reference=(Place("aten.view", "pooler", TORCH_FILE, 77, "x = x.view(b, h, t, d)"),),
@@ -144,7 +151,9 @@ def _order() -> Divergence:
             Place("transpose", "pooler", JAX_FILE, 131, "x = x.transpose(0, 2, 1, 3)", "scan step 2"),
         ),
         kind="order",
-        detail="PyTorch has (batch, heads, tokens, features), JAX (batch, tokens, heads, features).",
+        detail=sides.named(
+            "<reference> has (batch, heads, tokens, features), <candidate> (batch, tokens, heads, features)."
+        ),
         relative_error=1.31,
         relative_yardstick=2e-15,
         shapes=((2, 12, 64, 64), (2, 64, 12, 64)),
@@ -166,17 +175,30 @@ def _growth(stage: str, rng: random.Random) -> list[Growth]:
     return growth
 
 
+def alike() -> Report:
+    """The same pair where both sides are of one framework."""
+    sides = Sides.of("JAX", "JAX")
+    environment = Environment({"jax": "0.10.2"}, {"JAX": "cpu"}, {"jax matmul precision": "highest"})
+    curves = trained(sides).quantities
+    both = failed(sides)
+    return dataclasses.replace(
+        both, name="bert-base, rewritten", environment=environment, quantities=(*both.quantities, *curves)
+    )
+
+
 FIRST_FAILURE, HORIZON = 17, 30
 
 
-def trained() -> Report:
+def trained(sides: Sides = TORCH_AND_JAX) -> Report:
     """A training run whose losses part at one point, and whose accuracy cannot be judged from another on."""
     rng = random.Random(1)
     quantities = [
         quantity("W1", 0.2, stage="step", group="updates", scale=1e-3),
         *(_curve(name, dtype, rng) for dtype in EPS for name in ("train_loss", "val_loss", "train_accuracy")),
     ]
-    return Report("two_layer_tanh", tuple(quantities), ("optimiser state",), (), ENVIRONMENT, seconds=6.1)
+    return Report(
+        "two_layer_tanh", tuple(quantities), ("optimiser state",), (), ENVIRONMENT, seconds=6.1, sides=sides
+    )
 
 
 def _curve(name: str, dtype: str, rng: random.Random) -> Quantity:
@@ -248,16 +270,16 @@ def hostile() -> Report:
     output = Quantity(
         "forward", text, text, text, Verdict.FAIL, candidate_name=f"j{text}", program=text, notes=(text,)
     )
-    cause = Cause(text, text, 0.0)
+    cause = Cause(CauseKind.EPSILON, text, 0.0)
     return Report(
         name=text,
         quantities=(output, dataclasses.replace(output, stage="curve", curve=curve)),
         not_checked=(text,),
         plan=((text, text, text),),
-        environment=Environment({text: text}, text, text, {text: text}),
+        environment=Environment({text: text}, {text: text}, {text: text}),
         error=text,
         seconds=1.0,
-        divergences=(Divergence("forward", (place, place), (place,), text, text, cause=cause),),
+        divergences=(Divergence("forward", (place, place), (place,), Kind.VALUE, text, cause=cause),),
         growth=(
             Growth("forward", place, place, math.inf, 0.0, False),
             Growth("gradients", place, place, 0.0, 0.0, True),
@@ -276,4 +298,4 @@ def large(rows: int = 5000) -> Report:
     return Report("large", tuple(quantities), environment=ENVIRONMENT)
 
 
-EXAMPLES = {make.__name__: make for make in (failed, trained, passed, stopped, hostile, large)}
+EXAMPLES = {make.__name__: make for make in (failed, alike, trained, passed, stopped, hostile, large)}

@@ -12,6 +12,7 @@ import pytest
 
 from parity.report.html import page, write_html
 from parity.report.results import AS_STORED, Quantity, Report, Verdict
+from parity.report.sides import TORCH_AND_JAX
 from parity.report.table import Scale, table_rows
 from tests.parity.report.sample_reports import (
     EXAMPLES,
@@ -131,18 +132,19 @@ def test_the_verdict_comes_first_and_then_the_first_divergence(pages: dict[str, 
     text = pages["failed"].source
     order = [
         "bert-base, Flax port</h1>",
-        "they part in the forward pass at encoder.layer.7.output.LayerNorm (model_jax.py:88)",
+        "the first difference is in the forward pass, at layer <code>encoder.layer.7.output.LayerNorm</code> "
+        "(native_layer_norm), model_jax.py:88",
         "First divergence",
         "x = self.LayerNorm(dropped + residual)",
         "h = (x - mean) * jax.lax.rsqrt(var + eps)",
         "Cause: epsilon",
-        "the two sides match to 3e-16",
+        "the two sides agree to 3e-16",
         "4.6e-06 relative",
         "Divergence 2 of 2",
         "Every compared quantity",
-        "How the weights were carried over",
+        "How the weights were converted",
         "How the error grows",
-        "Noticed on the way",
+        "Other findings",
         "What was not checked",
         "Precision, devices and versions",
     ]
@@ -160,7 +162,7 @@ def test_every_quantity_and_every_weight_is_a_row(pages: dict[str, Page]) -> Non
 
 
 def test_sections_without_content_are_left_out(pages: dict[str, Page]) -> None:
-    for heading in ("divergence", "Curves", "grows", "Noticed", "carried over"):
+    for heading in ("divergence", "Curves", "grows", "findings", "converted"):
         assert heading not in "".join(pages["large"].text["h2"])
     assert "No answer" in pages["stopped"].source
     assert "at model_jax.py:12" in pages["stopped"].source
@@ -175,7 +177,7 @@ def test_the_gravest_rows_come_first() -> None:
         Quantity("forward", "outputs", "e", "float64", Verdict.FAIL),
         quantity("f", 1e9),
     ]
-    rows = table_rows(quantities, Scale.over(quantities))
+    rows = table_rows(quantities, Scale.over(quantities), TORCH_AND_JAX)
     assert [row.quantity.name for row in rows] == ["c", "e", "f", "b", "d", "a"]
     assert [row.rho.text for row in rows] == ["inf", "none", "1.0e+09", "200", "5", "3"]
 

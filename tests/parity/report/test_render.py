@@ -9,7 +9,7 @@ from rich.console import Console
 from parity.networks.console import print_findings, print_table
 from parity.report.figure import draw_curves
 from parity.report.json import plain, write_json
-from parity.report.results import AS_STORED, Curve, Quantity, Report, Verdict
+from parity.report.results import AS_STORED, Curve, ParityError, Quantity, Report, Verdict
 from parity.report.text import describe
 
 
@@ -84,6 +84,22 @@ def test_the_text_lists_failures_first_and_counts_the_rest() -> None:
     assert text.startswith("case: FAIL\n  FAIL gradients, float64: w0")
     assert "and 8 more with verdict fail" in text
     assert "not checked: the weather" in text
+
+
+def test_only_a_pass_raises_nothing() -> None:
+    passing = report()
+    assert passing.raise_if_failed() is passing
+    for other in (
+        report(Verdict.FAIL, 1e3),
+        report(Verdict.INCONCLUSIVE),
+        report(error="ValueError: no data"),
+        Report("empty", ()),
+    ):
+        with pytest.raises(ParityError) as caught:
+            other.raise_if_failed()
+        assert caught.value.report is other
+        assert str(caught.value) == describe(other)
+        assert isinstance(caught.value, AssertionError)
 
 
 def test_json_has_no_nan_and_is_written_whole(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from parity.report.axes import area, dots, line, linear_axis, log_axis, point_ticks, positions
 from parity.report.charts import curve_chart, growth_charts
 from parity.report.results import Curve, Growth, Place, Report
+from parity.report.sides import TORCH_AND_JAX
 from tests.parity.report.sample_reports import FAULTY, LAYERS, OPERATIONS, failed, quantity
 
 ANY = st.lists(st.floats(), min_size=1, max_size=30)
@@ -95,7 +96,7 @@ def test_many_modules_are_marked_at_a_coarser_level() -> None:
 def test_a_curve_shows_the_difference_that_was_judged() -> None:
     # Of an array-valued metric the two values are largest magnitudes: equal, though entries differ.
     curve = Curve((2.0, 2.0), (2.0, 2.0), (1e-15, 1e-15), (0.0, 4e3), first_failure=1)
-    chart = curve_chart(quantity("margin", 4e3, curve=curve))
+    chart = curve_chart(quantity("margin", 4e3, curve=curve), TORCH_AND_JAX)
     assert chart is not None
     assert [row[3] for row in chart.rows] == ["0", "2.0e-12"]
     assert chart.failure == 75.0
@@ -103,7 +104,7 @@ def test_a_curve_shows_the_difference_that_was_judged() -> None:
 
 def test_a_curve_of_infinities_is_drawn_as_far_as_it_goes() -> None:
     curve = Curve((1.0, math.inf, 1.0), (1.0, math.nan, 1.0), (0.0, math.nan, 0.1), (0.0, math.inf, 0.0))
-    chart = curve_chart(quantity("loss", math.inf, curve=curve))
+    chart = curve_chart(quantity("loss", math.inf, curve=curve), TORCH_AND_JAX)
     assert chart is not None
     assert not any(re.search("nan|inf", shape.path) for panel in chart.panels for shape in panel.shapes)
-    assert curve_chart(quantity("w", 1.0)) is None
+    assert curve_chart(quantity("w", 1.0), TORCH_AND_JAX) is None

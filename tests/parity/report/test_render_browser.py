@@ -151,7 +151,7 @@ def test_an_inconclusive_is_found_and_not_taken_for_another(open_page: Any) -> N
     opened = open_page("failed")
     opened.page.get_by_role("combobox", name="Verdict").select_option("inconclusive")
     (name,) = opened.column(3)
-    assert name.split() == ["pooler.weight", "torch", "against", "finite", "differences"]
+    assert name.split() == ["pooler.weight", "reference", "against", "finite", "differences"]
 
 
 def test_a_stage_leads_to_its_quantities(open_page: Any) -> None:

@@ -86,6 +86,15 @@ def test_a_quantity_that_raised_is_an_error_and_a_pass_is_nothing(tmp_path: Path
     assert [[child.tag for child in case] for case in root.iter("testcase")] == [[], ["error"]]
 
 
+def test_versions_devices_and_settings_are_properties(tmp_path: Path) -> None:
+    suite = written(tmp_path / "r.xml", passed())[0]
+    properties = {p.attrib["name"]: p.attrib["value"] for p in suite.iter("property")}
+    assert properties["torch device"] == "cpu (2 cores)"
+    assert properties["jax device"] == "cpu"
+    assert properties["jax"] == "0.10.2"
+    assert properties["torch matmul fp32"] == "ieee"
+
+
 def test_hostile_names_are_text(tmp_path: Path) -> None:
     root = written(tmp_path / "r.xml", hostile())
     names = [case.attrib["name"] for case in root.iter("testcase")]

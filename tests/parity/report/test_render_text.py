@@ -1,14 +1,32 @@
 """The plain text of a report: the place and the cause first, in lines of 100 columns."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from parity.report.results import AS_STORED, Cause, Divergence, Place, Quantity, Report, Verdict, once_each
-from parity.report.sentences import advice, answer, printable
-from parity.report.text import FEW, MOST, WIDTH, describe, folded
+from parity.report.folding import WIDTH, folded
+from parity.report.json import plain
+from parity.report.locations import printable
+from parity.report.results import (
+    AS_STORED,
+    Cause,
+    CauseKind,
+    Divergence,
+    Environment,
+    Growth,
+    Kind,
+    Place,
+    Quantity,
+    Report,
+    Stage,
+    Verdict,
+    once_each,
+)
+from parity.report.sentences import advice, answer
+from parity.report.text import FEW, MOST, describe, environment_line
 from tests.parity.report.sample_reports import EXAMPLES, HOSTILE, failed, passed, quantity, stopped, trained
 
 
@@ -35,8 +53,8 @@ def test_a_divergence_reads_as_a_person_would_tell_it() -> None:
         "  first divergence (forward): all inputs agree, the output does not",
         "    PyTorch  encoder.layer.3.norm   model.py:41       x = self.norm(x)",
         "    JAX      rsqrt                  model_jax.py:88   h = layer_norm(h, eps=1e-6)",
-        "    error    4.6e-06 relative, honest 1e-14",
-        "    cause    epsilon: 1e-06 in JAX, 1e-05 in PyTorch; with that changed it matches to 3e-16",
+        "    error    4.6e-06 relative; rounding alone explains up to 1e-14",
+        "    cause    epsilon: 1e-06 in JAX, 1e-05 in PyTorch; with that changed, both sides agree to 3e-16",
     ]
 
 
@@ -109,7 +127,7 @@ def test_a_path_below_the_working_directory_is_shortened_and_no_other(
 def test_a_long_path_keeps_its_end() -> None:
     place = Place("mm", "head", f"/{'long/' * 40}model.py", 1234, "y = x @ w")
     text = describe(_diverging(Divergence("forward", (place,), ())))
-    assert "... " in text
+    assert "   .../long/" in text
     assert "/long/model.py:1234" in text
 
 
@@ -121,6 +139,15 @@ def test_the_plan_is_told_when_asked() -> None:
         *("encoder.layer.11.attention.query.bias", "->", "encoder/layer_11/attention/query/bias", "as"),
         *("it", "is"),
     ]
+
+
+def test_the_environment_is_one_line_with_the_devices_that_ran() -> None:
+    line = environment_line(passed())
+    assert "numpy 2.4.6; torch on cpu (2 cores), jax on cpu; jax matmul precision highest" in line
+    alone = dataclasses.replace(passed(), environment=Environment({"jax": "0.10.2"}, {"JAX": "cpu"}, {}))
+    assert environment_line(alone) == "jax 0.10.2; jax on cpu"
+    assert environment_line(Report("r", ())) == "nothing ran"
+    assert passed().as_dict()["environment"]["devices"] == {"PyTorch": "cpu (2 cores)", "JAX": "cpu"}
 
 
 def test_an_error_keeps_its_lines() -> None:
@@ -147,12 +174,12 @@ def test_the_answer_is_one_sentence_for_every_verdict() -> None:
         "float32.": passed(),
         "No answer: the comparison stopped": stopped(),
         "No answer: nothing was compared.": Report("r", ()),
-        "(model_jax.py:88), and the cause is known: epsilon.": failed(),
+        "model_jax.py:88, and its cause is known: epsilon.": failed(),
         "first the curve train_loss in float64 from point 17 on": trained(),
-        "does not have PyTorch's weights: the values are others in w.": Report("r", (weights,)),
+        "The JAX model does not hold PyTorch's weights: the values differ in w.": Report("r", (weights,)),
         "the same function in float64, but the JAX side loses more accuracy": Report("r", tuple(narrow)),
         "Nothing certain can be said about 1 of 2": Report("r", tuple(hidden)),
-        "separates 1 of 2 compared quantities, first the gradient of v": Report(
+        "the difference exceeds rounding in 1 of 2 compared quantities, first the gradient of v": Report(
             "r", (quantity("w", 0.1), quantity("v", 99.0))
         ),
     }
@@ -172,8 +199,28 @@ def test_where_no_cause_is_known_the_advice_fits_the_kind() -> None:
     told = {
         kind: advice(Divergence("forward", (), (), kind)) for kind in ("value", "order", "extra", "dtype")
     }
-    assert len(set(told.values())) == 4
-    assert advice(Divergence("forward", (), (), "another kind")) == told["value"]
+    assert len(set(told.values())) == len(Kind) == 4
+
+
+def test_a_word_becomes_the_stage_or_the_kind_it_stands_for_and_no_other_word_passes() -> None:
+    place = Place("mm")
+    assert quantity("w", 1.0, stage="step").stage is Stage.STEP
+    assert Divergence("forward", (), (), "order").kind is Kind.ORDER
+    assert Cause("gate order", "swap them", 0.0).name is CauseKind.GATE_ORDER
+    assert Growth("gradients", place, place, 0.0, 0.0, True).stage is Stage.GRADIENTS
+    for made in (
+        lambda: quantity("w", 1.0, stage="outputs"),
+        lambda: Divergence("forward", (), (), "another kind"),
+        lambda: Divergence("outputs", (), ()),
+        lambda: Cause("another cause", "", 0.0),
+        lambda: Growth("outputs", place, place, 0.0, 0.0, True),
+    ):
+        with pytest.raises(ValueError, match="is not a valid"):
+            made()
+    words = json.loads(json.dumps(plain(failed().as_dict())))
+    assert [d["kind"] for d in words["divergences"]] == ["value", "order"]
+    assert words["divergences"][0]["cause"]["name"] == "epsilon"
+    assert words["quantities"][0]["stage"] == "weights"
 
 
 def test_control_characters_become_escapes_and_letters_stay() -> None:

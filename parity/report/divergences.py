@@ -1,0 +1,147 @@
+"""Where two programs part, why, and how their difference grows along the computation."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from parity.report.kinds import CauseKind, Kind, Stage
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where in a program an operation stands.
+
+    Attributes:
+        operation: the framework's name of it: "dot_general", "aten.native_layer_norm".
+        module: module path ("encoder.layer.3.norm") or JAX's name stack; "" where there is none.
+        file: source file of the model's author (frames of frameworks left out); "" if unknown.
+        line: line in it, from 1; 0 if unknown.
+        code: that line of source, stripped.
+        step: for an operation inside a loop, which iteration, e.g. "scan step 2"; else "".
+    """
+
+    operation: str
+    module: str = ""
+    file: str = ""
+    line: int = 0
+    code: str = ""
+    step: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cause:
+    """Why two programs differ: a change to the candidate that was tried and made it match.
+
+    Attributes:
+        name: the kind of fault; the word for it will do, too.
+        text: what differs and what to do, e.g. "eps is 1e-06 in JAX and 1e-05 in PyTorch".
+        residual: relative difference that is left with the change applied.
+    """
+
+    name: CauseKind
+    text: str
+    residual: float
+
+    def __post_init__(self) -> None:
+        """Take the kind of fault as a word, too.
+
+        Raises:
+            ValueError: if there is no such kind.
+        """
+        object.__setattr__(self, "name", CauseKind(self.name))
+
+
+@dataclasses.dataclass(frozen=True)
+class Divergence:
+    """A place where two programs part: all that goes in agrees, what comes out does not.
+
+    Attributes:
+        stage: weights, forward or gradients; the word for it will do, too.
+        reference: the operations of the reference there, the likeliest culprit first; empty when the
+            candidate computes something extra.
+        candidate: the operations of the candidate there, likewise.
+        kind: how it shows; the word for it will do, too.
+        detail: what else is known, as a sentence, e.g. both orders of an operand.
+        relative_error: max |j - t| over max |t| of the value that comes out; NaN if nothing pairs up.
+        relative_yardstick: the difference that rounding alone explains there, in the same unit.
+        shapes: of the reference's and the candidate's value.
+        cause: the hypothesis that made it match, or None.
+    """
+
+    stage: Stage
+    reference: tuple[Place, ...]
+    candidate: tuple[Place, ...]
+    kind: Kind = Kind.VALUE
+    detail: str = ""
+    relative_error: float = math.nan
+    relative_yardstick: float = math.nan
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    cause: Cause | None = None
+
+    def __post_init__(self) -> None:
+        """Take stage and kind as words, too.
+
+        Raises:
+            ValueError: if there is no such stage or kind.
+        """
+        object.__setattr__(self, "stage", Stage(self.stage))
+        object.__setattr__(self, "kind", Kind(self.kind))
+
+    def repeats(self, other: "Divergence") -> bool:
+        """Whether this is the same fault as another: the same cause at the same lines, in another module."""
+
+        def lines(divergence: Divergence) -> list[tuple[str, int]]:
+            places = [*divergence.reference[:1], *divergence.candidate[:1]]
+            return [(place.file, place.line) for place in places if place.file]
+
+        if self.cause is None or other.cause is None or not lines(self):
+            return False
+        same_cause = (self.cause.name, self.cause.text) == (other.cause.name, other.cause.text)
+        return same_cause and lines(self) == lines(other)
+
+
+def once_each(divergences: Sequence[Divergence]) -> list[list[Divergence]]:
+    """Every fault with the places where it shows: many modules may run one line of code.
+
+    Args:
+        divergences: in the order in which they are to be told.
+
+    Returns:
+        Groups of divergences that repeat each other, in the same order.
+    """
+    faults: list[list[Divergence]] = []
+    for divergence in divergences:
+        known = next((fault for fault in faults if divergence.repeats(fault[0])), None)
+        if known is None:
+            faults.append([divergence])
+        else:
+            known.append(divergence)
+    return faults
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """How far the two sides are apart at one matched operation, in the order of computation.
+
+    Attributes:
+        stage: forward or gradients; the word for it will do, too.
+        reference, candidate: the two operations.
+        relative_error: max |j - t| over max |t| of their sorted entries.
+        relative_yardstick: the difference that rounding alone explains there, in the same unit.
+        matched: whether they agree.
+    """
+
+    stage: Stage
+    reference: Place
+    candidate: Place
+    relative_error: float
+    relative_yardstick: float
+    matched: bool
+
+    def __post_init__(self) -> None:
+        """Take the stage as a word, too.
+
+        Raises:
+            ValueError: if there is no such stage.
+        """
+        object.__setattr__(self, "stage", Stage(self.stage))
