@@ -185,15 +185,26 @@ class TorchProgram:
             self.forward(weights, inputs, "float32")
         return census
 
-    def trace(self, weights: Arrays, inputs: Arrays, backward: bool = True) -> Trace:
-        """Run once in float64 and keep every value; without `backward` those of the forward pass alone."""
+    def trace(
+        self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
+    ) -> Trace:
+        """Run once in float64 and keep every value.
+
+        Args:
+            weights: tensors by name.
+            inputs: inputs by name.
+            backward: whether to record the gradients, too.
+            replayable: whether to record in LAX's terms and with evaluations, as a candidate is recorded;
+                otherwise operations have aten's names and no evaluations.
+        """
         if self.backward and not backward:
-            return TorchProgram(self.model, self.task, backward=False).trace(weights, inputs)
+            forward = TorchProgram(self.model, self.task, backward=False)
+            return forward.trace(weights, inputs, replayable=replayable)
         from parity.trace.torch_trace import Recorder, Where, module_stack, plain_kernels
 
         own, given = self._tensors(weights, inputs, "float64")
         with module_stack(self.model.module) as stack, plain_kernels(), self._lifted("float64"), Where(stack):
-            recorder = Recorder(stack)
+            recorder = _replayable(stack) if replayable else Recorder(stack)
             for name, tensor in own.items():
                 recorder.source(Kind.WEIGHT if name in weights else Kind.CONSTANT, name, tensor)
             for name in self.task.inputs:
@@ -250,6 +261,12 @@ class TorchProgram:
             wanted = [own[name] for name in trainable] if loss.requires_grad else []
             grads = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         return outputs, loss, dict(itertools.zip_longest(trainable, grads))
+
+
+def _replayable(stack: list[str]) -> Any:
+    from parity.trace.torch_replay import ReplayableRecorder
+
+    return ReplayableRecorder(stack)
 
 
 def torch_program(model: TorchModel, task: Task, *, backward: bool = True) -> TorchProgram:

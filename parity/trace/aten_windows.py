@@ -1,0 +1,242 @@
+"""Aten's convolutions and pooling in LAX's terms."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from parity.trace.lax_numpy import ConvDimensionNumbers
+from parity.trace.torch_tape import Ref, Rule, Tape, Untranslated
+
+
+def _each(value: Any, count: int) -> tuple[int, ...]:
+    values = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
+    return tuple(values * count if len(values) == 1 else values)
+
+
+def _convolved(
+    tape: Tape,
+    x: Ref,
+    kernel: Ref,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    spread: Sequence[int],
+    dilation: Sequence[int],
+    groups: int = 1,
+    specs: Sequence[str] = ("NC", "OI", "NC"),
+) -> Ref:
+    """One `conv_general_dilated`; the specs say which of the first two axes comes first."""
+    rest = tuple(range(2, len(tape.shape(x))))
+    numbers = ConvDimensionNumbers(*[(0, 1, *rest) if s in ("NC", "OI") else (1, 0, *rest) for s in specs])
+    return tape.run(
+        "conv_general_dilated",
+        x,
+        kernel,
+        window_strides=tuple(strides),
+        padding=tuple(padding),
+        lhs_dilation=tuple(spread),
+        rhs_dilation=tuple(dilation),
+        dimension_numbers=numbers,
+        feature_group_count=groups,
+        batch_group_count=1,
+        precision=None,
+        preferred_element_type=None,
+        out_sharding=None,
+    )
+
+
+def _turned(tape: Tape, weight: Ref, groups: int) -> Ref:
+    """A kernel as the transposed convolution has it: (inputs of one group, outputs, taps reversed)."""
+    shape = tape.shape(weight)
+    taps = shape[2:]
+    kernel = tape.run("rev", weight, dimensions=tuple(range(2, len(shape))))
+    if groups == 1:
+        return kernel
+    apart = tape.reshape(kernel, (groups, shape[0] // groups, shape[1], *taps))
+    apart = tape.transpose(apart, (1, 0, 2, *range(3, 3 + len(taps))))
+    return tape.reshape(apart, (shape[0] // groups, groups * shape[1], *taps))
+
+
+def _convolution(
+    tape: Tape,
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Ref:
+    if bias is not None:
+        raise Untranslated
+    taps = weight.shape[2:]
+    count = len(taps)
+    stride, padding, dilation = (_each(v, count) for v in (stride, padding, dilation))
+    x, kernel, ones = tape.read(input), tape.read(weight), (1,) * count
+    if not transposed:
+        pads = [(p, p) for p in padding]
+        return _convolved(tape, x, kernel, stride, pads, ones, dilation, groups)
+    more = _each(output_padding, count)
+    reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
+    pads = [(r - p, r - p + o) for r, p, o in zip(reach, padding, more, strict=True)]
+    turned = _turned(tape, kernel, groups)
+    return _convolved(tape, x, turned, ones, pads, stride, dilation, groups, ("NC", "IO", "NC"))
+
+
+def _convolution_backward(
+    tape: Tape,
+    grad_output: Any,
+    input: Any,
+    weight: Any,
+    bias_sizes: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+    output_mask: Sequence[bool],
+) -> list[Ref]:
+    """The gradients that are asked for: both are convolutions."""
+    if transposed or (groups > 1 and output_mask[1]):
+        raise Untranslated
+    taps, sizes, places = weight.shape[2:], input.shape[2:], grad_output.shape[2:]
+    count = len(taps)
+    stride, padding, dilation = (_each(v, count) for v in (stride, padding, dilation))
+    axes = list(zip(taps, sizes, places, stride, padding, dilation, strict=True))
+    x, kernel, grad, ones = tape.read(input), tape.read(weight), tape.read(grad_output), (1,) * count
+    found = []
+    if output_mask[0]:
+        pads = [(d * (k - 1) - p, n - (m - 1) * s - 1 + p) for k, n, m, s, p, d in axes]
+        turned = _turned(tape, kernel, groups)
+        specs = ("NC", "IO", "NC")
+        found.append(_convolved(tape, grad, turned, ones, pads, stride, dilation, groups, specs))
+    if output_mask[1]:
+        pads = [(p, (k - 1) * d + (m - 1) * s + 1 - n - p) for k, n, m, s, p, d in axes]
+        specs = ("CN", "IO", "CN")
+        found.append(_convolved(tape, x, grad, dilation, pads, ones, stride, 1, specs))
+    if output_mask[2]:
+        summed = (0, *range(2, 2 + count))
+        found.append(tape.run("reduce_sum", grad, axes=summed, out_sharding=None))
+    return found
+
+
+def _reduce_window(
+    tape: Tape,
+    operation: str,
+    x: Ref,
+    size: Sequence[int],
+    stride: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+) -> Ref:
+    """One window reduction over the last axes."""
+    rest = len(tape.shape(x)) - len(size)
+    return tape.run(
+        operation,
+        x,
+        window_dimensions=(1,) * rest + tuple(size),
+        window_strides=(1,) * rest + tuple(stride),
+        padding=((0, 0),) * rest + tuple(pads),
+        base_dilation=(1,) * (rest + len(size)),
+        window_dilation=(1,) * rest + tuple(dilation),
+    )
+
+
+def _pads(
+    tape: Tape, self: Any, size: Any, stride: Any, padding: Any, dilation: Any
+) -> list[tuple[int, int]]:
+    """The border before and behind; behind it is as wide as the windows need that are there (ceil_mode)."""
+    count = len(size)
+    rows = zip(size, stride, padding, dilation, self.shape[-count:], tape.out[0].shape[-count:], strict=True)
+    found = []
+    for k, s, p, d, n, m in rows:
+        needed = (m - 1) * s + (k - 1) * d + 1 - n - p
+        found.append((p, needed if needed > p else p))
+    return found
+
+
+def _max_pool(count: int) -> Rule:
+    def rule(
+        tape: Tape,
+        self: Any,
+        kernel_size: Any,
+        stride: Any = (),
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+    ) -> Ref | list[Ref]:
+        import torch
+
+        size = _each(kernel_size, count)
+        settings = (size, _each(stride or size, count), _each(padding, count), _each(dilation, count))
+        x = tape.read(self)
+        pads = _pads(tape, self, *settings)
+        values = _reduce_window(tape, "reduce_window_max", x, size, settings[1], pads, settings[3])
+        if len(tape.out) == 1:
+            return values
+        pool = getattr(torch.ops.aten, f"max_pool{count}d_with_indices")
+
+        def indices(values: Sequence[Any]) -> Sequence[Any]:
+            return [pool(torch.from_numpy(np.array(values[0])), *settings, ceil_mode)[1].numpy()]
+
+        return [values, *tape.emit(f"max_pool{count}d_indices", {"kernel_size": size}, [x], indices)]
+
+    return rule
+
+
+def _avg_pool(count: int) -> Rule:
+    def rule(
+        tape: Tape,
+        self: Any,
+        kernel_size: Any,
+        stride: Any = (),
+        padding: Any = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> Ref:
+        size = _each(kernel_size, count)
+        steps, border, ones = _each(stride or size, count), _each(padding, count), (1,) * count
+        pads = _pads(tape, self, size, steps, border, ones)
+        total = _reduce_window(tape, "reduce_window_sum", tape.read(self), size, steps, pads, ones)
+        whole = divisor_override or math.prod(size)
+        beyond = any(high > p for (_, high), p in zip(pads, border, strict=True))
+        if divisor_override or not (beyond or (any(border) and not count_include_pad)):
+            return tape.run("div", total, tape.constant(whole, tape.dtype))
+        inside = np.ones(self.shape[-count:], tape.dtype)
+        if count_include_pad:
+            inside, rest = np.pad(inside, [(p, p) for p in border], constant_values=1), border
+            pads = [(low - p, max(0, high - p)) for (low, high), p in zip(pads, rest, strict=True)]
+        counted = _reduce_window(
+            tape, "reduce_window_sum", tape.constant(inside, tape.dtype), size, steps, pads, ones
+        )
+        return tape.run("div", total, counted)
+
+    return rule
+
+
+def _adaptive(count: int) -> Rule:
+    """Averages over parts of equal size; others are PyTorch's own decomposition."""
+
+    def rule(tape: Tape, self: Any, output_size: Any) -> Ref:
+        sizes, places = self.shape[-count:], _each(output_size, count)
+        if any(n % m for n, m in zip(sizes, places, strict=True)):
+            raise Untranslated
+        return _avg_pool(count)(tape, self, [n // m for n, m in zip(sizes, places, strict=True)])  # type: ignore[return-value]
+
+    return rule
+
+
+RULES: Mapping[str, Rule] = {
+    "convolution": _convolution,
+    "convolution_backward": _convolution_backward,
+    **{f"max_pool{n}d_with_indices": _max_pool(n) for n in (2, 3)},
+    **{f"max_pool{n}d": _max_pool(n) for n in (1, 2, 3)},
+    **{f"avg_pool{n}d": _avg_pool(n) for n in (1, 2, 3)},
+    **{f"_adaptive_avg_pool{n}d": _adaptive(n) for n in (2, 3)},
+}
+"""Rules by the name of the aten operation."""
