@@ -1,4 +1,4 @@
-"""All rules by which aten's operations become LAX evaluations, and which are split into simpler ones first."""
+"""The rules by which aten's operations become LAX evaluations, and what is split into simpler ones first."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -19,22 +19,23 @@ RULES: Mapping[str, Rule] = {
 }
 """Rules by the name of the aten operation, without its overload and the underscore of writing in place."""
 
-SPLIT = frozenset(
-    (
-        "_safe_softmax sigmoid_backward tanh_backward index_add index_copy index_fill upsample_nearest1d "
-        "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
-        "upsample_linear1d upsample_bilinear2d upsample_bicubic2d reflection_pad1d reflection_pad2d "
-        "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d im2col pixel_shuffle "
-        "pixel_unshuffle glu glu_backward _prelu_kernel _prelu_kernel_backward hardshrink softshrink logit "
-        "nan_to_num binary_cross_entropy binary_cross_entropy_backward smooth_l1_loss "
-        "smooth_l1_loss_backward huber_loss huber_loss_backward logsumexp hardtanh_backward logaddexp "
-        "threshold mse_loss_backward nll_loss_backward nll_loss2d_forward nll_loss2d_backward "
-        "hardswish_backward mish_backward hardsigmoid_backward xlogy diag_embed addr trace "
-        "native_dropout_backward log_sigmoid_backward soft_margin_loss grid_sampler_2d frac aminmax take "
-        "channel_shuffle masked_fill_backward rot90 heaviside copysign deg2rad rad2deg unfold_backward "
-        "native_batch_norm_backward _euclidean_dist"
-    ).split()
+_NAMES = (
+    "_safe_softmax sigmoid_backward tanh_backward index_add index_copy index_fill upsample_nearest1d "
+    "upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
+    "upsample_linear1d upsample_bilinear2d upsample_bicubic2d reflection_pad1d reflection_pad2d "
+    "reflection_pad3d replication_pad1d replication_pad2d replication_pad3d im2col pixel_shuffle "
+    "pixel_unshuffle glu glu_backward _prelu_kernel _prelu_kernel_backward hardshrink softshrink logit "
+    "nan_to_num binary_cross_entropy binary_cross_entropy_backward smooth_l1_loss "
+    "smooth_l1_loss_backward huber_loss huber_loss_backward logsumexp hardtanh_backward logaddexp "
+    "threshold mse_loss_backward nll_loss_backward nll_loss2d_forward nll_loss2d_backward "
+    "hardswish_backward mish_backward hardsigmoid_backward xlogy diag_embed addr trace "
+    "native_dropout_backward log_sigmoid_backward soft_margin_loss grid_sampler_2d frac aminmax take "
+    "channel_shuffle masked_fill_backward rot90 heaviside copysign deg2rad rad2deg unfold_backward "
+    "diagonal_backward diagonal_scatter _weight_norm_interface _weight_norm_interface_backward "
+    "_euclidean_dist col2im _unsafe_masked_index _unsafe_masked_index_put_accumulate"
 )
+
+SPLIT = frozenset(_NAMES.split())
 """Operations that PyTorch itself can put down to simpler ones, besides those that every recorder splits."""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.trace.torch_tape import Ref, Rule, Tape, Untranslated, dtype_of
+from parity.trace.torch_tape import Ref, Rule, Tape, UntranslatedError, dtype_of
 
 HIGHEST_POWER = 16
 """Whole exponents up to this magnitude are `integer_pow`, as JAX has it."""
@@ -34,7 +34,7 @@ def _division(tape: Tape, self: Any, other: Any, rounding_mode: str | None = Non
         out = tape.run("div", tape.read(self, dtype), tape.read(other, dtype))
         return out if rounding_mode is None else tape.run(rounding_mode, out)
     if rounding_mode != "floor":
-        raise Untranslated
+        raise UntranslatedError
     return tape.run("floor_divide", tape.read(self, dtype), tape.read(other, dtype))
 
 
@@ -134,7 +134,7 @@ def _hardtanh(tape: Tape, self: Any, min_val: Any = -1, max_val: Any = 1) -> Ref
 
 def _where(tape: Tape, condition: Any, self: Any = None, other: Any = None) -> Ref:
     if self is None:
-        raise Untranslated
+        raise UntranslatedError
     which, no, yes = _truth(tape, condition), tape.read(other, tape.dtype), tape.read(self, tape.dtype)
     return tape.run("select_n", which, no, yes)
 
@@ -149,20 +149,31 @@ def _threshold_backward(tape: Tape, grad_output: Any, self: Any, threshold: Any)
     return tape.run("select_n", passed, tape.constant(0, tape.dtype), tape.read(grad_output))
 
 
+def _shrink_backward(tape: Tape, grad: Any, self: Any, lambd: Any) -> Ref:
+    x = tape.read(self)
+    inside = tape.run("le", tape.run("abs", x), tape.constant(lambd, tape.value(x).dtype))
+    return tape.run("select_n", inside, tape.read(grad), tape.constant(0, tape.dtype))
+
+
 def _isnan(tape: Tape, self: Any) -> Ref:
     x = tape.read(self)
     return tape.run("ne", x, x)
 
 
-def _isinf(tape: Tape, self: Any) -> Ref:
-    x = tape.read(self)
-    infinite = tape.constant(math.inf, tape.value(x).dtype)
-    return tape.run("eq", tape.run("abs", x), infinite)
+def _infinite(sign: int) -> Rule:
+    """Whether entries are infinite, of one sign or (0) of either."""
+
+    def rule(tape: Tape, self: Any) -> Ref:
+        x = tape.read(self)
+        bound = tape.constant(math.copysign(math.inf, sign), tape.value(x).dtype)
+        return tape.run("eq", x if sign else tape.run("abs", x), bound)
+
+    return rule
 
 
 def _round(tape: Tape, self: Any, decimals: int = 0) -> Ref:
     if decimals:
-        raise Untranslated
+        raise UntranslatedError
     return tape.run("round", tape.read(self))
 
 
@@ -210,6 +221,12 @@ def _arange(tape: Tape, *bounds: Any, **_: Any) -> Ref:
     return tape.run("add", out, tape.constant(start, dtype)) if start else out
 
 
+def _linspace(tape: Tape, start: Any, end: Any, steps: int, **_: Any) -> Ref:
+    step = (end - start) / max(steps - 1, 1)
+    scaled = tape.run("mul", iota(tape, (steps,), 0, tape.dtype), tape.constant(step, tape.dtype))
+    return tape.run("add", scaled, tape.constant(start, tape.dtype))
+
+
 def iota(tape: Tape, shape: tuple[int, ...], axis: int, dtype: Any = np.int64) -> Ref:
     """0, 1, ... along one axis."""
     return tape.run("iota", dtype=np.dtype(dtype), shape=shape, dimension=axis, sharding=None)
@@ -238,7 +255,7 @@ def _dropout(tape: Tape, input: torch.Tensor, p: float, train: bool | None = Tru
     """A mask as it was drawn, and what it leaves."""
     x = tape.read(input)
     if train is False or p in (0.0, 1.0):
-        raise Untranslated
+        raise UntranslatedError
     drawn = np.array(tape.out[1].numpy(force=True))
     (mask,) = tape.record("native_dropout", {"p": p}, (), [drawn], lambda _: [drawn])
     kept = tape.run("mul", x, tape.convert(mask, tape.dtype))
@@ -280,6 +297,8 @@ RULES: Mapping[str, Rule] = {
     "where": _where,
     "masked_fill": _masked_fill,
     "threshold_backward": _threshold_backward,
+    "hardshrink_backward": _shrink_backward,
+    "softshrink_backward": _shrink_backward,
     "logical_and": _logical("and"),
     "logical_or": _logical("or"),
     "logical_xor": _logical("xor"),
@@ -289,13 +308,16 @@ RULES: Mapping[str, Rule] = {
     "bitwise_xor": _binary("xor"),
     "bitwise_not": _bitwise_not,
     "isnan": _isnan,
-    "isinf": _isinf,
+    "isinf": _infinite(0),
+    "isposinf": _infinite(1),
+    "isneginf": _infinite(-1),
     "isfinite": _unary("is_finite"),
     "round": _round,
-    **{name: _same for name in ("_to_copy", "clone", "detach", "alias", "lift_fresh", "lift_fresh_copy")},
+    **dict.fromkeys(("_to_copy", "clone", "detach", "alias", "lift_fresh", "lift_fresh_copy"), _same),
     "contiguous": _same,
     "convert_element_type": _same,
     "copy": _copy,
+    "copy_to": _copy,
     "broadcast_in_dim": _broadcast_in_dim,
     "fill": _copy,
     "zero": _full_of(0),
@@ -307,6 +329,7 @@ RULES: Mapping[str, Rule] = {
     "new_full": _new_full,
     "scalar_tensor": _scalar,
     "arange": _arange,
+    "linspace": _linspace,
     "eye": _eye,
     "tril": _triangle("ge"),
     "triu": _triangle("le"),

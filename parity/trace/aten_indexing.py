@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from parity.trace.aten_shapes import axis_of
-from parity.trace.torch_tape import Ref, Rule, Tape, Untranslated
+from parity.trace.torch_tape import Ref, Rule, Tape, UntranslatedError
 
 
 def _embedding(tape: Tape, weight: Any, indices: Any, *_: Any, **__: Any) -> Ref:
@@ -15,13 +15,13 @@ def _embedding(tape: Tape, weight: Any, indices: Any, *_: Any, **__: Any) -> Ref
 
 def _index_select(tape: Tape, self: Any, dim: int, index: Any) -> Ref:
     if not self.dim():
-        raise Untranslated
+        raise UntranslatedError
     return tape.run("gather", tape.read(self), tape.read(index), dimension=axis_of(dim, self.dim()))
 
 
 def _along(tape: Tape, self: Any, dim: int, index: Any, *_: Any, **__: Any) -> Ref:
     if not self.dim() or not index.dim():
-        raise Untranslated
+        raise UntranslatedError
     axis = axis_of(dim, self.dim())
     return tape.run("gather", tape.read(self), tape.read(index), dimension=axis, along=True)
 
@@ -43,7 +43,7 @@ def _index(tape: Tape, self: Any, indices: Sequence[Any]) -> Ref:
 
 def _masked_select(tape: Tape, self: Any, mask: Any) -> Ref:
     if self.shape != mask.shape:
-        raise Untranslated
+        raise UntranslatedError
     return _index(tape, self, [mask])
 
 
@@ -77,7 +77,7 @@ def _packed(tape: Tape, indices: Sequence[Any]) -> Ref:
     if len(indices) == 1:
         return tape.read(indices[0])
     if any(i.dtype in _masks() for i in indices):
-        raise Untranslated
+        raise UntranslatedError
     read = [tape.read(i, np.int64) for i in indices]
     shape = np.broadcast_shapes(*[tape.shape(i) for i in read])
     axes = range(len(shape))
@@ -96,7 +96,7 @@ def _places(pattern: Sequence[bool], packed: Any) -> tuple[Any, ...]:
 def _scattered(operation: str) -> Rule:
     def rule(tape: Tape, self: Any, dim: int, index: Any, src: Any = None, **named: Any) -> Ref:
         if named.get("reduce") is not None or not self.dim() or not index.dim():
-            raise Untranslated
+            raise UntranslatedError
         updates = tape.read(named["value"] if src is None else src, tape.dtype)
         axis = axis_of(dim, self.dim())
         return tape.run(operation, tape.read(self), tape.read(index), updates, dimension=axis)
@@ -139,7 +139,7 @@ def _slice_backward(
     config = [(0, 0, 0)] * len(input_sizes)
     config[axis] = (first, length - first - ((count - 1) * step + 1), 0)
     if step != 1 or not count:
-        raise Untranslated
+        raise UntranslatedError
     return tape.run("pad", tape.read(grad_output), tape.constant(0, tape.dtype), padding_config=tuple(config))
 
 

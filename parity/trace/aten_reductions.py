@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity.trace.aten_shapes import axis_of
-from parity.trace.torch_tape import Ref, Rule, Tape, Untranslated, dtype_of
+from parity.trace.torch_tape import Ref, Rule, Tape, UntranslatedError, dtype_of
 
 
 def _axes(self: Any, dim: Any) -> tuple[int, ...]:
@@ -94,7 +94,7 @@ def _extreme(which: str) -> Rule:
 
 def _position(tape: Tape, which: str, self: Any, axes: Sequence[int], keepdim: bool) -> Ref:
     if len(axes) != 1:
-        raise Untranslated
+        raise UntranslatedError
     out = tape.run(f"arg{which}", tape.read(self), axes=tuple(axes), index_dtype=np.dtype(np.int64))
     rank = self.dim()
     kept = [1 if a in axes else n for a, n in enumerate(self.shape)]
@@ -138,7 +138,7 @@ def _norm(
     if abs(power) == math.inf:
         return _reduced(tape, "reduce_max" if power > 0 else "reduce_min", magnitude, axes, keepdim)
     if power == 0:
-        raise Untranslated
+        raise UntranslatedError
     powers = tape.run("pow", magnitude, tape.constant(power, tape.dtype))
     total = _reduced(tape, "reduce_sum", powers, axes, keepdim)
     return tape.run("pow", total, tape.constant(1 / power, tape.dtype))

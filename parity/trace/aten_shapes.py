@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.trace.torch_tape import Ref, Rule, Tape, Untranslated
+from parity.trace.torch_tape import Ref, Rule, Tape, UntranslatedError
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -17,7 +17,7 @@ def axis_of(axis: int, rank: int) -> int:
 
 def _view(tape: Tape, self: Any, *_: Any, **__: Any) -> Ref:
     if tape.out[0].dtype != self.dtype:
-        raise Untranslated
+        raise UntranslatedError
     return tape.reshape(tape.read(self), tape.out[0].shape)
 
 
@@ -143,14 +143,14 @@ def _as_strided(tape: Tape, self: Any, *_: Any, **__: Any) -> Ref:
     out = tape.out[0]
     chosen = places.as_strided(out.shape, out.stride(), out.storage_offset()).numpy().copy()
     if out.dtype != self.dtype or (chosen < 0).any():
-        raise Untranslated
+        raise UntranslatedError
     index = tape.constant(chosen, np.int64)
     flat = tape.reshape(tape.read(self), (self.numel(),))
     return tape.run("gather", flat, index, dimension=0)
 
 
 RULES: Mapping[str, Rule] = {
-    **{name: _view for name in ("view", "_unsafe_view", "reshape", "_reshape_alias", "view_copy")},
+    **dict.fromkeys(("view", "_unsafe_view", "reshape", "_reshape_alias", "view_copy"), _view),
     "flatten": _view,
     "transpose": _transpose,
     "t": _t,
@@ -161,13 +161,13 @@ RULES: Mapping[str, Rule] = {
     "slice": _slice,
     "select": _select,
     "unbind": _unbind,
-    **{name: _split for name in ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes")},
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), _split),
     "cat": _cat,
     "stack": _stack,
     "flip": _flip,
     "roll": _roll,
     "repeat": _repeat,
     "constant_pad_nd": _pad,
-    **{name: _as_strided for name in ("as_strided", "unfold", "diagonal")},
+    **dict.fromkeys(("as_strided", "unfold", "diagonal"), _as_strided),
 }
 """Rules by the name of the aten operation."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity.trace.lax_numpy import ConvDimensionNumbers
-from parity.trace.torch_tape import Ref, Rule, Tape, Untranslated
+from parity.trace.torch_tape import Ref, Rule, Tape, UntranslatedError
 
 
 def _each(value: Any, count: int) -> tuple[int, ...]:
@@ -71,7 +71,7 @@ def _convolution(
     groups: int,
 ) -> Ref:
     if bias is not None:
-        raise Untranslated
+        raise UntranslatedError
     taps = weight.shape[2:]
     count = len(taps)
     stride, padding, dilation = (_each(v, count) for v in (stride, padding, dilation))
@@ -102,7 +102,7 @@ def _convolution_backward(
 ) -> list[Ref]:
     """The gradients that are asked for: both are convolutions."""
     if transposed or (groups > 1 and output_mask[1]):
-        raise Untranslated
+        raise UntranslatedError
     taps, sizes, places = weight.shape[2:], input.shape[2:], grad_output.shape[2:]
     count = len(taps)
     stride, padding, dilation = (_each(v, count) for v in (stride, padding, dilation))
@@ -188,6 +188,24 @@ def _max_pool(count: int) -> Rule:
     return rule
 
 
+def _max_pool_backward(count: int) -> Rule:
+    """Each gradient goes where the largest entry of its window stands."""
+
+    def rule(tape: Tape, grad_output: Any, self: Any, *settings: Any) -> Ref:
+        shape, lead = tuple(self.shape), self.dim() - count
+
+        def function(values: Sequence[Any]) -> Sequence[Any]:
+            grad, at = (np.asarray(v).reshape(math.prod(shape[:lead]), -1) for v in values)
+            out = np.zeros((len(grad), math.prod(shape[lead:])), grad.dtype)
+            np.add.at(out, (np.arange(len(grad))[:, None], at), grad)
+            return [out.reshape(shape)]
+
+        inputs = [tape.read(grad_output), tape.read(settings[-1])]
+        return tape.emit("select_and_scatter_add", {"kernel_size": settings[0]}, inputs, function)[0]
+
+    return rule
+
+
 def _avg_pool(count: int) -> Rule:
     def rule(
         tape: Tape,
@@ -225,7 +243,7 @@ def _adaptive(count: int) -> Rule:
     def rule(tape: Tape, self: Any, output_size: Any) -> Ref:
         sizes, places = self.shape[-count:], _each(output_size, count)
         if any(n % m for n, m in zip(sizes, places, strict=True)):
-            raise Untranslated
+            raise UntranslatedError
         return _avg_pool(count)(tape, self, [n // m for n, m in zip(sizes, places, strict=True)])  # type: ignore[return-value]
 
     return rule
@@ -236,6 +254,7 @@ RULES: Mapping[str, Rule] = {
     "convolution_backward": _convolution_backward,
     **{f"max_pool{n}d_with_indices": _max_pool(n) for n in (2, 3)},
     **{f"max_pool{n}d": _max_pool(n) for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices_backward": _max_pool_backward(n) for n in (2, 3)},
     **{f"avg_pool{n}d": _avg_pool(n) for n in (1, 2, 3)},
     **{f"_adaptive_avg_pool{n}d": _adaptive(n) for n in (2, 3)},
 }

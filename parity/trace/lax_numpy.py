@@ -67,7 +67,8 @@ def _pad(x: Array, fill: Array, *, padding_config: Any, **_: Any) -> Array:
     """Borders of one number; entries cut off where they are negative."""
     widths = [(max(0, low), max(0, high)) for low, high, _ in padding_config]
     out = np.pad(x, widths, constant_values=fill.item())
-    return out[tuple(slice(max(0, -a), n - max(0, -b)) for n, (a, b, _) in zip(out.shape, padding_config))]
+    cut = [(max(0, -low), max(0, -high)) for low, high, _ in padding_config]
+    return out[tuple(slice(a, n - b) for n, (a, b) in zip(out.shape, cut, strict=True))]
 
 
 def _window(reduce: Function, fill: float) -> Function:
@@ -98,9 +99,8 @@ def _convolution(x: Array, kernel: Array, **params: Any) -> Array:
     kernel = np.transpose(kernel, numbers.rhs_spec)
     inner = [int(d) - 1 for d in params["lhs_dilation"]]
     if any(inner):
-        spread = np.zeros(
-            (*x.shape[:2], *((n - 1) * (d + 1) + 1 for n, d in zip(x.shape[2:], inner))), x.dtype
-        )
+        longer = [(n - 1) * (d + 1) + 1 for n, d in zip(x.shape[2:], inner, strict=True)]
+        spread = np.zeros((*x.shape[:2], *longer), x.dtype)
         spread[(slice(None), slice(None), *(slice(None, None, d + 1) for d in inner))] = x
         x = spread
     config = [(0, 0, 0), (0, 0, 0), *((int(low), int(high), 0) for low, high in params["padding"])]

@@ -16,10 +16,10 @@ import torch
 from jaxtyping import Shaped
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from parity.trace.aliasing import overlap, rebuilt
 from parity.trace.aten import bare_name, rule_of, simpler
 from parity.trace.graph import Function, Node, Spot
-from parity.trace.memory import overlap, rebuilt
-from parity.trace.torch_tape import Ref, Tape, Untranslated, as_array
+from parity.trace.torch_tape import Ref, Tape, UntranslatedError, as_array
 from parity.trace.torch_trace import Key, Recorder, key_of, settings_of, storage_of, written_tensors
 
 Array = Shaped[np.ndarray, "..."]
@@ -153,10 +153,10 @@ class ReplayableRecorder(Recorder):
             try:
                 found = rule(tape, *args, **kept)
                 refs = [found] if isinstance(found, Ref) else list(found)
-                refs = [*(self._fitted(tape, r, t) for r, t in zip(refs, tape.out)), *refs[len(tape.out) :]]
+                refs = self._fitted(tape, refs)
                 why = _difference([tape.value(r) for r in refs], [as_array(t) for t in tape.out])
-            except Untranslated:
-                why = "not with these arguments"
+            except UntranslatedError as error:
+                why = str(error) or "not with these arguments"
             except Exception as error:  # arguments that a rule never met must not end a check
                 why = f"{type(error).__name__}: {error}"
             else:
@@ -171,10 +171,12 @@ class ReplayableRecorder(Recorder):
         return None
 
     @staticmethod
-    def _fitted(tape: Tape, ref: Ref, tensor: torch.Tensor) -> Ref:
-        """A result in the dtype and shape of the tensor that it is written to."""
-        ref = tape.convert(ref, as_array(tensor).dtype)
-        return tape.broadcast(ref, tensor.shape)
+    def _fitted(tape: Tape, refs: Sequence[Ref]) -> list[Ref]:
+        """Results in the dtypes and shapes of the tensors that they belong to, or are written to."""
+        if len(refs) != len(tape.out):
+            raise UntranslatedError(f"{len(refs)} results instead of {len(tape.out)}")
+        fitted = [tape.convert(r, as_array(t).dtype) for r, t in zip(refs, tape.out, strict=True)]
+        return [tape.broadcast(r, t.shape) for r, t in zip(fitted, tape.out, strict=True)]
 
     def _asked_of_torch(
         self, tape: Tape, func: Any, args: Any, kwargs: dict[str, Any], given: Sequence[torch.Tensor]
@@ -184,13 +186,11 @@ class ReplayableRecorder(Recorder):
         inputs: Sequence[int] = [tape.known[id(tensor)] for tensor in given]
         values = [as_array(tensor.detach()) for tensor in tape.out]
         if torch.Tag.nondeterministic_seeded in func.tags:
-            drawn = [np.array(value) for value in values]
-            function: Function = lambda _: drawn  # noqa: E731
+            function = _always(values)
             if name.endswith(("_", "_like")):  # a tensor that only lends its shape
                 inputs = []
-            values = drawn
         else:
-            function = _called(func, args, kwargs)
+            function = _called(func, args, kwargs, values) if given else _always(values)
         nodes = tape.record(name, settings_of(func, args, kwargs), inputs, values, function)
         for index, tensor in zip(nodes, tape.out, strict=True):
             self._holds(index, storage_of(tensor))
@@ -212,8 +212,6 @@ class ReplayableRecorder(Recorder):
 
 def _difference(values: Sequence[Array], wanted: Sequence[Array]) -> str:
     """In what a rule's results are not PyTorch's; empty if they are."""
-    if len(values) != len(wanted):
-        return f"{len(values)} results instead of {len(wanted)}"
     for value, other in zip(values, wanted, strict=True):
         if value.shape != other.shape or value.dtype != other.dtype:
             return f"{value.dtype}{value.shape} instead of {other.dtype}{other.shape}"
@@ -227,14 +225,18 @@ def _difference(values: Sequence[Array], wanted: Sequence[Array]) -> str:
     return ""
 
 
+def _always(values: Sequence[Array]) -> Function:
+    kept = [np.array(value) for value in values]
+    return lambda _: kept
+
+
 class _Like(NamedTuple):
-    """A tensor among the arguments of an operation: how it lies in memory, so that views of it are the same."""
+    """A tensor among the arguments of an operation, and how it lies in memory."""
 
     shape: tuple[int, ...]
     stride: tuple[int, ...]
     dtype: torch.dtype
     device: torch.device
-    written: bool
 
     def holding(self, value: Any) -> torch.Tensor:
         """A new tensor of this kind with a value; in the order of memory, if the value has its shape."""
@@ -246,14 +248,15 @@ class _Like(NamedTuple):
         )
 
 
-def _called(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Function:
-    """An aten operation as a function from its tensors' values to what it writes and returns."""
+def _called(func: Any, args: Any, kwargs: Mapping[str, Any], made: Sequence[Array]) -> Function:
+    """An aten operation as a function from its tensors' values to what it writes and returns.
+
+    Its results have the dtypes of what it made when it was recorded: then PyTorch's default was float64.
+    """
+    dtypes = [value.dtype for value in made]
     leaves, tree = tree_flatten((args, dict(kwargs)))
-    written = {id(tensor) for tensor in written_tensors(func, args, kwargs)}
     held: list[Any] = [
-        _Like(tuple(x.shape), tuple(x.stride()), x.dtype, x.device, id(x) in written)
-        if isinstance(x, torch.Tensor)
-        else x
+        _Like(tuple(x.shape), tuple(x.stride()), x.dtype, x.device) if isinstance(x, torch.Tensor) else x
         for x in leaves
     ]
 
@@ -266,6 +269,7 @@ def _called(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Function:
             out = func(*new_args, **new_kwargs)
         places = {key_of(tensor) for tensor in targets}
         results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        return [as_array(t) for t in (*targets, *(r for r in results if key_of(r) not in places))]
+        results = [*targets, *(r for r in results if key_of(r) not in places)]
+        return [as_array(t).astype(dtype) for t, dtype in zip(results, dtypes, strict=True)]
 
     return function

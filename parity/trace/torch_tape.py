@@ -23,7 +23,7 @@ Rule = Callable[..., Ref | Sequence[Ref]]
 """`rule(tape, *args, **kwargs) -> results`, with the arguments of the aten operation's schema."""
 
 
-class Untranslated(Exception):
+class UntranslatedError(Exception):
     """Raised by a rule that does not cover these arguments."""
 
 

@@ -14,7 +14,16 @@ from parity.torch_side import TorchProgram, read_torch
 from parity.trace import lax_numpy, numpy_ops
 from parity.trace.graph import Kind, Trace
 
-LAX = frozenset({*numpy_ops.OPERATIONS, *lax_numpy.OPERATIONS, "sort", "top_k", "dynamic_update_slice"})
+LAX = frozenset(
+    {
+        *numpy_ops.OPERATIONS,
+        *lax_numpy.OPERATIONS,
+        "sort",
+        "top_k",
+        "dynamic_update_slice",
+        "select_and_scatter_add",
+    }
+)
 """Operations that are not asked of PyTorch."""
 
 Arrays = Mapping[str, np.ndarray]
@@ -101,9 +110,12 @@ def in_place(x: torch.Tensor) -> torch.Tensor:
     y[:, 1:3] += 1
     y[1].mul_(3)
     view = y.t()
-    F.relu(view, inplace=True)
+    view.clamp_(-2.5, 2.5)
     y.masked_fill_(x > 1, -7.0)
     y[:, -1].copy_(view[0])
+    y[2].zero_()
+    view[1].fill_(x[0, 0])
+    F.relu(y[1:], inplace=True)
     return y.cumsum(1) + view.t()
 
 
@@ -204,7 +216,7 @@ def elementwise(x: torch.Tensor) -> list[torch.Tensor]:
         torch.logical_or(x, n),
         x.lerp(y, 0.3) + torch.addcmul(x, y, y, value=0.1) + torch.addcdiv(x, y, y),
         x.double() + n + torch.arange(1, 7, 1) + torch.linspace(0, 1, 6),
-        F.one_hot(n % 3, 3) * torch.eye(3, dtype=torch.long),
+        F.one_hot(n % 3, 3) * torch.eye(6, 3, dtype=torch.long),
         torch.full_like(x, 3.0) + torch.ones(6) + torch.tensor([1.0, 2, 3, 4, 5, 6]) + x.new_zeros(6),
         x.masked_fill(x > 0, 2.0) + torch.where(x > 0, 1.0, x),
         x.nan_to_num() + torch.logaddexp(x, y),
@@ -364,7 +376,21 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(6, 5)), (4, 6)),
 }
 
-ASKED: dict[str, set[str]] = {}
+ASKED: dict[str, set[str]] = {
+    "grouped convolution": {"convolution_backward"},
+    "transposed convolution": {"convolution_backward"},
+    "products": {"_trilinear"},
+    "pooled": {
+        "_adaptive_avg_pool2d_backward",
+        "avg_pool2d_backward",
+        "max_pool2d_indices",
+        "reflection_pad2d_backward",
+        "replication_pad2d_backward",
+        "upsample_bilinear2d_backward",
+        "upsample_nearest2d_backward",
+    },
+    "weight norm": {"_weight_norm_interface_backward"},
+}
 """What is left to PyTorch itself in these modules."""
 
 
@@ -383,3 +409,129 @@ def test_a_replay_with_another_input_is_what_pytorch_computes(name: str) -> None
     trace = assert_replays(moved(make()), normal(*shape), normal(*shape, seed=1))
     left = {e.operation for e in trace.evaluations} - LAX
     assert left == ASKED.get(name, set())
+
+
+class Tokens(nn.Module):
+    def __init__(self, bag: bool = False) -> None:
+        super().__init__()
+        self.table = nn.EmbeddingBag(7, 4) if bag else nn.Embedding(7, 4, padding_idx=0)
+        self.out = nn.Linear(4, 7)
+        self.out.weight = self.table.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.out(self.table(x))
+        return hidden + hidden[..., :1] * (x != 0).sum()
+
+
+@pytest.mark.parametrize("bag", [False, True])
+def test_tokens_are_replayed(bag: bool) -> None:
+    x, other = np.array([[1, 0, 3], [6, 6, 2]]), np.array([[2, 2, 0], [1, 5, 4]])
+    trace = assert_replays(Tokens(bag), x, other)
+    left = {e.operation for e in trace.evaluations} - LAX
+    assert bool(left) == bag
+    assert bag or {"gather", "scatter-add"} <= {e.operation for e in trace.evaluations}
+
+
+def constants(trace: Trace, value: float) -> list[int]:
+    """Numbers among the nodes that some evaluation reads."""
+    read = {i for e in trace.evaluations for i in e.inputs}
+    found = [i for i, n in enumerate(trace.nodes) if n.kind is Kind.CONSTANT and n.fixed and i in read]
+    return [i for i in found if trace.nodes[i].value.size == 1 and trace.nodes[i].value.item() == value]
+
+
+@pytest.mark.parametrize(
+    ("module", "changed", "was", "becomes"),
+    [
+        (nn.LayerNorm(6, eps=1e-3), nn.LayerNorm(6, eps=1e-2), 1e-3, 1e-2),
+        (nn.GroupNorm(2, 6, eps=1e-3), nn.GroupNorm(2, 6, eps=1e-2), 1e-3, 1e-2),
+        (nn.BatchNorm1d(6, eps=1e-3), nn.BatchNorm1d(6, eps=1e-2), 1e-3, 1e-2),
+        (nn.RMSNorm(6, eps=1e-3), nn.RMSNorm(6, eps=1e-2), 1e-3, 1e-2),
+        (nn.LeakyReLU(0.01), nn.LeakyReLU(0.2), 0.01, 0.2),
+        (nn.Softplus(beta=1.5), nn.Softplus(beta=2.5), 1.5, 2.5),
+        (nn.Threshold(0.1, 7.0), nn.Threshold(0.1, 9.0), 7.0, 9.0),
+        (nn.Hardtanh(-1.25, 1.0), nn.Hardtanh(-0.5, 1.0), -1.25, -0.5),
+        (Call(lambda x: x.mean(1)), Call(lambda x: x.sum(1) / 5), 6.0, 5.0),
+        (Call(lambda x: x.std(1)), Call(lambda x: x.std(1, correction=2)), 5.0, 4.0),
+        (Call(lambda x: torch.add(x, x, alpha=3)), Call(lambda x: torch.add(x, x, alpha=4)), 3.0, 4.0),
+        (nn.AvgPool1d(2), Call(lambda x: F.avg_pool1d(x, 2) * 2 / 3), 2.0, 3.0),
+    ],
+)
+def test_a_number_is_a_node_that_can_be_exchanged(
+    module: nn.Module, changed: nn.Module, was: float, becomes: float
+) -> None:
+    x = normal(4, 6)
+    trace = recorded(module, x, backward=False)
+    new = trace.replay({i: np.float64(becomes) for i in constants(trace, was)})
+    made, _ = program(changed, False)
+    weights = {**program(changed, False)[1], **program(module, False)[1]}
+    wanted = made(weights, {"x": x}, "float64")["outputs"]["0"]
+    out = trace.outputs["outputs"]["0"]
+    assert not close(trace.nodes[out].value, wanted)
+    assert close(new[out], wanted)
+
+
+def test_an_operation_without_a_rule_is_asked_of_pytorch() -> None:
+    def function(x: torch.Tensor) -> list[torch.Tensor]:
+        y = torch.linalg.svdvals(x) + torch.fft.rfft(x).abs().sum()
+        values, where = x.kthvalue(2, 1)
+        z = x * 1
+        z.scatter_reduce_(0, torch.tensor([[0], [1], [1]]), x[:3], "amax")
+        return [y, values, where, z, torch.cdist(x, x + 1), x.median(), torch.linalg.solve(x[:, :4], x)]
+
+    trace = assert_replays(Call(function), normal(4, 6), normal(4, 6, seed=1))
+    left = {e.operation for e in trace.evaluations} - LAX
+    assert {"kthvalue", "scatter_reduce_", "_cdist_forward", "median"} <= left
+
+
+def test_what_was_drawn_stays_in_a_replay() -> None:
+    def function(x: torch.Tensor) -> list[torch.Tensor]:
+        noise = torch.rand_like(x)
+        return [F.dropout(x, 0.25), x + noise, x.new_empty(4).normal_() * x[:, 0]]
+
+    torch.manual_seed(0)
+    x = normal(4, 6)
+    trace = recorded(Call(function), x)
+    assert_evaluations_hold(trace)
+    new = trace.replay({trace.inputs["x"]: 2 * x})
+    dropped, noisy, scaled = (trace.outputs["outputs"][name] for name in "012")
+    assert close(new[dropped], 2 * trace.nodes[dropped].value)
+    assert close(new[noisy], trace.nodes[noisy].value + x)
+    assert close(new[scaled], 2 * trace.nodes[scaled].value)
+    assert (new[dropped] == 0).any()
+
+
+def test_a_replay_from_the_middle_changes_what_follows_alone() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 2))
+    trace = recorded(module, normal(4, 6))
+    (middle,) = (i for i, n in enumerate(trace.nodes) if n.operation == "tanh")
+    hidden = normal(4, 5, seed=1)
+    new = trace.replay({middle: hidden})
+    wanted = hidden @ module[2].weight.detach().numpy().T + module[2].bias.detach().numpy()
+    assert close(new[trace.outputs["outputs"]["0"]], wanted, 1e-6)  # the weights of the trace are float64
+    assert min(new) == middle
+
+
+def test_places_and_weights_are_those_of_the_module() -> None:
+    torch.manual_seed(0)
+    trace = recorded(nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6)), normal(4, 6))
+    assert {n.spot.module for n in trace.nodes if n.kind is Kind.OPERATION and not n.backward} >= {"0", "1"}
+    (turned,) = (n for n in trace.nodes if n.operation == "transpose" and not n.backward)
+    assert turned.fixed
+    assert turned.inputs == (trace.weights["0.weight"],)
+    assert any(n.backward for n in trace.nodes)
+
+
+def test_two_runs_have_the_same_nodes() -> None:
+    for name, (make, shape) in CASES.items():
+        torch.manual_seed(0)
+        module = moved(make())
+        one, other = (recorded(module, normal(*shape) * (1 + 1e-15 * k)) for k in range(2))
+        assert [n.operation for n in one.nodes] == [n.operation for n in other.nodes], name
+
+
+def test_a_trace_is_what_it_was_where_it_is_not_to_be_replayed() -> None:
+    made, weights = program(nn.Linear(6, 5), True)
+    trace = made.trace(weights, {"x": normal(4, 6)})
+    assert not trace.evaluations
+    assert {"t", "mm"} <= {n.operation for n in trace.nodes}

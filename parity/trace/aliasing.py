@@ -1,4 +1,4 @@
-"""Tensors over the same memory: which bytes they have in common, and what one reads after another is written."""
+"""Tensors over the same memory: what they have in common, and what one holds after another was written."""
 
 from collections.abc import Sequence
 from typing import Any
