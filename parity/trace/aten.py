@@ -6,16 +6,26 @@ from typing import Any
 
 import torch
 
-from parity.trace import aten_elementwise, aten_indexing, aten_reductions, aten_shapes, aten_windows
+from parity.trace import (
+    aten_convolutions,
+    aten_creation,
+    aten_elementwise,
+    aten_indexing,
+    aten_pooling,
+    aten_reductions,
+    aten_shapes,
+)
 from parity.trace.torch_tape import Rule
 from parity.trace.torch_trace import decomposition
 
 RULES: Mapping[str, Rule] = {
+    **aten_creation.RULES,
     **aten_elementwise.RULES,
     **aten_shapes.RULES,
     **aten_reductions.RULES,
     **aten_indexing.RULES,
-    **aten_windows.RULES,
+    **aten_convolutions.RULES,
+    **aten_pooling.RULES,
 }
 """Rules by the name of the aten operation, without its overload and the underscore of writing in place."""
 

@@ -1,4 +1,4 @@
-"""Aten's convolutions and pooling in LAX's terms."""
+"""Aten's pooling in LAX's terms."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,122 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.trace.lax_numpy import ConvDimensionNumbers
+from parity.trace.aten_convolutions import each_axis
 from parity.trace.torch_tape import Ref, Rule, Tape, UntranslatedError
-
-
-def _each(value: Any, count: int) -> tuple[int, ...]:
-    values = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
-    return tuple(values * count if len(values) == 1 else values)
-
-
-def _convolved(
-    tape: Tape,
-    x: Ref,
-    kernel: Ref,
-    strides: Sequence[int],
-    padding: Sequence[tuple[int, int]],
-    spread: Sequence[int],
-    dilation: Sequence[int],
-    groups: int = 1,
-    specs: Sequence[str] = ("NC", "OI", "NC"),
-) -> Ref:
-    """One `conv_general_dilated`; the specs say which of the first two axes comes first."""
-    rest = tuple(range(2, len(tape.shape(x))))
-    numbers = ConvDimensionNumbers(*[(0, 1, *rest) if s in ("NC", "OI") else (1, 0, *rest) for s in specs])
-    return tape.run(
-        "conv_general_dilated",
-        x,
-        kernel,
-        window_strides=tuple(strides),
-        padding=tuple(padding),
-        lhs_dilation=tuple(spread),
-        rhs_dilation=tuple(dilation),
-        dimension_numbers=numbers,
-        feature_group_count=groups,
-        batch_group_count=1,
-        precision=None,
-        preferred_element_type=None,
-        out_sharding=None,
-    )
-
-
-def _turned(tape: Tape, weight: Ref, groups: int) -> Ref:
-    """A kernel as the transposed convolution has it: (inputs of one group, outputs, taps reversed)."""
-    shape = tape.shape(weight)
-    taps = shape[2:]
-    kernel = tape.run("rev", weight, dimensions=tuple(range(2, len(shape))))
-    if groups == 1:
-        return kernel
-    apart = tape.reshape(kernel, (groups, shape[0] // groups, shape[1], *taps))
-    apart = tape.transpose(apart, (1, 0, 2, *range(3, 3 + len(taps))))
-    return tape.reshape(apart, (shape[0] // groups, groups * shape[1], *taps))
-
-
-def _convolution(
-    tape: Tape,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: bool,
-    output_padding: Any,
-    groups: int,
-) -> Ref:
-    if bias is not None:
-        raise UntranslatedError
-    taps = weight.shape[2:]
-    count = len(taps)
-    stride, padding, dilation = (_each(v, count) for v in (stride, padding, dilation))
-    x, kernel, ones = tape.read(input), tape.read(weight), (1,) * count
-    if not transposed:
-        pads = [(p, p) for p in padding]
-        return _convolved(tape, x, kernel, stride, pads, ones, dilation, groups)
-    more = _each(output_padding, count)
-    reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
-    pads = [(r - p, r - p + o) for r, p, o in zip(reach, padding, more, strict=True)]
-    turned = _turned(tape, kernel, groups)
-    return _convolved(tape, x, turned, ones, pads, stride, dilation, groups, ("NC", "IO", "NC"))
-
-
-def _convolution_backward(
-    tape: Tape,
-    grad_output: Any,
-    input: Any,
-    weight: Any,
-    bias_sizes: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
-    transposed: bool,
-    output_padding: Any,
-    groups: int,
-    output_mask: Sequence[bool],
-) -> list[Ref]:
-    """The gradients that are asked for: both are convolutions."""
-    if transposed or (groups > 1 and output_mask[1]):
-        raise UntranslatedError
-    taps, sizes, places = weight.shape[2:], input.shape[2:], grad_output.shape[2:]
-    count = len(taps)
-    stride, padding, dilation = (_each(v, count) for v in (stride, padding, dilation))
-    axes = list(zip(taps, sizes, places, stride, padding, dilation, strict=True))
-    x, kernel, grad, ones = tape.read(input), tape.read(weight), tape.read(grad_output), (1,) * count
-    found = []
-    if output_mask[0]:
-        pads = [(d * (k - 1) - p, n - (m - 1) * s - 1 + p) for k, n, m, s, p, d in axes]
-        turned = _turned(tape, kernel, groups)
-        specs = ("NC", "IO", "NC")
-        found.append(_convolved(tape, grad, turned, ones, pads, stride, dilation, groups, specs))
-    if output_mask[1]:
-        pads = [(p, (k - 1) * d + (m - 1) * s + 1 - n - p) for k, n, m, s, p, d in axes]
-        specs = ("CN", "IO", "CN")
-        found.append(_convolved(tape, x, grad, dilation, pads, ones, stride, 1, specs))
-    if output_mask[2]:
-        summed = (0, *range(2, 2 + count))
-        found.append(tape.run("reduce_sum", grad, axes=summed, out_sharding=None))
-    return found
 
 
 def _reduce_window(
@@ -171,8 +57,13 @@ def _max_pool(count: int) -> Rule:
     ) -> Ref | list[Ref]:
         import torch
 
-        size = _each(kernel_size, count)
-        settings = (size, _each(stride or size, count), _each(padding, count), _each(dilation, count))
+        size = each_axis(kernel_size, count)
+        settings = (
+            size,
+            each_axis(stride or size, count),
+            each_axis(padding, count),
+            each_axis(dilation, count),
+        )
         x = tape.read(self)
         pads = _pads(tape, self, *settings)
         values = _reduce_window(tape, "reduce_window_max", x, size, settings[1], pads, settings[3])
@@ -217,8 +108,8 @@ def _avg_pool(count: int) -> Rule:
         count_include_pad: bool = True,
         divisor_override: int | None = None,
     ) -> Ref:
-        size = _each(kernel_size, count)
-        steps, border, ones = _each(stride or size, count), _each(padding, count), (1,) * count
+        size = each_axis(kernel_size, count)
+        steps, border, ones = each_axis(stride or size, count), each_axis(padding, count), (1,) * count
         pads = _pads(tape, self, size, steps, border, ones)
         total = _reduce_window(tape, "reduce_window_sum", tape.read(self), size, steps, pads, ones)
         whole = divisor_override or math.prod(size)
@@ -241,7 +132,7 @@ def _adaptive(count: int) -> Rule:
     """Averages over parts of equal size; others are PyTorch's own decomposition."""
 
     def rule(tape: Tape, self: Any, output_size: Any) -> Ref:
-        sizes, places = self.shape[-count:], _each(output_size, count)
+        sizes, places = self.shape[-count:], each_axis(output_size, count)
         if any(n % m for n, m in zip(sizes, places, strict=True)):
             raise UntranslatedError
         return _avg_pool(count)(tape, self, [n // m for n, m in zip(sizes, places, strict=True)])  # type: ignore[return-value]
@@ -250,8 +141,6 @@ def _adaptive(count: int) -> Rule:
 
 
 RULES: Mapping[str, Rule] = {
-    "convolution": _convolution,
-    "convolution_backward": _convolution_backward,
     **{f"max_pool{n}d_with_indices": _max_pool(n) for n in (2, 3)},
     **{f"max_pool{n}d": _max_pool(n) for n in (1, 2, 3)},
     **{f"max_pool{n}d_with_indices_backward": _max_pool_backward(n) for n in (2, 3)},
