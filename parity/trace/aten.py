@@ -42,7 +42,8 @@ _NAMES = (
     "native_dropout_backward log_sigmoid_backward soft_margin_loss grid_sampler_2d frac aminmax take "
     "channel_shuffle masked_fill_backward rot90 heaviside copysign deg2rad rad2deg unfold_backward "
     "diagonal_backward diagonal_scatter _weight_norm_interface _weight_norm_interface_backward "
-    "_euclidean_dist col2im _unsafe_masked_index _unsafe_masked_index_put_accumulate"
+    "_euclidean_dist col2im _unsafe_masked_index tril_indices triu_indices "
+    "_unsafe_masked_index_put_accumulate"
 )
 
 SPLIT = frozenset(_NAMES.split())

@@ -98,27 +98,37 @@ def _convolution_backward(
     groups: int,
     output_mask: Sequence[bool],
 ) -> list[Ref]:
-    """The gradients that are asked for: both are convolutions."""
-    if transposed or (groups > 1 and output_mask[1]):
-        raise UntranslatedError
-    taps, sizes, places = weight.shape[2:], input.shape[2:], grad_output.shape[2:]
-    count = len(taps)
+    """The gradients that are asked for: both are convolutions.
+
+    A transposed convolution exchanges the parts of the operand and the result.
+    """
+    count = weight.dim() - 2
     stride, padding, dilation = (each_axis(v, count) for v in (stride, padding, dilation))
-    axes = list(zip(taps, sizes, places, stride, padding, dilation, strict=True))
-    x, kernel, grad, ones = tape.read(input), tape.read(weight), tape.read(grad_output), (1,) * count
+    wide, narrow = (grad_output, input) if transposed else (input, grad_output)
+    rows = zip(weight.shape[2:], wide.shape[2:], narrow.shape[2:], stride, padding, dilation, strict=True)
+    axes = [(k, n - (m - 1) * s - 1, p, d) for k, n, m, s, p, d in rows]
+    kernel, grad, ones = tape.read(weight), tape.read(grad_output), (1,) * count
     found = []
-    if output_mask[0]:
-        pads = [(d * (k - 1) - p, n - (m - 1) * s - 1 + p) for k, n, m, s, p, d in axes]
+    if output_mask[0] and transposed:
+        pads = [(p, d * (k - 1) - rest - p) for k, rest, p, d in axes]
+        found.append(_convolved(tape, grad, kernel, stride, pads, ones, dilation, groups))
+    elif output_mask[0]:
+        pads = [(d * (k - 1) - p, rest + p) for k, rest, p, d in axes]
         turned = _turned(tape, kernel, groups)
         specs = ("NC", "IO", "NC")
         found.append(_convolved(tape, grad, turned, ones, pads, stride, dilation, groups, specs))
     if output_mask[1]:
-        pads = [(p, (k - 1) * d + (m - 1) * s + 1 - n - p) for k, n, m, s, p, d in axes]
-        specs = ("CN", "IO", "CN")
-        found.append(_convolved(tape, x, grad, dilation, pads, ones, stride, 1, specs))
+        pads = [(p, d * (k - 1) - rest - p) for k, rest, p, d in axes]
+        lhs, spec = tape.read(wide), "CN"
+        if groups > 1:
+            batch, width, *places = tape.shape(lhs)
+            apart = tape.reshape(lhs, (batch, groups, width // groups, *places))
+            apart = tape.transpose(apart, (2, 1, 0, *range(3, 3 + count)))
+            lhs, spec = tape.reshape(apart, (width // groups, groups * batch, *places)), "NC"
+        specs = (spec, "IO", "CN")
+        found.append(_convolved(tape, lhs, tape.read(narrow), dilation, pads, ones, stride, groups, specs))
     if output_mask[2]:
-        summed = (0, *range(2, 2 + count))
-        found.append(tape.run("reduce_sum", grad, axes=summed, out_sharding=None))
+        found.append(tape.run("reduce_sum", grad, axes=(0, *range(2, 2 + count)), out_sharding=None))
     return found
 
 

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Shaped
 from torch.utils._pytree import tree_leaves
 
+from parity.noise import ordinary
 from parity.trace.aliasing import overlap, rebuilt
 from parity.trace.aten import bare_name, rule_of, simpler
 from parity.trace.graph import Node, Spot
@@ -155,7 +156,8 @@ class ReplayableRecorder(Recorder):
                 found = rule(tape, *args, **kept)
                 refs = [found] if isinstance(found, Ref) else list(found)
                 refs = self._fitted(tape, refs)
-                why = _difference([tape.value(r) for r in refs], [as_array(t) for t in tape.out])
+                scale = max((_largest(tape.value(i)) for i in tape.known.values()), default=0.0)
+                why = _difference([tape.value(r) for r in refs], [as_array(t) for t in tape.out], scale)
             except UntranslatedError as error:
                 why = str(error) or "not with these arguments"
             except Exception as error:  # arguments that a rule never met must not end a check
@@ -211,15 +213,28 @@ class ReplayableRecorder(Recorder):
         return tape.emit("gather" if touched == "all" else "scatter", params, inputs, function)[0]
 
 
-def _difference(values: Sequence[Array], wanted: Sequence[Array]) -> str:
-    """In what a rule's results are not PyTorch's; empty if they are."""
+def _largest(value: Array) -> float:
+    """The largest magnitude, without what is infinite, or stands for it in a mask."""
+    if value.dtype.kind != "f":
+        return 1.0
+    finite = value[np.isfinite(value)]
+    return float(np.max(np.abs(finite), where=ordinary(finite), initial=0.0))
+
+
+def _difference(values: Sequence[Array], wanted: Sequence[Array], scale: float) -> str:
+    """In what a rule's results are not PyTorch's; empty if they are.
+
+    Args:
+        values: the rule's.
+        wanted: PyTorch's.
+        scale: the largest operand; where a sum cancels, its rounding is relative to that.
+    """
     for value, other in zip(values, wanted, strict=True):
         if value.shape != other.shape or value.dtype != other.dtype:
             return f"{value.dtype}{value.shape} instead of {other.dtype}{other.shape}"
         if value.dtype.kind in "fc":
-            finite = np.isfinite(other)
-            scale = float(np.max(np.abs(other), where=finite, initial=0.0))
-            if not np.allclose(value, other, rtol=CLOSE, atol=CLOSE * scale, equal_nan=True):
+            allowed = CLOSE * max(scale, _largest(other))
+            if not np.allclose(value, other, rtol=CLOSE, atol=allowed, equal_nan=True):
                 return "other values"
         elif not np.array_equal(value, other):
             return "other values"

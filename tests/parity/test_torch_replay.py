@@ -377,8 +377,6 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 ASKED: dict[str, set[str]] = {
-    "grouped convolution": {"convolution_backward"},
-    "transposed convolution": {"convolution_backward"},
     "products": {"_trilinear"},
     "pooled": {
         "_adaptive_avg_pool2d_backward",
