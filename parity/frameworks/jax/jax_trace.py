@@ -1,20 +1,18 @@
 """The trace of a JAX program: its jaxpr evaluated equation by equation in float64, loops unrolled.
 
-The trace can be replayed from any point with some values replaced: what would the program compute if
-this operation had given that result, or if this constant were another?
+What NumPy can compute it computes, at recording and at replay; JAX is asked for the rest.
 """
 
-import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.jax import lift, numpy_ops
-from parity.trace.graph import Kind, Node, Spot, Trace
+from parity.trace.graph import Evaluation, Function, Kind, Node, Spot, Trace
 from parity.trace.rounded_constants import constant
 
 LAYOUT = frozenset(
@@ -40,73 +38,8 @@ LAYOUT = frozenset(
 )
 """Operations that rearrange: applied to weights and constants alone, what comes out is still one."""
 
-Function = Callable[[Sequence[Any]], Sequence[Any]]
-
-
-@dataclasses.dataclass(slots=True)
-class Evaluation:
-    """One evaluated equation, to be repeated with other values.
-
-    Attributes:
-        operation: name of the primitive.
-        params: its parameters, dtypes widened.
-        inputs, outputs: node indices.
-        function: from the input values to the output values.
-    """
-
-    operation: str
-    params: Mapping[str, Any]
-    inputs: tuple[int, ...]
-    outputs: tuple[int, ...]
-    function: Function
-
-
-@dataclasses.dataclass(slots=True)
-class JaxTrace(Trace):
-    """A trace with the evaluations that made it."""
-
-    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
-
-    def replay(
-        self,
-        values: Mapping[int, Any],
-        *,
-        changes: Mapping[int, Function] | None = None,
-        until: int | None = None,
-    ) -> dict[int, Any]:
-        """What changes downstream when some nodes have other values.
-
-        Args:
-            values: node -> its value instead.
-            changes: index of an evaluation -> a function to compute it by instead.
-            until: stop after this node.
-
-        Returns:
-            The new values of all nodes that were computed again, the given ones included.
-        """
-        import jax
-
-        with jax.enable_x64(True):
-            return self._replay(values, changes or {}, until)
-
-    def _replay(
-        self, values: Mapping[int, Any], changes: Mapping[int, Function], until: int | None
-    ) -> dict[int, Any]:
-        new: dict[int, Any] = dict(values)
-        for number, evaluation in enumerate(self.evaluations):
-            if until is not None and evaluation.outputs and evaluation.outputs[0] > until:
-                break
-            if number not in changes and not any(i in new for i in evaluation.inputs):
-                continue
-            if all(i in values for i in evaluation.outputs):
-                continue
-            given = [new[i] if i in new else self.nodes[i].value for i in evaluation.inputs]
-            function = changes.get(number, evaluation.function)
-            for index, value in zip(evaluation.outputs, function(given), strict=True):
-                new.setdefault(index, value)
-                if index not in values:
-                    new[index] = value
-        return new
+JaxTrace = Trace
+"""The trace of a JAX program is a trace like any other."""
 
 
 def size_of_trace(closed: Any) -> int:
@@ -132,7 +65,7 @@ def record(
     results: Sequence[tuple[str, str]],
     *,
     rounding: bool = False,
-) -> JaxTrace:
+) -> Trace:
     """Evaluate a traced program in float64 and keep every value.
 
     Args:
@@ -143,7 +76,7 @@ def record(
     """
     import jax
 
-    trace = JaxTrace([], {}, {}, {})
+    trace = Trace([], {}, {}, {})
     recorder = _Recorder(trace, rounding)
     with jax.enable_x64(True):
         args = []
@@ -176,7 +109,7 @@ class _Held:
 class _Recorder:
     """Evaluates equations on node indices."""
 
-    def __init__(self, trace: JaxTrace, rounding: bool) -> None:
+    def __init__(self, trace: Trace, rounding: bool) -> None:
         self.trace, self.rounding = trace, rounding
         self.constants: dict[int, tuple[Any, int]] = {}
         self.params: dict[int, tuple[Any, dict[str, Any]]] = {}
@@ -232,6 +165,8 @@ class _Recorder:
     backward = False
 
     def step(self, eqn: Any, inputs: Sequence[int], spot: Spot) -> list[int]:
+        import jax
+
         self.backward = "transpose(" in spot.module
         name = eqn.primitive.name
         if name in ("scan", "while", "cond"):
@@ -243,10 +178,11 @@ class _Recorder:
         def function(values: Sequence[Any]) -> Sequence[Any]:
             if numpy_ops.supports(name, values, params):
                 outs: Sequence[Any] = numpy_ops.run(name, values, params)
-            elif name in ("reduce_precision", "bitcast_convert_type"):
-                outs = [_on_host(value) for value in lift.bind(eqn, values)]
             else:
-                outs = [_on_host(value) for value in lift.apply(eqn.primitive, values, params)]
+                with jax.enable_x64(True):  # a replay may come from anywhere
+                    as_it_is = name in ("reduce_precision", "bitcast_convert_type")
+                    run = lift.bind(eqn, values) if as_it_is else lift.apply(eqn.primitive, values, params)
+                    outs = [_on_host(value) for value in run]
             return lift.rounded(eqn, outs) if self.rounding else outs
 
         return self.run(name, inputs, function, spot, params)

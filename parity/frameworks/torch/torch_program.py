@@ -90,7 +90,15 @@ class TorchProgram:
     def trace(
         self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
     ) -> Trace:
-        """Run once in float64 and keep every value; without `backward` those of the forward pass alone."""
+        """Run once in float64 and keep every value.
+
+        Args:
+            weights: tensors by name.
+            inputs: inputs by name, in the reference's layout.
+            backward: whether to record the gradients, too.
+            replayable: whether to record in LAX's terms and with evaluations, as a candidate is recorded;
+                otherwise operations have aten's names and no evaluations.
+        """
         if self.trainable and not backward:
             return TorchProgram(self.model, self.task).trace(weights, inputs, replayable=replayable)
         from parity.frameworks.torch.torch_trace import Recorder, Where, module_stack, plain_kernels
@@ -98,7 +106,7 @@ class TorchProgram:
         with knowing(self.task.numbers):
             own, given = self._tensors(weights, inputs, "float64")
             with module_stack(self.model.module) as stack, plain_kernels(), _lifted("float64"), Where(stack):
-                recorder = Recorder(stack)
+                recorder = replayable_recorder(stack) if replayable else Recorder(stack)
                 for name, tensor in own.items():
                     recorder.source(
                         Kind.WEIGHT if name in self.model.weights else Kind.CONSTANT, name, tensor
@@ -171,6 +179,13 @@ class TorchProgram:
             wanted = [own[name] for name in self.trainable] if loss.requires_grad else []
             grads = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
         return outputs, loss, dict(itertools.zip_longest(self.trainable, grads))
+
+
+def replayable_recorder(stack: list[str]) -> Any:
+    """A recorder in LAX's terms and with evaluations, as a candidate is recorded."""
+    from parity.frameworks.torch.torch_replay import ReplayableRecorder
+
+    return ReplayableRecorder(stack)
 
 
 def _lifted(dtype: str) -> Any:

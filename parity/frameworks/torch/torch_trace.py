@@ -250,14 +250,14 @@ class Recorder(_Mode):
 
     def node_of(self, tensor: torch.Tensor) -> int:
         """The node of a tensor; one that was never seen is a constant."""
-        index = self.known.get(_key(tensor))
+        index = self.known.get(key_of(tensor))
         return self.source(Kind.CONSTANT, "constant", tensor) if index is None else index
 
     def _add(self, node: Node, tensor: torch.Tensor) -> int:
         self.trace.nodes.append(node)
         index = len(self.trace.nodes) - 1
-        self.known[_key(tensor)] = index
-        self.by_storage.setdefault(_storage(tensor), []).append(index)
+        self.known[key_of(tensor)] = index
+        self.by_storage.setdefault(storage_of(tensor), []).append(index)
         self.alive.append(tensor)
         return index
 
@@ -273,29 +273,20 @@ class Recorder(_Mode):
                 return result
         given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
         inputs = tuple(self.node_of(tensor) for tensor in given)
-        written = [
-            value
-            for argument, value in [*zip(func._schema.arguments, args, strict=False)]
-            if argument.alias_info is not None and argument.alias_info.is_write
-        ]
-        written += [
-            kwargs[a.name]
-            for a in func._schema.arguments
-            if a.name in kwargs and a.alias_info is not None and a.alias_info.is_write
-        ]
-        for tensor in [leaf for leaf in tree_leaves(written) if isinstance(leaf, torch.Tensor)]:
-            for index in self.by_storage.get(_storage(tensor), ()):
+        written = written_tensors(func, args, kwargs)
+        for tensor in written:
+            for index in self.by_storage.get(storage_of(tensor), ()):
                 node = self.trace.nodes[index]
-                if _storage(node.value) == _storage(tensor):
+                if storage_of(node.value) == storage_of(tensor):
                     node.value = node.value.clone()
         out = func(*args, **kwargs)
         name = func.__name__.partition(".")[0]
         fixed = name in LAYOUT and bool(inputs) and all(self.trace.nodes[i].fixed for i in inputs)
         spot, backward = self._spot()
-        params = _settings(func, args, kwargs)
+        params = settings_of(func, args, kwargs)
         outs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
         for tensor in outs:
-            before = self.known.get(_key(tensor))
+            before = self.known.get(key_of(tensor))
             if (
                 before in inputs
                 and name in ("detach", "alias", "view_as", "_unsafe_view", "view")
@@ -312,13 +303,13 @@ class Recorder(_Mode):
     def _refresh_views(self, tensor: torch.Tensor, index: int, name: str, spot: Spot, backward: bool) -> None:
         """Other tensors over the memory that was written have new values, too."""
         for key, old in list(self.known.items()):
-            if key[0] == _storage(tensor) and old != index:
+            if key[0] == storage_of(tensor) and old != index:
                 size, stride, offset = key[1], key[2], key[3]
                 view = torch.as_strided(tensor.detach(), size, stride, offset)
                 node = Node(name, Kind.OPERATION, (old, index), view, spot, {}, backward)
                 self.trace.nodes.append(node)
                 self.known[key] = len(self.trace.nodes) - 1
-                self.by_storage[_storage(tensor)].append(self.known[key])
+                self.by_storage[storage_of(tensor)].append(self.known[key])
 
     def _spot(self) -> tuple[Spot, bool]:
         running: Any = torch._C._current_autograd_node()
@@ -327,13 +318,15 @@ class Recorder(_Mode):
         return here(self.stack), False
 
 
-def _storage(tensor: torch.Tensor) -> int:
+def storage_of(tensor: torch.Tensor) -> int:
+    """The address of a tensor's memory."""
     return int(tensor.untyped_storage().data_ptr())
 
 
-def _key(tensor: torch.Tensor) -> Key:
+def key_of(tensor: torch.Tensor) -> Key:
+    """What tells a tensor from others: its memory and how it lies there."""
     return (
-        _storage(tensor),
+        storage_of(tensor),
         tuple(tensor.shape),
         tuple(tensor.stride()),
         int(tensor.storage_offset()),
@@ -341,7 +334,18 @@ def _key(tensor: torch.Tensor) -> Key:
     )
 
 
-def _settings(func: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def written_tensors(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
+    """The tensors among the arguments that an operation writes to."""
+    arguments = func._schema.arguments
+    given = [
+        *zip(arguments, args, strict=False),
+        *((a, kwargs[a.name]) for a in arguments if a.name in kwargs),
+    ]
+    written = [value for a, value in given if a.alias_info is not None and a.alias_info.is_write]
+    return [leaf for leaf in tree_leaves(written) if isinstance(leaf, torch.Tensor)]
+
+
+def settings_of(func: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of an operation that are not tensors, by the names of its schema."""
     named = {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)}
     named |= kwargs

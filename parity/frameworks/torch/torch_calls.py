@@ -1,0 +1,66 @@
+"""Aten's operations as functions of NumPy arrays, for what has no translation to LAX."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+
+from parity.frameworks.torch.torch_tape import as_array
+from parity.frameworks.torch.torch_trace import key_of, written_tensors
+from parity.trace.graph import Function
+
+Array = Shaped[np.ndarray, "..."]
+
+
+def always(values: Sequence[Array]) -> Function:
+    """A function that gives these values whatever it is given: what was drawn stays drawn."""
+    kept = [np.array(value) for value in values]
+    return lambda _: kept
+
+
+class _Like(NamedTuple):
+    """A tensor among the arguments of an operation, and how it lies in memory."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    def holding(self, value: Any) -> torch.Tensor:
+        """A new tensor of this kind with a value; in the order of memory, if the value has its shape."""
+        tensor = torch.from_numpy(np.array(value)).to(self.device, self.dtype)
+        if tuple(tensor.shape) != self.shape or 0 in self.stride:
+            return tensor
+        return torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=self.device).copy_(
+            tensor
+        )
+
+
+def called(func: Any, args: Any, kwargs: Mapping[str, Any], made: Sequence[Array]) -> Function:
+    """An aten operation as a function from its tensors' values to what it writes and returns.
+
+    Its results have the dtypes of what it made when it was recorded: then PyTorch's default was float64.
+    """
+    dtypes = [value.dtype for value in made]
+    leaves, tree = tree_flatten((args, dict(kwargs)))
+    held: list[Any] = [
+        _Like(tuple(x.shape), tuple(x.stride()), x.dtype, x.device) if isinstance(x, torch.Tensor) else x
+        for x in leaves
+    ]
+
+    def function(values: Sequence[Any]) -> Sequence[Any]:
+        left = iter(values)
+        filled = [x.holding(next(left)) if isinstance(x, _Like) else x for x in held]
+        new_args, new_kwargs = tree_unflatten(filled, tree)
+        targets = written_tensors(func, new_args, new_kwargs)
+        with torch.no_grad():
+            out = func(*new_args, **new_kwargs)
+        places = {key_of(tensor) for tensor in targets}
+        results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+        results = [*targets, *(r for r in results if key_of(r) not in places)]
+        return [as_array(t).astype(dtype) for t, dtype in zip(results, dtypes, strict=True)]
+
+    return function
