@@ -62,7 +62,8 @@ def _compared(fault: Fault) -> Iterator[tuple[Target, Array, Named, Named]]:
 
 
 def _change(target: Target, x: Array, theirs: Named, ours: str) -> Change:
-    text = f"<reference> applies {theirs.name}, <candidate> {ours}: use {theirs.name}{HINTS.get(theirs.name, '')}"
+    hint = HINTS.get(theirs.name, "")
+    text = f"<reference> applies {theirs.name}, <candidate> {ours}: use {theirs.name}{hint}"
     return Change("activation", text, {target.node: theirs.function(x)})
 
 

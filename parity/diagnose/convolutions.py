@@ -45,7 +45,8 @@ def other_paddings(fault: Fault) -> Iterator[Change]:
         params = fault.candidate.evaluations[number].params
         reaches = [d * (k - 1) + 1 for d, k in zip(params["rhs_dilation"], _taps(fault, number), strict=True)]
         for pads in other_pads(params["padding"], reaches):
-            text = f"the convolution's padding is {plain(params['padding'])} in <candidate>, <reference>'s comes to {pads}"
+            now = plain(params["padding"])
+            text = f"the convolution's padding is {now} in <candidate>, <reference>'s comes to {pads}"
             yield _changed(fault, number, "padding", text, {"padding": pads})
 
 

@@ -23,7 +23,10 @@ def dtypes(fault: Fault) -> Iterator[Change]:
     whole = [i for i in (*fault.inputs, *fault.constants) if fault.value(i).dtype.kind in "iu"]
     if whole:
         values = {i: fault.value(i).astype(np.int64) for i in whole}
-        text = "integers overflow in <candidate>'s 32 bits, <reference> has 64: enable x64 or keep the numbers small"
+        text = (
+            "integers overflow in <candidate>'s 32 bits, <reference> has 64: "
+            "enable x64 or keep the numbers small"
+        )
         yield Change("dtype", text, values)
 
 

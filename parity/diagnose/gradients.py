@@ -44,9 +44,13 @@ def _different(target: Target) -> Array:
 
 def _ratio(wanted: Array, actual: Array) -> str:
     if actual.dtype.kind == "b":
-        return f"the condition is {bool(actual.flat[0])} in <candidate> and {bool(wanted.flat[0])} in <reference>"
+        there, here = bool(wanted.flat[0]), bool(actual.flat[0])
+        return f"the condition is {here} in <candidate> and {there} in <reference>"
     if np.isnan(actual).any():
-        return "<candidate>'s gradient is NaN, <reference>'s is not: guard it with jnp.where on both sides of the root"
+        return (
+            "<candidate>'s gradient is NaN, <reference>'s is not: "
+            "guard it with jnp.where on both sides of the root"
+        )
     if np.isinf(actual).any():
         return "<candidate>'s gradient is infinite, <reference>'s is not"
     if not wanted.any():

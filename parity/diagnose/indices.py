@@ -49,7 +49,8 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
         for axis in range(array.ndim):
             for name, found in _extremes(array, axis).items():
                 if found.size == wanted.size and not np.array_equal(found.reshape(wanted.shape), actual):
-                    text = f"<reference> takes {name} along axis {axis}, <candidate> another of equal ones or the other end"
+                    text = f"<reference> takes {name} along axis {axis}"
+                    text += ", <candidate> another of equal ones or the other end"
                     yield Change("selection", text, {target.node: found.reshape(wanted.shape)})
 
 
@@ -110,8 +111,9 @@ def chosen_entries(fault: Fault) -> Iterator[Change]:
                     value = np.take(source, rank, axis).reshape(array.shape)
                     if not np.array_equal(value, array):
                         what = "number" if not ranked else "smallest, number"
-                        text = f"<reference> takes the entry {what} {rank} (from 0) of {length} along axis {axis}"
-                        yield Change("selection", f"{text}, <candidate> another or a mixture", {node: value})
+                        text = f"<reference> takes the entry {what} {rank} (from 0) of {length}"
+                        text += f" along axis {axis}, <candidate> another or a mixture"
+                        yield Change("selection", text, {node: value})
 
 
 def _rows(source: Array, target: Target) -> Iterator[Change]:

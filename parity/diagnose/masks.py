@@ -53,10 +53,12 @@ def _whole(fault: Fault) -> Iterator[Change]:
             yield Change("mask", "the mask is inverted in <candidate>", {target.node: ~actual})
         ours, theirs = _triangle(actual), _triangle(wanted)
         if ours is not None and theirs is not None:
-            text = f"the triangular mask reaches diagonal {ours} in <candidate> and {theirs} in <reference>: use {theirs}"
+            text = f"the triangular mask reaches diagonal {ours} in <candidate>"
+            text += f" and {theirs} in <reference>: use {theirs}"
             yield Change("mask", text, {target.node: wanted})
         if wanted.all() or not wanted.any():
-            text = f"<candidate> masks, <reference> does not: the mask is {bool(wanted.flat[0])} everywhere there"
+            everywhere = bool(wanted.flat[0])
+            text = f"<candidate> masks, <reference> does not: the mask is {everywhere} everywhere there"
             yield Change("mask", text, {target.node: wanted})
 
 
@@ -95,7 +97,8 @@ def _applied(fault: Fault) -> Iterator[Change]:
                     value = np.where(kept, target.actual, fill)
                     if np.array_equal(value, target.actual):
                         continue
-                    text = f"<reference> masks the value (the rest is {fill:g}), <candidate> does not: apply the mask"
+                    text = f"<reference> masks the value (the rest is {fill:g})"
+                    text += ", <candidate> does not: apply the mask"
                     yield Change("mask", text, {target.node: value})
 
 
@@ -120,7 +123,8 @@ def masked_states(fault: Fault) -> Iterator[Change]:
                 values[index] = value
     if values:
         looped = any(fault.node(index).spot.step for index in values)
-        text = f"<reference> masks this value before it is read, in {len(values)} places here, <candidate> does not"
+        text = f"<reference> masks this value before it is read, in {len(values)} places here"
+        text += ", <candidate> does not"
         yield Change("recurrence" if looped else "mask", text, values)
 
 

@@ -125,7 +125,8 @@ def _kept(
                 z = (x - mean) / np.sqrt(var + eps)
                 affine = search.find(z)
                 if affine is not None:
-                    text = f"<reference> normalises by kept statistics (with eps {number(eps)}), <candidate> by others"
+                    text = f"<reference> normalises by kept statistics (with eps {number(eps)})"
+                    text += ", <candidate> by others"
                     yield Change("statistics", text, {target.node: affine.of(z)})
 
 

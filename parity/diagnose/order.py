@@ -112,7 +112,8 @@ def compared(theirs: Array, ours: Array, shape: tuple[int, ...]) -> tuple[str, s
                 f"along axis {i} <reference>'s value is {p}, <candidate>'s {q}" for p, q, i in said
             )
             return _cause([p for p, _, _ in said] + [q for _, q, _ in said]), text
-        text = f"<reference> puts the axes in the order {_axes(a)}, <candidate> in {_axes(b)} (of a value {_by(shape)})"
+        text = f"<reference> puts the axes in the order {_axes(a)}, <candidate> in {_axes(b)}"
+        text += f" (of a value {_by(shape)})"
         return "order", text
     wanted = _digits(theirs, shape)
     if wanted is None:

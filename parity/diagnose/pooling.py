@@ -126,7 +126,8 @@ def _pool_count(fault: Fault, number: int, window: Sequence[int]) -> Iterator[Ch
                 continue
             power = 1.0 if fault.operation(divided) == "div" else -1.0
             for value, said in ((whole, "counts padded places"), (inside, "leaves padded places out")):
-                text = f"<reference>'s average {said}, <candidate>'s does not: count_include_pad={value is whole}"
+                text = f"<reference>'s average {said}, <candidate>'s does not: "
+                text += f"count_include_pad={value is whole}"
                 yield Change("pool count", text, {by: value**power})
 
 
@@ -165,7 +166,8 @@ def padding_modes(fault: Fault) -> Iterator[Change]:
                         value = np.pad(x, width, mode=mode)
                     except ValueError:
                         continue
-                    text = f"<reference> pads in the mode {mode!r} (jnp.pad's name) by {width}, <candidate> otherwise"
+                    text = f"<reference> pads in the mode {mode!r} (jnp.pad's name) by {width}"
+                    text += ", <candidate> otherwise"
                     yield Change("padding", text, {target.node: value})
 
 

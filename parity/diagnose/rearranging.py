@@ -81,7 +81,8 @@ def _interleaved(fault: Fault, chosen: tuple[int, ...], axis: int, length: int) 
         places = np.arange(length).reshape(parts, -1).T.reshape(-1)
         values = {i: np.take(fault.value(i), places, axis) for i in chosen}
         pairs = "entry i with i + half" if parts == length // 2 else "neighbouring entries"
-        text = f"<reference> pairs {pairs} along axis {axis}, <candidate> pairs otherwise: halves against neighbours"
+        text = f"<reference> pairs {pairs} along axis {axis}, <candidate> pairs otherwise"
+        text += ": halves against neighbours"
         yield Change("order", text, values)
         if len(chosen) == 1:
             new = fault.compute(values)

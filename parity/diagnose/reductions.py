@@ -161,7 +161,8 @@ def _with_mask(fault: Fault, sums: list[int], mask: Array, axes: tuple[int, ...]
     functions = {n: functools.partial(compute, axes=_axes(fault, n)) for n in sums}
     whole = float(np.prod([shape[a] for a in axes]))
     for counts in (divisors(fault, whole, mask.sum(axes)), {}):
-        text = "the mean or sum counts padded places in <candidate>, <reference> leaves out what the mask excludes"
+        text = "the mean or sum counts padded places in <candidate>"
+        text += ", <reference> leaves out what the mask excludes"
         yield Change("mask", text, counts, functions)
 
 

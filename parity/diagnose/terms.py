@@ -46,7 +46,8 @@ def _one_number(fault: Fault, target: Target) -> Iterator[Change]:
     gap = wanted - actual
     if np.ptp(wanted) > 100 * target.allowed and np.ptp(gap) <= 4 * target.allowed:
         step = float(np.median(gap))
-        text = f"<reference>'s value is <candidate>'s plus {number(_near(step, reference_numbers(fault)))} everywhere"
+        added = number(_near(step, reference_numbers(fault)))
+        text = f"<reference>'s value is <candidate>'s plus {added} everywhere"
         yield Change("constant", text, {target.node: actual + step})
     at = np.unravel_index(np.argmax(np.abs(actual)), actual.shape)
     if actual[at] and np.ptp(actual) > 0:

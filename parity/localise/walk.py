@@ -47,7 +47,8 @@ class Region(NamedTuple):
 
     Attributes:
         t, j: node of PyTorch's value and of the JAX value it belongs in place of.
-        reference_nodes, candidate_nodes: the operations between what agrees and these, in order of computation.
+        reference_nodes, candidate_nodes: the operations between what agrees and these, in order of
+            computation.
         value: PyTorch's value in the layout of `j`.
         settled: whether what follows fell into place.
         order: whether both hold the same numbers, arranged differently.
