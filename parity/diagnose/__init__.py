@@ -5,8 +5,11 @@ value, or one that everything behind it goes through, then agrees with PyTorch's
 nothing is said.
 """
 
+import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -70,11 +73,9 @@ def diagnose(comparison: Comparison, region: Region) -> Cause | None:
     Returns:
         The cause with the relative difference that the change leaves; None if no hypothesis matches.
     """
-    import jax
-
     if not region.settled and region.value.shape != comparison.array(region.j).shape:
         return None
-    with jax.enable_x64(True), np.errstate(all="ignore"):
+    with _in_64_bits(), np.errstate(all="ignore"):
         for depth in DEPTHS:
             fault = Fault(comparison, region, depth, SECONDS / len(DEPTHS))
             if not fault.differs or not (fault.target.wanted.any() or fault.gradient):
@@ -89,6 +90,12 @@ def diagnose(comparison: Comparison, region: Region) -> Cause | None:
                 if found is not None:
                     return _cause(fault, *found)
     return None
+
+
+def _in_64_bits() -> contextlib.AbstractContextManager[Any]:
+    """Inside, JAX keeps 64 bits when it computes operations again; without JAX there is nothing to set."""
+    jax = sys.modules.get("jax")
+    return jax.enable_x64(True) if jax is not None else contextlib.nullcontext()
 
 
 def _cause(fault: Fault, change: Change, residual: float) -> Cause:

@@ -14,10 +14,10 @@ from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
 
 HINTS = {
-    "GELU (erf)": " (jax.nn.gelu with approximate=False)",
-    "GELU (tanh approximation)": " (jax.nn.gelu with approximate=True)",
+    "GELU (erf)": " (approximate=False in JAX, 'none' in PyTorch)",
+    "GELU (tanh approximation)": " (approximate=True in JAX, 'tanh' in PyTorch)",
 }
-"""How a function is called in JAX, where that is not plain."""
+"""How a function is called, where its name does not tell."""
 
 SAMPLE = 64
 """Entries looked at before whole values are compared."""
@@ -97,8 +97,18 @@ def _arguments(fault: Fault, target: Target) -> list[Array]:
 
 
 def identify(x: Array, target: Target, value: Array, numbers: list[float]) -> Named | None:
-    """The function of the table that gives this value."""
+    """The function that gives a value; None if there is none, or if any function with a kink would do.
+
+    Args:
+        x: the argument.
+        target: where the value stands; says how exact it is.
+        value: the value, of the shape of `x`.
+        numbers: settings that are tried.
+    """
     goal = target._replace(wanted=value)
+    factor = _proportional(x, goal)
+    if factor is not None and factor != 1:
+        return None  # a leaky ReLU of entries below zero alone is but a factor
     places = np.unique(np.linspace(0, x.size - 1, SAMPLE).astype(int))
     few, some = x.reshape(-1)[places], goal._replace(wanted=value.reshape(-1)[places])
     with np.errstate(all="ignore"):
@@ -108,6 +118,16 @@ def identify(x: Array, target: Target, value: Array, numbers: list[float]) -> Na
             if difference(np.asarray(named.function(x)), goal) is not None:
                 return named
         return _solved(x, goal)
+
+
+def _proportional(x: Array, goal: Target) -> float | None:
+    """The factor by which a value is a multiple of its argument; None if it is no multiple."""
+    at = np.unravel_index(np.argmax(np.abs(x)), x.shape)
+    if not x[at] or not np.isfinite(goal.wanted[at]):
+        return None
+    factor = float(goal.wanted[at] / x[at])
+    same = difference(factor * x, goal) is not None
+    return (1.0 if math.isclose(factor, 1.0, rel_tol=1e-9) else factor) if same else None
 
 
 def _solved(x: Array, goal: Target) -> Named | None:

@@ -9,14 +9,14 @@ import numpy as np
 from parity.diagnose.convolving import convolve, length
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
-from parity.diagnose.pads import each, other_pads, plain, reference_settings
+from parity.diagnose.pads import each, other_pads, plain, reference_operation
 from parity.diagnose.trials import Change, Function
-
-TORCH = ("convolution", "_convolution", "mkldnn_convolution")
+from parity.trace.graph import Node
+from parity.trace.vocabulary import CONVOLUTIONS
 
 
 class Setting(NamedTuple):
-    """One setting of a convolution: what it is called, JAX's parameter, and the value that PyTorch has."""
+    """One setting of a convolution: what it is called, its parameter in LAX, and the reference's value."""
 
     name: str
     parameter: str
@@ -61,25 +61,48 @@ def _taps(fault: Fault, number: int) -> list[int]:
 
 
 def _settings(fault: Fault, number: int) -> list[Setting]:
-    """What PyTorch's convolution at the fault is set to, in JAX's terms."""
-    theirs = reference_settings(fault, TORCH)
+    """What the reference's convolution at the fault is set to, in LAX's terms."""
+    node = reference_operation(fault, CONVOLUTIONS)
     taps = _taps(fault, number)
-    if not theirs or len(theirs.get("stride", ())) not in (1, len(taps)):
+    if node is None:
         return []
-    dilation, padding = each(theirs["dilation"], taps), each(theirs["padding"], taps)
-    if not theirs.get("transposed"):
+    return _of_lax(node, taps) if "window_strides" in node.params else _of_aten(node, taps)
+
+
+def _of_lax(node: Node, taps: Sequence[int]) -> list[Setting]:
+    """The settings of `conv_general_dilated`."""
+    params = node.params
+    if len(params["window_strides"]) != len(taps):
+        return []
+    names = (
+        ("padding", "padding"),
+        ("stride", "window_strides"),
+        ("stride", "lhs_dilation"),
+        ("dilation", "rhs_dilation"),
+        ("groups", "feature_group_count"),
+    )
+    return [Setting(name, parameter, params[parameter]) for name, parameter in names]
+
+
+def _of_aten(node: Node, taps: Sequence[int]) -> list[Setting]:
+    """The settings of `convolution`."""
+    params, count = node.params, len(taps)
+    if len(params.get("stride", ())) not in (1, count):
+        return []
+    dilation, padding = each(params["dilation"], count), each(params["padding"], count)
+    if not params.get("transposed"):
         return [
             Setting("padding", "padding", tuple((p, p) for p in padding)),
-            Setting("stride", "window_strides", each(theirs["stride"], taps)),
+            Setting("stride", "window_strides", each(params["stride"], count)),
             Setting("dilation", "rhs_dilation", dilation),
-            Setting("groups", "feature_group_count", int(theirs["groups"])),
+            Setting("groups", "feature_group_count", int(params["groups"])),
         ]
     reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
-    more = each(theirs["output_padding"], taps)
+    more = each(params["output_padding"], count)
     pads = tuple((r - p, r - p + o) for r, p, o in zip(reach, padding, more, strict=True))
     return [
         Setting("padding", "padding", pads),
-        Setting("stride", "lhs_dilation", each(theirs["stride"], taps)),
+        Setting("stride", "lhs_dilation", each(params["stride"], count)),
         Setting("dilation", "rhs_dilation", dilation),
     ]
 

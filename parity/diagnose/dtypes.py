@@ -25,7 +25,7 @@ def dtypes(fault: Fault) -> Iterator[Change]:
         values = {i: fault.value(i).astype(np.int64) for i in whole}
         text = (
             "integers overflow in <candidate>'s 32 bits, <reference> has 64: "
-            "enable x64 or keep the numbers small"
+            "use 64-bit integers (in JAX: enable x64) or keep the numbers small"
         )
         yield Change("dtype", text, values)
 

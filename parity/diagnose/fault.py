@@ -15,9 +15,9 @@ from parity.diagnose.arrangements import arranged
 from parity.diagnose.origins import Before, pure, static
 from parity.diagnose.targets import Array, Target, difference, same, target_of
 from parity.diagnose.trials import Change, Function, evaluate
-from parity.frameworks.jax.jax_trace import LAYOUT
 from parity.localise.walk import Comparison, Region, failing
 from parity.trace.graph import Kind, Node
+from parity.trace.vocabulary import REARRANGING, TILING
 
 BEHIND = 40
 """Evaluations behind the fault among which targets are looked for."""
@@ -61,7 +61,7 @@ class Fault:
             for t in partners:
                 self.twins.setdefault(t, []).append(index)
         self.reference_scope, self.reference_inputs = self._reference_scope(depth)
-        self.reference_static = static(self.reference.nodes)
+        self.reference_static, self.reference_pure = static(self.reference.nodes), pure(self.reference.nodes)
         self._ancestors: dict[int, set[int]] = {}
 
     def node(self, index: int) -> Node:
@@ -149,7 +149,7 @@ class Fault:
     def rearranged_from(self, index: int) -> list[int]:
         """The values that a value only rearranges or repeats, itself first."""
         found = [index]
-        while self.node(index).operation in (*LAYOUT, "tile") and len(self.node(index).inputs) == 1:
+        while self.node(index).operation in REARRANGING | TILING and len(self.node(index).inputs) == 1:
             index = self.node(index).inputs[0]
             found.append(index)
         return found

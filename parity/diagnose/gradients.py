@@ -49,7 +49,7 @@ def _ratio(wanted: Array, actual: Array) -> str:
     if np.isnan(actual).any():
         return (
             "<candidate>'s gradient is NaN, <reference>'s is not: "
-            "guard it with jnp.where on both sides of the root"
+            "guard it with a where on both sides of the root"
         )
     if np.isinf(actual).any():
         return "<candidate>'s gradient is infinite, <reference>'s is not"

@@ -7,9 +7,9 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.masks import is_mask
-from parity.diagnose.numbers import COMPARISONS
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
+from parity.trace.vocabulary import COMPARISONS
 
 MOST_RANKS = 64
 """Length of an axis up to which every position is tried."""

@@ -9,8 +9,7 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.trace.match import Summary
-
-MASKING = frozenset({"where", "masked_fill", "masked_fill_"})
+from parity.trace.vocabulary import MASKING
 
 FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
 """What masked places are filled with."""

@@ -87,7 +87,7 @@ def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator
             return
         values[literal.node] = np.full(like.shape, new, like.dtype)
     name = _name(which[0].use, old, new)
-    what = WHAT.get(name, "the number")
+    what = "what is subtracted from the count" if which[0].use.corrects else WHAT.get(name, "the number")
     text = f"{what} is {number(old)} in <candidate> and {number(new)} in <reference>: use {number(new)}"
     yield Change(name, text, values)
 
@@ -128,6 +128,8 @@ def _name(use: Use, old: float, new: float) -> str:
     """What a number is for, from how it is used."""
     if use.operations & {"add", "max", "sub"} and max(abs(old), abs(new)) < 0.05 and use.rooted:
         return "epsilon"
+    if use.corrects:
+        return "variance correction"
     if use.compared or (use.softmax and min(old, new) < FILL):
         return "mask"
     if use.whole:

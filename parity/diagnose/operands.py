@@ -11,9 +11,7 @@ from parity.diagnose.order import moved, same_entries
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.trace.graph import Kind
-
-MASKING = frozenset({"where", "masked_fill", "masked_fill_"})
-PARTS = frozenset({"slice", "split", "dynamic_slice", "gather", "scan_slice", "squeeze"})
+from parity.trace.vocabulary import MASKING, PARTS
 
 MOST = 40
 """Values on PyTorch's side that are tried in place of an operand."""

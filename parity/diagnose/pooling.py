@@ -7,13 +7,17 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.pads import other_pads, plain, pooled, reference_settings
+from parity.diagnose.pads import other_pads, plain, pooled, reference_operation, sliding_axes
+from parity.diagnose.sliding import reduce_windows
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
 
 NAMES = {"max": "maximum", "min": "minimum", "sum": "average"}
 
 KINDS = {"reduce_window_max": "max", "reduce_window_sum": "sum", "reduce_window_min": "min"}
+
+POOLINGS = ("max_pool", "avg_pool", *KINDS)
+"""Beginnings of the names of poolings, in both vocabularies."""
 
 
 def pools(fault: Fault) -> Iterator[Change]:
@@ -30,14 +34,14 @@ def _pool(fault: Fault, number: int) -> Iterator[Change]:
     params = fault.candidate.evaluations[number].params
     kind = KINDS[fault.operation(number)]
     window = params["window_dimensions"]
-    spatial = [axis for axis, n in enumerate(window) if n > 1 or params["window_strides"][axis] > 1]
-    theirs = reference_settings(fault, ("max_pool", "avg_pool"))
-    if theirs and spatial:
-        settings = pooled(theirs, len(spatial))
+    spatial = sliding_axes(window, params["window_strides"])
+    node = reference_operation(fault, POOLINGS)
+    settings = pooled(node, len(spatial)) if node is not None and spatial else None
+    if settings is not None:
         wanted = {
-            "padding": ("padding", tuple((p, p) for p in settings["padding"])),
-            "stride": ("window_strides", settings["stride"]),
-            "dilation": ("window_dilation", settings["dilation"]),
+            "padding": ("padding", settings.padding),
+            "stride": ("window_strides", settings.stride),
+            "dilation": ("window_dilation", settings.dilation),
         }
         yield from _pool_settings(number, kind, params, spatial, wanted)
     for pads in other_pads([params["padding"][axis] for axis in spatial], [window[a] for a in spatial]):
@@ -97,16 +101,19 @@ def _reduce_window(
     for name, values in changed.items():
         for axis, value in zip(spatial, values, strict=True):
             settings[name][axis] = value
-    start = {"max": -np.inf, "min": np.inf, "sum": 0.0}[kind]
 
     def compute(values: Sequence[Any]) -> Sequence[Any]:
-        import jax
-
-        reducer = {"max": jax.lax.max, "min": jax.lax.min, "sum": jax.lax.add}[kind]
-        out = jax.lax.reduce_window(
-            np.asarray(values[0]), np.asarray(start, values[0].dtype), reducer, *map(tuple, settings.values())
+        window, strides, padding, base, dilation = settings.values()
+        out = reduce_windows(
+            np.asarray(values[0]),
+            kind,
+            window=window,
+            strides=strides,
+            padding=padding,
+            base_dilation=base,
+            window_dilation=dilation,
         )
-        return [np.asarray(out) * scale]
+        return [out * scale]
 
     return compute
 
@@ -166,7 +173,7 @@ def padding_modes(fault: Fault) -> Iterator[Change]:
                         value = np.pad(x, width, mode=mode)
                     except ValueError:
                         continue
-                    text = f"<reference> pads in the mode {mode!r} (jnp.pad's name) by {width}"
+                    text = f"<reference> pads in the mode {mode!r} (np.pad's name) by {width}"
                     text += ", <candidate> otherwise"
                     yield Change("padding", text, {target.node: value})
 

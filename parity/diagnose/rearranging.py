@@ -9,12 +9,10 @@ from parity.diagnose.arrangements import Rearranged, rearrangements, spread, tra
 from parity.diagnose.fault import Fault
 from parity.diagnose.trials import Change
 from parity.trace.graph import Kind
+from parity.trace.vocabulary import CONVOLUTIONS, PRODUCTS
 
 LARGEST = 10**6
 """Size up to which an operand is rearranged."""
-
-PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
-TAPS = frozenset({"conv_general_dilated"})
 
 
 def rearranged_operands(fault: Fault) -> Iterator[Change]:
@@ -109,7 +107,7 @@ def _change(fault: Fault, index: int, how: Rearranged) -> Change:
     elif how.kind == "transposed":
         cause = "order" if _reshaped(fault, index) else "axis"
     elif how.kind == "flipped":
-        small = read & TAPS and fault.value(index).size < 1000
+        small = read & CONVOLUTIONS and fault.value(index).size < 1000
         cause = "flipped kernel" if node.fixed or small else "order"
     elif how.kind == "rolled":
         cause = "shift"

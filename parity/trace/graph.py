@@ -2,13 +2,16 @@
 
 Weights, inputs and constants are nodes too, so that everything an operation reads has a name and can be
 replaced. Loops are unrolled: a layer inside a scan is one node per iteration.
+
+A trace that holds its evaluations can be replayed with some values replaced: what would the program compute
+if this operation had given that result, or if this constant were another?
 """
 
 import dataclasses
 import enum
 import linecache
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -88,6 +91,29 @@ class Node:
         return Place(self.operation, spot.module, spot.file, spot.line, code, spot.step)
 
 
+Function = Callable[[Sequence[Any]], Sequence[Any]]
+"""From the values that an operation reads to those that it computes."""
+
+
+@dataclasses.dataclass(slots=True)
+class Evaluation:
+    """One evaluated operation, to be repeated with other values.
+
+    Attributes:
+        operation: name of the operation, as LAX calls it where it knows it.
+        params: its settings; dtypes widened.
+        inputs: indices of the nodes that it read.
+        outputs: indices of the nodes that it made.
+        function: from the input values to the output values.
+    """
+
+    operation: str
+    params: Mapping[str, Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    function: Function
+
+
 @dataclasses.dataclass(slots=True)
 class Trace:
     """The operations of one run in the order of computation.
@@ -97,12 +123,47 @@ class Trace:
         outputs: group ("outputs", "gradients") -> leaf -> index of the node.
         weights: index of each weight by name.
         inputs: index of each input by name.
+        evaluations: what computed the nodes, in order; none in a trace that cannot be replayed.
     """
 
     nodes: list[Node]
     outputs: dict[str, dict[str, int]]
     weights: dict[str, int]
     inputs: dict[str, int]
+    evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
+
+    def replay(
+        self,
+        values: Mapping[int, Any],
+        *,
+        changes: Mapping[int, Function] | None = None,
+        until: int | None = None,
+    ) -> dict[int, Any]:
+        """What changes downstream when some nodes have other values.
+
+        Args:
+            values: node -> its value instead.
+            changes: index of an evaluation -> a function to compute it by instead.
+            until: stop after this node.
+
+        Returns:
+            The new values of all nodes that were computed again, the given ones included.
+        """
+        changes = changes or {}
+        new: dict[int, Any] = dict(values)
+        for number, evaluation in enumerate(self.evaluations):
+            if until is not None and evaluation.outputs and evaluation.outputs[0] > until:
+                break
+            if number not in changes and not any(i in new for i in evaluation.inputs):
+                continue
+            if all(i in values for i in evaluation.outputs):
+                continue
+            given = [new[i] if i in new else self.nodes[i].value for i in evaluation.inputs]
+            function = changes.get(number, evaluation.function)
+            for index, value in zip(evaluation.outputs, function(given), strict=True):
+                if index not in values:
+                    new[index] = value
+        return new
 
     def consumers(self) -> list[list[int]]:
         """Per node the nodes that read it."""
