@@ -1,4 +1,4 @@
-"""Convolutions: the JAX equation computed again with PyTorch's settings, or with another padding."""
+"""Convolutions: computed again with the reference's settings, or with another padding."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,31 +11,39 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.pads import each, other_pads, plain, reference_operation
 from parity.diagnose.trials import Change, Function
+from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
 from parity.trace.vocabulary import CONVOLUTIONS
 
 
 class Setting(NamedTuple):
-    """One setting of a convolution: what it is called, its parameter in LAX, and the reference's value."""
+    """One setting of a convolution.
 
-    name: str
+    Attributes:
+        cause: the fault that it would be; also what the setting is called.
+        parameter: its name in LAX.
+        value: the reference's.
+    """
+
+    cause: CauseKind
     parameter: str
     value: Any
 
 
 def convolutions(fault: Fault) -> Iterator[Change]:
-    """Every convolution at the fault with the settings in which PyTorch's differs."""
+    """Every convolution at the fault with the settings in which the reference's differs."""
     for number in _numbers(fault):
         params = fault.candidate.evaluations[number].params
         different = [s for s in _settings(fault, number) if plain(params[s.parameter]) != plain(s.value)]
         for count in range(1, len(different) + 1):
             for chosen in itertools.combinations(different, count):
-                cause = next((s.name for s in chosen if s.name != "padding"), "padding")
-                said = ", ".join(
-                    f"{s.name} is {plain(params[s.parameter])} in <candidate> and {plain(s.value)} is needed"
+                causes = [s.cause for s in chosen if s.cause is not CauseKind.PADDING]
+                needed = ", ".join(
+                    f"{s.cause} is {plain(params[s.parameter])} in <candidate> and {plain(s.value)} is needed"
                     for s in chosen
                 )
-                text = f"the convolution's {said}, as <reference> has it"
+                text = f"the convolution's {needed}, as <reference> has it"
+                cause = causes[0] if causes else CauseKind.PADDING
                 yield _changed(fault, number, cause, text, {s.parameter: s.value for s in chosen})
 
 
@@ -47,7 +55,7 @@ def other_paddings(fault: Fault) -> Iterator[Change]:
         for pads in other_pads(params["padding"], reaches):
             now = plain(params["padding"])
             text = f"the convolution's padding is {now} in <candidate>, <reference>'s comes to {pads}"
-            yield _changed(fault, number, "padding", text, {"padding": pads})
+            yield _changed(fault, number, CauseKind.PADDING, text, {"padding": pads})
 
 
 def _numbers(fault: Fault) -> list[int]:
@@ -74,14 +82,14 @@ def _of_lax(node: Node, taps: Sequence[int]) -> list[Setting]:
     params = node.params
     if len(params["window_strides"]) != len(taps):
         return []
-    names = (
-        ("padding", "padding"),
-        ("stride", "window_strides"),
-        ("stride", "lhs_dilation"),
-        ("dilation", "rhs_dilation"),
-        ("groups", "feature_group_count"),
+    settings = (
+        (CauseKind.PADDING, "padding"),
+        (CauseKind.STRIDE, "window_strides"),
+        (CauseKind.STRIDE, "lhs_dilation"),
+        (CauseKind.DILATION, "rhs_dilation"),
+        (CauseKind.GROUPS, "feature_group_count"),
     )
-    return [Setting(name, parameter, params[parameter]) for name, parameter in names]
+    return [Setting(cause, parameter, params[parameter]) for cause, parameter in settings]
 
 
 def _of_aten(node: Node, taps: Sequence[int]) -> list[Setting]:
@@ -92,22 +100,22 @@ def _of_aten(node: Node, taps: Sequence[int]) -> list[Setting]:
     dilation, padding = each(params["dilation"], count), each(params["padding"], count)
     if not params.get("transposed"):
         return [
-            Setting("padding", "padding", tuple((p, p) for p in padding)),
-            Setting("stride", "window_strides", each(params["stride"], count)),
-            Setting("dilation", "rhs_dilation", dilation),
-            Setting("groups", "feature_group_count", int(params["groups"])),
+            Setting(CauseKind.PADDING, "padding", tuple((p, p) for p in padding)),
+            Setting(CauseKind.STRIDE, "window_strides", each(params["stride"], count)),
+            Setting(CauseKind.DILATION, "rhs_dilation", dilation),
+            Setting(CauseKind.GROUPS, "feature_group_count", int(params["groups"])),
         ]
     reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
     more = each(params["output_padding"], count)
     pads = tuple((r - p, r - p + o) for r, p, o in zip(reach, padding, more, strict=True))
     return [
-        Setting("padding", "padding", pads),
-        Setting("stride", "lhs_dilation", each(params["stride"], count)),
-        Setting("dilation", "rhs_dilation", dilation),
+        Setting(CauseKind.PADDING, "padding", pads),
+        Setting(CauseKind.STRIDE, "lhs_dilation", each(params["stride"], count)),
+        Setting(CauseKind.DILATION, "rhs_dilation", dilation),
     ]
 
 
-def _changed(fault: Fault, number: int, cause: str, text: str, changed: Mapping[str, Any]) -> Change:
+def _changed(fault: Fault, number: int, cause: CauseKind, text: str, changed: Mapping[str, Any]) -> Change:
     """The change; where more or fewer places come out, means over them are divided by as many."""
     evaluation = fault.candidate.evaluations[number]
     params = {**evaluation.params, **changed}

@@ -1,4 +1,4 @@
-"""Operations that only one side has: left out on trial, or read off where PyTorch has one more."""
+"""Operations that only one side has: left out on trial, or read off where the reference has one more."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.numbers import is_number
 from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
 from parity.trace.vocabulary import (
     BOUNDING,
@@ -37,7 +38,7 @@ GLUE = names("""
 
 
 def extra_operations(fault: Fault) -> Iterator[Change]:
-    """What JAX computes at the fault, left out: an operation's result replaced by what went in."""
+    """What the candidate computes at the fault, left out: a result replaced by what went in."""
     order = list(fault.computed())
     sources = [*fault.inputs, *order]
     for index in order:
@@ -50,15 +51,12 @@ def extra_operations(fault: Fault) -> Iterator[Change]:
             skipped = _between(fault, source, index)
             if not skipped:
                 continue
-            cause = named([fault.node(i) for i in skipped], missing=False, number=_by_number(fault, skipped))
-            if (
-                cause == "order"
-                and fault.reaches(index, CONVOLUTIONS, 4)
-                and any(fault.node(i).operation == "rev" for i in skipped)
-            ):
-                cause = "flipped kernel"
-            done = operations(fault.node(i) for i in skipped)
-            text = f"<candidate> computes {done} there, which <reference> does not: leave it out"
+            nodes = [fault.node(i) for i in skipped]
+            cause = cause_of(nodes, missing=False, number=_by_number(fault, skipped))
+            flips = any(node.operation == "rev" for node in nodes)
+            if cause is CauseKind.ORDER and flips and fault.reaches(index, CONVOLUTIONS, 4):
+                cause = CauseKind.FLIPPED_KERNEL
+            text = f"<candidate> computes {operations(nodes)} there, which <reference> does not: leave it out"
             yield Change(cause, text, {index: before.reshape(value.shape)})
 
 
@@ -86,7 +84,7 @@ def _by_number(fault: Fault, nodes: list[int]) -> bool:
 
 
 def missing_operations(fault: Fault) -> Iterator[Change]:
-    """What PyTorch computes and JAX does not: JAX's value agrees with another one of PyTorch's there."""
+    """What the reference computes and the candidate does not: its value agrees with one before that."""
     j = fault.region.j
     if not fault.comparison.candidate_agrees(j) or not fault.region.settled:
         return
@@ -95,7 +93,7 @@ def missing_operations(fault: Fault) -> Iterator[Change]:
     if not lacking or len(lacking) > 12:
         return
     given = [[*filter(is_number, node.params.values()), *_numbers(fault, node)] for node in lacking]
-    cause = named(lacking, missing=True, number=any(given))
+    cause = cause_of(lacking, missing=True, number=any(given))
     done = dict.fromkeys(settings(node, _numbers(fault, node)) for node in lacking)
     text = f"<reference> computes {', '.join(done)} there, <candidate> does not"
     yield Change(cause, text, {j: fault.region.value})
@@ -107,31 +105,37 @@ def _numbers(fault: Fault, node: Node) -> list[float]:
     return [float(array.reshape(())) for array in arrays if array.size == 1 and array.dtype.kind in "fiu"]
 
 
-def named(nodes: list[Node], *, missing: bool, number: bool) -> str:
-    """What it is called when some operations are there on one side only."""
+def cause_of(nodes: list[Node], *, missing: bool, number: bool) -> CauseKind:
+    """The kind of fault when some operations are there on one side only.
+
+    Args:
+        nodes: the operations.
+        missing: whether the candidate lacks them.
+        number: whether a number is among their operands or settings.
+    """
     done = {node.operation for node in nodes}
     essential = done - GLUE or done
     integral = all(node.array.dtype.kind in "iub" for node in nodes)
     if essential & MASKS:
-        return "mask"
+        return CauseKind.MASK
     if essential & CHOOSING:
-        return "selection"
+        return CauseKind.SELECTION
     if essential <= {"roll"}:
-        return "shift"
+        return CauseKind.SHIFT
     if essential & TILING:
-        return "repeat"
+        return CauseKind.REPEAT
     if integral and essential & BOUNDING:
-        return "selection"
+        return CauseKind.SELECTION
     if essential <= SCALING and number:
-        return "scale"
+        return CauseKind.SCALE
     if essential & PADDING:
-        return "padding"
+        return CauseKind.PADDING
     if essential <= ROUNDING:
-        return "dtype"
+        return CauseKind.DTYPE
     if essential <= ORDERING or essential & {"rev", "flip"}:
-        return "order"
+        return CauseKind.ORDER
     if essential <= BROADCASTING:
-        return "broadcast"
+        return CauseKind.BROADCAST
     if essential <= FUNCTIONS | SCALING and essential & FUNCTIONS:
-        return "activation"
-    return "missing term" if missing else "extra term"
+        return CauseKind.ACTIVATION
+    return CauseKind.MISSING_TERM if missing else CauseKind.EXTRA_TERM

@@ -1,4 +1,4 @@
-"""Numbers on both sides of a fault: JAX's literals with how they are used, PyTorch's arguments."""
+"""Numbers on both sides of a fault: the candidate's literals with their uses, the reference's settings."""
 
 import math
 from typing import NamedTuple
@@ -48,7 +48,7 @@ class Use(NamedTuple):
 
 
 class Literal(NamedTuple):
-    """A number on the JAX side: the node that the computation reads, its value, and how it is used."""
+    """A number of the candidate: the node that the computation reads, its value, and how it is used."""
 
     node: int
     value: float

@@ -32,13 +32,13 @@ def settings(node: Node, numbers: Iterable[float] = ()) -> str:
     Returns:
         For example "mul(other=0.5)", or "mul(0.5)" where the number is an operand.
     """
-    said = [number(value) for value in numbers]
-    said += [
+    shown = [number(value) for value in numbers]
+    shown += [
         f"{name}={number(value) if isinstance(value, float) else value}"
         for name, value in node.params.items()
         if isinstance(value, int | float | str) or (isinstance(value, list) and len(value) < 8)
     ]
-    return f"{node.operation.strip('_')}({', '.join(said)})"
+    return f"{node.operation.strip('_')}({', '.join(shown)})"
 
 
 def shape(array: np.ndarray) -> str:

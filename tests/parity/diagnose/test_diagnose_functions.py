@@ -147,7 +147,7 @@ def test_normalisation_is_pytorchs_group_norm_and_layer_norm() -> None:
 def test_every_rearrangement_keeps_the_entries_and_moves_some() -> None:
     value = np.arange(36).reshape(6, 6)
     found = list(rearrangements(value))
-    assert {how.kind for how in found} == {"transposed", "flipped", "rolled", "blocks", "interleaved"}
+    assert {how.move for how in found} == {"transposed", "flipped", "rolled", "blocks", "interleaved"}
     for how in found:
         assert sorted(how.value.reshape(-1)) == list(range(36)), how.text
         assert not np.array_equal(how.value, value), how.text
