@@ -1,12 +1,16 @@
 """Why two programs differ: known traps tried at the place, the one that makes it match reported.
 
-Each family of hypotheses is a generator of changes to the JAX side. A change is the cause when the faulty
-value, or one that everything behind it goes through, then agrees with PyTorch's; where no change does,
-nothing is said.
+Each family of hypotheses is a generator of changes to the candidate. A change is the cause when the faulty
+value, or one that everything behind it goes through, then agrees with the reference's; where no change does,
+no cause is named. Which framework either side is written in, nothing here knows.
 """
 
+import contextlib
 import os
+import sys
+import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -29,16 +33,8 @@ from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
 from parity.localise.walk import Comparison, Region
-from parity.report.results import Cause, CauseKind
-
-CAUSES = (
-    *("epsilon", "constant", "activation", "transposed kernel", "flipped kernel", "kernel layout"),
-    *("swapped weights", "gate order", "packed order", "stale weights", "padding", "stride", "dilation"),
-    *("groups", "pool count", "pool mode", "axis", "reduction", "variance correction", "statistics", "mask"),
-    *("scale", "order", "repeat", "missing term", "extra term", "operands", "shift", "dtype"),
-    *("gradient rule", "recurrence", "selection", "broadcast"),
-)
-"""What a cause can be called."""
+from parity.report.kinds import CauseKind
+from parity.report.results import Cause
 
 Family = Callable[[Fault], Iterator[Change]]
 
@@ -54,27 +50,29 @@ OF_GRADIENTS: tuple[Family, ...] = (dtypes, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
 SECONDS = 5.0
-"""Time for one fault."""
+"""CPU time for one fault, in seconds."""
 
 DEPTHS = (0, 3)
 """How many operations before the fault are looked at, too: first none, then some."""
 
 
-def diagnose(comparison: Comparison, region: Region) -> Cause | None:
-    """The cause of a fault: the first change to the JAX side that makes it agree.
+def diagnose(comparison: Comparison, region: Region, problems: list[str] | None = None) -> Cause | None:
+    """The cause of a fault: the first change to the candidate that makes it agree.
+
+    An error inside a family of hypotheses, which is a bug of this package, costs that family alone. With
+    `PARITY_DEBUG` in the environment it is raised.
 
     Args:
         comparison: both traces, with what has been put in place so far.
         region: the fault.
+        problems: takes a sentence for every family that failed with an error.
 
     Returns:
         The cause with the relative difference that the change leaves; None if no hypothesis matches.
     """
-    import jax
-
     if not region.settled and region.value.shape != comparison.array(region.j).shape:
         return None
-    with jax.enable_x64(True), np.errstate(all="ignore"):
+    with _in_64_bits(), np.errstate(all="ignore"):
         for depth in DEPTHS:
             fault = Fault(comparison, region, depth, SECONDS / len(DEPTHS))
             if not fault.differs or not (fault.target.wanted.any() or fault.gradient):
@@ -82,17 +80,34 @@ def diagnose(comparison: Comparison, region: Region) -> Cause | None:
             for family in OF_GRADIENTS if fault.gradient else FAMILIES:
                 try:
                     found = fault.first(family(fault))
-                except Exception:  # an unforeseen shape must not cost the other families
+                except Exception as error:
                     if os.environ.get("PARITY_DEBUG"):
                         raise
+                    if problems is not None:
+                        problems.append(_problem(family, fault, error))
                     continue
                 if found is not None:
                     return _cause(fault, *found)
     return None
 
 
+def _in_64_bits() -> contextlib.AbstractContextManager[Any]:
+    """Inside, JAX keeps 64 bits when it computes operations again; without JAX there is nothing to set."""
+    jax = sys.modules.get("jax")
+    return jax.enable_x64(True) if jax is not None else contextlib.nullcontext()
+
+
+def _problem(family: Family, fault: Fault, error: Exception) -> str:
+    """What failed, at which operation, and where in the code."""
+    frames = traceback.extract_tb(error.__traceback__)
+    line = f" ({os.path.basename(frames[-1].filename)}:{frames[-1].lineno})" if frames else ""
+    name = getattr(family, "__name__", str(family))
+    operation = fault.node(fault.region.j).operation
+    return f"the hypotheses `{name}` failed at {operation}: {type(error).__name__}: {error}{line}"
+
+
 def _cause(fault: Fault, change: Change, residual: float) -> Cause:
-    if fault.gradient and change.cause not in ("dtype", "gradient rule"):
+    if fault.gradient and change.cause not in (CauseKind.DTYPE, CauseKind.GRADIENT_RULE):
         text = f"the outputs agree, the gradient does not: {change.text}"
         return Cause(CauseKind.GRADIENT_RULE, text, residual)
-    return Cause(CauseKind(change.cause), change.text, residual)
+    return Cause(change.cause, change.text, residual)

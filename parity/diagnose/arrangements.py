@@ -1,5 +1,6 @@
-"""Arrays in other layouts: where PyTorch's value fits a JAX shape, and which rearrangements keep a shape."""
+"""Arrays in other layouts: those that fit another shape, and rearrangements that keep the shape."""
 
+import enum
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,7 +15,15 @@ MOST_LAYOUTS = 6
 
 
 def arranged(value: Array, shape: tuple[int, ...]) -> Iterator[Array]:
-    """A value in every layout that has this shape or can be reshaped to it, the likeliest first."""
+    """A value in the layouts that have a shape or can be reshaped to it, the likeliest first.
+
+    Args:
+        value: the value.
+        shape: the shape that is wanted.
+
+    Yields:
+        At most `MOST_LAYOUTS` arrays of this shape, besides the value itself; none for another size.
+    """
     if value.size != int(np.prod(shape)):
         return
     if value.shape == shape:
@@ -35,16 +44,27 @@ def arranged(value: Array, shape: tuple[int, ...]) -> Iterator[Array]:
                 return
 
 
+class Move(enum.StrEnum):
+    """How entries are moved."""
+
+    TRANSPOSED = "transposed"
+    FLIPPED = "flipped"
+    ROLLED = "rolled"
+    BLOCKS = "blocks"
+    INTERLEAVED = "interleaved"
+    SPREAD = "spread"
+
+
 class Rearranged(NamedTuple):
     """A value with its entries moved.
 
     Attributes:
-        kind: "transposed", "flipped", "rolled", "blocks" or "interleaved".
+        move: how, as a kind.
         text: how, e.g. "with axes (1, 0)".
         value: the value, of the same shape.
     """
 
-    kind: str
+    move: Move
     text: str
     value: Array
 
@@ -56,7 +76,9 @@ def rearrangements(value: Array) -> Iterator[Rearranged]:
     yield from blocks(value)
     for axis, length in enumerate(value.shape):
         for step in (-1, 1) if length > 2 else ():
-            yield Rearranged("rolled", f"shifted by {step:+d} along axis {axis}", np.roll(value, step, axis))
+            yield Rearranged(
+                Move.ROLLED, f"shifted by {step:+d} along axis {axis}", np.roll(value, step, axis)
+            )
 
 
 def transposed(value: Array) -> Iterator[Rearranged]:
@@ -67,7 +89,7 @@ def transposed(value: Array) -> Iterator[Rearranged]:
         moved = value.transpose(axes)
         long = [axis for i, axis in enumerate(axes) if axis != i and value.shape[axis] > 1]
         if len(long) > 1 and moved.shape == value.shape:
-            yield Rearranged("transposed", f"with axes {axes}", moved)
+            yield Rearranged(Move.TRANSPOSED, f"with axes {axes}", moved)
 
 
 def flipped(value: Array) -> Iterator[Rearranged]:
@@ -75,7 +97,7 @@ def flipped(value: Array) -> Iterator[Rearranged]:
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
     for count in range(1, min(3, len(long)) + 1):
         for axes in itertools.combinations(long, count):
-            yield Rearranged("flipped", f"reversed along {_axes(axes)}", np.flip(value, axes))
+            yield Rearranged(Move.FLIPPED, f"reversed along {_axes(axes)}", np.flip(value, axes))
 
 
 def blocks(value: Array) -> Iterator[Rearranged]:
@@ -88,12 +110,12 @@ def blocks(value: Array) -> Iterator[Rearranged]:
             for order in itertools.permutations(range(parts)):
                 if order != tuple(range(parts)):
                     text = f"with its {parts} blocks along axis {axis} in the order {order}"
-                    yield Rearranged("blocks", text, np.concatenate([pieces[i] for i in order], axis))
+                    yield Rearranged(Move.BLOCKS, text, np.concatenate([pieces[i] for i in order], axis))
         for parts in range(2, length // 2 + 1):
             if length % parts == 0:
                 indices = np.arange(length).reshape(parts, -1)
                 text = f"with {parts} blocks along axis {axis} interleaved"
-                yield Rearranged("interleaved", text, np.take(value, indices.T.reshape(-1), axis))
+                yield Rearranged(Move.INTERLEAVED, text, np.take(value, indices.T.reshape(-1), axis))
 
 
 def _axes(axes: tuple[int, ...]) -> str:
@@ -110,4 +132,4 @@ def spread(value: Array, ndim: int) -> Iterator[Rearranged]:
         if axis != placed:
             shape = [1] * ndim
             shape[axis] = value.size
-            yield Rearranged("spread", f"along axis {axis}, not {placed}", value.reshape(shape))
+            yield Rearranged(Move.SPREAD, f"along axis {axis}, not {placed}", value.reshape(shape))

@@ -1,4 +1,4 @@
-"""Convolutions: the JAX equation computed again with PyTorch's settings, or with another padding."""
+"""Convolutions: computed again with the reference's settings, or with another padding."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,33 +9,41 @@ import numpy as np
 from parity.diagnose.convolving import convolve, length
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
-from parity.diagnose.pads import each, other_pads, plain, reference_settings
+from parity.diagnose.pads import each, other_pads, plain, reference_operation
 from parity.diagnose.trials import Change, Function
-
-TORCH = ("convolution", "_convolution", "mkldnn_convolution")
+from parity.report.kinds import CauseKind
+from parity.trace.graph import Node
+from parity.trace.vocabulary import CONVOLUTIONS
 
 
 class Setting(NamedTuple):
-    """One setting of a convolution: what it is called, JAX's parameter, and the value that PyTorch has."""
+    """One setting of a convolution.
 
-    name: str
+    Attributes:
+        cause: the fault that it would be; also what the setting is called.
+        parameter: its name in LAX.
+        value: the reference's.
+    """
+
+    cause: CauseKind
     parameter: str
     value: Any
 
 
 def convolutions(fault: Fault) -> Iterator[Change]:
-    """Every convolution at the fault with the settings in which PyTorch's differs."""
+    """Every convolution at the fault with the settings in which the reference's differs."""
     for number in _numbers(fault):
         params = fault.candidate.evaluations[number].params
         different = [s for s in _settings(fault, number) if plain(params[s.parameter]) != plain(s.value)]
         for count in range(1, len(different) + 1):
             for chosen in itertools.combinations(different, count):
-                cause = next((s.name for s in chosen if s.name != "padding"), "padding")
-                said = ", ".join(
-                    f"{s.name} is {plain(params[s.parameter])} in <candidate> and {plain(s.value)} is needed"
+                causes = [s.cause for s in chosen if s.cause is not CauseKind.PADDING]
+                needed = ", ".join(
+                    f"{s.cause} is {plain(params[s.parameter])} in <candidate> and {plain(s.value)} is needed"
                     for s in chosen
                 )
-                text = f"the convolution's {said}, as <reference> has it"
+                text = f"the convolution's {needed}, as <reference> has it"
+                cause = causes[0] if causes else CauseKind.PADDING
                 yield _changed(fault, number, cause, text, {s.parameter: s.value for s in chosen})
 
 
@@ -45,8 +53,9 @@ def other_paddings(fault: Fault) -> Iterator[Change]:
         params = fault.candidate.evaluations[number].params
         reaches = [d * (k - 1) + 1 for d, k in zip(params["rhs_dilation"], _taps(fault, number), strict=True)]
         for pads in other_pads(params["padding"], reaches):
-            text = f"the convolution's padding is {plain(params['padding'])} in <candidate>, <reference>'s comes to {pads}"
-            yield _changed(fault, number, "padding", text, {"padding": pads})
+            now = plain(params["padding"])
+            text = f"the convolution's padding is {now} in <candidate>, <reference>'s comes to {pads}"
+            yield _changed(fault, number, CauseKind.PADDING, text, {"padding": pads})
 
 
 def _numbers(fault: Fault) -> list[int]:
@@ -60,30 +69,53 @@ def _taps(fault: Fault, number: int) -> list[int]:
 
 
 def _settings(fault: Fault, number: int) -> list[Setting]:
-    """What PyTorch's convolution at the fault is set to, in JAX's terms."""
-    theirs = reference_settings(fault, TORCH)
+    """What the reference's convolution at the fault is set to, in LAX's terms."""
+    node = reference_operation(fault, CONVOLUTIONS)
     taps = _taps(fault, number)
-    if not theirs or len(theirs.get("stride", ())) not in (1, len(taps)):
+    if node is None:
         return []
-    dilation, padding = each(theirs["dilation"], taps), each(theirs["padding"], taps)
-    if not theirs.get("transposed"):
+    return _of_lax(node, taps) if "window_strides" in node.params else _of_aten(node, taps)
+
+
+def _of_lax(node: Node, taps: Sequence[int]) -> list[Setting]:
+    """The settings of `conv_general_dilated`."""
+    params = node.params
+    if len(params["window_strides"]) != len(taps):
+        return []
+    settings = (
+        (CauseKind.PADDING, "padding"),
+        (CauseKind.STRIDE, "window_strides"),
+        (CauseKind.STRIDE, "lhs_dilation"),
+        (CauseKind.DILATION, "rhs_dilation"),
+        (CauseKind.GROUPS, "feature_group_count"),
+    )
+    return [Setting(cause, parameter, params[parameter]) for cause, parameter in settings]
+
+
+def _of_aten(node: Node, taps: Sequence[int]) -> list[Setting]:
+    """The settings of `convolution`."""
+    params, count = node.params, len(taps)
+    if len(params.get("stride", ())) not in (1, count):
+        return []
+    dilation, padding = each(params["dilation"], count), each(params["padding"], count)
+    if not params.get("transposed"):
         return [
-            Setting("padding", "padding", tuple((p, p) for p in padding)),
-            Setting("stride", "window_strides", each(theirs["stride"], taps)),
-            Setting("dilation", "rhs_dilation", dilation),
-            Setting("groups", "feature_group_count", int(theirs["groups"])),
+            Setting(CauseKind.PADDING, "padding", tuple((p, p) for p in padding)),
+            Setting(CauseKind.STRIDE, "window_strides", each(params["stride"], count)),
+            Setting(CauseKind.DILATION, "rhs_dilation", dilation),
+            Setting(CauseKind.GROUPS, "feature_group_count", int(params["groups"])),
         ]
     reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
-    more = each(theirs["output_padding"], taps)
+    more = each(params["output_padding"], count)
     pads = tuple((r - p, r - p + o) for r, p, o in zip(reach, padding, more, strict=True))
     return [
-        Setting("padding", "padding", pads),
-        Setting("stride", "lhs_dilation", each(theirs["stride"], taps)),
-        Setting("dilation", "rhs_dilation", dilation),
+        Setting(CauseKind.PADDING, "padding", pads),
+        Setting(CauseKind.STRIDE, "lhs_dilation", each(params["stride"], count)),
+        Setting(CauseKind.DILATION, "rhs_dilation", dilation),
     ]
 
 
-def _changed(fault: Fault, number: int, cause: str, text: str, changed: Mapping[str, Any]) -> Change:
+def _changed(fault: Fault, number: int, cause: CauseKind, text: str, changed: Mapping[str, Any]) -> Change:
     """The change; where more or fewer places come out, means over them are divided by as many."""
     evaluation = fault.candidate.evaluations[number]
     params = {**evaluation.params, **changed}

@@ -1,4 +1,4 @@
-"""A convolution in NumPy, with all settings of JAX's: dozens are tried, and compiling each takes too long."""
+"""A convolution in NumPy, with all settings of LAX's: dozens are tried, and compiling each takes too long."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,16 @@ Array = Shaped[np.ndarray, "..."]
 
 
 def convolve(x: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
-    """`jax.lax.conv_general_dilated(x, kernel, ...)` with the parameters of its equation."""
+    """`jax.lax.conv_general_dilated(x, kernel, ...)`.
+
+    Args:
+        x: the value, laid out as `params["dimension_numbers"]` says.
+        kernel: likewise.
+        params: the parameters of the operation.
+
+    Returns:
+        The convolved value, laid out likewise.
+    """
     numbers = params["dimension_numbers"]
     x = np.transpose(x, numbers.lhs_spec)
     kernel = np.transpose(kernel, numbers.rhs_spec)
@@ -35,7 +44,17 @@ def convolve(x: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
 
 
 def length(size: int, taps: int, stride: int, low: int, high: int, spread: int, dilation: int) -> int:
-    """How many places a kernel has along one axis."""
+    """How many places a kernel has along one axis.
+
+    Args:
+        size: entries of the value.
+        taps: entries of the kernel.
+        stride: steps from place to place.
+        low: padding before.
+        high: padding after.
+        spread: distance of the value's entries.
+        dilation: distance of the kernel's entries.
+    """
     return ((size - 1) * spread + 1 + low + high - (taps - 1) * dilation - 1) // stride + 1
 
 

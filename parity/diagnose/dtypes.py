@@ -1,4 +1,4 @@
-"""Precision: a value that the JAX side rounds, truncates or lets overflow on the way."""
+"""Precision: a value that the candidate rounds, truncates or lets overflow on the way."""
 
 from collections.abc import Iterator
 
@@ -7,28 +7,32 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 
 WIDE = {"i": np.int64, "u": np.int64}
 
 
 def dtypes(fault: Fault) -> Iterator[Change]:
-    """What JAX has is PyTorch's value in a narrower dtype; or integers that overflow."""
+    """The candidate's value is the reference's in a narrower dtype; or integers overflow."""
     for target in fault.targets:
         narrow = _narrower(target)
         if narrow:
             text = (
                 f"<candidate> rounds the value to {narrow}, <reference> does not: keep it in the wider dtype"
             )
-            yield Change("dtype", text, {target.node: target.wanted})
+            yield Change(CauseKind.DTYPE, text, {target.node: target.wanted})
     whole = [i for i in (*fault.inputs, *fault.constants) if fault.value(i).dtype.kind in "iu"]
     if whole:
         values = {i: fault.value(i).astype(np.int64) for i in whole}
-        text = "integers overflow in <candidate>'s 32 bits, <reference> has 64: enable x64 or keep the numbers small"
-        yield Change("dtype", text, values)
+        text = (
+            "integers overflow in <candidate>'s 32 bits, <reference> has 64: "
+            "use 64-bit integers (in JAX: enable x64) or keep the numbers small"
+        )
+        yield Change(CauseKind.DTYPE, text, values)
 
 
 def _narrower(target: Target) -> str | None:
-    """The dtype that JAX's value is PyTorch's rounded to, or None."""
+    """The dtype to which the wanted value is rounded, by its name; None if it is not rounded."""
     wanted, actual = target.wanted, target.actual
     if wanted.shape != actual.shape or wanted.size < 2 or not np.isfinite(wanted.astype(np.float64)).all():
         return None

@@ -1,82 +1,44 @@
-"""Operations that only one side has: left out on trial, or read off where PyTorch has one more."""
+"""Operations that only one side has: left out on trial, or read off where the reference has one more."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.numbers import is_number
 from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
+from parity.trace.vocabulary import (
+    BOUNDING,
+    CHOOSING,
+    CONVOLUTIONS,
+    MASKING,
+    PADDING,
+    ROUNDING,
+    TILING,
+    names,
+)
 
-SCALING = frozenset({"mul", "div"})
-MASKING = frozenset(
-    {"select_n", "where", "masked_fill", "masked_fill_", "tril", "triu", "logical_and", "and"}
-)
-CHOOSING = frozenset(
-    {"index", "index_select", "gather", "take", "select", "argmax", "argmin", "sort", "topk"}
-)
-ROUNDING = frozenset({"convert_element_type", "_to_copy", "round", "floor", "trunc", "reduce_precision"})
-LAYOUT = frozenset({"transpose", "permute", "reshape", "view", "rev", "flip", "t", "swapaxes"})
-KERNELS = frozenset({"conv_general_dilated"})
-REPEATING = frozenset({"slice", "broadcast_in_dim", "expand", "squeeze"})
-FUNCTIONS = frozenset(
-    [
-        "max",
-        "relu",
-        "relu_",
-        "tanh",
-        "logistic",
-        "sigmoid",
-        "erf",
-        "erfc",
-        "exp",
-        "expm1",
-        "log",
-        "log1p",
-        "sqrt",
-        "rsqrt",
-        "abs",
-        "gelu",
-        "silu",
-        "softmax",
-        "sin",
-        "cos",
-        "clamp",
-        "clamp_min",
-        "hardtanh",
-        "pow",
-        "integer_pow",
-        "square",
-    ]
-)
-GLUE = frozenset(
-    [
-        "reshape",
-        "view",
-        "broadcast_in_dim",
-        "expand",
-        "unsqueeze",
-        "squeeze",
-        "convert_element_type",
-        "_to_copy",
-        "clone",
-        "t",
-        "transpose",
-        "_unsafe_view",
-        "copy",
-        "zeros_like",
-        "ones_like",
-        "scalar_tensor",
-        "detach",
-        "unsafe_split",
-        "split",
-    ]
-)
+SCALING = names("mul div")
+MASKS = MASKING | names("tril triu logical_and bitwise_and and")
+ORDERING = names("transpose permute reshape view rev flip t swapaxes")
+BROADCASTING = names("slice broadcast_in_dim expand squeeze")
+FUNCTIONS = names("""
+    max relu relu_ tanh logistic sigmoid erf erfc exp expm1 log log1p sqrt rsqrt abs gelu silu softmax sin cos
+    clamp clamp_min hardtanh pow integer_pow square
+""")
+GLUE = names("""
+    reshape view broadcast_in_dim expand expand_dims unsqueeze squeeze convert_element_type _to_copy clone t
+    transpose _unsafe_view copy copy_p zeros_like ones_like scalar_tensor detach stop_gradient unsafe_split
+    split
+""")
+"""Operations that are there only to fit shapes and dtypes."""
 
 
 def extra_operations(fault: Fault) -> Iterator[Change]:
-    """What JAX computes at the fault, left out: an operation's result replaced by what went in."""
+    """What the candidate computes at the fault, left out: a result replaced by what went in."""
     order = list(fault.computed())
     sources = [*fault.inputs, *order]
     for index in order:
@@ -89,15 +51,12 @@ def extra_operations(fault: Fault) -> Iterator[Change]:
             skipped = _between(fault, source, index)
             if not skipped:
                 continue
-            cause = name([fault.node(i) for i in skipped], missing=False, number=_by_number(fault, skipped))
-            if (
-                cause == "order"
-                and fault.reaches(index, KERNELS, 4)
-                and any(fault.node(i).operation == "rev" for i in skipped)
-            ):
-                cause = "flipped kernel"
-            done = operations(fault.node(i) for i in skipped)
-            text = f"<candidate> computes {done} there, which <reference> does not: leave it out"
+            nodes = [fault.node(i) for i in skipped]
+            cause = cause_of(nodes, missing=False, number=_by_number(fault, skipped))
+            flips = any(node.operation == "rev" for node in nodes)
+            if cause is CauseKind.ORDER and flips and fault.reaches(index, CONVOLUTIONS, 4):
+                cause = CauseKind.FLIPPED_KERNEL
+            text = f"<candidate> computes {operations(nodes)} there, which <reference> does not: leave it out"
             yield Change(cause, text, {index: before.reshape(value.shape)})
 
 
@@ -125,49 +84,58 @@ def _by_number(fault: Fault, nodes: list[int]) -> bool:
 
 
 def missing_operations(fault: Fault) -> Iterator[Change]:
-    """What PyTorch computes and JAX does not: JAX's value agrees with another one of PyTorch's there."""
+    """What the reference computes and the candidate does not: its value agrees with one before that."""
     j = fault.region.j
     if not fault.comparison.candidate_agrees(j) or not fault.region.settled:
         return
-    lacking = [fault.reference.nodes[i] for i in fault.region.reference_nodes]
-    lacking = [node for node in lacking if node.operation not in GLUE] or lacking
+    nodes = [fault.reference.nodes[i] for i in fault.region.reference_nodes]
+    lacking = [node for node in nodes if node.operation not in GLUE] or nodes
     if not lacking or len(lacking) > 12:
         return
-    numbered = any(
-        isinstance(v, int | float) and not isinstance(v, bool) for n in lacking for v in n.params.values()
-    )
-    cause = name(lacking, missing=True, number=numbered)
-    text = (
-        f"<reference> computes {', '.join(dict.fromkeys(map(settings, lacking)))} there, <candidate> does not"
-    )
+    given = [[*filter(is_number, node.params.values()), *_numbers(fault, node)] for node in lacking]
+    cause = cause_of(lacking, missing=True, number=any(given))
+    done = dict.fromkeys(settings(node, _numbers(fault, node)) for node in lacking)
+    text = f"<reference> computes {', '.join(done)} there, <candidate> does not"
     yield Change(cause, text, {j: fault.region.value})
 
 
-def name(nodes: list[Node], *, missing: bool, number: bool) -> str:
-    """What it is called when some operations are there on one side only."""
+def _numbers(fault: Fault, node: Node) -> list[float]:
+    """The constants of one number that one of the reference's operations reads."""
+    arrays = [fault.reference.nodes[i].array for i in node.inputs if i in fault.reference_pure]
+    return [float(array.reshape(())) for array in arrays if array.size == 1 and array.dtype.kind in "fiu"]
+
+
+def cause_of(nodes: list[Node], *, missing: bool, number: bool) -> CauseKind:
+    """The kind of fault when some operations are there on one side only.
+
+    Args:
+        nodes: the operations.
+        missing: whether the candidate lacks them.
+        number: whether a number is among their operands or settings.
+    """
     done = {node.operation for node in nodes}
     essential = done - GLUE or done
     integral = all(node.array.dtype.kind in "iub" for node in nodes)
-    if essential & MASKING:
-        return "mask"
+    if essential & MASKS:
+        return CauseKind.MASK
     if essential & CHOOSING:
-        return "selection"
+        return CauseKind.SELECTION
     if essential <= {"roll"}:
-        return "shift"
-    if essential & {"repeat", "repeat_interleave", "tile"}:
-        return "repeat"
-    if integral and essential & {"clamp", "clamp_min", "min", "max", "remainder"}:
-        return "selection"
+        return CauseKind.SHIFT
+    if essential & TILING:
+        return CauseKind.REPEAT
+    if integral and essential & BOUNDING:
+        return CauseKind.SELECTION
     if essential <= SCALING and number:
-        return "scale"
-    if essential & {"constant_pad_nd", "pad", "reflection_pad2d", "reflection_pad1d", "replication_pad2d"}:
-        return "padding"
+        return CauseKind.SCALE
+    if essential & PADDING:
+        return CauseKind.PADDING
     if essential <= ROUNDING:
-        return "dtype"
-    if essential <= LAYOUT or essential & {"rev", "flip"}:
-        return "order"
-    if essential <= REPEATING:
-        return "broadcast"
+        return CauseKind.DTYPE
+    if essential <= ORDERING or essential & {"rev", "flip"}:
+        return CauseKind.ORDER
+    if essential <= BROADCASTING:
+        return CauseKind.BROADCAST
     if essential <= FUNCTIONS | SCALING and essential & FUNCTIONS:
-        return "activation"
-    return "missing term" if missing else "extra term"
+        return CauseKind.ACTIVATION
+    return CauseKind.MISSING_TERM if missing else CauseKind.EXTRA_TERM

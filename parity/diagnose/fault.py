@@ -1,7 +1,7 @@
-"""One fault laid out for trials: what the JAX side computes there, and what it should have come to.
+"""One fault laid out for trials: what the candidate computes there, and what it should have come to.
 
-A trial changes the JAX computation at the fault and computes it again, as far as the *targets*: values that
-everything behind the fault goes through, and that are known, because PyTorch's value was put in place. A
+A trial changes the candidate's computation at the fault and repeats it, as far as the *targets*: values that
+everything behind the fault goes through, known because the reference's value was put in place. A
 change after which a target agrees is a full explanation, wherever in between it was made.
 """
 
@@ -15,9 +15,9 @@ from parity.diagnose.arrangements import arranged
 from parity.diagnose.origins import Before, pure, static
 from parity.diagnose.targets import Array, Target, difference, same, target_of
 from parity.diagnose.trials import Change, Function, evaluate
-from parity.frameworks.jax.jax_trace import LAYOUT
 from parity.localise.walk import Comparison, Region, failing
 from parity.trace.graph import Kind, Node
+from parity.trace.vocabulary import REARRANGING, TILING
 
 BEHIND = 40
 """Evaluations behind the fault among which targets are looked for."""
@@ -61,15 +61,15 @@ class Fault:
             for t in partners:
                 self.twins.setdefault(t, []).append(index)
         self.reference_scope, self.reference_inputs = self._reference_scope(depth)
-        self.reference_static = static(self.reference.nodes)
+        self.reference_static, self.reference_pure = static(self.reference.nodes), pure(self.reference.nodes)
         self._ancestors: dict[int, set[int]] = {}
 
     def node(self, index: int) -> Node:
-        """A node of the JAX trace."""
+        """A node of the candidate's trace."""
         return self.candidate.nodes[index]
 
     def value(self, index: int) -> Array:
-        """JAX's value of a node, as the program is now."""
+        """The candidate's value of a node, with the replacements made so far."""
         return self.comparison.array(index)
 
     def _targets(self) -> list[Target]:
@@ -149,7 +149,7 @@ class Fault:
     def rearranged_from(self, index: int) -> list[int]:
         """The values that a value only rearranges or repeats, itself first."""
         found = [index]
-        while self.node(index).operation in (*LAYOUT, "tile") and len(self.node(index).inputs) == 1:
+        while self.node(index).operation in REARRANGING | TILING and len(self.node(index).inputs) == 1:
             index = self.node(index).inputs[0]
             found.append(index)
         return found
@@ -165,7 +165,7 @@ class Fault:
         return [n for n in self.active if index in self.candidate.evaluations[n].inputs]
 
     def reaches(self, index: int, operations: Collection[str], steps: int) -> bool:
-        """Whether a value goes into one of some operations within a few steps."""
+        """Whether a value goes into an operation of one of these names within so many steps."""
         edge = {index}
         for _ in range(steps):
             edge = {k for i in edge for k in self.consumers[i]}
@@ -174,11 +174,11 @@ class Fault:
         return False
 
     def operation(self, number: int) -> str:
-        """The primitive of an evaluation."""
+        """The name of the operation of an evaluation."""
         return self.candidate.evaluations[number].operation
 
     def _reference_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """PyTorch's operations at the fault and behind it up to the last target; and what they read."""
+        """The reference's operations at the fault and behind it up to the last target; and what they read."""
         nodes = set(self.region.reference_nodes) | {self.region.t}
         edge = set(nodes)
         for _ in range(depth):
@@ -195,7 +195,12 @@ class Fault:
         return tuple(sorted(nodes)), tuple(sorted(read))
 
     def from_reference(self, index: int, shape: tuple[int, ...]) -> Iterator[Array]:
-        """A value of PyTorch's in the shape of a JAX value: its twin's, else any layout that fits."""
+        """A value of the reference in a candidate's shape: its twin's, else any layout that fits.
+
+        Args:
+            index: node of the reference.
+            shape: the shape that is wanted.
+        """
         given = 0
         for twin in self.twins.get(index, ()):
             array = self.value(twin)
@@ -208,7 +213,15 @@ class Fault:
     def compute(
         self, values: Mapping[int, Any], functions: Mapping[int, Function] | None = None
     ) -> dict[int, Any]:
-        """The values of all nodes that change."""
+        """The values of all nodes that change under a trial.
+
+        Args:
+            values: node -> its value instead.
+            functions: index of an evaluation -> what to compute it by instead.
+
+        Returns:
+            Node -> its new value, the given ones included; where operands stop to fit, nothing behind.
+        """
         functions = functions or {}
         new: dict[int, Any] = dict(values)
         for number in self.active:

@@ -20,11 +20,12 @@ class Named(NamedTuple):
     """A function with its name.
 
     Attributes:
-        name: as it is told.
+        name: as it stands in a report.
         function: of the argument.
         plain: whether it is no activation: the identity, a logarithm.
         inner: whether it is a function of a multiple of the argument.
         whole: whether an entry depends on the others.
+        identity: whether it is no function at all.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Named(NamedTuple):
     plain: bool = False
     inner: bool = False
     whole: bool = False
+    identity: bool = False
 
 
 class Family(NamedTuple):
@@ -79,7 +81,7 @@ def exponential_below(x: Array, above: Real, below: Real, width: Real = 1.0) -> 
 
 
 FIXED: tuple[Named, ...] = (
-    Named("none", lambda x: x, plain=True),
+    Named("none", lambda x: x, plain=True, identity=True),
     Named("ReLU", lambda x: np.maximum(x, 0)),
     Named("GELU (erf)", lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2)))),
     Named(

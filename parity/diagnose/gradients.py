@@ -7,14 +7,16 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
+from parity.diagnose.tolerances import SAME_NUMBER
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 
 RARE = 0.75
 """Share of entries that may be special; ties of small integers are many."""
 
 
 def gradient_rules(fault: Fault) -> Iterator[Change]:
-    """Only at special places of a forward value does JAX's gradient differ from PyTorch's."""
+    """Only at special places of a forward value does the candidate's gradient differ from the reference's."""
     if not fault.gradient:
         return
     for target in fault.targets:
@@ -23,17 +25,17 @@ def gradient_rules(fault: Fault) -> Iterator[Change]:
             continue
         if actual.size and not actual.any() and wanted.any():
             text = "<candidate>'s gradient is zero there, <reference>'s is not: something stops it"
-            yield Change("gradient rule", text, {target.node: wanted})
+            yield Change(CauseKind.GRADIENT_RULE, text, {target.node: wanted})
         if wanted.size and not wanted.any() and actual.any():
             text = "<reference>'s gradient is zero there, <candidate>'s is not: a stop_gradient is missing"
-            yield Change("gradient rule", text, {target.node: wanted})
+            yield Change(CauseKind.GRADIENT_RULE, text, {target.node: wanted})
         different = _different(target)
         if not different.any():
             continue
         why = _special(fault, target, different)
         if why:
             text = f"{why}, {_ratio(wanted[different], actual[different])}"
-            yield Change("gradient rule", text, {target.node: wanted})
+            yield Change(CauseKind.GRADIENT_RULE, text, {target.node: wanted})
 
 
 def _different(target: Target) -> Array:
@@ -44,9 +46,13 @@ def _different(target: Target) -> Array:
 
 def _ratio(wanted: Array, actual: Array) -> str:
     if actual.dtype.kind == "b":
-        return f"the condition is {bool(actual.flat[0])} in <candidate> and {bool(wanted.flat[0])} in <reference>"
+        there, here = bool(wanted.flat[0]), bool(actual.flat[0])
+        return f"the condition is {here} in <candidate> and {there} in <reference>"
     if np.isnan(actual).any():
-        return "<candidate>'s gradient is NaN, <reference>'s is not: guard it with jnp.where on both sides of the root"
+        return (
+            "<candidate>'s gradient is NaN, <reference>'s is not: "
+            "guard it with a where on both sides of the root"
+        )
     if np.isinf(actual).any():
         return "<candidate>'s gradient is infinite, <reference>'s is not"
     if not wanted.any():
@@ -55,7 +61,7 @@ def _ratio(wanted: Array, actual: Array) -> str:
         return "<candidate>'s gradient is zero, <reference>'s is not"
     with np.errstate(all="ignore"):
         ratio = actual / wanted
-    if np.isfinite(ratio).all() and np.ptp(ratio) < 1e-9 * abs(ratio.flat[0]):
+    if np.isfinite(ratio).all() and np.ptp(ratio) < SAME_NUMBER * abs(ratio.flat[0]):
         return f"<candidate>'s gradient is {number(float(ratio.flat[0]))} of <reference>'s"
     return "<candidate>'s gradient differs from <reference>'s"
 
@@ -78,9 +84,9 @@ def _special(fault: Fault, target: Target, different: Array) -> str:
             continue
         if value.size < 2:
             continue
-        said = _tied(node.operation, value, different)
-        if said:
-            return said
+        where = _tied(node.operation, value, different)
+        if where:
+            return where
     return ""
 
 

@@ -7,9 +7,10 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.masks import is_mask
-from parity.diagnose.numbers import COMPARISONS
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
+from parity.trace.vocabulary import COMPARISONS
 
 MOST_RANKS = 64
 """Length of an axis up to which every position is tried."""
@@ -27,7 +28,7 @@ def integers(fault: Fault) -> Iterator[Change]:
         compared = fault.reaches(index, COMPARISONS, 3)
         for step in (-1, 1, 2, -2):
             text = f"indices are {-step:+d} off in <candidate>: add {step}"
-            yield Change("mask" if compared else "shift", text, {index: array + step})
+            yield Change(CauseKind.MASK if compared else CauseKind.SHIFT, text, {index: array + step})
 
 
 def _index(fault: Fault, target: Target) -> Iterator[Change]:
@@ -35,13 +36,13 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
     step = np.unique(wanted - actual)
     if step.size == 1 and step[0]:
         text = f"indices are {int(-step[0]):+d} off in <candidate>: add {int(step[0])}"
-        yield Change("shift", text, {target.node: target.wanted})
+        yield Change(CauseKind.SHIFT, text, {target.node: target.wanted})
         return
     yield from _counted(fault, target)
     clipped = np.clip(actual, wanted.min(), wanted.max())
     if not np.array_equal(clipped, actual):
         text = f"<reference> clips indices to {wanted.min()}..{wanted.max()}, <candidate> does not"
-        yield Change("selection", text, {target.node: clipped.astype(target.wanted.dtype)})
+        yield Change(CauseKind.SELECTION, text, {target.node: clipped.astype(target.wanted.dtype)})
     for index in (*fault.inputs, *fault.computed()):
         array = fault.value(index)
         if array.dtype.kind not in "fiu" or index >= target.node:
@@ -49,8 +50,9 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
         for axis in range(array.ndim):
             for name, found in _extremes(array, axis).items():
                 if found.size == wanted.size and not np.array_equal(found.reshape(wanted.shape), actual):
-                    text = f"<reference> takes {name} along axis {axis}, <candidate> another of equal ones or the other end"
-                    yield Change("selection", text, {target.node: found.reshape(wanted.shape)})
+                    text = f"<reference> takes {name} along axis {axis}"
+                    text += ", <candidate> another of equal ones or the other end"
+                    yield Change(CauseKind.SELECTION, text, {target.node: found.reshape(wanted.shape)})
 
 
 def _counted(fault: Fault, target: Target) -> Iterator[Change]:
@@ -68,10 +70,9 @@ def _counted(fault: Fault, target: Target) -> Iterator[Change]:
                     (count * mask + start, "the others stay"),
                     (count + start, "the others too"),
                 ):
-                    text = (
-                        f"<reference> counts the unmasked places along axis {axis} from {start + 1} ({rest})"
-                    )
-                    yield Change("shift", f"{text}, <candidate> counts otherwise", {target.node: value})
+                    text = f"<reference> counts the unmasked places along axis {axis}"
+                    text += f" from {start + 1} ({rest}), <candidate> counts otherwise"
+                    yield Change(CauseKind.SHIFT, text, {target.node: value})
 
 
 def _extremes(array: Array, axis: int) -> Mapping[str, Any]:
@@ -110,8 +111,9 @@ def chosen_entries(fault: Fault) -> Iterator[Change]:
                     value = np.take(source, rank, axis).reshape(array.shape)
                     if not np.array_equal(value, array):
                         what = "number" if not ranked else "smallest, number"
-                        text = f"<reference> takes the entry {what} {rank} (from 0) of {length} along axis {axis}"
-                        yield Change("selection", f"{text}, <candidate> another or a mixture", {node: value})
+                        text = f"<reference> takes the entry {what} {rank} (from 0) of {length}"
+                        text += f" along axis {axis}, <candidate> another or a mixture"
+                        yield Change(CauseKind.SELECTION, text, {node: value})
 
 
 def _rows(source: Array, target: Target) -> Iterator[Change]:
@@ -127,16 +129,11 @@ def _rows(source: Array, target: Target) -> Iterator[Change]:
         if not near.any(axis).all() or wanted.std() == 0:
             continue
         chosen = near.argmax(axis)
-        ours = np.abs(source - np.expand_dims(target.actual.reshape(rest), axis)) <= target.allowed
-        where = _short(chosen)
-        text = f"<reference> takes the positions {where} along axis {axis}"
-        text += (
-            f", <candidate> {_short(ours.argmax(axis))}"
-            if ours.any(axis).all()
-            else ", <candidate> other numbers"
-        )
+        actual = np.abs(source - np.expand_dims(target.actual.reshape(rest), axis)) <= target.allowed
+        other = _short(actual.argmax(axis)) if actual.any(axis).all() else "other numbers"
+        text = f"<reference> takes the positions {_short(chosen)} along axis {axis}, <candidate> {other}"
         value = np.take_along_axis(source, np.expand_dims(chosen, axis), axis).reshape(wanted.shape)
-        yield Change("selection", text, {target.node: value})
+        yield Change(CauseKind.SELECTION, text, {target.node: value})
 
 
 def _short(chosen: Array) -> str:

@@ -4,42 +4,42 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.arrangements import arranged, rearrangements
+from parity.diagnose.arrangements import Move, arranged, rearrangements
 from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 from parity.trace.match import Summary
-
-MASKING = frozenset({"where", "masked_fill", "masked_fill_"})
+from parity.trace.vocabulary import MASKING
 
 FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
 """What masked places are filled with."""
 
 
 def masks(fault: Fault) -> Iterator[Change]:
-    """Hypotheses on every mask that the JAX side reads, and on masks that only PyTorch has."""
+    """Hypotheses on every mask that the candidate reads, and on masks that only the reference has."""
     yield from _whole(fault)
     for index in (*fault.inputs, *fault.constants, *fault.computed()):
         mask = fault.value(index)
         if mask.dtype.kind != "b" or mask.size < 2:
             continue
         yield Change(
-            "mask",
+            CauseKind.MASK,
             "the mask is inverted in <candidate>: True and False mean the opposite there",
             {index: ~mask},
         )
         for how in rearrangements(mask):
-            if how.kind in ("rolled", "transposed", "flipped"):
+            if how.move in (Move.ROLLED, Move.TRANSPOSED, Move.FLIPPED):
                 yield Change(
-                    "mask",
+                    CauseKind.MASK,
                     f"the mask is off in <candidate>: <reference> has it {how.text}",
                     {index: how.value},
                 )
-        for fill, said in (
+        for fill, meaning in (
             (True, "True everywhere: <candidate> applies it, <reference> does not"),
             (False, "False everywhere"),
         ):
-            yield Change("mask", f"the mask counts as {said}", {index: np.full_like(mask, fill)})
+            yield Change(CauseKind.MASK, f"the mask counts as {meaning}", {index: np.full_like(mask, fill)})
     yield from _applied(fault)
 
 
@@ -50,14 +50,16 @@ def _whole(fault: Fault) -> Iterator[Change]:
             continue
         wanted, actual = target.wanted, target.actual
         if np.array_equal(wanted, ~actual):
-            yield Change("mask", "the mask is inverted in <candidate>", {target.node: ~actual})
-        ours, theirs = _triangle(actual), _triangle(wanted)
-        if ours is not None and theirs is not None:
-            text = f"the triangular mask reaches diagonal {ours} in <candidate> and {theirs} in <reference>: use {theirs}"
-            yield Change("mask", text, {target.node: wanted})
+            yield Change(CauseKind.MASK, "the mask is inverted in <candidate>", {target.node: ~actual})
+        here, there = _triangle(actual), _triangle(wanted)
+        if here is not None and there is not None:
+            text = f"the triangular mask reaches diagonal {here} in <candidate>"
+            text += f" and {there} in <reference>: use {there}"
+            yield Change(CauseKind.MASK, text, {target.node: wanted})
         if wanted.all() or not wanted.any():
-            text = f"<candidate> masks, <reference> does not: the mask is {bool(wanted.flat[0])} everywhere there"
-            yield Change("mask", text, {target.node: wanted})
+            everywhere = bool(wanted.flat[0])
+            text = f"<candidate> masks, <reference> does not: the mask is {everywhere} everywhere there"
+            yield Change(CauseKind.MASK, text, {target.node: wanted})
 
 
 def _triangle(mask: Array) -> int | None:
@@ -75,7 +77,7 @@ def _triangle(mask: Array) -> int | None:
 
 
 def _applied(fault: Fault) -> Iterator[Change]:
-    """A mask that only PyTorch applies: JAX's value, but for the places where some mask is (not) set."""
+    """A mask that only the reference applies: the candidate's value, filled where some mask is (not) set."""
     candidates = [
         i
         for i in (*fault.reference_scope, *fault.reference_inputs)
@@ -95,12 +97,13 @@ def _applied(fault: Fault) -> Iterator[Change]:
                     value = np.where(kept, target.actual, fill)
                     if np.array_equal(value, target.actual):
                         continue
-                    text = f"<reference> masks the value (the rest is {fill:g}), <candidate> does not: apply the mask"
-                    yield Change("mask", text, {target.node: value})
+                    text = f"<reference> masks the value (the rest is {fill:g})"
+                    text += ", <candidate> does not: apply the mask"
+                    yield Change(CauseKind.MASK, text, {target.node: value})
 
 
 def masked_states(fault: Fault) -> Iterator[Change]:
-    """Values that PyTorch masks before they are read, wherever it does: a state that is reset."""
+    """Values that the reference masks before they are read, wherever it does: a state that is reset."""
     values: dict[int, Array] = {}
     matcher = fault.comparison.matcher
     for index in sorted({*fault.inputs, *fault.computed()}):
@@ -120,8 +123,9 @@ def masked_states(fault: Fault) -> Iterator[Change]:
                 values[index] = value
     if values:
         looped = any(fault.node(index).spot.step for index in values)
-        text = f"<reference> masks this value before it is read, in {len(values)} places here, <candidate> does not"
-        yield Change("recurrence" if looped else "mask", text, values)
+        text = f"<reference> masks this value before it is read, in {len(values)} places here"
+        text += ", <candidate> does not"
+        yield Change(CauseKind.RECURRENCE if looped else CauseKind.MASK, text, values)
 
 
 def is_mask(array: Array) -> bool:

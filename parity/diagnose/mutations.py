@@ -8,18 +8,21 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
+from parity.report.kinds import CauseKind
 
 
 class Other(NamedTuple):
-    """Another operation in place of one: cause, what PyTorch does in words, and how to compute it."""
+    """Another operation in place of one.
 
-    cause: str
+    Attributes:
+        cause: the fault that it would be.
+        text: what the reference does, in words.
+        function: how to compute it, from the operands.
+    """
+
+    cause: CauseKind
     text: str
     function: Callable[..., Any]
-
-
-def _flip(cause: str, name: str, function: Callable[..., Any]) -> Other:
-    return Other(cause, name, function)
 
 
 COMPARISONS = {
@@ -33,72 +36,75 @@ COMPARISONS = {
 
 BINARY: Mapping[str, tuple[Other, ...]] = {
     "add": (
-        _flip("operands", "subtracts the second", np.subtract),
-        _flip("operands", "subtracts the first", lambda a, b: b - a),
-        _flip("operands", "multiplies", np.multiply),
-        _flip("operands", "takes the larger", np.maximum),
+        Other(CauseKind.OPERANDS, "subtracts the second", np.subtract),
+        Other(CauseKind.OPERANDS, "subtracts the first", lambda a, b: b - a),
+        Other(CauseKind.OPERANDS, "multiplies", np.multiply),
+        Other(CauseKind.OPERANDS, "takes the larger", np.maximum),
     ),
     "sub": (
-        _flip("operands", "subtracts the other way round", lambda a, b: b - a),
-        _flip("operands", "adds", np.add),
+        Other(CauseKind.OPERANDS, "subtracts the other way round", lambda a, b: b - a),
+        Other(CauseKind.OPERANDS, "adds", np.add),
     ),
     "mul": (
-        _flip("operands", "divides by the second", np.divide),
-        _flip("operands", "divides by the first", lambda a, b: b / a),
-        _flip("operands", "adds", np.add),
+        Other(CauseKind.OPERANDS, "divides by the second", np.divide),
+        Other(CauseKind.OPERANDS, "divides by the first", lambda a, b: b / a),
+        Other(CauseKind.OPERANDS, "adds", np.add),
     ),
     "div": (
-        _flip("operands", "divides the other way round", lambda a, b: b / a),
-        _flip("operands", "multiplies", np.multiply),
+        Other(CauseKind.OPERANDS, "divides the other way round", lambda a, b: b / a),
+        Other(CauseKind.OPERANDS, "multiplies", np.multiply),
     ),
-    "max": (_flip("selection", "takes the smaller", np.minimum),),
-    "min": (_flip("selection", "takes the larger", np.maximum),),
-    "pow": (_flip("operands", "takes the power the other way round", lambda a, b: np.power(b, a)),),
-    "and": (_flip("mask", "combines by or", np.logical_or),),
-    "or": (_flip("mask", "combines by and", np.logical_and),),
-    "rem": (_flip("selection", "takes the remainder with the sign of the divisor", np.mod),),
-    "atan2": (_flip("operands", "has the arguments exchanged", lambda a, b: np.arctan2(b, a)),),
+    "max": (Other(CauseKind.SELECTION, "takes the smaller", np.minimum),),
+    "min": (Other(CauseKind.SELECTION, "takes the larger", np.maximum),),
+    "pow": (Other(CauseKind.OPERANDS, "takes the power the other way round", lambda a, b: np.power(b, a)),),
+    "and": (Other(CauseKind.MASK, "combines by or", np.logical_or),),
+    "or": (Other(CauseKind.MASK, "combines by and", np.logical_and),),
+    "rem": (Other(CauseKind.SELECTION, "takes the remainder with the sign of the divisor", np.mod),),
+    "atan2": (Other(CauseKind.OPERANDS, "has the arguments exchanged", lambda a, b: np.arctan2(b, a)),),
 }
 
 UNARY: Mapping[str, tuple[Other, ...]] = {
     "sin": (
-        _flip("operands", "takes the cosine", np.cos),
-        _flip("operands", "takes minus the sine", lambda x: -np.sin(x)),
+        Other(CauseKind.OPERANDS, "takes the cosine", np.cos),
+        Other(CauseKind.OPERANDS, "takes minus the sine", lambda x: -np.sin(x)),
     ),
-    "cos": (_flip("operands", "takes the sine", np.sin),),
+    "cos": (Other(CauseKind.OPERANDS, "takes the sine", np.sin),),
     "floor": (
-        _flip("selection", "rounds up", np.ceil),
-        _flip("selection", "rounds", np.round),
-        _flip("selection", "cuts off", np.trunc),
+        Other(CauseKind.SELECTION, "rounds up", np.ceil),
+        Other(CauseKind.SELECTION, "rounds", np.round),
+        Other(CauseKind.SELECTION, "cuts off", np.trunc),
     ),
-    "ceil": (_flip("selection", "rounds down", np.floor), _flip("selection", "rounds", np.round)),
+    "ceil": (
+        Other(CauseKind.SELECTION, "rounds down", np.floor),
+        Other(CauseKind.SELECTION, "rounds", np.round),
+    ),
     "round": (
-        _flip("selection", "rounds down", np.floor),
-        _flip("selection", "cuts off", np.trunc),
-        _flip("selection", "rounds up", np.ceil),
+        Other(CauseKind.SELECTION, "rounds down", np.floor),
+        Other(CauseKind.SELECTION, "cuts off", np.trunc),
+        Other(CauseKind.SELECTION, "rounds up", np.ceil),
     ),
     "square": (
-        _flip("activation", "takes the magnitude", np.abs),
-        _flip("activation", "does not square", lambda x: x),
+        Other(CauseKind.ACTIVATION, "takes the magnitude", np.abs),
+        Other(CauseKind.ACTIVATION, "does not square", lambda x: x),
     ),
-    "abs": (_flip("activation", "squares", np.square),),
+    "abs": (Other(CauseKind.ACTIVATION, "squares", np.square),),
     "exp": (
-        _flip("activation", "takes powers of 2", np.exp2),
-        _flip("activation", "subtracts one", np.expm1),
+        Other(CauseKind.ACTIVATION, "takes powers of 2", np.exp2),
+        Other(CauseKind.ACTIVATION, "subtracts one", np.expm1),
     ),
     "log": (
-        _flip("activation", "takes the logarithm to base 2", np.log2),
-        _flip("activation", "takes the logarithm to base 10", np.log10),
-        _flip("activation", "takes log(1 + x)", np.log1p),
+        Other(CauseKind.ACTIVATION, "takes the logarithm to base 2", np.log2),
+        Other(CauseKind.ACTIVATION, "takes the logarithm to base 10", np.log10),
+        Other(CauseKind.ACTIVATION, "takes log(1 + x)", np.log1p),
     ),
-    "log1p": (_flip("activation", "takes log(x)", np.log),),
-    "expm1": (_flip("activation", "takes exp(x)", np.exp),),
-    "sqrt": (_flip("activation", "takes no root", lambda x: x),),
-    "rsqrt": (_flip("activation", "divides without a root", np.reciprocal),),
-    "tanh": (_flip("activation", "takes the sigmoid", lambda x: 1 / (1 + np.exp(-x))),),
-    "logistic": (_flip("activation", "takes tanh", np.tanh),),
-    "not": (_flip("mask", "does not invert", lambda x: x),),
-    "neg": (_flip("operands", "keeps the sign", lambda x: x),),
+    "log1p": (Other(CauseKind.ACTIVATION, "takes log(x)", np.log),),
+    "expm1": (Other(CauseKind.ACTIVATION, "takes exp(x)", np.exp),),
+    "sqrt": (Other(CauseKind.ACTIVATION, "takes no root", lambda x: x),),
+    "rsqrt": (Other(CauseKind.ACTIVATION, "divides without a root", np.reciprocal),),
+    "tanh": (Other(CauseKind.ACTIVATION, "takes the sigmoid", lambda x: 1 / (1 + np.exp(-x))),),
+    "logistic": (Other(CauseKind.ACTIVATION, "takes tanh", np.tanh),),
+    "not": (Other(CauseKind.MASK, "does not invert", lambda x: x),),
+    "neg": (Other(CauseKind.OPERANDS, "keeps the sign", lambda x: x),),
 }
 
 
@@ -129,13 +135,13 @@ def _others(fault: Fault, number: int) -> Iterator[Other]:
     if operation in COMPARISONS:
         for name, (sign, function) in COMPARISONS.items():
             if name != operation:
-                yield Other("mask", f"compares by {sign}", function)
+                yield Other(CauseKind.MASK, f"compares by {sign}", function)
     if operation == "select_n" and len(evaluation.inputs) == 3:
-        yield Other("mask", "takes the other case", lambda which, a, b: np.where(which, a, b))
+        yield Other(CauseKind.MASK, "takes the other case", lambda which, a, b: np.where(which, a, b))
     if operation == "concatenate":
         axis = int(params["dimension"])
         yield Other(
-            "order",
+            CauseKind.ORDER,
             f"joins the parts in the reverse order along axis {axis}",
             lambda *xs: np.concatenate(xs[::-1], axis),
         )
@@ -143,18 +149,20 @@ def _others(fault: Fault, number: int) -> Iterator[Other]:
         for other in range(len(shape)):
             if other != axis:
                 yield Other(
-                    "axis",
+                    CauseKind.AXIS,
                     f"joins along axis {other}",
                     lambda *xs, o=other: np.concatenate(xs, o).reshape(shape),
                 )
     if operation == "integer_pow":
         for power in (1, 2, 3, 4, -1, -2):
             if power != params["y"]:
-                yield Other("constant", f"takes the power {power}", lambda x, p=power: np.power(x, float(p)))
-        yield Other("activation", "takes the magnitude", np.abs)
+                yield Other(
+                    CauseKind.CONSTANT, f"takes the power {power}", lambda x, p=power: np.power(x, float(p))
+                )
+        yield Other(CauseKind.ACTIVATION, "takes the magnitude", np.abs)
     if operation == "transpose":
         yield Other(
-            "order",
+            CauseKind.ORDER,
             "keeps the order and only reshapes",
             lambda x: x.reshape([x.shape[i] for i in params["permutation"]]),
         )
@@ -162,14 +170,14 @@ def _others(fault: Fault, number: int) -> Iterator[Other]:
         shape, axis = params["shape"], int(params["dimension"])
         for step in (1, -1):
             yield Other(
-                "shift",
+                CauseKind.SHIFT,
                 f"counts from {step}",
                 lambda s=step: np.asarray(_iota(shape, axis) + s, params["dtype"]),
             )
         for other in range(len(shape)):
             if other != axis:
                 yield Other(
-                    "axis",
+                    CauseKind.AXIS,
                     f"counts along axis {other}",
                     lambda o=other: np.asarray(_iota(shape, o), params["dtype"]),
                 )
@@ -178,9 +186,9 @@ def _others(fault: Fault, number: int) -> Iterator[Other]:
     if operation == "sort":
         axis = int(params["dimension"])
         if len(evaluation.inputs) == 1:
-            yield Other("selection", "sorts downwards", lambda x: np.flip(np.sort(x, axis), axis))
+            yield Other(CauseKind.SELECTION, "sorts downwards", lambda x: np.flip(np.sort(x, axis), axis))
     if operation == "rev":
-        yield Other("order", "does not reverse", lambda x: x)
+        yield Other(CauseKind.ORDER, "does not reverse", lambda x: x)
 
 
 def _iota(shape: Sequence[int], axis: int) -> Array:
@@ -205,5 +213,5 @@ def _scatter(fault: Fault, number: int) -> Iterator[Other]:
         out[at.reshape(-1)] = new
         return out
 
-    yield Other("reduction", "adds only the last of rows with the same index", last)
-    yield Other("reduction", "writes the rows instead of adding them", written)
+    yield Other(CauseKind.REDUCTION, "adds only the last of rows with the same index", last)
+    yield Other(CauseKind.REDUCTION, "writes the rows instead of adding them", written)

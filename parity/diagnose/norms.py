@@ -15,10 +15,15 @@ from parity.diagnose.numbers import literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 from parity.trace.graph import Kind
+from parity.trace.vocabulary import names
 
 LARGEST = 300_000
 """Size up to which a value is normalised in all settings."""
+
+ROOTS = names("rsqrt sqrt div pow")
+"""Operations without one of which nothing is normalised."""
 
 SAMPLE = 64
 """Entries looked at before whole values are compared."""
@@ -68,27 +73,27 @@ class Search:
 
 def norms(fault: Fault) -> Iterator[Change]:
     """The targets as normalised values."""
-    if not any(fault.operation(n) in ("rsqrt", "sqrt", "div", "pow") for n in fault.active):
+    if not any(fault.operation(n) in ROOTS for n in fault.active):
         return
-    theirs = _small(reference_numbers(fault))
-    ours = _small([literal.value for literal in literals(fault)])
+    wanted_eps = _small(reference_numbers(fault))
+    actual_eps = _small([literal.value for literal in literals(fault)])
     for target in fault.targets:
         wanted = target.wanted
         if wanted.dtype.kind != "f" or not 8 <= wanted.size <= LARGEST or not 2 <= wanted.ndim <= 5:
             continue
         affines = _affines(fault, target)
         for x in _arguments(fault, target):
-            yield from _compared(fault, target, x, affines, theirs, ours)
-            yield from _kept(fault, target, x, affines, theirs)
+            yield from _computed(fault, target, x, affines, wanted_eps, actual_eps)
+            yield from _kept(fault, target, x, affines, wanted_eps)
 
 
-def _compared(
+def _computed(
     fault: Fault,
     target: Target,
     x: Array,
     affines: Sequence[Affine],
-    theirs: Sequence[float],
-    ours: Sequence[float],
+    wanted_eps: Sequence[float],
+    actual_eps: Sequence[float],
 ) -> Iterator[Change]:
     """Both sides normalised by statistics of x."""
 
@@ -102,18 +107,18 @@ def _compared(
                 return setting, affine
         return None
 
-    wanted = found(target.wanted, theirs)
+    wanted = found(target.wanted, wanted_eps)
     if wanted is not None:
         setting, affine = wanted
-        actual = found(target.actual, [*ours, *theirs])
-        cause, text = _said(x, setting, actual[0] if actual is not None else None)
+        actual = found(target.actual, [*actual_eps, *wanted_eps])
+        cause, text = _difference(x, setting, actual[0] if actual is not None else None)
         yield Change(cause, text, {target.node: affine.of(normalised(x, setting))})
 
 
 def _kept(
     fault: Fault, target: Target, x: Array, affines: Sequence[Affine], epsilons: Sequence[float]
 ) -> Iterator[Change]:
-    """PyTorch's normalised by statistics that are kept, not computed from x."""
+    """The reference's value normalised by statistics that are kept, not computed from x."""
     kept = [n.array for n in fault.reference.nodes if n.kind is Kind.WEIGHT and n.floating]
     search = Search(target, target.wanted, affines)
     for axis, length in enumerate(x.shape):
@@ -125,8 +130,9 @@ def _kept(
                 z = (x - mean) / np.sqrt(var + eps)
                 affine = search.find(z)
                 if affine is not None:
-                    text = f"<reference> normalises by kept statistics (with eps {number(eps)}), <candidate> by others"
-                    yield Change("statistics", text, {target.node: affine.of(z)})
+                    text = f"<reference> normalises by kept statistics (with eps {number(eps)})"
+                    text += ", <candidate> by others"
+                    yield Change(CauseKind.STATISTICS, text, {target.node: affine.of(z)})
 
 
 def _small(numbers: Sequence[float]) -> list[float]:
@@ -156,18 +162,18 @@ def _affines(fault: Fault, target: Target) -> list[Affine]:
     return [Affine(None, None), *[Affine(a, None) for a in found], *pairs]
 
 
-def _said(x: Array, wanted: Setting, actual: Setting | None) -> tuple[str, str]:
-    """(cause, text) from the settings in which both sides differ."""
-    theirs = described(x, wanted)
+def _difference(x: Array, wanted: Setting, actual: Setting | None) -> tuple[CauseKind, str]:
+    """The kind of cause, and the text, from the settings in which both sides differ."""
+    text = f"<reference> normalises {described(x, wanted)}"
     if actual is None:
-        return "statistics", f"<reference> normalises {theirs}; <candidate> uses other statistics"
-    text = f"<reference> normalises {theirs}; <candidate> {described(x, actual)}"
+        return CauseKind.STATISTICS, f"{text}; <candidate> uses other statistics"
+    text += f"; <candidate> {described(x, actual)}"
     if actual.grouped != wanted.grouped:
-        return "groups", text
+        return CauseKind.GROUPS, text
     if actual.axes != wanted.axes:
-        return "axis", text
+        return CauseKind.AXIS, text
     if actual.centred != wanted.centred:
-        return "missing term", text
+        return CauseKind.MISSING_TERM, text
     if actual.correction != wanted.correction:
-        return "variance correction", text
-    return "epsilon", text
+        return CauseKind.VARIANCE_CORRECTION, text
+    return CauseKind.EPSILON, text

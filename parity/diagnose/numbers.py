@@ -1,4 +1,4 @@
-"""Numbers on both sides of a fault: JAX's literals with how they are used, PyTorch's arguments."""
+"""Numbers on both sides of a fault: the candidate's literals with their uses, the reference's settings."""
 
 import math
 from typing import NamedTuple
@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.trace.vocabulary import COMPARISONS, names
 
 ROOTS = frozenset({"sqrt", "rsqrt", "pow", "integer_pow", "div", "log", "log1p"})
 THROUGH = frozenset(
@@ -13,7 +14,15 @@ THROUGH = frozenset(
 )
 SOFTMAX = frozenset({"exp", "exp2"})
 SUMS = frozenset({"reduce_sum", "reduce_window_sum"})
-COMPARISONS = frozenset({"lt", "le", "gt", "ge", "eq", "ne"})
+REDUCTIONS = ("var", "std", "mean", "sum", "reduce_sum")
+"""Beginnings of the names of the reference's reductions whose count may be a divisor."""
+
+SHAPES = names("""
+    shape sizes new_sizes slice_sizes limit_indices strides dimensions broadcast_dimensions permutation axes
+    axis dimension window_dimensions window_strides base_dilation window_dilation lhs_dilation rhs_dilation
+    feature_group_count batch_group_count num_keys exponent_bits mantissa_bits
+""")
+"""Settings of LAX that tell shapes and axes. What a program computes with stands in its constants."""
 
 
 class Use(NamedTuple):
@@ -25,6 +34,7 @@ class Use(NamedTuple):
         compared: whether it decides a comparison.
         softmax: whether what it goes into is exponentiated.
         summed: of a divisor of a sum, over how many entries the sum went; else 0.
+        corrects: whether it is subtracted from the divisor of a sum.
         whole: whether it is an integer.
     """
 
@@ -33,11 +43,12 @@ class Use(NamedTuple):
     compared: bool
     softmax: bool
     summed: int
+    corrects: bool
     whole: bool
 
 
 class Literal(NamedTuple):
-    """A number on the JAX side: the node that the computation reads, its value, and how it is used."""
+    """A number of the candidate: the node that the computation reads, its value, and how it is used."""
 
     node: int
     value: float
@@ -55,23 +66,28 @@ def literals(fault: Fault) -> list[Literal]:
 
 
 def reference_numbers(fault: Fault) -> list[float]:
-    """Numbers among PyTorch's arguments and constants at the fault, and the counts of its reductions."""
+    """Numbers among the reference's settings and constants at the fault, and the counts of its reductions."""
     found: dict[float, None] = {}
     for index in (*fault.reference_scope, *fault.reference_inputs):
         node = fault.reference.nodes[index]
-        for value in node.params.values():
+        for name, value in node.params.items():
             for item in value if isinstance(value, list | tuple) else (value,):
-                if isinstance(item, int | float) and not isinstance(item, bool) and not math.isnan(item):
+                if name not in SHAPES and is_number(item) and not math.isnan(item):
                     found.setdefault(float(item))
-        array = node.array
-        if node.fixed and array.size and array.dtype.kind in "fiu" and np.all(array == array.flat[0]):
+        array, known = node.array, node.fixed or index in fault.reference_pure
+        if known and array.size and array.dtype.kind in "fiu" and np.all(array == array.flat[0]):
             found.setdefault(float(array.flat[0]))
-        counted = node.operation.startswith(("var", "std", "mean", "sum")) and node.inputs
+        counted = node.operation.startswith(REDUCTIONS) and node.inputs
         if counted and array.size and index in fault.reference_scope:
             count = fault.reference.nodes[node.inputs[0]].array.size // array.size
             found.setdefault(float(count))
             found.setdefault(float(count - 1))
     return list(found)
+
+
+def is_number(value: object) -> bool:
+    """Whether a setting is a number, and no truth value."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _use(fault: Fault, index: int) -> Use:
@@ -83,6 +99,7 @@ def _use(fault: Fault, index: int) -> Use:
         any(_compared(fault, o) for o in results),
         any(fault.reaches(o, SOFTMAX, 12) for o in results),
         _count(fault, index),
+        any(fault.node(o).operation == "sub" and _divides(fault, o) for o in results if o in fault.pure),
         fault.value(index).dtype.kind in "iu",
     )
 
@@ -92,18 +109,40 @@ def _compared(fault: Fault, index: int) -> bool:
     array = fault.value(index)
     if array.dtype.kind == "b":
         return True
-    return array.dtype.kind in "iu" and any(fault.operation(n) in COMPARISONS for n in fault.readers(index))
+    read_by = {fault.node(k).operation for k in fault.consumers[index]}
+    return array.dtype.kind in "iu" and bool(read_by & COMPARISONS)
 
 
 def _count(fault: Fault, literal: int) -> int:
-    for n in fault.readers(literal):
-        for other in fault.candidate.evaluations[n].inputs:
-            index = other
-            for _ in range(6):
-                node = fault.node(index)
-                if node.operation in SUMS and node.inputs:
-                    return int(fault.value(node.inputs[0]).size // max(1, fault.value(index).size))
-                if node.operation not in THROUGH or not node.inputs:
-                    break
-                index = node.inputs[-1]
+    """Over how many entries the sum went that a literal meets; 0 if it meets none."""
+    counts = (
+        _summed(fault, i) for n in fault.readers(literal) for i in fault.candidate.evaluations[n].inputs
+    )
+    return next(filter(None, counts), 0)
+
+
+def _summed(fault: Fault, index: int) -> int:
+    """Over how many entries a sum went; 0 for what is no sum."""
+    for _ in range(6):
+        node = fault.node(index)
+        if node.operation in SUMS and node.inputs:
+            return int(fault.value(node.inputs[0]).size // max(1, fault.value(index).size))
+        if node.operation not in THROUGH or not node.inputs:
+            return 0
+        index = node.inputs[-1]
     return 0
+
+
+def _divides(fault: Fault, index: int) -> bool:
+    """Whether a sum is divided by a value, which may be cast and broadcast before."""
+    edge = {index}
+    for _ in range(4):
+        following: set[int] = set()
+        for k in {k for i in edge for k in fault.consumers[i]}:
+            node = fault.node(k)
+            if node.operation == "div" and any(_summed(fault, i) for i in node.inputs if i not in edge):
+                return True
+            if node.operation in THROUGH:
+                following.add(k)
+        edge = following
+    return False

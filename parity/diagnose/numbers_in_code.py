@@ -11,19 +11,26 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.numbers import Literal, Use, literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 
 WHAT = {
-    "epsilon": "eps",
-    "variance correction": "the divisor",
-    "reduction": "the divisor",
-    "selection": "the index",
-    "scale": "the scale",
-    "shift": "the offset",
+    CauseKind.EPSILON: "eps",
+    CauseKind.VARIANCE_CORRECTION: "the divisor",
+    CauseKind.REDUCTION: "the divisor",
+    CauseKind.SELECTION: "the index",
+    CauseKind.SCALE: "the scale",
+    CauseKind.SHIFT: "the offset",
 }
-"""What a number is called, by cause."""
+"""What a number is called, by the cause that it would be."""
 
 FILL = -1000.0
 """Numbers below this fill masked scores."""
+
+LARGEST_EPSILON = 0.05
+"""Magnitude below which a number that is added before a root or a division is an epsilon."""
+
+MOST_PAIRED = 10
+"""Numbers of the reference of which two are tried at once."""
 
 NEAR = 0.02
 """Relative difference up to which two constants are taken for the same one, written with fewer digits."""
@@ -45,31 +52,31 @@ def derived(value: float) -> Iterator[float]:
 
 
 def constants(fault: Fault) -> Iterator[Change]:
-    """Every number of the JAX side exchanged for every number of PyTorch's."""
-    ours, theirs = literals(fault), reference_numbers(fault)
-    finite = [value for value in theirs if math.isfinite(value)]
+    """Every number of the candidate exchanged for every number of the reference."""
+    here, there = literals(fault), reference_numbers(fault)
+    finite = [value for value in there if math.isfinite(value)]
     known = dict.fromkeys(d for value in finite for d in derived(value))
-    for literal, new in itertools.product(ours, theirs):
+    for literal, new in itertools.product(here, there):
         yield from _exchanged(fault, (literal,), new)
     by_value: dict[float, list[Literal]] = {}
-    for literal in ours:
+    for literal in here:
         by_value.setdefault(literal.value, []).append(literal)
-    yield from _near(fault, ours, finite)
-    for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], theirs):
+    yield from _rounded(fault, here, finite)
+    for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], there):
         yield from _exchanged(fault, tuple(same), new)
     yield from _swapped(fault, by_value)
-    for literal, new in itertools.product(ours, known):
+    for literal, new in itertools.product(here, known):
         yield from _exchanged(fault, (literal,), new)
 
 
 def pairs_of_constants(fault: Fault) -> Iterator[Change]:
-    """Two numbers of the JAX side, wherever they stand, exchanged for two of PyTorch's."""
+    """Two numbers of the candidate, wherever they stand, exchanged for two of the reference's."""
     by_value: dict[float, list[Literal]] = {}
     for literal in literals(fault):
         by_value.setdefault(literal.value, []).append(literal)
-    theirs = reference_numbers(fault)[:10]
+    there = reference_numbers(fault)[:MOST_PAIRED]
     for a, b in itertools.combinations(list(by_value)[:6], 2):
-        for x, y in itertools.permutations(theirs, 2):
+        for x, y in itertools.permutations(there, 2):
             first, second = ([*_exchanged(fault, tuple(by_value[o]), n)] for o, n in ((a, x), (b, y)))
             if first and second:
                 text = f"{first[0].text}; {second[0].text}"
@@ -77,7 +84,8 @@ def pairs_of_constants(fault: Fault) -> Iterator[Change]:
 
 
 def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator[Change]:
-    old = which[0].value
+    """Literals of one value, all with another value."""
+    old, use = which[0].value, which[0].use
     if new == old:
         return
     values = {}
@@ -86,28 +94,27 @@ def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator
         if like.dtype.kind in "iu" and not float(new).is_integer():
             return
         values[literal.node] = np.full(like.shape, new, like.dtype)
-    name = _name(which[0].use, old, new)
-    what = WHAT.get(name, "the number")
+    cause = _cause(use, old, new)
+    what = "what is subtracted from the count" if use.corrects else WHAT.get(cause, "the number")
     text = f"{what} is {number(old)} in <candidate> and {number(new)} in <reference>: use {number(new)}"
-    yield Change(name, text, values)
+    yield Change(cause, text, values)
 
 
-def _near(fault: Fault, ours: list[Literal], theirs: list[float]) -> Iterator[Change]:
-    """All constants at once that are almost, but not quite, one of PyTorch's (or a ratio of two)."""
-    ratios = [a / b for a, b in itertools.permutations([t for t in theirs if t], 2)]
-    values, said = {}, []
-    for literal in ours:
-        for new in (*theirs, *ratios):
+def _rounded(fault: Fault, here: list[Literal], there: list[float]) -> Iterator[Change]:
+    """All literals at once that are almost, but not quite, a number of the reference or a ratio of two."""
+    ratios = [a / b for a, b in itertools.permutations([t for t in there if t], 2)]
+    values, pairs = {}, []
+    for literal in here:
+        for new in (*there, *ratios):
             if literal.value and 0 < abs(new / literal.value - 1) < NEAR:
                 like = fault.value(literal.node)
                 if like.dtype.kind == "f":
                     values[literal.node] = np.full(like.shape, new, like.dtype)
-                    said.append(f"{number(literal.value)} for {number(new)}")
+                    pairs.append(f"{number(literal.value)} for {number(new)}")
                 break
     if len(values) > 1:
-        yield Change(
-            "constant", f"rounded constants in <candidate>: {', '.join(dict.fromkeys(said))}", values
-        )
+        text = f"rounded constants in <candidate>: {', '.join(dict.fromkeys(pairs))}"
+        yield Change(CauseKind.CONSTANT, text, values)
 
 
 def _swapped(fault: Fault, by_value: dict[float, list[Literal]]) -> Iterator[Change]:
@@ -121,32 +128,43 @@ def _swapped(fault: Fault, by_value: dict[float, list[Literal]]) -> Iterator[Cha
         text = (
             f"{number(a)} and {number(b)} are exchanged in <candidate>: each belongs where the other stands"
         )
-        yield Change("operands", text, values)
+        yield Change(CauseKind.OPERANDS, text, values)
 
 
-def _name(use: Use, old: float, new: float) -> str:
-    """What a number is for, from how it is used."""
-    if use.operations & {"add", "max", "sub"} and max(abs(old), abs(new)) < 0.05 and use.rooted:
-        return "epsilon"
+def _cause(use: Use, old: float, new: float) -> CauseKind:
+    """What is wrong when a number is another one, from how it is used."""
+    if use.operations & {"add", "max", "sub"} and max(abs(old), abs(new)) < LARGEST_EPSILON and use.rooted:
+        return CauseKind.EPSILON
+    if use.corrects:
+        return CauseKind.VARIANCE_CORRECTION
     if use.compared or (use.softmax and min(old, new) < FILL):
-        return "mask"
+        return CauseKind.MASK
     if use.whole:
         if use.operations & {"gather", "dynamic_slice", "scatter", "scatter-add"}:
-            return "selection"
-        return "shift" if use.operations & {"add", "sub"} else "constant"
+            return CauseKind.SELECTION
+        return CauseKind.SHIFT if use.operations & {"add", "sub"} else CauseKind.CONSTANT
     if use.operations & {"div", "mul"}:
         plain = {round(x if x >= 1 else 1 / x, 9) for x in (old, new) if x > 0}
         if use.summed and plain <= {float(use.summed), float(use.summed - 1)}:
-            return "variance correction"
+            return CauseKind.VARIANCE_CORRECTION
         if use.summed and (use.summed in plain or len(plain) < 2):
-            return "reduction"
+            return CauseKind.REDUCTION
         if use.softmax:
-            return "scale"
-    return "constant"
+            return CauseKind.SCALE
+    return CauseKind.CONSTANT
 
 
 def divisors(fault: Fault, count: float | int, new: Any) -> dict[int, Any]:
-    """Constants that are the count of a sum (or one less), set to another count."""
+    """Constants that are the count of a sum, or one over it, set to another count.
+
+    Args:
+        fault: the fault.
+        count: the count, as the candidate has it.
+        new: the count instead, a number or one per sum.
+
+    Returns:
+        Node -> its value instead; empty if the candidate divides by no such constant.
+    """
     values = {}
     for index in fault.constants:
         array = fault.value(index)

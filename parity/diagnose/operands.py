@@ -10,21 +10,33 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.order import moved, same_entries
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 from parity.trace.graph import Kind
-
-MASKING = frozenset({"where", "masked_fill", "masked_fill_"})
-PARTS = frozenset({"slice", "split", "dynamic_slice", "gather", "scan_slice", "squeeze"})
+from parity.trace.vocabulary import MASKING, PARTS
 
 MOST = 40
-"""Values on PyTorch's side that are tried in place of an operand."""
+"""Values of the reference that are tried in place of an operand."""
 
 
-class Candidate(NamedTuple):
-    """A value of PyTorch's in the shape of an operand: its node there, and its twin here, if it has one."""
+class Substitute(NamedTuple):
+    """A value of the reference in the shape of an operand.
+
+    Attributes:
+        t: its node in the reference's trace.
+        twin: the candidate's node with the same value, if there is one.
+        value: the value.
+    """
 
     t: int
     twin: int | None
     value: Array
+
+
+class Explained(NamedTuple):
+    """What it means that the reference reads another value: the kind of cause, and the text."""
+
+    cause: CauseKind
+    text: str
 
 
 def exchanged_parts(fault: Fault) -> Iterator[Change]:
@@ -35,15 +47,15 @@ def exchanged_parts(fault: Fault) -> Iterator[Change]:
 
 
 def operands(fault: Fault) -> Iterator[Change]:
-    """Every value that the faulty operations read, exchanged for every value that PyTorch's read."""
+    """Every value that the faulty operations read, exchanged for every value that the reference's read."""
     for a, b in _exchanges(fault):
         yield _exchange(fault, a, b)
     readable = _readable(fault)
     for index in readable:
-        for candidate in _candidates(fault, index):
-            why = _explained(fault, index, candidate)
+        for substitute in _substitutes(fault, index):
+            why = _explained(fault, index, substitute)
             if why is not None:
-                yield Change(*why, {index: candidate.value})
+                yield Change(why.cause, why.text, {index: substitute.value})
     yield from _weights(fault, readable)
 
 
@@ -54,24 +66,24 @@ def _exchanges(fault: Fault) -> Iterator[tuple[int, int]]:
 
 
 def _exchange(fault: Fault, a: int, b: int) -> Change:
-    text = f"{_said(fault, a)} and {_said(fault, b)} are exchanged in <candidate>"
+    text = f"{_described(fault, a)} and {_described(fault, b)} are exchanged in <candidate>"
     return Change(_exchanged(fault, a, b), text, {a: fault.value(b), b: fault.value(a)})
 
 
 def pairs_of_operands(fault: Fault) -> Iterator[Change]:
     """Two operands exchanged at once: mean and variance of a normalisation, keys and values."""
     options = [
-        (index, candidate, why)
+        (index, substitute, why)
         for index in _readable(fault)[-6:]
-        for candidate in _candidates(fault, index)[:24]
-        if (why := _explained(fault, index, candidate)) is not None
+        for substitute in _substitutes(fault, index)[:24]
+        if (why := _explained(fault, index, substitute)) is not None
     ]
-    for (a, first, (cause, text)), (b, second, (other, more)) in itertools.combinations(options, 2):
+    telling = (CauseKind.STALE_WEIGHTS, CauseKind.STATISTICS)
+    for (a, first, why), (b, second, other) in itertools.combinations(options, 2):
         if a != b:
-            causes = {cause, other}
-            shared = cause if cause == other else "operands"
-            name = next((c for c in ("stale weights", "statistics") if c in causes), shared)
-            yield Change(name, f"{text}; {more}", {a: first.value, b: second.value})
+            shared = why.cause if why.cause is other.cause else CauseKind.OPERANDS
+            cause = next((c for c in telling if c in (why.cause, other.cause)), shared)
+            yield Change(cause, f"{why.text}; {other.text}", {a: first.value, b: second.value})
 
 
 def _readable(fault: Fault) -> list[int]:
@@ -85,10 +97,10 @@ def _alike(a: Array, b: Array) -> bool:
     return a.shape == b.shape and a.dtype.kind == b.dtype.kind and not np.array_equal(a, b)
 
 
-def _candidates(fault: Fault, index: int) -> list[Candidate]:
-    """Values of PyTorch's that fit in place of an operand, nearest to the fault first."""
+def _substitutes(fault: Fault, index: int) -> list[Substitute]:
+    """Values of the reference that fit in place of an operand, nearest to the fault first."""
     old = fault.value(index)
-    found: list[Candidate] = []
+    found: list[Substitute] = []
     near = [*reversed(fault.reference_inputs), *[t for t in fault.reference_scope if t != fault.region.t]]
     for t in near[:MOST]:
         node = fault.reference.nodes[t]
@@ -97,50 +109,50 @@ def _candidates(fault: Fault, index: int) -> list[Candidate]:
         twin = next(iter(fault.twins.get(t, ())), None)
         for value in fault.from_reference(t, old.shape):
             if not np.array_equal(value, old):
-                found.append(Candidate(t, twin, value.astype(old.dtype)))
+                found.append(Substitute(t, twin, value.astype(old.dtype)))
     return found
 
 
-def _explained(fault: Fault, index: int, candidate: Candidate) -> tuple[str, str] | None:
-    """(cause, text) of reading a value of PyTorch's in place of an operand; None if that explains nothing."""
-    node, theirs = fault.node(index), fault.reference.nodes[candidate.t]
-    operation = theirs.kind is Kind.OPERATION
-    said = (
-        f"the {theirs.operation.strip('_')}" if operation else f"the {theirs.kind.value} {theirs.operation}"
-    )
-    text = f"<candidate> reads {_said(fault, index)} where <reference> reads {said}"
-    twin = candidate.twin
+def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | None:
+    """What it means that the reference reads another value than an operand; None if that explains nothing."""
+    node, other = fault.node(index), fault.reference.nodes[substitute.t]
+    operation = other.operation.strip("_")
+    own = f"{other.kind.value} {other.operation}"
+    there = f"the {operation if other.kind is Kind.OPERATION else own}"
+    here = _described(fault, index)
+    text = f"<candidate> reads {here} where <reference> reads {there}"
     if index in fault.pure:
-        return ("stale weights", text) if candidate.t in fault.reference_static else None
+        stale = substitute.t in fault.reference_static
+        return Explained(CauseKind.STALE_WEIGHTS, text) if stale else None
     if _normalises(fault, index):
-        return "statistics", text
+        return Explained(CauseKind.STATISTICS, text)
     if node.fixed:
-        new = theirs.fixed and not same_entries(candidate.value, fault.value(index))
-        return ("swapped weights", text) if new else None
+        new = other.fixed and not same_entries(substitute.value, fault.value(index))
+        return Explained(CauseKind.SWAPPED_WEIGHTS, text) if new else None
+    twin = substitute.twin
     if twin is not None and _parents(fault, index) & _parents(fault, twin):
-        return _packed(fault, index), f"{text}: another part of the same packed value"
-    order = moved(fault, index, candidate.value)
+        return Explained(_packed(fault, index), f"{text}: another part of the same packed value")
+    order = moved(fault, index, substitute.value)
     if order is not None:
-        return "order", f"{_said(fault, index)}: {order}"
-    path = _way(fault, set(fault.comparison.partners[index]), candidate.t)
+        return Explained(CauseKind.ORDER, f"{here}: {order}")
+    path = _way(fault, set(fault.comparison.partners[index]), substitute.t)
     if path:
-        names = {fault.reference.nodes[t].operation for t in path}
-        done = ", ".join(dict.fromkeys(fault.reference.nodes[t].operation.strip("_") for t in path))
-        text = (
-            f"<reference> goes through {done} before this, <candidate> reads {_said(fault, index)} as it is"
-        )
-        if names & MASKING:
-            return ("recurrence" if node.spot.step else "mask"), text
-        return "missing term", text
+        operations = dict.fromkeys(fault.reference.nodes[t].operation for t in path)
+        done = ", ".join(name.strip("_") for name in operations)
+        text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
+        if operations.keys() & MASKING:
+            return Explained(CauseKind.RECURRENCE if node.spot.step else CauseKind.MASK, text)
+        return Explained(CauseKind.MISSING_TERM, text)
     if twin is None:
         return None
     if twin in fault.ancestors(index):
-        return "extra term", f"<candidate> goes on computing before this, <reference> reads {said} as it is"
-    return "operands", text
+        text = f"<candidate> goes on computing before this, <reference> reads {there} as it is"
+        return Explained(CauseKind.EXTRA_TERM, text)
+    return Explained(CauseKind.OPERANDS, text)
 
 
 def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
-    """Operations from one of some values to another on PyTorch's side, if it is near."""
+    """The reference's operations from one of some values to another, if it is near."""
     edge, path = {end}, [end]
     for _ in range(4):
         before = {i for t in edge for i in fault.reference.nodes[t].inputs}
@@ -151,7 +163,7 @@ def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
     return None
 
 
-def _said(fault: Fault, index: int) -> str:
+def _described(fault: Fault, index: int) -> str:
     node = fault.node(index)
     if node.kind is Kind.OPERATION:
         where = f" of line {node.spot.line}" if node.spot.line else ""
@@ -174,22 +186,22 @@ def _parents(fault: Fault, index: int) -> set[int]:
     return found
 
 
-def _exchanged(fault: Fault, a: int, b: int) -> str:
+def _exchanged(fault: Fault, a: int, b: int) -> CauseKind:
     first, second = fault.node(a), fault.node(b)
     if first.fixed and second.fixed:
-        return "swapped weights"
+        return CauseKind.SWAPPED_WEIGHTS
     if _parents(fault, a) & _parents(fault, b):
         return _packed(fault, a)
     if _normalises(fault, a) and _normalises(fault, b):
-        return "statistics"
-    return "operands"
+        return CauseKind.STATISTICS
+    return CauseKind.OPERANDS
 
 
-def _packed(fault: Fault, index: int) -> str:
+def _packed(fault: Fault, index: int) -> CauseKind:
     """Gates where both a sigmoid and a tanh follow, else another packing."""
     starts = [index, *_parents(fault, index)]
     gates = all(any(fault.reaches(i, {name}, 8) for i in starts) for name in ("logistic", "tanh"))
-    return "gate order" if gates else "packed order"
+    return CauseKind.GATE_ORDER if gates else CauseKind.PACKED_ORDER
 
 
 def _normalises(fault: Fault, index: int) -> bool:
@@ -214,6 +226,6 @@ def _weights(fault: Fault, readable: list[int]) -> Iterator[Change]:
                 old = fault.value(index)
                 if turned.size == old.size and turned.ndim <= old.ndim and not same_entries(turned, old):
                     new = turned.reshape(old.shape)
-                    text = f"<candidate> reads {_said(fault, index)} where {name} belongs"
-                    cause = "stale weights" if index in fault.pure else "swapped weights"
+                    text = f"<candidate> reads {_described(fault, index)} where {name} belongs"
+                    cause = CauseKind.STALE_WEIGHTS if index in fault.pure else CauseKind.SWAPPED_WEIGHTS
                     yield Change(cause, text, {index: new})

@@ -4,16 +4,30 @@ Each side's value is written as a map from its entries to those of a value that 
 of two kinds: along every axis by itself (a roll, a repetition, a border), or a reshape and a transpose.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.line_maps import Pattern, as_transpose, described
 from parity.diagnose.targets import Array, Target, same
+from parity.diagnose.tolerances import SAME_ENTRIES, SAME_NUMBER
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 
 LARGEST = 200_000
 """Size up to which entries are traced to where they come from."""
+
+MOST_SOURCES = 10
+"""Values that go in by which both orders are described."""
+
+
+class Reordering(NamedTuple):
+    """How two orders differ: the kind of cause, and the orders in words."""
+
+    cause: CauseKind
+    text: str
 
 
 def order(fault: Fault) -> Iterator[Change]:
@@ -24,16 +38,13 @@ def order(fault: Fault) -> Iterator[Change]:
         near = [i for i in (*reversed(fault.inputs), *fault.computed()) if i < target.node]
         nodes = dict.fromkeys(k for i in near for k in fault.rearranged_from(i))
         sources = [fault.value(i) for i in nodes if 1 < fault.value(i).size <= LARGEST]
-        for source in [*sources[:10], target.actual]:
-            theirs, ours = origin(target.wanted, source, target), origin(target.actual, source, target)
-            if theirs is None or ours is None or np.array_equal(theirs, ours):
+        for source in [*sources[:MOST_SOURCES], target.actual]:
+            wanted, actual = origin(target.wanted, source, target), origin(target.actual, source, target)
+            if wanted is None or actual is None or np.array_equal(wanted, actual):
                 continue
-            why = compared(theirs, ours, source.shape)
+            why = compared(wanted, actual, source.shape, common=source is not target.actual)
             if why is not None:
-                cause, text = why
-                if cause == "shift" and source is target.actual:
-                    cause = "order"
-                yield Change(cause, text, {target.node: source.reshape(-1)[theirs]})
+                yield Change(why.cause, why.text, {target.node: source.reshape(-1)[wanted]})
 
 
 def shifted(fault: Fault) -> Iterator[Change]:
@@ -45,45 +56,55 @@ def shifted(fault: Fault) -> Iterator[Change]:
         for axis, length in enumerate(wanted.shape):
             for step in range(1, length // 2 + 1) if length > 2 else ():
                 late, early = (np.arange(step, length), np.arange(length - step))
-                for ours, theirs, word in ((late, early, "earlier"), (early, late, "later")):
-                    a, b = np.take(actual, ours, axis), np.take(wanted, theirs, axis)
+                for here, there, word in ((late, early, "earlier"), (early, late, "later")):
+                    a, b = np.take(actual, here, axis), np.take(wanted, there, axis)
                     if np.ptp(b) > 0 and same(a, b, target.allowed):
                         text = f"<candidate>'s entries along axis {axis} come {step} {word} in <reference>"
-                        yield Change(
-                            "shift", f"{text}: the ends differ, all others agree", {target.node: wanted}
-                        )
+                        text += ": the ends differ, all others agree"
+                        yield Change(CauseKind.SHIFT, text, {target.node: wanted})
 
 
 def moved(fault: Fault, index: int, value: Array) -> str | None:
-    """How a value with the same entries as an operand differs from it; None for other entries."""
+    """How a value with the same entries as an operand differs from it, in words; None for other entries."""
     old = fault.value(index)
     if value.shape != old.shape or value.size > LARGEST or np.array_equal(value, old):
         return None
     if not same_entries(value, old):
         return None
-    goal = fault.target._replace(allowed=1e-12 * float(np.abs(old).max()))
+    goal = fault.target._replace(allowed=SAME_ENTRIES * float(np.abs(old).max()))
     for source in fault.rearranged_from(index):
         array = fault.value(source)
-        theirs, ours = origin(value, array, goal), origin(old, array, goal)
-        if theirs is not None and ours is not None:
-            why = compared(theirs, ours, array.shape)
+        wanted, actual = origin(value, array, goal), origin(old, array, goal)
+        if wanted is not None and actual is not None:
+            why = compared(wanted, actual, array.shape)
             if why is not None:
-                return why[1]
+                return why.text
     return "the same numbers in another order"
 
 
 def same_entries(a: Array, b: Array) -> bool:
     """Whether two values hold the same numbers, up to rounding, in any order."""
-    if a.dtype.kind == "f" and not np.isclose(np.abs(a).sum(), np.abs(b).sum(), rtol=1e-9):
-        return False  # the same of most pairs, and quicker
+    if a.dtype.kind == "f" and not np.isclose(np.abs(a).sum(), np.abs(b).sum(), rtol=SAME_NUMBER):
+        return False  # quicker than sorting, and enough for most pairs
     first, second = np.sort(a, axis=None), np.sort(b, axis=None)
     if a.dtype.kind != "f":
         return np.array_equal(first, second)
-    return bool(np.allclose(first, second, rtol=1e-9, atol=1e-12 * float(np.abs(second).max(initial=0.0))))
+    near = SAME_ENTRIES * float(np.abs(second).max(initial=0.0))
+    return bool(np.allclose(first, second, rtol=SAME_NUMBER, atol=near))
 
 
 def origin(value: Array, source: Array, target: Target) -> Array | None:
-    """Of each entry, the place in `source` with the same number; None if there is none, or several."""
+    """Where each entry of a value stands in another one.
+
+    Args:
+        value: the value.
+        source: where its entries are looked for.
+        target: says how far equal entries may lie apart.
+
+    Returns:
+        Positions in the flattened `source`, of the shape of `value`; None if an entry is nowhere, or if
+        `source` holds a number twice.
+    """
     flat = source.reshape(-1).astype(np.float64)
     if not np.isfinite(flat).all():
         return None
@@ -98,36 +119,59 @@ def origin(value: Array, source: Array, target: Target) -> Array | None:
     return np.asarray(ranks[place])
 
 
-def compared(theirs: Array, ours: Array, shape: tuple[int, ...]) -> tuple[str, str] | None:
-    """(cause, text) for two maps into a value of some shape; None for a map that cannot be described."""
-    a, b = _along_axes(theirs, shape), _along_axes(ours, shape)
+def compared(
+    wanted: Array, actual: Array, shape: tuple[int, ...], *, common: bool = True
+) -> Reordering | None:
+    """How two maps into one value differ.
+
+    Args:
+        wanted: where each entry of the reference's value comes from, as `origin` gives it.
+        actual: the same of the candidate's value.
+        shape: of the value that both come from.
+        common: whether it is a value that both sides rearrange, and not the candidate's value itself. Only
+            of a common value can be said that one side shifts it more than the other.
+
+    Returns:
+        The kind of difference, and both maps in words; None for maps that cannot be described.
+    """
+    a, b = _along_axes(wanted, shape), _along_axes(actual, shape)
     if a is not None and b is not None:
         if [axis for axis, _ in a] == [axis for axis, _ in b]:
-            said = [
+            maps = [
                 (described(m, shape[i]), described(n, shape[i]), i)
                 for i, ((_, m), (_, n)) in enumerate(zip(a, b, strict=True))
                 if not np.array_equal(m, n)
             ]
             text = "; ".join(
-                f"along axis {i} <reference>'s value is {p}, <candidate>'s {q}" for p, q, i in said
+                f"along axis {i} <reference>'s value is {p.text}, <candidate>'s {q.text}" for p, q, i in maps
             )
-            return _cause([p for p, _, _ in said] + [q for _, q, _ in said]), text
-        text = f"<reference> puts the axes in the order {_axes(a)}, <candidate> in {_axes(b)} (of a value {_by(shape)})"
-        return "order", text
-    wanted = _digits(theirs, shape)
-    if wanted is None:
+            return Reordering(_cause({m.pattern for p, q, _ in maps for m in (p, q)}, common=common), text)
+        text = f"<reference> puts the axes in the order {_axes(a)}, <candidate> in {_axes(b)}"
+        return Reordering(CauseKind.ORDER, f"{text} (of a value {'x'.join(map(str, shape))})")
+    there = as_transpose(wanted, shape)
+    if there is None:
         return None
-    return "order", f"<reference>'s order is {wanted}, <candidate>'s {_digits(ours, shape) or 'another one'}"
+    here = as_transpose(actual, shape) or "another one"
+    return Reordering(CauseKind.ORDER, f"<reference>'s order is {there}, <candidate>'s {here}")
+
+
+def _cause(patterns: Collection[Pattern], *, common: bool) -> CauseKind:
+    """The kind of difference between two maps, given what either does along the axes where they differ."""
+    if Pattern.PADDED in patterns:
+        return CauseKind.PADDING
+    if Pattern.REPEATED in patterns:
+        return CauseKind.REPEAT
+    if Pattern.ROLLED in patterns or Pattern.STRETCH in patterns:
+        return CauseKind.SHIFT if common else CauseKind.ORDER
+    if Pattern.STRIDED in patterns or Pattern.LISTED in patterns:
+        return CauseKind.SELECTION
+    return CauseKind.ORDER
 
 
 def _axes(maps: list[tuple[int | None, Array]]) -> tuple[int, ...]:
     return tuple(
         int(i) for i in np.argsort([-1 if axis is None else axis for axis, _ in maps], kind="stable")
     )
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
 
 
 def _along_axes(flat: Array, shape: tuple[int, ...]) -> list[tuple[int | None, Array]] | None:
@@ -154,92 +198,3 @@ def _along_axes(flat: Array, shape: tuple[int, ...]) -> list[tuple[int | None, A
         )
         maps.append((axis, line))
     return maps
-
-
-def described(line: Array, length: int) -> str:
-    """A map along one axis of some length, in words.
-
-    >>> described(np.array([2, 0, 1]), 3), described(np.array([0, 0, 1, 1]), 2)
-    ('rolled by 1', 'each entry repeated 2 times')
-    >>> described(np.array([1, 0, 1, 2, 1]), 3), described(np.array([2, 3, 4]), 5)
-    ('padded in the mode reflect', 'the entries from 2 on')
-    """
-    n = line.size
-    at = np.arange(n)
-    if n == length and np.array_equal(line, at):
-        return "as it was"
-    if n == length and np.array_equal(line, at[::-1]):
-        return "reversed"
-    if n == length and np.array_equal(line, (at + line[0]) % length):
-        shift = int(-line[0]) % length
-        return f"rolled by {shift if shift <= length // 2 else shift - length}"
-    if n > length and n % length == 0:
-        if np.array_equal(line, at // (n // length)):
-            return f"each entry repeated {n // length} times"
-        if np.array_equal(line, at % length):
-            return f"the whole repeated {n // length} times"
-    if n > length:
-        low = int(np.argmax(np.diff(line, prepend=line[0] - 1) == 1)) if n else 0
-        for low in range(n - length + 1):
-            for mode in ("reflect", "symmetric", "edge", "wrap"):
-                try:
-                    padded = np.pad(np.arange(length), (low, n - length - low), mode=mode)
-                except ValueError:
-                    continue
-                if np.array_equal(padded, line):
-                    return f"padded in the mode {mode}" + (
-                        "" if 2 * low == n - length else f" ({low} before)"
-                    )
-    if n == 1:
-        return f"the entry {int(line[0])} alone"
-    steps = np.unique(np.diff(line))
-    if steps.size == 1:
-        every = f", every {int(steps[0])}" if steps[0] != 1 else ""
-        return f"the entries from {int(line[0])} on{every}"
-    if n == length and np.array_equal(np.sort(line), at):
-        digits = _digits(line, (length,))
-        if digits is not None:
-            return f"reordered: {digits}"
-    shown = ", ".join(map(str, line[:8].tolist()))
-    return f"the entries {shown}{', ...' if n > 8 else ''}"
-
-
-def _cause(said: list[str]) -> str:
-    if any("padded" in s for s in said):
-        return "padding"
-    if any("repeated" in s for s in said):
-        return "repeat"
-    if any("rolled" in s or ("entries from" in s and "every" not in s) for s in said):
-        return "shift"
-    if any("the entr" in s for s in said):
-        return "selection"
-    return "order"
-
-
-def _digits(flat: Array, shape: tuple[int, ...]) -> str | None:
-    """A map as a reshape, a transpose and a reshape, if it is one."""
-    digits: list[tuple[int, int]] = []  # (length, stride), innermost first
-    rest = flat.reshape(-1)
-    if rest[0] != 0:
-        return None
-    while rest.size > 1:
-        stride = int(rest[1] - rest[0])
-        run = int(np.argmax(np.diff(rest) != stride)) + 1 if np.any(np.diff(rest) != stride) else rest.size
-        while rest.size % run:
-            run -= 1
-        if run < 2 or not np.array_equal(
-            rest.reshape(-1, run) - rest[::run, None],
-            np.broadcast_to(np.arange(run) * stride, (rest.size // run, run)),
-        ):
-            return None
-        digits.append((run, stride))
-        rest = rest[::run]
-    digits.reverse()
-    by_stride = sorted(range(len(digits)), key=lambda i: -digits[i][1])
-    if any(stride < 1 for _, stride in digits) or int(np.prod([n for n, _ in digits])) != int(np.prod(shape)):
-        return None
-    view = tuple(digits[i][0] for i in by_stride)
-    axes = tuple(by_stride.index(i) for i in range(len(digits)))
-    if axes == tuple(range(len(axes))):
-        return f"that of a reshape of {_by(shape)}"
-    return f"reshape to {view}, transpose to {axes}"

@@ -1,12 +1,13 @@
-"""Settings of windows: PyTorch's arguments per axis, and the paddings that are tried."""
+"""Settings of windows: the reference's per axis, and the paddings that are tried."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.trace.graph import Node
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -14,28 +15,67 @@ WIDEST = 8
 """Entries of padding at most, on one side."""
 
 
-def reference_settings(fault: Fault, names: Sequence[str]) -> Mapping[str, Any]:
-    """The arguments of the first of PyTorch's operations at the fault whose name begins with one of these."""
+class Pooled(NamedTuple):
+    """The settings of a pooling along its spatial axes.
+
+    Attributes:
+        padding: (before, after) per axis.
+        stride: steps per axis.
+        dilation: distance of the taps per axis.
+    """
+
+    padding: Pads
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+
+def reference_operation(fault: Fault, prefixes: Collection[str]) -> Node | None:
+    """The reference's first operation at the fault whose name begins with one of these; None if none does.
+
+    Args:
+        fault: the fault.
+        prefixes: beginnings of names, in either vocabulary.
+    """
     for index in (*fault.reference_scope, *fault.reference_inputs):
         node = fault.reference.nodes[index]
-        if any(node.operation.startswith(name) for name in names):
-            return node.params
-    return {}
+        if node.operation.startswith(tuple(prefixes)):
+            return node
+    return None
 
 
-def pooled(settings: Mapping[str, Any], count: int) -> Mapping[str, tuple[int, ...]]:
-    """A pooling's settings along its axes, without those that PyTorch puts in front of a single one."""
-    size = each(settings["kernel_size"], range(count))
-    found = {"kernel_size": size, "stride": each(settings.get("stride") or size, range(len(size)))}
-    for name, default in (("padding", 0), ("dilation", 1)):
-        found[name] = each(settings.get(name, default), range(len(size)))
-    return {name: values[-count:] for name, values in found.items()}
+def pooled(node: Node, count: int) -> Pooled | None:
+    """The settings of the reference's pooling along `count` axes; None if it slides along others.
+
+    Args:
+        node: the pooling: aten's `max_pool2d` and its like, or LAX's `reduce_window_max` and its like.
+        count: number of spatial axes of the candidate's pooling.
+    """
+    params = node.params
+    if "window_dimensions" in params:
+        spatial = sliding_axes(params["window_dimensions"], params["window_strides"])
+        if len(spatial) != count:
+            return None
+        return Pooled(
+            plain(tuple(params["padding"][axis] for axis in spatial)),
+            plain(tuple(params["window_strides"][axis] for axis in spatial)),
+            plain(tuple(params["window_dilation"][axis] for axis in spatial)),
+        )
+    # aten puts the settings of an axis of its own in front of a single one.
+    size = each(params["kernel_size"], count)
+    stride = each(params.get("stride") or size, len(size))[-count:]
+    padding = each(params.get("padding", 0), len(size))[-count:]
+    return Pooled(tuple((p, p) for p in padding), stride, each(params.get("dilation", 1), len(size))[-count:])
 
 
-def each(value: Any, axes: Sequence[Any]) -> tuple[int, ...]:
+def sliding_axes(window: Sequence[int], strides: Sequence[int]) -> list[int]:
+    """The axes along which a window slides: longer than one entry, or with a stride."""
+    return [axis for axis, n in enumerate(window) if n > 1 or strides[axis] > 1]
+
+
+def each(value: Any, count: int) -> tuple[int, ...]:
     """A number, or one per axis, as one per axis."""
     values = tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
-    return values * len(axes) if len(values) == 1 else values
+    return values * count if len(values) == 1 else values
 
 
 def plain(value: Any) -> Any:
@@ -46,7 +86,12 @@ def plain(value: Any) -> Any:
 
 
 def other_pads(padding: Sequence[Any], reaches: Sequence[int]) -> Iterator[Pads]:
-    """The same total divided otherwise first, for all axes alike; then other totals."""
+    """Paddings to try: the same total divided otherwise, then other totals for all axes alike.
+
+    Args:
+        padding: (before, after) per axis, as it is.
+        reaches: entries that the window spans per axis.
+    """
     totals = [int(low) + int(high) for low, high in padding]
     most = min(max([*totals, *[r - 1 for r in reaches]]), WIDEST)
     seen = {plain(tuple(padding))}

@@ -22,14 +22,23 @@ def operations(nodes: Iterable[Node]) -> str:
     return ", ".join(names)
 
 
-def settings(node: Node) -> str:
-    """An operation with its arguments that are numbers, e.g. "mul(other=0.5)"."""
-    said = [
+def settings(node: Node, numbers: Iterable[float] = ()) -> str:
+    """An operation with its settings, and with the numbers among its operands.
+
+    Args:
+        node: the operation.
+        numbers: its operands that are constants of one number.
+
+    Returns:
+        For example "mul(other=0.5)", or "mul(0.5)" where the number is an operand.
+    """
+    shown = [number(value) for value in numbers]
+    shown += [
         f"{name}={number(value) if isinstance(value, float) else value}"
         for name, value in node.params.items()
         if isinstance(value, int | float | str) or (isinstance(value, list) and len(value) < 8)
     ]
-    return f"{node.operation.strip('_')}({', '.join(said)})"
+    return f"{node.operation.strip('_')}({', '.join(shown)})"
 
 
 def shape(array: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""Pooling and padding: windows, borders and divisors as PyTorch has them."""
+"""Pooling and padding: windows, borders and divisors as the reference has them."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.pads import other_pads, plain, pooled, reference_settings
+from parity.diagnose.pads import Pooled, other_pads, plain, pooled, reference_operation, sliding_axes
+from parity.diagnose.sliding import reduce_windows
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
+from parity.report.kinds import CauseKind
 
 NAMES = {"max": "maximum", "min": "minimum", "sum": "average"}
 
 KINDS = {"reduce_window_max": "max", "reduce_window_sum": "sum", "reduce_window_min": "min"}
+
+POOLINGS = ("max_pool", "avg_pool", *KINDS)
+"""Beginnings of the names of poolings, in both vocabularies."""
 
 
 def pools(fault: Fault) -> Iterator[Change]:
@@ -30,27 +35,22 @@ def _pool(fault: Fault, number: int) -> Iterator[Change]:
     params = fault.candidate.evaluations[number].params
     kind = KINDS[fault.operation(number)]
     window = params["window_dimensions"]
-    spatial = [axis for axis, n in enumerate(window) if n > 1 or params["window_strides"][axis] > 1]
-    theirs = reference_settings(fault, ("max_pool", "avg_pool"))
-    if theirs and spatial:
-        settings = pooled(theirs, len(spatial))
-        wanted = {
-            "padding": ("padding", tuple((p, p) for p in settings["padding"])),
-            "stride": ("window_strides", settings["stride"]),
-            "dilation": ("window_dilation", settings["dilation"]),
-        }
+    spatial = sliding_axes(window, params["window_strides"])
+    node = reference_operation(fault, POOLINGS)
+    wanted = pooled(node, len(spatial)) if node is not None and spatial else None
+    if wanted is not None:
         yield from _pool_settings(number, kind, params, spatial, wanted)
     for pads in other_pads([params["padding"][axis] for axis in spatial], [window[a] for a in spatial]):
         now = [plain(params["padding"][axis]) for axis in spatial]
         text = f"the pooling's padding is {now} in <candidate>: <reference>'s comes to {list(pads)}"
-        yield Change(
-            "padding", text, functions={number: _reduce_window(kind, params, spatial, {"padding": pads})}
-        )
+        function = _reduce_window(kind, params, spatial, {"padding": pads})
+        yield Change(CauseKind.PADDING, text, functions={number: function})
     if kind == "sum":
         yield from _pool_count(fault, number, window)
     for other, scale in _other_modes(kind, float(np.prod(window))):
         text = f"<reference> pools by the {NAMES[other]}, <candidate> by the {NAMES[kind]}"
-        yield Change("pool mode", text, functions={number: _reduce_window(other, params, spatial, {}, scale)})
+        function = _reduce_window(other, params, spatial, {}, scale)
+        yield Change(CauseKind.POOL_MODE, text, functions={number: function})
 
 
 def _other_modes(kind: str, count: float) -> Iterator[tuple[str, float]]:
@@ -64,23 +64,26 @@ def _other_modes(kind: str, count: float) -> Iterator[tuple[str, float]]:
 
 
 def _pool_settings(
-    number: int,
-    kind: str,
-    params: Mapping[str, Any],
-    spatial: Sequence[int],
-    wanted: Mapping[str, tuple[str, Any]],
+    number: int, kind: str, params: Mapping[str, Any], spatial: Sequence[int], wanted: Pooled
 ) -> Iterator[Change]:
-    def now(name: str) -> Any:
-        return tuple(plain(params[name][axis]) for axis in spatial)
+    """The pooling with the settings in which the reference's differs."""
+    settings: tuple[tuple[CauseKind, str, Any], ...] = (
+        (CauseKind.PADDING, "padding", wanted.padding),
+        (CauseKind.STRIDE, "window_strides", wanted.stride),
+        (CauseKind.DILATION, "window_dilation", wanted.dilation),
+    )
 
-    different = {c: (n, v) for c, (n, v) in wanted.items() if now(n) != plain(v)}
+    def now(parameter: str) -> Any:
+        return tuple(plain(params[parameter][axis]) for axis in spatial)
+
+    different = [setting for setting in settings if now(setting[1]) != setting[2]]
     for count in range(1, len(different) + 1):
-        for chosen in itertools.combinations(different.items(), count):
-            cause = next((c for c, _ in chosen if c != "padding"), "padding")
-            said = ", ".join(f"{n} is {now(n)} in <candidate> and {v} in <reference>" for _, (n, v) in chosen)
-            settings = dict(v for _, v in chosen)
-            function = _reduce_window(kind, params, spatial, settings)
-            yield Change(cause, f"the pooling's {said}", functions={number: function})
+        for chosen in itertools.combinations(different, count):
+            causes = [cause for cause, _, _ in chosen if cause is not CauseKind.PADDING]
+            cause = causes[0] if causes else CauseKind.PADDING
+            both = ", ".join(f"{n} is {now(n)} in <candidate> and {v} in <reference>" for _, n, v in chosen)
+            function = _reduce_window(kind, params, spatial, {n: v for _, n, v in chosen})
+            yield Change(cause, f"the pooling's {both}", functions={number: function})
 
 
 def _reduce_window(
@@ -97,16 +100,19 @@ def _reduce_window(
     for name, values in changed.items():
         for axis, value in zip(spatial, values, strict=True):
             settings[name][axis] = value
-    start = {"max": -np.inf, "min": np.inf, "sum": 0.0}[kind]
 
     def compute(values: Sequence[Any]) -> Sequence[Any]:
-        import jax
-
-        reducer = {"max": jax.lax.max, "min": jax.lax.min, "sum": jax.lax.add}[kind]
-        out = jax.lax.reduce_window(
-            np.asarray(values[0]), np.asarray(start, values[0].dtype), reducer, *map(tuple, settings.values())
+        window, strides, padding, base, dilation = settings.values()
+        out = reduce_windows(
+            np.asarray(values[0]),
+            kind,
+            window=window,
+            strides=strides,
+            padding=padding,
+            base_dilation=base,
+            window_dilation=dilation,
         )
-        return [np.asarray(out) * scale]
+        return [out * scale]
 
     return compute
 
@@ -125,9 +131,10 @@ def _pool_count(fault: Fault, number: int, window: Sequence[int]) -> Iterator[Ch
             if by == total:
                 continue
             power = 1.0 if fault.operation(divided) == "div" else -1.0
-            for value, said in ((whole, "counts padded places"), (inside, "leaves padded places out")):
-                text = f"<reference>'s average {said}, <candidate>'s does not: count_include_pad={value is whole}"
-                yield Change("pool count", text, {by: value**power})
+            for value, how in ((whole, "counts padded places"), (inside, "leaves padded places out")):
+                text = f"<reference>'s average {how}, <candidate>'s does not: "
+                text += f"count_include_pad={value is whole}"
+                yield Change(CauseKind.POOL_COUNT, text, {by: value**power})
 
 
 def _pad(fault: Fault, number: int) -> Iterator[Change]:
@@ -147,7 +154,7 @@ def _pad(fault: Fault, number: int) -> Iterator[Change]:
             return [np.pad(values[0], widths, constant_values=np.asarray(values[1]).item())]
 
         text = f"padded by {[config[a][:2] for a in axes]} in <candidate> and by {list(pads)} in <reference>"
-        yield Change("padding", text, functions={number: compute})
+        yield Change(CauseKind.PADDING, text, functions={number: compute})
 
 
 def padding_modes(fault: Fault) -> Iterator[Change]:
@@ -165,8 +172,9 @@ def padding_modes(fault: Fault) -> Iterator[Change]:
                         value = np.pad(x, width, mode=mode)
                     except ValueError:
                         continue
-                    text = f"<reference> pads in the mode {mode!r} (jnp.pad's name) by {width}, <candidate> otherwise"
-                    yield Change("padding", text, {target.node: value})
+                    text = f"<reference> pads in the mode {mode!r} (np.pad's name) by {width}"
+                    text += ", <candidate> otherwise"
+                    yield Change(CauseKind.PADDING, text, {target.node: value})
 
 
 def _splits(more: Sequence[int]) -> Iterator[tuple[tuple[int, int], ...]]:

@@ -5,16 +5,15 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.arrangements import Rearranged, rearrangements, spread, transposed
+from parity.diagnose.arrangements import Move, Rearranged, rearrangements, spread, transposed
 from parity.diagnose.fault import Fault
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 from parity.trace.graph import Kind
+from parity.trace.vocabulary import CONVOLUTIONS, PRODUCTS
 
 LARGEST = 10**6
 """Size up to which an operand is rearranged."""
-
-PRODUCTS = frozenset({"dot_general", "conv_general_dilated"})
-TAPS = frozenset({"conv_general_dilated"})
 
 
 def rearranged_operands(fault: Fault) -> Iterator[Change]:
@@ -32,7 +31,9 @@ def rearranged_operands(fault: Fault) -> Iterator[Change]:
         )
         for how in spread(value, ndim):
             yield Change(
-                "broadcast", f"broadcast {how.text} in <reference>: {_said(fault, index)}", {index: how.value}
+                CauseKind.BROADCAST,
+                f"broadcast {how.text} in <reference>: {_described(fault, index)}",
+                {index: how.value},
             )
         for how in rearrangements(value):
             yield _change(fault, index, how)
@@ -40,9 +41,9 @@ def rearranged_operands(fault: Fault) -> Iterator[Change]:
         if fault.operation(number) == "dot_general":
             a, b = fault.candidate.evaluations[number].inputs
             for first, second in itertools.product(transposed(fault.value(a)), transposed(fault.value(b))):
-                said = f"{first.text} and {second.text}"
-                text = f"the factors of the product have other axes in <reference>: {said}"
-                yield Change("axis", text, {a: first.value, b: second.value})
+                text = "the factors of the product have other axes in <reference>: "
+                text += f"{first.text} and {second.text}"
+                yield Change(CauseKind.AXIS, text, {a: first.value, b: second.value})
 
 
 def opposite_operands(fault: Fault) -> Iterator[Change]:
@@ -53,12 +54,12 @@ def opposite_operands(fault: Fault) -> Iterator[Change]:
             root = fault.value(fault.rearranged_from(index)[-1])
             roots.setdefault(root.tobytes(), []).append(index)
     for same in roots.values():
-        said = _said(fault, same[0])
-        text = f"{said} has the opposite sign in <reference>"
-        yield Change("operands", text, {i: -fault.value(i) for i in same})
+        what = _described(fault, same[0])
+        text = f"{what} has the opposite sign in <reference>"
+        yield Change(CauseKind.OPERANDS, text, {i: -fault.value(i) for i in same})
         if np.isin(fault.value(same[0]), (0, 1)).all():
-            text = f"the mask is inverted in <candidate>: 1 - {said} is needed"
-            yield Change("mask", text, {i: 1 - fault.value(i) for i in same})
+            text = f"the mask is inverted in <candidate>: 1 - {what} is needed"
+            yield Change(CauseKind.MASK, text, {i: 1 - fault.value(i) for i in same})
 
 
 def paired_operands(fault: Fault) -> Iterator[Change]:
@@ -81,17 +82,18 @@ def _interleaved(fault: Fault, chosen: tuple[int, ...], axis: int, length: int) 
         places = np.arange(length).reshape(parts, -1).T.reshape(-1)
         values = {i: np.take(fault.value(i), places, axis) for i in chosen}
         pairs = "entry i with i + half" if parts == length // 2 else "neighbouring entries"
-        text = f"<reference> pairs {pairs} along axis {axis}, <candidate> pairs otherwise: halves against neighbours"
-        yield Change("order", text, values)
+        text = f"<reference> pairs {pairs} along axis {axis}, <candidate> pairs otherwise"
+        text += ": halves against neighbours"
+        yield Change(CauseKind.ORDER, text, values)
         if len(chosen) == 1:
             new = fault.compute(values)
             for target in fault.targets:
                 out = np.asarray(new[target.node]) if target.node in new else target.wanted
                 if out.ndim >= -axis and out.shape[axis] == length:
-                    yield Change("order", text, {target.node: np.take(out, np.argsort(places), axis)})
+                    yield Change(CauseKind.ORDER, text, {target.node: np.take(out, np.argsort(places), axis)})
 
 
-def _said(fault: Fault, index: int) -> str:
+def _described(fault: Fault, index: int) -> str:
     node = fault.node(index)
     if node.kind is Kind.WEIGHT:
         return node.operation
@@ -103,21 +105,21 @@ def _change(fault: Fault, index: int, how: Rearranged) -> Change:
     node = fault.node(index)
     read = {fault.operation(n) for n in fault.readers(index)}
     kernel = node.fixed and bool(read & PRODUCTS)
-    if how.kind == "transposed" and kernel:
-        cause = "transposed kernel" if fault.value(index).ndim == 2 else "kernel layout"
-    elif how.kind == "transposed":
-        cause = "order" if _reshaped(fault, index) else "axis"
-    elif how.kind == "flipped":
-        small = read & TAPS and fault.value(index).size < 1000
-        cause = "flipped kernel" if node.fixed or small else "order"
-    elif how.kind == "rolled":
-        cause = "shift"
-    elif how.kind == "blocks":
+    if how.move is Move.TRANSPOSED and kernel:
+        cause = CauseKind.TRANSPOSED_KERNEL if fault.value(index).ndim == 2 else CauseKind.KERNEL_LAYOUT
+    elif how.move is Move.TRANSPOSED:
+        cause = CauseKind.ORDER if _reshaped(fault, index) else CauseKind.AXIS
+    elif how.move is Move.FLIPPED:
+        small = read & CONVOLUTIONS and fault.value(index).size < 1000
+        cause = CauseKind.FLIPPED_KERNEL if node.fixed or small else CauseKind.ORDER
+    elif how.move is Move.ROLLED:
+        cause = CauseKind.SHIFT
+    elif how.move is Move.BLOCKS:
         gates = fault.reaches(index, {"logistic"}, 8) and fault.reaches(index, {"tanh"}, 8)
-        cause = "gate order" if gates else "packed order"
+        cause = CauseKind.GATE_ORDER if gates else CauseKind.PACKED_ORDER
     else:
-        cause = "order"
-    text = f"<reference> reads {_said(fault, index)} {how.text}"
+        cause = CauseKind.ORDER
+    text = f"<reference> reads {_described(fault, index)} {how.text}"
     return Change(cause, text, {index: how.value})
 
 

@@ -12,6 +12,7 @@ from parity.diagnose.masks import fitting, is_mask
 from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
 
 KINDS: Mapping[str, Any] = {
     "reduce_sum": np.sum,
@@ -75,7 +76,7 @@ def _other_axes(fault: Fault, numbers: tuple[int, ...]) -> Iterator[Change]:
             }
             passed = {fault.node(p).step: _passed for p, (_, kept) in values.items() if kept}
             text = f"reduced over axes {now} in <candidate> and over {axes} in <reference>"
-            yield Change("axis", text, divisors(fault, old, new), {**functions, **passed})
+            yield Change(CauseKind.AXIS, text, divisors(fault, old, new), {**functions, **passed})
 
 
 def _reduce(operation: str, axes: tuple[int, ...], shape: tuple[int, ...]) -> Any:
@@ -127,7 +128,7 @@ def _other_kinds(fault: Fault, number: int) -> Iterator[Change]:
         for divided in (ones, {}) if ones else ({},):
             text = f"<reference> takes the {name} over axes {axes}, <candidate> another summary"
             functions = {number: lambda v, f=reduce: [np.asarray(f(v[0], axes))]}
-            yield Change("reduction", text, divided, functions)
+            yield Change(CauseKind.REDUCTION, text, divided, functions)
 
 
 def _masked(fault: Fault, numbers: list[int]) -> Iterator[Change]:
@@ -161,8 +162,9 @@ def _with_mask(fault: Fault, sums: list[int], mask: Array, axes: tuple[int, ...]
     functions = {n: functools.partial(compute, axes=_axes(fault, n)) for n in sums}
     whole = float(np.prod([shape[a] for a in axes]))
     for counts in (divisors(fault, whole, mask.sum(axes)), {}):
-        text = "the mean or sum counts padded places in <candidate>, <reference> leaves out what the mask excludes"
-        yield Change("mask", text, counts, functions)
+        text = "the mean or sum counts padded places in <candidate>"
+        text += ", <reference> leaves out what the mask excludes"
+        yield Change(CauseKind.MASK, text, counts, functions)
 
 
 def _cumulative(fault: Fault, number: int) -> Iterator[Change]:
@@ -174,12 +176,12 @@ def _cumulative(fault: Fault, number: int) -> Iterator[Change]:
     for axis in range(x.ndim):
         forward = accumulate(x, axis=axis)
         backward = np.flip(accumulate(np.flip(x, axis), axis=axis), axis)
-        for value, said, cause in (
-            (forward, f"along axis {axis}, in <candidate> along {now}", "axis"),
-            (backward, f"from the end along axis {axis}", "order"),
-            (forward - x, f"without the entry itself along axis {axis}", "shift"),
-            (backward - x, f"from the end along axis {axis}, without the entry itself", "shift"),
+        for value, how, cause in (
+            (forward, f"along axis {axis}, in <candidate> along {now}", CauseKind.AXIS),
+            (backward, f"from the end along axis {axis}", CauseKind.ORDER),
+            (forward - x, f"without the entry itself along axis {axis}", CauseKind.SHIFT),
+            (backward - x, f"from the end along axis {axis}, without the entry itself", CauseKind.SHIFT),
         ):
             yield Change(
-                cause, f"{evaluation.operation} runs {said} in <reference>", {evaluation.outputs[0]: value}
+                cause, f"{evaluation.operation} runs {how} in <reference>", {evaluation.outputs[0]: value}
             )

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.diagnose.tolerances import HUGE_ENTRIES, LOOSEST
 from parity.numerics.arrays import EPS
 from parity.numerics.noise import ordinary
 from parity.report.results import LIMIT
@@ -12,15 +13,12 @@ from parity.trace.match import TRACE_ULPS
 
 Array = Shaped[np.ndarray, "..."]
 
-LOOSEST = 1e-7
-"""Relative difference up to which a value can count as equal, however much noise moves it."""
-
 
 class Target(NamedTuple):
     """A value that everything behind the fault goes through.
 
     Attributes:
-        node: of the JAX side.
+        node: of the candidate's trace.
         wanted: what it should be.
         actual: what it is.
         allowed: how far an entry may honestly lie from `wanted`.
@@ -62,6 +60,6 @@ def same(a: Array, b: Array, allowed: float) -> bool:
     """Whether two values agree: infinities and NaN in the same places, huge entries relatively."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        limit = np.where(ordinary(b), allowed, 1e-9 * np.abs(b))
+        limit = np.where(ordinary(b), allowed, HUGE_ENTRIES * np.abs(b))
         near = np.isfinite(b) & (np.abs(a - b) <= limit)
     return bool(np.all(near | (a == b) | (np.isnan(a) & np.isnan(b))))

@@ -10,8 +10,17 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.numbers import reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
+from parity.diagnose.tolerances import (
+    LOOSEST,
+    NO_FACTOR,
+    SAME_NUMBER,
+    TWO_VALUES,
+    VARIES,
+    WORKED_OUT,
+)
 from parity.diagnose.trials import Change
 from parity.numerics.noise import ordinary
+from parity.report.kinds import CauseKind
 from parity.trace.graph import Kind
 
 
@@ -21,7 +30,7 @@ class Term(NamedTuple):
     Attributes:
         name: what it is.
         value: the value.
-        here: whether JAX's operations at the fault read it.
+        here: whether the candidate's operations at the fault read it.
     """
 
     name: str
@@ -44,30 +53,31 @@ def terms(fault: Fault) -> Iterator[Change]:
 def _one_number(fault: Fault, target: Target) -> Iterator[Change]:
     wanted, actual = target.wanted, target.actual
     gap = wanted - actual
-    if np.ptp(wanted) > 100 * target.allowed and np.ptp(gap) <= 4 * target.allowed:
+    if np.ptp(wanted) > VARIES * target.allowed and np.ptp(gap) <= TWO_VALUES * target.allowed:
         step = float(np.median(gap))
-        text = f"<reference>'s value is <candidate>'s plus {number(_near(step, reference_numbers(fault)))} everywhere"
-        yield Change("constant", text, {target.node: actual + step})
+        added = number(_near(step, reference_numbers(fault)))
+        text = f"<reference>'s value is <candidate>'s plus {added} everywhere"
+        yield Change(CauseKind.CONSTANT, text, {target.node: actual + step})
     at = np.unravel_index(np.argmax(np.abs(actual)), actual.shape)
     if actual[at] and np.ptp(actual) > 0:
         factor = float(wanted[at] / actual[at])
-        if abs(factor) > 1e-12 and factor != 1:
+        if abs(factor) > NO_FACTOR and factor != 1:
             yield from _factor(fault, target, factor)
 
 
 def _factor(fault: Fault, target: Target, factor: float) -> Iterator[Change]:
     if factor == -1 and any(fault.operation(n) == "sub" for n in fault.active):
         return  # a difference the other way round
-    said = number(_near(factor, reference_numbers(fault)))
-    text = f"<reference>'s value is {said} times <candidate>'s: multiply by {said}"
-    cause = "scale"
+    times = number(_near(factor, reference_numbers(fault)))
+    text = f"<reference>'s value is {times} times <candidate>'s: multiply by {times}"
+    cause = CauseKind.SCALE
     for n in _counts(fault):
         if _is_power(factor, n / (n - 1)):
-            cause = "variance correction"
+            cause = CauseKind.VARIANCE_CORRECTION
             text = f"one side divides a sum of {n} entries by {n}, the other by {n - 1}: {text}"
             break
         if _is_power(factor, n):
-            cause = "reduction"
+            cause = CauseKind.REDUCTION
             text = f"one side adds {n} entries up, the other takes their mean: {text}"
             break
     yield Change(cause, text, {target.node: target.actual * factor})
@@ -75,7 +85,7 @@ def _factor(fault: Fault, target: Target, factor: float) -> Iterator[Change]:
 
 def _is_power(factor: float, base: float | int) -> bool:
     """Whether a factor is a number, its root, or one over these."""
-    return any(math.isclose(factor, base**power, rel_tol=1e-9) for power in (1, -1, 0.5, -0.5))
+    return any(math.isclose(factor, base**power, rel_tol=SAME_NUMBER) for power in (1, -1, 0.5, -0.5))
 
 
 def _counts(fault: Fault) -> list[int]:
@@ -87,10 +97,10 @@ def _counts(fault: Fault) -> list[int]:
 
 
 def _near(value: float, numbers: Sequence[float]) -> float:
-    """A number at hand that this one is, up to rounding."""
+    """The known number that a value is up to rounding, or its negative or inverse; else the value itself."""
     for known in numbers:
         for tried in (known, -known, 1 / known if known else known):
-            if math.isclose(value, tried, rel_tol=1e-9):
+            if math.isclose(value, tried, rel_tol=SAME_NUMBER):
                 return tried
     return value
 
@@ -116,112 +126,113 @@ def _known(fault: Fault) -> list[Term]:
     return found
 
 
-def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
+class Way(NamedTuple):
+    """One way in which a term can be missing, or too many.
+
+    Attributes:
+        cause: missing or extra.
+        text: what both sides do; `{}` stands for the term.
+        amount: the term, or what it is worked out from, entry by entry.
+        mend: from the term to the reference's value.
+        allowed: how far the amount may be off.
+        term: from the amount to the term.
+    """
+
+    cause: CauseKind
+    text: str
+    amount: Array
+    mend: Callable[[Array], Array]
+    allowed: float
+    term: Callable[[Array], Array] = np.asarray
+
+
+def _ways(target: Target) -> Iterator[Way]:
+    """All ways, factors first."""
     wanted, actual = target.wanted, target.actual
     with np.errstate(all="ignore"):
         ratio, inverse = wanted / actual, actual / wanted
-    loose = 1e-7
-    tight = target.allowed * 4
-    cases: tuple[tuple[str, str, Array, Callable[[Array], Array], float], ...] = (
-        (
-            "missing term",
-            "<reference> multiplies by {}, <candidate> does not",
-            ratio,
-            lambda v: actual * v,
-            loose,
-        ),
-        (
-            "extra term",
-            "<candidate> multiplies by {}, <reference> does not",
-            inverse,
-            lambda v: actual / v,
-            loose,
-        ),
-        (
-            "missing term",
-            "<reference> multiplies by 1 + {}, <candidate> by {}",
-            ratio,
-            lambda v: actual * (1 + v) / v,
-            loose,
-        ),
-        (
-            "missing term",
-            "<reference> multiplies by 1 + {}, <candidate> does not",
-            ratio - 1,
-            lambda v: actual * (1 + v),
-            loose,
-        ),
-        (
-            "extra term",
-            "<candidate> multiplies by 1 + {}, <reference> does not",
-            inverse - 1,
-            lambda v: actual / (1 + v),
-            loose,
-        ),
-        (
-            "missing term",
-            "<reference> adds {}, <candidate> does not",
-            wanted - actual,
-            lambda v: actual + v,
-            tight,
-        ),
-        (
-            "extra term",
-            "<candidate> adds {}, <reference> does not",
-            actual - wanted,
-            lambda v: actual - v,
-            tight,
-        ),
-        (
-            "missing term",
-            "<reference> subtracts {}, <candidate> does not",
-            actual - wanted,
-            lambda v: actual - v,
-            tight,
-        ),
+    missing, extra = CauseKind.MISSING_TERM, CauseKind.EXTRA_TERM
+    tight = TWO_VALUES * target.allowed
+    yield Way(
+        missing, "<reference> multiplies by {}, <candidate> does not", ratio, lambda v: actual * v, LOOSEST
     )
-    for cause, text, amount, mend, allowed in cases:
+    yield Way(
+        extra, "<candidate> multiplies by {}, <reference> does not", inverse, lambda v: actual / v, LOOSEST
+    )
+    yield Way(
+        missing,
+        "<reference> multiplies by 1 + {}, <candidate> by {}",
+        ratio,
+        lambda v: actual * (1 + v) / v,
+        LOOSEST,
+        lambda ratio: 1 / (ratio - 1),
+    )
+    yield Way(
+        missing,
+        "<reference> multiplies by 1 + {}, <candidate> does not",
+        ratio - 1,
+        lambda v: actual * (1 + v),
+        LOOSEST,
+    )
+    yield Way(
+        extra,
+        "<candidate> multiplies by 1 + {}, <reference> does not",
+        inverse - 1,
+        lambda v: actual / (1 + v),
+        LOOSEST,
+    )
+    gap = wanted - actual
+    yield Way(missing, "<reference> adds {}, <candidate> does not", gap, lambda v: actual + v, tight)
+    yield Way(extra, "<candidate> adds {}, <reference> does not", -gap, lambda v: actual - v, tight)
+    yield Way(missing, "<reference> subtracts {}, <candidate> does not", -gap, lambda v: actual - v, tight)
+
+
+def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
+    """A known value as the term."""
+    wanted, actual = target.wanted, target.actual
+    for way in _ways(target):
+        amount, allowed = way.amount, way.allowed
         if not np.isfinite(amount).all() or not ordinary(amount).all() or np.ptp(amount) == 0:
             continue
         small = _without_repeats(amount, allowed)
         if small.size < 2 or _like(amount, wanted, allowed) or _like(amount, actual, allowed):
             continue  # a value is its own difference to zero
-        if "<candidate> by" in text:
-            with np.errstate(all="ignore"):
-                small = 1 / (small - 1)
+        with np.errstate(all="ignore"):
+            small = way.term(small)
         for term in known:
-            if cause == "extra term" and not term.here:
+            if way.cause is CauseKind.EXTRA_TERM and not term.here:
                 continue
             for value in _shaped(term.value, small, allowed):
-                yield Change(cause, text.replace("{}", term.name), {target.node: mend(value)})
+                yield Change(way.cause, way.text.replace("{}", term.name), {target.node: way.mend(value)})
 
 
 def _like(a: Array, b: Array, allowed: float) -> bool:
-    return bool(np.abs(np.abs(a) - np.abs(b)).max() <= 10 * allowed)
+    return bool(np.abs(np.abs(a) - np.abs(b)).max() <= WORKED_OUT * allowed)
 
 
 def _without_repeats(array: Array, allowed: float) -> Array:
     """An array with length one along every axis on which it does not depend."""
     for axis in range(array.ndim):
         first = np.take(array, [0], axis)
-        if array.shape[axis] > 1 and np.abs(array - first).max() <= 10 * allowed:
+        if array.shape[axis] > 1 and np.abs(array - first).max() <= WORKED_OUT * allowed:
             array = first
     return array
 
 
 def _shaped(term: Array, like: Array, allowed: float) -> Iterator[Array]:
     """A term in the shape of a difference, if it holds these numbers: whole, or a stretch of it."""
+    near = max(WORKED_OUT * allowed, SAME_NUMBER * float(np.abs(like).max()))
     if term.size == like.size:
         for axes in (None, "transposed"):
             moved = np.squeeze(term)
             if axes and moved.ndim == 2:
                 moved = moved.T
             value = moved.reshape(like.shape)
-            if np.abs(value - like).max() <= max(10 * allowed, 1e-9 * np.abs(like).max()):
+            if np.abs(value - like).max() <= near:
                 yield value
                 return
     elif like.size == max(like.shape) and term.ndim == 1 and term.size % like.size == 0:
         for part in np.split(term, term.size // like.size):
-            if np.abs(part - like.reshape(-1)).max() <= max(10 * allowed, 1e-9 * np.abs(like).max()):
+            if np.abs(part - like.reshape(-1)).max() <= near:
                 yield part.reshape(like.shape)
                 return

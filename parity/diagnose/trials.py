@@ -1,4 +1,4 @@
-"""Changes to a JAX computation, and how one equation is computed again under them."""
+"""Changes to the candidate's computation, and how one operation is computed again under them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -7,21 +7,22 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from parity.localise.walk import Comparison
+from parity.report.kinds import CauseKind
 
 Function = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class Change(NamedTuple):
-    """A hypothesis: the JAX computation with something changed.
+    """A hypothesis: the candidate's computation with something changed.
 
     Attributes:
-        cause: a name of `parity.diagnose.CAUSES`.
+        cause: the kind of fault that it would be.
         text: what is on both sides and what to do.
         values: node -> its value instead.
         functions: index of an evaluation -> what to compute it by instead.
     """
 
-    cause: str
+    cause: CauseKind
     text: str
     values: Mapping[int, Any] = MappingProxyType({})
     functions: Mapping[int, Function] = MappingProxyType({})
@@ -30,13 +31,16 @@ class Change(NamedTuple):
 def evaluate(
     comparison: Comparison, number: int, new: Mapping[int, Any], functions: Mapping[int, Function]
 ) -> dict[int, Any] | None:
-    """The results of one evaluation by node, of other values and functions; None if the operands do not fit.
+    """One evaluation repeated with other values and functions.
 
     Args:
         comparison: with the trace, and what has been put in place in it.
-        number: of the evaluation.
-        new: values that differ from the trace's.
-        functions: evaluation -> what to compute it by instead.
+        number: index of the evaluation.
+        new: node -> its value, of those that differ from the trace.
+        functions: index of an evaluation -> what to compute it by instead.
+
+    Returns:
+        Node -> result; None if the operands do not fit.
     """
     evaluation = comparison.candidate.evaluations[number]
     given = [new[i] if i in new else comparison.array(i) for i in evaluation.inputs]

@@ -1,30 +1,71 @@
-"""The smallest reproducer of a divergence: the faulty operations of the JAX side in a script of their own.
+"""The smallest reproducer of a divergence: the candidate's faulty operations in a script of their own.
 
-A directory holds the numbers that go in and PyTorch's value (`values.safetensors`), and `reproduce.py`, which
-computes JAX's value from them and prints how far it is from PyTorch's. Neither needs the models, PyTorch or
-this package. Every script is run before it is written; for operations that cannot be written down it
-compares the recorded values, and says so.
+A directory holds the numbers that go in and the reference's value (`values.safetensors`), and `reproduce.py`,
+which computes the candidate's value from them and prints how far it is from the reference's. Neither needs
+the models or this package. Every script is run before it is written. Operations that cannot be written down,
+as those of a candidate whose framework nothing here writes, are replaced by the recorded value; the script
+says so, and needs no framework.
 """
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.jax.jax_trace import JaxTrace
 from parity.localise.jax_code import SEVERAL, expression
 from parity.localise.walk import Comparison, Region
 from parity.report.results import Place
-from parity.trace.graph import Kind
+from parity.report.sides import Sides
+from parity.trace.graph import Kind, Trace
 
 Array = Shaped[np.ndarray, "..."]
 
+Writer = Callable[[str, Sequence[str], Mapping[str, Any]], str | None]
+"""From an operation, the names of its operands and its settings to an expression; None if it cannot be."""
+
 LARGEST = 80
 """Operations that a script may have."""
+
+HEAD = '''"""Divergence {number}: {candidate}'s value ({candidate_place})
+against {reference}'s ({reference_place}), from the same numbers."""
+
+from pathlib import Path
+
+'''
+
+COMPUTED = """import jax
+import jax.numpy as jnp
+from safetensors.numpy import load_file
+
+jax.config.update("jax_enable_x64", True)
+loaded = load_file(Path(__file__).with_name("values.safetensors"))
+values = {{name: jnp.asarray(array) for name, array in loaded.items()}}
+expected = values.pop("expected").astype(float)
+
+
+{program}
+
+
+actual = candidate(**values)
+gap, scale = jnp.abs(actual.astype(float) - expected), jnp.nanmax(jnp.abs(expected))
+print(f"largest difference {{jnp.nanmax(gap):.3e}}, largest value {{scale:.3e}}")
+print(f"relative difference {{jnp.nanmax(gap) / scale:.3e}}")
+"""
+
+RECORDED = """import numpy as np
+from safetensors.numpy import load_file
+
+# The operations there cannot be written down: what {candidate} computed was recorded.
+values = load_file(Path(__file__).with_name("values.safetensors"))
+expected, actual = values["expected"].astype(float), values["recorded"].astype(float)
+gap, scale = np.abs(actual - expected), np.nanmax(np.abs(expected))
+print(f"largest difference {{np.nanmax(gap):.3e}}, largest value {{scale:.3e}}")
+print(f"relative difference {{np.nanmax(gap) / scale:.3e}}")
+"""
 
 
 class Program(NamedTuple):
@@ -32,7 +73,7 @@ class Program(NamedTuple):
 
     Attributes:
         inputs: what goes in, by the name that the lines use.
-        lines: one per operation, the last one returns JAX's value.
+        lines: one per operation; the last one returns the candidate's value.
     """
 
     inputs: Mapping[str, Array]
@@ -40,12 +81,18 @@ class Program(NamedTuple):
 
     def __str__(self) -> str:
         """A function of what goes in."""
-        head = f"def jax_side({', '.join(self.inputs)}):"
+        head = f"def candidate({', '.join(self.inputs)}):"
         return "\n".join([head, *[f"    {line}" for line in self.lines]])
 
 
 def write_reproducer(
-    comparison: Comparison, region: Region, directory: str | os.PathLike[str], number: int
+    comparison: Comparison,
+    region: Region,
+    directory: str | os.PathLike[str],
+    number: int,
+    *,
+    sides: Sides | None = None,
+    writer: Writer | None = expression,
 ) -> Path:
     """Write the reproducer of one fault; an older one of the same number is replaced.
 
@@ -54,6 +101,9 @@ def write_reproducer(
         region: the fault.
         directory: where `divergence-<number>` is made.
         number: of the divergence, from 1.
+        sides: what the two sides are called in the script.
+        writer: how an operation of the candidate is written in JAX; None for a candidate that is no JAX
+            program, of which the recorded value is kept.
 
     Returns:
         The new directory.
@@ -68,7 +118,7 @@ def write_reproducer(
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot write reproducers to {place}: {error.strerror}") from error
-    program = _working(comparison, region)
+    program = _working(comparison, region, writer) if writer is not None else None
     given = program.inputs if program is not None else {"recorded": comparison.array(region.j)}
     values = {**given, "expected": np.asarray(region.value)}
     target = place / f"divergence-{number}"
@@ -77,7 +127,8 @@ def write_reproducer(
     try:
         temporary.mkdir()
         save_file({k: np.ascontiguousarray(v) for k, v in values.items()}, temporary / "values.safetensors")
-        (temporary / "reproduce.py").write_text(_script(comparison, region, number, program))
+        script = _script(comparison, region, number, program, sides or Sides())
+        (temporary / "reproduce.py").write_text(script)
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     finally:
@@ -85,12 +136,12 @@ def write_reproducer(
     return target
 
 
-def _working(comparison: Comparison, region: Region) -> Program | None:
+def _working(comparison: Comparison, region: Region, writer: Writer) -> Program | None:
     """The faulty operations, if they can be written down and give what was recorded."""
     import jax
     import jax.numpy as jnp
 
-    program = _program(comparison, region)
+    program = _program(comparison, region, writer)
     if program is None:
         return None
     actual = comparison.array(region.j)
@@ -98,14 +149,14 @@ def _working(comparison: Comparison, region: Region) -> Program | None:
     try:
         with jax.enable_x64(True):
             exec(str(program), space)  # the very lines that are written to the script
-            found = np.asarray(space["jax_side"](**{k: jnp.asarray(v) for k, v in program.inputs.items()}))
+            found = np.asarray(space["candidate"](**{k: jnp.asarray(v) for k, v in program.inputs.items()}))
     except Exception:  # something that only looks like JAX: the recorded values are compared instead
         return None
     same = found.shape == actual.shape and np.allclose(found, actual, rtol=1e-9, atol=1e-12, equal_nan=True)
     return program if same else None
 
 
-def _program(comparison: Comparison, region: Region) -> Program | None:
+def _program(comparison: Comparison, region: Region, writer: Writer) -> Program | None:
     """The faulty operations as lines; None if one of them cannot be written down."""
     trace = comparison.candidate
     steps = sorted({trace.nodes[i].step for i in (*region.candidate_nodes, region.j)})
@@ -115,7 +166,7 @@ def _program(comparison: Comparison, region: Region) -> Program | None:
     inputs: dict[str, Array] = {}
     lines: list[str] = []
 
-    def said(index: int) -> str:
+    def operand(index: int) -> str:
         array = comparison.array(index)
         if index in made:
             return f"v{index}"
@@ -128,8 +179,8 @@ def _program(comparison: Comparison, region: Region) -> Program | None:
 
     for step in steps:
         evaluation = trace.evaluations[step]
-        given = [said(i) for i in evaluation.inputs]
-        code = expression(evaluation.operation, given, evaluation.params)
+        given = [operand(i) for i in evaluation.inputs]
+        code = writer(evaluation.operation, given, evaluation.params)
         if code is None:
             return None
         names = ", ".join(f"v{o}" for o in evaluation.outputs)
@@ -138,7 +189,7 @@ def _program(comparison: Comparison, region: Region) -> Program | None:
     return Program(inputs, [*lines, f"return v{region.j}"])
 
 
-def _name(trace: JaxTrace, index: int) -> str:
+def _name(trace: Trace, index: int) -> str:
     """A name for a value that goes in: its own, if it has one, and its number."""
     node = trace.nodes[index]
     own = node.operation if node.kind in (Kind.WEIGHT, Kind.INPUT) else "v"
@@ -146,37 +197,23 @@ def _name(trace: JaxTrace, index: int) -> str:
     return f"{plain if plain[:1].isalpha() else 'v'}_{index}"
 
 
-def _script(comparison: Comparison, region: Region, number: int, program: Program | None) -> str:
+def _script(
+    comparison: Comparison, region: Region, number: int, program: Program | None, sides: Sides
+) -> str:
     """The text of `reproduce.py`."""
-    ours = _where(comparison.candidate.nodes[region.j].place)
-    theirs = _where(comparison.reference.nodes[region.t].place)
-    if program is None:
-        body = "# The operations there cannot be written down: what JAX computed was recorded.\n"
-        body += 'actual = values["recorded"]'
-    else:
-        body = f"\n\n{program}\n\n\nactual = jax_side(**values)"
-    return f'''"""Divergence {number}: JAX\'s value ({ours})
-against PyTorch\'s ({theirs}), from the same numbers."""
-
-from pathlib import Path
-
-import jax
-import jax.numpy as jnp
-from safetensors.numpy import load_file
-
-jax.config.update("jax_enable_x64", True)
-loaded = load_file(Path(__file__).with_name("values.safetensors"))
-values = {{name: jnp.asarray(array) for name, array in loaded.items()}}
-expected = values.pop("expected").astype(float)
-{body}
-gap, scale = jnp.abs(actual.astype(float) - expected), jnp.nanmax(jnp.abs(expected))
-print(f"largest difference {{jnp.nanmax(gap):.3e}}, largest value {{scale:.3e}}")
-print(f"relative difference {{jnp.nanmax(gap) / scale:.3e}}")
-'''
+    body = COMPUTED if program is not None else RECORDED
+    return (HEAD + body).format(
+        number=number,
+        candidate=sides.candidate,
+        reference=sides.reference,
+        candidate_place=_where(comparison.candidate.nodes[region.j].place),
+        reference_place=_where(comparison.reference.nodes[region.t].place),
+        program=program,
+    )
 
 
 def _where(place: Place) -> str:
     """A place in a docstring: nothing in it may end the string or start an escape."""
     where = f"{place.operation} at {place.file}:{place.line}" if place.file else place.operation
-    said = f"{where}, {place.module}" if place.module else where
-    return said.replace("\\", "/").replace('"', "'").replace("\n", " ")
+    text = f"{where}, {place.module}" if place.module else where
+    return text.replace("\\", "/").replace('"', "'").replace("\n", " ")

@@ -15,13 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.jax.jax_trace import LAYOUT as JAX_LAYOUT
-from parity.frameworks.jax.jax_trace import JaxTrace
-from parity.frameworks.torch.torch_trace import LAYOUT as TORCH_LAYOUT
 from parity.numerics.noise import ordinary
 from parity.report.results import Place
 from parity.trace.graph import Kind, Node, Trace
 from parity.trace.match import Matcher, Summary, same_numbers, same_value
+from parity.trace.vocabulary import REARRANGING, REPEATING
 
 MOST = 40
 """Faults looked for in one run; each is replaced before the next is looked for."""
@@ -38,16 +36,14 @@ OPERANDS = 3
 SECONDS = 40.0
 """Time for one search; what is known by then is reported."""
 
-REPEATING = frozenset({"broadcast_in_dim", "expand", "repeat", "convert_element_type", "_to_copy", "clone"})
-"""Operations whose result says no more than their input."""
-
 
 class Region(NamedTuple):
     """A fault: what goes in agrees, and with `t` in place of `j` what follows agrees, too.
 
     Attributes:
         t, j: node of PyTorch's value and of the JAX value it belongs in place of.
-        reference_nodes, candidate_nodes: the operations between what agrees and these, in order of computation.
+        reference_nodes, candidate_nodes: the operations between what agrees and these, in order of
+            computation.
         value: PyTorch's value in the layout of `j`.
         settled: whether what follows fell into place.
         order: whether both hold the same numbers, arranged differently.
@@ -69,7 +65,7 @@ class Comparison:
     """Two traces with what is matched in them; values that were put in place count as matched."""
 
     def __init__(
-        self, torch: Trace, jax: JaxTrace, reference_moves: list[float], candidate_moves: list[float]
+        self, torch: Trace, jax: Trace, reference_moves: list[float], candidate_moves: list[float]
     ) -> None:
         """Match every JAX value with PyTorch's; the moves say how far one-ulp noise moves each node."""
         self.reference, self.candidate = torch, jax
@@ -305,7 +301,7 @@ def _score(
     agreed = 0.25 if j in outputs else 0.0  # PyTorch's output in place of JAX's always helps
     for index, new in changed.items():
         node = jax.nodes[index]
-        if index <= j or node.operation in REPEATING or node.operation in JAX_LAYOUT:
+        if index <= j or node.operation in REPEATING or node.operation in REARRANGING:
             continue
         array = np.asarray(new)
         partners = comparison.matcher.matches(array, Summary(array, comparison.candidate_moves[index]))
@@ -389,7 +385,7 @@ def places(trace: Trace, nodes: Sequence[int], layout: Collection[str]) -> tuple
 
 def reference_places(trace: Trace, region: Region) -> tuple[Place, ...]:
     """The operations of the PyTorch side of a fault."""
-    return places(trace, region.reference_nodes, () if region.order else TORCH_LAYOUT)
+    return places(trace, region.reference_nodes, () if region.order else REARRANGING)
 
 
 def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
@@ -402,7 +398,7 @@ def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...
     if comparison.partners[region.j] and not region.order:
         readers = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
         return places(trace, readers or [region.j], ()) + places(trace, [region.j], ())
-    found = places(trace, region.candidate_nodes, () if region.order else JAX_LAYOUT)
+    found = places(trace, region.candidate_nodes, () if region.order else REARRANGING)
     inside = set(region.candidate_nodes)
     operands = [
         i
@@ -415,7 +411,7 @@ def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...
     return found + tuple(others[:OPERANDS])
 
 
-def agreement(torch: Trace) -> Callable[[JaxTrace], float]:
+def agreement(torch: Trace) -> Callable[[Trace], float]:
     """How much of a JAX computation PyTorch's has, too: a function of its trace, from 0 to 1.
 
     1 says that all outputs agree. Counted are values that say something, each once.
@@ -431,7 +427,7 @@ def agreement(torch: Trace) -> Callable[[JaxTrace], float]:
     def agree(t: Node, j: Node) -> bool:
         return same_value(t.array, summary(t), j.array, summary(j))
 
-    def of(jax: JaxTrace) -> float:
+    def of(jax: Trace) -> float:
         outputs = jax.outputs.get("outputs", {})
         theirs = torch.outputs["outputs"]
         pairs = [(theirs.get(name), jax.nodes[index]) for name, index in outputs.items()]

@@ -14,29 +14,7 @@ from jaxtyping import Shaped
 from parity.frameworks.jax import lift, numpy_ops
 from parity.trace.graph import Evaluation, Function, Kind, Node, Spot, Trace
 from parity.trace.rounded_constants import constant
-
-LAYOUT = frozenset(
-    [
-        "transpose",
-        "reshape",
-        "broadcast_in_dim",
-        "squeeze",
-        "expand_dims",
-        "convert_element_type",
-        "copy",
-        "copy_p",
-        "rev",
-        "slice",
-        "dynamic_slice",
-        "split",
-        "concatenate",
-        "pad",
-        "scan_slice",
-        "stop_gradient",
-        "sharding_constraint",
-    ]
-)
-"""Operations that rearrange: applied to weights and constants alone, what comes out is still one."""
+from parity.trace.vocabulary import REARRANGING
 
 JaxTrace = Trace
 """The trace of a JAX program is a trace like any other."""
@@ -141,7 +119,7 @@ class _Recorder:
         nodes = self.trace.nodes
         values = function([nodes[i].value for i in inputs])
         spot = spot._replace(line=abs(spot.line), module=clean(spot.module))
-        fixed = operation in LAYOUT and bool(inputs) and all(nodes[i].fixed for i in inputs)
+        fixed = operation in REARRANGING and bool(inputs) and all(nodes[i].fixed for i in inputs)
         number = len(self.trace.evaluations)
         outs = [
             self.add(

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Shaped
 
-from parity.frameworks.jax.jax_trace import LAYOUT
 from parity.frameworks.torch import lax_numpy
 from parity.trace.graph import Evaluation, Function, Kind, Node, Spot, Trace
+from parity.trace.vocabulary import REARRANGING
 
 Array = Shaped[np.ndarray, "..."]
 
@@ -125,7 +125,7 @@ class Tape:
         """One evaluation whose results are known."""
         nodes = self.trace.nodes
         inputs = tuple(int(i) for i in inputs)
-        fixed = operation in LAYOUT and bool(inputs) and all(nodes[i].fixed for i in inputs)
+        fixed = operation in REARRANGING and bool(inputs) and all(nodes[i].fixed for i in inputs)
         number = len(self.trace.evaluations)
         outs = []
         for value in values:

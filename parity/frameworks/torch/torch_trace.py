@@ -20,46 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from parity.frameworks.jax.lift import is_framework
 from parity.trace.graph import Kind, Node, Spot, Trace
 from parity.trace.rounded_constants import constant
-
-LAYOUT = frozenset(
-    [
-        "t",
-        "transpose",
-        "permute",
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "expand",
-        "slice",
-        "select",
-        "unsqueeze",
-        "squeeze",
-        "clone",
-        "detach",
-        "alias",
-        "_to_copy",
-        "contiguous",
-        "unbind",
-        "split",
-        "split_with_sizes",
-        "cat",
-        "flip",
-        "as_strided",
-        "lift_fresh",
-        "convert_element_type",
-        "broadcast_in_dim",
-        "movedim",
-        "unfold",
-        "narrow",
-        "flatten",
-        "copy",
-        "_reshape_alias",
-        "lift_fresh_copy",
-        "chunk",
-        "constant_pad_nd",
-    ]
-)
-"""Operations that rearrange: applied to weights and constants alone, what comes out is still one."""
+from parity.trace.vocabulary import REARRANGING
 
 NARROW = {
     torch.float32: torch.float64,
@@ -281,7 +242,7 @@ class Recorder(_Mode):
                     node.value = node.value.clone()
         out = func(*args, **kwargs)
         name = func.__name__.partition(".")[0]
-        fixed = name in LAYOUT and bool(inputs) and all(self.trace.nodes[i].fixed for i in inputs)
+        fixed = name in REARRANGING and bool(inputs) and all(self.trace.nodes[i].fixed for i in inputs)
         spot, backward = self._spot()
         params = settings_of(func, args, kwargs)
         outs = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]

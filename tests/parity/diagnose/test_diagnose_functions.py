@@ -1,5 +1,7 @@
 """The building blocks of the diagnosis against PyTorch, JAX and NumPy."""
 
+import subprocess
+import sys
 from typing import Any
 
 import jax
@@ -13,6 +15,10 @@ from parity.diagnose.convolving import convolve
 from parity.diagnose.functions import table
 from parity.diagnose.normalising import Setting, normalised
 from parity.diagnose.order import compared
+from parity.diagnose.sliding import reduce_windows
+from parity.frameworks.jax.jax_trace import LAYOUT as JAX_LAYOUT
+from parity.frameworks.torch.torch_trace import LAYOUT as TORCH_LAYOUT
+from parity.trace.vocabulary import REARRANGING
 
 F = nn.functional
 
@@ -83,6 +89,50 @@ def test_the_convolution_is_that_of_jax(
     np.testing.assert_allclose(convolve(x, kernel, settings), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", ["max", "min", "sum"])
+@pytest.mark.parametrize(
+    ("window", "strides", "padding", "base", "dilation"),
+    [
+        ((1, 3, 2), (1, 2, 2), ((0, 0), (1, 1), (0, 1)), (1, 1, 1), (1, 1, 1)),
+        ((2, 2, 1), (1, 1, 1), ((0, 1), (2, 0), (0, 0)), (1, 2, 1), (1, 3, 1)),
+        ((1, 2, 2), (1, 1, 3), ((0, 0), (-1, 2), (1, -1)), (1, 1, 2), (1, 2, 1)),
+    ],
+)
+def test_reduced_windows_are_those_of_jax(
+    kind: str, window: Any, strides: Any, padding: Any, base: Any, dilation: Any
+) -> None:
+    x = np.random.default_rng(3).standard_normal((2, 7, 5))
+    start, reducer = {
+        "max": (-np.inf, jax.lax.max),
+        "min": (np.inf, jax.lax.min),
+        "sum": (0.0, jax.lax.add),
+    }[kind]
+    with jax.enable_x64(True):
+        expected = jax.lax.reduce_window(x, start, reducer, window, strides, padding, base, dilation)
+    found = reduce_windows(
+        x,
+        kind,
+        window=window,
+        strides=strides,
+        padding=padding,
+        base_dilation=base,
+        window_dilation=dilation,
+    )
+    np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-12, atol=1e-12)
+
+
+def test_what_an_adapter_counts_as_rearranging_is_in_the_vocabulary() -> None:
+    assert TORCH_LAYOUT | JAX_LAYOUT <= REARRANGING
+
+
+def test_the_engine_loads_no_framework() -> None:
+    code = (
+        "import sys, parity.diagnose, parity.localise.reproducer; print({'jax', 'torch'} & set(sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
 def test_normalisation_is_pytorchs_group_norm_and_layer_norm() -> None:
     x = np.random.default_rng(2).standard_normal((2, 6, 5))
     tensor = torch.from_numpy(x)
@@ -97,7 +147,7 @@ def test_normalisation_is_pytorchs_group_norm_and_layer_norm() -> None:
 def test_every_rearrangement_keeps_the_entries_and_moves_some() -> None:
     value = np.arange(36).reshape(6, 6)
     found = list(rearrangements(value))
-    assert {how.kind for how in found} == {"transposed", "flipped", "rolled", "blocks", "interleaved"}
+    assert {how.move for how in found} == {"transposed", "flipped", "rolled", "blocks", "interleaved"}
     for how in found:
         assert sorted(how.value.reshape(-1)) == list(range(36)), how.text
         assert not np.array_equal(how.value, value), how.text

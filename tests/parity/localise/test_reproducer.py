@@ -15,7 +15,11 @@ from safetensors.numpy import load_file
 from torch import nn
 
 from parity.localise.jax_code import SEVERAL, expression
+from parity.localise.reproducer import write_reproducer
+from parity.localise.walk import find_regions
+from parity.report.sides import Sides
 from tests.parity.diagnose.diagnosed import numbers, report_of
+from tests.parity.diagnose.traced import compared
 
 F = nn.functional
 
@@ -93,6 +97,19 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     report = report_of(*CONVOLUTION, reproduce=tmp_path / "file")
     assert any("cannot write reproducers" in finding for finding in report.findings), report.findings
+
+
+def test_a_candidate_that_is_no_jax_program_is_recorded_and_needs_no_framework(tmp_path: Path) -> None:
+    comparison = compared(lambda p, x: jnp.tanh(x) @ p["w"], lambda p, x: x @ p["w"], {"w": X}, X.T)
+    region = next(find_regions(comparison, "outputs"))
+    place = write_reproducer(
+        comparison, region, tmp_path, 3, sides=Sides("the reference", "the candidate"), writer=None
+    )
+    script = (place / "reproduce.py").read_text()
+    assert "jax" not in script
+    assert "the candidate's value" in script
+    run = subprocess.run([sys.executable, place / "reproduce.py"], capture_output=True, text=True, check=True)
+    assert float(run.stdout.split()[-1]) == pytest.approx(region.error, rel=1e-3)
 
 
 X, Y = numbers(3, 4).astype(np.float64), numbers(3, 4, seed=1).astype(np.float64)

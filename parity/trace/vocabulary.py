@@ -1,0 +1,60 @@
+"""Names of operations by what they do, of PyTorch (aten) and JAX (LAX) alike.
+
+A trace keeps the names of its own framework, and what reads traces must not care which one that is: every
+set here holds both vocabularies. No name means different things in the two.
+"""
+
+
+def names(text: str) -> frozenset[str]:
+    """The names in a text.
+
+    >>> sorted(names("where select_n"))
+    ['select_n', 'where']
+    """
+    return frozenset(text.split())
+
+
+REARRANGING = names("""
+    t transpose permute movedim view _unsafe_view reshape _reshape_alias flatten expand unsqueeze squeeze
+    slice select narrow unbind split split_with_sizes chunk cat flip unfold as_strided constant_pad_nd
+    clone detach alias copy contiguous lift_fresh lift_fresh_copy _to_copy
+
+    broadcast_in_dim expand_dims rev dynamic_slice scan_slice concatenate pad convert_element_type copy_p
+    stop_gradient sharding_constraint
+""")
+"""Operations that only move, repeat or select entries: of weights alone, the result is still a weight."""
+
+REPEATING = names("expand repeat _to_copy clone broadcast_in_dim convert_element_type")
+"""Operations whose result says no more than their input."""
+
+PARTS = names("""
+    slice select narrow split split_with_sizes chunk unbind squeeze dynamic_slice gather scan_slice
+""")
+"""Operations that take a part of a value."""
+
+MASKING = names("where masked_fill masked_fill_ select_n")
+"""Operations that replace entries where a mask is set."""
+
+CHOOSING = names("index index_select gather take select argmax argmin sort topk top_k dynamic_slice")
+"""Operations that pick entries by index or by rank."""
+
+ROUNDING = names("_to_copy convert_element_type round floor trunc reduce_precision")
+"""Operations that narrow a value."""
+
+TILING = names("repeat repeat_interleave tile")
+"""Operations that repeat entries along an axis."""
+
+PADDING = names("constant_pad_nd reflection_pad1d reflection_pad2d replication_pad2d pad")
+"""Operations that put a border around a value."""
+
+BOUNDING = names("clamp clamp_min min max remainder rem")
+"""Operations that keep an index in range."""
+
+PRODUCTS = names("dot_general conv_general_dilated")
+"""Products with a kernel, in the words of a candidate's trace."""
+
+CONVOLUTIONS = names("convolution _convolution mkldnn_convolution conv_general_dilated")
+"""Convolutions."""
+
+COMPARISONS = names("lt le gt ge eq ne")
+"""Operations that compare two values entry by entry."""
