@@ -12,10 +12,15 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
-DENSE = load(
+DENSE = by_table(
     {
         "up/kernel": ("up.weight", (1, 0)),
         "up/bias": "up.bias",
@@ -25,7 +30,7 @@ DENSE = load(
 )
 
 
-def mlp(act: nn.Module, port: Any, scale: float = 1.0) -> dict[str, Any]:
+def mlp(act: nn.Module, port: Any, scale: float = 1.0) -> Pair:
     """Linear, activation, Linear, and a port with params of the same two layers."""
     layers = OrderedDict(up=nn.Linear(10, 24), act=act, down=nn.Linear(24, 6))
     template: Any = {
@@ -34,16 +39,18 @@ def mlp(act: nn.Module, port: Any, scale: float = 1.0) -> dict[str, Any]:
     }
     if isinstance(port, linen.Module):
         template = {"params": template}
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": port,
-        "template": shapes(template),
-        "inputs": {"x": scale * normal(4, 10)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=port,
+        template=shapes(template),
+        inputs={"x": scale * normal(4, 10)},
+    )
 
 
-@fault("A01", "jax.nn.gelu is the tanh form by default", cause="activation", module="act", convert=DENSE)
-def gelu_default(faulty: bool) -> dict[str, Any]:
+@fault(
+    "A01", "jax.nn.gelu is the tanh form by default", cause=CauseKind.ACTIVATION, module="act", convert=DENSE
+)
+def gelu_default(faulty: bool) -> Pair:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         h = x @ params["up"]["kernel"] + params["up"]["bias"]
         if faulty:
@@ -58,9 +65,9 @@ def gelu_default(faulty: bool) -> dict[str, Any]:
 @fault(
     "A02",
     "the erf form of gelu for a model trained with the tanh form",
-    cause="activation",
+    cause=CauseKind.ACTIVATION,
     module="1.act",
-    convert=load(
+    convert=by_table(
         {
             f"layers/{i}/{layer}/{ours}": (f"{i}.{layer}.{theirs}", axes)
             for i in (0, 1)
@@ -69,7 +76,7 @@ def gelu_default(faulty: bool) -> dict[str, Any]:
         }
     ),
 )
-def gelu_erf(faulty: bool) -> dict[str, Any]:
+def gelu_erf(faulty: bool) -> Pair:
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -93,15 +100,15 @@ def gelu_erf(faulty: bool) -> dict[str, Any]:
             h = jax.nn.gelu(h, approximate=not faulty)  # FAULT: A02
             return x + second.down(h)
 
-    return {
-        "torch_model": randomise(nn.Sequential(Block(), Block())),
-        "jax_model": Port(nnx.Rngs(0)),
-        "inputs": {"x": normal(4, 8)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(Block(), Block())),
+        candidate=Port(nnx.Rngs(0)),
+        inputs={"x": normal(4, 8)},
+    )
 
 
-@fault("A04", "silu for gelu in a gated unit", cause="activation", module="act")
-def silu_for_gelu(faulty: bool) -> dict[str, Any]:
+@fault("A04", "silu for gelu in a gated unit", cause=CauseKind.ACTIVATION, module="act")
+def silu_for_gelu(faulty: bool) -> Pair:
     class Gated(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -121,23 +128,20 @@ def silu_for_gelu(faulty: bool) -> dict[str, Any]:
         return x + h @ p["down.weight"].T + p["down.bias"]
 
     model = randomise(Gated())
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes(model.state_dict()),
-        "inputs": {"x": normal(5, 9)},
-    }
+    return Pair(
+        reference=model, candidate=apply, template=shapes(model.state_dict()), inputs={"x": normal(5, 9)}
+    )
 
 
 @fault(
     "A05",
     "leaky ReLU with slope 0.01 for darknet's 0.1",
-    cause="constant",
+    cause=CauseKind.CONSTANT,
     module="act",
-    also=("activation",),
+    also=(CauseKind.ACTIVATION,),
     convert=lambda own: {f"params/{path}": leaf for path, leaf in DENSE(own).items()},
 )
-def leaky_slope(faulty: bool) -> dict[str, Any]:
+def leaky_slope(faulty: bool) -> Pair:
     slope = 0.01 if faulty else 0.1
 
     class Port(linen.Module):
@@ -153,12 +157,12 @@ def leaky_slope(faulty: bool) -> dict[str, Any]:
 @fault(
     "A07",
     "softplus without its beta, which JAX's has not",
-    cause="activation",
+    cause=CauseKind.ACTIVATION,
     module="act",
-    also=("constant", "scale", "missing term"),
+    also=(CauseKind.CONSTANT, CauseKind.SCALE, CauseKind.MISSING_TERM),
     convert=DENSE,
 )
-def softplus_beta(faulty: bool) -> dict[str, Any]:
+def softplus_beta(faulty: bool) -> Pair:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         beta = 5.0
         h = x @ params["up"]["kernel"] + params["up"]["bias"]
@@ -175,11 +179,11 @@ def softplus_beta(faulty: bool) -> dict[str, Any]:
 @fault(
     "A08",
     "elu for celu with alpha 0.5",
-    cause="activation",
+    cause=CauseKind.ACTIVATION,
     module="act",
     convert=lambda own: {path.replace(".", "/"): leaf for path, leaf in own.items()},
 )
-def celu(faulty: bool) -> dict[str, Any]:
+def celu(faulty: bool) -> Pair:
     class Port(eqx.Module):
         up: eqx.nn.Linear
         down: eqx.nn.Linear
@@ -194,19 +198,18 @@ def celu(faulty: bool) -> dict[str, Any]:
 
     key = jax.random.key(0)
     port = Port(eqx.nn.Linear(10, 24, key=key), eqx.nn.Linear(24, 6, key=key))
-    pair = mlp(nn.CELU(alpha=0.5), port)
-    return {name: value for name, value in pair.items() if name != "template"}
+    return mlp(nn.CELU(alpha=0.5), port)._replace(template=None)
 
 
 @fault(
     "A10",
     "softmax where the negative log likelihood needs log_softmax",
-    cause="activation",
+    cause=CauseKind.ACTIVATION,
     module="log_probs",
-    also=("missing term",),
-    convert=load({"kernel": ("logits.weight", (1, 0)), "bias": "logits.bias"}),
+    also=(CauseKind.MISSING_TERM,),
+    convert=by_table({"kernel": ("logits.weight", (1, 0)), "bias": "logits.bias"}),
 )
-def log_softmax(faulty: bool) -> dict[str, Any]:
+def log_softmax(faulty: bool) -> Pair:
     class Likelihood(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -223,23 +226,23 @@ def log_softmax(faulty: bool) -> dict[str, Any]:
             log_probs = jax.nn.log_softmax(logits)
         return -jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
 
-    return {
-        "torch_model": randomise(Likelihood()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (6, 5), "bias": (5,)}),
-        "inputs": {"x": normal(4, 6), "labels": np.array([0, 4, 2, 2])},
-    }
+    return Pair(
+        reference=randomise(Likelihood()),
+        candidate=apply,
+        template=shapes({"kernel": (6, 5), "bias": (5,)}),
+        inputs={"x": normal(4, 6), "labels": np.array([0, 4, 2, 2])},
+    )
 
 
 @fault(
     "A11",
     "selu written out with constants of four digits",
-    cause="constant",
+    cause=CauseKind.CONSTANT,
     module="act",
-    also=("activation",),
+    also=(CauseKind.ACTIVATION,),
     convert=DENSE,
 )
-def selu_constants(faulty: bool) -> dict[str, Any]:
+def selu_constants(faulty: bool) -> Pair:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         scale, alpha = (1.0507, 1.6733) if faulty else (1.0507009873554805, 1.6732632423543772)
         h = x @ params["up"]["kernel"] + params["up"]["bias"]

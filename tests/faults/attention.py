@@ -9,9 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind, Stage
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
-KERNELS = load({name: (f"{name}.weight", (1, 0)) for name in ("q", "k", "v", "out")})
+KERNELS = by_table({name: (f"{name}.weight", (1, 0)) for name in ("q", "k", "v", "out")})
 
 
 class Attention(nn.Module):
@@ -61,11 +66,11 @@ def kernels(width: int = 8, narrow: int = 8) -> Any:
 @fault(
     "T04",
     "scores scaled, where the reference (T5) does not scale them",
-    cause="scale",
+    cause=CauseKind.SCALE,
     convert=KERNELS,
-    also=("extra term",),
+    also=(CauseKind.EXTRA_TERM,),
 )
-def scaled_scores(faulty: bool) -> dict[str, Any]:
+def scaled_scores(faulty: bool) -> Pair:
     class Unscaled(Attention):
         def scores(self, q: torch.Tensor, k: torch.Tensor) -> torch.Tensor:
             return q @ k.mT
@@ -78,22 +83,22 @@ def scaled_scores(faulty: bool) -> dict[str, Any]:
             scores = q @ k.swapaxes(2, 3)
         return merged(params, jax.nn.softmax(scores), v)
 
-    return {
-        "torch_model": randomise(Unscaled()),
-        "jax_model": apply,
-        "template": kernels(),
-        "inputs": {"x": normal(2, 5, 8)},
-    }
+    return Pair(
+        reference=randomise(Unscaled()),
+        candidate=apply,
+        template=kernels(),
+        inputs={"x": normal(2, 5, 8)},
+    )
 
 
 @fault(
     "T05",
     "scores scaled by the width of the model, not of a head",
-    cause="scale",
+    cause=CauseKind.SCALE,
     convert=KERNELS,
-    also=("constant",),
+    also=(CauseKind.CONSTANT,),
 )
-def scale_of_the_model(faulty: bool) -> dict[str, Any]:
+def scale_of_the_model(faulty: bool) -> Pair:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         q, k, v = projected(params, x)
         width = x.shape[-1] if faulty else q.shape[-1]
@@ -101,22 +106,22 @@ def scale_of_the_model(faulty: bool) -> dict[str, Any]:
         probabilities = jax.nn.softmax(scores / width**0.5)  # FAULT: T05
         return merged(params, probabilities, v)
 
-    return {
-        "torch_model": randomise(Attention()),
-        "jax_model": apply,
-        "template": kernels(),
-        "inputs": {"x": normal(2, 5, 8)},
-    }
+    return Pair(
+        reference=randomise(Attention()),
+        candidate=apply,
+        template=kernels(),
+        inputs={"x": normal(2, 5, 8)},
+    )
 
 
 @fault(
     "T11",
     "key and value heads tiled (0, 1, 0, 1), not repeated (0, 0, 1, 1)",
-    cause="repeat",
+    cause=CauseKind.REPEAT,
     convert=KERNELS,
-    also=("order",),
+    also=(CauseKind.ORDER,),
 )
-def grouped_queries(faulty: bool) -> dict[str, Any]:
+def grouped_queries(faulty: bool) -> Pair:
     """Each head has a slope of its own (ALiBi): without, heads in another order would be as good."""
     distance = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
     bias = (-distance * 0.5 ** np.arange(1, 5).reshape(4, 1, 1)).astype(np.float32)
@@ -139,22 +144,22 @@ def grouped_queries(faulty: bool) -> dict[str, Any]:
         scores = q @ k.swapaxes(2, 3) * q.shape[-1] ** -0.5 + bias
         return merged(params, jax.nn.softmax(scores), v)
 
-    return {
-        "torch_model": randomise(Grouped(4, 2)),
-        "jax_model": apply,
-        "template": kernels(8, 4),
-        "inputs": {"x": normal(2, 5, 8)},
-    }
+    return Pair(
+        reference=randomise(Grouped(4, 2)),
+        candidate=apply,
+        template=kernels(8, 4),
+        inputs={"x": normal(2, 5, 8)},
+    )
 
 
 @fault(
     "T13",
     "fused attention gives no gradient to its additive bias",
-    cause="gradient rule",
-    stage="gradients",
+    cause=CauseKind.GRADIENT_RULE,
+    stage=Stage.GRADIENTS,
     convert=lambda w: {**KERNELS(w), "bias": w["bias"]},
 )
-def bias_gradient(faulty: bool) -> dict[str, Any]:
+def bias_gradient(faulty: bool) -> Pair:
     class Biased(Attention):
         def __init__(self) -> None:
             super().__init__()
@@ -185,9 +190,9 @@ def bias_gradient(faulty: bool) -> dict[str, Any]:
         h = attend(*projected(params, x), params["bias"]).swapaxes(1, 2)  # FAULT: T13
         return h.reshape(x.shape) @ params["out"]
 
-    return {
-        "torch_model": randomise(Biased()),
-        "jax_model": apply,
-        "template": {**kernels(), "bias": jax.ShapeDtypeStruct((2, 5, 5), np.float32)},
-        "inputs": {"x": normal(2, 5, 8)},
-    }
+    return Pair(
+        reference=randomise(Biased()),
+        candidate=apply,
+        template={**kernels(), "bias": jax.ShapeDtypeStruct((2, 5, 5), np.float32)},
+        inputs={"x": normal(2, 5, 8)},
+    )

@@ -10,8 +10,12 @@ import torch
 from flax import nnx
 from torch import nn
 
+from parity.report.kinds import CauseKind
 from tests.faults.attention import KERNELS, Attention, heads, kernels, merged, projected
-from tests.faults.declare import Arrays, fault, normal, randomise
+from tests.faults.declare import fault
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import Arrays, randomise
 
 
 def nnx_heads(w: Arrays) -> Arrays:
@@ -30,11 +34,11 @@ def nnx_heads(w: Arrays) -> Arrays:
 @fault(
     "T01",
     "padding mask handed on as it is: True means ignore in PyTorch, attend in Flax",
-    cause="mask",
+    cause=CauseKind.MASK,
     module="core",
     convert=nnx_heads,
 )
-def mask_polarity(faulty: bool) -> dict[str, Any]:
+def mask_polarity(faulty: bool) -> Pair:
     class Masked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -62,21 +66,21 @@ def mask_polarity(faulty: bool) -> dict[str, Any]:
 
     padding = np.zeros((2, 5), bool)
     padding[0, 4:] = padding[1, 2:] = True
-    return {
-        "torch_model": randomise(Masked()),
-        "jax_model": Port(nnx.Rngs(0)),
-        "inputs": {"x": normal(2, 5, 8), "padding": padding},
-    }
+    return Pair(
+        reference=randomise(Masked()),
+        candidate=Port(nnx.Rngs(0)),
+        inputs={"x": normal(2, 5, 8), "padding": padding},
+    )
 
 
 @fault(
     "T02",
     "segment ids ignored on the accelerator's path only",
-    cause="mask",
+    cause=CauseKind.MASK,
     mode="accelerator",
     convert=KERNELS,
 )
-def fused_path(faulty: bool) -> dict[str, Any]:
+def fused_path(faulty: bool) -> Pair:
     class Packed(Attention):
         def forward(self, x: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
             q, k, v = (self.heads(layer(x), 2) for layer in (self.q, self.k, self.v))
@@ -92,22 +96,22 @@ def fused_path(faulty: bool) -> dict[str, Any]:
             return merged(params, jax.nn.softmax(scores), v)  # FAULT: T02
         return merged(params, jax.nn.softmax(jnp.where(same, scores, -jnp.inf)), v)
 
-    return {
-        "torch_model": randomise(Packed()),
-        "jax_model": apply,
-        "template": kernels(),
-        "inputs": {"x": normal(2, 6, 8), "segments": np.array([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 2]])},
-    }
+    return Pair(
+        reference=randomise(Packed()),
+        candidate=apply,
+        template=kernels(),
+        inputs={"x": normal(2, 6, 8), "segments": np.array([[0, 0, 0, 1, 1, 1], [0, 1, 1, 1, 1, 2]])},
+    )
 
 
 @fault(
     "T07",
     "one dropout mask for all samples and heads, where each has its own",
-    cause="broadcast",
+    cause=CauseKind.BROADCAST,
     convert=KERNELS,
-    also=("mask", "selection"),
+    also=(CauseKind.MASK, CauseKind.SELECTION),
 )
-def shared_dropout(faulty: bool) -> dict[str, Any]:
+def shared_dropout(faulty: bool) -> Pair:
     """The masks are drawn once and fed to both sides: what is left is how they are used."""
 
     class Dropped(Attention):
@@ -123,22 +127,22 @@ def shared_dropout(faulty: bool) -> dict[str, Any]:
         dropped = jnp.where(kept, probabilities / 0.75, 0)  # FAULT: T07
         return merged(params, dropped, v)
 
-    return {
-        "torch_model": randomise(Dropped()),
-        "jax_model": apply,
-        "template": kernels(),
-        "inputs": {"x": normal(2, 5, 8), "kept": normal(2, 2, 5, 5, seed=2) > -0.7},
-    }
+    return Pair(
+        reference=randomise(Dropped()),
+        candidate=apply,
+        template=kernels(),
+        inputs={"x": normal(2, 5, 8), "kept": normal(2, 2, 5, 5, seed=2) > -0.7},
+    )
 
 
 @fault(
     "T14",
     "causal mask aligned at the top left, with keys from a cache at the bottom right",
-    cause="mask",
+    cause=CauseKind.MASK,
     convert=KERNELS,
-    also=("shift",),
+    also=(CauseKind.SHIFT,),
 )
-def causal_alignment(faulty: bool) -> dict[str, Any]:
+def causal_alignment(faulty: bool) -> Pair:
     class Cached(Attention):
         def forward(self, x: torch.Tensor, past: torch.Tensor) -> torch.Tensor:
             both = torch.cat([past, x], dim=1)
@@ -156,9 +160,9 @@ def causal_alignment(faulty: bool) -> dict[str, Any]:
         scores = jnp.where(seen, scores, -jnp.inf)  # FAULT: T14
         return merged(params, jax.nn.softmax(scores), v)
 
-    return {
-        "torch_model": randomise(Cached()),
-        "jax_model": apply,
-        "template": kernels(),
-        "inputs": {"x": normal(2, 3, 8), "past": normal(2, 4, 8, seed=2)},
-    }
+    return Pair(
+        reference=randomise(Cached()),
+        candidate=apply,
+        template=kernels(),
+        inputs={"x": normal(2, 3, 8), "past": normal(2, 4, 8, seed=2)},
+    )

@@ -11,10 +11,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes, weights
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes, weights
 
 F = nn.functional
-DENSE = load({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"})
+DENSE = by_table({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"})
 LAYER = {"kernel": (8, 6), "bias": (6,)}
 
 
@@ -31,14 +35,14 @@ def dense(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
     return x @ params["kernel"] + params["bias"]
 
 
-def pair(model: nn.Module, port: Any, *, scale: float = 1.0) -> dict[str, Any]:
+def pair(model: nn.Module, port: Any, *, scale: float = 1.0) -> Pair:
     """A port of a network that starts with the linear layer."""
     inputs = {"x": scale * normal(5, 8)}
-    return {"torch_model": randomise(model), "jax_model": port, "template": shapes(LAYER), "inputs": inputs}
+    return Pair(reference=randomise(model), candidate=port, template=shapes(LAYER), inputs=inputs)
 
 
 @fault("K01", "another order of summation, another formula of the variance", benign=True, convert=DENSE)
-def summation(faulty: bool) -> dict[str, Any]:
+def summation(faulty: bool) -> Pair:
     class Normalised(Dense):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.layer_norm(self.fc(x), (6,))
@@ -56,7 +60,7 @@ def summation(faulty: bool) -> dict[str, Any]:
 @fault(
     "K02", "softplus without the identity beyond 20: 2e-9 there", benign=True, mode="float32", convert=DENSE
 )
-def softplus(faulty: bool) -> dict[str, Any]:
+def softplus(faulty: bool) -> Pair:
     class Positive(Dense):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.softplus(self.fc(x))
@@ -64,8 +68,8 @@ def softplus(faulty: bool) -> dict[str, Any]:
     return pair(Positive(), lambda params, x: jax.nn.softplus(dense(params, x)), scale=10)
 
 
-@fault("K03", "eigenvectors of the other sign", benign=True, convert=load({"w": "w"}))
-def signs(faulty: bool) -> dict[str, Any]:
+@fault("K03", "eigenvectors of the other sign", benign=True, convert=by_table({"w": "w"}))
+def signs(faulty: bool) -> Pair:
     class Principal(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -79,16 +83,16 @@ def signs(faulty: bool) -> dict[str, Any]:
         top = -jnp.linalg.eigh(params["w"] @ params["w"].T)[1][:, -2:]
         return x @ top @ top.T
 
-    return {
-        "torch_model": randomise(Principal()),
-        "jax_model": apply,
-        "template": shapes({"w": (5, 7)}),
-        "inputs": {"x": normal(4, 5)},
-    }
+    return Pair(
+        reference=randomise(Principal()),
+        candidate=apply,
+        template=shapes({"w": (5, 7)}),
+        inputs={"x": normal(4, 5)},
+    )
 
 
 @fault("K04", "dropout left on: other random streams", benign=True, convert=DENSE)
-def random_streams(faulty: bool) -> dict[str, Any]:
+def random_streams(faulty: bool) -> Pair:
     class Dropped(Dense):
         def __init__(self) -> None:
             super().__init__()
@@ -103,7 +107,7 @@ def random_streams(faulty: bool) -> dict[str, Any]:
         return jnp.where(kept, h / 0.5, 0)
 
     declared = pair(Dropped(), apply)
-    declared["torch_model"].train()
+    declared.reference.train()
     return declared
 
 
@@ -112,9 +116,9 @@ def random_streams(faulty: bool) -> dict[str, Any]:
     "a biased variance of a million numbers",
     benign=True,
     mode="float32",
-    convert=load({"gain": "gain"}),
+    convert=by_table({"gain": "gain"}),
 )
-def large_batch(faulty: bool) -> dict[str, Any]:
+def large_batch(faulty: bool) -> Pair:
     class Statistics(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -126,16 +130,16 @@ def large_batch(faulty: bool) -> dict[str, Any]:
     def apply(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
         return jnp.tile(x * params["gain"], (128, 1)).var()
 
-    return {
-        "torch_model": randomise(Statistics()),
-        "jax_model": apply,
-        "template": shapes({"gain": (16,)}),
-        "inputs": {"x": normal(512, 16)},
-    }
+    return Pair(
+        reference=randomise(Statistics()),
+        candidate=apply,
+        template=shapes({"gain": (16,)}),
+        inputs={"x": normal(512, 16)},
+    )
 
 
 @fault("K08", "GRU without biases: the candidate's is added outside the gate, and is 0", benign=True)
-def gru_bias(faulty: bool) -> dict[str, Any]:
+def gru_bias(faulty: bool) -> Pair:
     model = randomise(nn.GRUCell(5, 6, bias=False))
 
     def apply(p: dict[str, jax.Array], x: jax.Array, h: jax.Array) -> jax.Array:
@@ -145,16 +149,16 @@ def gru_bias(faulty: bool) -> dict[str, Any]:
         n = jnp.tanh(xn + r * hn + jnp.zeros(6, x.dtype))
         return (1 - z) * n + z * h
 
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes(model.state_dict()),
-        "inputs": {"x": normal(3, 5), "h": normal(3, 6, seed=2)},
-    }
+    return Pair(
+        reference=model,
+        candidate=apply,
+        template=shapes(model.state_dict()),
+        inputs={"x": normal(3, 5), "h": normal(3, 6, seed=2)},
+    )
 
 
 @fault("K12", "the rate taken for the probability to keep, at 0.5", benign=True, convert=DENSE)
-def keep_half(faulty: bool) -> dict[str, Any]:
+def keep_half(faulty: bool) -> Pair:
     rate = 0.5
 
     class Masked(Dense):
@@ -165,12 +169,12 @@ def keep_half(faulty: bool) -> dict[str, Any]:
         return jnp.where(u < rate, dense(params, x) / rate, 0)
 
     declared = pair(Masked(), apply)
-    declared["inputs"]["u"] = np.random.default_rng(0).random((5, 6), np.float32)
+    declared.inputs["u"] = np.random.default_rng(0).random((5, 6), np.float32)
     return declared
 
 
 @fault("K13", "Huber loss for smooth L1, at beta 1", benign=True, convert=DENSE)
-def huber(faulty: bool) -> dict[str, Any]:
+def huber(faulty: bool) -> Pair:
     class Loss(Dense):
         def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
             return F.smooth_l1_loss(self.fc(x), y, reduction="none").mean(dim=1)
@@ -182,12 +186,12 @@ def huber(faulty: bool) -> dict[str, Any]:
         return (0.5 * quadratic**2 + delta * (error - quadratic)).mean(axis=1)
 
     declared = pair(Loss(), apply)
-    declared["inputs"]["y"] = normal(5, 6, seed=2)
+    declared.inputs["y"] = normal(5, 6, seed=2)
     return declared
 
 
 @fault("K15", "a constant added to all logits", benign=True, convert=DENSE)
-def softmax_shift(faulty: bool) -> dict[str, Any]:
+def softmax_shift(faulty: bool) -> Pair:
     class Probabilities(Dense):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return F.softmax(self.fc(x), dim=-1)
@@ -196,7 +200,7 @@ def softmax_shift(faulty: bool) -> dict[str, Any]:
 
 
 @fault("K16", "hidden units permuted in all their weights", benign=True)
-def hidden_units(faulty: bool) -> dict[str, Any]:
+def hidden_units(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -216,4 +220,4 @@ def hidden_units(faulty: bool) -> dict[str, Any]:
         "up": {"kernel": w["up.weight"].T[:, units], "bias": w["up.bias"][units]},
         "down": {"kernel": w["down.weight"].T[units], "bias": w["down.bias"]},
     }
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(5, 4)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(5, 4)})

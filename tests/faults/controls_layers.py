@@ -9,7 +9,11 @@ import torch
 from flax import linen
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -23,18 +27,18 @@ class Weight(nn.Module):
         self.w = nn.Parameter(torch.zeros(10))
 
 
-def updated(model: nn.Module, port: Any, steps: int = 1) -> dict[str, Any]:
+def updated(model: nn.Module, port: Any, steps: int = 1) -> Pair:
     """A port of one optimiser."""
-    return {
-        "torch_model": randomise(model),
-        "jax_model": port,
-        "template": shapes({"w": (10,)}),
-        "inputs": {"g": normal(steps, 10)},
-    }
+    return Pair(
+        reference=randomise(model),
+        candidate=port,
+        template=shapes({"w": (10,)}),
+        inputs={"g": normal(steps, 10)},
+    )
 
 
 @fault("K06", "AMSGrad's maximum taken after the bias correction, in the first step", benign=True)
-def amsgrad(faulty: bool) -> dict[str, Any]:
+def amsgrad(faulty: bool) -> Pair:
     class Step(Weight):
         def forward(self, g: torch.Tensor) -> torch.Tensor:
             highest = torch.clamp(0.001 * g[0] ** 2, min=0)
@@ -48,7 +52,7 @@ def amsgrad(faulty: bool) -> dict[str, Any]:
 
 
 @fault("K07", "the learning rate inside the momentum buffer, while it is constant", benign=True)
-def rate_in_buffer(faulty: bool) -> dict[str, Any]:
+def rate_in_buffer(faulty: bool) -> Pair:
     class Descent(Weight):
         def forward(self, g: torch.Tensor) -> torch.Tensor:
             w, buffer = self.w, torch.zeros_like(self.w)
@@ -68,7 +72,7 @@ def rate_in_buffer(faulty: bool) -> dict[str, Any]:
 
 
 @fault("K09", "max pool after ReLU, padded with zeros for minus infinity", benign=True)
-def zero_padding(faulty: bool) -> dict[str, Any]:
+def zero_padding(faulty: bool) -> Pair:
     layers = OrderedDict(fc=nn.Linear(6, 6), act=nn.ReLU(), pool=nn.MaxPool2d(3, stride=2, padding=1))
     model = randomise(nn.Sequential(layers))
 
@@ -77,16 +81,16 @@ def zero_padding(faulty: bool) -> dict[str, Any]:
         h = jnp.pad(h, ((0, 0), (0, 0), (1, 1), (1, 1)))
         return jax.lax.reduce_window(h, -jnp.inf, jax.lax.max, (1, 1, 3, 3), (1, 1, 2, 2), "VALID")
 
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes(model.state_dict()),
-        "inputs": {"x": normal(2, 3, 6, 6)},
-    }
+    return Pair(
+        reference=model,
+        candidate=apply,
+        template=shapes(model.state_dict()),
+        inputs={"x": normal(2, 3, 6, 6)},
+    )
 
 
 @fault("K10", "a loss ten times as large under Adam, with a small epsilon", benign=True)
-def scaled_loss(faulty: bool) -> dict[str, Any]:
+def scaled_loss(faulty: bool) -> Pair:
     def moments(g: Any) -> tuple[Any, Any]:
         first, second = 0.0, 0.0
         for row in g:
@@ -109,9 +113,9 @@ def scaled_loss(faulty: bool) -> dict[str, Any]:
     "K11",
     "a transposed convolution whose kernel of one pixel is not flipped",
     benign=True,
-    convert=load({"up/kernel": ("up.weight", (2, 3, 0, 1)), "up/bias": "up.bias"}),
+    convert=by_table({"up/kernel": ("up.weight", (2, 3, 0, 1)), "up/bias": "up.bias"}),
 )
-def one_pixel(faulty: bool) -> dict[str, Any]:
+def one_pixel(faulty: bool) -> Pair:
     layers = OrderedDict(up=nn.ConvTranspose2d(3, 4, 1, stride=2), act=nn.Tanh())
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
@@ -121,19 +125,19 @@ def one_pixel(faulty: bool) -> dict[str, Any]:
         )
         return jnp.tanh(h + params["up"]["bias"]).transpose(0, 3, 1, 2)
 
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": apply,
-        "template": shapes({"up": {"kernel": (1, 1, 3, 4), "bias": (4,)}}),
-        "inputs": {"x": normal(2, 3, 4, 4)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=apply,
+        template=shapes({"up": {"kernel": (1, 1, 3, 4), "bias": (4,)}}),
+        inputs={"x": normal(2, 3, 4, 4)},
+    )
 
 
 @fault(
     "K14",
     "the bias of a convolution before BatchNorm left out, in training",
     benign=True,
-    convert=load(
+    convert=by_table(
         {
             "params/conv/kernel": ("conv.weight", (2, 3, 1, 0)),
             "params/conv/bias": "conv.bias",
@@ -142,7 +146,7 @@ def one_pixel(faulty: bool) -> dict[str, Any]:
         }
     ),
 )
-def bias_before_norm(faulty: bool) -> dict[str, Any]:
+def bias_before_norm(faulty: bool) -> Pair:
     class Port(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
@@ -166,9 +170,9 @@ def bias_before_norm(faulty: bool) -> dict[str, Any]:
         "conv": {"kernel": (3, 3, 3, 4), "bias": (4,)},
         "norm": {"scale": (4,), "bias": (4,)},
     }
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": apply,
-        "template": shapes({"params": params}),
-        "inputs": {"x": normal(2, 3, 5, 5)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=apply,
+        template=shapes({"params": params}),
+        inputs={"x": normal(2, 3, 5, 5)},
+    )

@@ -1,15 +1,18 @@
 """Axes, letters and shifts exchanged, arrays repeated or cut in another order."""
 # ruff: noqa: SIM108 (a fault has a line of its own)
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import torch
 from flax import nnx
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
 
@@ -17,9 +20,9 @@ F = nn.functional
 @fault(
     "M07",
     "mean over axes 2 and 3, as for NCHW, in a port to NHWC",
-    cause="axis",
-    also=("reduction",),
-    convert=load(
+    cause=CauseKind.AXIS,
+    also=(CauseKind.REDUCTION,),
+    convert=by_table(
         {
             "stem/kernel": ("stem.weight", (2, 3, 1, 0)),
             "stem/bias": "stem.bias",
@@ -28,7 +31,7 @@ F = nn.functional
         }
     ),
 )
-def spatial_mean(faulty: bool) -> dict[str, Any]:
+def spatial_mean(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -49,22 +52,22 @@ def spatial_mean(faulty: bool) -> dict[str, Any]:
                 h = h.mean(axis=(1, 2))
             return self.head(h)
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": Port(nnx.Rngs(0)),
-        "inputs": {"x": normal(2, 3, 6, 6)},
-        "layout": {"x": (0, 2, 3, 1)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=Port(nnx.Rngs(0)),
+        inputs={"x": normal(2, 3, 6, 6)},
+        layout={"x": (0, 2, 3, 1)},
+    )
 
 
 @fault(
     "M16",
     "letters of an einsum exchanged: time and heads have equal lengths",
-    cause="axis",
-    also=("operands", "order"),
-    convert=load({name: (f"{name}.weight", (1, 0)) for name in ("query", "key", "value", "out")}),
+    cause=CauseKind.AXIS,
+    also=(CauseKind.OPERANDS, CauseKind.ORDER),
+    convert=by_table({name: (f"{name}.weight", (1, 0)) for name in ("query", "key", "value", "out")}),
 )
-def einsum_letters(faulty: bool) -> dict[str, Any]:
+def einsum_letters(faulty: bool) -> Pair:
     class Attention(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -86,16 +89,16 @@ def einsum_letters(faulty: bool) -> dict[str, Any]:
         attended = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
         return attended.reshape(2, 4, 12) @ params["out"]
 
-    return {
-        "torch_model": randomise(Attention()),
-        "jax_model": apply,
-        "template": shapes({"query": (10, 12), "key": (10, 12), "value": (10, 12), "out": (12, 7)}),
-        "inputs": {"x": normal(2, 4, 10)},
-    }
+    return Pair(
+        reference=randomise(Attention()),
+        candidate=apply,
+        template=shapes({"query": (10, 12), "key": (10, 12), "value": (10, 12), "out": (12, 7)}),
+        inputs={"x": normal(2, 4, 10)},
+    )
 
 
-@fault("M17", "windows shifted the other way", cause="shift", module="shift")
-def window_shift(faulty: bool) -> dict[str, Any]:
+@fault("M17", "windows shifted the other way", cause=CauseKind.SHIFT, module="shift")
+def window_shift(faulty: bool) -> Pair:
     class Shift(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.roll(x, shifts=(-1, -1), dims=(1, 2))
@@ -120,22 +123,22 @@ def window_shift(faulty: bool) -> dict[str, Any]:
         return h.reshape(2, 3, 3, 20) @ p["out.weight"].T + p["out.bias"]
 
     model = randomise(Windows())
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes(model.state_dict()),
-        "inputs": {"x": normal(2, 6, 6, 3)},
-    }
+    return Pair(
+        reference=model,
+        candidate=apply,
+        template=shapes(model.state_dict()),
+        inputs={"x": normal(2, 6, 6, 3)},
+    )
 
 
 @fault(
     "M19",
     "every entry repeated where the whole row is",
-    cause="repeat",
-    also=("order",),
-    convert=load({"kernel": ("fc.weight", (1, 0)), "gain": "gain"}),
+    cause=CauseKind.REPEAT,
+    also=(CauseKind.ORDER,),
+    convert=by_table({"kernel": ("fc.weight", (1, 0)), "gain": "gain"}),
 )
-def repeat(faulty: bool) -> dict[str, Any]:
+def repeat(faulty: bool) -> Pair:
     class Tiled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -153,22 +156,22 @@ def repeat(faulty: bool) -> dict[str, Any]:
             h = jnp.tile(h, (1, 2))
         return h * params["gain"]
 
-    return {
-        "torch_model": randomise(Tiled()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (5, 3), "gain": (6,)}),
-        "inputs": {"x": normal(4, 5)},
-    }
+    return Pair(
+        reference=randomise(Tiled()),
+        candidate=apply,
+        template=shapes({"kernel": (5, 3), "gain": (6,)}),
+        inputs={"x": normal(4, 5)},
+    )
 
 
 @fault(
     "M20",
     "patches flattened as (height, width, channel) for a Dense layer of (channel, height, width)",
-    cause="order",
-    also=("kernel layout",),
-    convert=load({"kernel": ("embed.weight", (1, 0)), "bias": "embed.bias"}),
+    cause=CauseKind.ORDER,
+    also=(CauseKind.KERNEL_LAYOUT,),
+    convert=by_table({"kernel": ("embed.weight", (1, 0)), "bias": "embed.bias"}),
 )
-def patches(faulty: bool) -> dict[str, Any]:
+def patches(faulty: bool) -> Pair:
     class Patches(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -186,9 +189,9 @@ def patches(faulty: bool) -> dict[str, Any]:
         flat = cut.reshape(2, 9, 12)  # FAULT: M20
         return jnp.tanh(flat @ params["kernel"] + params["bias"])
 
-    return {
-        "torch_model": randomise(Patches()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (12, 8), "bias": (8,)}),
-        "inputs": {"x": normal(2, 3, 6, 6)},
-    }
+    return Pair(
+        reference=randomise(Patches()),
+        candidate=apply,
+        template=shapes({"kernel": (12, 8), "bias": (8,)}),
+        inputs={"x": normal(2, 3, 6, 6)},
+    )

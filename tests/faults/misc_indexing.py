@@ -1,15 +1,18 @@
 """Updates that are lost or added twice, indices out of range, padding that is counted."""
 # ruff: noqa: SIM108 (a fault has a line of its own)
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import integers, normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
 
@@ -17,11 +20,11 @@ F = nn.functional
 @fault(
     "M01",
     "an update out of place whose result is not kept",
-    cause="missing term",
-    also=("operands", "stale weights"),
-    convert=load({"token": "token", "kernel": ("mix.weight", (1, 0)), "bias": "mix.bias"}),
+    cause=CauseKind.MISSING_TERM,
+    also=(CauseKind.OPERANDS, CauseKind.STALE_WEIGHTS),
+    convert=by_table({"token": "token", "kernel": ("mix.weight", (1, 0)), "bias": "mix.bias"}),
 )
-def dropped_update(faulty: bool) -> dict[str, Any]:
+def dropped_update(faulty: bool) -> Pair:
     class Prompted(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -41,22 +44,22 @@ def dropped_update(faulty: bool) -> dict[str, Any]:
         h = h @ params["kernel"]  # FAULT: M01
         return jax.nn.sigmoid(h + params["bias"])
 
-    return {
-        "torch_model": randomise(Prompted()),
-        "jax_model": apply,
-        "template": shapes({"token": (6,), "kernel": (6, 4), "bias": (4,)}),
-        "inputs": {"x": normal(3, 4, 6)},
-    }
+    return Pair(
+        reference=randomise(Prompted()),
+        candidate=apply,
+        template=shapes({"token": (6,), "kernel": (6, 4), "bias": (4,)}),
+        inputs={"x": normal(3, 4, 6)},
+    )
 
 
 @fault(
     "M02",
     "x[i] += v with an index twice: the last one counts in PyTorch, .at[i].add counts both",
-    cause="reduction",
-    also=("selection", "extra term", "operands"),
-    convert=load({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
+    cause=CauseKind.REDUCTION,
+    also=(CauseKind.SELECTION, CauseKind.EXTRA_TERM, CauseKind.OPERANDS),
+    convert=by_table({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
 )
-def repeated_index(faulty: bool) -> dict[str, Any]:
+def repeated_index(faulty: bool) -> Pair:
     class Memory(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -74,22 +77,22 @@ def repeated_index(faulty: bool) -> dict[str, Any]:
             slots = slots.at[index].set(slots[index] + news)
         return jnp.tanh(slots @ params["kernel"] + params["bias"])
 
-    return {
-        "torch_model": randomise(Memory()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (5, 3), "bias": (3,)}),
-        "inputs": {"slots": normal(6, 5), "index": np.array([0, 4, 0]), "news": normal(3, 5, seed=2)},
-    }
+    return Pair(
+        reference=randomise(Memory()),
+        candidate=apply,
+        template=shapes({"kernel": (5, 3), "bias": (3,)}),
+        inputs={"slots": normal(6, 5), "index": np.array([0, 4, 0]), "news": normal(3, 5, seed=2)},
+    )
 
 
 @fault(
     "M04",
     "a token beyond the vocabulary: jnp.take fills with NaN, the original clamps",
-    cause="selection",
-    also=("missing term",),
-    convert=load({"table": "table.weight", "head": ("head.weight", (1, 0))}),
+    cause=CauseKind.SELECTION,
+    also=(CauseKind.MISSING_TERM,),
+    convert=by_table({"table": "table.weight", "head": ("head.weight", (1, 0))}),
 )
-def out_of_range(faulty: bool) -> dict[str, Any]:
+def out_of_range(faulty: bool) -> Pair:
     class Tagger(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -105,22 +108,22 @@ def out_of_range(faulty: bool) -> dict[str, Any]:
             h = jnp.take(params["table"], ids, axis=0, mode="clip")
         return jnp.tanh(h) @ params["head"]
 
-    return {
-        "torch_model": randomise(Tagger()),
-        "jax_model": apply,
-        "template": shapes({"table": (9, 6), "head": (6, 4)}),
-        "inputs": {"ids": np.array([[3, 8, 0], [9, 1, 5]])},
-    }
+    return Pair(
+        reference=randomise(Tagger()),
+        candidate=apply,
+        template=shapes({"table": (9, 6), "head": (6, 4)}),
+        inputs={"ids": np.array([[3, 8, 0], [9, 1, 5]])},
+    )
 
 
 @fault(
     "M05",
     "a neighbour of -1, which means none, wraps around to the last node",
-    cause="mask",
-    also=("selection", "missing term"),
-    convert=load({"own": ("own.weight", (1, 0)), "bias": "own.bias", "other": ("other.weight", (1, 0))}),
+    cause=CauseKind.MASK,
+    also=(CauseKind.SELECTION, CauseKind.MISSING_TERM),
+    convert=by_table({"own": ("own.weight", (1, 0)), "bias": "own.bias", "other": ("other.weight", (1, 0))}),
 )
-def absent_neighbours(faulty: bool) -> dict[str, Any]:
+def absent_neighbours(faulty: bool) -> Pair:
     class Graph(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -139,24 +142,24 @@ def absent_neighbours(faulty: bool) -> dict[str, Any]:
         messages = near.sum(axis=1) @ params["other"]
         return jax.nn.relu(nodes @ params["own"] + params["bias"] + messages)
 
-    return {
-        "torch_model": randomise(Graph()),
-        "jax_model": apply,
-        "template": shapes({"own": (4, 5), "bias": (5,), "other": (4, 5)}),
-        "inputs": {
+    return Pair(
+        reference=randomise(Graph()),
+        candidate=apply,
+        template=shapes({"own": (4, 5), "bias": (5,), "other": (4, 5)}),
+        inputs={
             "nodes": normal(5, 4),
             "neighbours": np.array([[1, 2, -1], [0, -1, -1], [0, 3, 4], [2, 4, -1], [2, 3, -1]]),
         },
-    }
+    )
 
 
 @fault(
     "M11",
     "the mean over tokens counts the padding",
-    cause="mask",
-    also=("reduction", "missing term"),
+    cause=CauseKind.MASK,
+    also=(CauseKind.REDUCTION, CauseKind.MISSING_TERM),
 )
-def pooled_padding(faulty: bool) -> dict[str, Any]:
+def pooled_padding(faulty: bool) -> Pair:
     class Encoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -176,12 +179,12 @@ def pooled_padding(faulty: bool) -> dict[str, Any]:
 
     model = randomise(Encoder())
     lengths = np.array([6, 3, 5, 1])
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes(model.state_dict()),
-        "inputs": {
-            "ids": np.random.default_rng(0).integers(1, 12, (4, 6)),
+    return Pair(
+        reference=model,
+        candidate=apply,
+        template=shapes(model.state_dict()),
+        inputs={
+            "ids": integers(12, 4, 6, low=1, seed=0),
             "mask": np.arange(6) < lengths[:, None],
         },
-    }
+    )

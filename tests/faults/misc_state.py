@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes, weights
+from parity.report.kinds import CauseKind, Stage
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes, weights
 
 F = nn.functional
 
@@ -16,11 +21,11 @@ F = nn.functional
 @fault(
     "M08",
     "a coefficient that is annealed in Python, frozen when the step was traced",
-    cause="constant",
-    also=("scale", "stale weights"),
-    convert=load({"kernel": ("mix.weight", (1, 0)), "bias": "mix.bias"}),
+    cause=CauseKind.CONSTANT,
+    also=(CauseKind.SCALE, CauseKind.STALE_WEIGHTS),
+    convert=by_table({"kernel": ("mix.weight", (1, 0)), "bias": "mix.bias"}),
 )
-def frozen_when_traced(faulty: bool) -> dict[str, Any]:
+def frozen_when_traced(faulty: bool) -> Pair:
     class Annealed(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -55,23 +60,23 @@ def frozen_when_traced(faulty: bool) -> dict[str, Any]:
             x = advance(params, x, schedule.coefficient())  # FAULT: M08
         return x
 
-    return {
-        "torch_model": randomise(Annealed()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (6, 6), "bias": (6,)}),
-        "inputs": {"x": normal(3, 6)},
-    }
+    return Pair(
+        reference=randomise(Annealed()),
+        candidate=apply,
+        template=shapes({"kernel": (6, 6), "bias": (6,)}),
+        inputs={"x": normal(3, 6)},
+    )
 
 
 @fault(
     "M10",
     "params converted to bfloat16, where PyTorch keeps float32",
-    cause="dtype",
-    stage="weights",
+    cause=CauseKind.DTYPE,
+    stage=Stage.WEIGHTS,
     module="up",
     tensors=("up.weight", "up.bias", "down.weight", "down.bias"),
 )
-def narrow_params(faulty: bool) -> dict[str, Any]:
+def narrow_params(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -91,15 +96,15 @@ def narrow_params(faulty: bool) -> dict[str, Any]:
         layer: {"kernel": w[f"{layer}.weight"].T.astype(dtype), "bias": w[f"{layer}.bias"].astype(dtype)}
         for layer in ("up", "down")
     }
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(4, 5)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(4, 5)})
 
 
 @fault(
     "M13",
     "target network: tau and 1 - tau exchanged",
-    cause="operands",
-    also=("constant", "scale"),
-    convert=load(
+    cause=CauseKind.OPERANDS,
+    also=(CauseKind.CONSTANT, CauseKind.SCALE),
+    convert=by_table(
         {
             f"{network}/{ours}": (f"{network}.{theirs}", axes)
             for network in ("online", "target")
@@ -107,7 +112,7 @@ def narrow_params(faulty: bool) -> dict[str, Any]:
         }
     ),
 )
-def target_network(faulty: bool) -> dict[str, Any]:
+def target_network(faulty: bool) -> Pair:
     class Critic(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -127,24 +132,24 @@ def target_network(faulty: bool) -> dict[str, Any]:
         return {"value": value, "next_value": x @ kernel + bias}
 
     layer = {"kernel": (5, 3), "bias": (3,)}
-    return {
-        "torch_model": randomise(Critic()),
-        "jax_model": apply,
-        "template": shapes({"online": layer, "target": layer}),
-        "inputs": {"x": normal(4, 5)},
-    }
+    return Pair(
+        reference=randomise(Critic()),
+        candidate=apply,
+        template=shapes({"online": layer, "target": layer}),
+        inputs={"x": normal(4, 5)},
+    )
 
 
 @fault(
     "M14",
     "layers stacked for a scan in reverse",
-    cause="swapped weights",
-    stage="weights",
+    cause=CauseKind.SWAPPED_WEIGHTS,
+    stage=Stage.WEIGHTS,
     module="layers.0",
     tensors=tuple(f"layers.{i}.{kind}" for i in range(4) for kind in ("weight", "bias")),
-    also=("order",),
+    also=(CauseKind.ORDER,),
 )
-def stacked_layers(faulty: bool) -> dict[str, Any]:
+def stacked_layers(faulty: bool) -> Pair:
     class Deep(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -168,4 +173,4 @@ def stacked_layers(faulty: bool) -> dict[str, Any]:
         "kernel": np.stack([w[f"layers.{i}.weight"].T for i in order]),
         "bias": np.stack([w[f"layers.{i}.bias"] for i in order]),
     }
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(3, 6)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(3, 6)})

@@ -9,7 +9,12 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from tests.faults.declare import Arrays, fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import Arrays, randomise, shapes
 
 F = nn.functional
 
@@ -28,12 +33,12 @@ def batch_norm_leaves(own: Arrays) -> Arrays:
 @fault(
     "N17",
     "BatchNorm along the last axis of an NCHW array",
-    cause="axis",
+    cause=CauseKind.AXIS,
     module="norm",
-    also=("broadcast", "statistics"),
+    also=(CauseKind.BROADCAST, CauseKind.STATISTICS),
     convert=batch_norm_leaves,
 )
-def batch_norm_axis(faulty: bool) -> dict[str, Any]:
+def batch_norm_axis(faulty: bool) -> Pair:
     layers = OrderedDict(norm=nn.BatchNorm2d(6), act=nn.ELU())
 
     class Port(linen.Module):
@@ -45,20 +50,20 @@ def batch_norm_axis(faulty: bool) -> dict[str, Any]:
 
     vectors = ("scale", "bias"), ("mean", "var")
     params, stats = ({"norm": dict.fromkeys(names, (6,))} for names in vectors)
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": Port(),
-        "template": shapes({"params": params, "batch_stats": stats}),
-        "inputs": {"x": normal(2, 6, 6, 6)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=Port(),
+        template=shapes({"params": params, "batch_stats": stats}),
+        inputs={"x": normal(2, 6, 6, 6)},
+    )
 
 
 @fault(
     "N19",
     "GroupNorm with groups of 8 channels for 8 groups",
-    cause="groups",
+    cause=CauseKind.GROUPS,
     module="norm",
-    convert=load(
+    convert=by_table(
         {
             "norm/scale": "norm.weight",
             "norm/bias": "norm.bias",
@@ -67,7 +72,7 @@ def batch_norm_axis(faulty: bool) -> dict[str, Any]:
         }
     ),
 )
-def group_norm(faulty: bool) -> dict[str, Any]:
+def group_norm(faulty: bool) -> Pair:
     layers = OrderedDict(norm=nn.GroupNorm(8, 16), act=nn.SiLU(), out=nn.Conv2d(16, 4, 3, padding=1))
 
     class Port(nnx.Module):
@@ -80,23 +85,23 @@ def group_norm(faulty: bool) -> dict[str, Any]:
             h = self.norm(x)  # FAULT: N19
             return self.out(jax.nn.silu(h)).transpose(0, 3, 1, 2)
 
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": Port(nnx.Rngs(0)),
-        "inputs": {"x": normal(2, 16, 4, 4)},
-        "layout": {"x": (0, 2, 3, 1)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=Port(nnx.Rngs(0)),
+        inputs={"x": normal(2, 16, 4, 4)},
+        layout={"x": (0, 2, 3, 1)},
+    )
 
 
 @fault(
     "N20",
     "InstanceNorm with a trained scale and bias of its own, where PyTorch's default has none",
-    cause="extra term",
+    cause=CauseKind.EXTRA_TERM,
     module="norm",
-    also=("scale",),
-    convert=load({"kernel": ("out.weight", (2, 1, 0)), "bias": "out.bias"}),
+    also=(CauseKind.SCALE,),
+    convert=by_table({"kernel": ("out.weight", (2, 1, 0)), "bias": "out.bias"}),
 )
-def instance_norm_affine(faulty: bool) -> dict[str, Any]:
+def instance_norm_affine(faulty: bool) -> Pair:
     scale, shift = 1 + 0.2 * normal(5, seed=3), 0.2 * normal(5, seed=4)
     layers = OrderedDict(norm=nn.InstanceNorm1d(5), act=nn.ReLU(), out=nn.Conv1d(5, 3, 1))
 
@@ -109,23 +114,23 @@ def instance_norm_affine(faulty: bool) -> dict[str, Any]:
         h = jax.nn.relu(h) @ params["kernel"][0] + params["bias"]
         return h.transpose(0, 2, 1)
 
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": apply,
-        "template": shapes({"kernel": (1, 5, 3), "bias": (3,)}),
-        "inputs": {"x": normal(3, 5, 9)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=apply,
+        template=shapes({"kernel": (1, 5, 3), "bias": (3,)}),
+        inputs={"x": normal(3, 5, 9)},
+    )
 
 
 @fault(
     "N25",
     "queries normalised over all heads at once, not per head",
-    cause="axis",
+    cause=CauseKind.AXIS,
     module="norm",
-    also=("reduction", "order"),
-    convert=load({"kernel": ("project.weight", (1, 0)), "scale": "norm.weight"}),
+    also=(CauseKind.REDUCTION, CauseKind.ORDER),
+    convert=by_table({"kernel": ("project.weight", (1, 0)), "scale": "norm.weight"}),
 )
-def query_norm(faulty: bool) -> dict[str, Any]:
+def query_norm(faulty: bool) -> Pair:
     class Queries(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -142,9 +147,9 @@ def query_norm(faulty: bool) -> dict[str, Any]:
         q = q * params["scale"]
         return jax.nn.softmax(jnp.einsum("nthd,ntkd->nthk", q, q))
 
-    return {
-        "torch_model": randomise(Queries()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (10, 16), "scale": (4,)}),
-        "inputs": {"x": normal(2, 3, 10)},
-    }
+    return Pair(
+        reference=randomise(Queries()),
+        candidate=apply,
+        template=shapes({"kernel": (10, 16), "scale": (4,)}),
+        inputs={"x": normal(2, 3, 10)},
+    )

@@ -10,12 +10,17 @@ import torch
 from flax import nnx
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
 C = 6
 NORM = {"scale": (C,), "bias": (C,), "mean": (C,), "var": (C,)}
-LEAVES = load(
+LEAVES = by_table(
     {"scale": "norm.weight", "bias": "norm.bias", "mean": "norm.running_mean", "var": "norm.running_var"}
 )
 
@@ -31,11 +36,11 @@ class Norm(nn.Module):
 @fault(
     "N11",
     "training normalises by the unbiased variance",
-    cause="variance correction",
+    cause=CauseKind.VARIANCE_CORRECTION,
     module="norm",
-    convert=load({"norm/scale": "norm.weight", "norm/bias": "norm.bias", "w": ("fc.weight", (1, 0))}),
+    convert=by_table({"norm/scale": "norm.weight", "norm/bias": "norm.bias", "w": ("fc.weight", (1, 0))}),
 )
-def batch_variance(faulty: bool) -> dict[str, Any]:
+def batch_variance(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -55,23 +60,23 @@ def batch_variance(faulty: bool) -> dict[str, Any]:
         h = (h - mean) / jnp.sqrt(var + 1e-5)
         return jax.nn.relu(h * params["norm"]["scale"] + params["norm"]["bias"])
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes({"norm": {"scale": (C,), "bias": (C,)}, "w": (5, C)}),
-        "inputs": {"x": normal(8, 5)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes({"norm": {"scale": (C,), "bias": (C,)}, "w": (5, C)}),
+        inputs={"x": normal(8, 5)},
+    )
 
 
 @fault(
     "N13",
     "evaluation uses the initial statistics, held in a closure",
-    cause="stale weights",
+    cause=CauseKind.STALE_WEIGHTS,
     module="norm",
-    also=("statistics",),
+    also=(CauseKind.STATISTICS,),
     convert=LEAVES,
 )
-def initial_statistics(faulty: bool) -> dict[str, Any]:
+def initial_statistics(faulty: bool) -> Pair:
     class Network(Norm):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.sigmoid(self.norm(x))
@@ -84,22 +89,22 @@ def initial_statistics(faulty: bool) -> dict[str, Any]:
         h = h * p["scale"] + p["bias"]  # FAULT: N13
         return jax.nn.sigmoid(h)
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes(NORM),
-        "inputs": {"x": normal(4, C)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes(NORM),
+        inputs={"x": normal(4, C)},
+    )
 
 
 @fault(
     "N22",
     "padded rows enter the batch statistics",
-    cause="mask",
-    also=("statistics", "reduction", "missing term"),
-    convert=load({"scale": "scale", "bias": "bias", "w": ("mix.weight", (1, 0))}),
+    cause=CauseKind.MASK,
+    also=(CauseKind.STATISTICS, CauseKind.REDUCTION, CauseKind.MISSING_TERM),
+    convert=by_table({"scale": "scale", "bias": "bias", "w": ("mix.weight", (1, 0))}),
 )
-def padded_rows(faulty: bool) -> dict[str, Any]:
+def padded_rows(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -122,23 +127,23 @@ def padded_rows(faulty: bool) -> dict[str, Any]:
         return p["scale"] * (h - mean) / jnp.sqrt(var + 1e-5) + p["bias"]
 
     valid = np.arange(8) < 5
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes({"scale": (C,), "bias": (C,), "w": (4, C)}),
-        "inputs": {"x": normal(8, 4) * valid[:, None].astype(np.float32), "valid": valid},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes({"scale": (C,), "bias": (C,), "w": (4, C)}),
+        inputs={"x": normal(8, 4) * valid[:, None].astype(np.float32), "valid": valid},
+    )
 
 
 @fault(
     "N23",
     "every device normalises by the statistics of its own share of the batch",
-    cause="statistics",
+    cause=CauseKind.STATISTICS,
     module="norm",
-    also=("axis", "reduction", "missing term"),
-    convert=load({"scale": "norm.weight", "bias": "norm.bias"}),
+    also=(CauseKind.AXIS, CauseKind.REDUCTION, CauseKind.MISSING_TERM),
+    convert=by_table({"scale": "norm.weight", "bias": "norm.bias"}),
 )
-def local_statistics(faulty: bool) -> dict[str, Any]:
+def local_statistics(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -159,18 +164,18 @@ def local_statistics(faulty: bool) -> dict[str, Any]:
 
         return jax.vmap(per_device, axis_name="device")(x)
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes({"scale": (C,), "bias": (C,)}),
-        "inputs": {"x": normal(4, 5, C)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes({"scale": (C,), "bias": (C,)}),
+        inputs={"x": normal(4, 5, C)},
+    )
 
 
 @fault(
     "N28",
     "a frozen BatchNorm is normalised by the batch while the rest is tuned",
-    cause="statistics",
+    cause=CauseKind.STATISTICS,
     module="norm",
     convert=lambda own: {
         "fc/kernel": own["fc.weight"].T,
@@ -178,7 +183,7 @@ def local_statistics(faulty: bool) -> dict[str, Any]:
         **{f"norm/{name}": leaf for name, leaf in LEAVES(own).items()},
     },
 )
-def frozen(faulty: bool) -> dict[str, Any]:
+def frozen(faulty: bool) -> Pair:
     class Network(Norm):
         def __init__(self) -> None:
             super().__init__()
@@ -198,4 +203,4 @@ def frozen(faulty: bool) -> dict[str, Any]:
 
     model = randomise(Network()).train()
     model.norm.eval()
-    return {"torch_model": model, "jax_model": Port(nnx.Rngs(0)), "inputs": {"x": normal(7, C)}}
+    return Pair(reference=model, candidate=Port(nnx.Rngs(0)), inputs={"x": normal(7, C)})

@@ -10,15 +10,20 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 
 @fault(
     "N01",
     "LayerNorm with Flax's epsilon of 1e-6 for 1e-5, in the second of two layers",
-    cause="epsilon",
+    cause=CauseKind.EPSILON,
     module="norm2",
-    convert=load(
+    convert=by_table(
         {
             "params/norm1/scale": "norm1.weight",
             "params/norm1/bias": "norm1.bias",
@@ -29,7 +34,7 @@ from tests.faults.declare import fault, load, normal, randomise, shapes
         }
     ),
 )
-def layer_norm_epsilon(faulty: bool) -> dict[str, Any]:
+def layer_norm_epsilon(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -47,20 +52,20 @@ def layer_norm_epsilon(faulty: bool) -> dict[str, Any]:
 
     norm = {"scale": (16,), "bias": (16,)}
     layers = {"norm1": norm, "mix": {"kernel": (16, 16), "bias": (16,)}, "norm2": norm}
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": Port(),
-        "template": shapes({"params": layers}),
-        "inputs": {"x": normal(3, 5, 16)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=Port(),
+        template=shapes({"params": layers}),
+        inputs={"x": normal(3, 5, 16)},
+    )
 
 
 @fault(
     "N02",
     "BatchNorm with Keras' epsilon of 1e-3 for 1e-5",
-    cause="epsilon",
+    cause=CauseKind.EPSILON,
     module="norm",
-    convert=load(
+    convert=by_table(
         {
             "stem/kernel": ("stem.weight", (2, 3, 1, 0)),
             "stem/bias": "stem.bias",
@@ -71,7 +76,7 @@ def layer_norm_epsilon(faulty: bool) -> dict[str, Any]:
         }
     ),
 )
-def batch_norm_epsilon(faulty: bool) -> dict[str, Any]:
+def batch_norm_epsilon(faulty: bool) -> Pair:
     layers = OrderedDict(stem=nn.Conv2d(3, 6, 3, padding=1), norm=nn.BatchNorm2d(6), act=nn.ReLU())
 
     class Port(nnx.Module):
@@ -85,21 +90,21 @@ def batch_norm_epsilon(faulty: bool) -> dict[str, Any]:
             h = self.norm(h)  # FAULT: N02
             return jax.nn.relu(h).transpose(0, 3, 1, 2)
 
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": Port(nnx.Rngs(0)),
-        "inputs": {"x": normal(2, 3, 6, 6)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=Port(nnx.Rngs(0)),
+        inputs={"x": normal(2, 3, 6, 6)},
+    )
 
 
 @fault(
     "N04",
     "LayerNorm with the library's epsilon for BERT's 1e-12",
-    cause="epsilon",
+    cause=CauseKind.EPSILON,
     module="norm",
     convert=lambda own: {name.replace(".", "/"): array for name, array in own.items()},
 )
-def bert_epsilon(faulty: bool) -> dict[str, Any]:
+def bert_epsilon(faulty: bool) -> Pair:
     class Output(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -118,20 +123,20 @@ def bert_epsilon(faulty: bool) -> dict[str, Any]:
 
     dense = eqx.nn.Linear(24, 12, key=jax.random.key(0))
     norm = eqx.nn.LayerNorm(12) if faulty else eqx.nn.LayerNorm(12, eps=1e-12)
-    return {
-        "torch_model": randomise(Output()),
-        "jax_model": Port(dense, norm),
-        "inputs": {"hidden": normal(4, 24), "residual": normal(4, 12, seed=2)},
-    }
+    return Pair(
+        reference=randomise(Output()),
+        candidate=Port(dense, norm),
+        inputs={"hidden": normal(4, 24), "residual": normal(4, 12, seed=2)},
+    )
 
 
 @fault(
     "N05",
     "RMSNorm without eps means the dtype's machine epsilon in PyTorch, not 1e-6",
-    cause="epsilon",
+    cause=CauseKind.EPSILON,
     module="norm",
 )
-def rms_norm_epsilon(faulty: bool) -> dict[str, Any]:
+def rms_norm_epsilon(faulty: bool) -> Pair:
     model = randomise(nn.Sequential(OrderedDict(norm=nn.RMSNorm(16), head=nn.Linear(16, 4))))
 
     def apply(p: dict[str, jax.Array], x: jax.Array) -> jax.Array:
@@ -139,22 +144,24 @@ def rms_norm_epsilon(faulty: bool) -> dict[str, Any]:
         h = x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + epsilon)  # FAULT: N05
         return (h * p["norm.weight"]) @ p["head.weight"].T + p["head.bias"]
 
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes(model.state_dict()),
-        "inputs": {"x": 0.1 * normal(4, 16)},
-    }
+    return Pair(
+        reference=model,
+        candidate=apply,
+        template=shapes(model.state_dict()),
+        inputs={"x": 0.1 * normal(4, 16)},
+    )
 
 
 @fault(
     "N07",
     "LayerNorm with the unbiased standard deviation",
-    cause="variance correction",
+    cause=CauseKind.VARIANCE_CORRECTION,
     module="norm",
-    convert=load({"norm/scale": "norm.weight", "norm/bias": "norm.bias", "head": ("head.weight", (1, 0))}),
+    convert=by_table(
+        {"norm/scale": "norm.weight", "norm/bias": "norm.bias", "head": ("head.weight", (1, 0))}
+    ),
 )
-def layer_norm_unbiased(faulty: bool) -> dict[str, Any]:
+def layer_norm_unbiased(faulty: bool) -> Pair:
     layers = OrderedDict(norm=nn.LayerNorm(12), head=nn.Linear(12, 5, bias=False))
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
@@ -164,9 +171,9 @@ def layer_norm_unbiased(faulty: bool) -> dict[str, Any]:
         h = h * params["norm"]["scale"] + params["norm"]["bias"]
         return h @ params["head"]
 
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": apply,
-        "template": shapes({"norm": {"scale": (12,), "bias": (12,)}, "head": (12, 5)}),
-        "inputs": {"x": normal(4, 12)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=apply,
+        template=shapes({"norm": {"scale": (12,), "bias": (12,)}, "head": (12, 5)}),
+        inputs={"x": normal(4, 12)},
+    )

@@ -13,12 +13,17 @@ import torch
 from flax import linen
 from torch import nn
 
-from tests.faults.declare import Arrays, fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import Arrays, randomise, shapes
 
 F = nn.functional
 C = 6
 NORM = {"scale": (C,), "bias": (C,), "mean": (C,), "var": (C,)}
-LEAVES = load(
+LEAVES = by_table(
     {"scale": "norm.weight", "bias": "norm.bias", "mean": "norm.running_mean", "var": "norm.running_var"}
 )
 
@@ -40,14 +45,14 @@ class Trained(Norm):
         return {"y": torch.tanh(y), "mean": mean, "var": var}
 
 
-def trained(port: Any) -> dict[str, Any]:
+def trained(port: Any) -> Pair:
     """A port of one training step."""
-    return {
-        "torch_model": randomise(Trained()),
-        "jax_model": port,
-        "template": shapes(NORM),
-        "inputs": {"x": normal(8, C)},
-    }
+    return Pair(
+        reference=randomise(Trained()),
+        candidate=port,
+        template=shapes(NORM),
+        inputs={"x": normal(8, C)},
+    )
 
 
 def linen_leaves(own: Arrays) -> Arrays:
@@ -59,11 +64,11 @@ def linen_leaves(own: Arrays) -> Arrays:
 @fault(
     "N08",
     "BatchNorm with PyTorch's momentum of 0.1, which is 0.9 in Flax",
-    cause="statistics",
-    also=("constant", "scale", "operands"),
+    cause=CauseKind.STATISTICS,
+    also=(CauseKind.CONSTANT, CauseKind.SCALE, CauseKind.OPERANDS),
     convert=linen_leaves,
 )
-def momentum(faulty: bool) -> dict[str, Any]:
+def momentum(faulty: bool) -> Pair:
     class Network(Norm):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             batch_mean, batch_var = x.mean(dim=0), x.var(dim=0, unbiased=False)
@@ -81,22 +86,22 @@ def momentum(faulty: bool) -> dict[str, Any]:
         return y, new["batch_stats"]["norm"]["mean"]
 
     params, stats = {"scale": (C,), "bias": (C,)}, {"mean": (C,), "var": (C,)}
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes({"params": {"norm": params}, "batch_stats": {"norm": stats}}),
-        "inputs": {"x": normal(10, C)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes({"params": {"norm": params}, "batch_stats": {"norm": stats}}),
+        inputs={"x": normal(10, C)},
+    )
 
 
 @fault(
     "N10",
     "the running variance is kept biased",
-    cause="variance correction",
-    also=("statistics",),
+    cause=CauseKind.VARIANCE_CORRECTION,
+    also=(CauseKind.STATISTICS,),
     convert=LEAVES,
 )
-def running_variance(faulty: bool) -> dict[str, Any]:
+def running_variance(faulty: bool) -> Pair:
     def apply(p: dict[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
         mean, var = x.mean(axis=0), x.var(axis=0)
         y = jnp.tanh(p["scale"] * (x - mean) * jax.lax.rsqrt(var + 1e-5) + p["bias"])
@@ -112,11 +117,11 @@ def running_variance(faulty: bool) -> dict[str, Any]:
 @fault(
     "N14",
     "the running variance starts at 0, not at 1",
-    cause="constant",
-    also=("statistics",),
-    convert=load({"scale": "scale", "bias": "bias"}),
+    cause=CauseKind.CONSTANT,
+    also=(CauseKind.STATISTICS,),
+    convert=by_table({"scale": "scale", "bias": "bias"}),
 )
-def initial_variance(faulty: bool) -> dict[str, Any]:
+def initial_variance(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -140,22 +145,22 @@ def initial_variance(faulty: bool) -> dict[str, Any]:
             mean = 0.9 * mean + 0.1 * batch.mean(axis=0)
         return p["scale"] * (x - mean) / jnp.sqrt(var + 1e-5) + p["bias"]
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes({"scale": (C,), "bias": (C,)}),
-        "inputs": {"batches": normal(3, 8, C), "x": normal(4, C, seed=2)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes({"scale": (C,), "bias": (C,)}),
+        inputs={"batches": normal(3, 8, C), "x": normal(4, C, seed=2)},
+    )
 
 
 @fault(
     "N16",
     "training normalises by the moving averages, not by the batch",
-    cause="statistics",
-    also=("operands",),
+    cause=CauseKind.STATISTICS,
+    also=(CauseKind.OPERANDS,),
     convert=LEAVES,
 )
-def moving_averages(faulty: bool) -> dict[str, Any]:
+def moving_averages(faulty: bool) -> Pair:
     def apply(p: dict[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
         batch_mean, batch_var = x.mean(axis=0), x.var(axis=0)
         mean = 0.9 * p["mean"] + 0.1 * batch_mean
@@ -173,11 +178,11 @@ def moving_averages(faulty: bool) -> dict[str, Any]:
 @fault(
     "N26",
     "a momentum of 0: the kept statistics are those of the last batch",
-    cause="statistics",
-    also=("constant", "missing term", "scale"),
+    cause=CauseKind.STATISTICS,
+    also=(CauseKind.CONSTANT, CauseKind.MISSING_TERM, CauseKind.SCALE),
     convert=LEAVES,
 )
-def last_batch(faulty: bool) -> dict[str, Any]:
+def last_batch(faulty: bool) -> Pair:
     class Network(Norm):
         def forward(self, batch: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
             old_mean, old_var = self.norm.running_mean, self.norm.running_var
@@ -191,9 +196,9 @@ def last_batch(faulty: bool) -> dict[str, Any]:
         var = keep * p["var"] + (1 - keep) * batch.var(axis=0, ddof=1)  # FAULT: N26
         return (x - mean) / jnp.sqrt(var + 1e-5) * p["scale"] + p["bias"]
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes(NORM),
-        "inputs": {"batch": 2 + normal(8, C), "x": normal(4, C, seed=2)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes(NORM),
+        inputs={"batch": 2 + normal(8, C), "x": normal(4, C, seed=2)},
+    )

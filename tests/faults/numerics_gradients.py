@@ -13,10 +13,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind, Stage
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import integers, normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
-DENSE = load({"fc/kernel": ("fc.weight", (1, 0)), "fc/bias": "fc.bias", "head": ("head.weight", (1, 0))})
+DENSE = by_table({"fc/kernel": ("fc.weight", (1, 0)), "fc/bias": "fc.bias", "head": ("head.weight", (1, 0))})
 TEMPLATE = {"fc": {"kernel": (5, 8), "bias": (8,)}, "head": (8, 3)}
 
 
@@ -48,11 +53,11 @@ def padded() -> np.ndarray:
 @fault(
     "X05",
     "ReLU as maximum(x, 0): half a gradient at 0",
-    cause="gradient rule",
-    stage="gradients",
+    cause=CauseKind.GRADIENT_RULE,
+    stage=Stage.GRADIENTS,
     convert=DENSE,
 )
-def relu_at_zero(faulty: bool) -> dict[str, Any]:
+def relu_at_zero(faulty: bool) -> Pair:
     class Rectified(Network):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(F.relu(self.fc(x)))
@@ -65,22 +70,22 @@ def relu_at_zero(faulty: bool) -> dict[str, Any]:
             h = jax.nn.relu(h)
         return h @ params["head"]
 
-    return {
-        "torch_model": without_bias(Rectified()),
-        "jax_model": apply,
-        "template": shapes(TEMPLATE),
-        "inputs": {"x": padded()},
-    }
+    return Pair(
+        reference=without_bias(Rectified()),
+        candidate=apply,
+        template=shapes(TEMPLATE),
+        inputs={"x": padded()},
+    )
 
 
 @fault(
     "X07",
     "clip at its bounds: half a gradient for the whole of PyTorch's clamp",
-    cause="gradient rule",
-    stage="gradients",
-    convert=load({"bias": "bias", "head": ("head.weight", (1, 0))}),
+    cause=CauseKind.GRADIENT_RULE,
+    stage=Stage.GRADIENTS,
+    convert=by_table({"bias": "bias", "head": ("head.weight", (1, 0))}),
 )
-def clip_at_bounds(faulty: bool) -> dict[str, Any]:
+def clip_at_bounds(faulty: bool) -> Pair:
     class Clamped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -98,23 +103,23 @@ def clip_at_bounds(faulty: bool) -> dict[str, Any]:
             h = jnp.where(inside, h, (h > 1).astype(h.dtype))
         return h @ params["head"]
 
-    levels = np.random.default_rng(1).integers(0, 5, (6, 5))
-    return {
-        "torch_model": without_bias(Clamped()),
-        "jax_model": apply,
-        "template": shapes({"bias": (5,), "head": (5, 3)}),
-        "inputs": {"pixels": (levels / 4).astype(np.float32)},
-    }
+    levels = integers(5, 6, 5, seed=1)
+    return Pair(
+        reference=without_bias(Clamped()),
+        candidate=apply,
+        template=shapes({"bias": (5,), "head": (5, 3)}),
+        inputs={"pixels": (levels / 4).astype(np.float32)},
+    )
 
 
 @fault(
     "X08",
     "the gradient of a maximum is split among ties, where torch.max gives it to one",
-    cause="gradient rule",
-    stage="gradients",
-    convert=load({"position": "position.bias", "head": ("head.weight", (1, 0))}),
+    cause=CauseKind.GRADIENT_RULE,
+    stage=Stage.GRADIENTS,
+    convert=by_table({"position": "position.bias", "head": ("head.weight", (1, 0))}),
 )
-def max_of_ties(faulty: bool) -> dict[str, Any]:
+def max_of_ties(faulty: bool) -> Pair:
     class Position(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -140,23 +145,23 @@ def max_of_ties(faulty: bool) -> dict[str, Any]:
             h = jnp.take_along_axis(h, first, axis=1)[:, 0]
         return h @ params["head"]
 
-    counts = np.random.default_rng(2).integers(0, 3, (3, 7, 4))
-    return {
-        "torch_model": without_bias(Pooled()),
-        "jax_model": apply,
-        "template": shapes({"position": (7, 4), "head": (4, 3)}),
-        "inputs": {"x": counts.astype(np.float32)},
-    }
+    counts = integers(3, 3, 7, 4)
+    return Pair(
+        reference=without_bias(Pooled()),
+        candidate=apply,
+        template=shapes({"position": (7, 4), "head": (4, 3)}),
+        inputs={"x": counts.astype(np.float32)},
+    )
 
 
 @fault(
     "X10",
     "leaky ReLU at 0: slope 1 for PyTorch's small one",
-    cause="gradient rule",
-    stage="gradients",
+    cause=CauseKind.GRADIENT_RULE,
+    stage=Stage.GRADIENTS,
     convert=DENSE,
 )
-def leaky_at_zero(faulty: bool) -> dict[str, Any]:
+def leaky_at_zero(faulty: bool) -> Pair:
     class Leaky(Network):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(F.leaky_relu(self.fc(x), 0.25))
@@ -169,22 +174,24 @@ def leaky_at_zero(faulty: bool) -> dict[str, Any]:
             h = jnp.where(h > 0, h, 0.25 * h)
         return h @ params["head"]
 
-    return {
-        "torch_model": without_bias(Leaky()),
-        "jax_model": apply,
-        "template": shapes(TEMPLATE),
-        "inputs": {"x": padded()},
-    }
+    return Pair(
+        reference=without_bias(Leaky()),
+        candidate=apply,
+        template=shapes(TEMPLATE),
+        inputs={"x": padded()},
+    )
 
 
 @fault(
     "X11",
     "the gradient of a norm at 0 is NaN, in PyTorch it is 0",
-    cause="gradient rule",
-    stage="gradients",
-    convert=load({"fc/kernel": ("fc.weight", (1, 0)), "fc/bias": "fc.bias", "head": ("head.weight", (1, 0))}),
+    cause=CauseKind.GRADIENT_RULE,
+    stage=Stage.GRADIENTS,
+    convert=by_table(
+        {"fc/kernel": ("fc.weight", (1, 0)), "fc/bias": "fc.bias", "head": ("head.weight", (1, 0))}
+    ),
 )
-def norm_at_zero(faulty: bool) -> dict[str, Any]:
+def norm_at_zero(faulty: bool) -> Pair:
     class Lengths(Network):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.head(torch.linalg.vector_norm(self.fc(x), dim=1, keepdim=True))
@@ -198,22 +205,22 @@ def norm_at_zero(faulty: bool) -> dict[str, Any]:
             length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
         return length @ params["head"]
 
-    return {
-        "torch_model": without_bias(Lengths(1)),
-        "jax_model": apply,
-        "template": shapes({**TEMPLATE, "head": (1, 3)}),
-        "inputs": {"x": padded()},
-    }
+    return Pair(
+        reference=without_bias(Lengths(1)),
+        candidate=apply,
+        template=shapes({**TEMPLATE, "head": (1, 3)}),
+        inputs={"x": padded()},
+    )
 
 
 @fault(
     "X13",
     "the gradient of a standard deviation of equal numbers is NaN, in PyTorch it is 0",
-    cause="gradient rule",
-    stage="gradients",
+    cause=CauseKind.GRADIENT_RULE,
+    stage=Stage.GRADIENTS,
     convert=DENSE,
 )
-def std_of_equals(faulty: bool) -> dict[str, Any]:
+def std_of_equals(faulty: bool) -> Pair:
     class Spread(Network):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             h = self.fc(x)
@@ -228,9 +235,9 @@ def std_of_equals(faulty: bool) -> dict[str, Any]:
             spread = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1)), 0)
         return (h / (1 + spread)) @ params["head"]
 
-    return {
-        "torch_model": without_bias(Spread()),
-        "jax_model": apply,
-        "template": shapes(TEMPLATE),
-        "inputs": {"x": padded()},
-    }
+    return Pair(
+        reference=without_bias(Spread()),
+        candidate=apply,
+        template=shapes(TEMPLATE),
+        inputs={"x": padded()},
+    )

@@ -9,10 +9,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
-DENSE = load({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"})
+DENSE = by_table({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"})
 
 
 class Dense(nn.Module):
@@ -26,25 +31,25 @@ class Dense(nn.Module):
         return torch.tanh(self.fc(x))
 
 
-def dense(port: Any) -> dict[str, Any]:
+def dense(port: Any) -> Pair:
     """A port of that layer."""
-    return {
-        "torch_model": randomise(Dense()),
-        "jax_model": port,
-        "template": shapes({"kernel": (256, 16), "bias": (16,)}),
-        "inputs": {"x": normal(8, 256)},
-    }
+    return Pair(
+        reference=randomise(Dense()),
+        candidate=port,
+        template=shapes({"kernel": (256, 16), "bias": (16,)}),
+        inputs={"x": normal(8, 256)},
+    )
 
 
 @fault(
     "X01",
     "TF32 in a product of matrices, JAX's default on a GPU",
-    cause="dtype",
+    cause=CauseKind.DTYPE,
     module="fc",
     mode="accelerator",
     convert=DENSE,
 )
-def tf32(faulty: bool) -> dict[str, Any]:
+def tf32(faulty: bool) -> Pair:
     def apply(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
         precision = "tensorfloat32" if faulty else "highest"
         h = jnp.matmul(x, params["kernel"], precision=precision)  # FAULT: X01
@@ -56,12 +61,12 @@ def tf32(faulty: bool) -> dict[str, Any]:
 @fault(
     "X02",
     "products in passes of bfloat16, JAX's default on a TPU",
-    cause="dtype",
+    cause=CauseKind.DTYPE,
     module="fc",
     mode="accelerator",
     convert=DENSE,
 )
-def bfloat16_passes(faulty: bool) -> dict[str, Any]:
+def bfloat16_passes(faulty: bool) -> Pair:
     def apply(params: dict[str, jax.Array], x: jax.Array) -> jax.Array:
         precision = "bfloat16" if faulty else "highest"
         h = jnp.matmul(x, params["kernel"], precision=precision)  # FAULT: X02
@@ -73,10 +78,10 @@ def bfloat16_passes(faulty: bool) -> dict[str, Any]:
 @fault(
     "X04",
     "a hash of large ids overflows 32 bits",
-    cause="dtype",
-    convert=load({"table": "table.weight"}),
+    cause=CauseKind.DTYPE,
+    convert=by_table({"table": "table.weight"}),
 )
-def overflow(faulty: bool) -> dict[str, Any]:
+def overflow(faulty: bool) -> Pair:
     factor, buckets = 40_503, 31
 
     class Hashed(nn.Module):
@@ -95,23 +100,23 @@ def overflow(faulty: bool) -> dict[str, Any]:
             rows = (ids % buckets) * (factor % buckets) % buckets
         return jnp.sin(params["table"][rows])
 
-    return {
-        "torch_model": randomise(Hashed()),
-        "jax_model": apply,
-        "template": shapes({"table": (buckets, 4)}),
-        "inputs": {"ids": np.array([7, 52_000, 530_001, 1_999_999, 88, 2_000_003], np.int32)},
-    }
+    return Pair(
+        reference=randomise(Hashed()),
+        candidate=apply,
+        template=shapes({"table": (buckets, 4)}),
+        inputs={"ids": np.array([7, 52_000, 530_001, 1_999_999, 88, 2_000_003], np.int32)},
+    )
 
 
 @fault(
     "X14",
     "a sum accumulated in bfloat16 stands still at 256",
-    cause="dtype",
+    cause=CauseKind.DTYPE,
     mode="bfloat16",
-    also=("reduction",),
-    convert=load({"gain": "gain"}),
+    also=(CauseKind.REDUCTION,),
+    convert=by_table({"gain": "gain"}),
 )
-def narrow_sum(faulty: bool) -> dict[str, Any]:
+def narrow_sum(faulty: bool) -> Pair:
     class Total(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -128,22 +133,22 @@ def narrow_sum(faulty: bool) -> dict[str, Any]:
             total = jnp.sum(terms, axis=0)
         return total
 
-    return {
-        "torch_model": randomise(Total()),
-        "jax_model": apply,
-        "template": shapes({"gain": (3,)}),
-        "inputs": {"x": np.abs(1 + 0.1 * normal(1024, 3))},
-    }
+    return Pair(
+        reference=randomise(Total()),
+        candidate=apply,
+        template=shapes({"gain": (3,)}),
+        inputs={"x": np.abs(1 + 0.1 * normal(1024, 3))},
+    )
 
 
 @fault(
     "X23",
     "a float32 array without axes promotes bfloat16 to float32; PyTorch keeps bfloat16",
-    cause="dtype",
+    cause=CauseKind.DTYPE,
     mode="bfloat16",
-    convert=load({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
+    convert=by_table({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
 )
-def promotion(faulty: bool) -> dict[str, Any]:
+def promotion(faulty: bool) -> Pair:
     class Scaled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -160,21 +165,21 @@ def promotion(faulty: bool) -> dict[str, Any]:
             h = x * jnp.asarray(scale, x.dtype)
         return jax.nn.softmax(h @ params["kernel"] + params["bias"])
 
-    return {
-        "torch_model": randomise(Scaled()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (12, 6), "bias": (6,)}),
-        "inputs": {"x": normal(4, 12)},
-    }
+    return Pair(
+        reference=randomise(Scaled()),
+        candidate=apply,
+        template=shapes({"kernel": (12, 6), "bias": (6,)}),
+        inputs={"x": normal(4, 12)},
+    )
 
 
 @fault(
     "X25",
     "a long decay in closed form, by quotients of products that underflow",
     mode="float32",
-    convert=load({"decay": "decay"}),
+    convert=by_table({"decay": "decay"}),
 )
-def closed_form_decay(faulty: bool) -> dict[str, Any]:
+def closed_form_decay(faulty: bool) -> Pair:
     class Decay(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -199,9 +204,9 @@ def closed_form_decay(faulty: bool) -> dict[str, Any]:
 
         return jax.lax.scan(step, jnp.zeros_like(x[0]), x)[1]
 
-    return {
-        "torch_model": Decay(),
-        "jax_model": apply,
-        "template": shapes({"decay": (3,)}),
-        "inputs": {"x": normal(128, 3)},
-    }
+    return Pair(
+        reference=Decay(),
+        candidate=apply,
+        template=shapes({"decay": (3,)}),
+        inputs={"x": normal(128, 3)},
+    )

@@ -9,11 +9,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 
-@fault("X16", "the last of equal scores is chosen, not the first", cause="selection")
-def ties(faulty: bool) -> dict[str, Any]:
+@fault("X16", "the last of equal scores is chosen, not the first", cause=CauseKind.SELECTION)
+def ties(faulty: bool) -> Pair:
     class Router(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -32,22 +37,22 @@ def ties(faulty: bool) -> dict[str, Any]:
 
     model = randomise(Router())
     votes = np.array([[2, 2, 1, 0], [0, 3, 1, 3], [1, 1, 1, 1], [0, 1, 2, 3]], np.float32)
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes(model.state_dict()),
-        "inputs": {"x": normal(4, 6), "votes": votes},
-    }
+    return Pair(
+        reference=model,
+        candidate=apply,
+        template=shapes(model.state_dict()),
+        inputs={"x": normal(4, 6), "votes": votes},
+    )
 
 
 @fault(
     "X17",
     "columns of V^H taken for its rows, as the singular vectors",
-    cause="order",
-    also=("axis", "selection", "operands"),
-    convert=load({"w": "w"}),
+    cause=CauseKind.ORDER,
+    also=(CauseKind.AXIS, CauseKind.SELECTION, CauseKind.OPERANDS),
+    convert=by_table({"w": "w"}),
 )
-def singular_vectors(faulty: bool) -> dict[str, Any]:
+def singular_vectors(faulty: bool) -> Pair:
     class Projection(nn.Module):
         """Onto the three directions that the matrix stretches most; their signs cancel."""
 
@@ -67,21 +72,23 @@ def singular_vectors(faulty: bool) -> dict[str, Any]:
             top = vh[:3]
         return x @ top.T @ top
 
-    return {
-        "torch_model": randomise(Projection()),
-        "jax_model": apply,
-        "template": shapes({"w": (6, 6)}),
-        "inputs": {"x": normal(4, 6)},
-    }
+    return Pair(
+        reference=randomise(Projection()),
+        candidate=apply,
+        template=shapes({"w": (6, 6)}),
+        inputs={"x": normal(4, 6)},
+    )
 
 
 @fault(
     "X19",
     "jnp.std divides by n, torch.std by n - 1",
-    cause="variance correction",
-    convert=load({"conv/kernel": ("conv.weight", (2, 1, 0)), "conv/bias": "conv.bias", "out": "out.weight"}),
+    cause=CauseKind.VARIANCE_CORRECTION,
+    convert=by_table(
+        {"conv/kernel": ("conv.weight", (2, 1, 0)), "conv/bias": "conv.bias", "out": "out.weight"}
+    ),
 )
-def std_correction(faulty: bool) -> dict[str, Any]:
+def std_correction(faulty: bool) -> Pair:
     class Statistics(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -101,22 +108,22 @@ def std_correction(faulty: bool) -> dict[str, Any]:
             spread = h.std(axis=2, ddof=1)
         return jnp.concatenate([mean, spread], axis=1) @ params["out"].T
 
-    return {
-        "torch_model": randomise(Statistics()),
-        "jax_model": apply,
-        "template": shapes({"conv": {"kernel": (1, 3, 5), "bias": (5,)}, "out": (4, 10)}),
-        "inputs": {"x": normal(2, 3, 12)},
-    }
+    return Pair(
+        reference=randomise(Statistics()),
+        candidate=apply,
+        template=shapes({"conv": {"kernel": (1, 3, 5), "bias": (5,)}, "out": (4, 10)}),
+        inputs={"x": normal(2, 3, 12)},
+    )
 
 
 @fault(
     "X20",
     "the median of an even number: the mean of both, not the lower",
-    cause="selection",
-    also=("reduction",),
-    convert=load({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
+    cause=CauseKind.SELECTION,
+    also=(CauseKind.REDUCTION,),
+    convert=by_table({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
 )
-def median(faulty: bool) -> dict[str, Any]:
+def median(faulty: bool) -> Pair:
     class Robust(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -134,21 +141,21 @@ def median(faulty: bool) -> dict[str, Any]:
             middle = jnp.sort(h, axis=1)[:, (h.shape[1] - 1) // 2, None]
         return jnp.tanh(h - 0.5 * middle)
 
-    return {
-        "torch_model": randomise(Robust()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (5, 6), "bias": (6,)}),
-        "inputs": {"x": normal(2, 8, 5)},
-    }
+    return Pair(
+        reference=randomise(Robust()),
+        candidate=apply,
+        template=shapes({"kernel": (5, 6), "bias": (6,)}),
+        inputs={"x": normal(2, 8, 5)},
+    )
 
 
 @fault(
     "X22",
     "a quantile interpolated between two numbers where the lower is meant",
-    cause="selection",
-    convert=load({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
+    cause=CauseKind.SELECTION,
+    convert=by_table({"kernel": ("fc.weight", (1, 0)), "bias": "fc.bias"}),
 )
-def quantile(faulty: bool) -> dict[str, Any]:
+def quantile(faulty: bool) -> Pair:
     class Pruned(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -167,9 +174,9 @@ def quantile(faulty: bool) -> dict[str, Any]:
             least = jnp.quantile(h, 0.25, axis=1, keepdims=True, method="lower")
         return jax.nn.relu(h - 0.5 * least)
 
-    return {
-        "torch_model": randomise(Pruned()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (4, 10), "bias": (10,)}),
-        "inputs": {"x": normal(3, 4)},
-    }
+    return Pair(
+        reference=randomise(Pruned()),
+        candidate=apply,
+        template=shapes({"kernel": (4, 10), "bias": (10,)}),
+        inputs={"x": normal(3, 4)},
+    )

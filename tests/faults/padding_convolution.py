@@ -12,7 +12,12 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -22,9 +27,9 @@ HWIO = (2, 3, 1, 0)
 @fault(
     "P01",
     "stride 2 with SAME, which pads (0, 1), for padding 1, which pads (1, 1)",
-    cause="padding",
+    cause=CauseKind.PADDING,
     module="stem",
-    convert=load(
+    convert=by_table(
         {
             "params/stem/kernel": ("stem.weight", HWIO),
             "params/stem/bias": "stem.bias",
@@ -33,7 +38,7 @@ HWIO = (2, 3, 1, 0)
         }
     ),
 )
-def strided_same(faulty: bool) -> dict[str, Any]:
+def strided_same(faulty: bool) -> Pair:
     padding: Any = "SAME" if faulty else 1
 
     class Classifier(linen.Module):
@@ -55,21 +60,21 @@ def strided_same(faulty: bool) -> dict[str, Any]:
         "stem": {"kernel": (3, 3, 3, 6), "bias": (6,)},
         "head": {"kernel": (6, 3), "bias": (3,)},
     }
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": Classifier(),
-        "template": shapes({"params": layers}),
-        "inputs": {"x": normal(2, 3, 8, 8)},
-        "layout": {"x": (0, 2, 3, 1)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=Classifier(),
+        template=shapes({"params": layers}),
+        inputs={"x": normal(2, 3, 8, 8)},
+        layout={"x": (0, 2, 3, 1)},
+    )
 
 
 @fault(
     "P07",
     "kernel dilation dropped under SAME padding",
-    cause="dilation",
+    cause=CauseKind.DILATION,
     module="wide",
-    convert=load(
+    convert=by_table(
         {
             "narrow/kernel": ("narrow.weight", (2, 1, 0)),
             "narrow/bias": "narrow.bias",
@@ -78,7 +83,7 @@ def strided_same(faulty: bool) -> dict[str, Any]:
         }
     ),
 )
-def dilation(faulty: bool) -> dict[str, Any]:
+def dilation(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -99,21 +104,21 @@ def dilation(faulty: bool) -> dict[str, Any]:
             h = self.wide(h)  # FAULT: P07
             return h.transpose(0, 2, 1)
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": Port(nnx.Rngs(0)),
-        "inputs": {"x": normal(2, 3, 12)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=Port(nnx.Rngs(0)),
+        inputs={"x": normal(2, 3, 12)},
+    )
 
 
 @fault(
     "P08",
     "border pixels repeated (symmetric) where they are mirrored without (reflect)",
-    cause="padding",
+    cause=CauseKind.PADDING,
     module="pad",
-    convert=load({"stem/kernel": ("stem.weight", HWIO), "stem/bias": "stem.bias"}),
+    convert=by_table({"stem/kernel": ("stem.weight", HWIO), "stem/bias": "stem.bias"}),
 )
-def reflect(faulty: bool) -> dict[str, Any]:
+def reflect(faulty: bool) -> Pair:
     layers = OrderedDict(pad=nn.ReflectionPad2d(1), stem=nn.Conv2d(3, 4, 3), act=nn.ReLU())
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
@@ -126,20 +131,20 @@ def reflect(faulty: bool) -> dict[str, Any]:
         h = jax.lax.conv_general_dilated(x, params["stem"]["kernel"], (1, 1), "VALID", dimension_numbers=NHWC)
         return jax.nn.relu(h + params["stem"]["bias"]).transpose(0, 3, 1, 2)
 
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": apply,
-        "template": shapes({"stem": {"kernel": (3, 3, 3, 4), "bias": (4,)}}),
-        "inputs": {"x": normal(2, 3, 7, 7)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=apply,
+        template=shapes({"stem": {"kernel": (3, 3, 3, 4), "bias": (4,)}}),
+        inputs={"x": normal(2, 3, 7, 7)},
+    )
 
 
 @fault(
     "P10",
     "causal convolution padded on both sides: the future leaks",
-    cause="padding",
+    cause=CauseKind.PADDING,
     module="conv",
-    also=("shift",),
+    also=(CauseKind.SHIFT,),
     convert=lambda w: {
         "conv/weight": w["conv.weight"],
         "conv/bias": w["conv.bias"][:, None],
@@ -147,7 +152,7 @@ def reflect(faulty: bool) -> dict[str, Any]:
         "out/bias": w["out.bias"][:, None],
     },
 )
-def causal(faulty: bool) -> dict[str, Any]:
+def causal(faulty: bool) -> Pair:
     class Causal(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -169,20 +174,20 @@ def causal(faulty: bool) -> dict[str, Any]:
             h = jax.vmap(self.conv)(x)  # FAULT: P10
             return jax.vmap(self.out)(jnp.tanh(h))
 
-    return {
-        "torch_model": randomise(Causal()),
-        "jax_model": Port(jax.random.key(0)),
-        "inputs": {"x": normal(2, 3, 16)},
-    }
+    return Pair(
+        reference=randomise(Causal()),
+        candidate=Port(jax.random.key(0)),
+        inputs={"x": normal(2, 3, 16)},
+    )
 
 
 @fault(
     "P11",
     "jnp.convolve turns the filter around, conv1d does not",
-    cause="flipped kernel",
-    convert=load({"taps": "taps", "gain": "gain"}),
+    cause=CauseKind.FLIPPED_KERNEL,
+    convert=by_table({"taps": "taps", "gain": "gain"}),
 )
-def convolve(faulty: bool) -> dict[str, Any]:
+def convolve(faulty: bool) -> Pair:
     class Smoother(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -197,20 +202,20 @@ def convolve(faulty: bool) -> dict[str, Any]:
         smooth = jax.vmap(lambda row: jnp.convolve(row, taps, mode="same"))(x)  # FAULT: P11
         return x - params["gain"] * smooth
 
-    return {
-        "torch_model": randomise(Smoother()),
-        "jax_model": apply,
-        "template": shapes({"taps": (5,), "gain": (16,)}),
-        "inputs": {"x": normal(3, 16)},
-    }
+    return Pair(
+        reference=randomise(Smoother()),
+        candidate=apply,
+        template=shapes({"taps": (5,), "gain": (16,)}),
+        inputs={"x": normal(3, 16)},
+    )
 
 
 @fault(
     "P13",
     "padded with zeros before the normalisation, not after it (with the mean)",
-    convert=load({"stem/kernel": ("stem.weight", HWIO), "stem/bias": "stem.bias"}),
+    convert=by_table({"stem/kernel": ("stem.weight", HWIO), "stem/bias": "stem.bias"}),
 )
-def pad_then_normalise(faulty: bool) -> dict[str, Any]:
+def pad_then_normalise(faulty: bool) -> Pair:
     mean, std = np.float32([0.5, 0.25, 0.375]), np.float32([0.25, 0.5, 0.125])
 
     class Preprocessed(nn.Module):
@@ -232,9 +237,9 @@ def pad_then_normalise(faulty: bool) -> dict[str, Any]:
         h = jax.lax.conv_general_dilated(x, params["stem"]["kernel"], (1, 1), "VALID", dimension_numbers=NHWC)
         return (h + params["stem"]["bias"]).transpose(0, 3, 1, 2)
 
-    return {
-        "torch_model": randomise(Preprocessed()),
-        "jax_model": lambda params, x: apply(params, x.transpose(0, 2, 3, 1)),
-        "template": shapes({"stem": {"kernel": (3, 3, 3, 4), "bias": (4,)}}),
-        "inputs": {"x": np.abs(normal(2, 3, 6, 6))},
-    }
+    return Pair(
+        reference=randomise(Preprocessed()),
+        candidate=lambda params, x: apply(params, x.transpose(0, 2, 3, 1)),
+        template=shapes({"stem": {"kernel": (3, 3, 3, 4), "bias": (4,)}}),
+        inputs={"x": np.abs(normal(2, 3, 6, 6))},
+    )

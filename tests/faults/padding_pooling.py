@@ -9,7 +9,12 @@ import torch
 from flax import linen
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -19,9 +24,9 @@ HWIO = (2, 3, 1, 0)
 @fault(
     "P02",
     "max pool, stride 2, with SAME for padding 1",
-    cause="padding",
+    cause=CauseKind.PADDING,
     module="pool",
-    convert=load(
+    convert=by_table(
         {
             "stem/kernel": ("stem.weight", HWIO),
             "stem/bias": "stem.bias",
@@ -30,7 +35,7 @@ HWIO = (2, 3, 1, 0)
         }
     ),
 )
-def pool_same(faulty: bool) -> dict[str, Any]:
+def pool_same(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -51,27 +56,27 @@ def pool_same(faulty: bool) -> dict[str, Any]:
         h = jnp.tanh(h).mean(axis=(1, 2))
         return h @ params["head"]["kernel"] + params["head"]["bias"]
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes(
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes(
             {
                 "stem": {"kernel": (3, 3, 3, 5), "bias": (5,)},
                 "head": {"kernel": (5, 3), "bias": (3,)},
             }
         ),
-        "inputs": {"x": normal(2, 3, 8, 8)},
-    }
+        inputs={"x": normal(2, 3, 8, 8)},
+    )
 
 
 @fault(
     "P04",
     "average pool that leaves the padding out of its counts",
-    cause="pool count",
+    cause=CauseKind.POOL_COUNT,
     module="pool",
-    convert=load({"kernel": ("mix.weight", HWIO), "bias": "mix.bias"}),
+    convert=by_table({"kernel": ("mix.weight", HWIO), "bias": "mix.bias"}),
 )
-def pool_count(faulty: bool) -> dict[str, Any]:
+def pool_count(faulty: bool) -> Pair:
     pads = ((1, 1), (1, 1))
     layers = OrderedDict(mix=nn.Conv2d(4, 4, 1), act=nn.Sigmoid(), pool=nn.AvgPool2d(3, 1, padding=1))
 
@@ -81,23 +86,23 @@ def pool_count(faulty: bool) -> dict[str, Any]:
         h = linen.avg_pool(h, (3, 3), padding=pads, count_include_pad=not faulty)  # FAULT: P04
         return h.transpose(0, 3, 1, 2)
 
-    return {
-        "torch_model": randomise(nn.Sequential(layers)),
-        "jax_model": apply,
-        "template": shapes({"kernel": (1, 1, 4, 4), "bias": (4,)}),
-        "inputs": {"x": normal(2, 4, 6, 6)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(layers)),
+        candidate=apply,
+        template=shapes({"kernel": (1, 1, 4, 4), "bias": (4,)}),
+        inputs={"x": normal(2, 4, 6, 6)},
+    )
 
 
 @fault(
     "P05",
     "ceil_mode dropped, and the size mended by padding in front",
-    cause="padding",
+    cause=CauseKind.PADDING,
     module="pool",
-    also=("pool mode",),
-    convert=load({"weight": "scale.weight", "bias": "scale.bias"}),
+    also=(CauseKind.POOL_MODE,),
+    convert=by_table({"weight": "scale.weight", "bias": "scale.bias"}),
 )
-def ceil_mode(faulty: bool) -> dict[str, Any]:
+def ceil_mode(faulty: bool) -> Pair:
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -113,9 +118,9 @@ def ceil_mode(faulty: bool) -> dict[str, Any]:
         h = jax.lax.reduce_window(h, -jnp.inf, jax.lax.max, (1, 1, 3, 3), (1, 1, 2, 2), pads)  # FAULT: P05
         return jnp.sin(h)
 
-    return {
-        "torch_model": randomise(Network()),
-        "jax_model": apply,
-        "template": shapes({"weight": (8, 6), "bias": (8,)}),
-        "inputs": {"x": normal(2, 3, 8, 6)},
-    }
+    return Pair(
+        reference=randomise(Network()),
+        candidate=apply,
+        template=shapes({"weight": (8, 6), "bias": (8,)}),
+        inputs={"x": normal(2, 3, 8, 6)},
+    )

@@ -11,7 +11,9 @@ import jax
 import numpy as np
 import torch
 
-from tests.faults.declare import HERE, Arrays, Case, weights
+from tests.faults.declare import HERE, Case
+from tests.kit.pairs import Pair
+from tests.kit.weights import weights
 
 
 def worst(actual: Any, expected: Any) -> float:
@@ -28,38 +30,33 @@ def worst(actual: Any, expected: Any) -> float:
     return max(differences)
 
 
-def torch_run(pair: dict[str, Any]) -> Any:
+def torch_run(pair: Pair) -> Any:
     """Outputs of the PyTorch model in float64."""
-    given = [lifted(np.asarray(value)) for value in values_of(pair)]
+    given = [lifted(np.asarray(value)) for value in pair.inputs.values()]
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.no_grad():
             tensors = [torch.from_numpy(np.array(value)) for value in given]
-            if isinstance(pair["torch_model"], torch.nn.Module):
-                out = copy.deepcopy(pair["torch_model"]).double()(*tensors)
-            else:
-                own = {k: torch.as_tensor(np.asarray(v)).double() for k, v in pair["torch_params"].items()}
-                out = pair["torch_model"](own, *tensors)
+            out = copy.deepcopy(pair.reference).double()(*tensors)
     finally:
         torch.set_default_dtype(default)
     return jax.tree.map(lambda value: value.numpy(), out, is_leaf=torch.is_tensor)
 
 
-def jax_run(case: Case, pair: dict[str, Any]) -> Any:
+def jax_run(case: Case, pair: Pair) -> Any:
     """Outputs of the JAX model in float64, with the weights converted as the case says."""
     with jax.enable_x64(True):
         call, params = jax_function(case, pair)
         return jax.device_get(jax.jit(call)(params))
 
 
-def jax_function(case: Case, pair: dict[str, Any]) -> tuple[Any, Any]:
+def jax_function(case: Case, pair: Pair) -> tuple[Any, Any]:
     """The JAX side as a function of its leaves by path, and these leaves, in float64."""
-    model = pair["jax_model"]
-    layout = pair.get("layout") or {}
-    inputs = dict(zip(names_of(pair), values_of(pair), strict=True))
-    given = [lifted(v.transpose(layout[n]) if n in layout else v) for n, v in inputs.items()]
-    apply: Any = model
+    model = pair.candidate
+    layout = pair.layout or {}
+    given = [lifted(v.transpose(layout[n]) if n in layout else v) for n, v in pair.inputs.items()]
+    tree, apply = pair.template if pair.params is None else pair.params, model
     if is_a(model, "flax.nnx", "Module"):
         from flax import nnx
 
@@ -72,7 +69,7 @@ def jax_function(case: Case, pair: dict[str, Any]) -> tuple[Any, Any]:
             return nnx.merge(graph, full)(*args)
 
     elif is_a(model, "flax.linen", "Module"):
-        tree, apply = pair.get("params", pair.get("template")), model.apply
+        apply = model.apply
     elif is_a(model, "equinox", "Module"):
         import equinox
 
@@ -81,11 +78,9 @@ def jax_function(case: Case, pair: dict[str, Any]) -> tuple[Any, Any]:
         def apply(params: Any, *args: Any) -> Any:
             return equinox.combine(params, static)(*args)
 
-    else:
-        tree = pair.get("params", pair.get("template"))
     leaves, structure = leaves_of(tree)
-    if "params" not in pair:
-        own = {name: lifted(array) for name, array in state_of(pair).items()}
+    if pair.params is None:
+        own = {name: lifted(array) for name, array in weights(pair.reference).items()}
         converted = case.convert(own) if case.convert else own
         unknown = set(converted) ^ set(leaves) if case.convert else set(leaves) - set(converted)
         assert not unknown, f"convert and the template differ in {sorted(unknown)}"
@@ -114,16 +109,14 @@ def author_lines(jaxpr: Any) -> Iterator[tuple[str, int]]:
                     yield from author_lines(inner)
 
 
-def gradients_differ(case: Case, right: dict[str, Any], faulty: dict[str, Any]) -> float:
+def gradients_differ(case: Case, right: Pair, faulty: Pair) -> float:
     """How far JAX's gradients lie from PyTorch's, along a random direction in each tensor (relative)."""
-    module = right["torch_model"]
-    assert isinstance(module, torch.nn.Module)
-    module = copy.deepcopy(module).double()
-    given = [torch.from_numpy(np.array(lifted(value))) for value in values_of(right)]
+    module = copy.deepcopy(right.reference).double()
+    given = [torch.from_numpy(np.array(lifted(value))) for value in right.inputs.values()]
     loss = sum((out * torch.from_numpy(probe(out.shape))).sum() for out in tensors_of(module(*given)))
     names = [name for name, _ in module.named_parameters()]
     slopes = dict(zip(names, torch.autograd.grad(loss, list(module.parameters())), strict=True))
-    own = {name: array.astype(float) for name, array in weights(right["torch_model"]).items()}
+    own = {name: array.astype(float) for name, array in weights(right.reference).items()}
     convert = case.convert or dict
     with jax.enable_x64(True):
         call, leaves = jax_function(case, faulty)
@@ -152,23 +145,6 @@ def probe(shape: Any, seed: int = 0) -> np.ndarray:
 
 def tensors_of(out: Any) -> list[torch.Tensor]:
     return [leaf for leaf in jax.tree.leaves(out, is_leaf=torch.is_tensor) if leaf.is_floating_point()]
-
-
-def values_of(pair: dict[str, Any]) -> list[np.ndarray]:
-    inputs = pair["inputs"]
-    return list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
-
-
-def names_of(pair: dict[str, Any]) -> list[str]:
-    inputs = pair["inputs"]
-    return list(inputs) if isinstance(inputs, dict) else [f"input_{i}" for i in range(len(inputs))]
-
-
-def state_of(pair: dict[str, Any]) -> Arrays:
-    """The PyTorch side's weights by name."""
-    if isinstance(pair["torch_model"], torch.nn.Module):
-        return weights(pair["torch_model"])
-    return {name: np.asarray(value) for name, value in pair["torch_params"].items()}
 
 
 def lifted(value: np.ndarray) -> np.ndarray:

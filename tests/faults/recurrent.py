@@ -11,11 +11,16 @@ import torch
 from flax import linen
 from torch import nn
 
-from tests.faults.declare import Arrays, fault, load, normal, randomise, shapes, weights
+from parity.report.kinds import CauseKind, Stage
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import Arrays, randomise, shapes, weights
 
 LSTM = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 IN_CORE = tuple(f"core.{name}" for name in LSTM)
-FLAT = load({name: f"core.{name}" for name in LSTM})
+FLAT = by_table({name: f"core.{name}" for name in LSTM})
 
 
 class Outputs(nn.Module):
@@ -52,12 +57,12 @@ def unrolled(step: Callable[..., Any], width: int) -> Callable[..., jax.Array]:
 @fault(
     "R01",
     "LSTM: slices in PyTorch's order i, f, g, o loaded where i, g, f, o is needed",
-    cause="gate order",
-    stage="weights",
+    cause=CauseKind.GATE_ORDER,
+    stage=Stage.WEIGHTS,
     module="core",
     tensors=IN_CORE,
 )
-def lstm_gate_order(faulty: bool) -> dict[str, Any]:
+def lstm_gate_order(faulty: bool) -> Pair:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         def step(carry: Any, x: jax.Array) -> Any:
             h, c = carry
@@ -79,19 +84,19 @@ def lstm_gate_order(faulty: bool) -> dict[str, Any]:
         "w": np.concatenate([w_ih.reshape(16, 4).T, w_hh.reshape(16, 4).T]),
         "b": (b_ih + b_hh).reshape(16),
     }
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(2, 5, 4)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(2, 5, 4)})
 
 
 @fault(
     "R02",
     "LSTM: only one of PyTorch's two biases copied, where the cell needs their sum",
-    cause="missing term",
-    stage="weights",
+    cause=CauseKind.MISSING_TERM,
+    stage=Stage.WEIGHTS,
     module="core",
     tensors=("core.bias_ih_l0", "core.bias_hh_l0"),
-    also=("stale weights",),
+    also=(CauseKind.STALE_WEIGHTS,),
 )
-def lstm_one_bias(faulty: bool) -> dict[str, Any]:
+def lstm_one_bias(faulty: bool) -> Pair:
     class Sequence(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
@@ -104,22 +109,22 @@ def lstm_one_bias(faulty: bool) -> dict[str, Any]:
     for gate, rows in zip("ifgo", np.arange(20).reshape(4, 5), strict=True):
         cell[f"i{gate}"] = {"kernel": w_ih[rows].T}
         cell[f"h{gate}"] = {"kernel": w_hh[rows].T, "bias": bias[rows]}
-    return {
-        "torch_model": model,
-        "jax_model": Sequence(),
-        "params": {"params": {"cell": cell}},
-        "inputs": {"x": normal(2, 6, 4)},
-    }
+    return Pair(
+        reference=model,
+        candidate=Sequence(),
+        params={"params": {"cell": cell}},
+        inputs={"x": normal(2, 6, 4)},
+    )
 
 
 @fault(
     "R04",
     "GRU: the candidate's hidden bias is left out",
-    cause="missing term",
+    cause=CauseKind.MISSING_TERM,
     module="core",
     convert=FLAT,
 )
-def gru_candidate_bias(faulty: bool) -> dict[str, Any]:
+def gru_candidate_bias(faulty: bool) -> Pair:
     def step(params: Any, h: jax.Array, x: jax.Array) -> jax.Array:
         i_r, i_z, i_n = jnp.split(x @ params["weight_ih_l0"].T + params["bias_ih_l0"], 3, axis=-1)
         h_r, h_z, h_n = jnp.split(h @ params["weight_hh_l0"].T, 3, axis=-1)
@@ -132,12 +137,12 @@ def gru_candidate_bias(faulty: bool) -> dict[str, Any]:
             n = jnp.tanh(i_n + r * (h_n + b_n))
         return (1 - z) * n + z * h
 
-    return {
-        "torch_model": randomise(Outputs(nn.GRU(4, 5, batch_first=True))),
-        "jax_model": unrolled(step, 5),
-        "template": flat(3),
-        "inputs": {"x": normal(2, 6, 4)},
-    }
+    return Pair(
+        reference=randomise(Outputs(nn.GRU(4, 5, batch_first=True))),
+        candidate=unrolled(step, 5),
+        template=flat(3),
+        inputs={"x": normal(2, 6, 4)},
+    )
 
 
 @fault(
@@ -145,9 +150,9 @@ def gru_candidate_bias(faulty: bool) -> dict[str, Any]:
     "GRU: reset gate applied before the recurrent product, not after it",
     module="core",
     convert=FLAT,
-    also=("operands", "recurrence"),
+    also=(CauseKind.OPERANDS, CauseKind.RECURRENCE),
 )
-def gru_reset_before(faulty: bool) -> dict[str, Any]:
+def gru_reset_before(faulty: bool) -> Pair:
     def step(params: Any, h: jax.Array, x: jax.Array) -> jax.Array:
         w_r, w_z, w_n = jnp.split(params["weight_hh_l0"], 3)
         b_r, b_z, b_n = jnp.split(params["bias_hh_l0"], 3)
@@ -160,23 +165,23 @@ def gru_reset_before(faulty: bool) -> dict[str, Any]:
             n = jnp.tanh(i_n + r * (h @ w_n.T + b_n))
         return (1 - z) * n + z * h
 
-    return {
-        "torch_model": randomise(Outputs(nn.GRU(4, 5, batch_first=True))),
-        "jax_model": unrolled(step, 5),
-        "template": flat(3),
-        "inputs": {"x": normal(2, 6, 4)},
-    }
+    return Pair(
+        reference=randomise(Outputs(nn.GRU(4, 5, batch_first=True))),
+        candidate=unrolled(step, 5),
+        template=flat(3),
+        inputs={"x": normal(2, 6, 4)},
+    )
 
 
 @fault(
     "R07",
     "GRU: PyTorch's slices r, z, n read as z, r, n",
-    cause="gate order",
+    cause=CauseKind.GATE_ORDER,
     module="core",
     tensors=IN_CORE,
-    also=("operands",),
+    also=(CauseKind.OPERANDS,),
 )
-def gru_gate_order(faulty: bool) -> dict[str, Any]:
+def gru_gate_order(faulty: bool) -> Pair:
     def step(params: Any, h: jax.Array, x: jax.Array) -> jax.Array:
         i = jnp.split(x @ params["w_ih"] + params["b_ih"], 3, axis=-1)
         j = jnp.split(h @ params["w_hh"] + params["b_hh"], 3, axis=-1)
@@ -190,9 +195,9 @@ def gru_gate_order(faulty: bool) -> dict[str, Any]:
     model = randomise(Outputs(nn.GRU(4, 4, batch_first=True)))
     w_ih, w_hh, b_ih, b_hh = (weights(model)[name] for name in IN_CORE)
     params = {"w_ih": w_ih.T, "w_hh": w_hh.T, "b_ih": b_ih, "b_hh": b_hh}
-    return {
-        "torch_model": model,
-        "jax_model": unrolled(step, 4),
-        "params": params,
-        "inputs": {"x": normal(2, 5, 4)},
-    }
+    return Pair(
+        reference=model,
+        candidate=unrolled(step, 4),
+        params=params,
+        inputs={"x": normal(2, 5, 4)},
+    )

@@ -10,15 +10,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import Arrays, fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import Arrays, randomise, shapes
 
 
 @fault(
     "R08",
     "LSTM: initial (h, c) passed where the cell's carry is (c, h)",
-    cause="recurrence",
+    cause=CauseKind.RECURRENCE,
     module="core",
-    convert=load(
+    convert=by_table(
         {
             "cell/wi": ("core.weight_ih_l0", (1, 0)),
             "cell/wh": ("core.weight_hh_l0", (1, 0)),
@@ -26,9 +31,9 @@ from tests.faults.declare import Arrays, fault, load, normal, randomise, shapes
             "cell/bh": "core.bias_hh_l0",
         }
     ),
-    also=("operands",),
+    also=(CauseKind.OPERANDS,),
 )
-def carry_order(faulty: bool) -> dict[str, Any]:
+def carry_order(faulty: bool) -> Pair:
     class WithState(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -53,12 +58,12 @@ def carry_order(faulty: bool) -> dict[str, Any]:
 
     cell = {"wi": (3, 16), "wh": (4, 16), "bi": (16,), "bh": (16,)}
     inputs = {"x": normal(5, 2, 3), "h0": normal(2, 4, seed=2), "c0": normal(2, 4, seed=3)}
-    return {
-        "torch_model": randomise(WithState()),
-        "jax_model": apply,
-        "template": shapes({"cell": cell}),
-        "inputs": inputs,
-    }
+    return Pair(
+        reference=randomise(WithState()),
+        candidate=apply,
+        template=shapes({"cell": cell}),
+        inputs=inputs,
+    )
 
 
 def equinox_gru(w: Arrays) -> Arrays:
@@ -75,11 +80,11 @@ def equinox_gru(w: Arrays) -> Arrays:
 @fault(
     "R10",
     "final state taken behind the padding, not at length - 1",
-    cause="selection",
+    cause=CauseKind.SELECTION,
     convert=equinox_gru,
-    also=("shift",),
+    also=(CauseKind.SHIFT,),
 )
-def final_state(faulty: bool) -> dict[str, Any]:
+def final_state(faulty: bool) -> Pair:
     class Last(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -105,19 +110,19 @@ def final_state(faulty: bool) -> dict[str, Any]:
                 last = out[lengths - 1, jnp.arange(x.shape[0])]
             return jnp.tanh(last)
 
-    return {
-        "torch_model": randomise(Last()),
-        "jax_model": Encoder(eqx.nn.GRUCell(4, 5, key=jax.random.key(0))),
-        "inputs": {"x": normal(3, 6, 4), "lengths": np.array([6, 2, 4])},
-    }
+    return Pair(
+        reference=randomise(Last()),
+        candidate=Encoder(eqx.nn.GRUCell(4, 5, key=jax.random.key(0))),
+        inputs={"x": normal(3, 6, 4), "lengths": np.array([6, 2, 4])},
+    )
 
 
 @fault(
     "R11",
     "time and batch exchanged: a time-major input scanned along its batch",
-    cause="axis",
+    cause=CauseKind.AXIS,
     module="core",
-    convert=load(
+    convert=by_table(
         {
             "w_ih": ("core.weight_ih_l0", (1, 0)),
             "w_hh": ("core.weight_hh_l0", (1, 0)),
@@ -125,9 +130,9 @@ def final_state(faulty: bool) -> dict[str, Any]:
             "b_hh": "core.bias_hh_l0",
         }
     ),
-    also=("order",),
+    also=(CauseKind.ORDER,),
 )
-def time_major(faulty: bool) -> dict[str, Any]:
+def time_major(faulty: bool) -> Pair:
     class TimeMajor(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -147,22 +152,22 @@ def time_major(faulty: bool) -> dict[str, Any]:
             return jax.lax.scan(step, start, x)[1].swapaxes(0, 1)  # FAULT: R11
         return jax.lax.scan(step, start, x)[1]
 
-    return {
-        "torch_model": randomise(TimeMajor()),
-        "jax_model": apply,
-        "template": shapes({"w_ih": (3, 4), "w_hh": (4, 4), "b_ih": (4,), "b_hh": (4,)}),
-        "inputs": {"x": normal(6, 6, 3)},
-    }
+    return Pair(
+        reference=randomise(TimeMajor()),
+        candidate=apply,
+        template=shapes({"w_ih": (3, 4), "w_hh": (4, 4), "b_ih": (4,), "b_hh": (4,)}),
+        inputs={"x": normal(6, 6, 3)},
+    )
 
 
 @fault(
     "R13",
     "state not reset where a new episode begins",
-    cause="recurrence",
-    convert=load({name: f"cell.{name}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}),
-    also=("missing term", "mask"),
+    cause=CauseKind.RECURRENCE,
+    convert=by_table({name: f"cell.{name}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}),
+    also=(CauseKind.MISSING_TERM, CauseKind.MASK),
 )
-def episode_reset(faulty: bool) -> dict[str, Any]:
+def episode_reset(faulty: bool) -> Pair:
     class Memory(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -193,9 +198,9 @@ def episode_reset(faulty: bool) -> dict[str, Any]:
 
     is_first = np.zeros((6, 2), bool)
     is_first[[0, 0, 2, 4], [0, 1, 1, 0]] = True
-    return {
-        "torch_model": randomise(Memory()),
-        "jax_model": apply,
-        "template": shapes({"weight_ih": (4, 3), "weight_hh": (4, 4), "bias_ih": (4,), "bias_hh": (4,)}),
-        "inputs": {"x": normal(6, 2, 3), "is_first": is_first},
-    }
+    return Pair(
+        reference=randomise(Memory()),
+        candidate=apply,
+        template=shapes({"weight_ih": (4, 3), "weight_hh": (4, 4), "bias_ih": (4,), "bias_hh": (4,)}),
+        inputs={"x": normal(6, 2, 3), "is_first": is_first},
+    )

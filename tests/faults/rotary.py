@@ -9,7 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 HEAD = {"out": ("out.weight", (1, 0))}
 
@@ -40,11 +45,11 @@ def rotary_inputs(start: int) -> dict[str, np.ndarray]:
 @fault(
     "T08",
     "rotary embedding of neighbouring pairs, where the reference rotates halves",
-    cause="order",
-    convert=load(HEAD),
-    also=("packed order", "operands"),
+    cause=CauseKind.ORDER,
+    convert=by_table(HEAD),
+    also=(CauseKind.PACKED_ORDER, CauseKind.OPERANDS),
 )
-def interleaved_pairs(faulty: bool) -> dict[str, Any]:
+def interleaved_pairs(faulty: bool) -> Pair:
     def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
         half = x.shape[-1] // 2
         angles = positions[:, None].astype(x.dtype) * 100.0 ** (-jnp.arange(half, dtype=x.dtype) / half)
@@ -59,21 +64,21 @@ def interleaved_pairs(faulty: bool) -> dict[str, Any]:
         scores = rotate(q, positions) @ rotate(k, positions).swapaxes(1, 2) * q.shape[-1] ** -0.5
         return jax.nn.softmax(scores) @ k @ params["out"]
 
-    return {
-        "torch_model": randomise(Rotary()),
-        "jax_model": apply,
-        "template": shapes({"out": (8, 8)}),
-        "inputs": rotary_inputs(0),
-    }
+    return Pair(
+        reference=randomise(Rotary()),
+        candidate=apply,
+        template=shapes({"out": (8, 8)}),
+        inputs=rotary_inputs(0),
+    )
 
 
 @fault(
     "T10",
     "positions of a rotary embedding in bfloat16, inexact beyond 256",
-    cause="dtype",
-    convert=load(HEAD),
+    cause=CauseKind.DTYPE,
+    convert=by_table(HEAD),
 )
-def narrow_positions(faulty: bool) -> dict[str, Any]:
+def narrow_positions(faulty: bool) -> Pair:
     def rotate(x: jax.Array, positions: jax.Array) -> jax.Array:
         half = x.shape[-1] // 2
         if faulty:
@@ -89,9 +94,9 @@ def narrow_positions(faulty: bool) -> dict[str, Any]:
         scores = rotate(q, positions) @ rotate(k, positions).swapaxes(1, 2) * q.shape[-1] ** -0.5
         return jax.nn.softmax(scores) @ k @ params["out"]
 
-    return {
-        "torch_model": randomise(Rotary()),
-        "jax_model": apply,
-        "template": shapes({"out": (8, 8)}),
-        "inputs": rotary_inputs(254),
-    }
+    return Pair(
+        reference=randomise(Rotary()),
+        candidate=apply,
+        template=shapes({"out": (8, 8)}),
+        inputs=rotary_inputs(254),
+    )

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-import parity
 from parity.report.results import Report, Verdict
 from tests.faults.declare import Case, fault_lines
+from tests.kit import checking
 
 PREFIXES = {
     "W": "weight-layout",
@@ -22,7 +22,8 @@ PREFIXES = {
     "M": "misc",
     "K": "controls",
 }
-DTYPES = {"float64": None, "float32": ("float32",), "bfloat16": ("float64", "bfloat16"), "compiled": None}
+DTYPES = {"float32": ("float32",), "bfloat16": ("float64", "bfloat16")}
+"""What is judged in the modes that need other dtypes than a check takes by itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +90,9 @@ def run(case: Case) -> Row:
 def check(case: Case, faulty: bool) -> Report:
     """One check, as its user would call it; what JAX traced for another case is forgotten."""
     jax.clear_caches()
-    arguments: dict[str, Any] = dict(case.pair(faulty))
-    if DTYPES[case.mode] is not None:
-        arguments["dtypes"] = DTYPES[case.mode]
-    return parity.check(**arguments, name=f"{case.id} {'faulty' if faulty else 'right'}")
+    name = f"{case.id} {'faulty' if faulty else 'right'}"
+    how = {"dtypes": DTYPES[case.mode]} if case.mode in DTYPES else {}
+    return checking.check(case.pair(faulty), name=name, **checking.settings(**how))
 
 
 def lines_of(report: Report) -> set[tuple[str, int]]:

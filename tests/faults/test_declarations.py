@@ -6,7 +6,8 @@ import jax
 import pytest
 import torch
 
-from tests.faults.declare import CAUSES, MODES, STAGES, Case, cases, fault_lines
+from parity.report.kinds import CauseKind, Stage
+from tests.faults.declare import MODES, STAGES, Case, cases, fault_lines
 from tests.faults.plain_runs import (
     author_lines,
     gradients_differ,
@@ -30,30 +31,30 @@ def by_id(chosen: list[Case]) -> Any:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 def test_fields_are_in_the_vocabulary(case: Case) -> None:
-    assert {case.cause or CAUSES[0], *case.also} <= set(CAUSES)
+    assert {case.cause or CauseKind.EPSILON, *case.also} <= set(CauseKind)
     assert case.stage in STAGES
     assert case.mode in MODES
     pair = case.pair(not case.benign)
-    model = pair["torch_model"]
-    assert {"jax_model", "inputs"} <= set(pair)
-    if isinstance(model, torch.nn.Module):
-        assert case.module in dict(model.named_modules())
-        assert set(case.tensors) <= set(model.state_dict())
-        assert sum(p.numel() for p in model.parameters()) <= 20_000
-    if case.stage == "weights":
+    model = pair.reference
+    assert isinstance(model, torch.nn.Module)
+    assert isinstance(pair.inputs, dict)
+    assert case.module in dict(model.named_modules())
+    assert set(case.tensors) <= set(model.state_dict())
+    assert sum(p.numel() for p in model.parameters()) <= 20_000
+    if case.stage is Stage.WEIGHTS:
         assert case.tensors
-        assert "params" in pair
+        assert pair.params is not None
 
 
-@by_id([case for case in CASES if not case.benign and case.stage != "weights"])
+@by_id([case for case in CASES if not case.benign and case.stage is not Stage.WEIGHTS])
 def test_a_line_of_the_port_is_marked(case: Case) -> None:
     assert fault_lines(case.id)
 
 
-@by_id([case for case in SHOWN if not case.benign and case.stage != "weights"])
+@by_id([case for case in SHOWN if not case.benign and case.stage is not Stage.WEIGHTS])
 def test_an_operation_of_the_faulty_port_stands_on_a_marked_line(case: Case) -> None:
     call, leaves = jax_function(case, case.pair(True))
-    if case.stage == "gradients":
+    if case.stage is Stage.GRADIENTS:
         traced = jax.make_jaxpr(jax.grad(lambda own: sum(out.sum() for out in jax.tree.leaves(call(own)))))
     else:
         traced = jax.make_jaxpr(call)
@@ -68,7 +69,7 @@ def test_the_right_port_is_right(case: Case) -> None:
     expected, actual = torch_run(pair), jax_run(case, pair)
     if not case.benign:
         assert worst(actual, expected) < RIGHT
-    if case.stage == "gradients":
+    if case.stage is Stage.GRADIENTS:
         assert gradients_differ(case, pair, pair) < RIGHT
 
 
@@ -78,12 +79,12 @@ def test_the_faulty_port_is_wrong(case: Case) -> None:
     right, faulty = case.pair(False), case.pair(True)
     expected = torch_run(right)
     assert worst(torch_run(faulty), expected) == 0  # only the JAX side has the fault
-    if case.stage == "gradients":
+    if case.stage is Stage.GRADIENTS:
         assert worst(jax_run(case, faulty), expected) < RIGHT
         assert gradients_differ(case, right, faulty) > WRONG
         return
-    if case.stage == "weights":
-        assert worst(leaves_of(faulty["params"])[0], leaves_of(right["params"])[0]) > WRONG
+    if case.stage is Stage.WEIGHTS:
+        assert worst(leaves_of(faulty.params)[0], leaves_of(right.params)[0]) > WRONG
     assert worst(jax_run(case, faulty), expected) > WRONG
 
 

@@ -9,7 +9,12 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes, weights
+from parity.report.kinds import CauseKind, Stage
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes, weights
 
 F = nn.functional
 CHANNELS_LAST = {"x": (0, 2, 3, 1)}
@@ -29,7 +34,7 @@ class ConvNet(linen.Module):
         return jnp.mean(linen.Conv(self.outputs, (3, 3), padding=1)(x), axis=(1, 2))
 
 
-def conv_pair(channels: int, width: int, axes: tuple[int, ...]) -> dict[str, Any]:
+def conv_pair(channels: int, width: int, axes: tuple[int, ...]) -> Pair:
     """A torch net with the same convolutions; the first kernel is transposed by `axes`."""
 
     class Net(nn.Module):
@@ -46,45 +51,45 @@ def conv_pair(channels: int, width: int, axes: tuple[int, ...]) -> dict[str, Any
         "Conv_0": {"kernel": w["stem.weight"].transpose(axes), "bias": w["stem.bias"]},
         "Conv_1": {"kernel": w["body.weight"].transpose(2, 3, 1, 0), "bias": w["body.bias"]},
     }
-    return {
-        "torch_model": model,
-        "jax_model": ConvNet(width, 5),
-        "params": {"params": layers},
-        "inputs": {"x": normal(2, channels, 6, 6)},
-        "layout": {"x": (0, 2, 3, 1)},
-    }
+    return Pair(
+        reference=model,
+        candidate=ConvNet(width, 5),
+        params={"params": layers},
+        inputs={"x": normal(2, channels, 6, 6)},
+        layout={"x": (0, 2, 3, 1)},
+    )
 
 
 @fault(
     "W04",
     "OIHW to HWIO with inputs and outputs exchanged",
-    cause="kernel layout",
-    stage="weights",
+    cause=CauseKind.KERNEL_LAYOUT,
+    stage=Stage.WEIGHTS,
     module="stem",
     tensors=("stem.weight",),
-    also=("transposed kernel",),
+    also=(CauseKind.TRANSPOSED_KERNEL,),
 )
-def conv_in_out(faulty: bool) -> dict[str, Any]:
+def conv_in_out(faulty: bool) -> Pair:
     return conv_pair(4, 4, (2, 3, 0, 1) if faulty else (2, 3, 1, 0))
 
 
 @fault(
     "W05",
     "OIHW to HWIO with height and width exchanged",
-    cause="kernel layout",
-    stage="weights",
+    cause=CauseKind.KERNEL_LAYOUT,
+    stage=Stage.WEIGHTS,
     module="stem",
     tensors=("stem.weight",),
-    also=("transposed kernel",),
+    also=(CauseKind.TRANSPOSED_KERNEL,),
 )
-def conv_height_width(faulty: bool) -> dict[str, Any]:
+def conv_height_width(faulty: bool) -> Pair:
     return conv_pair(3, 4, (3, 2, 1, 0) if faulty else (2, 3, 1, 0))
 
 
 @fault(
     "W07",
     "ConvTranspose: PyTorch's padding 1 copied, where JAX needs kernel - 1 - padding",
-    cause="padding",
+    cause=CauseKind.PADDING,
     module="up",
     convert=lambda w: {
         "up/kernel": w["up.weight"].transpose(UP)[::-1, ::-1],
@@ -93,7 +98,7 @@ def conv_height_width(faulty: bool) -> dict[str, Any]:
         "head/bias": w["head.bias"],
     },
 )
-def transposed_padding(faulty: bool) -> dict[str, Any]:
+def transposed_padding(faulty: bool) -> Pair:
     class Upsampler(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -111,27 +116,27 @@ def transposed_padding(faulty: bool) -> dict[str, Any]:
         return h @ params["head"]["kernel"] + params["head"]["bias"]
 
     up, head = {"kernel": (4, 4, 3, 4), "bias": (4,)}, {"kernel": (4, 2), "bias": (2,)}
-    return {
-        "torch_model": randomise(Upsampler()),
-        "jax_model": apply,
-        "template": shapes({"up": up, "head": head}),
-        "inputs": {"x": normal(2, 3, 5, 5)},
-        "layout": CHANNELS_LAST,
-    }
+    return Pair(
+        reference=randomise(Upsampler()),
+        candidate=apply,
+        template=shapes({"up": up, "head": head}),
+        inputs={"x": normal(2, 3, 5, 5)},
+        layout=CHANNELS_LAST,
+    )
 
 
 @fault(
     "W08",
     "ConvTranspose with SAME for padding 1 and output padding 1: shifted by one pixel",
-    cause="padding",
+    cause=CauseKind.PADDING,
     module="0",
     convert=lambda w: {
         "up/kernel": w["0.weight"].transpose(UP)[::-1, ::-1],
         "up/bias": w["0.bias"],
     },
-    also=("shift",),
+    also=(CauseKind.SHIFT,),
 )
-def transposed_same(faulty: bool) -> dict[str, Any]:
+def transposed_same(faulty: bool) -> Pair:
     class Upsample(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             padding = "SAME" if faulty else ((1, 2), (1, 2))
@@ -142,21 +147,21 @@ def transposed_same(faulty: bool) -> dict[str, Any]:
             return jax.nn.sigmoid(h).transpose(0, 3, 1, 2)
 
     up = nn.ConvTranspose2d(4, 3, 3, stride=2, padding=1, output_padding=1)
-    return {
-        "torch_model": randomise(nn.Sequential(up, nn.Sigmoid())),
-        "jax_model": Upsample(nnx.Rngs(0)),
-        "inputs": {"x": normal(1, 4, 4, 4)},
-    }
+    return Pair(
+        reference=randomise(nn.Sequential(up, nn.Sigmoid())),
+        candidate=Upsample(nnx.Rngs(0)),
+        inputs={"x": normal(1, 4, 4, 4)},
+    )
 
 
 @fault(
     "W10",
     "depthwise convolution with multiplier: outputs in order (multiplier, channel)",
-    cause="order",
+    cause=CauseKind.ORDER,
     module="depthwise",
-    convert=load({"depthwise": ("depthwise.weight", (2, 3, 0, 1)), "bias": "depthwise.bias"}),
+    convert=by_table({"depthwise": ("depthwise.weight", (2, 3, 0, 1)), "bias": "depthwise.bias"}),
 )
-def depthwise_multiplier(faulty: bool) -> dict[str, Any]:
+def depthwise_multiplier(faulty: bool) -> Pair:
     class Depthwise(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -179,24 +184,24 @@ def depthwise_multiplier(faulty: bool) -> dict[str, Any]:
             h = h.reshape(*x.shape[:3], 16)
         return jnp.mean(jax.nn.relu(h + params["bias"]), axis=(1, 2))  # FAULT: W10
 
-    return {
-        "torch_model": randomise(Depthwise()),
-        "jax_model": apply,
-        "template": shapes({"depthwise": (3, 3, 16, 1), "bias": (16,)}),
-        "inputs": {"x": normal(2, 4, 5, 5)},
-        "layout": CHANNELS_LAST,
-    }
+    return Pair(
+        reference=randomise(Depthwise()),
+        candidate=apply,
+        template=shapes({"depthwise": (3, 3, 16, 1), "bias": (16,)}),
+        inputs={"x": normal(2, 4, 5, 5)},
+        layout=CHANNELS_LAST,
+    )
 
 
 @fault(
     "W11",
     "grouped convolution: groups taken interleaved, not as contiguous blocks",
-    cause="order",
+    cause=CauseKind.ORDER,
     module="0",
-    convert=load({"kernel": ("0.weight", (2, 3, 1, 0)), "bias": "0.bias"}),
-    also=("groups",),
+    convert=by_table({"kernel": ("0.weight", (2, 3, 1, 0)), "bias": "0.bias"}),
+    also=(CauseKind.GROUPS,),
 )
-def interleaved_groups(faulty: bool) -> dict[str, Any]:
+def interleaved_groups(faulty: bool) -> Pair:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         if faulty:
             x = x.reshape(*x.shape[:3], 4, 4).swapaxes(3, 4).reshape(x.shape)  # FAULT: W11
@@ -208,10 +213,10 @@ def interleaved_groups(faulty: bool) -> dict[str, Any]:
     model = nn.Sequential(
         nn.Conv2d(16, 16, 3, groups=4, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
-    return {
-        "torch_model": randomise(model),
-        "jax_model": apply,
-        "template": shapes({"kernel": (3, 3, 4, 16), "bias": (16,)}),
-        "inputs": {"x": normal(2, 16, 4, 4)},
-        "layout": CHANNELS_LAST,
-    }
+    return Pair(
+        reference=randomise(model),
+        candidate=apply,
+        template=shapes({"kernel": (3, 3, 4, 16), "bias": (16,)}),
+        inputs={"x": normal(2, 16, 4, 4)},
+        layout=CHANNELS_LAST,
+    )

@@ -9,7 +9,11 @@ import torch
 from flax import linen
 from torch import nn
 
-from tests.faults.declare import Arrays, fault, normal, randomise, weights
+from parity.report.kinds import CauseKind, Stage
+from tests.faults.declare import fault
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import Arrays, randomise, weights
 
 F = nn.functional
 
@@ -17,12 +21,12 @@ F = nn.functional
 @fault(
     "W01",
     "square Linear kernel copied without its transpose",
-    cause="transposed kernel",
-    stage="weights",
+    cause=CauseKind.TRANSPOSED_KERNEL,
+    stage=Stage.WEIGHTS,
     module="0",
     tensors=("0.weight",),
 )
-def linear(faulty: bool) -> dict[str, Any]:
+def linear(faulty: bool) -> Pair:
     model = randomise(nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3)))
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
@@ -34,7 +38,7 @@ def linear(faulty: bool) -> dict[str, Any]:
         "hidden": {"kernel": w["0.weight"] if faulty else w["0.weight"].T, "bias": w["0.bias"]},
         "output": {"kernel": w["2.weight"].T, "bias": w["2.bias"]},
     }
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(5, 6)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(5, 6)})
 
 
 class Conv1D(nn.Module):
@@ -61,12 +65,12 @@ class TransformerMLP(nn.Module):
 @fault(
     "W02",
     "square weight of a Conv1D transposed as if it were a Linear's",
-    cause="transposed kernel",
-    stage="weights",
+    cause=CauseKind.TRANSPOSED_KERNEL,
+    stage=Stage.WEIGHTS,
     module="c_proj",
     tensors=("c_proj.weight",),
 )
-def conv1d(faulty: bool) -> dict[str, Any]:
+def conv1d(faulty: bool) -> Pair:
     model = randomise(TransformerMLP())
 
     def apply(params: Any, x: jax.Array) -> jax.Array:
@@ -78,7 +82,7 @@ def conv1d(faulty: bool) -> dict[str, Any]:
     params = {f"{name}.b": w[f"{name}.bias"] for name in ("c_fc", "c_proj", "head")}
     params |= {"c_fc.w": w["c_fc.weight"], "head.w": w["head.weight"].T}
     params["c_proj.w"] = w["c_proj.weight"].T if faulty else w["c_proj.weight"]
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(2, 3, 8)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(2, 3, 8)})
 
 
 class TorchAttention(nn.Module):
@@ -95,13 +99,13 @@ class TorchAttention(nn.Module):
 @fault(
     "W16",
     "rows of q and k exchanged in the packed projection",
-    cause="packed order",
-    stage="weights",
+    cause=CauseKind.PACKED_ORDER,
+    stage=Stage.WEIGHTS,
     module="attention",
     tensors=("attention.in_proj_weight", "attention.in_proj_bias"),
-    also=("swapped weights",),
+    also=(CauseKind.SWAPPED_WEIGHTS,),
 )
-def packed_projection(faulty: bool) -> dict[str, Any]:
+def packed_projection(faulty: bool) -> Pair:
     class SelfAttention(eqx.Module):
         """Not used as a model of its own: params come as a module of this class."""
 
@@ -129,19 +133,19 @@ def packed_projection(faulty: bool) -> dict[str, Any]:
         qkv={"w": packed(w["in_proj_weight"]), "b": packed(w["in_proj_bias"])},
         out={"w": w["out_proj.weight"], "b": w["out_proj.bias"]},
     )
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(2, 5, 8)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(2, 5, 8)})
 
 
 @fault(
     "W17",
     "attention's output projection reshaped to (heads, head, d) without the transpose",
-    cause="kernel layout",
-    stage="weights",
+    cause=CauseKind.KERNEL_LAYOUT,
+    stage=Stage.WEIGHTS,
     module="attention.out_proj",
     tensors=("attention.out_proj.weight",),
-    also=("transposed kernel",),
+    also=(CauseKind.TRANSPOSED_KERNEL,),
 )
-def output_projection(faulty: bool) -> dict[str, Any]:
+def output_projection(faulty: bool) -> Pair:
     class Attention(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
@@ -152,12 +156,12 @@ def output_projection(faulty: bool) -> dict[str, Any]:
     branches = dict(zip(("query", "key", "value"), split_thirds(w), strict=True))
     out = w["out_proj.weight"] if faulty else w["out_proj.weight"].T
     branches["out"] = {"kernel": out.reshape(4, 4, 16), "bias": w["out_proj.bias"]}
-    return {
-        "torch_model": model,
-        "jax_model": Attention(),
-        "params": {"params": {"attention": branches}},
-        "inputs": {"x": normal(2, 5, 16)},
-    }
+    return Pair(
+        reference=model,
+        candidate=Attention(),
+        params={"params": {"attention": branches}},
+        inputs={"x": normal(2, 5, 16)},
+    )
 
 
 def split_thirds(w: Arrays) -> list[Arrays]:
@@ -169,12 +173,12 @@ def split_thirds(w: Arrays) -> list[Arrays]:
 @fault(
     "W29",
     "leaves sorted by key zipped with parameters in order of definition (layers_10 before layers_2)",
-    cause="swapped weights",
-    stage="weights",
+    cause=CauseKind.SWAPPED_WEIGHTS,
+    stage=Stage.WEIGHTS,
     module="layers_2",
     tensors=tuple(f"layers_{i}.weight" for i in range(2, 12)),
 )
-def zipped_leaves(faulty: bool) -> dict[str, Any]:
+def zipped_leaves(faulty: bool) -> Pair:
     class Deep(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -196,4 +200,4 @@ def zipped_leaves(faulty: bool) -> dict[str, Any]:
     names = [f"layers_{i}" for i in range(12)]
     names = sorted(names) if faulty else names
     params = {name: {"kernel": array.T} for name, array in zip(names, arrays, strict=True)}
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(3, 4)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(3, 4)})

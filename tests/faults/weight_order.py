@@ -13,7 +13,12 @@ import jax.numpy as jnp
 import torch
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes, weights
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes, weights
 
 F = nn.functional
 CHANNELS_LAST = {"x": (0, 2, 3, 1)}
@@ -23,10 +28,10 @@ NHWC = ("NHWC", "HWIO", "NHWC")
 @fault(
     "W13",
     "generator: Dense output reshaped to (h, w, c) with weights for (c, h, w)",
-    cause="order",
+    cause=CauseKind.ORDER,
     tensors=("dense.weight", "dense.bias"),
 )
-def generator_start(faulty: bool) -> dict[str, Any]:
+def generator_start(faulty: bool) -> Pair:
     class Generator(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -52,17 +57,17 @@ def generator_start(faulty: bool) -> dict[str, Any]:
         "dense": {"kernel": w["dense.weight"].T, "bias": w["dense.bias"]},
         "up": {"kernel": kernel, "bias": w["up.bias"]},
     }
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"z": normal(3, 5)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"z": normal(3, 5)})
 
 
 @fault(
     "W14",
     "pixel shuffle with channels block major (depth to space), not channel major",
-    cause="order",
+    cause=CauseKind.ORDER,
     module="shuffle",
-    convert=load({"kernel": ("conv.weight", (2, 3, 1, 0)), "bias": "conv.bias"}),
+    convert=by_table({"kernel": ("conv.weight", (2, 3, 1, 0)), "bias": "conv.bias"}),
 )
-def pixel_shuffle(faulty: bool) -> dict[str, Any]:
+def pixel_shuffle(faulty: bool) -> Pair:
     class SuperResolution(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -82,23 +87,23 @@ def pixel_shuffle(faulty: bool) -> dict[str, Any]:
             h = h.reshape(N, H, W, 4, 2, 2).transpose(0, 3, 1, 4, 2, 5)
         return h.reshape(N, 4, 2 * H, 2 * W)  # FAULT: W14
 
-    return {
-        "torch_model": randomise(SuperResolution()),
-        "jax_model": apply,
-        "template": shapes({"kernel": (3, 3, 16, 16), "bias": (16,)}),
-        "inputs": {"x": normal(1, 16, 3, 3)},
-    }
+    return Pair(
+        reference=randomise(SuperResolution()),
+        candidate=apply,
+        template=shapes({"kernel": (3, 3, 16, 16), "bias": (16,)}),
+        inputs={"x": normal(1, 16, 3, 3)},
+    )
 
 
 @fault(
     "W20",
     "GroupNorm: channels of a group interleaved, not contiguous",
-    cause="groups",
+    cause=CauseKind.GROUPS,
     module="norm",
-    convert=load({"scale": "norm.weight", "bias": "norm.bias"}),
-    also=("order", "axis"),
+    convert=by_table({"scale": "norm.weight", "bias": "norm.bias"}),
+    also=(CauseKind.ORDER, CauseKind.AXIS),
 )
-def group_norm(faulty: bool) -> dict[str, Any]:
+def group_norm(faulty: bool) -> Pair:
     class Normalised(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -118,23 +123,23 @@ def group_norm(faulty: bool) -> dict[str, Any]:
         h = ((h - mean) * jax.lax.rsqrt(var + 1e-5)).reshape(shape)
         return jax.nn.silu(h * params["scale"] + params["bias"]).transpose(0, 3, 1, 2)
 
-    return {
-        "torch_model": randomise(Normalised()),
-        "jax_model": apply,
-        "template": shapes({"scale": (16,), "bias": (16,)}),
-        "inputs": {"x": normal(2, 16, 4, 4)},
-        "layout": CHANNELS_LAST,
-    }
+    return Pair(
+        reference=randomise(Normalised()),
+        candidate=apply,
+        template=shapes({"scale": (16,), "bias": (16,)}),
+        inputs={"x": normal(2, 16, 4, 4)},
+        layout=CHANNELS_LAST,
+    )
 
 
 @fault(
     "W31",
     "halves of SwiGLU's fused projection exchanged",
-    cause="order",
+    cause=CauseKind.ORDER,
     tensors=("gate_up.weight",),
-    also=("operands", "packed order"),
+    also=(CauseKind.OPERANDS, CauseKind.PACKED_ORDER),
 )
-def fused_gate(faulty: bool) -> dict[str, Any]:
+def fused_gate(faulty: bool) -> Pair:
     class SwiGLU(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -157,16 +162,16 @@ def fused_gate(faulty: bool) -> dict[str, Any]:
     model = randomise(SwiGLU())
     w = weights(model)
     params = {"gate_up": w["gate_up.weight"].T, "down": w["down.weight"].T}
-    return {"torch_model": model, "jax_model": apply, "params": params, "inputs": {"x": normal(2, 3, 6)}}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(2, 3, 6)})
 
 
 @fault(
     "W32",
     "(height, width, channel) made (channel, place) by reshape where transpose is meant",
-    cause="order",
+    cause=CauseKind.ORDER,
     convert=lambda w: {"head/weight": w["head.weight"], "head/bias": w["head.bias"]},
 )
-def reshape_for_transpose(faulty: bool) -> dict[str, Any]:
+def reshape_for_transpose(faulty: bool) -> Pair:
     class Pooled(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -189,9 +194,9 @@ def reshape_for_transpose(faulty: bool) -> dict[str, Any]:
             weight = jax.nn.softmax(places, axis=-1)
             return jax.vmap(self.head)((weight * places).sum(-1))
 
-    return {
-        "torch_model": randomise(Pooled()),
-        "jax_model": Model(eqx.nn.Linear(4, 3, key=jax.random.key(0))),
-        "inputs": {"x": normal(2, 4, 4, 4)},
-        "layout": CHANNELS_LAST,
-    }
+    return Pair(
+        reference=randomise(Pooled()),
+        candidate=Model(eqx.nn.Linear(4, 3, key=jax.random.key(0))),
+        inputs={"x": normal(2, 4, 4, 4)},
+        layout=CHANNELS_LAST,
+    )

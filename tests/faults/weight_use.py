@@ -10,7 +10,12 @@ import torch
 from flax import linen, nnx
 from torch import nn
 
-from tests.faults.declare import fault, load, normal, randomise, shapes
+from parity.report.kinds import CauseKind
+from tests.faults.declare import fault
+from tests.kit.conversion import by_table
+from tests.kit.inputs import integers, normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise, shapes
 
 F = nn.functional
 
@@ -18,9 +23,9 @@ F = nn.functional
 @fault(
     "W19",
     "scale of BatchNorm dropped (fixed at 1)",
-    cause="missing term",
+    cause=CauseKind.MISSING_TERM,
     module="norm",
-    convert=load(
+    convert=by_table(
         {
             "conv/kernel": ("conv.weight", (2, 3, 1, 0)),
             "norm/scale": "norm.weight",
@@ -30,7 +35,7 @@ F = nn.functional
         }
     ),
 )
-def fixed_gamma(faulty: bool) -> dict[str, Any]:
+def fixed_gamma(faulty: bool) -> Pair:
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -52,20 +57,20 @@ def fixed_gamma(faulty: bool) -> dict[str, Any]:
         return jax.nn.relu(h).transpose(0, 3, 1, 2)
 
     norm = dict.fromkeys(("scale", "bias", "mean", "var"), (6,))
-    return {
-        "torch_model": randomise(Block()),
-        "jax_model": apply,
-        "template": shapes({"conv": {"kernel": (3, 3, 3, 6)}, "norm": norm}),
-        "inputs": {"x": normal(2, 3, 5, 5)},
-    }
+    return Pair(
+        reference=randomise(Block()),
+        candidate=apply,
+        template=shapes({"conv": {"kernel": (3, 3, 3, 6)}, "norm": norm}),
+        inputs={"x": normal(2, 3, 5, 5)},
+    )
 
 
 @fault(
     "W22",
     "spectral norm: one more power iteration in eval than the ported u and v have seen",
-    cause="recurrence",
+    cause=CauseKind.RECURRENCE,
     module="0.parametrizations.weight.0",
-    convert=load(
+    convert=by_table(
         {
             "kernel": ("0.parametrizations.weight.original", (1, 0)),
             "bias": "0.bias",
@@ -73,9 +78,9 @@ def fixed_gamma(faulty: bool) -> dict[str, Any]:
             "v": "0.parametrizations.weight.0._v",
         }
     ),
-    also=("extra term",),
+    also=(CauseKind.EXTRA_TERM,),
 )
-def spectral_norm(faulty: bool) -> dict[str, Any]:
+def spectral_norm(faulty: bool) -> Pair:
     def apply(params: Any, x: jax.Array) -> jax.Array:
         weight, u, v = params["kernel"].T, params["u"], params["v"]
         if faulty:
@@ -85,23 +90,23 @@ def spectral_norm(faulty: bool) -> dict[str, Any]:
         return jnp.tanh(x @ (weight / sigma).T + params["bias"])
 
     model = randomise(nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(8, 6)), nn.Tanh()))
-    return {
-        "torch_model": model,
-        "jax_model": apply,
-        "template": shapes({"kernel": (8, 6), "bias": (6,), "u": (6,), "v": (8,)}),
-        "inputs": {"x": normal(4, 8)},
-    }
+    return Pair(
+        reference=model,
+        candidate=apply,
+        template=shapes({"kernel": (8, 6), "bias": (6,), "u": (6,), "v": (8,)}),
+        inputs={"x": normal(4, 8)},
+    )
 
 
 @fault(
     "W23",
     "PReLU's slopes per channel broadcast along the width",
-    cause="broadcast",
+    cause=CauseKind.BROADCAST,
     module="1",
-    convert=load({"conv/kernel": ("0.weight", (2, 3, 1, 0)), "conv/bias": "0.bias", "slope": "1.weight"}),
-    also=("axis",),
+    convert=by_table({"conv/kernel": ("0.weight", (2, 3, 1, 0)), "conv/bias": "0.bias", "slope": "1.weight"}),
+    also=(CauseKind.AXIS,),
 )
-def prelu(faulty: bool) -> dict[str, Any]:
+def prelu(faulty: bool) -> Pair:
     class Model(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.conv = nnx.Conv(3, 4, (3, 3), padding=1, rngs=rngs)
@@ -116,22 +121,22 @@ def prelu(faulty: bool) -> dict[str, Any]:
             return h.transpose(0, 3, 1, 2)
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.PReLU(4))
-    return {
-        "torch_model": randomise(model),
-        "jax_model": Model(nnx.Rngs(0)),
-        "inputs": {"x": normal(2, 3, 4, 4)},
-    }
+    return Pair(
+        reference=randomise(model),
+        candidate=Model(nnx.Rngs(0)),
+        inputs={"x": normal(2, 3, 4, 4)},
+    )
 
 
 @fault(
     "W25",
     "tied head misses the rescaling by one over the root of the width",
-    cause="scale",
+    cause=CauseKind.SCALE,
     module="",
-    convert=load({"shared": "embedding.weight", "proj": ("proj.weight", (1, 0))}),
-    also=("missing term",),
+    convert=by_table({"shared": "embedding.weight", "proj": ("proj.weight", (1, 0))}),
+    also=(CauseKind.MISSING_TERM,),
 )
-def tied_head(faulty: bool) -> dict[str, Any]:
+def tied_head(faulty: bool) -> Pair:
     class Decoder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -148,23 +153,23 @@ def tied_head(faulty: bool) -> dict[str, Any]:
             return h @ params["shared"].T  # FAULT: W25
         return (h * 16**-0.5) @ params["shared"].T
 
-    return {
-        "torch_model": randomise(Decoder()),
-        "jax_model": apply,
-        "template": shapes({"shared": (11, 16), "proj": (16, 16)}),
-        "inputs": {"tokens": np.random.default_rng(2).integers(0, 11, (2, 6))},
-    }
+    return Pair(
+        reference=randomise(Decoder()),
+        candidate=apply,
+        template=shapes({"shared": (11, 16), "proj": (16, 16)}),
+        inputs={"tokens": integers(11, 2, 6)},
+    )
 
 
 @fault(
     "W26",
     "RMSNorm multiplies by w, where the reference (Gemma) multiplies by 1 + w",
-    cause="missing term",
+    cause=CauseKind.MISSING_TERM,
     module="norm",
-    convert=load({"params/norm_scale": "norm.weight", "params/Dense_0/kernel": ("head.weight", (1, 0))}),
-    also=("constant",),
+    convert=by_table({"params/norm_scale": "norm.weight", "params/Dense_0/kernel": ("head.weight", (1, 0))}),
+    also=(CauseKind.CONSTANT,),
 )
-def rms_offset(faulty: bool) -> dict[str, Any]:
+def rms_offset(faulty: bool) -> Pair:
     class GemmaNorm(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -194,23 +199,23 @@ def rms_offset(faulty: bool) -> dict[str, Any]:
 
     inputs = {"x": normal(2, 3, 12)}
     template = jax.eval_shape(Port().init, jax.random.key(0), inputs["x"])
-    return {
-        "torch_model": randomise(Block()),
-        "jax_model": Port(),
-        "template": template,
-        "inputs": inputs,
-    }
+    return Pair(
+        reference=randomise(Block()),
+        candidate=Port(),
+        template=template,
+        inputs=inputs,
+    )
 
 
 @fault(
     "W28",
     "RoBERTa's positions start at 0, not behind the padding index",
-    cause="shift",
+    cause=CauseKind.SHIFT,
     module="positions",
-    convert=load({"tokens": "tokens.weight", "positions": "positions.weight"}),
-    also=("selection",),
+    convert=by_table({"tokens": "tokens.weight", "positions": "positions.weight"}),
+    also=(CauseKind.SELECTION,),
 )
-def position_offset(faulty: bool) -> dict[str, Any]:
+def position_offset(faulty: bool) -> Pair:
     class Embeddings(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -232,9 +237,9 @@ def position_offset(faulty: bool) -> dict[str, Any]:
         return h * jax.lax.rsqrt(jnp.mean(h**2, axis=-1, keepdims=True) + 1e-5)
 
     tokens = np.array([[5, 9, 2, 12, 7, 3], [4, 6, 8, 10, 1, 1]])
-    return {
-        "torch_model": randomise(Embeddings()),
-        "jax_model": apply,
-        "template": shapes({"tokens": (13, 6), "positions": (16, 6)}),
-        "inputs": {"tokens": tokens},
-    }
+    return Pair(
+        reference=randomise(Embeddings()),
+        candidate=apply,
+        template=shapes({"tokens": (13, 6), "positions": (16, 6)}),
+        inputs={"tokens": tokens},
+    )

@@ -12,7 +12,11 @@ import torch
 from flax import nnx
 from torch import nn
 
-from tests.pairs.ports import Port, built, dense, filled, normal, plain, port, weights
+from tests.kit.conversion import dense
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair, built, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 
 KEY = jax.random.key(0)
 D, HEADS, SIZE = 6, 2, 3
@@ -94,74 +98,74 @@ def by_heads(params: Any) -> Any:
 
 
 @port("attention/packed-to-split-plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         q, k, v = (heads(linear(p[name], x)) for name in ("query", "key", "value"))
         return x + linear(p["out"], merged(attend(q, k, v)))
 
-    module = filled(Packed())
-    return plain(module, apply, X, split_packed(weights(module)))
+    reference = randomise(Packed())
+    return to_function(reference, apply, X, split_packed(weights(reference)))
 
 
 @port("attention/packed-to-packed-plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         q, k, v = (heads(part) for part in jnp.split(linear(p["qkv"], x), 3, axis=-1))
         return x + linear(p["proj"], merged(attend(q, k, v)))
 
-    module = filled(Packed())
-    t = weights(module)
+    reference = randomise(Packed())
+    t = weights(reference)
     qkv = {"kernel": t["attention.in_proj_weight"].T, "bias": t["attention.in_proj_bias"]}
-    return plain(module, apply, X, {"qkv": qkv, "proj": dense(t, "attention.out_proj")})
+    return to_function(reference, apply, X, {"qkv": qkv, "proj": dense(t, "attention.out_proj")})
 
 
 @port("attention/packed-to-stacked-plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         q, k, v = jnp.einsum("ntd,dchs->cnths", x, p["qkv"]) + p["qkv_bias"][:, None, None]
         return x + jnp.einsum("nths,hsd->ntd", attend(q, k, v), p["proj"]) + p["proj_bias"]
 
-    module = filled(Packed())
-    t = weights(module)
+    reference = randomise(Packed())
+    t = weights(reference)
     params = {
         "qkv": t["attention.in_proj_weight"].T.reshape(D, 3, HEADS, SIZE),
         "qkv_bias": t["attention.in_proj_bias"].reshape(3, HEADS, SIZE),
         "proj": t["attention.out_proj.weight"].T.reshape(HEADS, SIZE, D),
         "proj_bias": t["attention.out_proj.bias"],
     }
-    return plain(module, apply, X, params)
+    return to_function(reference, apply, X, params)
 
 
 @port("attention/split-to-packed-plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         q, k, v = (heads(part) for part in jnp.split(linear(p["c_attn"], x), 3, axis=-1))
         return linear(p["c_proj"], merged(attend(q, k, v, causal=True)))
 
-    module = filled(Split())
-    t = weights(module)
+    reference = randomise(Split())
+    t = weights(reference)
     names = ("query", "key", "value")
     packed = {
         "kernel": np.concatenate([t[f"{n}.weight"].T for n in names], axis=1),
         "bias": np.concatenate([t[f"{n}.bias"] for n in names]),
     }
-    return plain(module, apply, X, {"c_attn": packed, "c_proj": dense(t, "out")})
+    return to_function(reference, apply, X, {"c_attn": packed, "c_proj": dense(t, "out")})
 
 
 @port("attention/split-plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         q, k, v = (heads(linear(p[name], x)) for name in ("wq", "wk", "wv"))
         return linear(p["wo"], merged(attend(q, k, v, causal=True)))
 
-    module = filled(Split())
-    t = weights(module)
+    reference = randomise(Split())
+    t = weights(reference)
     names = {"wq": "query", "wk": "key", "wv": "value", "wo": "out"}
-    return plain(module, apply, X, {ours: dense(t, theirs) for ours, theirs in names.items()})
+    return to_function(reference, apply, X, {ours: dense(t, theirs) for ours, theirs in names.items()})
 
 
 @port("attention/packed-nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.attention = nnx.MultiHeadAttention(HEADS, D, dropout_rate=0.1, decode=False, rngs=rngs)
@@ -169,12 +173,12 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return x + self.attention(x)
 
-    module = filled(Packed())
-    return Port(module, built(Net), X, {"attention": by_heads(split_packed(weights(module)))})
+    reference = randomise(Packed())
+    return Pair(reference, built(Net), X, {"attention": by_heads(split_packed(weights(reference)))})
 
 
 @port("attention/split-nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.attention = nnx.MultiHeadAttention(HEADS, D, decode=False, rngs=rngs)
@@ -182,38 +186,38 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.attention(x, mask=nnx.make_causal_mask(x[..., 0]))
 
-    module = filled(Split())
-    t = weights(module)
+    reference = randomise(Split())
+    t = weights(reference)
     params = by_heads({n: dense(t, n) for n in ("query", "key", "value", "out")})
-    return Port(module, built(Net), X, {"attention": params}, single=True)
+    return Pair(reference, built(Net), X, {"attention": params}, single=True)
 
 
 @port("attention/packed-linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array, deterministic: bool = False) -> jax.Array:
             layer = linen.MultiHeadDotProductAttention(HEADS, dropout_rate=0.1, deterministic=deterministic)
             return x + layer(x)
 
-    module = filled(Packed())
-    params = {"MultiHeadDotProductAttention_0": by_heads(split_packed(weights(module)))}
-    return Port(module, Net(), X, {"params": params})
+    reference = randomise(Packed())
+    params = {"MultiHeadDotProductAttention_0": by_heads(split_packed(weights(reference)))}
+    return Pair(reference, Net(), X, {"params": params})
 
 
 @port("attention/split-linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
             return linen.MultiHeadDotProductAttention(HEADS)(x, mask=linen.make_causal_mask(x[..., 0]))
 
-    module = filled(Split())
-    t = weights(module)
+    reference = randomise(Split())
+    t = weights(reference)
     params = {
         "MultiHeadDotProductAttention_0": by_heads({n: dense(t, n) for n in ("query", "key", "value", "out")})
     }
-    return Port(module, Net(), X, {"params": params}, single=True)
+    return Pair(reference, Net(), X, {"params": params}, single=True)
 
 
 EQUINOX = {"query": "query_proj", "key": "key_proj", "value": "value_proj", "out": "output_proj"}
@@ -233,19 +237,19 @@ def equinox_params(params: Any) -> dict[str, np.ndarray]:
 
 
 @port("attention/packed-equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         layer: eqx.nn.MultiheadAttention
 
         def __call__(self, x: jax.Array) -> jax.Array:
             return x + self.layer(x, x, x)
 
-    module = filled(Packed())
-    return Port(module, Net(equinox_layer()), X, equinox_params(split_packed(weights(module))))
+    reference = randomise(Packed())
+    return Pair(reference, Net(equinox_layer()), X, equinox_params(split_packed(weights(reference))))
 
 
 @port("attention/split-equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         layer: eqx.nn.MultiheadAttention
 
@@ -253,14 +257,14 @@ def _() -> Port:
             mask = jnp.tril(jnp.ones((x.shape[1], x.shape[1]), bool))
             return jax.vmap(lambda one: self.layer(one, one, one, mask))(x)
 
-    module = filled(Split())
-    t = weights(module)
+    reference = randomise(Split())
+    t = weights(reference)
     params = equinox_params({n: dense(t, n) for n in EQUINOX})
-    return Port(module, Net(equinox_layer()), X, params)
+    return Pair(reference, Net(equinox_layer()), X, params)
 
 
 @port("attention/cross-with-padding")
-def _() -> Port:
+def _() -> Pair:
     """Two inputs and a boolean mask; PyTorch masks where it is true, the port where it is false."""
 
     class Cross(nn.Module):
@@ -280,19 +284,21 @@ def _() -> Port:
         out = merged(jnp.einsum("nhts,nshd->nthd", weights, v))
         return linear(p["o"], out), weights.mean(axis=1)
 
-    module = filled(Cross())
-    t = weights(module)
+    reference = randomise(Cross())
+    t = weights(reference)
     bias = np.split(t["attention.in_proj_bias"], 3)
     params = {
         n: {"kernel": t[f"attention.{n}_proj_weight"].T, "bias": b} for n, b in zip("qkv", bias, strict=True)
     }
     padding = np.array([[False, False, False, True, True], [False, False, False, False, False]])
     inputs = {"query": normal(2, 3, D), "key": normal(2, 5, 4, seed=2), "value": normal(2, 5, 5, seed=3)}
-    return plain(module, apply, inputs | {"padding": padding}, params | {"o": dense(t, "attention.out_proj")})
+    return to_function(
+        reference, apply, inputs | {"padding": padding}, params | {"o": dense(t, "attention.out_proj")}
+    )
 
 
 @port("attention/pytorch-encoder-layer")
-def _() -> Port:
+def _() -> Pair:
     """PyTorch's whole encoder layer, whose fast path the port does not know of."""
 
     class Net(nn.Module):
@@ -318,8 +324,8 @@ def _() -> Port:
             x = x + linear(p["linear2"], h)
         return x
 
-    module = filled(Net())
-    t = weights(module)
+    reference = randomise(Net())
+    t = weights(reference)
 
     def layer(i: int) -> Any:
         name = f"encoder.layers.{i}."
@@ -329,4 +335,4 @@ def _() -> Port:
         }
         return split_packed(t, f"{name}self_attn.") | linears | norms
 
-    return plain(module, apply, X, {"layers": [layer(0), layer(1)]})
+    return to_function(reference, apply, X, {"layers": [layer(0), layer(1)]})

@@ -11,21 +11,11 @@ from flax import nnx
 from torch import nn
 from torch.nn import functional as F
 
-from tests.pairs.ports import (
-    NDHWC,
-    NHWC,
-    NWC,
-    Port,
-    built,
-    conv,
-    dense,
-    equinox,
-    filled,
-    normal,
-    plain,
-    port,
-    weights,
-)
+from tests.kit.conversion import conv, dense, equinox
+from tests.kit.inputs import NDHWC, NHWC, NWC, normal
+from tests.kit.pairs import Pair, built, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 
 KEY = jax.random.key(0)
 LAYOUTS = {1: NWC, 2: NHWC, 3: NDHWC}
@@ -75,19 +65,19 @@ def pooled(x: jax.Array) -> jax.Array:
     return x.mean(axis=tuple(range(1, x.ndim - 1)))
 
 
-def convs_plain(rank: int) -> Port:
+def convs_plain(rank: int) -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(convolve(p["first"], x, 1, stride=2))
         x = jax.nn.relu(convolve(p["second"], x, 0, dilation=2, groups=4))
         x = jax.nn.relu(convolve(p["depthwise"], x, 0, groups=12))
         return pooled(x) @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Convs(rank))
-    params = convs_params(weights(module))
-    return plain(module, apply, {"x": normal(*SIZES[rank])}, params, layout={"x": LAYOUTS[rank]})
+    reference = randomise(Convs(rank))
+    params = convs_params(weights(reference))
+    return to_function(reference, apply, {"x": normal(*SIZES[rank])}, params, layout={"x": LAYOUTS[rank]})
 
 
-def convs_nnx(rank: int) -> Port:
+def convs_nnx(rank: int) -> Pair:
     one, two, three = (1,) * rank, (2,) * rank, (3,) * rank
 
     class Net(nnx.Module):
@@ -111,12 +101,12 @@ def convs_nnx(rank: int) -> Port:
                 x = nnx.relu(layer(x))
             return self.head(pooled(x))
 
-    module = filled(Convs(rank))
-    params = convs_params(weights(module))
-    return Port(module, built(Net), {"x": normal(*SIZES[rank])}, params, layout={"x": LAYOUTS[rank]})
+    reference = randomise(Convs(rank))
+    params = convs_params(weights(reference))
+    return Pair(reference, built(Net), {"x": normal(*SIZES[rank])}, params, layout={"x": LAYOUTS[rank]})
 
 
-def convs_linen(rank: int) -> Port:
+def convs_linen(rank: int) -> Pair:
     one, two, three = (1,) * rank, (2,) * rank, (3,) * rank
 
     class Net(linen.Module):
@@ -130,14 +120,14 @@ def convs_linen(rank: int) -> Port:
             x = linen.relu(linen.Conv(12, one, feature_group_count=12)(x))
             return linen.Dense(5)(pooled(x))
 
-    module = filled(Convs(rank))
-    p = convs_params(weights(module))
+    reference = randomise(Convs(rank))
+    p = convs_params(weights(reference))
     params = {"Conv_0": p["first"], "Conv_1": p["second"], "Conv_2": p["depthwise"], "Dense_0": p["head"]}
     inputs = {"x": normal(*SIZES[rank])}
-    return Port(module, Net(), inputs, {"params": params}, layout={"x": LAYOUTS[rank]})
+    return Pair(reference, Net(), inputs, {"params": params}, layout={"x": LAYOUTS[rank]})
 
 
-def convs_equinox(rank: int) -> Port:
+def convs_equinox(rank: int) -> Pair:
     class Net(eqx.Module):
         layers: list[eqx.nn.Conv]
         head: eqx.nn.Linear
@@ -155,12 +145,12 @@ def convs_equinox(rank: int) -> Port:
                 x = jax.nn.relu(layer(x))
             return self.head(x.mean(axis=tuple(range(1, x.ndim))))
 
-    module = filled(Convs(rank))
-    t = weights(module)
+    reference = randomise(Convs(rank))
+    t = weights(reference)
     params = equinox(t, "head", "head")
     for i, name in enumerate(("first", "second", "depthwise")):
         params |= equinox(t, name, f"layers/{i}", rank)
-    return Port(module, Net(), {"x": normal(*SIZES[rank])}, params)
+    return Pair(reference, Net(), {"x": normal(*SIZES[rank])}, params)
 
 
 for _rank in (1, 2, 3):
@@ -174,27 +164,27 @@ for _rank in (1, 2, 3):
 
 
 @port("conv2d/images-out")
-def _() -> Port:
+def _() -> Pair:
     """One layer, whose output is an image in each framework's layout."""
-    module = filled(nn.Conv2d(3, 5, (3, 2), padding=(1, 0)))
-    t = weights(module)
+    reference = randomise(nn.Conv2d(3, 5, (3, 2), padding=(1, 0)))
+    t = weights(reference)
     params = {"kernel": t["weight"].transpose(2, 3, 1, 0), "bias": t["bias"]}
     layer = nnx.Conv(3, 5, (3, 2), padding=((1, 1), (0, 0)), rngs=nnx.Rngs(0))
     pick = (lambda out: out.movedim(1, -1), None)
-    return Port(module, layer, {"x": normal(2, 3, 7, 8)}, params, layout={"x": NHWC}, outputs=pick)
+    return Pair(reference, layer, {"x": normal(2, 3, 7, 8)}, params, layout={"x": NHWC}, outputs=pick)
 
 
 @port("conv2d/nchw")
-def _() -> Port:
+def _() -> Pair:
     """A port that keeps PyTorch's layouts of images and kernels."""
 
     def apply(p: Any, x: jax.Array) -> jax.Array:
         x = jax.lax.conv_general_dilated(x, p["w"], (1, 2), [(1, 1), (0, 0)])
         return jnp.tanh(x + p["b"][:, None, None])
 
-    module = filled(nn.Sequential(nn.Conv2d(3, 5, (3, 2), stride=(1, 2), padding=(1, 0)), nn.Tanh()))
-    t = weights(module)
-    return plain(module, apply, {"x": normal(2, 3, 7, 8)}, {"w": t["0.weight"], "b": t["0.bias"]})
+    reference = randomise(nn.Sequential(nn.Conv2d(3, 5, (3, 2), stride=(1, 2), padding=(1, 0)), nn.Tanh()))
+    t = weights(reference)
+    return to_function(reference, apply, {"x": normal(2, 3, 7, 8)}, {"w": t["0.weight"], "b": t["0.bias"]})
 
 
 class Ups(nn.Module):
@@ -225,7 +215,7 @@ def transposed(t: Any, name: str) -> Any:
 
 
 @port("conv-transpose/plain")
-def _() -> Port:
+def _() -> Pair:
     def up(p: Any, x: jax.Array, stride: int, padding: int) -> jax.Array:
         reach = p["kernel"].shape[0] - 1 - padding
         out = jax.lax.conv_general_dilated(
@@ -242,14 +232,14 @@ def _() -> Port:
         x = up(p["same"], up(p["up"], x, 2, 1), 1, 0)
         return x @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Ups())
-    t = weights(module)
+    reference = randomise(Ups())
+    t = weights(reference)
     params = {"up": flipped(t, "up"), "same": flipped(t, "same"), "head": dense(t, "head")}
-    return plain(module, apply, UPS, params, layout={"x": NHWC})
+    return to_function(reference, apply, UPS, params, layout={"x": NHWC})
 
 
 @port("conv-transpose/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.up = nnx.ConvTranspose(4, 6, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)), rngs=rngs)
@@ -259,14 +249,14 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.head(jnp.tanh(self.same(jnp.tanh(self.up(x)))))
 
-    module = filled(Ups())
-    t = weights(module)
+    reference = randomise(Ups())
+    t = weights(reference)
     params = {"up": flipped(t, "up"), "same": flipped(t, "same"), "head": dense(t, "head")}
-    return Port(module, built(Net), UPS, params, layout={"x": NHWC})
+    return Pair(reference, built(Net), UPS, params, layout={"x": NHWC})
 
 
 @port("conv-transpose/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
@@ -275,18 +265,18 @@ def _() -> Port:
             x = linen.ConvTranspose(6, (2, 2), padding="VALID", **options)(jnp.tanh(x))
             return linen.Dense(3)(jnp.tanh(x))
 
-    module = filled(Ups())
-    t = weights(module)
+    reference = randomise(Ups())
+    t = weights(reference)
     params = {
         "ConvTranspose_0": transposed(t, "up"),
         "ConvTranspose_1": transposed(t, "same"),
         "Dense_0": dense(t, "head"),
     }
-    return Port(module, Net(), UPS, {"params": params}, layout={"x": NHWC})
+    return Pair(reference, Net(), UPS, {"params": params}, layout={"x": NHWC})
 
 
 @port("conv-transpose/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         up: eqx.nn.ConvTranspose2d
         same: eqx.nn.ConvTranspose2d
@@ -301,17 +291,17 @@ def _() -> Port:
             x = jnp.tanh(self.same(jnp.tanh(self.up(x))))
             return jax.vmap(jax.vmap(self.head))(jnp.moveaxis(x, 0, -1))
 
-    module = filled(Ups())
-    t = weights(module)
+    reference = randomise(Ups())
+    t = weights(reference)
     params = equinox(t, "head", "head")
     for name in ("up", "same"):
         params[f"{name}/weight"] = t[f"{name}.weight"][:, :, ::-1, ::-1].swapaxes(0, 1)
         params[f"{name}/bias"] = t[f"{name}.bias"][:, None, None]
-    return Port(module, Net(), UPS, params)
+    return Pair(reference, Net(), UPS, params)
 
 
 @port("conv-transpose/one-dimension")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         out = jax.lax.conv_transpose(x, p["kernel"], (3,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
         return jnp.tanh(out + p["bias"]).sum(axis=2)
@@ -324,14 +314,14 @@ def _() -> Port:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.tanh(self.up(x)).sum(dim=1)
 
-    module = filled(Net())
-    t = weights(module)
+    reference = randomise(Net())
+    t = weights(reference)
     params = {"kernel": t["up.weight"][:, :, ::-1].transpose(2, 0, 1), "bias": t["up.bias"]}
-    return plain(module, apply, {"x": normal(2, 4, 7)}, params, layout={"x": NWC})
+    return to_function(reference, apply, {"x": normal(2, 4, 7)}, params, layout={"x": NWC})
 
 
 @port("conv-transpose/groups")
-def _() -> Port:
+def _() -> Pair:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -346,10 +336,10 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return jnp.tanh(self.layer(x)).mean(axis=(1, 2))
 
-    module = filled(Net())
-    t = weights(module)
+    reference = randomise(Net())
+    t = weights(reference)
     model = Up(eqx.nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2, key=KEY))
     # (in, out / groups) to (out, in / groups), group by group.
     grouped = t["up.weight"][:, :, ::-1, ::-1].reshape(2, 2, 3, 3, 3).swapaxes(1, 2).reshape(6, 2, 3, 3)
     params = {"layer/weight": grouped, "layer/bias": t["up.bias"][:, None, None]}
-    return Port(module, model, UPS, params)
+    return Pair(reference, model, UPS, params)

@@ -13,25 +13,17 @@ from flax import nnx
 from torch import nn
 from torch.nn import functional as F
 
-from tests.pairs.ports import (
-    Port,
-    built,
-    dense,
-    equinox,
-    filled,
-    integers,
-    norm,
-    normal,
-    plain,
-    port,
-    weights,
-)
+from tests.kit.conversion import dense, equinox, norm
+from tests.kit.inputs import integers, normal
+from tests.kit.pairs import Pair, built, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 
 KEY = jax.random.key(0)
 
 
 def mlp() -> nn.Module:
-    return filled(nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 3)))
+    return randomise(nn.Sequential(nn.Linear(5, 7), nn.GELU(), nn.Linear(7, 3)))
 
 
 def mlp_params(t: Any) -> Any:
@@ -43,17 +35,17 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 @port("linear/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         h = gelu(x @ p["first"]["kernel"] + p["first"]["bias"])
         return h @ p["second"]["kernel"] + p["second"]["bias"]
 
-    module = mlp()
-    return plain(module, apply, {"x": normal(4, 5)}, mlp_params(weights(module)))
+    reference = mlp()
+    return to_function(reference, apply, {"x": normal(4, 5)}, mlp_params(weights(reference)))
 
 
 @port("linear/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.first = nnx.Linear(5, 7, rngs=rngs)
@@ -62,44 +54,47 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.second(gelu(self.first(x)))
 
-    module = mlp()
-    return Port(module, built(Net), {"x": normal(4, 5)}, mlp_params(weights(module)))
+    reference = mlp()
+    return Pair(reference, built(Net), {"x": normal(4, 5)}, mlp_params(weights(reference)))
 
 
 @port("linear/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
             return linen.Dense(3)(gelu(linen.Dense(7)(x)))  # Flax numbers the outer one first
 
-    module = mlp()
-    t = weights(module)
-    return Port(
-        module, Net(), {"x": normal(4, 5)}, {"params": {"Dense_1": dense(t, "0"), "Dense_0": dense(t, "2")}}
+    reference = mlp()
+    t = weights(reference)
+    return Pair(
+        reference,
+        Net(),
+        {"x": normal(4, 5)},
+        {"params": {"Dense_1": dense(t, "0"), "Dense_0": dense(t, "2")}},
     )
 
 
 @port("linear/equinox")
-def _() -> Port:
-    module = mlp()
-    t = weights(module)
+def _() -> Pair:
+    reference = mlp()
+    t = weights(reference)
     model = eqx.nn.MLP(5, 3, 7, 1, activation=gelu, key=KEY)
     params = equinox(t, "0", "layers/0") | equinox(t, "2", "layers/1")
-    return Port(module, model, {"x": normal(4, 5)}, params)
+    return Pair(reference, model, {"x": normal(4, 5)}, params)
 
 
 @port("linear/haiku")
-def _() -> Port:
+def _() -> Pair:
     def net(x: jax.Array) -> jax.Array:
         return hk.Linear(3)(gelu(hk.Linear(7)(x)))
 
-    module = mlp()
-    t = weights(module)
+    reference = mlp()
+    t = weights(reference)
     params = {
         name: {"w": t[f"{i}.weight"].T, "b": t[f"{i}.bias"]} for name, i in (("linear", 2), ("linear_1", 0))
     }
-    return Port(module, hk.transform(net), {"x": normal(4, 5)}, params)
+    return Pair(reference, hk.transform(net), {"x": normal(4, 5)}, params)
 
 
 class Square(nn.Module):
@@ -116,19 +111,19 @@ class Square(nn.Module):
 
 
 @port("square/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         h = jnp.tanh(x @ p["a"]["kernel"] + p["a"]["bias"]) * jax.nn.sigmoid(x @ p["c"]["kernel"])
         return h @ p["b"]["kernel"] + p["b"]["bias"]
 
-    module = filled(Square())
-    t = weights(module)
+    reference = randomise(Square())
+    t = weights(reference)
     params = {"a": dense(t, "up"), "b": dense(t, "down"), "c": dense(t, "gate")}
-    return plain(module, apply, {"x": normal(4, 6)}, params)
+    return to_function(reference, apply, {"x": normal(4, 6)}, params)
 
 
 @port("square/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.up = nnx.Linear(6, 6, rngs=rngs)
@@ -138,27 +133,27 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.down(jnp.tanh(self.up(x)) * jax.nn.sigmoid(self.gate(x)))
 
-    module = filled(Square())
-    t = weights(module)
-    return Port(module, built(Net), {"x": normal(4, 6)}, {n: dense(t, n) for n in ("up", "gate", "down")})
+    reference = randomise(Square())
+    t = weights(reference)
+    return Pair(reference, built(Net), {"x": normal(4, 6)}, {n: dense(t, n) for n in ("up", "gate", "down")})
 
 
 @port("square/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
             gate = jax.nn.sigmoid(linen.Dense(6, use_bias=False)(x))  # in another order than PyTorch's
             return linen.Dense(6)(jnp.tanh(linen.Dense(6)(x)) * gate)
 
-    module = filled(Square())
-    t = weights(module)
+    reference = randomise(Square())
+    t = weights(reference)
     params = {"Dense_0": dense(t, "gate"), "Dense_1": dense(t, "down"), "Dense_2": dense(t, "up")}
-    return Port(module, Net(), {"x": normal(4, 6)}, {"params": params})
+    return Pair(reference, Net(), {"x": normal(4, 6)}, {"params": params})
 
 
 @port("square/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         one: eqx.nn.Linear
         two: eqx.nn.Linear
@@ -173,10 +168,10 @@ def _() -> Port:
             inner = lambda x: self.three(jnp.tanh(self.one(x)) * jax.nn.sigmoid(self.two(x)))  # noqa: E731
             return jax.vmap(inner)(x)
 
-    module = filled(Square())
-    t = weights(module)
+    reference = randomise(Square())
+    t = weights(reference)
     params = equinox(t, "up", "one") | equinox(t, "gate", "two") | equinox(t, "down", "three")
-    return Port(module, Net(), {"x": normal(4, 6)}, params)
+    return Pair(reference, Net(), {"x": normal(4, 6)}, params)
 
 
 class Bag(nn.Module):
@@ -193,19 +188,19 @@ class Bag(nn.Module):
 
 
 @port("embedding/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, ids: jax.Array) -> jax.Array:
         h = p["tokens"][ids] + p["positions"][: ids.shape[1]]
         return h @ p["out"]["kernel"] + p["out"]["bias"]
 
-    module = filled(Bag())
-    t = weights(module)
+    reference = randomise(Bag())
+    t = weights(reference)
     params = {"tokens": t["tokens.weight"], "positions": t["positions.weight"], "out": dense(t, "out")}
-    return plain(module, apply, {"ids": integers(10, 3, 5) + 1}, params)
+    return to_function(reference, apply, {"ids": integers(10, 3, 5) + 1}, params)
 
 
 @port("embedding/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.positions = nnx.Embed(9, 6, rngs=rngs)
@@ -215,11 +210,11 @@ def _() -> Port:
         def __call__(self, ids: jax.Array) -> jax.Array:
             return self.out(self.tokens(ids) + self.positions(jnp.arange(ids.shape[1])))
 
-    module = filled(Bag())
-    t = weights(module)
+    reference = randomise(Bag())
+    t = weights(reference)
     params = {name: {"embedding": t[f"{name}.weight"]} for name in ("tokens", "positions")}
-    return Port(
-        module,
+    return Pair(
+        reference,
         built(Net),
         {"ids": integers(10, 3, 5) + 1},
         params | {"out": dense(t, "out")},
@@ -228,25 +223,25 @@ def _() -> Port:
 
 
 @port("embedding/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, ids: jax.Array) -> jax.Array:
             h = linen.Embed(11, 6)(ids) + linen.Embed(9, 6)(jnp.arange(ids.shape[1]))
             return linen.Dense(4)(h)
 
-    module = filled(Bag())
-    t = weights(module)
+    reference = randomise(Bag())
+    t = weights(reference)
     params = {
         "Embed_0": {"embedding": t["tokens.weight"]},
         "Embed_1": {"embedding": t["positions.weight"]},
         "Dense_0": dense(t, "out"),
     }
-    return Port(module, Net(), {"ids": integers(10, 3, 5) + 1}, {"params": params})
+    return Pair(reference, Net(), {"ids": integers(10, 3, 5) + 1}, {"params": params})
 
 
 @port("embedding/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         tokens: eqx.nn.Embedding
         positions: jax.Array
@@ -261,10 +256,10 @@ def _() -> Port:
             h = jax.vmap(self.tokens)(ids) + self.positions[: len(ids)]
             return jax.vmap(self.out)(h)
 
-    module = filled(Bag())
-    t = weights(module)
+    reference = randomise(Bag())
+    t = weights(reference)
     params = equinox(t, "tokens", "tokens") | equinox(t, "out", "out") | {"positions": t["positions.weight"]}
-    return Port(module, Net(), {"ids": integers(10, 3, 5) + 1}, params)
+    return Pair(reference, Net(), {"ids": integers(10, 3, 5) + 1}, params)
 
 
 class Slopes(nn.Module):
@@ -282,16 +277,16 @@ class Slopes(nn.Module):
 
 
 @port("prelu/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         h = x @ p["before"]["kernel"] + p["before"]["bias"]
         h = jnp.where(h >= 0, h, p["slope"] * h) @ p["after"]["kernel"] + p["after"]["bias"]
         return jnp.where(h >= 0, h, p["slopes"] * h)
 
-    module = filled(Slopes(each=True))
-    t = weights(module)
+    reference = randomise(Slopes(each=True))
+    t = weights(reference)
     params = {"before": dense(t, "before"), "after": dense(t, "after"), "slopes": t["each.weight"]}
-    return plain(module, apply, {"x": normal(4, 5)}, params | {"slope": t["act.weight"]})
+    return to_function(reference, apply, {"x": normal(4, 5)}, params | {"slope": t["act.weight"]})
 
 
 def slopes_params(t: Any) -> Any:
@@ -300,7 +295,7 @@ def slopes_params(t: Any) -> Any:
 
 
 @port("prelu/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.before = nnx.Linear(5, 4, rngs=rngs)
@@ -310,12 +305,12 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.after(self.act(self.before(x)))
 
-    module = filled(Slopes(each=False))
-    return Port(module, built(Net), {"x": normal(4, 5)}, slopes_params(weights(module)))
+    reference = randomise(Slopes(each=False))
+    return Pair(reference, built(Net), {"x": normal(4, 5)}, slopes_params(weights(reference)))
 
 
 @port("prelu/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         def setup(self) -> None:
             self.before = linen.Dense(4)
@@ -325,12 +320,12 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.after(self.act(self.before(x)))
 
-    module = filled(Slopes(each=False))
-    return Port(module, Net(), {"x": normal(4, 5)}, {"params": slopes_params(weights(module))})
+    reference = randomise(Slopes(each=False))
+    return Pair(reference, Net(), {"x": normal(4, 5)}, {"params": slopes_params(weights(reference))})
 
 
 @port("prelu/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         layers: list[Any]
 
@@ -342,11 +337,11 @@ def _() -> Port:
                 x = layer(x)
             return x
 
-    module = filled(Slopes(each=False))
-    t = weights(module)
+    reference = randomise(Slopes(each=False))
+    t = weights(reference)
     params = equinox(t, "before", "layers/0") | equinox(t, "after", "layers/2")
     slope = {"layers/1/negative_slope": t["act.weight"].reshape(())}
-    return Port(module, Net(), {"x": normal(4, 5)}, params | slope)
+    return Pair(reference, Net(), {"x": normal(4, 5)}, params | slope)
 
 
 class Bare(nn.Module):
@@ -381,13 +376,13 @@ def bare_params(t: Any) -> Any:
 
 
 @port("bare/plain")
-def _() -> Port:
-    module = filled(Bare())
-    return plain(module, bare, {"x": normal(3, 4, 6)}, bare_params(weights(module)))
+def _() -> Pair:
+    reference = randomise(Bare())
+    return to_function(reference, bare, {"x": normal(3, 4, 6)}, bare_params(weights(reference)))
 
 
 @port("bare/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self) -> None:
             for name, shape in BARE.items():
@@ -396,12 +391,12 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return bare({name: getattr(self, name)[...] for name in BARE}, x)
 
-    module = filled(Bare())
-    return Port(module, Net(), {"x": normal(3, 4, 6)}, bare_params(weights(module)))
+    reference = randomise(Bare())
+    return Pair(reference, Net(), {"x": normal(3, 4, 6)}, bare_params(weights(reference)))
 
 
 @port("bare/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
@@ -410,24 +405,27 @@ def _() -> Port:
             shift = self.variable("buffers", "shift", jnp.zeros, (6,))
             return bare(p | {"shift": shift.value}, x)
 
-    module = filled(Bare())
-    params = bare_params(weights(module))
-    return Port(
-        module, Net(), {"x": normal(3, 4, 6)}, {"buffers": {"shift": params.pop("shift")}, "params": params}
+    reference = randomise(Bare())
+    params = bare_params(weights(reference))
+    return Pair(
+        reference,
+        Net(),
+        {"x": normal(3, 4, 6)},
+        {"buffers": {"shift": params.pop("shift")}, "params": params},
     )
 
 
 @port("bare/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         arrays: dict[str, jax.Array]
 
         def __call__(self, x: jax.Array) -> jax.Array:
             return bare(self.arrays, x)
 
-    module = filled(Bare())
+    reference = randomise(Bare())
     model = Net({name: jnp.zeros(shape) for name, shape in BARE.items()})
-    return Port(module, model, {"x": normal(3, 4, 6)}, {"arrays": bare_params(weights(module))})
+    return Pair(reference, model, {"x": normal(3, 4, 6)}, {"arrays": bare_params(weights(reference))})
 
 
 class Tied(nn.Module):
@@ -445,31 +443,31 @@ class Tied(nn.Module):
 
 
 @port("tied/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, ids: jax.Array) -> jax.Array:
         h = jnp.tanh(p["wte"][ids] @ p["body"]["kernel"] + p["body"]["bias"])
         return h @ p["wte"].T + p["bias"]
 
-    module = filled(Tied())
-    t = weights(module)
+    reference = randomise(Tied())
+    t = weights(reference)
     params = {"wte": t["embed.weight"], "body": dense(t, "body"), "bias": t["head.bias"]}
-    return plain(module, apply, {"ids": integers(11, 3, 4)}, params)
+    return to_function(reference, apply, {"ids": integers(11, 3, 4)}, params)
 
 
 @port("tied/two-leaves")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, ids: jax.Array) -> jax.Array:
         h = jnp.tanh(p["embed"]["embedding"][ids] @ p["body"]["kernel"] + p["body"]["bias"])
         return h @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Tied())
-    t = weights(module)
+    reference = randomise(Tied())
+    t = weights(reference)
     params = {"embed": {"embedding": t["embed.weight"]}, "body": dense(t, "body"), "head": dense(t, "head")}
-    return plain(module, apply, {"ids": integers(11, 3, 4)}, params)
+    return to_function(reference, apply, {"ids": integers(11, 3, 4)}, params)
 
 
 @port("tied/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.embed = nnx.Embed(11, 6, rngs=rngs)
@@ -479,14 +477,14 @@ def _() -> Port:
         def __call__(self, ids: jax.Array) -> jax.Array:
             return self.embed.attend(jnp.tanh(self.body(self.embed(ids)))) + self.bias[...]
 
-    module = filled(Tied())
-    t = weights(module)
+    reference = randomise(Tied())
+    t = weights(reference)
     params = {"embed": {"embedding": t["embed.weight"]}, "body": dense(t, "body"), "bias": t["head.bias"]}
-    return Port(module, built(Net), {"ids": integers(11, 3, 4)}, params, single=True)
+    return Pair(reference, built(Net), {"ids": integers(11, 3, 4)}, params, single=True)
 
 
 @port("tied/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, ids: jax.Array) -> jax.Array:
@@ -494,18 +492,18 @@ def _() -> Port:
             h = jnp.tanh(linen.Dense(6)(embed(ids)))
             return embed.attend(h) + self.param("bias", linen.initializers.zeros, (11,))
 
-    module = filled(Tied())
-    t = weights(module)
+    reference = randomise(Tied())
+    t = weights(reference)
     params = {
         "Embed_0": {"embedding": t["embed.weight"]},
         "Dense_0": dense(t, "body"),
         "bias": t["head.bias"],
     }
-    return Port(module, Net(), {"ids": integers(11, 3, 4)}, {"params": params})
+    return Pair(reference, Net(), {"ids": integers(11, 3, 4)}, {"params": params})
 
 
 @port("tied/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         shared: eqx.nn.Shared
         body: eqx.nn.Linear
@@ -519,10 +517,10 @@ def _() -> Port:
             embed, head = self.shared()
             return jax.vmap(lambda i: head(jnp.tanh(self.body(embed(i)))))(ids)
 
-    module = filled(Tied())
-    t = weights(module)
+    reference = randomise(Tied())
+    t = weights(reference)
     params = {"shared/pytree/0/weight": t["embed.weight"], "shared/pytree/1/bias": t["head.bias"]}
-    return Port(module, Net(), {"ids": integers(11, 3, 4)}, params | equinox(t, "body", "body"))
+    return Pair(reference, Net(), {"ids": integers(11, 3, 4)}, params | equinox(t, "body", "body"))
 
 
 class Conv1D(nn.Module):
@@ -558,18 +556,18 @@ def kept(t: Any) -> Any:
 
 
 @port("conv1d-style/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         h = jax.nn.gelu(x @ p["c_fc"]["kernel"] + p["c_fc"]["bias"])
         h = h @ p["c_proj"]["kernel"] + p["c_proj"]["bias"]
         return h @ p["c_out"]["kernel"] + p["c_out"]["bias"]
 
-    module = filled(Feedforward())
-    return plain(module, apply, {"x": normal(4, 6)}, kept(weights(module)))
+    reference = randomise(Feedforward())
+    return to_function(reference, apply, {"x": normal(4, 6)}, kept(weights(reference)))
 
 
 @port("conv1d-style/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.c_fc = nnx.Linear(6, 12, rngs=rngs)
@@ -579,24 +577,24 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.c_out(self.c_proj(nnx.gelu(self.c_fc(x))))
 
-    module = filled(Feedforward())
-    return Port(module, built(Net), {"x": normal(4, 6)}, kept(weights(module)))
+    reference = randomise(Feedforward())
+    return Pair(reference, built(Net), {"x": normal(4, 6)}, kept(weights(reference)))
 
 
 @port("conv1d-style/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
             h = linen.Dense(6, name="c_proj")(linen.gelu(linen.Dense(12, name="c_fc")(x)))
             return linen.Dense(6, name="c_out")(h)
 
-    module = filled(Feedforward())
-    return Port(module, Net(), {"x": normal(4, 6)}, {"params": kept(weights(module))})
+    reference = randomise(Feedforward())
+    return Pair(reference, Net(), {"x": normal(4, 6)}, {"params": kept(weights(reference))})
 
 
 @port("conv1d-style/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         c_fc: eqx.nn.Linear
         c_proj: eqx.nn.Linear
@@ -607,11 +605,11 @@ def _() -> Port:
 
     sizes = ((6, 12), (12, 6), (6, 6))
     model = Net(*(eqx.nn.Linear(n, m, key=KEY) for n, m in sizes))
-    module = filled(Feedforward())
-    t = weights(module)
+    reference = randomise(Feedforward())
+    t = weights(reference)
     params = {f"{name}/weight": t[f"{name}.weight"].T for name in CONV1D}
     params |= {f"{name}/bias": t[f"{name}.bias"] for name in CONV1D}
-    return Port(module, apply, {"x": normal(4, 6)}, params, template=model)
+    return Pair(reference, apply, {"x": normal(4, 6)}, params, template=model)
 
 
 class Block(nn.Module):
@@ -659,7 +657,7 @@ def stacked(t: Any) -> Any:
 
 
 @port("scanned/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         def block(x: jax.Array, p: Any) -> tuple[jax.Array, None]:
             h = jax.nn.silu(layer_norm(p["norm"], x) @ p["up"]["kernel"] + p["up"]["bias"])
@@ -668,13 +666,15 @@ def _() -> Port:
         x, _ = jax.lax.scan(block, x, p["blocks"])
         return x @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Stack())
-    t = weights(module)
-    return plain(module, apply, {"x": normal(4, 6)}, {"blocks": stacked(t), "head": dense(t, "head")})
+    reference = randomise(Stack())
+    t = weights(reference)
+    return to_function(
+        reference, apply, {"x": normal(4, 6)}, {"blocks": stacked(t), "head": dense(t, "head")}
+    )
 
 
 @port("scanned/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Inner(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.norm = nnx.LayerNorm(6, epsilon=1e-5, rngs=rngs)
@@ -695,14 +695,14 @@ def _() -> Port:
             )
             return self.head(x)
 
-    module = filled(Stack())
-    t = weights(module)
+    reference = randomise(Stack())
+    t = weights(reference)
     params = {"blocks": stacked(t), "head": dense(t, "head")}
-    return Port(module, built(Net), {"x": normal(4, 6)}, params)
+    return Pair(reference, built(Net), {"x": normal(4, 6)}, params)
 
 
 @port("scanned/linen")
-def _() -> Port:
+def _() -> Pair:
     class Inner(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array, _: None) -> tuple[jax.Array, None]:
@@ -719,14 +719,14 @@ def _() -> Port:
             x, _ = scan(name="layers")(x, None)
             return linen.Dense(4, name="head")(x)
 
-    module = filled(Stack())
-    t = weights(module)
+    reference = randomise(Stack())
+    t = weights(reference)
     params = {"layers": stacked(t), "head": dense(t, "head")}
-    return Port(module, Net(), {"x": normal(4, 6)}, {"params": params})
+    return Pair(reference, Net(), {"x": normal(4, 6)}, {"params": params})
 
 
 @port("scanned/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Inner(eqx.Module):
         norm: eqx.nn.LayerNorm
         up: eqx.nn.Linear
@@ -753,17 +753,17 @@ def _() -> Port:
             x, _ = jax.lax.scan(lambda x, own: (eqx.combine(own, static)(x), None), x, arrays)
             return self.head(x)
 
-    module = filled(Stack())
-    t = weights(module)
+    reference = randomise(Stack())
+    t = weights(reference)
     params = equinox(t, "head", "head")
     for name in ("norm", "up", "down"):
         for leaf in ("weight", "bias"):
             params[f"blocks/{name}/{leaf}"] = np.stack([t[f"blocks.{i}.{name}.{leaf}"] for i in range(3)])
-    return Port(module, Net(), {"x": normal(4, 6)}, params)
+    return Pair(reference, Net(), {"x": normal(4, 6)}, params)
 
 
 @port("scanned/unscanned")
-def _() -> Port:
+def _() -> Pair:
     """The other way round: PyTorch has the stack, JAX the layers."""
 
     class Stacked(nn.Module):
@@ -782,14 +782,14 @@ def _() -> Port:
             x = jnp.tanh(x @ p[f"layer_{i}"]["kernel"] + p[f"layer_{i}"]["bias"])
         return x
 
-    module = filled(Stacked())
-    t = weights(module)
+    reference = randomise(Stacked())
+    t = weights(reference)
     params = {f"layer_{i}": {"kernel": t["kernels"][i], "bias": t["biases"][i]} for i in range(3)}
-    return plain(module, apply, {"x": normal(4, 6)}, params)
+    return to_function(reference, apply, {"x": normal(4, 6)}, params)
 
 
 @port("odd-names/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         a, b, c, d, e, f, g = p
         x = jax.nn.relu(x @ g + e)
@@ -807,8 +807,8 @@ def _() -> Port:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.dec(F.relu(self.mid(F.relu(self.enc(x))))) * self.gain
 
-    module = filled(Net())
-    t = weights(module)
+    reference = randomise(Net())
+    t = weights(reference)
     linear = {name: (t[f"{name}.weight"].T, t[f"{name}.bias"]) for name in ("enc", "mid", "dec")}
     params = [
         linear["mid"][0],
@@ -819,4 +819,4 @@ def _() -> Port:
         t["gain"],
         linear["enc"][0],
     ]
-    return plain(module, apply, {"x": normal(4, 5)}, params)
+    return to_function(reference, apply, {"x": normal(4, 5)}, params)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from parity.frameworks.jax.trees import flatten
-from tests.pairs.ports import Port, filled, integers, normal, port
+from tests.kit.inputs import integers, normal
+from tests.kit.pairs import Pair
+from tests.kit.weights import randomise
+from tests.pairs.ports import port
 
 
 def transformers() -> Any:
@@ -17,19 +20,19 @@ def transformers() -> Any:
     return package
 
 
-def both(name: str, config: Any, inputs: dict[str, np.ndarray], shape: tuple[int, ...]) -> Port:
+def both(name: str, config: Any, inputs: dict[str, np.ndarray], shape: tuple[int, ...]) -> Pair:
     """A class of each framework, and weights converted by transformers' own converter."""
     package = transformers()
     from transformers.modeling_flax_pytorch_utils import convert_pytorch_state_dict_to_flax
 
-    module = filled(getattr(package, name)(config))
+    reference = randomise(getattr(package, name)(config))
     model = getattr(package, f"Flax{name}")(config, input_shape=shape)
-    tensors = {key: tensor.clone() for key, tensor in module.state_dict().items()}
+    tensors = {key: tensor.clone() for key, tensor in reference.state_dict().items()}
     converted, _ = flatten(convert_pytorch_state_dict_to_flax(dict(tensors), model))
     params = {}
     for path in flatten(model.params)[0]:  # the converter keeps both ends of a tie
         params[path] = converted[path] if path in converted else by_name(tensors, path)
-    return Port(module, model, inputs, params, single=True)
+    return Pair(reference, model, inputs, params, single=True)
 
 
 def by_name(tensors: Any, path: str) -> np.ndarray:
@@ -62,30 +65,30 @@ def ids_and_mask() -> dict[str, np.ndarray]:
 
 
 @port("huggingface/bert")
-def _() -> Port:
+def _() -> Pair:
     kinds = np.array([[0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1, 1]])
     return both("BertModel", bert(), ids_and_mask() | {"token_type_ids": kinds}, (1, 4))
 
 
 @port("huggingface/bert-masked-lm")
-def _() -> Port:
+def _() -> Pair:
     """The head is tied to the embedding."""
     return both("BertForMaskedLM", bert(), ids_and_mask(), (1, 4))
 
 
 @port("huggingface/gpt2")
-def _() -> Port:
+def _() -> Pair:
     """With its cache, which the Flax model does not return."""
     return both("GPT2Model", gpt2(), {"input_ids": integers(31, 2, 7)}, (1, 4))
 
 
 @port("huggingface/gpt2-lm-head")
-def _() -> Port:
+def _() -> Pair:
     return both("GPT2LMHeadModel", gpt2(), {"input_ids": integers(31, 2, 7)}, (1, 4))
 
 
 @port("huggingface/resnet")
-def _() -> Port:
+def _() -> Pair:
     config = transformers().ResNetConfig(
         embedding_size=8, hidden_sizes=[8, 12], depths=[2, 1], layer_type="basic"
     )
@@ -93,7 +96,7 @@ def _() -> Port:
 
 
 @port("huggingface/resnet-bottleneck")
-def _() -> Port:
+def _() -> Pair:
     config = transformers().ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 2], num_labels=3)
     return both(
         "ResNetForImageClassification", config, {"pixel_values": normal(2, 3, 32, 36)}, (1, 32, 36, 3)

@@ -10,7 +10,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.pairs.ports import Port, dense, equinox, filled, integers, norm, normal, plain, port, weights
+from tests.kit.conversion import dense, equinox, norm
+from tests.kit.inputs import integers, normal
+from tests.kit.pairs import Pair, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 from tests.pairs.recurrent import lstm
 
 Array = jax.Array
@@ -77,7 +81,7 @@ GPT_LINEAR = ("attn", "attn_proj", "fc", "fc_proj")
 
 
 @port("gpt/plain")
-def _() -> Port:
+def _() -> Pair:
     def block(p: Any, x: Array) -> Array:
         n, t, d = x.shape
         q, k, v = (
@@ -96,18 +100,18 @@ def _() -> Port:
             x = block(own, x)
         return layer_norm(p["ln_f"], x) @ p["wte"].T
 
-    module = filled(GPT())
-    t = weights(module)
+    reference = randomise(GPT())
+    t = weights(reference)
     blocks = [
         {n: dense(t, f"h.{i}.{n}") for n in GPT_LINEAR} | {n: norm(t, f"h.{i}.{n}") for n in ("ln_1", "ln_2")}
         for i in range(2)
     ]
     params = {"wte": t["wte.weight"], "wpe": t["wpe.weight"], "h": blocks, "ln_f": norm(t, "ln_f")}
-    return plain(module, apply, IDS, params)
+    return to_function(reference, apply, IDS, params)
 
 
 @port("gpt/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Block(eqx.Module):
         norms: tuple[eqx.nn.LayerNorm, eqx.nn.LayerNorm]
         qkv: eqx.nn.Linear
@@ -146,8 +150,8 @@ def _() -> Port:
                 x = eqx.filter_checkpoint(block)(x)
             return jax.vmap(self.norm)(x) @ self.wte.weight.T
 
-    module = filled(GPT())
-    t = weights(module)
+    reference = randomise(GPT())
+    t = weights(reference)
     params = equinox(t, "wte", "wte") | equinox(t, "wpe", "wpe") | equinox(t, "ln_f", "norm")
     names = {
         "ln_1": "norms/0",
@@ -160,7 +164,7 @@ def _() -> Port:
     for i in range(2):
         for ours, theirs in names.items():
             params |= equinox(t, f"h.{i}.{ours}", f"blocks/{i}/{theirs}")
-    return Port(module, Net(), IDS, params, single=True)  # jax.nn's attention has its softmax in float32
+    return Pair(reference, Net(), IDS, params, single=True)  # jax.nn's attention has its softmax in float32
 
 
 class Llama(nn.Module):
@@ -217,7 +221,7 @@ class LlamaBlock(nn.Module):
 
 
 @port("llama/plain")
-def _() -> Port:
+def _() -> Pair:
     def rotate(x: Array) -> Array:
         """(N, T, ..., 4), halves rotated."""
         t = x.shape[1]
@@ -247,8 +251,8 @@ def _() -> Port:
         x, _ = jax.lax.scan(lambda x, own: (block(own, x), None), x, p["layers"])
         return linear(p["output"], rms_norm(p["norm"], x))
 
-    module = filled(Llama())
-    t = weights(module)
+    reference = randomise(Llama())
+    t = weights(reference)
     names = {
         "wq": "q_proj",
         "wk": "k_proj",
@@ -270,7 +274,7 @@ def _() -> Port:
         "norm": norm(t, "norm"),
         "output": dense(t, "lm_head"),
     }
-    return plain(module, apply, IDS | {"ids": IDS["ids"] % 13}, params)
+    return to_function(reference, apply, IDS | {"ids": IDS["ids"] % 13}, params)
 
 
 class T5(nn.Module):
@@ -317,7 +321,7 @@ class T5Block(nn.Module):
 
 
 @port("t5/plain")
-def _() -> Port:
+def _() -> Pair:
     def buckets(t: int) -> Array:
         distance = jnp.arange(t) - jnp.arange(t)[:, None]
         # 16 positions in four buckets each way: 0, 1, 2 to 5, further.
@@ -340,8 +344,8 @@ def _() -> Port:
             x = block(p[name], x, bias)
         return rms_norm(p["final"], x)
 
-    module = filled(T5())
-    t = weights(module)
+    reference = randomise(T5())
+    t = weights(reference)
     params = {n: {"embedding": t[f"{n}.weight"]} for n in ("shared", "relative_attention_bias")}
     for i in range(2):
         own = {n: dense(t, f"layers.{i}.{n}") for n in ("q", "k", "v", "o", "wi", "wo")}
@@ -349,7 +353,7 @@ def _() -> Port:
     mask = torch.ones(2, 9, dtype=torch.bool)
     mask[1, 6:] = False
     inputs = {"ids": integers(13, 2, 9), "mask": mask.numpy()}
-    return plain(module, apply, inputs, params | {"final": norm(t, "final")})
+    return to_function(reference, apply, inputs, params | {"final": norm(t, "final")})
 
 
 class Tagger(nn.Module):
@@ -367,15 +371,15 @@ class Tagger(nn.Module):
 
 
 @port("tagger/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, tokens: Array) -> tuple[Array, Array]:
         x = p["embedding"][tokens]
         ahead, back = lstm(p["lstm"]["forward"], x), lstm(p["lstm"]["backward"], x, reverse=True)
         logits = linear(p["tag"], jnp.concatenate([ahead, back], -1))
         return jax.nn.log_softmax(logits), jnp.concatenate([ahead[:, -1], back[:, 0]], -1)
 
-    module = filled(Tagger())
-    t = weights(module)
+    reference = randomise(Tagger())
+    t = weights(reference)
 
     def direction(suffix: str) -> Any:
         return {
@@ -387,7 +391,7 @@ def _() -> Port:
 
     both = {"forward": direction("l0"), "backward": direction("l0_reverse")}
     params = {"embedding": t["embedding.weight"], "lstm": both, "tag": dense(t, "tag")}
-    return plain(module, apply, {"tokens": integers(11, 3, 6)}, params)
+    return to_function(reference, apply, {"tokens": integers(11, 3, 6)}, params)
 
 
 class Mamba(nn.Module):
@@ -419,7 +423,7 @@ class Mamba(nn.Module):
 
 
 @port("mamba/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: Array) -> Array:
         u, z = jnp.split(linear(p["in_proj"], x), 2, axis=-1)
         taps = p["conv1d"]["kernel"]  # (4, 1, 8)
@@ -439,8 +443,8 @@ def _() -> Port:
         y = jnp.einsum("ntds,nts->ntd", h, c) + u * p["D"]
         return linear(p["out_proj"], y * jax.nn.silu(z))
 
-    module = filled(Mamba())
-    t = weights(module)
+    reference = randomise(Mamba())
+    t = weights(reference)
     params = {n: dense(t, n) for n in ("in_proj", "x_proj", "dt_proj", "out_proj")}
     params["conv1d"] = {"kernel": t["conv1d.weight"].transpose(2, 1, 0), "bias": t["conv1d.bias"]}
-    return plain(module, apply, {"x": normal(2, 7, 6)}, params | {"A_log": t["A_log"], "D": t["D"]})
+    return to_function(reference, apply, {"x": normal(2, 7, 6)}, params | {"A_log": t["A_log"], "D": t["D"]})

@@ -12,20 +12,11 @@ import torch
 from flax import nnx
 from torch import nn
 
-from tests.pairs.ports import (
-    NHWC,
-    Port,
-    built,
-    dense,
-    equinox,
-    filled,
-    norm,
-    normal,
-    plain,
-    port,
-    stats,
-    weights,
-)
+from tests.kit.conversion import dense, equinox, norm, stats
+from tests.kit.inputs import NHWC, normal
+from tests.kit.pairs import Pair, built, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 
 KEY = jax.random.key(0)
 
@@ -60,17 +51,17 @@ def norms_params(t: Any) -> Any:
 
 
 @port("layer-norm/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         h = layer_norm(p["first"], x, 1e-3) @ p["up"]["kernel"] + p["up"]["bias"]
         return rms_norm(p["second"], x + jnp.tanh(h), 1e-2) @ p["down"]["kernel"] + p["down"]["bias"]
 
-    module = filled(Norms())
-    return plain(module, apply, {"x": normal(3, 4, 6)}, norms_params(weights(module)))
+    reference = randomise(Norms())
+    return to_function(reference, apply, {"x": normal(3, 4, 6)}, norms_params(weights(reference)))
 
 
 @port("layer-norm/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.first = nnx.LayerNorm(6, epsilon=1e-3, rngs=rngs)
@@ -82,12 +73,12 @@ def _() -> Port:
             x = x + jnp.tanh(self.up(self.first(x)))
             return self.down(self.second(x))
 
-    module = filled(Norms())
-    return Port(module, built(Net), {"x": normal(3, 4, 6)}, norms_params(weights(module)))
+    reference = randomise(Norms())
+    return Pair(reference, built(Net), {"x": normal(3, 4, 6)}, norms_params(weights(reference)))
 
 
 @port("layer-norm/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
@@ -96,14 +87,14 @@ def _() -> Port:
             x = linen.RMSNorm(epsilon=1e-2)(x)
             return linen.Dense(4)(x)
 
-    module = filled(Norms())
-    p = norms_params(weights(module))
+    reference = randomise(Norms())
+    p = norms_params(weights(reference))
     params = {"LayerNorm_0": p["first"], "Dense_0": p["up"], "RMSNorm_0": p["second"], "Dense_1": p["down"]}
-    return Port(module, Net(), {"x": normal(3, 4, 6)}, {"params": params})
+    return Pair(reference, Net(), {"x": normal(3, 4, 6)}, {"params": params})
 
 
 @port("layer-norm/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         first: eqx.nn.LayerNorm
         up: eqx.nn.Linear
@@ -122,12 +113,12 @@ def _() -> Port:
 
             return jax.vmap(jax.vmap(one))(x)
 
-    module = filled(Norms())
-    t = weights(module)
+    reference = randomise(Norms())
+    t = weights(reference)
     params = {}
     for name in ("first", "up", "second", "down"):
         params |= equinox(t, name, name)
-    return Port(module, Net(), {"x": normal(3, 4, 6)}, params)
+    return Pair(reference, Net(), {"x": normal(3, 4, 6)}, params)
 
 
 class Images(nn.Module):
@@ -172,33 +163,33 @@ def batch_norm(p: Any, x: jax.Array, epsilon: float) -> jax.Array:
 
 
 @port("image-norms/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(batch_norm(p["batch"], x @ p["mix"]["kernel"][0, 0] + p["mix"]["bias"], 1e-3))
         x = group_norm(p["instance"], jnp.tanh(group_norm(p["group"], x, 2)), 6)
         return jax.nn.relu(x).mean((1, 2)) @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Images())
-    return plain(module, apply, IMAGES, images_params(weights(module)), layout={"x": NHWC})
+    reference = randomise(Images())
+    return to_function(reference, apply, IMAGES, images_params(weights(reference)), layout={"x": NHWC})
 
 
 @port("image-norms/tracked-instances")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         x = jax.nn.relu(batch_norm(p["batch"], x @ p["mix"]["kernel"] + p["mix"]["bias"], 1e-3))
         x = batch_norm(p["instance"], jnp.tanh(group_norm(p["group"], x, 2)), 1e-5)
         return jax.nn.relu(x).mean((1, 2)) @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Images(tracked=True))
-    t = weights(module)
+    reference = randomise(Images(tracked=True))
+    t = weights(reference)
     params = images_params(t)
     params["instance"] |= stats(t, "instance")
     params["mix"]["kernel"] = params["mix"]["kernel"][0, 0]  # a convolution of one pixel as a matrix
-    return plain(module, apply, IMAGES, params, layout={"x": NHWC})
+    return to_function(reference, apply, IMAGES, params, layout={"x": NHWC})
 
 
 @port("image-norms/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.mix = nnx.Conv(3, 6, (1, 1), rngs=rngs)
@@ -211,12 +202,12 @@ def _() -> Port:
             x = jnp.tanh(self.group(nnx.relu(self.batch(self.mix(x)))))
             return self.head(nnx.relu(self.instance(x)).mean((1, 2)))
 
-    module = filled(Images())
-    return Port(module, built(Net), IMAGES, images_params(weights(module)), layout={"x": NHWC})
+    reference = randomise(Images())
+    return Pair(reference, built(Net), IMAGES, images_params(weights(reference)), layout={"x": NHWC})
 
 
 @port("image-norms/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -225,8 +216,8 @@ def _() -> Port:
             x = linen.relu(linen.InstanceNorm(epsilon=1e-5)(x)).mean((1, 2))
             return linen.Dense(4)(linen.Dropout(0.3, deterministic=not train)(x))
 
-    module = filled(Images())
-    t = weights(module)
+    reference = randomise(Images())
+    t = weights(reference)
     p = images_params(t)
     params = {
         "Conv_0": p["mix"],
@@ -236,11 +227,11 @@ def _() -> Port:
         "Dense_0": p["head"],
     }
     variables = {"params": params, "batch_stats": {"BatchNorm_0": stats(t, "batch")}}
-    return Port(module, Net(), IMAGES, variables, layout={"x": NHWC})
+    return Pair(reference, Net(), IMAGES, variables, layout={"x": NHWC})
 
 
 @port("image-norms/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         mix: eqx.nn.Conv2d
         batch: eqx.nn.BatchNorm
@@ -261,15 +252,15 @@ def _() -> Port:
             return self.head(jax.nn.relu(x).mean((1, 2))), state
 
     model, state = eqx.nn.make_with_state(Net)()
-    module = filled(Images())
-    t = weights(module)
+    reference = randomise(Images())
+    t = weights(reference)
     params = equinox(t, "mix", "model/mix", 2)
     for name in ("batch", "group", "instance", "head"):
         params |= equinox(t, name, f"model/{name}")
     floating = [path for path, leaf in _leaves(state).items() if leaf.dtype == np.float32]
     statistics = (t["batch.running_mean"], t["batch.running_var"])
     params |= dict(zip([f"state/{path}" for path in floating], statistics, strict=True))
-    return Port(module, (model, state), IMAGES, params)
+    return Pair(reference, (model, state), IMAGES, params)
 
 
 def _leaves(tree: Any) -> dict[str, Any]:
@@ -278,24 +269,26 @@ def _leaves(tree: Any) -> dict[str, Any]:
 
 
 @port("layer-norm/haiku")
-def _() -> Port:
+def _() -> Pair:
     def net(x: jax.Array, is_training: bool) -> jax.Array:
         x = hk.Linear(5)(x)
         x = hk.LayerNorm(-1, create_scale=True, create_offset=True)(jnp.tanh(x))
         return hk.Linear(2)(jax.nn.relu(x)) * (2.0 if is_training else 1.0)
 
-    module = filled(nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 2)))
-    t = weights(module)
+    reference = randomise(
+        nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.LayerNorm(5), nn.ReLU(), nn.Linear(5, 2))
+    )
+    t = weights(reference)
     params = {
         "linear": {"w": t["0.weight"].T, "b": t["0.bias"]},
         "layer_norm": {"scale": t["2.weight"], "offset": t["2.bias"]},
         "linear_1": {"w": t["4.weight"].T, "b": t["4.bias"]},
     }
-    return Port(module, hk.without_apply_rng(hk.transform(net)), {"x": normal(3, 4)}, params)
+    return Pair(reference, hk.without_apply_rng(hk.transform(net)), {"x": normal(3, 4)}, params)
 
 
 @port("batch-norm/only-statistics")
-def _() -> Port:
+def _() -> Pair:
     """Norms without trained parameters."""
 
     def apply(p: Any, x: jax.Array) -> jax.Array:
@@ -309,6 +302,6 @@ def _() -> Port:
         nn.LayerNorm(5, elementwise_affine=False),
         nn.Tanh(),
     )
-    module = filled(nn.Sequential(*layers))
-    t = weights(module)
-    return plain(module, apply, {"x": normal(3, 4)}, {"kernel": t["0.weight"].T, **stats(t, "1")})
+    reference = randomise(nn.Sequential(*layers))
+    t = weights(reference)
+    return to_function(reference, apply, {"x": normal(3, 4)}, {"kernel": t["0.weight"].T, **stats(t, "1")})

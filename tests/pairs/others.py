@@ -9,7 +9,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.pairs.ports import NWC, Port, conv, dense, filled, integers, norm, normal, plain, port, weights
+from tests.kit.conversion import conv, dense, norm
+from tests.kit.inputs import NWC, integers, normal
+from tests.kit.pairs import Pair, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 from tests.pairs.recurrent import gru
 
 Array = jax.Array
@@ -48,7 +52,7 @@ VAE_INPUTS = {"x": normal(4, 9), "noise": normal(4, 3, seed=5)}
 
 
 @port("vae/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: Array, noise: Array) -> dict[str, Array]:
         h = jax.nn.softplus(linear(p["enc"]["1"], jax.nn.elu(linear(p["enc"]["0"], x))))
         mean, log_variance = linear(p["mean"], h), linear(p["log_variance"], h)
@@ -56,19 +60,19 @@ def _() -> Port:
         reconstruction = jax.nn.sigmoid(linear(p["dec"]["1"], jax.nn.selu(linear(p["dec"]["0"], z))))
         return {"log_variance": log_variance, "mean": mean, "reconstruction": reconstruction}
 
-    module = filled(VAE())
-    t = weights(module)
+    reference = randomise(VAE())
+    t = weights(reference)
     params = {
         "enc": {"0": dense(t, "encoder.0"), "1": dense(t, "encoder.2")},
         "dec": {"0": dense(t, "decoder.0"), "1": dense(t, "decoder.2")},
         "mean": dense(t, "to_mean"),
         "log_variance": dense(t, "to_log_variance"),
     }
-    return plain(module, apply, VAE_INPUTS, params)
+    return to_function(reference, apply, VAE_INPUTS, params)
 
 
 @port("vae/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         def setup(self) -> None:
             self.encoder = linen.Sequential([linen.Dense(7), linen.elu, linen.Dense(7), linen.softplus])
@@ -82,15 +86,15 @@ def _() -> Port:
             z = mean + noise * jnp.exp(0.5 * log_variance)
             return linen.sigmoid(self.decoder(z)), mean, log_variance
 
-    module = filled(VAE())
-    t = weights(module)
+    reference = randomise(VAE())
+    t = weights(reference)
     params = {
         "encoder": {"layers_0": dense(t, "encoder.0"), "layers_2": dense(t, "encoder.2")},
         "to_mean": dense(t, "to_mean"),
         "to_log_variance": dense(t, "to_log_variance"),
         "decoder": {"layers_0": dense(t, "decoder.0"), "layers_2": dense(t, "decoder.2")},
     }
-    return Port(module, Net(), VAE_INPUTS, {"params": params})
+    return Pair(reference, Net(), VAE_INPUTS, {"params": params})
 
 
 class DLRM(nn.Module):
@@ -112,7 +116,7 @@ class DLRM(nn.Module):
 
 
 @port("dlrm/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, numbers: Array, categories: Array) -> Array:
         x = jax.nn.relu(linear(p["bottom"][1], jax.nn.relu(linear(p["bottom"][0], numbers))))
         bags = [jnp.take(table, categories[:, i], axis=0).sum(1) for i, table in enumerate(p["tables"])]
@@ -122,14 +126,16 @@ def _() -> Port:
         h = jax.nn.relu(linear(p["top"][0], jnp.concatenate([x, products], axis=1)))
         return linear(p["top"][1], h)[:, 0]
 
-    module = filled(DLRM())
-    t = weights(module)
+    reference = randomise(DLRM())
+    t = weights(reference)
     params = {
         "tables": [t[f"tables.{i}.weight"] for i in range(3)],
         "bottom": [dense(t, "bottom.0"), dense(t, "bottom.2")],
         "top": [dense(t, "top.0"), dense(t, "top.2")],
     }
-    return plain(module, apply, {"numbers": normal(5, 6), "categories": integers(5, 5, 3, 2)}, params)
+    return to_function(
+        reference, apply, {"numbers": normal(5, 6), "categories": integers(5, 5, 3, 2)}, params
+    )
 
 
 class WaveNet(nn.Module):
@@ -156,7 +162,7 @@ class WaveNet(nn.Module):
 
 
 @port("wavenet/plain")
-def _() -> Port:
+def _() -> Pair:
     def causal(p: Any, x: Array, dilation: int = 1) -> Array:
         reach = (p["kernel"].shape[0] - 1) * dilation
         numbers = ("NWC", "WIO", "NWC")
@@ -174,12 +180,12 @@ def _() -> Port:
             x = x + causal(layer["residual"], h)
         return causal(p["end"], jax.nn.relu(total))
 
-    module = filled(WaveNet())
-    t = weights(module)
+    reference = randomise(WaveNet())
+    t = weights(reference)
     names = {"filter": "filters", "gate": "gates", "residual": "residuals", "skip": "skips"}
     layers = [{a: conv(t, f"{b}.{i}") for a, b in names.items()} for i in range(3)]
     params = {"start": conv(t, "start"), "layers": layers, "end": conv(t, "end")}
-    return plain(module, apply, {"x": normal(2, 2, 11)}, params, layout={"x": NWC})
+    return to_function(reference, apply, {"x": normal(2, 2, 11)}, params, layout={"x": NWC})
 
 
 class Forecaster(nn.Module):
@@ -198,7 +204,7 @@ class Forecaster(nn.Module):
 
 
 @port("gru-encoder/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, history: Array, day: Array) -> Array:
         x = history - history.mean(-1, keepdims=True)
         x = x / jnp.sqrt((x**2).mean(-1, keepdims=True) + 1e-5) * p["norm"]["scale"] + p["norm"]["bias"]
@@ -206,8 +212,8 @@ def _() -> Port:
             x = gru(layer, x)
         return linear(p["head"], jnp.concatenate([x[:, -1], p["weekday"][day]], axis=-1))
 
-    module = filled(Forecaster())
-    t = weights(module)
+    reference = randomise(Forecaster())
+    t = weights(reference)
     encoder = [
         {
             "wi": t[f"encoder.weight_ih_l{i}"].T,
@@ -223,4 +229,4 @@ def _() -> Port:
         "weekday": t["weekday.weight"],
         "head": dense(t, "head"),
     }
-    return plain(module, apply, {"series": normal(3, 6, 3), "weekday": integers(7, 3)}, params)
+    return to_function(reference, apply, {"series": normal(3, 6, 3), "weekday": integers(7, 3)}, params)

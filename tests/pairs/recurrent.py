@@ -15,7 +15,11 @@ import torch
 from flax import nnx
 from torch import nn
 
-from tests.pairs.ports import Port, built, dense, filled, normal, plain, port, weights
+from tests.kit.conversion import dense
+from tests.kit.inputs import normal
+from tests.kit.pairs import Pair, built, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 
 KEY = jax.random.key(0)
 D, H = 5, 4
@@ -74,15 +78,17 @@ def gru(p: Any, x: jax.Array, reverse: bool = False) -> jax.Array:
 
 
 @port("lstm/plain")
-def _() -> Port:
-    module = filled(Recurrent("lstm"))
-    t = weights(module)
+def _() -> Pair:
+    reference = randomise(Recurrent("lstm"))
+    t = weights(reference)
     params = {"lstm": raw(t), "head": dense(t, "head")}
-    return plain(module, lambda p, x: lstm(p["lstm"], x) @ p["head"]["kernel"] + p["head"]["bias"], X, params)
+    return to_function(
+        reference, lambda p, x: lstm(p["lstm"], x) @ p["head"]["kernel"] + p["head"]["bias"], X, params
+    )
 
 
 @port("lstm/plain-one-bias")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         cell = {
             "wi": p["cell"]["kernel"][:D],
@@ -92,23 +98,25 @@ def _() -> Port:
         }
         return lstm(cell, x) @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Recurrent("lstm"))
-    t = weights(module)
+    reference = randomise(Recurrent("lstm"))
+    t = weights(reference)
     p = raw(t)
     cell = {"kernel": np.concatenate([p["wi"], p["wh"]]), "bias": p["bi"] + p["bh"]}
-    return plain(module, apply, X, {"cell": cell, "head": dense(t, "head")})
+    return to_function(reference, apply, X, {"cell": cell, "head": dense(t, "head")})
 
 
 @port("gru/plain")
-def _() -> Port:
-    module = filled(Recurrent("gru"))
-    t = weights(module)
+def _() -> Pair:
+    reference = randomise(Recurrent("gru"))
+    t = weights(reference)
     params = {"gru": raw(t), "head": dense(t, "head")}
-    return plain(module, lambda p, x: gru(p["gru"], x) @ p["head"]["kernel"] + p["head"]["bias"], X, params)
+    return to_function(
+        reference, lambda p, x: gru(p["gru"], x) @ p["head"]["kernel"] + p["head"]["bias"], X, params
+    )
 
 
 @port("rnn/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         h = jnp.zeros((len(x), H), x.dtype)
         out = []
@@ -117,23 +125,23 @@ def _() -> Port:
             out.append(h @ p["head"]["kernel"] + p["head"]["bias"])
         return jnp.stack(out, axis=1)
 
-    module = filled(Recurrent("rnn"))
-    t = weights(module)
-    return plain(module, apply, X, {"rnn": raw(t), "head": dense(t, "head")})
+    reference = randomise(Recurrent("rnn"))
+    t = weights(reference)
+    return to_function(reference, apply, X, {"rnn": raw(t), "head": dense(t, "head")})
 
 
 @port("lstm/two-layers-both-ways")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: jax.Array) -> jax.Array:
         for layer in p["layers"]:
             both = [lstm(layer["forward"], x), lstm(layer["backward"], x, reverse=True)]
             x = jnp.concatenate(both, axis=-1)
         return x @ p["head"]["kernel"] + p["head"]["bias"]
 
-    module = filled(Recurrent("lstm", layers=2, both=True))
-    t = weights(module)
+    reference = randomise(Recurrent("lstm", layers=2, both=True))
+    t = weights(reference)
     layers = [{"forward": raw(t, f"l{i}"), "backward": raw(t, f"l{i}_reverse")} for i in range(2)]
-    return plain(module, apply, X, {"layers": layers, "head": dense(t, "head")})
+    return to_function(reference, apply, X, {"layers": layers, "head": dense(t, "head")})
 
 
 def gates(t: Any, names: str) -> dict[str, dict[str, np.ndarray]]:
@@ -159,7 +167,7 @@ def flax_lstm(t: Any, forget: str) -> Any:
 
 
 @port("lstm/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.rnn = nnx.RNN(nnx.LSTMCell(D, H, rngs=rngs))
@@ -168,10 +176,10 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.head(self.rnn(x))
 
-    module = filled(Recurrent("lstm"))
-    t = weights(module)
-    return Port(
-        module,
+    reference = randomise(Recurrent("lstm"))
+    t = weights(reference)
+    return Pair(
+        reference,
         built(Net),
         X,
         {"rnn": {"cell": flax_lstm(t, "if_")}, "head": dense(t, "head")},
@@ -180,7 +188,7 @@ def _() -> Port:
 
 
 @port("lstm/nnx-optimized")
-def _() -> Port:
+def _() -> Pair:
     class Net(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.rnn = nnx.RNN(nnx.OptimizedLSTMCell(D, H, rngs=rngs))
@@ -189,30 +197,30 @@ def _() -> Port:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.head(self.rnn(x))
 
-    module = filled(Recurrent("lstm"))
-    t = weights(module)
+    reference = randomise(Recurrent("lstm"))
+    t = weights(reference)
     p = raw(t)
     cell = {"dense_i": {"kernel": p["wi"]}, "dense_h": {"kernel": p["wh"], "bias": p["bi"] + p["bh"]}}
-    return Port(module, built(Net), X, {"rnn": {"cell": cell}, "head": dense(t, "head")}, single=True)
+    return Pair(reference, built(Net), X, {"rnn": {"cell": cell}, "head": dense(t, "head")}, single=True)
 
 
 @port("lstm/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
             x = linen.RNN(linen.OptimizedLSTMCell(H), name="rnn")(x)
             return linen.Dense(3, name="head")(x)
 
-    module = filled(Recurrent("lstm"))
-    t = weights(module)
+    reference = randomise(Recurrent("lstm"))
+    t = weights(reference)
     # The cell is made before the layer that scans it, and belongs to the whole.
     params = {"OptimizedLSTMCell_0": flax_lstm(t, "if"), "head": dense(t, "head")}
-    return Port(module, Net(), X, {"params": params}, single=True)
+    return Pair(reference, Net(), X, {"params": params}, single=True)
 
 
 @port("lstm/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         cell: eqx.nn.LSTMCell
         head: eqx.nn.Linear
@@ -229,8 +237,8 @@ def _() -> Port:
             zeros = jnp.zeros(H, x.dtype)
             return jax.lax.scan(step, (zeros, zeros), x)[1]
 
-    module = filled(Recurrent("lstm"))
-    t = weights(module)
+    reference = randomise(Recurrent("lstm"))
+    t = weights(reference)
     params = {
         "cell/weight_ih": t["rnn.weight_ih_l0"],
         "cell/weight_hh": t["rnn.weight_hh_l0"],
@@ -238,11 +246,11 @@ def _() -> Port:
         "head/weight": t["head.weight"],
         "head/bias": t["head.bias"],
     }
-    return Port(module, Net(), X, params)
+    return Pair(reference, Net(), X, params)
 
 
 @port("gru/nnx")
-def _() -> Port:
+def _() -> Pair:
     """A cell of one's own: Flax NNX's lacks the bias inside the reset gate."""
 
     class Cell(nnx.Module):
@@ -268,33 +276,33 @@ def _() -> Port:
             )
             return self.head(run(jnp.zeros((len(x), H), x.dtype), self.cell, x)[1])
 
-    module = filled(Recurrent("gru"))
-    t = weights(module)
+    reference = randomise(Recurrent("gru"))
+    t = weights(reference)
     p = raw(t)
     cell = {"input": {"kernel": p["wi"], "bias": p["bi"]}, "hidden": {"kernel": p["wh"], "bias": p["bh"]}}
-    return Port(module, built(Net), X, {"cell": cell, "head": dense(t, "head")})
+    return Pair(reference, built(Net), X, {"cell": cell, "head": dense(t, "head")})
 
 
 @port("gru/linen")
-def _() -> Port:
+def _() -> Pair:
     class Net(linen.Module):
         @linen.compact
         def __call__(self, x: jax.Array) -> jax.Array:
             return linen.Dense(3, name="head")(linen.RNN(linen.GRUCell(H, name="cell"))(x))
 
-    module = filled(Recurrent("gru"))
-    t = weights(module)
+    reference = randomise(Recurrent("gru"))
+    t = weights(reference)
     g = gates(t, "rzn")
     cell: dict[str, Any] = {f"i{k}": dict(g[f"i{k}"]) for k in "rzn"}
     for k in "rz":  # the two biases of a gate are one; the new gate keeps both
         cell[f"i{k}"]["bias"] = g[f"i{k}"]["bias"] + g[f"h{k}"]["bias"]
         cell[f"h{k}"] = {"kernel": g[f"h{k}"]["kernel"]}
     cell["hn"] = g["hn"]
-    return Port(module, Net(), X, {"params": {"cell": cell, "head": dense(t, "head")}}, single=True)
+    return Pair(reference, Net(), X, {"params": {"cell": cell, "head": dense(t, "head")}}, single=True)
 
 
 @port("gru/equinox")
-def _() -> Port:
+def _() -> Pair:
     class Net(eqx.Module):
         cell: eqx.nn.GRUCell
         head: eqx.nn.Linear
@@ -313,8 +321,8 @@ def _() -> Port:
 
             return jax.vmap(one)(x)
 
-    module = filled(Recurrent("gru"))
-    t = weights(module)
+    reference = randomise(Recurrent("gru"))
+    t = weights(reference)
     bi, bh = t["rnn.bias_ih_l0"], t["rnn.bias_hh_l0"]
     params = {
         "cell/weight_ih": t["rnn.weight_ih_l0"],
@@ -324,11 +332,11 @@ def _() -> Port:
         "head/weight": t["head.weight"],
         "head/bias": t["head.bias"],
     }
-    return Port(module, Net(), X, params)
+    return Pair(reference, Net(), X, params)
 
 
 @port("gru/cell-by-cell")
-def _() -> Port:
+def _() -> Pair:
     """PyTorch's cell in a Python loop, the port's in a while loop with a state that is an input."""
 
     class Loop(nn.Module):
@@ -350,12 +358,12 @@ def _() -> Port:
 
         return jax.lax.fori_loop(0, x.shape[1], step, h)
 
-    module = filled(Loop())
-    t = weights(module)
+    reference = randomise(Loop())
+    t = weights(reference)
     params = {
         "wi": t["cell.weight_ih"].T,
         "wh": t["cell.weight_hh"].T,
         "bi": t["cell.bias_ih"],
         "bh": t["cell.bias_hh"],
     }
-    return plain(module, apply, X | {"h": normal(3, H, seed=4)}, params)
+    return to_function(reference, apply, X | {"h": normal(3, H, seed=4)}, params)

@@ -5,9 +5,11 @@ from typing import Any
 import jax
 import pytest
 
-import parity
 from parity.report.results import Verdict
-from tests.pairs.zoo import PAIRS
+from tests.kit.checking import check, settings
+from tests.pairs.ports import ports
+
+PORTS = ports()
 
 
 def sampled(number: int, name: str) -> Any:
@@ -16,9 +18,10 @@ def sampled(number: int, name: str) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")  # the models under test may warn
-@pytest.mark.parametrize("name", [sampled(*numbered) for numbered in enumerate(sorted(PAIRS))])
+@pytest.mark.parametrize("name", [sampled(*numbered) for numbered in enumerate(sorted(PORTS))])
 def test_a_right_port_passes(name: str) -> None:
     jax.clear_caches()
-    report = parity.check(**PAIRS[name](), name=name, dtypes=["float64"], differences=False)
+    how = settings(dtypes=["float64"], finite_differences=False)
+    report = check(PORTS[name]().unaided(), name=name, **how)
     assert report.verdict is Verdict.PASS, str(report)
     assert report.divergences == ()

@@ -12,8 +12,10 @@ from parity.frameworks.jax.jax_model import read_jax
 from parity.frameworks.jax.trees import flatten
 from parity.frameworks.outputs import pair_outputs
 from parity.frameworks.task import bind
-from tests.pairs.ports import Port
-from tests.pairs.zoo import PORTS
+from tests.kit.pairs import Pair
+from tests.pairs.ports import ports
+
+PORTS = ports()
 
 
 @pytest.mark.by_hand
@@ -31,8 +33,8 @@ def test_port_is_right(name: str) -> None:
         np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance, err_msg=key)
 
 
-def run_torch(port: Port) -> Any:
-    module = port.torch_model
+def run_torch(port: Pair) -> Any:
+    module = port.reference
     assert not module.training
     given = {
         n: torch.from_numpy(a).double() if a.dtype.kind == "f" else torch.from_numpy(a)
@@ -43,9 +45,9 @@ def run_torch(port: Port) -> Any:
         return module.double()(*args, **kwargs)
 
 
-def run_jax(port: Port) -> Any:
+def run_jax(port: Pair) -> Any:
     inputs = {n: a.transpose((port.layout or {}).get(n, range(a.ndim))) for n, a in port.inputs.items()}
-    read = read_jax(port.jax_model, port.template, inputs)
+    read = read_jax(port.candidate, port.template, inputs)
     leaves, _ = flatten(port.params)
     assert {path: leaf.shape for path, leaf in read.leaves.items()} == {
         p: np.shape(a) for p, a in leaves.items()

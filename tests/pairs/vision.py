@@ -11,20 +11,11 @@ from flax import nnx
 from torch import nn
 from torch.nn import functional as F
 
-from tests.pairs.ports import (
-    NHWC,
-    Port,
-    built,
-    conv,
-    dense,
-    filled,
-    norm,
-    normal,
-    plain,
-    port,
-    stats,
-    weights,
-)
+from tests.kit.conversion import conv, dense, norm, stats
+from tests.kit.inputs import NHWC, normal
+from tests.kit.pairs import Pair, built, to_function
+from tests.kit.weights import randomise, weights
+from tests.pairs.ports import port
 
 Array = jax.Array
 
@@ -105,7 +96,7 @@ BLOCKS = (("layer1", 0, 1), ("layer1", 1, 1), ("layer2", 0, 2), ("layer2", 1, 1)
 
 
 @port("resnet/plain")
-def _() -> Port:
+def _() -> Pair:
     def block(p: Any, x: Array, stride: int) -> Array:
         y = jax.nn.relu(batch_norm(p["bn1"], conv2d(p["conv1"], x, stride, 1)))
         y = batch_norm(p["bn2"], conv2d(p["conv2"], y, 1, 1))
@@ -121,8 +112,8 @@ def _() -> Port:
             x = block(p[layer][i], x, stride)
         return linear(p["fc"], x.mean((1, 2)))
 
-    module = filled(ResNet())
-    t = weights(module)
+    reference = randomise(ResNet())
+    t = weights(reference)
 
     def both(name: str) -> Any:
         return norm(t, name) | stats(t, name)
@@ -134,11 +125,11 @@ def _() -> Port:
         if stride > 1:
             p["downsample"] = {"conv": conv(t, name + "downsample.0"), "bn": both(name + "downsample.1")}
         params[layer].append(p)
-    return plain(module, apply, RESNET, params | {"fc": dense(t, "fc")}, layout={"x": NHWC})
+    return to_function(reference, apply, RESNET, params | {"fc": dense(t, "fc")}, layout={"x": NHWC})
 
 
 @port("resnet/linen")
-def _() -> Port:
+def _() -> Pair:
     class Block(linen.Module):
         width: int
         stride: int
@@ -166,8 +157,8 @@ def _() -> Port:
                 x = Block(width, stride)(x, train)
             return linen.Dense(5)(x.mean((1, 2)))
 
-    module = filled(ResNet())
-    t = weights(module)
+    reference = randomise(ResNet())
+    t = weights(reference)
     params = {"Conv_0": conv(t, "conv1"), "BatchNorm_0": norm(t, "bn1"), "Dense_0": dense(t, "fc")}
     batch_stats: dict[str, Any] = {"BatchNorm_0": stats(t, "bn1")}
     for k, (layer, i, stride) in enumerate(BLOCKS):
@@ -179,7 +170,7 @@ def _() -> Port:
         params[f"Block_{k}"] |= {f"BatchNorm_{j}": norm(t, name + n) for j, n in enumerate(norms)}
         batch_stats[f"Block_{k}"] = {f"BatchNorm_{j}": stats(t, name + n) for j, n in enumerate(norms)}
     variables = {"params": params, "batch_stats": batch_stats}
-    return Port(module, Net(), RESNET, variables, layout={"x": NHWC})
+    return Pair(reference, Net(), RESNET, variables, layout={"x": NHWC})
 
 
 class Encoder(nn.Module):
@@ -245,7 +236,7 @@ def vit_params(t: Any) -> Any:
 
 
 @port("vit/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, pixels: Array) -> dict[str, Array]:
         n, h, w, _ = pixels.shape
         # Patches by reshaping, not by a convolution.
@@ -259,12 +250,12 @@ def _() -> Port:
         x = layer_norm(p["norm"], x, 1e-6)
         return {"features": x, "logits": linear(p["head"], x[:, 0])}
 
-    module = filled(ViT())
-    return plain(module, apply, VIT, vit_params(weights(module)), layout={"pixels": NHWC})
+    reference = randomise(ViT())
+    return to_function(reference, apply, VIT, vit_params(weights(reference)), layout={"pixels": NHWC})
 
 
 @port("vit/nnx")
-def _() -> Port:
+def _() -> Pair:
     class Block(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.norm1 = nnx.LayerNorm(8, rngs=rngs)
@@ -298,8 +289,8 @@ def _() -> Port:
             x = self.norm(x)
             return {"logits": self.head(x[:, 0]), "features": x}
 
-    module = filled(ViT())
-    return Port(module, built(Net), VIT, vit_params(weights(module)), layout={"pixels": NHWC})
+    reference = randomise(ViT())
+    return Pair(reference, built(Net), VIT, vit_params(weights(reference)), layout={"pixels": NHWC})
 
 
 class UNet(nn.Module):
@@ -338,7 +329,7 @@ def unet_params(t: Any) -> Any:
 
 
 @port("unet/plain")
-def _() -> Port:
+def _() -> Pair:
     """The port gives its image back in PyTorch's layout."""
 
     def up(p: Any, x: Array) -> Array:
@@ -355,12 +346,12 @@ def _() -> Port:
         x = jax.nn.leaky_relu(conv2d(p["merge1"], jnp.concatenate([up(p["up1"], x), one], -1), 1, 1), 0.1)
         return conv2d(p["out"], x).transpose(0, 3, 1, 2)
 
-    module = filled(UNet())
-    return plain(module, apply, UNET, unet_params(weights(module)), layout={"image": NHWC})
+    reference = randomise(UNet())
+    return to_function(reference, apply, UNET, unet_params(weights(reference)), layout={"image": NHWC})
 
 
 @port("unet/nnx-images-out")
-def _() -> Port:
+def _() -> Pair:
     """The port gives its image back in its own layout."""
 
     class Net(nnx.Module):
@@ -382,10 +373,10 @@ def _() -> Port:
             x = nnx.leaky_relu(self.merge1(jnp.concatenate([self.up1(x), one], -1)), 0.1)
             return self.out(x)
 
-    module = filled(UNet())
+    reference = randomise(UNet())
     pick = (lambda out: out.movedim(1, -1), None)
-    params = unet_params(weights(module))
-    return Port(module, built(Net), UNET, params, layout={"image": NHWC}, outputs=pick)
+    params = unet_params(weights(reference))
+    return Pair(reference, built(Net), UNET, params, layout={"image": NHWC}, outputs=pick)
 
 
 class Mixer(nn.Module):
@@ -417,7 +408,7 @@ MIXER = {"x": normal(2, 3, 8, 12)}  # as many tokens as channels: everything squ
 
 
 @port("mixer/plain")
-def _() -> Port:
+def _() -> Pair:
     def mlp(p: Any, x: Array) -> Array:
         return linear(p["out"], gelu(linear(p["in"], x)))
 
@@ -430,8 +421,8 @@ def _() -> Port:
             x = x + mlp(block["channel_mlp"], layer_norm(block["channel_norm"], x))
         return linear(p["head"], x.mean(1))
 
-    module = filled(Mixer())
-    t = weights(module)
+    reference = randomise(Mixer())
+    t = weights(reference)
     blocks = [
         {
             "token_norm": norm(t, f"norm1.{i}"),
@@ -442,7 +433,7 @@ def _() -> Port:
         for i in range(2)
     ]
     params = {"stem": conv(t, "stem"), "blocks": blocks, "head": dense(t, "head")}
-    return plain(module, apply, MIXER, params, layout={"x": NHWC})
+    return to_function(reference, apply, MIXER, params, layout={"x": NHWC})
 
 
 class ConvNeXt(nn.Module):
@@ -465,7 +456,7 @@ class ConvNeXt(nn.Module):
 
 
 @port("convnext/plain")
-def _() -> Port:
+def _() -> Pair:
     def apply(p: Any, x: Array) -> Array:
         def block(x: Array, p: Any) -> tuple[Array, None]:
             h = layer_norm(p["norm"], conv2d(p["dwconv"], x, 1, 3, groups=6), 1e-6)
@@ -474,8 +465,8 @@ def _() -> Port:
         x, _ = jax.lax.scan(block, x, p)
         return x.max((1, 2))
 
-    module = filled(ConvNeXt())
-    t = weights(module)
+    reference = randomise(ConvNeXt())
+    t = weights(reference)
     blocks = [
         {
             "dwconv": conv(t, f"dwconv.{i}"),
@@ -487,7 +478,7 @@ def _() -> Port:
         for i in range(2)
     ]
     params = jax.tree.map(lambda a, b: jnp.stack([a, b]), *blocks)
-    return plain(module, apply, {"x": normal(2, 6, 9, 8)}, params, layout={"x": NHWC})
+    return to_function(reference, apply, {"x": normal(2, 6, 9, 8)}, params, layout={"x": NHWC})
 
 
 class MobileBlock(nn.Module):
@@ -513,7 +504,7 @@ class MobileBlock(nn.Module):
 
 
 @port("mobilenet/plain")
-def _() -> Port:
+def _() -> Pair:
     def bn(p: Any, x: Array) -> Array:
         return (x - p["mean"]) * jax.lax.rsqrt(p["var"] + 1e-3) * p["scale"] + p["bias"]
 
@@ -525,13 +516,13 @@ def _() -> Port:
         x = x + bn(p["norm3"], conv2d(p["project"], h))
         return x.reshape(len(x), -1, x.shape[-1]).std(axis=1, ddof=1)
 
-    module = filled(MobileBlock())
-    t = weights(module)
+    reference = randomise(MobileBlock())
+    t = weights(reference)
     params: dict[str, Any] = {n: conv(t, n) for n in ("expand", "depthwise", "project")}
     params |= {n: norm(t, n) | stats(t, n) for n in ("norm1", "norm2", "norm3")}
     for n in ("reduce", "excite"):  # convolutions of one pixel as linear layers
         params[n] = {"kernel": t[f"{n}.weight"][:, :, 0, 0].T, "bias": t[f"{n}.bias"]}
-    return plain(module, apply, {"x": normal(2, 4, 7, 6)}, params, layout={"x": NHWC})
+    return to_function(reference, apply, {"x": normal(2, 4, 7, 6)}, params, layout={"x": NHWC})
 
 
 class Swin(nn.Module):
@@ -570,7 +561,7 @@ class Swin(nn.Module):
 
 
 @port("swin/plain")
-def _() -> Port:
+def _() -> Pair:
     def windows(x: Array) -> Array:
         n, h, w = x.shape[:3]
         return x.reshape(n, h // 2, 2, w // 2, 2, -1).swapaxes(2, 3).reshape(-1, 4, x.shape[-1])
@@ -587,7 +578,7 @@ def _() -> Port:
         y = y.reshape(n, h // 2, w // 2, 2, 2, c).swapaxes(2, 3).reshape(n, h, w, c)
         return x + jnp.roll(y, (1, 1), (1, 2))
 
-    module = filled(Swin())
-    t = weights(module)
+    reference = randomise(Swin())
+    t = weights(reference)
     params = {"norm": norm(t, "norm"), "qkv": dense(t, "qkv"), "table": t["table"], "proj": dense(t, "proj")}
-    return plain(module, apply, {"x": normal(2, 4, 6, 6)}, params)
+    return to_function(reference, apply, {"x": normal(2, 4, 6, 6)}, params)

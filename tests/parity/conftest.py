@@ -1,6 +1,6 @@
 """A small pair of models that agree, for tests that plant one fault in it."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,28 +10,26 @@ import torch
 from torch import nn
 
 import parity
+from tests.kit import checking
+from tests.kit.pairs import Pair
+from tests.kit.weights import shapes
 
 
-class Pair(NamedTuple):
-    """A PyTorch module and the JAX function that should do the same."""
+class CheckedPair(Pair):
+    """A pair that checks itself, with some arguments of `parity.check` replaced."""
 
-    module: nn.Module
-    apply: Any
-    template: Any
-    inputs: dict[str, np.ndarray]
-    targets: np.ndarray
+    @property
+    def module(self) -> nn.Module:
+        """The reference."""
+        return self.reference
+
+    @property
+    def apply(self) -> Any:
+        """The candidate."""
+        return self.candidate
 
     def check(self, **changes: Any) -> parity.Report:
-        """Run `parity.check` with some arguments replaced."""
-        arguments: dict[str, Any] = {
-            "template": self.template,
-            "targets": self.targets,
-            "loss": (torch_loss, jax_loss),
-        }
-        module = changes.pop("torch_model", self.module)
-        apply = changes.pop("jax_model", self.apply)
-        inputs = changes.pop("inputs", self.inputs)
-        return parity.check(module, apply, inputs, **(arguments | changes))
+        return checking.check(self, **changes)
 
 
 def torch_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -49,25 +47,27 @@ def apply(params: Any, x: jax.Array) -> jax.Array:
 
 
 @pytest.fixture
-def pair() -> Pair:
+def pair() -> CheckedPair:
     """Linear 6-6 (square on purpose), tanh, linear 6-3, cross entropy on seven samples."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         module = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 3))
-    shape = jax.ShapeDtypeStruct
-    template = {
-        "hidden": {"kernel": shape((6, 6), jnp.float32), "bias": shape((6,), jnp.float32)},
-        "output": {"kernel": shape((6, 3), jnp.float32), "bias": shape((3,), jnp.float32)},
-    }
     rng = np.random.default_rng(0)
-    inputs = {"x": rng.standard_normal((7, 6)).astype(np.float32)}
-    return Pair(module, apply, template, inputs, rng.integers(0, 3, 7))
+    template = {"hidden": {"kernel": (6, 6), "bias": (6,)}, "output": {"kernel": (6, 3), "bias": (3,)}}
+    return CheckedPair(
+        reference=module,
+        candidate=apply,
+        inputs={"x": rng.standard_normal((7, 6)).astype(np.float32)},
+        template=shapes(template),
+        targets=rng.integers(0, 3, 7),
+        loss=(torch_loss, jax_loss),
+    )
 
 
 @pytest.fixture
-def converted(pair: Pair) -> dict[str, Any]:
+def converted(pair: CheckedPair) -> dict[str, Any]:
     """The params as a careful user converts them."""
-    w = {name: p.detach().numpy() for name, p in pair.module.named_parameters()}
+    w = {name: p.detach().numpy() for name, p in pair.reference.named_parameters()}
     return {
         "hidden": {"kernel": w["0.weight"].T, "bias": w["0.bias"]},
         "output": {"kernel": w["2.weight"].T, "bias": w["2.bias"]},
