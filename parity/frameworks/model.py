@@ -5,7 +5,7 @@ an object belongs to.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays
@@ -26,6 +26,7 @@ class Census(NamedTuple):
     random: Mapping[str, Spot] = {}
 
 
+@runtime_checkable
 class Program(Protocol):
     """A deterministic function from named arrays to named values, in one framework."""
 
@@ -59,6 +60,7 @@ class Program(Protocol):
         """The dtypes of the outputs of a run in `dtype`, and where one became wider than that."""
 
 
+@runtime_checkable
 class Model(Protocol):
     """A program with weights, taken apart; the user's own object is never written to."""
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -18,6 +18,7 @@ from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, fi
 from parity.weights.explaining import Explanation, explain, unit_order
 
 
+@runtime_checkable
 class Weighted(Protocol):
     """What planning reads of a side, live or recorded."""
 

@@ -1,6 +1,6 @@
 """Traces of both sides, each with how far one-ulp noise moves its values."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -16,6 +16,7 @@ Traced = tuple[Trace, list[float]]
 """A trace, and per node how far one noise run moves it."""
 
 
+@runtime_checkable
 class Traces(Protocol):
     """Where the reference's trace comes from: the model itself, or its recording."""
 

@@ -92,7 +92,7 @@ def check(case: Case, faulty: bool) -> Report:
     jax.clear_caches()
     name = f"{case.id} {'faulty' if faulty else 'right'}"
     how = {"dtypes": DTYPES[case.mode]} if case.mode in DTYPES else {}
-    return checking.check(case.pair(faulty), name=name, **checking.settings(**how))
+    return checking.check(case.pair(faulty), name=name, **how)
 
 
 def lines_of(report: Report) -> set[tuple[str, int]]:

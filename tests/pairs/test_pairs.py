@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from parity.report.results import Verdict
-from tests.kit.checking import check, settings
+from tests.kit.checking import check
 from tests.pairs.ports import ports
 
 PORTS = ports()
@@ -21,7 +21,7 @@ def sampled(number: int, name: str) -> Any:
 @pytest.mark.parametrize("name", [sampled(*numbered) for numbered in enumerate(sorted(PORTS))])
 def test_a_right_port_passes(name: str) -> None:
     jax.clear_caches()
-    how = settings(dtypes=["float64"], finite_differences=False)
+    how = {"dtypes": ["float64"], "finite_differences": False}
     report = check(PORTS[name]().unaided(), name=name, **how)
     assert report.verdict is Verdict.PASS, str(report)
     assert report.divergences == ()

@@ -29,7 +29,7 @@ def pair(factor=1.0):
     def apply(params, x):
         return factor * (x @ params["kernel"] + params["bias"])
 
-    return (nn.Linear(4, 3), apply, {"x": x}), {"template": template, "differences": False}
+    return (nn.Linear(4, 3), apply, {"x": x}), {"template": template, "finite_differences": False}
 """
 
 

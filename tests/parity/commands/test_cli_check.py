@@ -46,25 +46,25 @@ def parity_check():
     template = {"kernel": shape((4, 3), "float32"), "bias": shape((3,), "float32")}
     x = np.random.default_rng(0).standard_normal((5, 4)).astype("float32")
     return {
-        "torch_model": Net(),
-        "jax_model": model.apply,
+        "reference": Net(),
+        "candidate": model.apply,
         "inputs": {"x": x},
         "template": template,
-        "differences": False,
+        "finite_differences": False,
         "dtypes": ["float64"],
     }
 
 
 def in_two():
     arguments = parity_check()
-    models = arguments.pop("torch_model"), arguments.pop("jax_model")
+    models = arguments.pop("reference"), arguments.pop("candidate")
     return models, arguments
 
 
 def wrong():
     arguments = parity_check()
-    right = arguments["jax_model"]
-    arguments["jax_model"] = lambda params, x: 1.001 * right(params, x)
+    right = arguments["candidate"]
+    arguments["candidate"] = lambda params, x: 1.001 * right(params, x)
     return arguments
 """
 

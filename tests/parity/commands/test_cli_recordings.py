@@ -20,23 +20,23 @@ def parity_check():
     template = {"kernel": shape((3, 2), "float32"), "bias": shape((2,), "float32")}
     x = np.random.default_rng(0).standard_normal((5, 3)).astype("float32")
     return {
-        "torch_model": torch.nn.Linear(3, 2),
-        "jax_model": lambda params, x: x @ params["kernel"] + params["bias"],
+        "reference": torch.nn.Linear(3, 2),
+        "candidate": lambda params, x: x @ params["kernel"] + params["bias"],
         "inputs": {"x": x},
         "template": template,
         "dtypes": ["float64"],
-        "differences": False,
-        "jitter": False,
+        "finite_differences": False,
+        "moved_weights": False,
     }
 
 def wrong():
-    return {**parity_check(), "jax_model": lambda params, x: x @ params["kernel"] - params["bias"]}
+    return {**parity_check(), "candidate": lambda params, x: x @ params["kernel"] - params["bias"]}
 
 def raising():
     class Net(torch.nn.Linear):
         def forward(self, x):
             raise RuntimeError("no such luck")
-    return {**parity_check(), "torch_model": Net(3, 2)}
+    return {**parity_check(), "reference": Net(3, 2)}
 """
 
 

@@ -42,23 +42,23 @@ def parity_check(missing=()):
         "scale": s((), "float32"),
     }
     x = np.random.default_rng(0).standard_normal((2, 3, 5)).astype("float32")
-    return {"torch_model": Net(), "jax_model": apply, "inputs": {"x": x}, "template": template}
+    return {"reference": Net(), "candidate": apply, "inputs": {"x": x}, "template": template}
 
 def extra():
     arguments = parity_check()
-    arguments["torch_model"].odd = nn.Parameter(torch.ones(7))
+    arguments["reference"].odd = nn.Parameter(torch.ones(7))
     return arguments
 
 def half():
     arguments = parity_check()
-    arguments["torch_model"].bfloat16()
+    arguments["reference"].bfloat16()
     return arguments
 
 def raising():
     arguments = parity_check()
     def broken(params, x):
         raise RuntimeError("no such luck")
-    return {**arguments, "jax_model": broken}
+    return {**arguments, "candidate": broken}
 """
 
 

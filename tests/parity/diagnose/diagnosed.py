@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import parity
+from parity.pipeline.arguments import sorted_arguments
 from parity.report.results import Cause
 
 
@@ -31,24 +32,21 @@ class Module(nn.Module):
 
 
 def report_of(
-    ours: Callable[..., torch.Tensor],
-    theirs: Callable[..., jax.Array],
+    reference: Callable[..., torch.Tensor],
+    candidate: Callable[..., jax.Array],
     params: dict[str, np.ndarray],
     *inputs: np.ndarray,
     **options: Any,
 ) -> parity.Report:
     """The check of two functions f(params by name, *inputs)."""
-    return parity.check(
-        Module(ours, params),
-        theirs,
-        inputs,
-        template={name: jax.ShapeDtypeStruct(a.shape, np.float32) for name, a in params.items()},
-        pins={name: name for name in params},
-        dtypes=("float64",),
-        differences=False,
-        jitter=False,
-        **options,
-    )
+    given = {
+        "template": {name: jax.ShapeDtypeStruct(a.shape, np.float32) for name, a in params.items()},
+        "pins": {name: name for name in params},
+        "dtypes": ("float64",),
+        "finite_differences": False,
+        "moved_weights": False,
+    }
+    return parity.check(Module(reference, params), candidate, inputs, **sorted_arguments(given | options))
 
 
 def cause_of(*pair: Any, **options: Any) -> Cause | None:

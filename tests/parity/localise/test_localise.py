@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import parity
+from parity.pipeline.arguments import sorted_arguments
 from parity.report.results import Report, Verdict, once_each
 
 DEPTH, WIDTH = 12, 16
@@ -55,8 +56,8 @@ def port(params: Any, x: jax.Array, eps_at: Collection[int] = (), tanh_at: int =
 
 
 def check(function: Any, **rest: Any) -> Report:
-    rest.setdefault("template", template())
-    return parity.check(tower(), function, X, dtypes=["float64"], differences=False, **rest)
+    given = {"template": template(), "dtypes": ["float64"], "finite_differences": False} | rest
+    return parity.check(tower(), function, X, **sorted_arguments(given))
 
 
 def test_a_right_port_has_no_place() -> None:
@@ -128,8 +129,8 @@ def test_a_promotion_in_bfloat16_is_a_fault_with_a_place() -> None:
             module,
             lambda params, x: port(params, x, wide),
             {"x": np.random.default_rng(0).standard_normal((4, 12)).astype(np.float32)},
-            template={"kernel": jnp.zeros((12, 6)), "bias": jnp.zeros(6)},
-            dtypes=["float64", "bfloat16"],
+            weights=parity.Weights(template={"kernel": jnp.zeros((12, 6)), "bias": jnp.zeros(6)}),
+            settings=parity.Settings(dtypes=["float64", "bfloat16"]),
         )
 
     assert check(False).verdict is Verdict.PASS

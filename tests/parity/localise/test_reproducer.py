@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
+import parity
 from parity.localise.jax_code import SEVERAL, expression
 from parity.localise.reproducer import write_reproducer
 from parity.localise.walk import find_regions
@@ -40,7 +41,7 @@ DUPLICATES = (
 
 
 def test_the_script_computes_the_difference_that_the_report_tells(tmp_path: Path) -> None:
-    report = report_of(*CONVOLUTION, reproduce=tmp_path)
+    report = report_of(*CONVOLUTION, settings=parity.Settings(reproduce=tmp_path))
     (divergence,) = report.divergences
     place = tmp_path / "divergence-1"
     assert sorted(file.name for file in place.iterdir()) == ["reproduce.py", "values.safetensors"]
@@ -54,7 +55,7 @@ def test_the_script_computes_the_difference_that_the_report_tells(tmp_path: Path
 
 
 def test_the_script_is_valid_python_without_the_harness_and_holds_the_inputs(tmp_path: Path) -> None:
-    report_of(*CONVOLUTION, reproduce=tmp_path)
+    report_of(*CONVOLUTION, settings=parity.Settings(reproduce=tmp_path))
     script = (tmp_path / "divergence-1" / "reproduce.py").read_text()
     modules = {
         alias.name
@@ -76,13 +77,13 @@ def test_an_older_reproducer_is_replaced(tmp_path: Path) -> None:
     stale = tmp_path / "divergence-1"
     stale.mkdir()
     (stale / "left.txt").write_text("old")
-    report_of(*CONVOLUTION, reproduce=tmp_path)
+    report_of(*CONVOLUTION, settings=parity.Settings(reproduce=tmp_path))
     assert not (stale / "left.txt").exists()
     assert (stale / "reproduce.py").exists()
 
 
 def test_every_script_runs_whatever_the_operations(tmp_path: Path) -> None:
-    report = report_of(*DUPLICATES, reproduce=tmp_path)
+    report = report_of(*DUPLICATES, settings=parity.Settings(reproduce=tmp_path))
     assert report.divergences
     run = subprocess.run(
         [sys.executable, tmp_path / "divergence-1" / "reproduce.py"],
@@ -95,7 +96,7 @@ def test_every_script_runs_whatever_the_operations(tmp_path: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    report = report_of(*CONVOLUTION, reproduce=tmp_path / "file")
+    report = report_of(*CONVOLUTION, settings=parity.Settings(reproduce=tmp_path / "file"))
     assert any("cannot write reproducers" in finding for finding in report.findings), report.findings
 
 

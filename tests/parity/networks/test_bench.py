@@ -51,7 +51,11 @@ def test_the_work_of_softmax_is_that_of_its_formulas() -> None:
     (case,) = find_cases(("softmax",))
     chosen = setting.setting(case, data_name="embedded", device="cpu")
     needed = work.of_epoch(
-        chosen.pair.candidate.call, chosen.params, chosen.arrays, chosen.jax_recipe.loss, chosen.torch_recipe.batch_size
+        chosen.pair.candidate.call,
+        chosen.params,
+        chosen.arrays,
+        chosen.jax_recipe.loss,
+        chosen.torch_recipe.batch_size,
     )
     (n, d), m = chosen.arrays["x_train"].shape, len(chosen.arrays["x_val"])
     k = chosen.samples.num_outputs

@@ -13,6 +13,7 @@ from torch import nn
 
 import parity
 from parity.report.results import Verdict
+from tests.kit.errors import told
 
 
 def test_zero_dimensional_parameters_and_tensors_made_in_forward() -> None:
@@ -28,7 +29,7 @@ def test_zero_dimensional_parameters_and_tensors_made_in_forward() -> None:
         return params["scale"] * x + jnp.linspace(0, 1, x.shape[1]) * 0.1
 
     x = np.random.default_rng(0).standard_normal((3, 5))
-    report = parity.check(Scaled(), port, {"x": x}, template={"scale": jnp.zeros(())})
+    report = parity.check(Scaled(), port, {"x": x}, weights=parity.Weights(template={"scale": jnp.zeros(())}))
     assert report.verdict is Verdict.PASS, str(report)
 
 
@@ -36,20 +37,20 @@ def test_outputs_in_another_order_of_keys_are_the_same(pair: Any) -> None:
     class Two(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = pair.module
+            self.inner = pair.reference
 
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
             out = self.inner(x)
             return {"value": out[:, 1:], "logits": out[:, :2]}
 
     def port(params: Any, x: jax.Array) -> dict[str, jax.Array]:
-        out = pair.apply(params, x)
+        out = pair.candidate(params, x)
         return {"logits": out[:, :2], "value": out[:, 1:]}
 
     template = {"hidden": pair.template["hidden"], "output": pair.template["output"]}
     pins = {"0.weight": "hidden/kernel", "2.weight": "output/kernel"}
     renamed = {f"inner.{name}": path for name, path in pins.items()}
-    report = parity.check(Two(), port, pair.inputs, template=template, pins=renamed)
+    report = parity.check(Two(), port, pair.inputs, weights=parity.Weights(template=template, pins=renamed))
     assert report.verdict is Verdict.PASS, str(report)
 
 
@@ -67,7 +68,7 @@ def test_a_loss_with_a_kink_at_the_weights_is_no_fault() -> None:
     }
     x = np.random.default_rng(0).standard_normal((5, 8))
     x[-1] = 0  # a padded row: every unit of the first layer is exactly at its kink
-    report = parity.check(module, port, {"x": x}, template=template)
+    report = parity.check(module, port, {"x": x}, weights=parity.Weights(template=template))
     assert report.verdict is Verdict.PASS, str(report)
 
 
@@ -93,16 +94,21 @@ def test_equal_infinities_never_pass_and_never_hide_a_fault(pair: Any, fault: fl
     class Masked(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.inner = pair.module
+            self.inner = pair.reference
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.inner(x).masked_fill(torch.eye(7, 3, dtype=torch.bool), -torch.inf)
 
     def port(params: Any, x: jax.Array) -> jax.Array:
-        return jnp.where(jnp.eye(7, 3, dtype=bool), -jnp.inf, fault + pair.apply(params, x))
+        return jnp.where(jnp.eye(7, 3, dtype=bool), -jnp.inf, fault + pair.candidate(params, x))
 
     pins = {"inner.0.weight": "hidden/kernel"}
-    report = pair.check(torch_model=Masked(), jax_model=port, differences=False, pins=pins)
+    report = pair.check(
+        reference=Masked(),
+        candidate=port,
+        settings=parity.Settings(finite_differences=False),
+        weights=parity.Weights(template=pair.template, pins=pins),
+    )
     assert report.error is None
     output = next(q for q in report.select("forward", "float64") if q.name == "output")
     assert output.verdict is (Verdict.FAIL if fault else Verdict.INCONCLUSIVE)
@@ -117,27 +123,32 @@ def test_equal_infinities_never_pass_and_never_hide_a_fault(pair: Any, fault: fl
         ({"layout": {"img": (0, 1)}}, "`layout` names img"),
         ({"inputs": {"x": np.full((7, 6), 1e40)}}, "beyond float32"),
         ({"inputs": np.zeros((7, 6))}, "one array; name it"),
-        ({"jax_model": lambda p, x: x.astype("complex64"), "loss": None}, "is complex"),
-        ({"jax_model": lambda p, x: (x, "text"), "loss": None}, "output '1' is of type str"),
+        ({"candidate": lambda p, x: x.astype("complex64"), "loss": None}, "is complex"),
+        ({"candidate": lambda p, x: (x, "text"), "loss": None}, "output '1' is of type str"),
     ],
 )
 def test_more_bad_input(pair: Any, changes: dict[str, Any], message: str) -> None:
-    report = pair.check(**changes)
-    assert report.verdict is Verdict.ERROR
-    assert message in str(report.error)
+    with pytest.raises((TypeError, ValueError)) as caught:
+        pair.check(**changes)
+    assert message in told(caught.value)
 
 
 def test_an_empty_batch_compares_nothing(pair: Any) -> None:
     report = parity.check(
-        pair.module, lambda p, x: 2 * pair.apply(p, x), {"x": np.zeros((0, 6))}, template=pair.template
+        pair.reference,
+        lambda p, x: 2 * pair.candidate(p, x),
+        {"x": np.zeros((0, 6))},
+        weights=parity.Weights(template=pair.template),
     )
     assert report.verdict is Verdict.INCONCLUSIVE
 
 
 def test_a_bias_that_torch_has_at_zero_and_the_port_has_not(pair: Any, converted: dict[str, Any]) -> None:
-    nn.init.zeros_(pair.module[2].bias)
+    nn.init.zeros_(pair.reference[2].bias)
     converted["output"]["bias"] = np.ones(3, np.float32)
-    assert [q.name for q in pair.check(params=converted).failures("weights")] == ["2.bias"]
+    assert [q.name for q in pair.check(weights=parity.Weights(params=converted)).failures("weights")] == [
+        "2.bias"
+    ]
 
 
 @pytest.mark.parametrize("number", [0.79788456, math.sqrt(2 / math.pi)])
@@ -149,8 +160,7 @@ def test_numbers_that_are_one_float32_are_told_apart_by_the_other_side(number: f
         module,
         lambda params, x: x * jnp.tanh(0.79788456 * params["w"] * x),
         {"x": np.random.default_rng(0).standard_normal((3, 5))},
-        template={"w": jnp.zeros(5)},
-        torch_params={"w": torch.rand(5)},
+        weights=parity.Weights(template={"w": jnp.zeros(5)}, reference_params={"w": torch.rand(5)}),
     )
     assert report.verdict is Verdict.PASS, str(report)
 
@@ -176,8 +186,10 @@ def test_a_frozen_table_may_be_a_constant_of_the_port_and_is_said() -> None:
 
     template = {"head": {"kernel": jnp.zeros((8, 3)), "bias": jnp.zeros(3)}}
     x = {"x": np.random.default_rng(0).standard_normal((2, 6, 8))}
-    report = parity.check(Positions(), port, x, template=template)
+    report = parity.check(Positions(), port, x, weights=parity.Weights(template=template))
     assert report.verdict is Verdict.PASS, str(report)
     assert any("table.weight" in line for line in report.not_checked)
-    wrong = parity.check(Positions(), lambda p, x: port(p, x, 1.01), x, template=template)
+    wrong = parity.check(
+        Positions(), lambda p, x: port(p, x, 1.01), x, weights=parity.Weights(template=template)
+    )
     assert wrong.verdict is Verdict.FAIL

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from parity.pipeline.recorder import require_known
 from torch import nn
 
+import parity
 from parity import recording
 from parity.pipeline.check import check
-from parity.pipeline.recorder import require_known
 from parity.pipeline.recordings import read
 from parity.report.results import Report, Verdict
 
@@ -38,10 +39,10 @@ class Pair:
 
     def arguments(self, **changes: Any) -> dict[str, Any]:
         everything = {
-            "torch_model": self.module,
-            "jax_model": apply,
+            "reference": self.module,
+            "candidate": apply,
             "inputs": self.inputs,
-            "template": self.template,
+            "weights": parity.Weights(template=self.template),
         }
         return everything | changes
 
@@ -109,11 +110,11 @@ def test_apart_and_together_give_the_same_figures(pair: Pair, recorded: Path) ->
 
 
 def test_a_fault_is_found_in_the_recordings_and_when_one_side_runs_now(pair: Pair, tmp_path: Path) -> None:
-    report = pair.apart(tmp_path, jax_model=wrong)
+    report = pair.apart(tmp_path, candidate=wrong)
     assert report.verdict is Verdict.FAIL
     failed = {q.name for q in report.failures("forward", "float64")}
     assert "y" in failed
-    report = recording.compare(tmp_path / "torch", pair.arguments(jax_model=wrong))
+    report = recording.compare(tmp_path / "torch", pair.arguments(candidate=wrong))
     assert {q.name for q in report.failures("forward", "float64")} == failed
     assert recording.compare(tmp_path / "torch", pair.arguments()).verdict is Verdict.PASS
 
@@ -157,8 +158,8 @@ def test_channels_last_is_recognised(pair: Pair, tmp_path: Path) -> None:
     x = np.random.default_rng(0).standard_normal((2, 3, 6, 5)).astype(np.float32)
     report = pair.apart(
         tmp_path,
-        torch_model=Pooled(),
-        jax_model=pooled,
+        reference=Pooled(),
+        candidate=pooled,
         template=template,
         inputs={"x": x},
         dtypes=["float64"],
@@ -193,7 +194,7 @@ def test_outputs_that_jax_lacks_must_be_left_out_of_the_recording(pair: Pair, tm
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
             return {**self.net(x), "extra": x.sum()}
 
-    arguments = pair.arguments(torch_model=More(), inputs=pair.inputs[0], dtypes=["float64"])
+    arguments = pair.arguments(reference=More(), inputs=pair.inputs[0], dtypes=["float64"])
     recording.record(tmp_path / "torch", side="torch", **arguments)
     with pytest.raises(ValueError, match=r"outputs=\['y', 'best'\]"):
         recording.record(tmp_path / "jax", side="jax", weights=tmp_path / "torch", **arguments)
@@ -230,7 +231,9 @@ def test_recordings_that_do_not_belong_together_are_refused(
     report = recording.compare(recorded / "torch", recorded / "torch")
     assert report.verdict is Verdict.ERROR
     assert "both recordings are of PyTorch's side" in str(report.error)
-    arguments = pair.arguments(inputs=pair.inputs[1], dtypes=["float64"], jitter=False, differences=False)
+    arguments = pair.arguments(
+        inputs=pair.inputs[1], dtypes=["float64"], moved_weights=False, finite_differences=False
+    )
     recording.record(tmp_path / "other", side="torch", **arguments)
     assert "another recording" in str(recording.compare(tmp_path / "other", recorded / "jax").error)
     assert "does not exist" in str(recording.compare(tmp_path / "nowhere", recorded / "jax").error)
@@ -248,9 +251,9 @@ def test_a_directory_is_checked_before_the_work(pair: Pair, tmp_path: Path) -> N
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").touch()
     with pytest.raises(ValueError, match="holds files that are not of a recording"):
-        recording.record(tmp_path / "mine", torch_model=never, inputs=pair.inputs, torch_params={})
+        recording.record(tmp_path / "mine", reference=never, inputs=pair.inputs, torch_params={})
     with pytest.raises(ValueError, match="there is no directory"):
-        recording.record(tmp_path / "a/b", torch_model=never, inputs=pair.inputs, torch_params={})
+        recording.record(tmp_path / "a/b", reference=never, inputs=pair.inputs, torch_params={})
 
 
 def test_a_recording_cut_short_is_no_recording(pair: Pair, recorded: Path, tmp_path: Path) -> None:
@@ -268,7 +271,9 @@ def test_a_recording_cut_short_is_no_recording(pair: Pair, recorded: Path, tmp_p
     with pytest.raises(ValueError, match="another version"):
         read(broken)
     recording.record(  # and can be made again in the same place
-        broken, side="torch", **pair.arguments(dtypes=["float64"], differences=False, jitter=False)
+        broken,
+        side="torch",
+        **pair.arguments(dtypes=["float64"], finite_differences=False, moved_weights=False),
     )
     assert read(broken).side == "torch"
 
@@ -280,9 +285,9 @@ def test_arguments_are_those_of_check(pair: Pair, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`side` is None"):
         recording.record(tmp_path / "torch", **pair.arguments())
     with pytest.raises(ValueError, match="`torch_model` is missing"):
-        recording.record(tmp_path / "torch", side="torch", jax_model=apply)
+        recording.record(tmp_path / "torch", side="torch", candidate=apply)
     with pytest.raises(ValueError, match="needs `weights`"):
-        recording.record(tmp_path / "jax", jax_model=apply)
+        recording.record(tmp_path / "jax", candidate=apply)
 
 
 BLOCK = """
@@ -305,7 +310,7 @@ import torch
 def parity_check():
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((5, 4)).astype("float32")
-    return {"torch_model": torch.nn.Linear(4, 4), "inputs": {"x": x}, "name": "apart"}
+    return {"reference": torch.nn.Linear(4, 4), "inputs": {"x": x}, "name": "apart"}
 """
 
 JAX_SIDE = """
@@ -317,10 +322,10 @@ def apply(params, x):
 def parity_check():
     shape = jax.ShapeDtypeStruct
     template = {"kernel": shape((4, 4), "float32"), "bias": shape((4,), "float32")}
-    return {"jax_model": apply, "template": template}
+    return {"candidate": apply, "template": template}
 
 def wrong():
-    return {**parity_check(), "jax_model": lambda params, x: apply(params, x) + 0.01}
+    return {**parity_check(), "candidate": lambda params, x: apply(params, x) + 0.01}
 """
 
 JAX = {"jax", "jaxlib", "flax", "optax", "equinox"}

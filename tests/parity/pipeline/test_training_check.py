@@ -15,6 +15,7 @@ from parity.networks.samples import Samples
 from parity.numerics.noise import Subject
 from parity.pipeline.pairs import Pair, match
 from parity.report.results import Verdict
+from tests.kit.errors import told
 
 EPOCHS, NUM_TRAIN, NUM_FEATURES, NUM_CLASSES = 3, 41, 12, 4
 
@@ -55,11 +56,12 @@ def compare(
     return parity.check_training(
         Subject(torch_training(pair, ours, order=torch_order, epochs=epochs, **how), pair.weights),
         Subject(
-            jax_training(pair, theirs, order=jax_order, epochs=jax_epochs or epochs, **how), pair.jax_weights
+            jax_training(pair, theirs, order=jax_order, epochs=jax_epochs or epochs, **how),
+            pair.candidate_weights,
         ),
         samples.inputs,
         decided_by=decided_by(ours.labels),
-        dtypes=dtypes,
+        settings=parity.Settings(dtypes=dtypes),
     )
 
 
@@ -70,7 +72,7 @@ def small_pair(name: str) -> Pair:
     model = jaxnn.RECIPES[name].model(samples.input_shape, NUM_CLASSES)
     network, tensors = draw(torchref.RECIPES[name], samples, seed=0)
     template = jax.eval_shape(model.init, jax.random.key(0))
-    return match(network, model.apply, template=template, torch_params=tensors)
+    return match(network, model.apply, parity.Weights(template=template, reference_params=tensors))
 
 
 @pytest.mark.parametrize("name", ["logistic", "two_layer_tanh", "linear", "linear_minibatch", "mlp"])
@@ -160,14 +162,13 @@ def test_chaos_is_inconclusive_from_its_horizon_and_never_a_pass() -> None:
 
 
 def test_a_training_that_raises_is_an_error() -> None:
-    report = compare("linear", jax_recipe={"loss": lambda logits, labels: logits})
-    assert report.verdict is Verdict.ERROR
-    assert report.error is not None
+    with pytest.raises(TypeError, match="scalar") as caught:
+        compare("linear", jax_recipe={"loss": lambda logits, labels: logits})
+    assert "raised by the JAX model training in float64" in told(caught.value)
 
 
 @pytest.mark.parametrize("groups", [{}, {"updates": {"w": np.zeros(1)}}, {"updates": {}, "curve": {}}])
 def test_a_training_that_returns_nothing_to_compare_is_an_error(groups: dict[str, Any]) -> None:
     subject = Subject(lambda weights, inputs, dtype: groups, {"w": np.zeros(1)})
-    report = parity.check_training(subject, subject, {})
-    assert report.verdict is Verdict.ERROR
-    assert "'updates' and 'curve'" in str(report.error)
+    with pytest.raises(ValueError, match="'updates' and 'curve'"):
+        parity.check_training(subject, subject, {})
