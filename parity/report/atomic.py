@@ -7,6 +7,10 @@ from pathlib import Path
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Write a file through a temporary one beside it: an interrupted write leaves the old file.
 
+    Args:
+        path: where to write; an existing file is replaced.
+        content: all of the new file.
+
     Raises:
         ValueError: if the directory of `path` does not exist.
     """
@@ -15,7 +19,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         raise ValueError(
             f"cannot write {target}: the directory {target.parent} does not exist; make it first"
         )
-    # Not mkstemp: its files can be read by their owner alone.
+    # Not mkstemp, whose files only their owner can read.
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(content)

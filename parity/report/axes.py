@@ -12,7 +12,7 @@ _DECADES = 5
 
 
 class Mark(NamedTuple):
-    """A label at a position; for a band, also how far it reaches."""
+    """A label at a position; `width` is how far a band reaches from there, both in percent."""
 
     at: float
     text: str
@@ -20,14 +20,18 @@ class Mark(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """Labelled positions, and where a value lies; None where it has no place."""
+    """Labelled positions, and a function that places a value; None for one that has no place."""
 
     ticks: tuple[Mark, ...]
     place: Callable[[float], float | None]
 
 
 def linear_axis(values: Sequence[float]) -> Axis:
-    """Round numbers around all finite values, a little room above and below."""
+    """An axis with round numbers around all finite values, and a little room above and below.
+
+    Args:
+        values: what is to be drawn; NaN and infinities have no place.
+    """
     # Differences of larger values overflow, steps between smaller ones vanish.
     finite = [v if abs(v) > 1e-280 else 0.0 for v in values if abs(v) < 1e300] or [0.0]
     low, high = min(finite), max(finite)
@@ -42,14 +46,18 @@ def linear_axis(values: Sequence[float]) -> Axis:
     def place(value: float) -> float | None:
         if not math.isfinite(value):
             return None
-        return min(200.0, max(-100.0, 100 * (high - value) / (high - low)))  # what is outside is cut off
+        return min(200.0, max(-100.0, 100 * (high - value) / (high - low)))  # clipped
 
     ticks = [Mark(place(i * step) or 0.0, f"{i * step:.6g}") for i in range(first, last + 1)]
     return Axis(tuple(ticks), place)
 
 
 def log_axis(values: Sequence[float]) -> Axis:
-    """Decades around all positive values; zero has the bottom to itself, infinity the top."""
+    """A logarithmic axis of decades; zero has the bottom to itself, infinity the top.
+
+    Args:
+        values: what is to be drawn, none negative; NaN has no place.
+    """
     sizes = [v for v in values if math.isfinite(v) and v > 0] or [1e-16]
     low = min(math.floor(math.log10(min(sizes))), 306)
     high = min(max(math.ceil(math.log10(max(sizes))), low + 2), 308)  # 1e309 is no float
@@ -72,19 +80,31 @@ def log_axis(values: Sequence[float]) -> Axis:
 
 
 def positions(number_of: int) -> list[float]:
-    """The middle of each of so many equal cells."""
+    """The middle of each of `number_of` equal cells, in percent."""
     return [100 * (i + 0.5) / number_of for i in range(number_of)]
 
 
 def point_ticks(points: int) -> tuple[Mark, ...]:
-    """Round numbers of points along the horizontal axis."""
+    """Labels at round numbers of points, at most nine.
+
+    Args:
+        points: how many there are, numbered from 0.
+    """
     step = next(s for e in range(9) for s in (10**e, 2 * 10**e, 5 * 10**e) if points / s <= 8)
     x = positions(points)
     return tuple(Mark(x[i], str(i)) for i in range(0, points, step))
 
 
 def line(x: Sequence[float], y: Sequence[float | None]) -> str:
-    """A polyline, interrupted where there is no value; a lone point becomes a dot."""
+    """A polyline, interrupted where there is no value; a lone point becomes a dot.
+
+    Args:
+        x: positions in percent.
+        y: likewise, of the same length; None where there is no value.
+
+    Returns:
+        The `d` attribute of an SVG path.
+    """
     parts = []
     pen_down = False
     for i, (a, b) in enumerate(zip(x, y, strict=True)):
@@ -98,12 +118,29 @@ def line(x: Sequence[float], y: Sequence[float | None]) -> str:
 
 
 def dots(x: Sequence[float], y: Sequence[float | None]) -> str:
-    """A line of length zero for each point: with round caps it is a dot, round at any stretch."""
+    """A line of length zero for each point: with round caps it is a dot, round however it is stretched.
+
+    Args:
+        x: positions in percent.
+        y: likewise, of the same length; None where there is no value.
+
+    Returns:
+        The `d` attribute of an SVG path.
+    """
     return "".join(f"M{a:.2f} {b:.2f}h0" for a, b in zip(x, y, strict=True) if b is not None)
 
 
 def area(x: Sequence[float], low: Sequence[float | None], high: Sequence[float | None]) -> str:
-    """The surface between two lines, over the points that both have."""
+    """The surface between two lines, over the points that both have.
+
+    Args:
+        x: positions in percent.
+        low: the one line, of the same length; None where there is no value.
+        high: the other, likewise.
+
+    Returns:
+        The `d` attribute of an SVG path; "" for fewer than two points.
+    """
     known = [(a, b, c) for a, b, c in zip(x, low, high, strict=True) if b is not None and c is not None]
     if len(known) < 2:
         return ""

@@ -16,7 +16,7 @@ from parity.report.sides import Sides
 from parity.report.text import label
 
 MOST_BANDS = 16
-"""Modules marked along the computation; with more of them a coarser level of the tree is taken."""
+"""Modules marked along the computation; where there are more, a coarser level of the tree is taken."""
 
 
 class Shape(NamedTuple):
@@ -65,7 +65,14 @@ class Chart(NamedTuple):
 
 
 def growth_charts(report: Report) -> list[Chart]:
-    """The relative error along the computation, a chart for each pass."""
+    """The relative error along the computation, a chart for each pass.
+
+    Args:
+        report: what a comparison found.
+
+    Returns:
+        Charts, none where no operations were matched.
+    """
     return [
         _growth_chart(stage, [g for g in report.growth if g.stage is stage], report.sides)
         for stage in dict.fromkeys(g.stage for g in report.growth)

@@ -24,12 +24,13 @@ def line_width() -> int:
     return max(_NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns)
 
 
-def folded(lines: Iterable[str], width: int = WIDTH) -> list[str]:
-    """Lines broken at `width` columns and free of what a terminal obeys; continued four columns in.
+def folded(lines: Iterable[str], width: int = WIDTH, *, hanging: int = 4) -> list[str]:
+    """Lines broken at `width` columns and free of what a terminal obeys.
 
     Args:
         lines: each may itself hold line breaks, which are kept.
         width: longest line, in columns.
+        hanging: how far a continued line is indented beyond the first.
 
     Returns:
         The lines, without line breaks in them.
@@ -37,7 +38,7 @@ def folded(lines: Iterable[str], width: int = WIDTH) -> list[str]:
     result = []
     for line in lines:
         text = printable(line).expandtabs()
-        indent = " " * (len(text) - len(text.lstrip()) + 4)
+        indent = " " * (len(text) - len(text.lstrip()) + hanging)
         first, *more = text.split("\n")
         for piece in (first, *(indent + other.strip() for other in more)):
             wrapper = _Wrapper(width, subsequent_indent=indent, break_on_hyphens=False)

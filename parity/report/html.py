@@ -34,11 +34,15 @@ from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 _HERE = Path(__file__).parent
 
 MOST_CURVES = 6
-"""Curves drawn in the open; the rest are folded away, unless they failed."""
+"""Curves that are shown at once; the rest are folded away, unless they failed."""
 
 
 def write_html(report: Report, path: str | os.PathLike[str]) -> None:
     """Write a report as a self-contained HTML page, atomically.
+
+    Args:
+        report: what to write.
+        path: where to write.
 
     Raises:
         ValueError: if the directory of `path` does not exist.
@@ -131,7 +135,7 @@ def _facts(report: Report) -> list[str]:
 
 
 def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, Any]:
-    """One divergence as the template shows it, and where else it shows."""
+    """One divergence as the template shows it, with the other places of the same fault."""
     divergence, *others = fault
     error, rounding = divergence.relative_error, divergence.relative_yardstick
     size = ""
@@ -150,7 +154,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "sides": [(side, _sites(found)) for side, found in zip(titles, places, strict=True)],
         "size": size,
         "shapes": divergence.shapes,
-        "detail": divergence.detail,
+        "detail": sentences.capitalised(divergence.detail),
         "also_in": sentences.also_in(others),
         "cause": cause,
         "agreement": "" if cause is None else agreement(cause),
@@ -159,7 +163,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
 
 
 class _Site(NamedTuple):
-    """A line of source with the operations on it that diverge."""
+    """A line of source, with the operations on it that diverge."""
 
     module: str
     directory: str

@@ -26,7 +26,12 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> None:
 def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     """Write data to a file, atomically; NaN and infinities become strings, since JSON has none.
 
+    Args:
+        data: what `plain` accepts.
+        path: where to write.
+
     Raises:
+        TypeError: if something in `data` has no counterpart in JSON.
         ValueError: if the directory of `path` does not exist.
     """
     text = json.dumps(plain(data), indent=1, allow_nan=False)
@@ -34,7 +39,10 @@ def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Only dicts, lists, strings, finite numbers, booleans and None.
+    """The same data as dicts, lists, strings, finite numbers, booleans and None.
+
+    Args:
+        value: nested mappings, sequences and sets of such values; keys become strings.
 
     >>> plain({"rho": float("inf"), "shape": (2, 3)})
     {'rho': 'inf', 'shape': [2, 3]}

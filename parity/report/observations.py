@@ -1,4 +1,7 @@
-"""What can be said in words about a difference; said only when it matches within the yardstick."""
+"""Sentences on a difference, each written only where it holds within the yardstick.
+
+The sides are called `<reference>` and `<candidate>`; the report puts their names in.
+"""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -6,7 +9,7 @@ from jaxtyping import Bool, Float
 from parity.report.verdicts import LIMIT
 
 STABILITY_RATIO = 100.0
-"""One side moving this many times as far as the other under the same noise is reported."""
+"""A side that moves this many times as far as the other under the same noise is reported."""
 
 Points = Float[np.ndarray, " points"]
 
@@ -14,7 +17,16 @@ Points = Float[np.ndarray, " points"]
 def on_finiteness(
     finite_t: Bool[np.ndarray, " points"], finite_j: Bool[np.ndarray, " points"], *, over_time: bool
 ) -> list[str]:
-    """Which side has NaN or infinity, and from which point of a curve on."""
+    """Which side has NaN or infinity, and from which point of a curve on.
+
+    Args:
+        finite_t: where the reference is finite.
+        finite_j: where the candidate is.
+        over_time: whether the points are those of a curve.
+
+    Returns:
+        One sentence, or none where both are finite everywhere.
+    """
     bad = [
         name
         for name, finite in (("<reference side>", finite_t), ("<candidate side>", finite_j))
@@ -27,7 +39,16 @@ def on_finiteness(
 
 
 def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
-    """The same function computed less stably: a fault must not hide in its own noise."""
+    """Whether one side computes less stably: a fault must not hide in its own noise.
+
+    Args:
+        noise_t: largest move of the reference under one-ulp noise, in units of the quantity.
+        noise_j: likewise of the candidate.
+        floor: rounding of the quantity itself, in the same unit.
+
+    Returns:
+        One sentence, or none where neither side moves 100 times as far as the other.
+    """
     low, high = np.maximum(np.minimum(noise_t, noise_j), floor), np.maximum(noise_t, noise_j)
     unstable = high > STABILITY_RATIO * low
     if not unstable.any():
@@ -40,22 +61,31 @@ def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
 def on_difference(
     t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"], yardstick: float
 ) -> list[str]:
-    """The same values in another order, a constant factor, or zero on one side."""
+    """Whether the values are the same in another order, differ by a factor, or are zero on one side.
+
+    Args:
+        t: the reference's values.
+        j: the candidate's.
+        yardstick: the difference that rounding alone explains, in units of the quantity.
+
+    Returns:
+        One sentence, or none where nothing of this holds.
+    """
     if not (np.isfinite(t).all() and np.isfinite(j).all()):
         return []
     size = float(max(np.max(np.abs(t), initial=0.0), np.max(np.abs(j), initial=0.0)))
     if size == 0:
         return []
-    t, j, honest = t / size, j / size, LIMIT * yardstick / size  # squares of 1e200 would overflow
-    if _permuted(t, j, honest):
+    t, j, allowed = t / size, j / size, LIMIT * yardstick / size  # squares of 1e200 would overflow
+    if _permuted(t, j, allowed):
         return ["the same values in another order: look for a transpose, a reshape or a swapped axis"]
     square = float(t @ t)
     if square == 0:
         return ["zero on <reference side>"] if np.any(j != 0) else []
     factor = float(j @ t) / square
-    if np.max(np.abs(j - factor * t)) > honest * max(1.0, abs(factor)):
+    if np.max(np.abs(j - factor * t)) > allowed * max(1.0, abs(factor)):
         return []
-    if abs(factor) <= honest / np.sqrt(square):
+    if abs(factor) <= allowed / np.sqrt(square):
         return ["zero on <candidate side>"]
     near_one = abs(factor - 1) < 1e-6
     if t.size > 1 or (not near_one and abs(factor - round(factor)) < 1e-6 * abs(factor)):
@@ -64,11 +94,11 @@ def on_difference(
     return []
 
 
-def _permuted(t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"], honest: float) -> bool:
-    """Whether two arrays that differ hold the same values within `honest`; sorted only if sums allow it."""
+def _permuted(t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"], allowed: float) -> bool:
+    """Whether two different arrays hold the same values within `allowed`; sorted only if their sums agree."""
     if t.size < 2 or np.array_equal(t, j):
         return False
     for one, other in ((t, j), (np.abs(t), np.abs(j))):
-        if abs(float(one.sum()) - float(other.sum())) > 2 * t.size * honest:
+        if abs(float(one.sum()) - float(other.sum())) > 2 * t.size * allowed:
             return False
-    return bool(np.max(np.abs(np.sort(t) - np.sort(j))) <= honest)
+    return bool(np.max(np.abs(np.sort(t) - np.sort(j))) <= allowed)

@@ -42,6 +42,9 @@ _WITHOUT_CAUSE = {
 def answer(report: Report) -> str:
     """The verdict as one sentence for a reader who does not know this tool.
 
+    Args:
+        report: what a comparison found.
+
     >>> answer(Report("empty", ()))
     'No answer: nothing was compared.'
     """
@@ -116,7 +119,14 @@ def headline_place(divergence: Divergence) -> str:
 
 
 def also_in(others: Sequence[Divergence]) -> str:
-    """The other places of a fault, by the reference's modules."""
+    """The other places of a fault, by the reference's modules.
+
+    Args:
+        others: divergences that repeat one which has been shown.
+
+    Returns:
+        Names, separated by commas; "" where there is no other place.
+    """
     modules = [divergence.reference[0].module if divergence.reference else "" for divergence in others]
     places = [module or headline_place(other) for module, other in zip(modules, others, strict=True)]
     return ", ".join(dict.fromkeys(places))

@@ -94,7 +94,7 @@ def table_rows(quantities: Iterable[Quantity], scale: Scale, sides: Sides) -> li
 
 
 def rho_text(q: Quantity) -> str:
-    """A rho in figures, starred where it is over the limit and yet passes; "none" if not computed."""
+    """The rho in figures, starred where it is over the limit and yet passes; "none" if not computed."""
     star = "*" if q.verdict is Verdict.PASS and q.rho > LIMIT else ""
     return "none" if math.isnan(q.rho) else number(q.rho) + star
 

@@ -70,7 +70,7 @@ def describe_divergences(report: Report, width: int = WIDTH) -> list[str]:
 
     Args:
         report: what a comparison found.
-        width: columns in which code and paths are laid out; sentences are left to be folded.
+        width: columns in which it is laid out; the line that heads a divergence is left to be folded.
 
     Returns:
         Lines; none where no place is known.
@@ -106,7 +106,8 @@ def _describe_fault(fault: Sequence[Divergence], title: str, sides: Sides, width
         told.append(("cause", explained(divergence.cause)))
     if others:
         told.append(("also in", also_in(others)))
-    return [*lines, *_table(rows, margin, width), *(f"  {word:{margin}}{text}" for word, text in told)]
+    facts = folded((f"  {word:{margin}}{text}" for word, text in told), width, hanging=margin)
+    return [*lines, *_table(rows, margin, width), *facts]
 
 
 def _rounding(divergence: Divergence) -> str:

@@ -32,7 +32,7 @@ def test_a_run_prints_the_table_and_writes_what_it_shows(tmp_path: Path) -> None
     for row in case["quantities"]:
         assert {"rho", "relative_error", "relative_yardstick", "verdict", "stage"} <= set(row)
     curve = next(r["curve"] for r in case["quantities"] if r["name"] == "train_loss")
-    assert len(curve["expected"]) == 2
+    assert len(curve["reference"]) == len(curve["candidate"]) == 2
     shown = max(r["rho"] for r in case["quantities"] if r["stage"] == "forward" and r["dtype"] == "float64")
     assert number(shown) in result.output
 

@@ -85,6 +85,22 @@ def test_it_opens_without_a_complaint_or_a_request_and_fits(
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("width", [1217, 1280, 1440])
+@pytest.mark.parametrize("name", ["failed", "alike", "trained", "passed"])
+def test_the_table_needs_no_scrolling_sideways(open_page: Any, name: str, width: int) -> None:
+    opened = open_page(name, width)
+    opened.page.locator("#quantities [data-more=all]").dispatch_event("click")
+    room = "box => box.scrollWidth - box.clientWidth"
+    assert opened.page.locator("#quantities .scroll").evaluate(room) <= 0
+
+
+def test_a_narrow_page_names_the_side_of_the_second_name(open_page: Any) -> None:
+    before = "cell => getComputedStyle(cell, '::before').content"
+    for name, words in (("failed", "in JAX"), ("alike", "in the candidate")):
+        cells = open_page(name, 400).page.locator("#quantities tbody td:nth-child(4):not(:empty)")
+        assert cells.first.evaluate(before) == f'"{words}"'
+
+
 def test_hostile_names_run_nothing(open_page: Any) -> None:
     opened = open_page("hostile")
     assert "<script>alert(1)</script>" in opened.page.locator("h1").inner_text()
