@@ -32,7 +32,7 @@ from parity.diagnose.rearranging import opposite_operands, paired_operands, rear
 from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
-from parity.localise.walk import Comparison, Region
+from parity.localise.comparison import Comparison, Region
 from parity.report.kinds import CauseKind
 from parity.report.results import Cause
 
