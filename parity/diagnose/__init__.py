@@ -37,6 +37,7 @@ from parity.report.kinds import CauseKind
 from parity.report.results import Cause
 
 Family = Callable[[Fault], Iterator[Change]]
+"""A family of hypotheses: takes a fault and yields the changes to be tried there, the likeliest first."""
 
 FAMILIES: tuple[Family, ...] = (
     *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order, shifted),

@@ -127,7 +127,13 @@ class Fault:
         return [n for n in self.active if index in self.candidate.evaluations[n].inputs]
 
     def reaches(self, index: int, operations: Collection[str], steps: int) -> bool:
-        """Whether a value goes into an operation of one of these names within so many steps."""
+        """Whether a value goes into an operation of one of these names within so many steps.
+
+        Args:
+            index: node of the candidate.
+            operations: names of operations.
+            steps: how many operations lie between at most.
+        """
         edge = {index}
         for _ in range(steps):
             edge = {k for i in edge for k in self.consumers[i]}
@@ -199,7 +205,14 @@ class Fault:
         return new
 
     def residual(self, change: Change) -> float | None:
-        """The relative difference that a change leaves at the first target that it makes agree, or None."""
+        """The relative difference that a change leaves at the first target that it makes agree, or None.
+
+        Args:
+            change: the change; it may give nodes and evaluations.
+
+        Returns:
+            The largest difference relative to the largest entry; None if no target agrees.
+        """
         new = self.compute(change.values, change.functions)
         for target in self.targets:
             if target.node in new:
@@ -214,7 +227,14 @@ class Fault:
         return time.process_time() > self.deadline
 
     def first(self, changes: Iterable[Change]) -> tuple[Change, float] | None:
-        """The first change that makes a target agree, with the relative difference it leaves."""
+        """The first change that makes a target agree, with the relative difference it leaves.
+
+        Args:
+            changes: what is tried, in order, until the time is up.
+
+        Returns:
+            The change and its residual; None if none makes a target agree.
+        """
         for change in changes:
             if self.late:
                 return None

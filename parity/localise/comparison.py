@@ -72,7 +72,15 @@ class Comparison:
         return np.asarray(self.values[index]) if index in self.values else self.candidate.nodes[index].array
 
     def matches(self, index: int, array: Shaped[np.ndarray, "..."]) -> list[int]:
-        """The reference's nodes that hold the same as an array that stands in a node of the candidate."""
+        """The reference's nodes that hold the same as an array that stands in a node of the candidate.
+
+        Args:
+            index: node of the candidate.
+            array: a value for it.
+
+        Returns:
+            Nodes of the reference with the same entries, arranged alike.
+        """
         return self.matcher.matches(array, Summary(array, self.candidate_moves[index]))
 
     def _match(self, index: int) -> None:
@@ -105,7 +113,12 @@ class Comparison:
         return node.kind is not Kind.OPERATION or node.fixed or index in self.reference_matched
 
     def put(self, index: int, value: Any) -> None:
-        """Replace a value of the candidate for good, and match what follows again."""
+        """Replace a value of the candidate for good, and match what follows again.
+
+        Args:
+            index: node of the candidate.
+            value: its value from now on, of the same shape.
+        """
         self.replaced[index] = value
         changed = self.candidate.replay(self.replaced)
         self.values = {k: np.asarray(v) for k, v in changed.items()}

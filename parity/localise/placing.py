@@ -162,7 +162,14 @@ def _ahead(trace: Trace, j: int) -> int | None:
 def mends(
     comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
 ) -> bool:
-    """Whether every failed output agrees with this value in place; arguments as of `score`."""
+    """Whether every failed output agrees with this value in place.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        j: node of the candidate.
+        value: its value instead.
+    """
     changed = comparison.candidate.replay({**comparison.replaced, j: value})
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
@@ -174,7 +181,14 @@ def mends(
 def matters(
     comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
 ) -> bool:
-    """Whether a failed output changes with this value in place; what a mask hides changes none."""
+    """Whether a failed output changes with this value in place; what a mask hides changes none.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        j: node of the candidate.
+        value: its value instead.
+    """
     changed = comparison.candidate.replay({**comparison.replaced, j: value})
     for _, out in failed:
         if out in changed:
