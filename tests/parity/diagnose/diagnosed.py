@@ -31,16 +31,16 @@ class Module(nn.Module):
 
 
 def report_of(
-    ours: Callable[..., torch.Tensor],
-    theirs: Callable[..., jax.Array],
+    reference: Callable[..., torch.Tensor],
+    candidate: Callable[..., jax.Array],
     params: dict[str, np.ndarray],
     *inputs: np.ndarray,
     **options: Any,
 ) -> parity.Report:
     """The check of two functions f(params by name, *inputs)."""
     return parity.check(
-        Module(ours, params),
-        theirs,
+        Module(reference, params),
+        candidate,
         inputs,
         template={name: jax.ShapeDtypeStruct(a.shape, np.float32) for name, a in params.items()},
         pins={name: name for name in params},
