@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Shaped
 
+# Names with `as` are only passed on, until parity.pipeline imports them from parity.localise.
 from parity.localise.agreement import agreement as agreement
 from parity.localise.comparison import Comparison as Comparison
 from parity.localise.comparison import Region as Region
