@@ -32,11 +32,12 @@ from parity.diagnose.rearranging import opposite_operands, paired_operands, rear
 from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
-from parity.localise.walk import Comparison, Region
+from parity.localise.comparison import Comparison, Region
 from parity.report.kinds import CauseKind
 from parity.report.results import Cause
 
 Family = Callable[[Fault], Iterator[Change]]
+"""A family of hypotheses: takes a fault and yields the changes to be tried there, the likeliest first."""
 
 FAMILIES: tuple[Family, ...] = (
     *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order, shifted),

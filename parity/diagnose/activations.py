@@ -99,7 +99,7 @@ def _arguments(fault: Fault, target: Target) -> list[Array]:
 
 
 def identify(x: Array, target: Target, value: Array, numbers: list[float]) -> Named | None:
-    """The function that gives a value; None if there is none, or if any function with a kink would do.
+    """The function that gives a value; None if there is none, or if a factor explains the value.
 
     Args:
         x: the argument.

@@ -70,7 +70,14 @@ class Rearranged(NamedTuple):
 
 
 def rearrangements(value: Array) -> Iterator[Rearranged]:
-    """A value with its entries moved in the ways in which ports get them wrong; the shape stays."""
+    """A value with its entries moved in the ways in which ports get them wrong; the shape stays.
+
+    Args:
+        value: an array of at least one axis.
+
+    Yields:
+        The value with its entries moved, the likeliest mistakes first.
+    """
     yield from transposed(value)
     yield from flipped(value)
     yield from blocks(value)
@@ -82,7 +89,14 @@ def rearrangements(value: Array) -> Iterator[Rearranged]:
 
 
 def transposed(value: Array) -> Iterator[Rearranged]:
-    """Every permutation of axes that keeps the shape."""
+    """Every permutation of axes that keeps the shape.
+
+    Args:
+        value: an array of two to six axes; of others nothing comes.
+
+    Yields:
+        The value transposed; axes of length one are not moved alone.
+    """
     if not 2 <= value.ndim <= 6:
         return
     for axes in itertools.permutations(range(value.ndim)):
@@ -93,7 +107,14 @@ def transposed(value: Array) -> Iterator[Rearranged]:
 
 
 def flipped(value: Array) -> Iterator[Rearranged]:
-    """Every combination of up to three axes reversed."""
+    """Every combination of up to three axes reversed.
+
+    Args:
+        value: an array.
+
+    Yields:
+        The value reversed.
+    """
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
     for count in range(1, min(3, len(long)) + 1):
         for axes in itertools.combinations(long, count):
@@ -101,7 +122,14 @@ def flipped(value: Array) -> Iterator[Rearranged]:
 
 
 def blocks(value: Array) -> Iterator[Rearranged]:
-    """Equal blocks along an axis in another order; contiguous blocks interleaved, and back."""
+    """Equal blocks along an axis in another order; contiguous blocks interleaved, and back.
+
+    Args:
+        value: an array; axes are cut into 2, 3 or 4 blocks where their length allows it.
+
+    Yields:
+        The value with its blocks moved.
+    """
     for axis, length in enumerate(value.shape):
         for parts in (2, 3, 4):
             if length % parts or length == parts == 2:
@@ -123,7 +151,15 @@ def _axes(axes: tuple[int, ...]) -> str:
 
 
 def spread(value: Array, ndim: int) -> Iterator[Rearranged]:
-    """A vector that is broadcast along one axis, along every other one."""
+    """A vector that is broadcast along one axis, along every other one.
+
+    Args:
+        value: an array with one axis longer than one; of others nothing comes.
+        ndim: number of axes of what it is broadcast to.
+
+    Yields:
+        The value along every other axis, with `ndim` axes.
+    """
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
     if len(long) != 1:
         return

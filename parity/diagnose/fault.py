@@ -12,18 +12,13 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.arrangements import arranged
+from parity.diagnose.downstream import BEHIND, targets_behind
 from parity.diagnose.origins import Before, pure, static
-from parity.diagnose.targets import Array, Target, difference, same, target_of
+from parity.diagnose.targets import Array, difference, same
 from parity.diagnose.trials import Change, Function, evaluate
-from parity.localise.walk import Comparison, Region, failing
+from parity.localise.comparison import Comparison, Region, failing
 from parity.trace.graph import Kind, Node
 from parity.trace.vocabulary import REARRANGING, TILING
-
-BEHIND = 40
-"""Evaluations behind the fault among which targets are looked for."""
-
-TARGETS = 6
-"""Targets at most, the faulty value itself among them."""
 
 MOST_ACTIVE = 300
 """Evaluations that a trial computes again; in a longer stretch only those that disagree."""
@@ -49,7 +44,7 @@ class Fault:
         self.consumers = self.candidate.consumers()
         group = self.candidate.outputs.get("gradients" if self.gradient else "outputs", {})
         self.relevant = self.candidate.ancestors([*group.values(), region.j])
-        self.targets = self._targets()
+        self.targets = targets_behind(comparison, region, self.relevant, self.consumers)
         self.target = self.targets[0]
         self.differs = not same(self.target.wanted, self.target.actual, self.target.allowed)
         self.scope = self._scope(depth)
@@ -71,39 +66,6 @@ class Fault:
     def value(self, index: int) -> Array:
         """The candidate's value of a node, with the replacements made so far."""
         return self.comparison.array(index)
-
-    def _targets(self) -> list[Target]:
-        j = self.region.j
-        found = [self._target(j, np.asarray(self.region.value))]
-        changed: dict[int, Any] = {j: self.region.value}
-        numbers: list[int] = []
-        outputs = {i for group in self.candidate.outputs.values() for i in group.values()}
-        for number, evaluation in enumerate(self.candidate.evaluations):
-            if len(numbers) >= BEHIND:
-                break
-            if not any(i in changed for i in evaluation.inputs) or evaluation.outputs[0] <= j:
-                continue
-            if not any(o in self.relevant for o in evaluation.outputs):
-                continue
-            new = evaluate(self.comparison, number, changed, {})
-            if new is None:
-                break
-            changed.update(new)
-            numbers.append(number)
-        last = max(changed)
-        consumers = {i: [k for k in self.consumers[i] if k in self.relevant] for i in changed}
-        order = sorted(changed)
-        for index in order[1:]:
-            before = [i for i in order if i < index]
-            if any(i in outputs for i in before) or len(found) >= TARGETS or index > last:
-                break
-            through = all(all(c <= index for c in consumers[i]) for i in before)
-            if (through and consumers[index]) or (through and index in outputs):
-                found.append(self._target(index, np.asarray(changed[index])))
-        return [t for t in found if not same(t.wanted, t.actual, t.allowed)] or found[:1]
-
-    def _target(self, index: int, wanted: Array) -> Target:
-        return target_of(index, wanted, self.value(index), self.comparison.candidate_moves[index])
 
     def _scope(self, depth: int) -> tuple[int, ...]:
         nodes = set(self.region.candidate_nodes) | {self.region.j}
@@ -165,7 +127,13 @@ class Fault:
         return [n for n in self.active if index in self.candidate.evaluations[n].inputs]
 
     def reaches(self, index: int, operations: Collection[str], steps: int) -> bool:
-        """Whether a value goes into an operation of one of these names within so many steps."""
+        """Whether a value goes into an operation of one of these names within so many steps.
+
+        Args:
+            index: node of the candidate.
+            operations: names of operations.
+            steps: how many operations lie between at most.
+        """
         edge = {index}
         for _ in range(steps):
             edge = {k for i in edge for k in self.consumers[i]}
@@ -237,7 +205,14 @@ class Fault:
         return new
 
     def residual(self, change: Change) -> float | None:
-        """The relative difference that a change leaves at the first target that it makes agree, or None."""
+        """The relative difference that a change leaves at the first target that it makes agree, or None.
+
+        Args:
+            change: the change; it may give nodes and evaluations.
+
+        Returns:
+            The largest difference relative to the largest entry; None if no target agrees.
+        """
         new = self.compute(change.values, change.functions)
         for target in self.targets:
             if target.node in new:
@@ -252,7 +227,14 @@ class Fault:
         return time.process_time() > self.deadline
 
     def first(self, changes: Iterable[Change]) -> tuple[Change, float] | None:
-        """The first change that makes a target agree, with the relative difference it leaves."""
+        """The first change that makes a target agree, with the relative difference it leaves.
+
+        Args:
+            changes: what is tried, in order, until the time is up.
+
+        Returns:
+            The change and its residual; None if none makes a target agree.
+        """
         for change in changes:
             if self.late:
                 return None

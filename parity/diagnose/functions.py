@@ -65,18 +65,39 @@ def softplus(x: Array, beta: Real = 1.0) -> Array:
 
 
 def softmax(x: Array, axis: int) -> Array:
-    """exp(x) over its sum along an axis."""
+    """exp(x) over its sum along an axis.
+
+    Args:
+        x: an array.
+        axis: of `x`.
+
+    Returns:
+        An array of the shape of `x`.
+    """
     e = np.exp(x - x.max(axis, keepdims=True))
     return np.asarray(e / e.sum(axis, keepdims=True))
 
 
 def two_slopes(x: Array, above: Real, below: Real) -> Array:
-    """Other multiples of x above and below zero."""
+    """Other multiples of x above and below zero.
+
+    Args:
+        x: an array.
+        above: slope above zero.
+        below: slope below zero.
+    """
     return np.where(x > 0, above * x, below * x)
 
 
 def exponential_below(x: Array, above: Real, below: Real, width: Real = 1.0) -> Array:
-    """A multiple of x above zero, of exp(x / width) - 1 below."""
+    """A multiple of x above zero, of exp(x / width) - 1 below.
+
+    Args:
+        x: an array.
+        above: slope above zero.
+        below: factor below zero.
+        width: scale of the argument below zero.
+    """
     return np.where(x > 0, above * x, below * np.expm1(np.minimum(x, 0) / width))
 
 
@@ -147,7 +168,15 @@ SETTINGS: tuple[Family, ...] = (
 
 
 def table(ndim: int, numbers: Sequence[float]) -> Iterator[Named]:
-    """All functions of an array with so many axes, those with a setting for each of the numbers at hand."""
+    """All functions of an array with so many axes, those with a setting for each of the numbers at hand.
+
+    Args:
+        ndim: number of axes of the argument.
+        numbers: settings that are tried.
+
+    Yields:
+        Functions with their names, those without a setting first.
+    """
     yield from FIXED
     for axis in range(ndim):
         for name, along in ALONG_AXIS:

@@ -129,7 +129,11 @@ def masked_states(fault: Fault) -> Iterator[Change]:
 
 
 def is_mask(array: Array) -> bool:
-    """Whether a value is a mask: truth values, or both zeros and ones and nothing else."""
+    """Whether a value is a mask: truth values, or both zeros and ones and nothing else.
+
+    Args:
+        array: any value.
+    """
     if array.dtype.kind == "b":
         return array.size > 1
     if array.size < 2 or array.dtype.kind not in "fiu":
@@ -138,7 +142,15 @@ def is_mask(array: Array) -> bool:
 
 
 def fitting(mask: Array, shape: tuple[int, ...]) -> Iterator[Array]:
-    """A mask in every way in which it broadcasts to a shape."""
+    """A mask in every way in which it broadcasts to a shape.
+
+    Args:
+        mask: truth values.
+        shape: the shape that is wanted.
+
+    Yields:
+        The mask in this shape, the likeliest layout first; none if it does not fit.
+    """
     if mask.size == int(np.prod(shape)):
         yield from arranged(mask, shape)
         return

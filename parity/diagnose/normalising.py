@@ -33,7 +33,15 @@ class Setting(NamedTuple):
 
 
 def settings(x: Array, epsilons: Sequence[float]) -> Iterator[Setting]:
-    """All settings that give a value of x's shape."""
+    """All settings that give a value of x's shape.
+
+    Args:
+        x: an array of one to five axes, the first of them the batch.
+        epsilons: those that are tried.
+
+    Yields:
+        Settings, first for the first epsilon.
+    """
     ways: list[tuple[tuple[int, ...], tuple[int, int, bool] | None]] = []
     for count in range(1, x.ndim + 1):
         ways += [(axes, None) for axes in itertools.combinations(range(x.ndim), count)]
@@ -50,7 +58,15 @@ def settings(x: Array, epsilons: Sequence[float]) -> Iterator[Setting]:
 
 
 def normalised(x: Array, setting: Setting) -> Array:
-    """x normalised in one setting, in its own shape."""
+    """x normalised in one setting, in its own shape.
+
+    Args:
+        x: an array.
+        setting: over what and how.
+
+    Returns:
+        An array of the shape of `x`.
+    """
     shape, axes = x.shape, setting.axes
     view = x
     if setting.grouped is not None:
@@ -68,7 +84,15 @@ def normalised(x: Array, setting: Setting) -> Array:
 
 
 def described(x: Array, setting: Setting) -> str:
-    """A setting in words."""
+    """A setting in words.
+
+    Args:
+        x: the array that is normalised.
+        setting: over what and how.
+
+    Returns:
+        The words that follow "normalises".
+    """
     over = f"over axes {setting.axes}"
     if setting.grouped is not None:
         axis, groups, interleaved = setting.grouped

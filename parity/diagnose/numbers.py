@@ -56,7 +56,14 @@ class Literal(NamedTuple):
 
 
 def literals(fault: Fault) -> list[Literal]:
-    """Constants of one number that the faulty operations read."""
+    """Constants of one number that the faulty operations read.
+
+    Args:
+        fault: the fault.
+
+    Returns:
+        One entry per constant, with its use; arrays of one number throughout count.
+    """
     found = []
     for index in fault.constants:
         array = fault.value(index)
@@ -66,7 +73,14 @@ def literals(fault: Fault) -> list[Literal]:
 
 
 def reference_numbers(fault: Fault) -> list[float]:
-    """Numbers among the reference's settings and constants at the fault, and the counts of its reductions."""
+    """Numbers among the reference's settings and constants at the fault, and the counts of its reductions.
+
+    Args:
+        fault: the fault.
+
+    Returns:
+        Each number once, in the order of computation.
+    """
     found: dict[float, None] = {}
     for index in (*fault.reference_scope, *fault.reference_inputs):
         node = fault.reference.nodes[index]

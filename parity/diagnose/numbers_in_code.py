@@ -37,7 +37,14 @@ NEAR = 0.02
 
 
 def derived(value: float) -> Iterator[float]:
-    """A number, and what it becomes when it is used the other way round."""
+    """A number, and what it becomes when it is used the other way round.
+
+    Args:
+        value: any number.
+
+    Yields:
+        The number, its negative and inverse, its root and square, and its distance to one.
+    """
     yield value
     yield -value
     if value:

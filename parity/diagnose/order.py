@@ -65,7 +65,13 @@ def shifted(fault: Fault) -> Iterator[Change]:
 
 
 def moved(fault: Fault, index: int, value: Array) -> str | None:
-    """How a value with the same entries as an operand differs from it, in words; None for other entries."""
+    """How a value with the same entries as an operand differs from it, in words; None for other entries.
+
+    Args:
+        fault: the fault.
+        index: node of the operand.
+        value: what the reference reads instead, in the operand's shape.
+    """
     old = fault.value(index)
     if value.shape != old.shape or value.size > LARGEST or np.array_equal(value, old):
         return None
@@ -83,7 +89,12 @@ def moved(fault: Fault, index: int, value: Array) -> str | None:
 
 
 def same_entries(a: Array, b: Array) -> bool:
-    """Whether two values hold the same numbers, up to rounding, in any order."""
+    """Whether two values hold the same numbers, up to rounding, in any order.
+
+    Args:
+        a: a value.
+        b: one of the same size.
+    """
     if a.dtype.kind == "f" and not np.isclose(np.abs(a).sum(), np.abs(b).sum(), rtol=SAME_NUMBER):
         return False  # quicker than sorting, and enough for most pairs
     first, second = np.sort(a, axis=None), np.sort(b, axis=None)

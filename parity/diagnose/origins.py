@@ -6,7 +6,14 @@ from parity.trace.graph import Kind, Node
 
 
 def pure(nodes: Sequence[Node]) -> set[int]:
-    """Nodes that depend on no input and no weight: constants and what is computed from them."""
+    """Nodes that depend on no input and no weight: constants and what is computed from them.
+
+    Args:
+        nodes: of a trace, producers first.
+
+    Returns:
+        Indices of nodes.
+    """
     found: set[int] = set()
     for index, node in enumerate(nodes):
         if node.kind is Kind.CONSTANT or (
@@ -17,7 +24,14 @@ def pure(nodes: Sequence[Node]) -> set[int]:
 
 
 def static(nodes: Sequence[Node]) -> set[int]:
-    """Nodes that depend on weights and constants alone."""
+    """Nodes that depend on weights and constants alone.
+
+    Args:
+        nodes: of a trace, producers first.
+
+    Returns:
+        Indices of nodes.
+    """
     found: set[int] = set()
     for index, node in enumerate(nodes):
         if node.kind in (Kind.WEIGHT, Kind.CONSTANT) or (

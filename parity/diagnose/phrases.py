@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from parity.trace.graph import Node
 
 
@@ -39,8 +37,3 @@ def settings(node: Node, numbers: Iterable[float] = ()) -> str:
         if isinstance(value, int | float | str) or (isinstance(value, list) and len(value) < 8)
     ]
     return f"{node.operation.strip('_')}({', '.join(shown)})"
-
-
-def shape(array: np.ndarray) -> str:
-    """A shape in words."""
-    return "x".join(map(str, array.shape)) or "a number"

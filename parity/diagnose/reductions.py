@@ -177,11 +177,10 @@ def _cumulative(fault: Fault, number: int) -> Iterator[Change]:
         forward = accumulate(x, axis=axis)
         backward = np.flip(accumulate(np.flip(x, axis), axis=axis), axis)
         for value, how, cause in (
-            (forward, f"along axis {axis}, in <candidate> along {now}", CauseKind.AXIS),
+            (forward, f"along axis {axis}", CauseKind.AXIS),
             (backward, f"from the end along axis {axis}", CauseKind.ORDER),
             (forward - x, f"without the entry itself along axis {axis}", CauseKind.SHIFT),
             (backward - x, f"from the end along axis {axis}, without the entry itself", CauseKind.SHIFT),
         ):
-            yield Change(
-                cause, f"{evaluation.operation} runs {how} in <reference>", {evaluation.outputs[0]: value}
-            )
+            text = f"{evaluation.operation} runs {how} in <reference>, along axis {now} in <candidate>"
+            yield Change(cause, text, {evaluation.outputs[0]: value})

@@ -31,7 +31,14 @@ class Target(NamedTuple):
 
 
 def target_of(node: int, wanted: Array, actual: Array, move: float) -> Target:
-    """A target whose value noise moves by up to `move`."""
+    """A target whose value noise moves by up to `move`.
+
+    Args:
+        node: of the candidate's trace.
+        wanted: what it should be.
+        actual: what it is.
+        move: how far one-ulp noise moves an entry of the candidate's value.
+    """
     usual = ordinary(wanted) if wanted.dtype.kind == "f" else np.ones(wanted.shape, bool)
     with np.errstate(invalid="ignore"):
         scale = float(np.max(np.abs(wanted[usual].astype(np.float64)), initial=0.0))
@@ -40,7 +47,15 @@ def target_of(node: int, wanted: Array, actual: Array, move: float) -> Target:
 
 
 def difference(new: Array, target: Target) -> float | None:
-    """The relative difference of a value to a target it agrees with; None if it does not."""
+    """The relative difference of a value to a target it agrees with; None if it does not.
+
+    Args:
+        new: a value of the target's size, or one that broadcasts to its shape.
+        target: the target.
+
+    Returns:
+        The largest difference of usual entries, relative to the largest of them.
+    """
     if new.size != target.wanted.size:
         try:
             new = np.broadcast_to(new, target.wanted.shape)
@@ -57,7 +72,13 @@ def difference(new: Array, target: Target) -> float | None:
 
 
 def same(a: Array, b: Array, allowed: float) -> bool:
-    """Whether two values agree: infinities and NaN in the same places, huge entries relatively."""
+    """Whether two values agree: infinities and NaN in the same places, huge entries relatively.
+
+    Args:
+        a: a value.
+        b: what it should be, of the same shape.
+        allowed: how far a usual entry may be off.
+    """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         limit = np.where(ordinary(b), allowed, HUGE_ENTRIES * np.abs(b))

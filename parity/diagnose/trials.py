@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.localise.walk import Comparison
+from parity.localise.comparison import Comparison
 from parity.report.kinds import CauseKind
 
 Function = Callable[[Sequence[Any]], Sequence[Any]]

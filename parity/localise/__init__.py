@@ -1,1 +1,16 @@
-"""Where two programs first differ: the walk back through both traces, and a reproducer of the place."""
+"""Where two programs part: their traces compared, walked back from what failed, the places named."""
+
+from parity.localise.agreement import agreement
+from parity.localise.comparison import Comparison, Region, failing
+from parity.localise.places import candidate_places, reference_places
+from parity.localise.walk import find_regions
+
+__all__ = [
+    "Comparison",
+    "Region",
+    "agreement",
+    "candidate_places",
+    "failing",
+    "find_regions",
+    "reference_places",
+]

@@ -122,7 +122,16 @@ SEVERAL = frozenset({"split", "sort", "svd", "qr", "eigh", "lu", "top_k"})
 
 
 def expression(operation: str, given: Sequence[str], params: Mapping[str, Any]) -> str | None:
-    """One operation as an expression; None if its settings cannot be written down."""
+    """One operation as an expression; None if its settings cannot be written down.
+
+    Args:
+        operation: name of the LAX primitive.
+        given: names of the operands.
+        params: its parameters.
+
+    Returns:
+        Python that needs `jax` and `jnp`.
+    """
     import jax
 
     if operation in SIGNS:

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.localise.comparison import Comparison, Region
 from parity.localise.jax_code import SEVERAL, expression
-from parity.localise.walk import Comparison, Region
 from parity.report.results import Place
 from parity.report.sides import Sides
 from parity.trace.graph import Kind, Trace

@@ -16,7 +16,7 @@ from parity.numerics.noise import Progress, Sides, Subject, Values, measure
 from parity.pipeline.candidate import Candidate
 from parity.pipeline.planning import find, loaded
 from parity.pipeline.reference import Reference
-from parity.pipeline.runs import Run, compared_tensors, in_tensors, leaves_of, program_weights
+from parity.pipeline.runs import MOVED, Run, compared_tensors, in_tensors, leaves_of, program_weights
 from parity.pipeline.shown import compared_outputs
 
 
@@ -76,7 +76,9 @@ class Measured:
         """Every program's values in one run, by label and dtype."""
         plan, own = self.candidate.plan, self.candidate.weights
         weights = {**self.weights, **program_weights(run, plan, self.reference.weights, own)}
-        subjects = {label: Subject(program, weights[label]) for label, program in self.programs.items()}
+        # Oracles run with the weights as they are: what moves is the same function's other point.
+        labels = [label for label in self.programs if run.title != MOVED or label not in self.weights]
+        subjects = {label: Subject(self.programs[label], weights[label]) for label in labels}
         measured: dict[str, Sides] = dict(measure(subjects, run.inputs, run.dtypes, progress, run.repeats))
         if run.title in self.recorded:
             sides, outputs = self.recorded[run.title], self.candidate.outputs

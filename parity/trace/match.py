@@ -136,7 +136,7 @@ def same_value(
 
 
 class Matcher:
-    """Matches values with the nodes of the PyTorch trace."""
+    """Matches values with the nodes of the reference's trace."""
 
     def __init__(self, trace: Trace, moves: list[float]) -> None:
         """Summarise every node of `trace`, of which noise moves node i by up to `moves[i]`."""

@@ -171,8 +171,8 @@ def test_every_rearrangement_keeps_the_entries_and_moves_some() -> None:
 )
 def test_maps_are_described_by_what_made_them(move: Any, cause: str, words: str) -> None:
     places = np.arange(24).reshape(4, 6)
-    theirs, ours = move(places), places if move(places).size == 24 else np.tile(places, (1, 2))
-    found = compared(theirs, ours, (4, 6))
+    reference, candidate = move(places), places if move(places).size == 24 else np.tile(places, (1, 2))
+    found = compared(reference, candidate, (4, 6))
     assert found is not None
     assert found[0] == cause or "repeated" in found[1], found
     assert words in found[1], found

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from parity.diagnose import diagnose
+from parity.localise import find_regions
 from tests.parity.diagnose.diagnosed import numbers
 from tests.parity.diagnose.traced import compared, first_fault
 
@@ -112,6 +114,26 @@ def test_place_and_cause_with_a_jax_reference(pair: Any, x: np.ndarray, name: st
     assert cause.name == name, cause
     assert all(word in cause.text for word in words), cause
     assert cause.residual < 1e-12
+
+
+def gradient_of(function: Any) -> Any:
+    return lambda p, x: jax.grad(lambda x: (function(p, x) ** 2).sum())(x)
+
+
+def test_another_gradient_rule_than_that_of_a_jax_reference() -> None:
+    ties = np.round(numbers(9, 6))
+    comparison = compared(
+        gradient_of(lambda p, x: jax.nn.relu(x * p["square"][0]) + 1),
+        gradient_of(lambda p, x: jnp.maximum(x * p["square"][0], 0) + 1),
+        P,
+        ties,
+    )
+    for trace in (comparison.reference, comparison.candidate):
+        trace.outputs = {"gradients": trace.outputs["outputs"]}
+    cause = diagnose(comparison, next(find_regions(comparison, "gradients")))
+    assert cause is not None
+    assert cause.name == "gradient rule"
+    assert "where" in cause.text
 
 
 def test_the_same_jax_program_twice_has_no_fault() -> None:

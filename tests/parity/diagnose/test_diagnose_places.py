@@ -15,7 +15,7 @@ F = nn.functional
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "name", "words"),
+    ("reference", "candidate", "name", "words"),
     [
         (lambda h: h.roll(-1, 1), lambda h: jnp.roll(h, 1, 1), "shift", ["rolled by -1", "rolled by 1"]),
         (lambda h: h.repeat(1, 2), lambda h: jnp.repeat(h, 2, 1), "repeat", ["whole", "each entry"]),
@@ -23,10 +23,12 @@ F = nn.functional
         (lambda h: h.sort(1).values, lambda h: jnp.flip(jnp.sort(h, 1), 1), "order", ["reversed"]),
     ],
 )
-def test_the_same_entries_in_another_order(ours: Any, theirs: Any, name: str, words: list[str]) -> None:
+def test_the_same_entries_in_another_order(
+    reference: Any, candidate: Any, name: str, words: list[str]
+) -> None:
     cause = cause_of(
-        lambda p, x: ours(torch.sin(x @ p["w"])) * torch.arange(1.0, ours(x @ p["w"]).shape[1] + 1),
-        lambda p, x: theirs(jnp.sin(x @ p["w"])) * jnp.arange(1.0, theirs(x @ p["w"]).shape[1] + 1),
+        lambda p, x: reference(torch.sin(x @ p["w"])) * torch.arange(1.0, reference(x @ p["w"]).shape[1] + 1),
+        lambda p, x: candidate(jnp.sin(x @ p["w"])) * jnp.arange(1.0, candidate(x @ p["w"]).shape[1] + 1),
         {"w": numbers(4, 6)},
         numbers(5, 4),
     )
@@ -36,16 +38,16 @@ def test_the_same_entries_in_another_order(ours: Any, theirs: Any, name: str, wo
 
 
 @pytest.mark.parametrize(
-    ("theirs", "words"),
+    ("candidate", "words"),
     [
         (lambda h: h.transpose(0, 2, 3, 1).reshape(2, -1), ["reshape"]),
         (lambda h: h.transpose(0, 1, 3, 2).reshape(2, -1), ["reshape"]),
     ],
 )
-def test_another_order_of_flattening(theirs: Any, words: list[str]) -> None:
+def test_another_order_of_flattening(candidate: Any, words: list[str]) -> None:
     cause = cause_of(
         lambda p, x: torch.tanh(x).flatten(1) @ p["w"],
-        lambda p, x: theirs(jnp.tanh(x)) @ p["w"],
+        lambda p, x: candidate(jnp.tanh(x)) @ p["w"],
         {"w": numbers(60, 3)},
         numbers(2, 3, 4, 5),
     )
@@ -67,17 +69,17 @@ def jax_conv(p: Any, x: jax.Array, stride: int = 1, pads: Any = (1, 1), dilation
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "name", "words"),
+    ("reference", "candidate", "name", "words"),
     [
         ({"padding": 1}, {"pads": (0, 2)}, "padding", ["((0, 2),)", "((1, 1),)"]),
         ({"padding": 1, "stride": 2}, {"pads": (0, 1), "stride": 2}, "padding", ["((0, 1),)", "((1, 1),)"]),
         ({"padding": 2, "dilation": 2}, {}, "dilation", ["(1,)", "(2,)"]),
     ],
 )
-def test_settings_of_a_convolution(ours: Any, theirs: Any, name: str, words: list[str]) -> None:
+def test_settings_of_a_convolution(reference: Any, candidate: Any, name: str, words: list[str]) -> None:
     cause = cause_of(
-        lambda p, x: torch_conv(p, x, **ours),
-        lambda p, x: jax_conv(p, x, **theirs),
+        lambda p, x: torch_conv(p, x, **reference),
+        lambda p, x: jax_conv(p, x, **candidate),
         {"w": numbers(4, 3, 3)},
         numbers(2, 3, 8),
     )
@@ -87,7 +89,7 @@ def test_settings_of_a_convolution(ours: Any, theirs: Any, name: str, words: lis
 
 
 def test_a_transposed_convolution_whose_kernel_is_not_flipped() -> None:
-    def theirs(p: Any, x: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
         names = ("NCH", "IOH", "NCH")
         h = jax.lax.conv_general_dilated(
             x, p["w"], (1,), [(1, 2)], lhs_dilation=(2,), dimension_numbers=names
@@ -96,7 +98,7 @@ def test_a_transposed_convolution_whose_kernel_is_not_flipped() -> None:
 
     cause = cause_of(
         lambda p, x: torch.tanh(F.conv_transpose1d(x, p["w"], stride=2, padding=1, output_padding=1)),
-        theirs,
+        candidate,
         {"w": numbers(3, 4, 3)},
         numbers(2, 3, 6),
     )
@@ -112,7 +114,7 @@ def jax_pool(
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "name", "word"),
+    ("reference", "candidate", "name", "word"),
     [
         (
             lambda h: F.max_pool1d(h, 3, 2, 1),
@@ -135,10 +137,10 @@ def jax_pool(
         ),
     ],
 )
-def test_pooling_and_borders(ours: Any, theirs: Any, name: str, word: str) -> None:
+def test_pooling_and_borders(reference: Any, candidate: Any, name: str, word: str) -> None:
     cause = cause_of(
-        lambda p, x: torch.sin(ours(torch.tanh(x @ p["w"]))),
-        lambda p, x: jnp.sin(theirs(jnp.tanh(x @ p["w"]))),
+        lambda p, x: torch.sin(reference(torch.tanh(x @ p["w"]))),
+        lambda p, x: jnp.sin(candidate(jnp.tanh(x @ p["w"]))),
         {"w": numbers(5, 8)},
         numbers(2, 3, 5),
     )
@@ -148,16 +150,16 @@ def test_pooling_and_borders(ours: Any, theirs: Any, name: str, word: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("theirs", "name"),
+    ("candidate", "name"),
     [
         (lambda x, y: jnp.tanh(y) - x, "operands"),
         (lambda x, y: x + jnp.tanh(y), "operands"),
     ],
 )
-def test_operands_and_operations(theirs: Any, name: str) -> None:
+def test_operands_and_operations(candidate: Any, name: str) -> None:
     cause = cause_of(
         lambda p, x, y: torch.sin(x - torch.tanh(y)) @ p["w"],
-        lambda p, x, y: jnp.sin(theirs(x, y)) @ p["w"],
+        lambda p, x, y: jnp.sin(candidate(x, y)) @ p["w"],
         {"w": numbers(6, 3)},
         numbers(4, 6),
         numbers(4, 6, seed=1),
@@ -185,14 +187,14 @@ def test_gates_read_in_another_order() -> None:
 
 
 def test_a_state_that_is_not_reset() -> None:
-    def ours(p: Any, x: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+    def reference(p: Any, x: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
         h, out = x.new_zeros(3, 4), []
         for i in range(4):
             h = torch.tanh(x[i] + torch.where(first[i, :, None], 0, h) @ p["u"])
             out.append(h)
         return torch.stack(out)
 
-    def theirs(p: Any, x: jax.Array, first: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array, first: jax.Array) -> jax.Array:
         def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
             h = jnp.tanh(x + h @ p["u"])
             return h, h
@@ -200,7 +202,7 @@ def test_a_state_that_is_not_reset() -> None:
         return jax.lax.scan(step, jnp.zeros((3, 4), x.dtype), x)[1]
 
     first = np.array([[True, True, True], [False, True, False], [False, False, False], [True, False, False]])
-    cause = cause_of(ours, theirs, {"u": numbers(4, 4)}, numbers(4, 3, 4), first)
+    cause = cause_of(reference, candidate, {"u": numbers(4, 4)}, numbers(4, 3, 4), first)
     assert cause is not None
     assert cause.name in ("recurrence", "mask"), cause
 
@@ -222,43 +224,43 @@ def torch_causal(p: Any, x: torch.Tensor) -> torch.Tensor:
     ],
 )
 def test_a_causal_mask_that_is_shifted_or_missing(mask: Any, words: list[str]) -> None:
-    def theirs(p: Any, x: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
         scores = (x @ p["w"]) @ x.swapaxes(1, 2)
         return jax.nn.softmax(jnp.where(mask(), scores, -jnp.inf)) @ x
 
-    cause = cause_of(torch_causal, theirs, SCORES, numbers(2, 5, 8))
+    cause = cause_of(torch_causal, candidate, SCORES, numbers(2, 5, 8))
     assert cause is not None
     assert cause.name == "mask", cause
     assert all(word in cause.text for word in words), cause
 
 
 def test_a_mask_of_the_opposite_meaning() -> None:
-    def ours(p: Any, x: torch.Tensor, padded: torch.Tensor) -> torch.Tensor:
+    def reference(p: Any, x: torch.Tensor, padded: torch.Tensor) -> torch.Tensor:
         return ((x @ p["w"]) @ x.mT).masked_fill(padded[:, None], -torch.inf).softmax(-1) @ x
 
-    def theirs(p: Any, x: jax.Array, padded: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array, padded: jax.Array) -> jax.Array:
         scores = (x @ p["w"]) @ x.swapaxes(1, 2)
         return jax.nn.softmax(jnp.where(padded[:, None], scores, -jnp.inf)) @ x
 
     padded = np.array([[False, False, True, True, True], [False, False, False, False, True]])
-    cause = cause_of(ours, theirs, SCORES, numbers(2, 5, 8), padded)
+    cause = cause_of(reference, candidate, SCORES, numbers(2, 5, 8), padded)
     assert cause is not None
     assert cause.name == "mask", cause
     assert "inverted" in cause.text
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "names", "word"),
+    ("reference", "candidate", "names", "word"),
     [
         (lambda e, i: e[i + 2], lambda e, i: e[i], {"shift"}, "2"),
         (lambda e, i: e[i.clamp(max=4)], lambda e, i: e[i], {"selection"}, "4"),
         (lambda e, i: e[i][:, -1:], lambda e, i: e[i][:, :1], {"selection"}, "2"),
     ],
 )
-def test_indices(ours: Any, theirs: Any, names: set[str], word: str) -> None:
+def test_indices(reference: Any, candidate: Any, names: set[str], word: str) -> None:
     cause = cause_of(
-        lambda p, i: torch.tanh(ours(p["e"], i)),
-        lambda p, i: jnp.tanh(theirs(p["e"], i)),
+        lambda p, i: torch.tanh(reference(p["e"], i)),
+        lambda p, i: jnp.tanh(candidate(p["e"], i)),
         {"e": numbers(9, 6)},
         np.array([[1, 5, 3], [6, 0, 2]]),
     )

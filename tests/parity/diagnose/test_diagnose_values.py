@@ -23,7 +23,7 @@ def through(function: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "names", "words"),
+    ("reference", "candidate", "names", "words"),
     [
         (F.gelu, jax.nn.gelu, {"activation"}, ["GELU (erf)", "GELU (tanh approximation)"]),
         (F.mish, jax.nn.softplus, {"activation"}, ["mish", "softplus"]),
@@ -42,8 +42,10 @@ def through(function: Any) -> Any:
         (lambda h: F.softmax(h, 1), lambda h: jax.nn.softmax(h, 0), {"activation"}, ["axis 1", "axis 0"]),
     ],
 )
-def test_activations_are_named_on_both_sides(ours: Any, theirs: Any, names: set[str], words: Any) -> None:
-    cause = cause_of(through(ours), through(theirs), W, X)
+def test_activations_are_named_on_both_sides(
+    reference: Any, candidate: Any, names: set[str], words: Any
+) -> None:
+    cause = cause_of(through(reference), through(candidate), W, X)
     assert cause is not None
     assert cause.name in names, cause
     assert all(word in cause.text for word in words), cause
@@ -81,11 +83,14 @@ def test_a_layer_norm_with_one_setting_changed(changed: Any, name: str, words: l
 
 
 def test_a_group_norm_with_other_groups() -> None:
-    def theirs(p: Any, x: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
         return layer_norm(x.reshape(2, 2, -1)).reshape(x.shape) * p["scale"][:, None]
 
     cause = cause_of(
-        lambda p, x: F.group_norm(x, 3) * p["scale"][:, None], theirs, {"scale": numbers(6)}, numbers(2, 6, 5)
+        lambda p, x: F.group_norm(x, 3) * p["scale"][:, None],
+        candidate,
+        {"scale": numbers(6)},
+        numbers(2, 6, 5),
     )
     assert cause is not None
     assert cause.name == "groups", cause
@@ -96,13 +101,13 @@ def test_a_group_norm_with_other_groups() -> None:
 def test_batch_statistics_for_kept_ones() -> None:
     kept = {**NORM, "mean": numbers(6, seed=2), "var": numbers(6, seed=3) ** 2 + 0.5}
 
-    def ours(p: Any, x: torch.Tensor) -> torch.Tensor:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
         return (x - p["mean"]) / torch.sqrt(p["var"] + 1e-5) * p["scale"] + p["bias"]
 
-    def theirs(p: Any, x: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
         return layer_norm(x, axis=0) * p["scale"] + p["bias"] + 0 * (p["mean"] + p["var"])
 
-    cause = cause_of(ours, theirs, kept, numbers(7, 6))
+    cause = cause_of(reference, candidate, kept, numbers(7, 6))
     assert cause is not None
     assert cause.name == "statistics", cause
 
@@ -116,11 +121,11 @@ def torch_attention(p: Any, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("factor", [8**0.5, 1.0, 4.0])
 def test_another_scale_of_the_scores(factor: float) -> None:
-    def theirs(p: Any, x: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
         scores = (x @ p["q"]) @ (x @ p["k"]).swapaxes(1, 2)
         return jax.nn.softmax(scores if factor == 1 else scores / factor) @ x
 
-    cause = cause_of(torch_attention, theirs, ATTENTION, numbers(2, 5, 8))
+    cause = cause_of(torch_attention, candidate, ATTENTION, numbers(2, 5, 8))
     assert cause is not None
     assert cause.name == "scale", cause
     assert ("2" if factor != 1 else "0.5") in cause.text
@@ -130,7 +135,7 @@ BIAS = {"w": numbers(5, 7), "b": numbers(7), "v": numbers(7, 3)}
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "name", "word"),
+    ("reference", "candidate", "name", "word"),
     [
         (lambda p, x: x @ p["w"] + p["b"], lambda p, x: x @ p["w"] + 0 * p["b"], "missing term", "b"),
         (lambda p, x: (x @ p["w"]) * p["b"], lambda p, x: x @ p["w"] + 0 * p["b"], "missing term", "b"),
@@ -144,10 +149,10 @@ BIAS = {"w": numbers(5, 7), "b": numbers(7), "v": numbers(7, 3)}
         (lambda p, x: (x @ p["w"] - 1) * p["b"], lambda p, x: (x @ p["w"] - 2) * p["b"], "constant", "2"),
     ],
 )
-def test_terms_and_factors(ours: Any, theirs: Any, name: str, word: str) -> None:
+def test_terms_and_factors(reference: Any, candidate: Any, name: str, word: str) -> None:
     cause = cause_of(
-        lambda p, x: torch.tanh(ours(p, x)) @ p["v"],
-        lambda p, x: jnp.tanh(theirs(p, x)) @ p["v"],
+        lambda p, x: torch.tanh(reference(p, x)) @ p["v"],
+        lambda p, x: jnp.tanh(candidate(p, x)) @ p["v"],
         BIAS,
         X,
     )
@@ -157,7 +162,7 @@ def test_terms_and_factors(ours: Any, theirs: Any, name: str, word: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "name", "words"),
+    ("reference", "candidate", "name", "words"),
     [
         (lambda h: h.mean(1), lambda h: h.sum(1), {"reduction"}, ["mean"]),
         (lambda h: h.amax(1), lambda h: h.mean(1), {"reduction"}, ["largest"]),
@@ -166,10 +171,10 @@ def test_terms_and_factors(ours: Any, theirs: Any, name: str, word: str) -> None
         (lambda h: h.cumsum(1), lambda h: jnp.flip(jnp.cumsum(jnp.flip(h, 1), 1), 1), {"order"}, [""]),
     ],
 )
-def test_sums_and_means(ours: Any, theirs: Any, name: set[str], words: list[str]) -> None:
+def test_sums_and_means(reference: Any, candidate: Any, name: set[str], words: list[str]) -> None:
     cause = cause_of(
-        lambda p, x: ours(torch.tanh(x @ p["w"])) @ p["w"],
-        lambda p, x: theirs(jnp.tanh(x @ p["w"])) @ p["w"],
+        lambda p, x: reference(torch.tanh(x @ p["w"])) @ p["w"],
+        lambda p, x: candidate(jnp.tanh(x @ p["w"])) @ p["w"],
         {"w": numbers(4, 4)},
         numbers(3, 4, 4),
         layout={"input_0": (0, 1, 2)},  # any permutation of the last two axes would fit
@@ -202,15 +207,15 @@ def test_nothing_is_named_where_nothing_matches() -> None:
 
 
 def test_two_faults_get_a_cause_each() -> None:
-    def ours(p: Any, x: torch.Tensor) -> torch.Tensor:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
         h = torch.tanh(torch.sin(F.layer_norm(x, (6,), eps=1e-5)) @ p["w"] + p["b"])
         return F.gelu(h @ p["w"])
 
-    def theirs(p: Any, x: jax.Array) -> jax.Array:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
         h = jnp.tanh(jnp.sin(layer_norm(x, 1e-6)) @ p["w"] + p["b"])
         return jax.nn.gelu(h @ p["w"], approximate=True)
 
-    report = report_of(ours, theirs, {"w": numbers(6, 6), "b": numbers(6)}, numbers(4, 6))
+    report = report_of(reference, candidate, {"w": numbers(6, 6), "b": numbers(6)}, numbers(4, 6))
     causes = [divergence.cause.name for divergence in report.divergences if divergence.cause is not None]
     assert causes == ["epsilon", "activation"], report.divergences
 

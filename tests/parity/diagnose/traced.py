@@ -9,7 +9,7 @@ from parity.diagnose import diagnose
 from parity.frameworks.jax.jax_model import read_jax
 from parity.frameworks.jax.jax_program import JaxProgram
 from parity.frameworks.task import Task
-from parity.localise.walk import Comparison, candidate_places, find_regions, reference_places
+from parity.localise import Comparison, candidate_places, find_regions, reference_places
 from parity.numerics.noise import noise_run, noisy
 from parity.report.results import Cause, Place
 from parity.trace.graph import Trace

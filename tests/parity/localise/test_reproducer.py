@@ -14,10 +14,13 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
+<<<<<<< HEAD
 import parity
+=======
+from parity.localise import find_regions
+>>>>>>> room-diagnose
 from parity.localise.jax_code import SEVERAL, expression
 from parity.localise.reproducer import write_reproducer
-from parity.localise.walk import find_regions
 from parity.report.sides import Sides
 from tests.parity.diagnose.diagnosed import numbers, report_of
 from tests.parity.diagnose.traced import compared

@@ -1,0 +1,173 @@
+"""Two traces with what is matched in them, and what a fault between them is."""
+
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.trace.graph import Kind, Trace
+from parity.trace.match import Matcher, Summary, same_numbers
+from parity.trace.vocabulary import REPEATING
+
+
+class Region(NamedTuple):
+    """A fault: what goes in agrees, and with `t` in place of `j` what follows agrees, too.
+
+    Attributes:
+        t: node of the reference's value.
+        j: node of the candidate's value that it belongs in place of.
+        reference_nodes: the reference's operations between what agrees and `t`, in order of computation.
+        candidate_nodes: the candidate's operations between what agrees and `j`, likewise.
+        value: the reference's value in the layout of `j`.
+        settled: whether what follows fell into place.
+        order: whether both hold the same numbers, arranged differently.
+        error: relative difference of the two values.
+        honest: how much of it rounding explains.
+    """
+
+    t: int
+    j: int
+    reference_nodes: tuple[int, ...]
+    candidate_nodes: tuple[int, ...]
+    value: Shaped[np.ndarray, "..."]
+    settled: bool
+    order: bool
+    error: float
+    honest: float
+
+
+class Comparison:
+    """Two traces with what is matched in them; values that were put in place count as matched."""
+
+    def __init__(
+        self,
+        reference: Trace,
+        candidate: Trace,
+        reference_moves: list[float],
+        candidate_moves: list[float],
+    ) -> None:
+        """Match every value of the candidate with the reference's.
+
+        Args:
+            reference: the reference's trace.
+            candidate: the candidate's; it must hold its evaluations.
+            reference_moves: how far one-ulp noise moves each node of the reference.
+            candidate_moves: the same for the candidate.
+        """
+        self.reference, self.candidate = reference, candidate
+        self.candidate_moves = candidate_moves
+        self.matcher = Matcher(reference, reference_moves)
+        self.replaced: dict[int, Any] = {}
+        self.values: dict[int, Any] = {}
+        self.reference_matched: set[int] = set()
+        self.partners: dict[int, list[int]] = {}
+        self.summaries: dict[int, Summary] = {}
+        for index in range(len(candidate.nodes)):
+            self._match(index)
+        self._note_matches()
+
+    def array(self, index: int) -> Shaped[np.ndarray, "..."]:
+        """The candidate's value of a node, with the replacements made so far."""
+        return np.asarray(self.values[index]) if index in self.values else self.candidate.nodes[index].array
+
+    def matches(self, index: int, array: Shaped[np.ndarray, "..."]) -> list[int]:
+        """The reference's nodes that hold the same as an array that stands in a node of the candidate.
+
+        Args:
+            index: node of the candidate.
+            array: a value for it.
+
+        Returns:
+            Nodes of the reference with the same entries, arranged alike.
+        """
+        return self.matcher.matches(array, Summary(array, self.candidate_moves[index]))
+
+    def _match(self, index: int) -> None:
+        array = self.array(index)
+        summary = Summary(array, self.candidate_moves[index])
+        self.summaries[index] = summary
+        self.partners[index] = self.matcher.matches(array, summary)
+
+    def _note_matches(self) -> None:
+        """Which of the reference's values are matched: also those that only repeat a matched one."""
+        self.reference_matched = {t for found in self.partners.values() for t in found}
+        for index, node in enumerate(self.reference.nodes):
+            if node.operation in REPEATING and node.inputs and node.inputs[0] in self.reference_matched:
+                self.reference_matched.add(index)
+
+    def candidate_agrees(self, index: int) -> bool:
+        """Whether a value of the candidate needs no explanation: matched, or weights that are rearranged."""
+        node = self.candidate.nodes[index]
+        if node.kind is not Kind.OPERATION or node.fixed or self.partners[index]:
+            return True
+        if node.operation not in REPEATING or not self.candidate_agrees(node.inputs[0]):
+            return False
+        # A cast repeats its operand unless it rounds it.
+        repeated = self.summaries[node.inputs[0]]
+        return self.summaries[index].size != repeated.size or same_numbers(self.summaries[index], repeated)
+
+    def reference_agrees(self, index: int) -> bool:
+        """The same for a value of the reference."""
+        node = self.reference.nodes[index]
+        return node.kind is not Kind.OPERATION or node.fixed or index in self.reference_matched
+
+    def put(self, index: int, value: Any) -> None:
+        """Replace a value of the candidate for good, and match what follows again.
+
+        Args:
+            index: node of the candidate.
+            value: its value from now on, of the same shape.
+        """
+        self.replaced[index] = value
+        changed = self.candidate.replay(self.replaced)
+        self.values = {k: np.asarray(v) for k, v in changed.items()}
+        for changed_index in self.values:
+            self._match(changed_index)
+        self._note_matches()
+
+
+def failing(comparison: Comparison, group: str) -> list[tuple[int, int]]:
+    """The leaves of a group of outputs that the two sides do not have in common.
+
+    Args:
+        comparison: both traces.
+        group: "outputs" or "gradients".
+
+    Returns:
+        (node of the reference, node of the candidate) of each leaf.
+    """
+    pairs = []
+    for leaf, j in comparison.candidate.outputs.get(group, {}).items():
+        t = comparison.reference.outputs.get(group, {}).get(leaf)
+        if t is None:
+            continue
+        empty = comparison.summaries[j].empty
+        if (t not in comparison.partners[j] and not empty) or empty != comparison.matcher.summaries[t].empty:
+            pairs.append((t, j))
+    return pairs
+
+
+def unmatched(
+    trace: Trace, starts: Collection[int], agrees: Callable[[int], bool]
+) -> tuple[list[int], list[int]]:
+    """Walk back from outputs through values that the other side does not have.
+
+    Args:
+        trace: of one side.
+        starts: nodes of the outputs.
+        agrees: whether a node needs no explanation; there the walk stops.
+
+    Returns:
+        All nodes that it went through, and those of them whose inputs all agree, in order of computation.
+    """
+    seen: set[int] = set()
+    waiting = [i for i in starts if not agrees(i)]
+    while waiting:
+        index = waiting.pop()
+        if index in seen:
+            continue
+        seen.add(index)
+        waiting += [i for i in trace.nodes[index].inputs if not agrees(i)]
+    frontier = [i for i in seen if all(agrees(k) for k in trace.nodes[i].inputs)]
+    return sorted(seen), sorted(frontier)

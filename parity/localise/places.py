@@ -1,0 +1,71 @@
+"""The lines of code of a fault, on both sides, the one that is most to blame first."""
+
+from collections.abc import Collection, Sequence
+
+from parity.localise.comparison import Comparison, Region
+from parity.report.results import Place
+from parity.trace.graph import Kind, Trace
+from parity.trace.vocabulary import REARRANGING
+
+OPERANDS = 3
+"""Lines that operands come from, listed after the lines of a fault itself."""
+
+
+def reference_places(trace: Trace, region: Region) -> tuple[Place, ...]:
+    """The operations of the reference at a fault.
+
+    Args:
+        trace: the reference's.
+        region: the fault.
+    """
+    return _places(trace, region.reference_nodes, _hidden(region))
+
+
+def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
+    """The operations of the candidate at a fault, then the lines that their operands come from.
+
+    Where the candidate lacks an operation, its value agrees with the one before it: then the fault lies
+    between that value and what reads it, and the readers come first.
+
+    Args:
+        comparison: both traces.
+        region: the fault.
+    """
+    trace = comparison.candidate
+    if comparison.partners[region.j] and not region.order:
+        readers = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
+        return _places(trace, readers or [region.j], ()) + _places(trace, [region.j], ())
+    found = _places(trace, region.candidate_nodes, _hidden(region))
+    inside = set(region.candidate_nodes)
+    operands = [
+        i
+        for index in region.candidate_nodes
+        for i in trace.nodes[index].inputs
+        if i not in inside and trace.nodes[i].kind is Kind.OPERATION and not trace.nodes[i].fixed
+    ]
+    lines = {(place.file, place.line) for place in found}
+    others = [p for p in _places(trace, operands, ()) if (p.file, p.line) not in lines] if operands else []
+    return found + tuple(others[:OPERANDS])
+
+
+def _hidden(region: Region) -> Collection[str]:
+    """Operations that are not to blame: those that rearrange, unless the order is what differs."""
+    return () if region.order else REARRANGING
+
+
+def _places(trace: Trace, nodes: Sequence[int], hidden: Collection[str]) -> tuple[Place, ...]:
+    """The places of some operations, each line once: first those where numbers are computed, in order.
+
+    What is made of constants alone (a range of indices) only feeds them, and comes after.
+    """
+    computing = [i for i in nodes if trace.nodes[i].operation not in hidden] or list(nodes)
+    of_data: set[int] = set()
+    for index, node in enumerate(trace.nodes):
+        if node.kind in (Kind.INPUT, Kind.WEIGHT) or not of_data.isdisjoint(node.inputs):
+            of_data.add(index)
+    computing.sort(key=lambda index: index not in of_data)
+    found: dict[tuple[str, str, int, str], Place] = {}
+    for index in [*computing, *nodes]:
+        spot = trace.nodes[index].spot
+        found.setdefault((spot.module, spot.file, spot.line, spot.step), trace.nodes[index].place)
+    return tuple(found.values())

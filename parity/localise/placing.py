@@ -1,0 +1,199 @@
+"""The reference's values tried in place of the candidate's: where, in which layout, with what success."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.localise.comparison import Comparison
+from parity.trace.graph import Node, Trace
+from parity.trace.match import same_numbers
+from parity.trace.vocabulary import REARRANGING, REPEATING
+
+CANDIDATES = 24
+"""Values per side, nearest to the frontier, that are tried as the place of a fault."""
+
+AHEAD = 48
+"""Evaluations downstream of a replaced value by which it is scored."""
+
+MOST_LAYOUTS = 4
+"""Layouts in which one value is tried."""
+
+FEW = 6
+"""Values per side that are tried where the other side lacks an operation."""
+
+AT_OUTPUT = 0.25
+"""Score of an output that is replaced by the reference's: it always helps, but anything else that falls into
+place says more."""
+
+
+class Walked:
+    """The unmatched nodes of one side: all of them, and the frontier."""
+
+    def __init__(self, nodes: Sequence[int], frontier: Sequence[int]) -> None:
+        """Both in order of computation."""
+        self.nodes, self.frontier = nodes, frontier
+
+    def before(self, trace: Trace) -> list[int]:
+        """What the frontier reads, but for weights and constants."""
+        read = {i for f in self.frontier for i in trace.nodes[f].inputs}
+        return sorted(i for i in read if not trace.nodes[i].fixed)
+
+    def near(self, trace: Trace) -> list[int]:
+        """The nodes in the order of their distance from what agrees, the nearest few."""
+        inside = set(self.nodes)
+        depth: dict[int, int] = {}
+        for index in self.nodes:  # sorted: producers first
+            inner = [depth.get(i, 0) for i in trace.nodes[index].inputs if i in inside]
+            depth[index] = 1 + max(inner, default=0)
+        return sorted(self.nodes, key=lambda i: (depth[i], i))[:CANDIDATES]
+
+
+def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterator[tuple[int, int]]:
+    """Pairs of nodes to be tried as a fault, from the frontier on.
+
+    Args:
+        comparison: both traces.
+        there: what is unmatched in the reference.
+        here: what is unmatched in the candidate.
+
+    Yields:
+        (node of the reference, node of the candidate): both unmatched, or one side lacking an operation.
+    """
+    reference, candidate = comparison.reference, comparison.candidate
+    t_near, j_near = there.near(reference), here.near(candidate)
+    t_before, j_before = there.before(reference), here.before(candidate)
+    pairs = [(t, j) for j in j_near for t in t_near]
+    pairs += [(t, j) for j in j_before for t in t_near[:FEW]]  # an operation that the candidate lacks
+    pairs += [(t, j) for j in j_near[:FEW] for t in t_before]  # one that only the candidate has
+    pairs += [(t, j) for j in j_before for t in t_before if _otherwise_arranged(comparison, t, j)]
+    ranks = {index: rank for rank, index in enumerate(j_near)}
+    others = {index: rank for rank, index in enumerate(t_near)}
+    ordered = sorted(pairs, key=lambda p: ranks.get(p[1], 0.5) + others.get(p[0], 0.5))
+    for t, j in dict.fromkeys(ordered):
+        a, b = reference.nodes[t], candidate.nodes[j]
+        lone_filler = np.size(a.array) == 1 and a.floating and not np.isfinite(a.array).all()
+        if np.size(a.array) == np.size(b.array) and a.floating == b.floating and not lone_filler:
+            yield t, j
+
+
+def _otherwise_arranged(comparison: Comparison, t: int, j: int) -> bool:
+    """Whether two operands hold the same numbers, but not entry by entry."""
+    if not same_numbers(comparison.matcher.summaries[t], comparison.summaries[j]):
+        return False
+    a, b = comparison.reference.nodes[t].array, comparison.array(j)
+    honest = comparison.summaries[j].largest
+    return a.shape == b.shape and bool(
+        np.max(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0.0) > honest
+    )
+
+
+def in_place(node: Node, like: Shaped[np.ndarray, "..."]) -> Iterator[Shaped[np.ndarray, "..."]]:
+    """A value of the reference in every layout in which it can stand in place of the candidate's.
+
+    Args:
+        node: of the reference.
+        like: the candidate's value.
+
+    Yields:
+        Arrays of the shape and dtype of `like`, the likeliest layout first.
+    """
+    value = node.array
+    target = like.shape
+    if value.dtype.kind != like.dtype.kind and "b" in (value.dtype.kind, like.dtype.kind):
+        return
+    value = value.astype(like.dtype)
+    if value.shape == target:
+        yield value
+    squeezed = np.squeeze(value)
+    wanted = tuple(n for n in target if n != 1)
+    given = 0
+    for axes in itertools.permutations(range(squeezed.ndim)):
+        moved = squeezed.transpose(axes)
+        another = value.shape != target or axes != tuple(range(squeezed.ndim))
+        if (moved.shape == wanted and another) or squeezed.ndim != len(wanted):
+            yield moved.reshape(target)
+            given += 1
+        if given >= MOST_LAYOUTS:
+            return
+
+
+def score(
+    comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
+) -> float:
+    """How many of the next values fall into place with this one, less those that fall out of it.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        j: node of the candidate.
+        value: its value instead.
+    """
+    candidate = comparison.candidate
+    outputs = {j_out: t_out for t_out, j_out in failed}
+    changed = candidate.replay({**comparison.replaced, j: value}, until=_ahead(candidate, j))
+    agreed = AT_OUTPUT if j in outputs else 0.0
+    for index, new in changed.items():
+        operation = candidate.nodes[index].operation
+        if index <= j or operation in REPEATING or operation in REARRANGING:
+            continue
+        partners = comparison.matches(index, np.asarray(new))
+        if comparison.partners[index]:
+            agreed -= not partners and not comparison.summaries[index].empty
+        else:
+            agreed += bool(outputs[index] in partners if index in outputs else partners)
+    return agreed
+
+
+def _ahead(trace: Trace, j: int) -> int | None:
+    """The node up to which a replacement is followed."""
+    changed = {j}
+    count = 0
+    for evaluation in trace.evaluations:
+        if any(i in changed for i in evaluation.inputs):
+            changed.update(evaluation.outputs)
+            count += 1
+            if count >= AHEAD:
+                return max(evaluation.outputs)
+    return None
+
+
+def mends(
+    comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
+) -> bool:
+    """Whether every failed output agrees with this value in place.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        j: node of the candidate.
+        value: its value instead.
+    """
+    changed = comparison.candidate.replay({**comparison.replaced, j: value})
+    for t, out in failed:
+        array = np.asarray(changed[out]) if out in changed else comparison.array(out)
+        if t not in comparison.matches(out, array):
+            return False
+    return True
+
+
+def matters(
+    comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
+) -> bool:
+    """Whether a failed output changes with this value in place; what a mask hides changes none.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        j: node of the candidate.
+        value: its value instead.
+    """
+    changed = comparison.candidate.replay({**comparison.replaced, j: value})
+    for _, out in failed:
+        if out in changed:
+            with np.errstate(invalid="ignore", over="ignore"):
+                gap = np.abs(np.subtract(changed[out], comparison.array(out), dtype=np.float64))
+            if not np.max(gap, initial=0.0) <= comparison.summaries[out].usual:  # NaN counts
+                return True
+    return False
