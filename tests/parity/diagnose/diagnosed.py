@@ -39,7 +39,6 @@ def report_of(
     **options: Any,
 ) -> parity.Report:
     """The check of two functions f(params by name, *inputs)."""
-<<<<<<< HEAD
     given = {
         "template": {name: jax.ShapeDtypeStruct(a.shape, np.float32) for name, a in params.items()},
         "pins": {name: name for name in params},
@@ -48,19 +47,6 @@ def report_of(
         "moved_weights": False,
     }
     return parity.check(Module(reference, params), candidate, inputs, **sorted_arguments(given | options))
-=======
-    return parity.check(
-        Module(reference, params),
-        candidate,
-        inputs,
-        template={name: jax.ShapeDtypeStruct(a.shape, np.float32) for name, a in params.items()},
-        pins={name: name for name in params},
-        dtypes=("float64",),
-        differences=False,
-        jitter=False,
-        **options,
-    )
->>>>>>> room-diagnose
 
 
 def cause_of(*pair: Any, **options: Any) -> Cause | None:

@@ -14,11 +14,8 @@ import torch
 from safetensors.numpy import load_file
 from torch import nn
 
-<<<<<<< HEAD
 import parity
-=======
 from parity.localise import find_regions
->>>>>>> room-diagnose
 from parity.localise.jax_code import SEVERAL, expression
 from parity.localise.reproducer import write_reproducer
 from parity.report.sides import Sides
