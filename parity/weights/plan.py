@@ -1,9 +1,13 @@
 """The plan of a weight transfer: an explicit, printable linear map with entries 0 and 1.
 
-Each `Transfer` moves one block of a PyTorch tensor to one block of a JAX leaf. Several may share a tensor
-(packed q, k, v; a tied embedding) or a leaf (layers stacked along a leading axis); two with the same target
-add up (the double biases of PyTorch's recurrent layers). Every number of every tensor and leaf is in some
-transfer, or its tensor or leaf is listed as unused or missing.
+Each `Transfer` moves one block of a tensor to one block of a leaf. Tensors are the arrays of the side that
+the plan goes from, leaves those of the side that it goes to. Between the two frameworks the tensors are
+PyTorch's, whichever side that is; within one framework they are usually the reference's. `Plan.reversed`
+says which.
+
+Several transfers may share a tensor (packed q, k, v; a tied embedding) or a leaf (layers stacked along a
+leading axis); two with the same target add up (the double biases of PyTorch's recurrent layers). Every number
+of every tensor and leaf is in some transfer, or its tensor or leaf is listed as unused or missing.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,6 +18,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.numerics.arrays import Arrays
+from parity.report.sides import Sides
 
 Shape = tuple[int, ...]
 
@@ -29,9 +34,9 @@ class Transfer(NamedTuple):
     """One block's way: `leaf[put] += flip(tensor.reshape(view)[take].transpose(axes)).reshape(...)`.
 
     Attributes:
-        tensor_name: key in the state dict.
-        leaf_path: path of the leaf in the params tree.
-        tensor_shape: shape on the PyTorch side.
+        tensor_name: name of the tensor, such as its key in a state dict.
+        leaf_path: path of the leaf, such as that in a params tree.
+        tensor_shape: shape of the whole tensor.
         leaf_shape: shape of the whole leaf.
         view: shape that the tensor is read in; None is its own.
         take: the block of the tensor; () is all of it.
@@ -54,13 +59,27 @@ class Transfer(NamedTuple):
     reason: str = "given"
 
     def source(self, tensor: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The block of a PyTorch tensor, axes in JAX's order: a view that can be read and written."""
+        """The block of a tensor with its axes in the leaf's order.
+
+        Args:
+            tensor: the whole tensor, of shape `tensor_shape`.
+
+        Returns:
+            A view that can be read and written.
+        """
         block = tensor.reshape(self.tensor_shape if self.view is None else self.view)[(*self.take, ...)]
         moved = block.transpose(self.axes) if self.axes else block
         return np.flip(moved, self.flip) if self.flip else moved
 
     def target(self, leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The block of a JAX leaf: a view that can be read and written."""
+        """The block of a leaf.
+
+        Args:
+            leaf: the whole leaf, of shape `leaf_shape`.
+
+        Returns:
+            A view that can be read and written.
+        """
         return leaf[(*self.put, ...)]
 
     @property
@@ -69,7 +88,14 @@ class Transfer(NamedTuple):
         return not self.take and not self.put
 
     def back(self, leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The leaf in PyTorch's layout, of a whole transfer: a view where the layout allows."""
+        """The leaf in the tensor's layout, for a whole transfer.
+
+        Args:
+            leaf: the whole leaf.
+
+        Returns:
+            An array of shape `tensor_shape`: a view where the layout allows.
+        """
         moved = leaf.reshape(self.shapes()[0])
         moved = np.flip(moved, self.flip) if self.flip else moved
         moved = moved.transpose(np.argsort(self.axes)) if self.axes else moved
@@ -84,11 +110,31 @@ class Transfer(NamedTuple):
         )
 
     def to_leaf(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The PyTorch tensor in the JAX layout (for whole tensors)."""
+        """The tensor in the leaf's layout, for a whole transfer.
+
+        Args:
+            array: the whole tensor.
+
+        Returns:
+            An array of shape `leaf_shape`.
+
+        Raises:
+            WeightError: if `array` has another shape than planned.
+        """
         return Plan((self,)).to_leaves({self.tensor_name: array})[self.leaf_path]
 
     def to_tensor(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The JAX leaf in the PyTorch layout (for whole leaves)."""
+        """The leaf in the tensor's layout, for a whole transfer.
+
+        Args:
+            array: the whole leaf.
+
+        Returns:
+            An array of shape `tensor_shape`.
+
+        Raises:
+            WeightError: if `array` has another shape than planned.
+        """
         return Plan((self,)).to_tensors({self.leaf_path: array})[self.tensor_name]
 
     def shapes(self) -> tuple[Shape, Shape]:
@@ -119,23 +165,73 @@ class Transfer(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All transfers of a pair of models.
+    """All transfers of a pair of models, from tensors to leaves.
+
+    The table (`str(plan)`, `rows`, `names`) always reads from tensors to leaves, whichever side these are.
+
+    >>> plan = Plan((Transfer("fc.weight", "fc/kernel", (3, 2), (2, 3), axes=(1, 0)),), reversed=True)
+    >>> plan.to_candidate({"fc/kernel": np.zeros((2, 3))})["fc.weight"].shape
+    (3, 2)
+    >>> print(plan)
+    fc.weight (3, 2)  ->  fc/kernel (2, 3)  permute (1, 0)
 
     Attributes:
-        transfers: at least one per matched tensor, in the order of the PyTorch names.
-        unused: PyTorch tensors without a JAX leaf (allowed by name).
-        missing: JAX leaves without a PyTorch tensor (allowed by name).
+        transfers: at least one per matched tensor, in the order of the tensors' names.
+        unused: tensors without a leaf (allowed by name).
+        missing: leaves without a tensor (allowed by name).
         orders: for leaves whose units lie in another order (found in params that the user converted): path
             -> per axis the index of each unit in the order that the transfers give.
+        reversed: whether the tensors are the candidate's and the leaves the reference's.
+        sides: what the two sides are called in messages.
     """
 
     transfers: tuple[Transfer, ...]
     unused: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     orders: Mapping[str, tuple[tuple[int, ...], ...]] = MappingProxyType({})
+    reversed: bool = False
+    sides: Sides = Sides()
+
+    def to_candidate(self, state: Arrays, *, exact: bool = False) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """The reference's weights as the candidate's.
+
+        Args:
+            state: the reference's weights by name; those that the plan does not use may be left out.
+            exact: as in `to_leaves`.
+
+        Returns:
+            The candidate's weights by name. A reversed plan goes from leaves to tensors: of leaves that share
+            one tensor (an embedding that only the candidate ties) the first is taken, and only the way back
+            with `to_reference` shows whether the others held the same.
+
+        Raises:
+            WeightError: naming every weight that is absent or has another shape than planned.
+        """
+        return self.to_tensors(state) if self.reversed else self.to_leaves(state, exact=exact)
+
+    def to_reference(self, params: Arrays, *, exact: bool = False) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """The candidate's weights as the reference's: the way back of `to_candidate`.
+
+        Args:
+            params: the candidate's weights by name.
+            exact: as in `to_leaves`.
+
+        Returns:
+            The reference's weights by name, of which `to_candidate` makes `params`, bit for bit, unless the
+            plan is reversed and adds tensors up.
+
+        Raises:
+            WeightError: naming every weight that is absent or has another shape than planned.
+        """
+        return self.to_leaves(params, exact=exact) if self.reversed else self.to_tensors(params)
+
+    @property
+    def _what(self) -> tuple[str, str]:
+        """What a tensor and a leaf are called in messages: "PyTorch tensor", "JAX leaf"."""
+        return array_names(self.sides, self.reversed)
 
     def to_leaves(self, weights: Arrays, *, exact: bool = False) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """PyTorch's named tensors as JAX leaves by path.
+        """Tensors by name as leaves by path.
 
         Leaves share memory with `weights` where the layout allows: copy before writing into them.
 
@@ -143,12 +239,14 @@ class Plan(NamedTuple):
             weights: the tensors; those that the plan does not use may be left out.
             exact: whether leaves that are sums of tensors come in float64, so that nothing is rounded.
 
+        Returns:
+            The leaves by path.
+
         Raises:
             WeightError: naming every tensor that is absent or has another shape than planned.
         """
-        _require(
-            weights, {t.tensor_name: t.tensor_shape for t in self.transfers}, "PyTorch tensor", self.unused
-        )
+        shapes = {t.tensor_name: t.tensor_shape for t in self.transfers}
+        _require(weights, shapes, self._what[0], self.unused)
         leaves = {}
         for path, shared in _grouped(self.transfers, lambda t: t.leaf_path).items():
             if len(shared) == 1 and not shared[0].put:
@@ -177,16 +275,22 @@ class Plan(NamedTuple):
         }
 
     def to_tensors(self, leaves: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """JAX leaves by path as PyTorch's named tensors, of which `to_jax` makes those leaves, bit for bit.
+        """Leaves by path as tensors by name, of which `to_leaves` makes those leaves, bit for bit.
 
         Where several blocks add up in a leaf, the first gets all of it and the others get -0.0, which
         changes no number it is added to. Where one tensor feeds several leaves, it is read from the first.
         Numbers of a tensor that no leaf holds are zero.
 
+        Args:
+            leaves: the leaves; those that the plan does not fill may be left out.
+
+        Returns:
+            The tensors by name.
+
         Raises:
             WeightError: naming every leaf that is absent or has another shape than planned.
         """
-        _require(leaves, {t.leaf_path: t.leaf_shape for t in self.transfers}, "JAX leaf", self.missing)
+        _require(leaves, {t.leaf_path: t.leaf_shape for t in self.transfers}, self._what[1], self.missing)
         leaves = self._back(leaves)
         later = _repeats(self.transfers)
         tensors = {}
@@ -206,12 +310,19 @@ class Plan(NamedTuple):
         A tensor that feeds several leaves gets the sum of their gradients; tensors that add up in one leaf
         each get that leaf's. Leaves may be left out; tensors that feed only such leaves are then left out.
 
+        Args:
+            grads: gradients of leaves by path.
+
+        Returns:
+            Gradients of tensors by name.
+
         Raises:
             WeightError: naming every leaf that the plan does not know or that has another shape.
         """
         given = tuple(t for t in self.transfers if t.leaf_path in grads)
         grads = self._back(grads)
-        _require(grads, {t.leaf_path: t.leaf_shape for t in given}, "gradient of the JAX leaf", self.missing)
+        shapes = {t.leaf_path: t.leaf_shape for t in given}
+        _require(grads, shapes, f"gradient of the {self._what[1]}", self.missing)
         tensors = {}
         for name, shared in _grouped(given, lambda t: t.tensor_name).items():
             if len(shared) == 1 and shared[0].is_whole:
@@ -225,25 +336,50 @@ class Plan(NamedTuple):
         return tensors
 
     def names(self) -> dict[str, str]:
-        """PyTorch name -> JAX path, or paths joined by ', '."""
+        """The leaves of each tensor.
+
+        Returns:
+            Tensor name -> leaf path, or paths joined by ', '.
+        """
         groups = _grouped(self.transfers, lambda t: t.tensor_name)
         return {name: ", ".join(dict.fromkeys(t.leaf_path for t in group)) for name, group in groups.items()}
 
     def rows(self) -> tuple[tuple[str, str, str], ...]:
-        """(PyTorch name and shape, JAX path and shape, how) for printing, one a transfer."""
+        """The table for printing.
+
+        Returns:
+            (tensor name and shape, leaf path and shape, how) of each transfer.
+        """
         return tuple(
             (f"{t.tensor_name} {t.tensor_shape}", f"{t.leaf_path} {t.leaf_shape}", t.how)
             for t in self.transfers
         )
 
     def __str__(self) -> str:
-        """The table as text, one transfer a line."""
+        """The table as text, one transfer a line, from tensors to leaves."""
         rows = self.rows()
         widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
         lines = [f"{a:<{widths[0]}}  ->  {b:<{widths[1]}}  {how}" for a, b, how in rows]
         lines += [f"{name}  ->  (unused)" for name in self.unused]
         lines += [f"(missing)  ->  {path}" for path in self.missing]
         return "\n".join(lines)
+
+
+def array_names(sides: Sides, is_reversed: bool) -> tuple[str, str]:
+    """What a tensor and a leaf are called in messages.
+
+    >>> array_names(Sides("JAX", "PyTorch"), is_reversed=True)
+    ('PyTorch tensor', 'JAX leaf')
+
+    Args:
+        sides: the names of the two sides.
+        is_reversed: whether the tensors are the candidate's.
+
+    Returns:
+        The two names.
+    """
+    tensors, leaves = reversed(sides.titles) if is_reversed else sides.titles
+    return f"{tensors} tensor", f"{leaves} leaf"
 
 
 def _grouped(transfers: Iterable[Transfer], key: Callable[[Transfer], str]) -> dict[str, list[Transfer]]:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parity.report.sides import Sides
 from parity.weights import Plan, Transfer, WeightError, find_plan
 from parity.weights.completeness import require_complete
 from parity.weights.evidence import Leaf, Signature
@@ -208,3 +209,44 @@ def test_pins_may_be_transfers() -> None:
 def test_pins_of_one_tensor_for_two_leaves() -> None:
     plan = find_plan({"w": Signature((3, 3))}, {"a": (3, 3), "b": (3, 3)}, pins={"w": ["a", ("b", (1, 0))]})
     assert [(t.leaf_path, t.axes) for t in plan.transfers] == [("a", (0, 1)), ("b", (1, 0))]
+
+
+@pytest.mark.parametrize("case", PLANS)
+def test_either_side_may_be_the_reference(case: str) -> None:
+    plan = PLANS[case]
+    weights, params = tensors(plan), PLANS[case].to_leaves(tensors(plan))
+    assert bits(plan.to_candidate(weights)) == bits(params)
+    assert bits(plan.to_reference(params)) == bits(plan.to_tensors(params))
+    other = plan._replace(reversed=True)
+    assert bits(other.to_candidate(params)) == bits(plan.to_tensors(params))
+    assert bits(other.to_reference(weights)) == bits(params)
+    assert bits(other.to_reference(other.to_candidate(params))) == bits(params)
+    assert (str(other), other.rows(), other.names()) == (str(plan), plan.rows(), plan.names())
+
+
+def test_sums_on_the_way_to_the_candidate_may_be_exact() -> None:
+    plan = PLANS["summed"]
+    weights = {"b1": np.full(4, 1e8, np.float32), "b2": np.full(4, 1, np.float32)}
+    assert plan.to_candidate(weights)["b"].tolist() == [1e8] * 4
+    assert plan.to_candidate(weights, exact=True)["b"].tolist() == [1e8 + 1] * 4
+    other = plan._replace(reversed=True)
+    assert other.to_reference(weights, exact=True)["b"].tolist() == [1e8 + 1] * 4
+
+
+@pytest.mark.parametrize(
+    ("sides", "is_reversed", "tensor", "leaf"),
+    [
+        (Sides(), False, "PyTorch tensor", "JAX leaf"),
+        (Sides("JAX", "PyTorch"), True, "PyTorch tensor", "JAX leaf"),
+        (Sides.of("JAX", "JAX"), False, "reference tensor", "candidate leaf"),
+        (Sides.of("PyTorch", "PyTorch"), True, "candidate tensor", "reference leaf"),
+    ],
+)
+def test_errors_of_a_plan_name_the_sides(sides: Sides, is_reversed: bool, tensor: str, leaf: str) -> None:
+    plan = PLANS["stacked"]._replace(sides=sides, reversed=is_reversed)
+    with pytest.raises(WeightError, match=f"{tensor} 'l0' is absent"):
+        plan.to_leaves({"l1": np.zeros((4, 3))})
+    with pytest.raises(WeightError, match=f"{leaf} 'k' has shape \\(2,\\)"):
+        plan.to_tensors({"k": np.zeros(2)})
+    with pytest.raises(WeightError, match=f"gradient of the {leaf} 'z' is not in the plan"):
+        plan.adjoint({"z": np.zeros(2)})
