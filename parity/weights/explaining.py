@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.numerics.arrays import round_to
-from parity.weights.plan import Transfer
+from parity.weights.transfer import Transfer
 
 MOST_AXES = 5
 """Rank up to which every permutation of axes is tried."""
