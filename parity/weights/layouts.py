@@ -123,10 +123,12 @@ def _alike_options(tensor: End, leaf: End) -> list[Layout]:
     ways = [Layout(None, same, (), SAME_ORDER, 0.0)]
     if _is_flat(shape, tensor.kind) and _is_flat(leaf.shape, leaf.kind):
         return ways
-    if len(shape) == 2:
+    if len(shape) == 2 or len(shape) != len(leaf.shape):
         # Libraries of one framework part here: Flax calls (in, out) `kernel`, Equinox (out, in) `weight`.
         is_other = {tensor.last, leaf.last} == {"kernel", "weight"}
-        ways.append(Layout(None, (1, 0), (), "transposed", 0.0 if is_other else KEPT))
+        for start in range(1, len(shape)):  # inputs and outputs may be several axes: heads and their size
+            turned = (*same[start:], *same[:start])
+            ways.append(Layout(None, turned, (), "transposed", 0.0 if is_other else KEPT))
     bare = tensor.kind is None and leaf.kind is None
     kinds = (kind_named("convolution"),) if bare else (tensor.kind,)
     for kind in kinds:

@@ -189,7 +189,7 @@ def _match(
     """The matches, and what could be exchanged among them."""
     is_alike = pricing.is_alike
     own = {name: tensors[name] for name in names}
-    groups = recurrent_groups(own, is_alike=is_alike)
+    groups = recurrent_groups(tensors, own.keys(), is_alike=is_alike)
     grouped = {name for group in groups for name in group.names}
     sizes = {size for tensor in own.values() for size in tensor.shape}
     leaf_sizes = {size for path in paths for size in lengths(leaves[path].shape)}

@@ -7,6 +7,7 @@ the reset gate, they stay apart.
 """
 
 import re
+from collections.abc import Collection
 
 from parity.weights.evidence import Known
 from parity.weights.layer_kinds import LayerKind, kind_of
@@ -21,11 +22,12 @@ SUMMED = 0.1
 """Cost of adding up two biases."""
 
 
-def recurrent_groups(tensors: Known, *, is_alike: bool = False) -> list[Group[Unit]]:
+def recurrent_groups(tensors: Known, names: Collection[str], *, is_alike: bool = False) -> list[Group[Unit]]:
     """The weights and the biases of every recurrent layer and direction.
 
     Args:
-        tensors: the tensors by name.
+        tensors: all tensors by name.
+        names: the tensors that are to be placed; a layer's pair is seen as one if both are.
         is_alike: whether both sides are of one framework, so that a leaf may have a tensor's own name.
 
     Returns:
@@ -44,7 +46,8 @@ def recurrent_groups(tensors: Known, *, is_alike: bool = False) -> list[Group[Un
         biases = name.replace("weight", "bias"), other.replace("weight", "bias")
         if all(bias in tensors for bias in biases):
             found.append(_biases(prefix, biases, kind, tensors))
-        groups += [_with_own_names(group) for group in found] if is_alike else found
+        free = [group for group in found if set(group.names) <= set(names)]
+        groups += [_with_own_names(group) for group in free] if is_alike else free
     return groups
 
 

@@ -117,7 +117,7 @@ def _ways(
         for joint in joints:
             if sum(joint) == whole.shape[axis]:
                 yield taken(_blocks(whole, axis, joint, ("input", "recurrent")), PACKED)
-    if not _may_stack(whole):
+    if not _may_stack(whole) or (is_alike and not _holds_product(whole, 0)):
         return
     count = whole.shape[0]
     yield Choice((_layer(whole, 0),), count, partial(_layers, whole), STACKED)
@@ -131,6 +131,13 @@ def _ways(
 
 def _may_stack(whole: Slot) -> bool:
     return not whole.layer and len(whole.shape) > 1 and 1 < whole.shape[0] <= LONGEST_STACK
+
+
+def _holds_product(slot: Slot, axis: int) -> bool:
+    """Whether slices along an axis are still matrices, if the array is used as one."""
+    if slot.use is None or slot.use.operation not in ("matmul", "conv"):
+        return True
+    return len(slot.shape) > 2 and axis not in slot.use.contracted
 
 
 def _layers(whole: Slot) -> tuple[Slot, ...]:
@@ -171,11 +178,11 @@ def _part_names(slot: Slot, count: int) -> Sequence[str]:
 
 
 def _gate_names(slot: Slot, count: int) -> list[tuple[str, ...]]:
-    """What each part is called if the parts are gates: "ii" or "hi", and "i"."""
+    """What each part is called if the parts are gates: "ii" or "hi" by its side, or "i"."""
     gates = next((kind.gates for kind in KINDS if len(kind.gates) == count), "")
     said = set(words(slot.label))
-    side = "i" if said & set(INPUT) else "h" if said & set(RECURRENT) else ""
-    return [(f"{side}{gate}", gate) if side else (gate,) for gate in gates] or [()] * count
+    sides = "i" if said & set(INPUT) else "h" if said & set(RECURRENT) else "hi"
+    return [(*(f"{side}{gate}" for side in sides), gate) for gate in gates] or [()] * count
 
 
 def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slot, ...]]:
@@ -188,7 +195,9 @@ def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slo
         axis = None if kind is None else kind.packed_axis(len(slot.shape))
         axes = () if axis is None else (axis,)
     elif last > 0:
-        packs = [_rows(slot, axis, size) for axis, size in enumerate(slot.shape) if size in PARTS]
+        counted = [axis for axis, size in enumerate(slot.shape) if size in PARTS]
+        counted = [axis for axis in counted if not is_alike or _holds_product(slot, axis)]
+        packs = [_rows(slot, axis, slot.shape[axis]) for axis in counted]
     packs += [_cut(slot, axis, cut) for axis in axes for cut in _cuts(slot.shape[axis], sizes)]
     return [_with_gate_names(pack, slot) for pack in packs] if is_alike else packs
 
