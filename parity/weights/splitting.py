@@ -9,9 +9,9 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from parity.weights.evidence import Signature, Use
-from parity.weights.layer_kinds import KINDS, kind_of
-from parity.weights.names import owner, role, words
-from parity.weights.recurrent import INPUT, RECURRENT
+from parity.weights.layer_kinds import kind_of
+from parity.weights.names import role
+from parity.weights.part_names import inside, part_names, with_gate_names
 from parity.weights.transfer import Index, Shape
 from parity.weights.units import PACKED, Choice, Group, Slot, Unit, taken
 
@@ -58,9 +58,8 @@ def of_tensor(
             axes = list(range(min(len(tensor.shape), 2)))
         packs = [_cut(whole, axis, cut) for axis in axes for cut in _cuts(tensor.shape[axis], sizes)]
         ways = [taken((whole,)), *(taken(pack, PACKED) for pack in packs)]
-        ways += [Choice((_layer(whole, 0),), tensor.shape[0], partial(_layers, whole), STACKED)] * (
-            _may_stack(whole)
-        )
+        if _may_stack(whole):
+            ways.append(Choice((_layer(whole, 0),), tensor.shape[0], partial(_layers, whole), STACKED))
     choices = [_as_units(way) for way in ways]
     if tensor.tied:
         unit = whole.as_unit()
@@ -162,29 +161,6 @@ def _cuts(length: int, sizes: Collection[int]) -> list[tuple[int, ...]]:
     return equal + [cut for cut in longer if cut[0] in sizes]
 
 
-def _part_names(slot: Slot, count: int) -> Sequence[str]:
-    """What the parts of a packed array are called, in their usual order."""
-    said = set(words(slot.label))
-    kind = kind_of(slot.layer)
-    if kind is not None and len(kind.parts) == count:
-        return kind.parts
-    if count == 3:
-        return ("query", "key", "value")
-    if count == 2 and said & {"kv", "keyvalue"}:
-        return ("key", "value")
-    if count == 2 and "gate" in said:
-        return ("gate", "up")
-    return [f"part{index}" for index in range(count)]
-
-
-def _gate_names(slot: Slot, count: int) -> list[tuple[str, ...]]:
-    """What each part is called if the parts are gates: "ii" or "hi" by its side, or "i"."""
-    gates = next((kind.gates for kind in KINDS if len(kind.gates) == count), "")
-    said = set(words(slot.label))
-    sides = "i" if said & set(INPUT) else "h" if said & set(RECURRENT) else "hi"
-    return [(*(f"{side}{gate}" for side in sides), gate) for gate in gates] or [()] * count
-
-
 def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slot, ...]]:
     """Every way to see an array as parts: along its first or last axis, or along one of their number."""
     last = len(slot.shape) - 1
@@ -199,40 +175,33 @@ def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slo
         counted = [axis for axis in counted if not is_alike or _holds_product(slot, axis)]
         packs = [_rows(slot, axis, slot.shape[axis]) for axis in counted]
     packs += [_cut(slot, axis, cut) for axis in axes for cut in _cuts(slot.shape[axis], sizes)]
-    return [_with_gate_names(pack, slot) for pack in packs] if is_alike else packs
-
-
-def _with_gate_names(pack: tuple[Slot, ...], slot: Slot) -> tuple[Slot, ...]:
-    return tuple(
-        part._replace(also=tuple(_inside(slot.label, name) for name in names))
-        for part, names in zip(pack, _gate_names(slot, len(pack)), strict=True)
-    )
+    return [with_gate_names(pack, slot) for pack in packs] if is_alike else packs
 
 
 def _rows(slot: Slot, axis: int, count: int) -> tuple[Slot, ...]:
     """The parts of an array along an axis that counts them."""
     return tuple(
         slot._replace(
-            label=_inside(slot.label, name),
+            label=inside(slot.label, name),
             put=(*slot.put, *[slice(None)] * axis, part),
             shape=(*slot.shape[:axis], *slot.shape[axis + 1 :]),
             use=_without(slot.use, axis),
             part=part,
         )
-        for part, name in enumerate(_part_names(slot, count))
+        for part, name in enumerate(part_names(slot, count))
     )
 
 
 def _cut(slot: Slot, axis: int, cut: Sequence[int]) -> tuple[Slot, ...]:
     """The parts of an array one after the other along an axis, under their usual names."""
-    return _blocks(slot, axis, cut, _part_names(slot, len(cut)))
+    return _blocks(slot, axis, cut, part_names(slot, len(cut)))
 
 
 def _blocks(slot: Slot, axis: int, cut: Sequence[int], names: Sequence[str]) -> tuple[Slot, ...]:
     """The parts of an array one after the other along an axis."""
     return tuple(
         slot._replace(
-            label=_inside(slot.label, name),
+            label=inside(slot.label, name),
             put=(*slot.put, *_block(axis, cut, part)),
             shape=(*slot.shape[:axis], size, *slot.shape[axis + 1 :]),
             part=part,
@@ -244,13 +213,6 @@ def _blocks(slot: Slot, axis: int, cut: Sequence[int], names: Sequence[str]) -> 
 def _block(axis: int, cut: Sequence[int], part: int) -> Index:
     """Where one part lies."""
     return (*[slice(None)] * axis, slice(sum(cut[:part]), sum(cut[: part + 1])))
-
-
-def _inside(label: str, word: str) -> str:
-    """A label with a word put before its last part."""
-    place = len(owner(label))
-    separator = "/" if "/" in label else "."
-    return f"{label[:place]}{separator if place else ''}{word}{separator}{label[place:].lstrip('./')}"
 
 
 def _without(use: Use | None, axis: int) -> Use | None:
