@@ -108,8 +108,8 @@ def find_plan(
 
     Returns:
         The plan. Its `reversed` is the argument's, unless only the other direction has a plan: within one
-        framework a recurrent layer of PyTorch's among the leaves (two biases, packed gates) or a leaf that is
-        tied is planned from its own side, and the tensors are then those given as leaves.
+        framework, PyTorch's own recurrent layers among the leaves are planned from their side, because their
+        two biases add up to the other side's one. The plan's tensors are then the arrays given as leaves.
 
     Raises:
         WeightError: naming every tensor that is unused, missing or ambiguous, with its candidates.

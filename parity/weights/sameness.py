@@ -8,6 +8,9 @@ from parity.numerics.arrays import eps_of, is_float
 ULPS = 4
 """Roundings of float32 that a conversion may have added: a sum of two biases, a cast or two."""
 
+CORNER = 4
+"""Length of the block that is compared first, along each axis."""
+
 Array = Shaped[np.ndarray, "..."]
 
 
@@ -30,9 +33,14 @@ def same_numbers(planned: Array, held: Array) -> bool:
         return False
     if not (is_float(planned) and is_float(held)):
         return bool(np.array_equal(planned, held))
-    wanted, found = planned.astype(np.float64), held.astype(np.float64)
-    scale = float(np.max(np.abs(wanted), where=np.isfinite(wanted), initial=0.0))
-    return bool(np.allclose(found, wanted, rtol=0.0, atol=ULPS * eps_of("float32") * scale, equal_nan=True))
+    scale = float(np.max(np.abs(planned), where=np.isfinite(planned), initial=0.0))
+    allowed = ULPS * eps_of("float32") * scale
+    corner = tuple(slice(0, CORNER) for _ in planned.shape)
+    for block in (corner, ...):  # most hypotheses are refuted by a few numbers
+        wanted, found = planned[block].astype(np.float64), held[block].astype(np.float64)
+        if not np.allclose(found, wanted, rtol=0.0, atol=allowed, equal_nan=True):
+            return False
+    return True
 
 
 def unit_order(planned: Array, held: Array) -> tuple[tuple[int, ...], ...] | None:
