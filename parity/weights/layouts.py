@@ -123,22 +123,19 @@ def _alike_options(tensor: End, leaf: End) -> list[Layout]:
     ways = [Layout(None, same, (), SAME_ORDER, 0.0)]
     if _is_flat(shape, tensor.kind) and _is_flat(leaf.shape, leaf.kind):
         return ways
+    # Libraries of one framework part here: Flax calls (in, out) `kernel`, Equinox (out, in) `weight`.
+    names = tensor.last, leaf.last
+    there, back = (0.0 if names == one else KEPT for one in (("weight", "kernel"), ("kernel", "weight")))
     if len(shape) == 2 or len(shape) != len(leaf.shape):
-        # Libraries of one framework part here: Flax calls (in, out) `kernel`, Equinox (out, in) `weight`.
-        is_other = {tensor.last, leaf.last} == {"kernel", "weight"}
         for start in range(1, len(shape)):  # inputs and outputs may be several axes: heads and their size
-            turned = (*same[start:], *same[:start])
-            ways.append(Layout(None, turned, (), "transposed", 0.0 if is_other else KEPT))
-    bare = tensor.kind is None and leaf.kind is None
-    kinds = (kind_named("convolution"),) if bare else (tensor.kind,)
-    for kind in kinds:
-        ways += [way._replace(cost=way.cost + KEPT) for way in _of_kind(kind, shape, leaf.shape)]
-    for kind in kinds if bare else (leaf.kind,):
-        ways += [
-            Layout(None, _inverse(way.axes), _sources(way), way.reason + ", the other way", way.cost + KEPT)
-            for way in _of_kind(kind, leaf.shape, shape)
-            if way.view is None and len(leaf.shape) == len(shape)
-        ]
+            ways.append(Layout(None, (*same[start:], *same[:start]), (), "transposed", min(there, back)))
+    bare = kind_named("convolution") if tensor.kind is None and leaf.kind is None else None
+    for way in _of_kind(tensor.kind or bare, shape, leaf.shape):
+        ways.append(way._replace(cost=way.cost + there))
+    for way in _of_kind(leaf.kind or bare, leaf.shape, shape):
+        if way.view is None and len(leaf.shape) == len(shape):
+            reason = way.reason + ", the other way"
+            ways.append(Layout(None, _inverse(way.axes), _sources(way), reason, way.cost + back))
     if len(shape) > 2:
         ways += _permutations(shape, leaf.shape)
     known: dict[tuple[tuple[int, ...], tuple[int, ...], Shape | None], Layout] = {}

@@ -72,8 +72,7 @@ class Pricing(NamedTuple):
         """The layouts that take a unit to a slot, the most likely first."""
         return layouts(self.of_unit(unit).end, self.of_slot(slot).end, self.is_alike)
 
-    @staticmethod
-    def _sort(item: Unit | Slot, last_words: tuple[str, ...], may_convolve: bool) -> Sort:
+    def _sort(self, item: Unit | Slot, last_words: tuple[str, ...], may_convolve: bool) -> Sort:
         """What decides where an item fits; known layers say how they use their weights."""
         operation = item.use.operation if item.use else ""
         rank = len(item.shape)
@@ -86,6 +85,8 @@ class Pricing(NamedTuple):
             if not kind.places(rank):
                 operation = dict(kind.operations).get(item.role[0], operation)
         last = last_word(item.home) if rank > 1 else ""
+        if self.is_alike:
+            last = last.partition("_")[0]  # Equinox's `weight_hh`
         return Sort(End(item.shape, kind, over, last if last in last_words else ""), item.role, operation)
 
     def fit(self, unit: Sort, slot: Sort) -> float:

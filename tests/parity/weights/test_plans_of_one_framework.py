@@ -400,3 +400,23 @@ def test_plans_are_tried_in_their_own_direction() -> None:
     plan = find_plan({"w": (E, E)}, {"kernel": (E, E)}, reversed=True, try_plan=try_plan)
     assert plan.reversed
     assert seen == [True]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_square_kernels_of_convolutions_are_open_without_their_uses(turned: bool) -> None:
+    """Flax's HWIO is `kernel`, Equinox's OIHW `weight`: the names alone do not settle it, running does."""
+    sides = {"kernel": (3, 3, 3, 3)}, {"weight": (3, 3, 3, 3)}
+    tensors, leaves = reversed(sides) if turned else sides
+    axes = (2, 3, 1, 0) if turned else (3, 2, 0, 1)
+    with pytest.raises(WeightError, match="is square"):
+        find_plan(tensors, leaves, alike=True)
+    plan = find_plan(tensors, leaves, alike=True, try_plan=lambda plan: float(plan.transfers[0].axes == axes))
+    assert plan.transfers[0].axes == axes
+    rest = find_plan({"kernel": (3, 3, 3, 3)}, {"k": (3, 3, 3, 3)}, alike=True)
+    assert rest.transfers[0].how == "as it is"
+
+
+def test_a_scalar_and_an_empty_side() -> None:
+    for alike in (False, True):
+        assert find_plan({"s": ()}, {"t": (1,)}, alike=alike).names() == {"s": "t"}
+        assert find_plan({}, {}, alike=alike).transfers == ()
