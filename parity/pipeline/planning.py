@@ -65,10 +65,7 @@ def find(
         name: signature._replace(use=(uses or {}).get(name, signature.use))
         for name, signature in candidate.signatures.items()
     }
-    from parity.weights import Leaf
-
     tensors, leaves = (own, reference.signatures) if turned else (reference.signatures, own)
-    leaves = {n: Leaf(x.shape, x.use) for n, x in leaves.items()}
     unused, missing = wishes.unused, wishes.missing
     if turned:
         unused, missing = missing, unused
@@ -79,11 +76,14 @@ def find(
         return find_plan(
             tensors,
             leaves,
-            try_plan=None if try_plan is None else lambda found: try_plan(found._replace(reversed=turned)),
+            alike=alike,
+            reversed=turned,
+            try_plan=try_plan,
             pins=pins,
             allow_unused=[*unused, *without],
             allow_missing=missing,
-        )._replace(reversed=turned, sides=Sides.of(reference.framework, candidate.framework))
+            sides=Sides.of(reference.framework, candidate.framework),
+        )
 
     try:
         return plan(())

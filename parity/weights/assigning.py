@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from parity.weights.layouts import squeeze
-from parity.weights.names import alike, alike_in_number, module, owner, ranks
-from parity.weights.ordering import Anchors, out_of_order, slot_times, unit_times
-from parity.weights.pricing import fitting, kind_of_slot, kind_of_unit
+from parity.weights.names import equal_paths, likeness, likeness_of_numbers, module, owner, ranks
+from parity.weights.ordering import Anchors, out_of_order, times
+from parity.weights.pricing import Pricing
+from parity.weights.reshapes import squeeze
 from parity.weights.units import Slot, Unit
 
 MARGIN = 0.05
@@ -37,6 +37,10 @@ NUMBERS = 0.2
 STRAY = 20.0
 """Cost of a bias that does not follow its weight."""
 
+ELSEWHERE = 3.0
+"""Cost, within one framework, of a pair though another has the same path and shape: less than two uses in
+another sort of operation cost, because a rewrite may use a name for something else."""
+
 
 class Exchange(NamedTuple):
     """Two pairs, by their places in the list of pairs, that could be exchanged for a slight cost."""
@@ -46,56 +50,99 @@ class Exchange(NamedTuple):
     cost: float
 
 
-def assign(units: Sequence[Unit], slots: Sequence[Slot]) -> tuple[list[tuple[int, int]], list[Exchange]]:
-    """The pairs (place in `units`, place in `slots`), and what could be exchanged among them."""
+def assign(
+    units: Sequence[Unit], slots: Sequence[Slot], pricing: Pricing
+) -> tuple[list[tuple[int, int]], list[Exchange]]:
+    """Pair units and slots at the least cost.
+
+    Args:
+        units: all units.
+        slots: all slots.
+        pricing: what fits where, and for how much.
+
+    Returns:
+        The pairs (place in `units`, place in `slots`), and what could be exchanged among them.
+    """
     pairs: list[tuple[int, int]] = []
     exchanges: list[Exchange] = []
-    kinds = [kind_of_unit(unit) for unit in units]
-    jax_kinds = [kind_of_slot(slot) for slot in slots]
-    table = {(u, s): cost for u, s, cost in fitting(set(kinds), set(jax_kinds))}
-    components = _components(table, kinds, jax_kinds)
-    times, jax_times = unit_times(units), slot_times(slots)
+    sorts = [pricing.of_unit(unit) for unit in units]
+    slot_sorts = [pricing.of_slot(slot) for slot in slots]
+    table = {(u, s): cost for u, s, cost in pricing.fitting(set(sorts), set(slot_sorts))}
+    components = _components(table, sorts, slot_sorts)
+    unit_times = times(units, statistics=True)
+    slot_times = times(slots, statistics=pricing.is_alike)
     owners: dict[str, set[str]] = {}
     for is_now in (_is_matrix, _is_weight, _is_any):
         anchors = Anchors.of(
-            [(times[i], jax_times[j]) for i, j in pairs if _is_whole(units[i]) and _is_whole(slots[j])]
+            [(unit_times[i], slot_times[j]) for i, j in pairs if _is_whole(units[i]) and _is_whole(slots[j])]
         )
-        done, jax_done = {i for i, _ in pairs}, {j for _, j in pairs}
+        done, slots_done = {i for i, _ in pairs}, {j for _, j in pairs}
         rows: dict[int, list[int]] = {}
         columns: dict[int, list[int]] = {}
         for i, unit in enumerate(units):
             if i not in done and is_now(unit):
-                rows.setdefault(components[0][kinds[i]], []).append(i)
+                rows.setdefault(components[0][sorts[i]], []).append(i)
         for j, slot in enumerate(slots):
-            if j not in jax_done and is_now(slot):
-                columns.setdefault(components[1][jax_kinds[j]], []).append(j)
+            if j not in slots_done and is_now(slot):
+                columns.setdefault(components[1][slot_sorts[j]], []).append(j)
         for component in rows.keys() & columns.keys():
-            own, theirs = rows[component], columns[component]
-            costs = np.array([[table.get((kinds[i], jax_kinds[j]), np.inf) for j in theirs] for i in own])
-            labels, jax_labels = [units[i].label for i in own], [slots[j].label for j in theirs]
-            same = alike(labels, jax_labels)
-            for number in range(max(len(units[i].also) for i in own)):
-                others = [(*units[i].also, *[units[i].label] * (number + 1))[number] for i in own]
-                same = np.maximum(same, alike(others, jax_labels))
-            now, jax_now = [times[i] for i in own], [jax_times[j] for j in theirs]
-            costs += out_of_order(now, jax_now, anchors)
-            unknown = None in now or None in jax_now
-            # Cubed, because words that are half the same are often so by chance.
-            names = NAMES * (1 - same**3)
-            numbers = 1 - alike_in_number(labels, jax_labels)
-            names += NUMBERS * numbers
-            costs += names + (numbers + _by_number(labels, jax_labels) if unknown else 0.0)
-            costs += STRAY * _strays(
-                [owner(units[i].label) for i in own], [module(slots[j].label) for j in theirs], owners
+            own, places = rows[component], columns[component]
+            fits = np.array([[table.get((sorts[i], slot_sorts[j]), np.inf) for j in places] for i in own])
+            now, slot_now = [unit_times[i] for i in own], [slot_times[j] for j in places]
+            is_unknown = None in now or None in slot_now
+            names, more = _by_name([units[i] for i in own], [slots[j] for j in places], is_unknown)
+            if pricing.is_alike:
+                names += ELSEWHERE * _elsewhere([units[i] for i in own], [slots[j] for j in places])
+            strays = _strays(
+                [owner(units[i].label) for i in own], [module(slots[j].label) for j in places], owners
             )
+            costs = fits + out_of_order(now, slot_now, anchors) + (names + more) + STRAY * strays
             found, ties = _cheapest(costs, names)
             start = len(pairs)
-            pairs += [(own[i], theirs[j]) for i, j in found]
+            pairs += [(own[i], places[j]) for i, j in found]
             exchanges += [Exchange(start + a, start + b, extra) for a, b, extra in ties]
         for i, j in pairs:
             if owner(units[i].label) and module(slots[j].label):
                 owners.setdefault(owner(units[i].label), set()).add(module(slots[j].label))
     return pairs, exchanges
+
+
+def _by_name(
+    units: Sequence[Unit], slots: Sequence[Slot], is_unknown: bool
+) -> tuple[Float[np.ndarray, "N M"], Float[np.ndarray, "N M"]]:
+    """What the names cost, and what more the numbers in them cost if the order of use is not known."""
+    labels, slot_labels = [unit.label for unit in units], [slot.label for slot in slots]
+    same = likeness(labels, slot_labels)
+    for others in _variants(units):
+        for slot_others in _variants(slots):
+            if others != labels or slot_others != slot_labels:
+                same = np.maximum(same, likeness(others, slot_others))
+    numbers = 1 - likeness_of_numbers(labels, slot_labels)
+    # Cubed, because words that are half the same are often so by chance.
+    names = NAMES * (1 - same**3) + NUMBERS * numbers
+    more = numbers + _by_number(labels, slot_labels) if is_unknown else np.zeros_like(numbers)
+    return names, more
+
+
+def _variants(items: Sequence[Unit] | Sequence[Slot]) -> list[list[str]]:
+    """The labels of some items, and as often again the other names that they may have."""
+    labels = [item.label for item in items]
+    others = [
+        [(*item.also, *[item.label] * (number + 1))[number] for item in items]
+        for number in range(max(len(item.also) for item in items))
+    ]
+    return [labels, *others]
+
+
+def _elsewhere(units: Sequence[Unit], slots: Sequence[Slot]) -> Float[np.ndarray, "N M"]:
+    """Where a unit or a slot has the path and shape of another slot or unit than its own."""
+    slot_labels = [slot.label for slot in slots]
+    equal = np.zeros((len(units), len(slots)), bool)
+    for labels in _variants(units):
+        equal |= equal_paths(labels, slot_labels)
+    equal &= np.array([[unit.shape == slot.shape for slot in slots] for unit in units])
+    has_other = np.logical_or.outer(equal.any(axis=1), equal.any(axis=0))
+    return np.where(equal, 0.0, has_other.astype(float))
 
 
 def _is_matrix(item: Unit | Slot) -> bool:
@@ -117,20 +164,20 @@ def _is_any(item: Unit | Slot) -> bool:
 
 
 def _components(
-    table: dict[tuple[Any, Any], float], ours: Sequence[Any], theirs: Sequence[Any]
+    table: dict[tuple[Any, Any], float], sorts: Sequence[Any], slot_sorts: Sequence[Any]
 ) -> tuple[dict[Any, int], dict[Any, int]]:
-    """A number for each kind of unit and of slot, the same for all that are connected by what fits."""
+    """A number for each sort of unit and of slot, the same for all that are connected by what fits."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    kinds = {u: i for i, u in enumerate(dict.fromkeys(ours))}
-    jax_kinds = {s: len(kinds) + i for i, s in enumerate(dict.fromkeys(theirs))}
-    edges = [(kinds[u], jax_kinds[s]) for u, s in table]
-    size = len(kinds) + len(jax_kinds)
+    rows = {u: i for i, u in enumerate(dict.fromkeys(sorts))}
+    columns = {s: len(rows) + i for i, s in enumerate(dict.fromkeys(slot_sorts))}
+    edges = [(rows[u], columns[s]) for u, s in table]
+    size = len(rows) + len(columns)
     ends = np.array(edges, int).reshape(-1, 2).T
     graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(size, size))
     labels = connected_components(graph, directed=False)[1]
-    return {u: int(labels[i]) for u, i in kinds.items()}, {s: int(labels[i]) for s, i in jax_kinds.items()}
+    return {u: int(labels[i]) for u, i in rows.items()}, {s: int(labels[i]) for s, i in columns.items()}
 
 
 def _cheapest(
@@ -160,15 +207,16 @@ def _crossed(costs: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:
     return extra
 
 
-def _by_number(labels: Sequence[str], jax_labels: Sequence[str]) -> Float[np.ndarray, "N M"]:
-    """What it costs that the numbers in two names are not the how-manieth of their kind, at most one."""
-    off = np.abs(np.array(ranks(labels))[:, None] - np.array(ranks(jax_labels))[None, :])
+def _by_number(labels: Sequence[str], slot_labels: Sequence[str]) -> Float[np.ndarray, "N M"]:
+    """What it costs that the ranks of two names among those of their kind differ, at most one."""
+    off = np.abs(np.array(ranks(labels))[:, None] - np.array(ranks(slot_labels))[None, :])
     costs: Float[np.ndarray, "N M"] = np.minimum(1.0, 0.5 * off)
     return costs
 
 
 def _strays(
-    owners: Sequence[str], jax_owners: Sequence[str], known: dict[str, set[str]]
+    owners: Sequence[str], slot_owners: Sequence[str], known: dict[str, set[str]]
 ) -> Float[np.ndarray, "N M"]:
     """Where the module of a tensor was matched with others than the module of a leaf."""
-    return np.array([[own in known and jax not in known[own] for jax in jax_owners] for own in owners], float)
+    astray = [[own in known and other not in known[own] for other in slot_owners] for own in owners]
+    return np.array(astray, float)

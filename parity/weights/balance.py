@@ -1,10 +1,10 @@
 """Which way each tensor and each leaf is seen: the ways in which everything finds a place.
 
 A packed tensor has no leaf of its size, a stacked leaf no tensor: seen as their parts they do. The unknowns
-are the ways, and how many units of each kind go to slots of each kind. An integer program makes the least of
-what finds no place and then of how far-fetched the ways are, whereby
+are the ways, and how many units of each sort go to slots of each sort. An integer program minimises first
+what finds no place and then the cost of the ways, subject to
 
-    units of a kind = those that go to slots + those left over, and the same for slots.
+    units of a sort = those that go to slots + those left over, and the same for slots.
 
 Tensors whose names differ in numbers alone are seen the same way.
 """
@@ -16,43 +16,49 @@ from typing import Any
 
 import numpy as np
 
-from parity.weights.pricing import fitting, kind_of_slot, kind_of_unit
+from parity.weights.pricing import Pricing, Sort
 from parity.weights.units import Choice, Group, Slot, Unit
 
 UNPLACED = 1000.0
 """Cost of a unit or slot that is left over; far above any way of seeing."""
 
 SLIGHT = 0.1
-"""What the cost of a pair counts for here, where only the ways are decided, if a whole kind has it."""
+"""Share of a pair's cost that counts here, where only the ways are decided, if a whole sort has it."""
 
 LOOP = 0.4
 """Cost of stacks of a length, however many leaves are stacked."""
 
 
-Way = tuple[int, float, dict[Any, int], int]
-"""One way to see a family: its place among the choices, cost, items of each kind, length as a stack."""
+Way = tuple[int, float, dict[Sort, int], int]
+"""One way to see a family: its place among the choices, cost, items of each sort, length as a stack."""
+
+Family = tuple[list[int], list[Way]]
+"""Groups that are alike but for the numbers in their names, and the ways to see one of them."""
 
 
 def balanced(
-    units: Sequence[Group[Unit]],
-    slots: Sequence[Group[Slot]],
+    units: Sequence[Group[Unit]], slots: Sequence[Group[Slot]], pricing: Pricing
 ) -> tuple[list[Choice[Unit]], list[Choice[Slot]]]:
     """The way to see each group of tensors and each leaf.
 
     Args:
-        units: PyTorch's tensors with the ways to see them, the plainest first.
-        slots: the same of the JAX leaves.
+        units: the tensors with the ways to see them, the plainest first.
+        slots: the same of the leaves.
+        pricing: what fits where, and for how much.
+
+    Returns:
+        The chosen way of each group, on both sides.
     """
-    ours, theirs = _families(units, kind_of_unit), _families(slots, kind_of_slot)
-    plain = _solve([w[:1] for _, w in ours], [w[:1] for _, w in theirs], ours, theirs)
+    families = _families(units, pricing.of_unit), _families(slots, pricing.of_slot)
+    plain = _solve([[w[:1] for _, w in side] for side in families], families, pricing)
     chosen = plain
-    if plain[2] > 0:
-        wide = _useful([w for _, w in ours], [w for _, w in theirs])
-        seen_otherwise = _solve(*wide, ours, theirs)
-        chosen = seen_otherwise if seen_otherwise[2] < plain[2] else plain
+    if plain[1] > 0:
+        wide = _useful([[w for _, w in side] for side in families], pricing)
+        seen_otherwise = _solve(wide, families, pricing)
+        chosen = seen_otherwise if seen_otherwise[1] < plain[1] else plain
     of_group = [
-        {group: place for (members, _), place in zip(families, picked, strict=True) for group in members}
-        for families, picked in ((ours, chosen[0]), (theirs, chosen[1]))
+        {group: place for (members, _), place in zip(side, picked, strict=True) for group in members}
+        for side, picked in zip(families, chosen[0], strict=True)
     ]
     return (
         [group.choices[of_group[0][i]] for i, group in enumerate(units)],
@@ -60,15 +66,13 @@ def balanced(
     )
 
 
-def _families(
-    groups: Sequence[Group[Any]], kind: Callable[[Any], Hashable]
-) -> list[tuple[list[int], list[Way]]]:
-    """Groups that are alike but for the numbers in their names, and the ways to see one of them."""
-    families: dict[Hashable, tuple[list[int], list[Way]]] = {}
+def _families(groups: Sequence[Group[Any]], sort: Callable[[Any], Sort]) -> list[Family]:
+    """The families of some groups."""
+    families: dict[Hashable, Family] = {}
     for index, group in enumerate(groups):
         ways: list[Way] = []
         for place, choice in enumerate(group.choices):
-            counts = Counter(kind(sample) for sample in choice.samples)
+            counts = Counter(sort(sample) for sample in choice.samples)
             ways.append((place, choice.cost, {k: n * choice.times for k, n in counts.items()}, choice.times))
         key = (
             tuple(re.sub(r"\d+", "#", name) for name in group.names),
@@ -78,41 +82,40 @@ def _families(
     return list(families.values())
 
 
-def _useful(ours: list[list[Way]], theirs: list[list[Way]]) -> tuple[list[list[Way]], list[list[Way]]]:
+def _useful(sides: list[list[list[Way]]], pricing: Pricing) -> list[list[list[Way]]]:
     """The ways whose every item fits something on the other side; the plainest are always kept."""
     while True:
-        kinds = [{k for ways in side for way in ways for k in way[2]} for side in (ours, theirs)]
-        fits = fitting(kinds[0], kinds[1])
-        ok: tuple[set[Any], set[Any]] = ({u for u, _, _ in fits}, {s for _, s, _ in fits})
+        sorts = [{k for ways in side for way in ways for k in way[2]} for side in sides]
+        fits = pricing.fitting(sorts[0], sorts[1])
+        fine: tuple[set[Sort], set[Sort]] = ({u for u, _, _ in fits}, {s for _, s, _ in fits})
         kept = [
-            [[w for i, w in enumerate(ways) if i == 0 or w[2].keys() <= fine] for ways in side]
-            for side, fine in zip((ours, theirs), ok, strict=True)
+            [[w for i, w in enumerate(ways) if i == 0 or w[2].keys() <= good] for ways in side]
+            for side, good in zip(sides, fine, strict=True)
         ]
-        if kept == [ours, theirs]:
-            return ours, theirs
-        ours, theirs = kept
+        if kept == sides:
+            return sides
+        sides = kept
 
 
 def _solve(
-    our_ways: list[list[Way]],
-    their_ways: list[list[Way]],
-    ours: list[tuple[list[int], list[Way]]],
-    theirs: list[tuple[list[int], list[Way]]],
-) -> tuple[list[int], list[int], float]:
+    ways_of: Sequence[list[list[Way]]], families: Sequence[list[Family]], pricing: Pricing
+) -> tuple[list[list[int]], float]:
     """The place of the chosen way of each family, on both sides, and how many items are left over."""
     from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array
 
-    sides = ((our_ways, [len(m) for m, _ in ours]), (their_ways, [len(m) for m, _ in theirs]))
-    kinds = [list(dict.fromkeys(k for ways in side for w in ways for k in w[2])) for side, _ in sides]
-    row_of = [{k: i for i, k in enumerate(kinds[0])}, {k: len(kinds[0]) + i for i, k in enumerate(kinds[1])}]
-    num_kinds = len(kinds[0]) + len(kinds[1])
+    sides = [
+        (ways, [len(members) for members, _ in own]) for ways, own in zip(ways_of, families, strict=True)
+    ]
+    sorts = [list(dict.fromkeys(k for ways in side for w in ways for k in w[2])) for side, _ in sides]
+    row_of = [{k: i for i, k in enumerate(sorts[0])}, {k: len(sorts[0]) + i for i, k in enumerate(sorts[1])}]
+    num_sorts = len(sorts[0]) + len(sorts[1])
     prices: list[float] = []
     upper: list[float] = []
     whole: list[int] = []
     entries: list[tuple[int, int, float]] = []  # row, column, coefficient
     stacks: dict[int, list[int]] = {}
-    num_rows = num_kinds
+    num_rows = num_sorts
     columns: list[list[list[int]]] = [[], []]
     for side, (all_ways, sizes) in enumerate(sides):
         for ways, size in zip(all_ways, sizes, strict=True):
@@ -129,21 +132,21 @@ def _solve(
                 entries += [(row_of[side][k], column, float(n * size)) for k, n in counts.items()]
             num_rows += 1
     left = len(prices)
-    for row in range(num_kinds):  # items left over
+    for row in range(num_sorts):  # items left over
         entries.append((row, left + row, -1.0))
-    prices += [UNPLACED] * num_kinds
-    upper += [np.inf] * num_kinds
-    whole += [0] * num_kinds
+    prices += [UNPLACED] * num_sorts
+    upper += [np.inf] * num_sorts
+    whole += [0] * num_sorts
     number = {
         k: max(1, *(w[2].get(k, 0) * n for ways, n in zip(*sides[0], strict=True) for w in ways))
-        for k in kinds[0]
+        for k in sorts[0]
     }
-    for u, s, price in fitting(kinds[0], kinds[1]):
+    for u, s, price in pricing.fitting(sorts[0], sorts[1]):
         entries += [(row_of[0][u], len(prices), -1.0), (row_of[1][s], len(prices), -1.0)]
         prices.append(SLIGHT * price / number[u])
         upper.append(np.inf)
         whole.append(0)
-    lower = [0.0] * num_kinds + [1.0] * (num_rows - num_kinds)
+    lower = [0.0] * num_sorts + [1.0] * (num_rows - num_sorts)
     above = list(lower)
     for own in stacks.values():  # a loop of this length, if any leaf is such a stack
         entries += [(num_rows, len(prices), float(len(own))), *((num_rows, c, -1.0) for c in own)]
@@ -165,4 +168,4 @@ def _solve(
         [ways[int(np.argmax(result.x[own]))][0] for ways, own in zip(all_ways, columns[side], strict=True)]
         for side, (all_ways, _) in enumerate(sides)
     ]
-    return picked[0], picked[1], float(np.round(result.x[left : left + num_kinds].sum()))
+    return picked, float(np.round(result.x[left : left + num_sorts].sum()))

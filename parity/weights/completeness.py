@@ -5,22 +5,36 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 from jaxtyping import Bool
 
-from parity.weights.evidence import Leaves, Tensors
-from parity.weights.plan import Plan, Shape, Transfer, WeightError
+from parity.report.sides import Sides
+from parity.weights.evidence import Known
+from parity.weights.plan import Plan, array_names
 from parity.weights.ties import Match
+from parity.weights.transfer import Shape, Transfer, WeightError
 
 LISTED = 20
 """How many faults a message lists at most."""
 
+ARRAY_NAMES = array_names(Sides(), is_reversed=False)
+
 
 def require_complete(
     plan: Plan,
-    tensors: Tensors,
-    leaves: Leaves,
+    tensors: Known,
+    leaves: Known,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
+    *,
+    what: tuple[str, str] = ARRAY_NAMES,
 ) -> None:
     """Every number of every tensor is used and every number of every leaf filled, but for what is allowed.
+
+    Args:
+        plan: the plan.
+        tensors: all tensors by name.
+        leaves: all leaves by path.
+        allow_unused: tensors that may stay without a leaf.
+        allow_missing: leaves that may stay without a tensor.
+        what: what a tensor and a leaf are called.
 
     Raises:
         WeightError: naming every tensor and leaf that is left over, whole or in part, and every leaf whose
@@ -35,13 +49,13 @@ def require_complete(
     for name, tensor in tensors.items():
         rest = _unread(tensor.shape, by_name.get(name, []))
         if rest and name not in allow_unused:
-            faults.append(f"unused PyTorch tensor {name!r} {tensor.shape}{rest}")
+            faults.append(f"unused {what[0]} {name!r} {tensor.shape}{rest}")
     for path, leaf in leaves.items():
         rest, overlaps = _unfilled(leaf.shape, by_path.get(path, []))
         if rest and path not in allow_missing:
-            faults.append(f"missing JAX leaf {path!r} {leaf.shape}{rest}")
+            faults.append(f"missing {what[1]} {path!r} {leaf.shape}{rest}")
         if overlaps:
-            faults.append(f"JAX leaf {path!r} {leaf.shape} is filled twice in part")
+            faults.append(f"{what[1]} {path!r} {leaf.shape} is filled twice in part")
     if faults:
         raise WeightError(
             "the weights of the two models do not pair up:\n  "

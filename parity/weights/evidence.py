@@ -1,18 +1,24 @@
-"""What is known of a tensor before any number is looked at: shape, layer kind, first use."""
+"""What is known of an array before any number is looked at: shape, layer kind, first use.
+
+The same is known of both sides, whichever framework they are of.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from parity.weights.plan import Shape, Transfer
+from parity.weights.transfer import Shape, Transfer
+
+OPERATIONS = ("matmul", "conv", "add", "mul", "gather", "other")
+"""What a weight can first be used by, in the same words for both frameworks."""
 
 
 class Use(NamedTuple):
-    """A tensor's first use in the computation.
+    """An array's first use in the computation.
 
     Attributes:
         position: its place in the order of computation.
-        operation: "matmul", "conv", "add", "mul", "gather" or "other".
-        contracted: for products, which of the tensor's own axes are summed over: (1,) for a PyTorch linear
+        operation: one of `OPERATIONS`.
+        contracted: for products, which of the array's own axes are summed over: (1,) for a PyTorch linear
             weight (out, in), (0,) for a Flax kernel (in, out).
     """
 
@@ -22,13 +28,14 @@ class Use(NamedTuple):
 
 
 class Signature(NamedTuple):
-    """One PyTorch tensor as the matcher sees it.
+    """One array, a tensor or a leaf, as the planner sees it.
 
     Attributes:
         shape: its shape.
-        layer: class name of the module that owns it ("Linear", "Conv2d", ...), "" for a bare tensor.
+        layer: class name of the module of PyTorch that owns it ("Linear", "Conv2d", ...), "" for a bare
+            array and for every array of JAX.
         use: its first use, if known.
-        tied: the other names of the same tensor, which may be leaves of their own on the JAX side.
+        tied: the other names of the same array, which may be arrays of their own on the other side.
     """
 
     shape: Shape
@@ -37,16 +44,30 @@ class Signature(NamedTuple):
     tied: tuple[str, ...] = ()
 
 
-class Leaf(NamedTuple):
-    """One JAX leaf as the matcher sees it: its shape and, if known, its first use."""
+Known = Mapping[str, Signature]
+"""The arrays of one side by name."""
 
-    shape: Shape
-    use: Use | None = None
+Given = Mapping[str, Shape | Signature]
+"""The same, or their shapes alone."""
 
-
-Tensors = Mapping[str, Signature]
-Leaves = Mapping[str, Leaf]
 Pin = str | tuple[str, tuple[int, ...]] | Transfer
 Pins = Mapping[str, Pin | Sequence[Pin]]
-"""What the user knows of the plan: PyTorch name -> JAX path, (JAX path, permutation) or Transfer, or several
+"""What the user knows of the plan: tensor name -> leaf path, (leaf path, permutation) or Transfer, or several
 of these."""
+
+
+def signatures(arrays: Given) -> dict[str, Signature]:
+    """The arrays of a side with what is known of them.
+
+    >>> signatures({"w": (3, 2)})
+    {'w': Signature(shape=(3, 2), layer='', use=None, tied=())}
+
+    Args:
+        arrays: signatures or shapes by name.
+
+    Returns:
+        Signatures by name.
+    """
+    return {
+        name: one if isinstance(one, Signature) else Signature(tuple(one)) for name, one in arrays.items()
+    }

@@ -1,21 +1,25 @@
-"""Find the plan: pair PyTorch tensors with JAX leaves, whatever they are called.
+"""Find the plan: pair tensors with leaves, whatever they are called.
 
-1. `units`, `recurrent`: the ways in which each tensor and leaf can be seen, whole or as parts.
+1. `splitting`, `recurrent`: the ways in which each tensor and leaf can be seen, whole or as parts.
 2. `balance`: the ways in which everything finds a place.
 3. `assigning`: which unit goes to which slot, by shape, role, name and order of first use.
-4. `settling`: ties, by what the rest of the model does or by running.
+4. `ties`: what is open is settled by what the rest of the model does, or by running.
 
 What then is left over or open is an error that lists the candidates and the line that pins one.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
 
+from parity.report.sides import Sides
 from parity.weights.assigning import MARGIN, Exchange, assign
 from parity.weights.balance import balanced
 from parity.weights.completeness import require_complete, require_settled
-from parity.weights.evidence import Leaf, Leaves, Pins, Tensors
-from parity.weights.pinning import pinned
-from parity.weights.plan import Plan, Shape
+from parity.weights.evidence import Given, Known, Pins, signatures
+from parity.weights.layer_kinds import kind_of
+from parity.weights.pinning import pinned_transfers, turned_round
+from parity.weights.plan import Plan, array_names
+from parity.weights.pricing import Pricing
 from parity.weights.recurrent import recurrent_groups
 from parity.weights.splitting import lengths, of_leaf, of_tensor
 from parity.weights.ties import (
@@ -29,83 +33,182 @@ from parity.weights.ties import (
     tries_for,
     turn,
 )
+from parity.weights.transfer import Transfer, WeightError
+
+TryPlan = Callable[[Plan], float]
+
+
+class Sought(NamedTuple):
+    """Which plan is looked for: what is known, and what the user says of it.
+
+    Attributes:
+        tensors: the tensors by name, in definition order.
+        leaves: the leaves by path.
+        pins: what the user knows of the plan.
+        allow_unused: tensors that may stay without a leaf.
+        allow_missing: leaves that may stay without a tensor.
+        is_alike: whether both sides are of one framework.
+        reversed: whether the tensors are the candidate's.
+        sides: what the two sides are called in messages.
+    """
+
+    tensors: Known
+    leaves: Known
+    pins: Pins
+    allow_unused: Collection[str]
+    allow_missing: Collection[str]
+    is_alike: bool
+    reversed: bool
+    sides: Sides
+
+    @property
+    def what(self) -> tuple[str, str]:
+        """What a tensor and a leaf are called in messages."""
+        return array_names(self.sides, self.reversed)
+
+    def plan(self, matches: Sequence[Match], given: Sequence[Transfer]) -> Plan:
+        """The plan of some matches and of the pinned transfers."""
+        plan = as_plan(matches, self.tensors, self.leaves, given)
+        return plan._replace(reversed=self.reversed, sides=self.sides)
 
 
 def find_plan(
-    torch_tensors: Tensors,
-    jax_leaves: Mapping[str, Shape | Leaf],
+    tensors: Given,
+    leaves: Given,
     *,
-    try_plan: Callable[[Plan], float] | None = None,
+    alike: bool = False,
+    reversed: bool = False,
+    try_plan: TryPlan | None = None,
     pins: Pins | None = None,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
+    sides: Sides | None = None,
 ) -> Plan:
     """The plan that pairs every tensor with a leaf.
 
+    >>> from parity.weights import Signature
+    >>> print(find_plan({"fc.weight": Signature((3, 2), "Linear")}, {"fc/kernel": (2, 3)}))
+    fc.weight (3, 2)  ->  fc/kernel (2, 3)  permute (1, 0)
+
     Args:
-        torch_tensors: PyTorch's tensors by name, in definition order.
-        jax_leaves: JAX's leaves by path, or their shapes.
-        try_plan: runs the models with a plan and returns the share, 0 to 1, of the JAX computation that then
-            agrees with PyTorch's; 1 if the outputs do. Ties are settled by it.
-        pins: what the user knows: PyTorch name -> JAX path, (JAX path, permutation), Transfer or Transfers.
-        allow_unused: PyTorch tensors that may stay without a leaf.
-        allow_missing: JAX leaves that may stay without a tensor.
+        tensors: the tensors by name, in definition order, or their shapes. Between two frameworks these are
+            PyTorch's, within one framework the reference's.
+        leaves: the leaves by path, or their shapes.
+        alike: whether both sides are of one framework, so that an array most likely keeps its layout and an
+            equal path with an equal shape is strong evidence.
+        reversed: whether the tensors are the candidate's.
+        try_plan: runs the models with a plan (loaded with `Plan.to_candidate`) and returns the share, 0 to 1,
+            of the candidate's computation that then agrees with the reference's; 1 if the outputs do. Ties
+            are settled by it.
+        pins: what the user knows: tensor name -> leaf path, (leaf path, permutation), Transfer or Transfers.
+        allow_unused: tensors that may stay without a leaf.
+        allow_missing: leaves that may stay without a tensor.
+        sides: what the reference and the candidate are called in messages; by default PyTorch and JAX, or
+            the other way round if the plan is reversed.
+
+    Returns:
+        The plan. Its `reversed` is the argument's, unless only the other direction has a plan: within one
+        framework, PyTorch's own recurrent layers among the leaves are planned from their side, because their
+        two biases add up to the other side's one. The plan's tensors are then the arrays given as leaves.
 
     Raises:
         WeightError: naming every tensor that is unused, missing or ambiguous, with its candidates.
     """
-    leaves = {path: leaf if isinstance(leaf, Leaf) else Leaf(leaf) for path, leaf in jax_leaves.items()}
-    given = [t for own in pinned(pins or {}, torch_tensors, leaves).values() for t in own]
-    names = [n for n in torch_tensors if n not in (pins or {}) and n not in allow_unused]
-    filled = {transfer.leaf_path for transfer in given}
-    paths = [p for p in leaves if p not in filled and p not in allow_missing]
-    matches, ties = _match(names, paths, torch_tensors, leaves)
-    require_complete(
-        as_plan(matches, torch_tensors, leaves, given),
-        torch_tensors,
-        leaves,
+    if sides is None:
+        sides = Sides("JAX", "PyTorch") if reversed else Sides()
+    sought = Sought(
+        signatures(tensors),
+        signatures(leaves),
+        pins or {},
         allow_unused,
         allow_missing,
+        alike,
+        reversed,
+        sides,
     )
+    try:
+        return _find(sought, try_plan)
+    except WeightError as error:
+        other = _from_the_other_side(sought)
+        if other is None:
+            raise
+        try:
+            return _find(other, try_plan)
+        except WeightError:
+            raise error from None
+
+
+def _from_the_other_side(sought: Sought) -> Sought | None:
+    """The same search with tensors and leaves exchanged; None where that could find nothing new."""
+    kinds = [kind_of(leaf.layer) for leaf in sought.leaves.values()]
+    if not sought.is_alike or not any(kind is not None and kind.is_recurrent for kind in kinds):
+        return None
+    pins = turned_round(sought.pins)
+    if pins is None:
+        return None
+    return sought._replace(
+        tensors=sought.leaves,
+        leaves=sought.tensors,
+        pins=pins,
+        allow_unused=sought.allow_missing,
+        allow_missing=sought.allow_unused,
+        reversed=not sought.reversed,
+    )
+
+
+def _find(sought: Sought, try_plan: TryPlan | None) -> Plan:
+    """The plan in one direction."""
+    tensors, leaves, pins, what = sought.tensors, sought.leaves, sought.pins, sought.what
+    pricing = Pricing(sought.is_alike)
+    given = [t for own in pinned_transfers(pins, tensors, leaves, pricing, what).values() for t in own]
+    names = [n for n in tensors if n not in pins and n not in sought.allow_unused]
+    filled = {transfer.leaf_path for transfer in given}
+    paths = [p for p in leaves if p not in filled and p not in sought.allow_missing]
+    matches, ties = _match(names, paths, tensors, leaves, pricing)
+    allowed = sought.allow_unused, sought.allow_missing
+    require_complete(sought.plan(matches, given), tensors, leaves, *allowed, what=what)
     matches, turns, ties = _settled(
         by_convention(matches),
         ties,
-        None if try_plan is None else lambda own: try_plan(as_plan(own, torch_tensors, leaves, given)),
-        tries_for(torch_tensors),
+        None if try_plan is None else lambda own: try_plan(sought.plan(own, given)),
+        tries_for(tensors),
+        pricing,
     )
     require_settled([matches[place] for place in turns], [(matches[a], matches[b]) for a, b, _ in ties])
-    plan = as_plan(matches, torch_tensors, leaves, given)
+    plan = sought.plan(matches, given)
     used, held = plan.names(), {transfer.leaf_path for transfer in plan.transfers}
     return plan._replace(
-        unused=tuple(name for name in torch_tensors if name in allow_unused and name not in used),
-        missing=tuple(path for path in leaves if path in allow_missing and path not in held),
+        unused=tuple(name for name in tensors if name in sought.allow_unused and name not in used),
+        missing=tuple(path for path in leaves if path in sought.allow_missing and path not in held),
     )
 
 
 def _match(
-    names: Sequence[str], paths: Sequence[str], tensors: Tensors, leaves: Leaves
+    names: Sequence[str], paths: Sequence[str], tensors: Known, leaves: Known, pricing: Pricing
 ) -> tuple[list[Match], list[Exchange]]:
     """The matches, and what could be exchanged among them."""
+    is_alike = pricing.is_alike
     own = {name: tensors[name] for name in names}
-    groups = recurrent_groups(own)
+    groups = recurrent_groups(tensors, own.keys(), is_alike=is_alike)
     grouped = {name for group in groups for name in group.names}
     sizes = {size for tensor in own.values() for size in tensor.shape}
-    jax_sizes = {size for path in paths for size in lengths(leaves[path].shape)}
-    groups += [of_tensor(n, t, jax_sizes) for n, t in own.items() if n not in grouped]
+    leaf_sizes = {size for path in paths for size in lengths(leaves[path].shape)}
+    if is_alike:
+        sizes |= {size for tensor in own.values() for size in lengths(tensor.shape)}
     joints = {
         (own[ih].shape[1], own[hh].shape[1])
         for ih, hh, *_ in (group.names for group in groups if len(group.names) == 2)
         if len(own[ih].shape) == 2
     }
-    leaf_groups = [of_leaf(path, leaves[path], sizes, joints) for path in paths]
+    groups += [of_tensor(n, t, leaf_sizes, is_alike=is_alike) for n, t in own.items() if n not in grouped]
+    leaf_groups = [of_leaf(path, leaves[path], sizes, joints, is_alike=is_alike) for path in paths]
     if not groups and not leaf_groups:
         return [], []
-    ways, leaf_ways = balanced(groups, leaf_groups)
+    ways, leaf_ways = balanced(groups, leaf_groups, pricing)
     units = [unit for way in ways for unit in way.make()]
     slots = [slot for way in leaf_ways for slot in way.make()]
-    pairs, ties = assign(units, slots)
-    matches = [matched(units[i], slots[j]) for i, j in pairs]
-    return matches, ties
+    pairs, ties = assign(units, slots, pricing)
+    return [matched(units[i], slots[j], pricing) for i, j in pairs], ties
 
 
 def _settled(
@@ -113,11 +216,15 @@ def _settled(
     ties: Sequence[Exchange],
     agreement: Callable[[list[Match]], float] | None,
     budget: int,
+    pricing: Pricing,
 ) -> tuple[list[Match], list[int], list[Exchange]]:
     """The matches with what could be settled by running; which of them could still be turned or exchanged."""
 
     def first_use(tie: Exchange) -> float:
         return min(_position(matches[tie.first]), _position(matches[tie.second]))
+
+    def exchanges(some: Sequence[Exchange]) -> list[Callable[[list[Match]], list[Match]]]:
+        return [exchange(tie, pricing) for tie in some]
 
     open_ties = sorted((tie for tie in ties if tie.cost <= MARGIN), key=first_use)
     weak = sorted((tie for tie in ties if tie.cost > MARGIN), key=first_use)
@@ -125,10 +232,10 @@ def _settled(
     others = [place for place, match in enumerate(matches) if could_turn(match) and not match.undecided]
     if agreement is None or not (turns or open_ties or weak or others):
         return matches, turns, open_ties
-    sure = settle(matches, [*map(turn, turns), *map(exchange, open_ties)], agreement, budget=budget)
+    sure = settle(matches, [*map(turn, turns), *exchanges(open_ties)], agreement, budget=budget)
     best = sure
     if sure.agreement < 1.0:
-        best = settle(sure.matches, [*map(turn, others), *map(exchange, weak)], agreement, budget=budget // 4)
+        best = settle(sure.matches, [*map(turn, others), *exchanges(weak)], agreement, budget=budget // 4)
     still = [] if best.agreement >= 1.0 else sure.open
     return (
         best.matches,

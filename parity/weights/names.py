@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 ROLES = {
     "weight": ("weight", "kernel", "scale", "embedding", "gamma"),
@@ -65,10 +65,16 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def role(name: str) -> tuple[str, bool]:
-    """What a name says a tensor is (weight, bias, mean, variance or ""), and whether it says so in words.
+    """The role that a name gives to an array, and whether it does so in words.
 
     >>> role("bn.running_mean"), role("block/w1"), role("cls_token")
     (('mean', True), ('weight', False), ('', False))
+
+    Args:
+        name: name of a tensor, or path of a leaf.
+
+    Returns:
+        "weight", "bias", "mean", "variance" or "", and False if a single letter says so.
     """
     parts = re.split(r"[./]", name.lower())
     for word in reversed(re.findall(r"[a-z]+", parts[-1])):
@@ -92,8 +98,25 @@ def module(path: str) -> str:
     >>> module("batch_stats/BatchNorm_0/mean"), module("params/BatchNorm_0/scale"), module("block/scale")
     ('BatchNorm_0', 'BatchNorm_0', 'block')
     """
-    parts = owner(path).split("/")
-    return "/".join(part for place, part in enumerate(parts) if place > 1 or part not in COLLECTIONS)
+    return "/".join(_without_collection(owner(path).split("/")))
+
+
+def last_word(name: str) -> str:
+    """The last part of a name, such as "kernel"."""
+    return re.split(r"[./]", name)[-1]
+
+
+def normalised(name: str) -> str:
+    """A name with dots between its parts and without its collection: equal for equal paths.
+
+    >>> normalised("params/layers/0/kernel"), normalised("layers.0.kernel")
+    ('layers.0.kernel', 'layers.0.kernel')
+    """
+    return ".".join(_without_collection(re.split(r"[./]", name)))
+
+
+def _without_collection(parts: Sequence[str]) -> list[str]:
+    return [part for place, part in enumerate(parts) if place > 1 or part not in COLLECTIONS]
 
 
 def words(name: str) -> list[str]:
@@ -110,23 +133,56 @@ def words(name: str) -> list[str]:
     return [_CANONICAL.get(word, word) for word in kept]
 
 
-def alike(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, "N M"]:
-    """How alike the words of each of the first names are to those of each of the second, in 0 to 1.
+def likeness(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, "N M"]:
+    """How similar the words of names are: the weighted share of common words.
 
-    The weighted share of common words: a word weighs the more, the fewer names have it.
+    The fewer names have a word, the more it weighs.
+
+    Args:
+        first: N names.
+        second: M names.
+
+    Returns:
+        Of each pair the similarity, 0 to 1.
     """
-    ours, theirs = ([{w for w in words(n) if not w.isdigit()} for n in side] for side in (first, second))
-    return _overlap(ours, theirs)
+    return _overlap(*([{w for w in words(n) if not w.isdigit()} for n in side] for side in (first, second)))
 
 
-def alike_in_number(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, "N M"]:
-    """The same of the numbers in names, by the rank of each among its kind."""
+def likeness_of_numbers(first: Sequence[str], second: Sequence[str]) -> Float[np.ndarray, "N M"]:
+    """How similar the numbers in names are, each counted by its rank among numbers in the same place.
+
+    Args:
+        first: N names.
+        second: M names.
+
+    Returns:
+        Of each pair the similarity, 0 to 1.
+    """
     return _overlap(_numbers(first), _numbers(second))
 
 
-def _overlap(ours: Sequence[set[str]], theirs: Sequence[set[str]]) -> Float[np.ndarray, "N M"]:
+def equal_paths(first: Sequence[str], second: Sequence[str]) -> Bool[np.ndarray, "N M"]:
+    """Which names are the same path, however its parts are joined.
+
+    Args:
+        first: N names.
+        second: M names.
+
+    Returns:
+        Of each pair whether the paths are equal.
+    """
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(second):
+        places.setdefault(normalised(name), []).append(place)
+    equal: Bool[np.ndarray, "N M"] = np.zeros((len(first), len(second)), bool)
+    for row, name in enumerate(first):
+        equal[row, places.get(normalised(name), [])] = True
+    return equal
+
+
+def _overlap(first: Sequence[set[str]], second: Sequence[set[str]]) -> Float[np.ndarray, "N M"]:
     rare: dict[str, float] = {}
-    for side in (ours, theirs):
+    for side in (first, second):
         for word, number in Counter(word for name in side for word in name).items():
             rare[word] = max(rare.get(word, 0.0), math.log(len(side) / number) + COMMON)
     places = {word: place for place, word in enumerate(rare)}
@@ -140,12 +196,12 @@ def _overlap(ours: Sequence[set[str]], theirs: Sequence[set[str]]) -> Float[np.n
         scaled: Float[np.ndarray, "N W"] = rows / np.maximum(lengths, 1e-9)
         return scaled
 
-    product: Float[np.ndarray, "N M"] = table(ours) @ table(theirs).T
+    product: Float[np.ndarray, "N M"] = table(first) @ table(second).T
     return product
 
 
 def ranks(names: Sequence[str]) -> list[int]:
-    """Each name's place among those that differ from it in numbers alone.
+    """The index of each name among those that differ from it in numbers alone.
 
     >>> ranks(["a.2.w", "a.10.w", "b", "a.4.w"])
     [0, 2, 0, 1]
@@ -158,7 +214,7 @@ def ranks(names: Sequence[str]) -> list[int]:
 
 
 def _numbers(names: Sequence[str]) -> list[set[str]]:
-    """Of each number in each name which it is and the how-manieth of its kind, as `1:0`."""
+    """Of each number in each name its level and its rank among numbers of that level, as `1:0`."""
     found = [words(name) for name in names]
     values: dict[tuple[str, int], set[int]] = {}
     patterns = ["/".join("#" if word.isdigit() else word for word in name) for name in found]

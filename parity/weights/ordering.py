@@ -1,9 +1,10 @@
-"""The order of computation as evidence: two ports of one model use their weights in much the same order.
+"""The order of computation as evidence: two programs for one model use their weights in much the same order.
 
 Where branches are computed in another order, a bias or a norm is still used right after the matrix whose
 output it meets: matrices that are paired are anchors for what comes next.
 """
 
+import re
 from bisect import bisect
 from collections import Counter
 from collections.abc import Sequence
@@ -31,64 +32,70 @@ Moment = tuple[float | int, ...]
 Time = Moment | None
 
 
-def unit_times(units: Sequence[Unit]) -> list[Time]:
-    """When each unit is used first; of a norm's two statistics the mean, as JAX's frameworks have it."""
-    statistics: dict[str, int] = {}
-    for unit in units:
-        if unit.use is not None and unit.role[0] in STATISTICS:
-            own = statistics.setdefault(owner(unit.label), unit.use.position)
-            statistics[owner(unit.label)] = min(own, unit.use.position)
-    return [
-        None
-        if unit.use is None
-        else (statistics[owner(unit.label)], STATISTICS.index(unit.role[0]))
-        if unit.role[0] in STATISTICS
-        else (unit.use.position, unit.part)
-        for unit in units
-    ]
+def times(items: Sequence[Unit] | Sequence[Slot], *, statistics: bool) -> list[Time]:
+    """When each unit or slot is used first.
 
-
-def slot_times(slots: Sequence[Slot]) -> list[Time]:
-    """When each slot is used first.
-
-    The layers of a loop come one after the other: all leaves of the first, then all of the second. Leaves
+    The layers of a loop come one after the other: all arrays of the first, then all of the second. Arrays
     that stack as many layers and are used side by side share a loop.
+
+    Args:
+        items: units, or slots.
+        statistics: whether a norm's mean comes right before its variance, as JAX's frameworks have it.
+
+    Returns:
+        A moment for each item, to be compared with the others' alone; None if its use is not known.
     """
+    first_of_norm: dict[str, int] = {}
+    for item in items:
+        if statistics and item.use is not None and item.role[0] in STATISTICS:
+            own = first_of_norm.setdefault(owner(item.label), item.use.position)
+            first_of_norm[owner(item.label)] = min(own, item.use.position)
+    loops = _loops(items)
+    moments: list[Time] = []
+    for item in items:
+        if item.use is None:
+            moments.append(None)
+        elif item.depth >= 0:
+            moments.append((loops[item.home], item.depth, item.use.position, item.part))
+        elif statistics and item.role[0] in STATISTICS:
+            place = first_of_norm[owner(item.label)]
+            moments.append((place, -1, place, STATISTICS.index(item.role[0])))
+        else:
+            moments.append((item.use.position, -1, item.use.position, item.part))
+    return moments
+
+
+def _loops(items: Sequence[Unit] | Sequence[Slot]) -> dict[str, float]:
+    """When the loop of each stacked array starts, by its name."""
     loops: dict[str, float] = {}
     count: dict[str, int] = {}
-    for slot in slots:
-        if slot.layer >= 0:
-            count[slot.path] = max(count.get(slot.path, 0), slot.layer + 1)
+    for item in items:
+        if item.depth >= 0:
+            count[item.home] = max(count.get(item.home, 0), item.depth + 1)
     previous: tuple[int, str] | None = None
     start = 0.0
-    for slot in sorted((s for s in slots if s.use is not None), key=_position):
-        if slot.layer > 0:
+    for item in sorted((i for i in items if i.use is not None), key=_position):
+        if item.depth > 0:
             continue
-        this = None if slot.layer < 0 else (count[slot.path], owner(slot.path).partition("/")[0])
+        top = re.split(r"[./]", owner(item.home))[0]
+        this = None if item.depth < 0 else (count[item.home], top)
         if this is not None and this != previous:
-            start = _position(slot)
+            start = _position(item)
         if this is not None:
-            loops[slot.path] = start
+            loops[item.home] = start
         previous = this
-    return [
-        None
-        if slot.use is None
-        else (loops[slot.path], slot.layer, slot.use.position, slot.part)
-        if slot.layer >= 0
-        else (slot.use.position, -1, slot.use.position, slot.part)
-        for slot in slots
-    ]
+    return loops
 
 
-def _position(slot: Slot) -> float:
-    return float(slot.use.position) if slot.use is not None else float("inf")
+def _position(item: Unit | Slot) -> float:
+    return float(item.use.position) if item.use is not None else float("inf")
 
 
 class Anchors(NamedTuple):
     """Pairs of matrices: when each is used on either side, in order, and the number of its pair."""
 
-    ours: tuple[tuple[Moment, int], ...]
-    theirs: tuple[tuple[Moment, int], ...]
+    units: tuple[tuple[Moment, int], ...]
+    slots: tuple[tuple[Moment, int], ...]
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Time, Time]]) -> "Anchors":
@@ -101,23 +108,30 @@ class Anchors(NamedTuple):
 
 
 def out_of_order(
-    times: Sequence[Time], jax_times: Sequence[Time], anchors: Anchors
+    times: Sequence[Time], slot_times: Sequence[Time], anchors: Anchors
 ) -> Float[np.ndarray, "N M"]:
-    """What it costs that places in the order of computation differ; nothing where both are unknown."""
-    off = _apart(_places(times), _places(jax_times))
-    before, jax_before = _anchored(times, anchors.ours), _anchored(jax_times, anchors.theirs)
-    if anchors.ours:
-        same = np.array(before)[:, None] == np.array(jax_before)[None, :]
-        after, jax_after = _within(times, before), _within(jax_times, jax_before)
-        off = np.where(same, _apart(after, jax_after), off + ASTRAY)
-    unknown, jax_unknown = np.isnan(_places(times))[:, None], np.isnan(_places(jax_times))[None, :]
-    return np.where(unknown | jax_unknown, UNUSED * (unknown ^ jax_unknown), off)
+    """What it costs that places in the order of computation differ; nothing where both are unknown.
+
+    Args:
+        times: when each of N units is used first.
+        slot_times: when each of M slots is used first.
+        anchors: the matrices that are paired already.
+
+    Returns:
+        The cost of each pair.
+    """
+    off = _apart(_places(times), _places(slot_times))
+    before, slot_before = _anchored(times, anchors.units), _anchored(slot_times, anchors.slots)
+    if anchors.units:
+        same = np.array(before)[:, None] == np.array(slot_before)[None, :]
+        after, slot_after = _within(times, before), _within(slot_times, slot_before)
+        off = np.where(same, _apart(after, slot_after), off + ASTRAY)
+    unknown, slot_unknown = np.isnan(_places(times))[:, None], np.isnan(_places(slot_times))[None, :]
+    return np.where(unknown | slot_unknown, UNUSED * (unknown ^ slot_unknown), off)
 
 
-def _apart(
-    places: Float[np.ndarray, " N"], candidate_places: Float[np.ndarray, " M"]
-) -> Float[np.ndarray, "N M"]:
-    off = np.abs(places[:, None] - candidate_places[None, :])
+def _apart(places: Float[np.ndarray, " N"], others: Float[np.ndarray, " M"]) -> Float[np.ndarray, "N M"]:
+    off = np.abs(places[:, None] - others[None, :])
     costs: Float[np.ndarray, "N M"] = ORDER * np.log2(1 + np.nan_to_num(off))
     return costs
 

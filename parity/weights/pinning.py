@@ -4,25 +4,63 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from parity.weights.evidence import Leaves, Pins, Tensors
-from parity.weights.layouts import Layout, layouts
-from parity.weights.plan import Transfer, WeightError
-from parity.weights.pricing import summed
+from parity.weights.evidence import Known, Pins
+from parity.weights.layouts import Layout
+from parity.weights.names import role
+from parity.weights.pricing import Pricing
+from parity.weights.transfer import Transfer, WeightError
+from parity.weights.units import Slot
 
 
-def pinned(pins: Pins, tensors: Tensors, leaves: Leaves) -> dict[str, list[Transfer]]:
-    """The transfers that the user gave, by PyTorch name.
+def pinned_transfers(
+    pins: Pins, tensors: Known, leaves: Known, pricing: Pricing, what: tuple[str, str]
+) -> dict[str, list[Transfer]]:
+    """The transfers that the user gave.
+
+    Args:
+        pins: what the user gave.
+        tensors: all tensors by name.
+        leaves: all leaves by path.
+        pricing: which layout is usual, where the user gives none.
+        what: what a tensor and a leaf are called.
+
+    Returns:
+        Transfers by name of their tensor.
 
     Raises:
         WeightError: if a pin names what does not exist, cannot fit, or fills a leaf that another one fills.
     """
     transfers = {
-        name: [_transfer(name, one, tensors, leaves) for one in _several(pin)] for name, pin in pins.items()
+        name: [_transfer(name, one, tensors, leaves, pricing) for one in _several(pin)]
+        for name, pin in pins.items()
     }
     whole = [t.leaf_path for own in transfers.values() for t in own if not t.put]
     if len(set(whole)) < len(whole):
-        raise WeightError(f"`pins` uses a JAX leaf twice: {', '.join(sorted(whole))}")
+        raise WeightError(f"`pins` uses a {what[1]} twice: {', '.join(sorted(whole))}")
     return transfers
+
+
+def turned_round(pins: Pins) -> dict[str, Any] | None:
+    """The same pins from leaves to tensors.
+
+    >>> turned_round({"w": ("kernel", (2, 0, 1)), "b": "bias"})
+    {'kernel': ('w', (1, 2, 0)), 'bias': 'b'}
+
+    Args:
+        pins: pins from tensors to leaves.
+
+    Returns:
+        Pins from leaves to tensors; None if a pin is a block or shares its leaf, which has no such way back.
+    """
+    turned: dict[str, Any] = {}
+    for name, pin in pins.items():
+        for one in _several(pin):
+            path, axes = (one, None) if isinstance(one, str) else (one[0], one[1])
+            if isinstance(one, Transfer) or path in turned:
+                return None
+            back = name if axes is None else (name, tuple(sorted(range(len(axes)), key=axes.__getitem__)))
+            turned[path] = back
+    return turned
 
 
 def _several(pin: Any) -> list[Any]:
@@ -32,7 +70,7 @@ def _several(pin: Any) -> list[Any]:
     return list(pin)
 
 
-def _transfer(name: str, pin: Any, tensors: Tensors, leaves: Leaves) -> Transfer:
+def _transfer(name: str, pin: Any, tensors: Known, leaves: Known, pricing: Pricing) -> Transfer:
     if isinstance(pin, Transfer):
         path, axes = pin.leaf_path, None
     else:
@@ -44,9 +82,9 @@ def _transfer(name: str, pin: Any, tensors: Tensors, leaves: Leaves) -> Transfer
         return _checked(name, pin, tensors, leaves)
     way = Layout(None, tuple(range(len(tensor.shape))) if axes is None else tuple(axes), (), "", 0.0)
     if axes is None:
-        way = next(
-            iter(layouts(tensor.shape, tensor.layer, summed(tensor.use), leaf.shape, summed(leaf.use))), way
-        )
+        unit = Slot(name, name, (), tensor.shape, tensor.layer, role(name), tensor.use).as_unit()
+        slot = Slot(path, path, (), leaf.shape, leaf.layer, role(path), leaf.use)
+        way = next(iter(pricing.ways(unit, slot)), way)
     rank = len(tensor.shape if way.view is None else way.view)
     if sorted(way.axes) != list(range(rank)) or math.prod(tensor.shape) != math.prod(leaf.shape):
         raise WeightError(
@@ -55,7 +93,7 @@ def _transfer(name: str, pin: Any, tensors: Tensors, leaves: Leaves) -> Transfer
     return Transfer(name, path, tensor.shape, leaf.shape, way.view, (), way.axes, way.flip, (), "pinned")
 
 
-def _checked(name: str, pin: Transfer, tensors: Tensors, leaves: Leaves) -> Transfer:
+def _checked(name: str, pin: Transfer, tensors: Known, leaves: Known) -> Transfer:
     tensor, leaf = tensors[name], leaves[pin.leaf_path]
     try:
         moved, target = pin.shapes()

@@ -10,7 +10,7 @@ leading axis); two with the same target add up (the double biases of PyTorch's r
 of every tensor and leaf is in some transfer, or its tensor or leaf is listed as unused or missing.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -19,149 +19,7 @@ from jaxtyping import Shaped
 
 from parity.numerics.arrays import Arrays
 from parity.report.sides import Sides
-
-Shape = tuple[int, ...]
-
-Index = tuple[slice | int, ...]
-"""A block of an array, as in `array[index]`; axes that are not named are taken whole."""
-
-
-class WeightError(ValueError):
-    """Weights that cannot be transferred; the message names every tensor at fault."""
-
-
-class Transfer(NamedTuple):
-    """One block's way: `leaf[put] += flip(tensor.reshape(view)[take].transpose(axes)).reshape(...)`.
-
-    Attributes:
-        tensor_name: name of the tensor, such as its key in a state dict.
-        leaf_path: path of the leaf, such as that in a params tree.
-        tensor_shape: shape of the whole tensor.
-        leaf_shape: shape of the whole leaf.
-        view: shape that the tensor is read in; None is its own.
-        take: the block of the tensor; () is all of it.
-        axes: `numpy.transpose` axes of the block; () keeps them. (1, 0) for a linear layer, (2, 3, 1, 0)
-            for a 2-d convolution (OIHW to HWIO).
-        flip: axes, after `axes`, that run backwards: a transposed convolution's.
-        put: the block of the leaf; () is all of it. The numbers are reshaped to its shape.
-        reason: why this pair and this way, in words.
-    """
-
-    tensor_name: str
-    leaf_path: str
-    tensor_shape: Shape
-    leaf_shape: Shape
-    view: Shape | None = None
-    take: Index = ()
-    axes: tuple[int, ...] = ()
-    flip: tuple[int, ...] = ()
-    put: Index = ()
-    reason: str = "given"
-
-    def source(self, tensor: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The block of a tensor with its axes in the leaf's order.
-
-        Args:
-            tensor: the whole tensor, of shape `tensor_shape`.
-
-        Returns:
-            A view that can be read and written.
-        """
-        block = tensor.reshape(self.tensor_shape if self.view is None else self.view)[(*self.take, ...)]
-        moved = block.transpose(self.axes) if self.axes else block
-        return np.flip(moved, self.flip) if self.flip else moved
-
-    def target(self, leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The block of a leaf.
-
-        Args:
-            leaf: the whole leaf, of shape `leaf_shape`.
-
-        Returns:
-            A view that can be read and written.
-        """
-        return leaf[(*self.put, ...)]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all of a tensor becomes all of a leaf."""
-        return not self.take and not self.put
-
-    def back(self, leaf: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The leaf in the tensor's layout, for a whole transfer.
-
-        Args:
-            leaf: the whole leaf.
-
-        Returns:
-            An array of shape `tensor_shape`: a view where the layout allows.
-        """
-        moved = leaf.reshape(self.shapes()[0])
-        moved = np.flip(moved, self.flip) if self.flip else moved
-        moved = moved.transpose(np.argsort(self.axes)) if self.axes else moved
-        return moved.reshape(self.tensor_shape)
-
-    def box(self) -> tuple[range, ...]:
-        """The block of the leaf as one range an axis, equal for equal blocks."""
-        index = [*self.put, *[slice(None)] * (len(self.leaf_shape) - len(self.put))]
-        return tuple(
-            range(size)[at] if isinstance(at, slice) else range(size)[at:][:1]
-            for at, size in zip(index, self.leaf_shape, strict=True)
-        )
-
-    def to_leaf(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The tensor in the leaf's layout, for a whole transfer.
-
-        Args:
-            array: the whole tensor.
-
-        Returns:
-            An array of shape `leaf_shape`.
-
-        Raises:
-            WeightError: if `array` has another shape than planned.
-        """
-        return Plan((self,)).to_leaves({self.tensor_name: array})[self.leaf_path]
-
-    def to_tensor(self, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        """The leaf in the tensor's layout, for a whole transfer.
-
-        Args:
-            array: the whole leaf.
-
-        Returns:
-            An array of shape `tensor_shape`.
-
-        Raises:
-            WeightError: if `array` has another shape than planned.
-        """
-        return Plan((self,)).to_tensors({self.leaf_path: array})[self.tensor_name]
-
-    def shapes(self) -> tuple[Shape, Shape]:
-        """The shapes of the block as it comes from the tensor and of the leaf's block that it fills."""
-        tensor, leaf = (
-            np.broadcast_to(np.zeros(()), shape) for shape in (self.tensor_shape, self.leaf_shape)
-        )
-        return self.source(tensor).shape, self.target(leaf).shape
-
-    @property
-    def how(self) -> str:
-        """The layout change in words, e.g. 'permute (1, 0)' or 'as it is'."""
-        steps = []
-        moved, target = self.shapes()
-        if self.view not in (None, self.tensor_shape):
-            steps.append(f"view {self.view}")
-        if self.take:
-            steps.append(f"take {_in_words(self.take)}")
-        if self.axes != tuple(range(len(self.axes))):
-            steps.append(f"permute {self.axes}")
-        if self.flip:
-            steps.append(f"flip {self.flip}")
-        if moved != target:
-            steps.append(f"reshape {target}")
-        if self.put:
-            steps.append(f"into {_in_words(self.put)}")
-        return ", ".join(steps) or "as it is"
+from parity.weights.transfer import Shape, Transfer, WeightError, grouped, repeats
 
 
 class Plan(NamedTuple):
@@ -248,11 +106,11 @@ class Plan(NamedTuple):
         shapes = {t.tensor_name: t.tensor_shape for t in self.transfers}
         _require(weights, shapes, self._what[0], self.unused)
         leaves = {}
-        for path, shared in _grouped(self.transfers, lambda t: t.leaf_path).items():
+        for path, shared in grouped(self.transfers, lambda t: t.leaf_path).items():
             if len(shared) == 1 and not shared[0].put:
                 leaves[path] = shared[0].source(weights[shared[0].tensor_name]).reshape(shared[0].leaf_shape)
                 continue
-            later = _repeats(shared)
+            later = repeats(shared)
             dtypes = [weights[t.tensor_name].dtype for t in shared]
             leaf = np.zeros(
                 shared[0].leaf_shape, np.result_type(*dtypes, *[np.float64][: exact and len(later)])
@@ -292,9 +150,9 @@ class Plan(NamedTuple):
         """
         _require(leaves, {t.leaf_path: t.leaf_shape for t in self.transfers}, self._what[1], self.missing)
         leaves = self._back(leaves)
-        later = _repeats(self.transfers)
+        later = repeats(self.transfers)
         tensors = {}
-        for name, shared in _grouped(self.transfers, lambda t: t.tensor_name).items():
+        for name, shared in grouped(self.transfers, lambda t: t.tensor_name).items():
             tensor = np.zeros(shared[0].tensor_shape, np.result_type(*(leaves[t.leaf_path] for t in shared)))
             shared.reverse()  # so that of several leaves that hold the same numbers the first comes last
             for transfer in sorted(shared, key=lambda t: id(t) not in later):
@@ -324,7 +182,7 @@ class Plan(NamedTuple):
         shapes = {t.leaf_path: t.leaf_shape for t in given}
         _require(grads, shapes, f"gradient of the {self._what[1]}", self.missing)
         tensors = {}
-        for name, shared in _grouped(given, lambda t: t.tensor_name).items():
+        for name, shared in grouped(given, lambda t: t.tensor_name).items():
             if len(shared) == 1 and shared[0].is_whole:
                 tensors[name] = shared[0].back(grads[shared[0].leaf_path])
                 continue
@@ -341,7 +199,7 @@ class Plan(NamedTuple):
         Returns:
             Tensor name -> leaf path, or paths joined by ', '.
         """
-        groups = _grouped(self.transfers, lambda t: t.tensor_name)
+        groups = grouped(self.transfers, lambda t: t.tensor_name)
         return {name: ", ".join(dict.fromkeys(t.leaf_path for t in group)) for name, group in groups.items()}
 
     def rows(self) -> tuple[tuple[str, str, str], ...]:
@@ -380,32 +238,6 @@ def array_names(sides: Sides, is_reversed: bool) -> tuple[str, str]:
     """
     tensors, leaves = reversed(sides.titles) if is_reversed else sides.titles
     return f"{tensors} tensor", f"{leaves} leaf"
-
-
-def _grouped(transfers: Iterable[Transfer], key: Callable[[Transfer], str]) -> dict[str, list[Transfer]]:
-    groups: dict[str, list[Transfer]] = {}
-    for transfer in transfers:
-        groups.setdefault(key(transfer), []).append(transfer)
-    return groups
-
-
-def _repeats(transfers: Iterable[Transfer]) -> set[int]:
-    """Ids of the transfers that add to a block which an earlier one fills."""
-    seen, later = set(), set()
-    for transfer in transfers:
-        block = (transfer.leaf_path, transfer.box())
-        if block in seen:
-            later.add(id(transfer))
-        seen.add(block)
-    return later
-
-
-def _in_words(index: Index) -> str:
-    parts = []
-    for at in index:
-        bounds = ("" if b is None else str(b) for b in (at.start, at.stop)) if isinstance(at, slice) else ()
-        parts.append(":".join(bounds) if isinstance(at, slice) else str(at))
-    return f"[{', '.join(parts)}]"
 
 
 def _require(arrays: Arrays, shapes: Mapping[str, Shape], what: str, allowed: Collection[str]) -> None:

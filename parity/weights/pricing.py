@@ -1,13 +1,14 @@
 """What fits where, and what it costs: the shape, layer, role and first use of a unit against a slot's."""
 
 import math
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from parity.weights.evidence import Use
-from parity.weights.layouts import LINEAR, Axes, layouts
-from parity.weights.plan import Shape
+from parity.weights.layer_kinds import LayerKind, kind_named, kind_of
+from parity.weights.layouts import End, Layout, Summed, layouts
+from parity.weights.names import last_word
+from parity.weights.transfer import Shape
 from parity.weights.units import Role, Slot, Unit
 
 CONFLICT = 30.0
@@ -16,83 +17,124 @@ CONFLICT = 30.0
 LETTERS_DIFFER = 4.0
 """Cost of roles that differ by a single letter, which may mean something else."""
 
-OPERATIONS = {"matmul": 0, "conv": 0, "gather": 1, "mul": 2, "add": 3}
-"""Operations whose weights can be the same have the same number."""
+SORTS = {"matmul": 0, "conv": 0, "gather": 1, "mul": 2, "add": 3}
+"""Operations whose weights can be the same are of the same sort."""
 
 OTHER_USE = 5.0
-"""Cost of a first use in another kind of operation."""
+"""Cost of a first use in another sort of operation."""
+
+LAYOUT_NAMES = ("kernel", "weight")
+"""Last words of names that say something of how a matrix lies."""
 
 
-class UnitKind(NamedTuple):
-    """What decides where a unit fits."""
+class Sort(NamedTuple):
+    """What decides where a unit or slot fits.
 
-    shape: Shape
-    layer: str
+    Attributes:
+        end: its shape, kind of layer and what is summed over.
+        role: what its name says that it is.
+        operation: of its first use, "" if unknown.
+    """
+
+    end: End
     role: Role
-    contracted: Axes
     operation: str
 
-
-class SlotKind(NamedTuple):
-    """What decides what fits into a slot; `kept` is whether the leaf has PyTorch's own name."""
-
-    shape: Shape
-    kept: bool
-    role: Role
-    contracted: Axes
-    operation: str
+    @property
+    def shape(self) -> Shape:
+        """Shape of the block."""
+        return self.end.shape
 
 
-def summed(use: Use | None) -> Axes:
+def summed(use: Use | None) -> Summed:
     """The axes that a first use sums over, None where that says nothing about the layout."""
     return use.contracted if use is not None and use.contracted else None
 
 
-def kind_of_unit(unit: Unit) -> UnitKind:
-    """What decides which slots a unit fits; PyTorch's own layers say how they use their weights."""
-    operation = unit.use.operation if unit.use else ""
-    layer, contracted, rank = unit.layer, summed(unit.use), len(unit.shape)
-    if not layer and operation == "conv" and 2 < rank < 6:
-        layer = f"{'ConvTranspose' if contracted == (0,) else 'Conv'}{rank - 2}d"
-    if layer in LINEAR and rank == 2:
-        contracted = (1,)
-    elif layer.startswith("Conv") and rank > 2:
-        contracted = (0 if layer.startswith("ConvTranspose") else 1, *range(2, rank))
-    if layer in LINEAR or layer.startswith("Conv"):
-        operation = "add" if rank < 2 else operation
-    elif (layer and layer.endswith("Norm")) or re.search(r"Norm\dd$", layer):
-        operation = {"weight": "mul", "bias": "add"}.get(unit.role[0], "")
-    return UnitKind(unit.shape, layer, unit.role, contracted, operation)
+class Pricing(NamedTuple):
+    """The prices of a plan.
+
+    Attributes:
+        is_alike: whether both sides are of one framework, so that an array most likely keeps its layout.
+    """
+
+    is_alike: bool = False
+
+    def of_unit(self, unit: Unit) -> Sort:
+        """What decides which slots a unit fits."""
+        return self._sort(unit, LAYOUT_NAMES if self.is_alike else (), may_convolve=True)
+
+    def of_slot(self, slot: Slot) -> Sort:
+        """What decides which units fit a slot."""
+        return self._sort(slot, LAYOUT_NAMES if self.is_alike else ("weight",), may_convolve=self.is_alike)
+
+    def ways(self, unit: Unit, slot: Slot) -> tuple[Layout, ...]:
+        """The layouts that take a unit to a slot, the most likely first."""
+        return layouts(self.of_unit(unit).end, self.of_slot(slot).end, self.is_alike)
+
+    def _sort(self, item: Unit | Slot, last_words: tuple[str, ...], may_convolve: bool) -> Sort:
+        """What decides where an item fits; known layers say how they use their weights."""
+        operation = item.use.operation if item.use else ""
+        rank = len(item.shape)
+        over = summed(item.use)
+        kind = kind_of(item.layer)
+        if not item.layer and may_convolve:
+            kind = _kind_of_use(operation, over, rank)
+        if kind is not None:
+            over = kind.summed_axes(rank) or over
+            if not kind.places(rank):
+                operation = dict(kind.operations).get(item.role[0], operation)
+        last = last_word(item.home) if rank > 1 else ""
+        if self.is_alike:
+            last = last.partition("_")[0]  # Equinox's `weight_hh`
+        return Sort(End(item.shape, kind, over, last if last in last_words else ""), item.role, operation)
+
+    def fit(self, unit: Sort, slot: Sort) -> float:
+        """The cost of a sort of unit in a sort of slot, by shape, role and use.
+
+        Args:
+            unit: what decides where the unit fits.
+            slot: the same of the slot.
+
+        Returns:
+            The cost; infinite if it does not fit.
+        """
+        ways = layouts(unit.end, slot.end, self.is_alike)
+        if not ways:
+            return math.inf
+        cost = ways[0].cost
+        (role, is_sure), (leaf_role, is_leaf_sure) = unit.role, slot.role
+        if role and leaf_role and role != leaf_role:
+            both = is_sure and is_leaf_sure
+            if both and (len(unit.shape) < 2 or {role, leaf_role} != {"weight", "bias"}):
+                return math.inf
+            cost += CONFLICT if both else LETTERS_DIFFER
+        if unit.operation in SORTS and slot.operation in SORTS:
+            cost += OTHER_USE * (SORTS[unit.operation] != SORTS[slot.operation])
+        return cost
+
+    def fitting(self, units: Iterable[Sort], slots: Iterable[Sort]) -> list[tuple[Sort, Sort, float]]:
+        """The pairs of sorts that fit.
+
+        Args:
+            units: sorts of units.
+            slots: sorts of slots.
+
+        Returns:
+            (sort of unit, sort of slot, cost) of each pair.
+        """
+        by_size: dict[int, list[Sort]] = {}
+        for slot in slots:
+            by_size.setdefault(math.prod(slot.shape), []).append(slot)
+        pairs = ((u, s, self.fit(u, s)) for u in units for s in by_size.get(math.prod(u.shape), ()))
+        return [pair for pair in pairs if math.isfinite(pair[2])]
 
 
-def kind_of_slot(slot: Slot) -> SlotKind:
-    """What decides which units fit a slot."""
-    kept = slot.path.rpartition("/")[2] == "weight"
-    operation = slot.use.operation if slot.use else ""
-    return SlotKind(slot.shape, kept, slot.role, summed(slot.use), operation)
-
-
-def fit(unit: UnitKind, slot: SlotKind) -> float:
-    """The cost of a kind of unit in a kind of slot by shape, role and use; infinite if it does not fit."""
-    shape, layer, (role, sure), contracted, operation = unit
-    leaf_shape, kept, (jax_role, jax_sure), jax_contracted, jax_operation = slot
-    ways = layouts(shape, layer, contracted, leaf_shape, jax_contracted, kept)
-    if not ways:
-        return float("inf")
-    cost = ways[0].cost
-    if role and jax_role and role != jax_role:
-        if sure and jax_sure and (len(shape) < 2 or {role, jax_role} != {"weight", "bias"}):
-            return float("inf")
-        cost += CONFLICT if sure and jax_sure else LETTERS_DIFFER
-    if operation in OPERATIONS and jax_operation in OPERATIONS:
-        cost += OTHER_USE * (OPERATIONS[operation] != OPERATIONS[jax_operation])
-    return cost
-
-
-def fitting(ours: Iterable[UnitKind], theirs: Iterable[SlotKind]) -> list[tuple[UnitKind, SlotKind, float]]:
-    """The pairs of kinds that fit, with their costs."""
-    by_size: dict[int, list[SlotKind]] = {}
-    for slot in theirs:
-        by_size.setdefault(math.prod(slot.shape), []).append(slot)
-    pairs = ((u, s, fit(u, s)) for u in ours for s in by_size.get(math.prod(u.shape), ()))
-    return [pair for pair in pairs if math.isfinite(pair[2])]
+def _kind_of_use(operation: str, over: Summed, rank: int) -> LayerKind | None:
+    """The kind of layer that a bare array is the weight of, by its first use."""
+    convolution = kind_named("convolution")
+    if operation != "conv" or convolution is None or not 2 < rank < 6:
+        return None
+    if over == (0,):  # only PyTorch sums over no spatial axis here
+        return kind_named("transposed convolution")
+    return convolution if over in (None, convolution.summed_axes(rank)) else None

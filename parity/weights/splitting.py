@@ -1,112 +1,157 @@
 """The ways to see a tensor or a leaf: whole, as parts of a pack, as layers of a stack.
 
-A packed tensor holds its parts one after the other along its outputs: query, key and value, or gates, in
+A packed array holds its parts one after the other along its outputs: query, key and value, or gates, in
 equal lengths or, with fewer heads of keys and values, in unequal ones. A stack has a leading axis of layers.
 """
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
-from parity.weights.evidence import Leaf, Signature, Use
-from parity.weights.layouts import LINEAR
-from parity.weights.names import owner, role, words
-from parity.weights.plan import Index, Shape
-from parity.weights.units import Choice, Group, Piece, Slot, Unit, taken
+from parity.weights.evidence import Signature, Use
+from parity.weights.layer_kinds import kind_of
+from parity.weights.names import role
+from parity.weights.part_names import inside, part_names, with_gate_names
+from parity.weights.transfer import Index, Shape
+from parity.weights.units import PACKED, Choice, Group, Slot, Unit, taken
 
 PARTS = (2, 3, 4)
-"""Numbers of equal parts that a packed tensor may have: key and value, or query too, or four gates."""
+"""Numbers of equal parts that a packed array may have: key and value, or query too, or four gates."""
 
 LONGEST_STACK = 512
-"""The most layers that one leaf may stack."""
+"""The most layers that one array may stack."""
 
 STACKED = 0.02
-PACKED = 0.2
 TIED = 0.3
-"""Costs of seeing a leaf as a stack, a tensor or leaf as a pack, a tied tensor twice."""
+"""Costs of seeing an array as a stack, and a tied tensor twice."""
 
 
-def of_tensor(name: str, tensor: Signature, sizes: Collection[int] = ()) -> Group[Unit]:
+def of_tensor(
+    name: str,
+    tensor: Signature,
+    sizes: Collection[int] = (),
+    joints: Collection[tuple[int, int]] = (),
+    *,
+    is_alike: bool = False,
+) -> Group[Unit]:
     """One tensor: whole, as parts of a packed one, once for each of its names, or as the rows of a stack.
 
     Args:
         name: its name.
-        tensor: its shape, layer and use.
-        sizes: lengths of axes on the JAX side, which the parts of a pack may have.
+        tensor: what is known of it.
+        sizes: lengths of axes of the leaves, which the parts of a pack may have.
+        joints: as in `of_leaf`; only used if both sides are of one framework.
+        is_alike: whether both sides are of one framework, so that a tensor may be seen in every way in which
+            a leaf may.
+
+    Returns:
+        The ways, the plainest first.
     """
-    shape, layer = tensor.shape, tensor.layer
-    whole = Unit(name, shape, layer, (Piece(name),), role(name), tensor.use)
-    choices = [taken((whole,))]
+    whole = _whole(name, tensor)
+    if is_alike:
+        ways = list(_ways(whole, sizes, joints, is_alike=True))
+    else:
+        kind = kind_of(tensor.layer)
+        axis = None if kind is None else kind.packed_axis(len(tensor.shape))
+        axes = [] if axis is None else [axis]
+        if not tensor.layer:
+            axes = list(range(min(len(tensor.shape), 2)))
+        packs = [_cut(whole, axis, cut) for axis in axes for cut in _cuts(tensor.shape[axis], sizes)]
+        ways = [taken((whole,)), *(taken(pack, PACKED) for pack in packs)]
+        if _may_stack(whole):
+            ways.append(Choice((_layer(whole, 0),), tensor.shape[0], partial(_layers, whole), STACKED))
+    choices = [_as_units(way) for way in ways]
     if tensor.tied:
-        others = (whole._replace(label=other, role=role(other), use=None) for other in tensor.tied)
-        choices.append(taken((whole, *others), TIED))
-    outputs = layer in LINEAR or layer.startswith("Conv")
-    for axis in [0] if outputs and shape else [] if layer else range(min(len(shape), 2)):
-        choices += [taken(_parts(whole, axis, cut), PACKED) for cut in _cuts(shape[axis], sizes)]
-    if not layer and len(shape) > 1 and 1 < shape[0] <= LONGEST_STACK:
-
-        def row(index: int) -> Unit:
-            return whole._replace(
-                label=_inside(name, str(index)),
-                shape=shape[1:],
-                pieces=(Piece(name, (index,)),),
-                use=_without(tensor.use, 0),
-                part=index,
-            )
-
-        choices.append(
-            Choice((row(0),), shape[0], lambda: tuple(row(index) for index in range(shape[0])), STACKED)
-        )
+        unit = whole.as_unit()
+        others = (unit._replace(label=other, role=role(other), use=None) for other in tensor.tied)
+        choices.insert(1, taken((unit, *others), TIED))
     return Group((name,), tuple(choices))
 
 
 def of_leaf(
     path: str,
-    leaf: Leaf,
+    leaf: Signature,
     sizes: Collection[int] = (),
     joints: Collection[tuple[int, int]] = (),
+    *,
+    is_alike: bool = False,
 ) -> Group[Slot]:
     """One leaf: whole, as parts of a packed one, as a stack of layers, or as a stack of packs.
 
     Args:
         path: the leaf's path.
-        leaf: its shape and use.
-        sizes: lengths of axes on the PyTorch side, which the parts of a pack may have.
+        leaf: what is known of it.
+        sizes: lengths of axes of the tensors, which the parts of a pack may have.
         joints: (input, hidden) sizes of recurrent layers, whose two kernels may be one leaf.
+        is_alike: whether both sides are of one framework.
+
+    Returns:
+        The ways, the plainest first.
     """
-    whole = Slot(path, path, (), leaf.shape, role(path), leaf.use)
-    choices = [taken((whole,)), *(taken(pack, PACKED) for pack in _packs(whole, sizes))]
-    for axis in {0, 1} if len(leaf.shape) == 2 else ():
-        cuts = [joint for joint in joints if sum(joint) == leaf.shape[axis]]
-        choices += [taken(_blocks(whole, axis, cut, ("input", "recurrent")), PACKED) for cut in cuts]
-    if len(leaf.shape) > 1 and 1 < leaf.shape[0] <= LONGEST_STACK:
-
-        def layer(index: int) -> Slot:
-            return whole._replace(
-                label=f"{index}/{path}",
-                put=(index,),
-                shape=leaf.shape[1:],
-                use=_without(leaf.use, 0),
-                layer=index,
-            )
-
-        def stack(number: int | None = None) -> tuple[Slot, ...]:
-            layers = [layer(index) for index in range(leaf.shape[0])]
-            if number is None:
-                return tuple(layers)
-            return tuple(slot for own in layers for slot in _packs(own, sizes)[number])
-
-        choices.append(Choice((layer(0),), leaf.shape[0], stack, STACKED))
-        choices += [
-            Choice(pack, leaf.shape[0], partial(stack, number), STACKED + PACKED)
-            for number, pack in enumerate(_packs(layer(0), sizes))
-        ]
-    return Group((path,), tuple(choices))
+    return Group((path,), tuple(_ways(_whole(path, leaf), sizes, joints, is_alike=is_alike)))
 
 
 def lengths(shape: Shape) -> set[int]:
     """The lengths of the axes of a leaf, and of two neighbours as one: heads and their size."""
     return {*shape, *(a * b for a, b in itertools.pairwise(shape))}
+
+
+def _whole(name: str, known: Signature) -> Slot:
+    return Slot(name, name, (), known.shape, known.layer, role(name), known.use)
+
+
+def _as_units(way: Choice[Slot]) -> Choice[Unit]:
+    samples = tuple(slot.as_unit() for slot in way.samples)
+    return Choice(samples, way.times, lambda: tuple(slot.as_unit() for slot in way.make()), way.cost)
+
+
+def _ways(
+    whole: Slot, sizes: Collection[int], joints: Collection[tuple[int, int]], *, is_alike: bool
+) -> Iterator[Choice[Slot]]:
+    """Every way to see an array."""
+    yield taken((whole,))
+    for pack in _packs(whole, sizes, is_alike):
+        yield taken(pack, PACKED)
+    for axis in {0, 1} if len(whole.shape) == 2 and not whole.layer else ():
+        for joint in joints:
+            if sum(joint) == whole.shape[axis]:
+                yield taken(_blocks(whole, axis, joint, ("input", "recurrent")), PACKED)
+    if not _may_stack(whole) or (is_alike and not _holds_product(whole, 0)):
+        return
+    count = whole.shape[0]
+    yield Choice((_layer(whole, 0),), count, partial(_layers, whole), STACKED)
+
+    def stack(number: int) -> tuple[Slot, ...]:
+        return tuple(slot for own in _layers(whole) for slot in _packs(own, sizes, is_alike)[number])
+
+    for number, pack in enumerate(_packs(_layer(whole, 0), sizes, is_alike)):
+        yield Choice(pack, count, partial(stack, number), STACKED + PACKED)
+
+
+def _may_stack(whole: Slot) -> bool:
+    return not whole.layer and len(whole.shape) > 1 and 1 < whole.shape[0] <= LONGEST_STACK
+
+
+def _holds_product(slot: Slot, axis: int) -> bool:
+    """Whether slices along an axis are still matrices, if the array is used as one."""
+    if slot.use is None or slot.use.operation not in ("matmul", "conv"):
+        return True
+    return len(slot.shape) > 2 and axis not in slot.use.contracted
+
+
+def _layers(whole: Slot) -> tuple[Slot, ...]:
+    return tuple(_layer(whole, index) for index in range(whole.shape[0]))
+
+
+def _layer(whole: Slot, index: int) -> Slot:
+    """One layer of a stack."""
+    return whole._replace(
+        label=f"{index}/{whole.path}",
+        put=(index,),
+        shape=whole.shape[1:],
+        use=_without(whole.use, 0),
+        depth=index,
+    )
 
 
 def _cuts(length: int, sizes: Collection[int]) -> list[tuple[int, ...]]:
@@ -116,65 +161,47 @@ def _cuts(length: int, sizes: Collection[int]) -> list[tuple[int, ...]]:
     return equal + [cut for cut in longer if cut[0] in sizes]
 
 
-def _part_names(label: str, count: int) -> Sequence[str]:
-    """What the parts of a packed tensor are called, in their usual order."""
-    said = set(words(label))
-    if count == 3:
-        return ("query", "key", "value")
-    if count == 2 and said & {"kv", "keyvalue"}:
-        return ("key", "value")
-    if count == 2 and "gate" in said:
-        return ("gate", "up")
-    return [f"part{index}" for index in range(count)]
-
-
-def _parts(unit: Unit, axis: int, cut: Sequence[int]) -> tuple[Unit, ...]:
-    names = _part_names(unit.label, len(cut))
-    return tuple(
-        unit._replace(
-            label=_inside(unit.label, name),
-            shape=(*unit.shape[:axis], size, *unit.shape[axis + 1 :]),
-            pieces=(Piece(unit.label, _block(axis, cut, part)),),
-            part=part,
-        )
-        for part, (name, size) in enumerate(zip(names, cut, strict=True))
-    )
-
-
-def _packs(slot: Slot, sizes: Collection[int]) -> list[tuple[Slot, ...]]:
-    """Every way to see a slot as parts: along its first or last axis, or along one of their number."""
+def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slot, ...]]:
+    """Every way to see an array as parts: along its first or last axis, or along one of their number."""
     last = len(slot.shape) - 1
-    packs = [
-        _rows(slot, axis, _part_names(slot.label, size))
-        for axis, size in enumerate(slot.shape)
-        if size in PARTS and last > 0
-    ]
-    return packs + [
-        _blocks(slot, axis, cut, _part_names(slot.label, len(cut)))
-        for axis in sorted({0, last} if last >= 0 else ())
-        for cut in _cuts(slot.shape[axis], sizes)
-    ]
+    kind = kind_of(slot.layer)
+    axes: Collection[int] = sorted({0, last} if last >= 0 else ())
+    packs = []
+    if slot.layer:
+        axis = None if kind is None else kind.packed_axis(len(slot.shape))
+        axes = () if axis is None else (axis,)
+    elif last > 0:
+        counted = [axis for axis, size in enumerate(slot.shape) if size in PARTS]
+        counted = [axis for axis in counted if not is_alike or _holds_product(slot, axis)]
+        packs = [_rows(slot, axis, slot.shape[axis]) for axis in counted]
+    packs += [_cut(slot, axis, cut) for axis in axes for cut in _cuts(slot.shape[axis], sizes)]
+    return [with_gate_names(pack, slot) for pack in packs] if is_alike else packs
 
 
-def _rows(slot: Slot, axis: int, names: Sequence[str]) -> tuple[Slot, ...]:
-    """The parts of a slot along an axis that counts them."""
+def _rows(slot: Slot, axis: int, count: int) -> tuple[Slot, ...]:
+    """The parts of an array along an axis that counts them."""
     return tuple(
         slot._replace(
-            label=_inside(slot.label, name),
+            label=inside(slot.label, name),
             put=(*slot.put, *[slice(None)] * axis, part),
             shape=(*slot.shape[:axis], *slot.shape[axis + 1 :]),
             use=_without(slot.use, axis),
             part=part,
         )
-        for part, name in enumerate(names)
+        for part, name in enumerate(part_names(slot, count))
     )
 
 
+def _cut(slot: Slot, axis: int, cut: Sequence[int]) -> tuple[Slot, ...]:
+    """The parts of an array one after the other along an axis, under their usual names."""
+    return _blocks(slot, axis, cut, part_names(slot, len(cut)))
+
+
 def _blocks(slot: Slot, axis: int, cut: Sequence[int], names: Sequence[str]) -> tuple[Slot, ...]:
-    """The parts of a slot one after the other along an axis."""
+    """The parts of an array one after the other along an axis."""
     return tuple(
         slot._replace(
-            label=_inside(slot.label, name),
+            label=inside(slot.label, name),
             put=(*slot.put, *_block(axis, cut, part)),
             shape=(*slot.shape[:axis], size, *slot.shape[axis + 1 :]),
             part=part,
@@ -186,13 +213,6 @@ def _blocks(slot: Slot, axis: int, cut: Sequence[int], names: Sequence[str]) -> 
 def _block(axis: int, cut: Sequence[int], part: int) -> Index:
     """Where one part lies."""
     return (*[slice(None)] * axis, slice(sum(cut[:part]), sum(cut[: part + 1])))
-
-
-def _inside(label: str, word: str) -> str:
-    """A label with a word put before its last part."""
-    place = len(owner(label))
-    separator = "/" if "/" in label else "."
-    return f"{label[:place]}{separator if place else ''}{word}{separator}{label[place:].lstrip('./')}"
 
 
 def _without(use: Use | None, axis: int) -> Use | None:

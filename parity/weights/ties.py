@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from parity.weights.assigning import MARGIN, Exchange
-from parity.weights.evidence import Leaves, Tensors
-from parity.weights.layouts import KEPT, Layout, layouts
-from parity.weights.names import owner
-from parity.weights.plan import Index, Plan, Shape, Transfer
-from parity.weights.pricing import kind_of_slot, kind_of_unit
+from parity.weights.evidence import Known
+from parity.weights.layer_kinds import KEPT
+from parity.weights.layouts import Layout
+from parity.weights.names import last_word, owner
+from parity.weights.plan import Plan
+from parity.weights.pricing import Pricing
+from parity.weights.transfer import Index, Shape, Transfer
 from parity.weights.units import Slot, Unit
 
 TRIES = 256
@@ -36,8 +38,8 @@ class Match(NamedTuple):
         """Whether the second layout is as good as the first."""
         return len(self.ways) > 1 and self.ways[1].cost - self.ways[0].cost < MARGIN
 
-    def transfers(self, tensors: Tensors, leaves: Leaves) -> Iterator[Transfer]:
-        """The transfers of this match, one a piece."""
+    def transfers(self, tensors: Known, leaves: Known) -> Iterator[Transfer]:
+        """The transfers of this match, one for each piece of its unit."""
         way = self.ways[0]
         for piece in self.unit.pieces:
             yield Transfer(
@@ -51,6 +53,7 @@ class Match(NamedTuple):
                 way.flip,
                 _within(self.slot.put, piece.at),
                 way.reason,
+                self.unit.gates,
             )
 
 
@@ -62,15 +65,20 @@ def _within(put: Index, at: Index) -> Index:
     return (*put, *at)
 
 
-def matched(unit: Unit, slot: Slot) -> Match:
-    """A unit in a slot by its best layout."""
-    kind, jax_kind = kind_of_unit(unit), kind_of_slot(slot)
-    ways = layouts(unit.shape, kind.layer, kind.contracted, slot.shape, jax_kind.contracted, jax_kind.kept)
-    return Match(unit, slot, ways)
+def matched(unit: Unit, slot: Slot, pricing: Pricing) -> Match:
+    """A unit in a slot, by its best layout."""
+    return Match(unit, slot, pricing.ways(unit, slot))
 
 
 def by_convention(matches: Sequence[Match]) -> list[Match]:
-    """Undecided matrices lie as all others of their kind of layer and name do, where these agree."""
+    """Undecided matrices lie as all others of their kind of layer and name do, where these agree.
+
+    Args:
+        matches: all matches of a plan.
+
+    Returns:
+        The matches, those decided that could be.
+    """
     seen: dict[tuple[str, str], set[tuple[int, ...]]] = {}
     for match in matches:
         if len(match.unit.shape) == 2 and not match.undecided:
@@ -88,26 +96,26 @@ def by_convention(matches: Sequence[Match]) -> list[Match]:
 
 
 def _convention(match: Match) -> tuple[str, str]:
-    return match.unit.layer, match.slot.path.rpartition("/")[2]
+    return match.unit.layer, last_word(match.slot.path)
 
 
-def tries_for(tensors: Tensors) -> int:
-    """How many plans may be tried for ties of these tensors."""
+def tries_for(tensors: Known) -> int:
+    """How many plans may be tried to settle ties between these tensors."""
     size = sum(math.prod(tensor.shape) for tensor in tensors.values())
     return max(8, min(TRIES, WORK // max(1, size)))
 
 
 Change = Callable[[list[Match]], list[Match]]
-"""One thing that could be otherwise."""
+"""One change to a plan that the evidence leaves open."""
 
 
 class Settled(NamedTuple):
-    """What running the plans came to.
+    """The outcome of running the plans.
 
     Attributes:
         matches: the best ones found.
-        agreement: the share of the JAX computation that agrees, 1.0 if all does.
-        open: places of the changes, among those given, that make no difference.
+        agreement: the share of the computation that then agrees, 1.0 if all does.
+        open: indices of the changes, among those given, that make no difference.
     """
 
     matches: list[Match]
@@ -125,6 +133,15 @@ def settle(
     """Try changes one after the other, in the order given, and keep each that makes more agree.
 
     A change that makes something agree can make an earlier one count, so they are tried until none helps.
+
+    Args:
+        matches: the matches to start from.
+        changes: what could be otherwise.
+        try_matches: the share of the computation, 0 to 1, that agrees with some matches.
+        budget: how many changes may be tried.
+
+    Returns:
+        The best matches, and what stays open.
     """
     best = try_matches(matches)
     still: list[int] = list(range(len(changes)))
@@ -147,34 +164,49 @@ def settle(
     return Settled(matches, best, [] if best >= 1.0 else still)
 
 
-def exchange(tie: Exchange) -> Change:
-    """Exchange the slots of two matches, and those of what else their modules own."""
+def exchange(tie: Exchange, pricing: Pricing) -> Change:
+    """Exchange the slots of two matches, and those of the other arrays of their modules.
+
+    Args:
+        tie: the two matches, by place.
+        pricing: what fits where.
+
+    Returns:
+        The change, which leaves the matches as they are where the exchanged ones would not fit.
+    """
 
     def change(matches: list[Match]) -> list[Match]:
         one, other = matches[tie.first].unit, matches[tie.second].unit
         pairs = {tie.first: tie.second}
         if owner(one.label) != owner(other.label) and _like(one) == _like(other):
-            theirs = {
+            partners = {
                 _like(m.unit): i for i, m in enumerate(matches) if owner(m.unit.label) == owner(other.label)
             }
             for i, match in enumerate(matches):
-                if owner(match.unit.label) == owner(one.label) and _like(match.unit) in theirs:
-                    pairs[i] = theirs[_like(match.unit)]
+                if owner(match.unit.label) == owner(one.label) and _like(match.unit) in partners:
+                    pairs[i] = partners[_like(match.unit)]
         changed = list(matches)
         for i, j in pairs.items():
-            changed[i] = matched(matches[i].unit, matches[j].slot)
-            changed[j] = matched(matches[j].unit, matches[i].slot)
+            changed[i] = matched(matches[i].unit, matches[j].slot, pricing)
+            changed[j] = matched(matches[j].unit, matches[i].slot, pricing)
         return changed if all(match.ways for match in changed) else list(matches)
 
     return change
 
 
 def _like(unit: Unit) -> tuple[str, Shape]:
-    return unit.label.rpartition(".")[2], unit.shape
+    return last_word(unit.label), unit.shape
 
 
 def turn(place: int) -> Change:
-    """Take the second layout of a match."""
+    """Take the second layout of a match.
+
+    Args:
+        place: index of the match.
+
+    Returns:
+        The change.
+    """
 
     def change(matches: list[Match]) -> list[Match]:
         changed = list(matches)
@@ -190,10 +222,18 @@ def could_turn(match: Match) -> bool:
     return len(match.ways) > 1 and match.ways[1].cost - match.ways[0].cost <= KEPT
 
 
-def as_plan(
-    matches: Sequence[Match], tensors: Tensors, leaves: Leaves, others: Sequence[Transfer] = ()
-) -> Plan:
-    """The plan of some matches and of transfers that the user gave, in the order of PyTorch's tensors."""
+def as_plan(matches: Sequence[Match], tensors: Known, leaves: Known, others: Sequence[Transfer] = ()) -> Plan:
+    """The plan of some matches, in the order of the tensors.
+
+    Args:
+        matches: the matches.
+        tensors: all tensors by name.
+        leaves: all leaves by path.
+        others: transfers that the user gave.
+
+    Returns:
+        The plan.
+    """
     transfers = [*others, *(t for match in matches for t in match.transfers(tensors, leaves))]
     order = {name: place for place, name in enumerate(tensors)}
     return Plan(tuple(sorted(transfers, key=lambda t: order[t.tensor_name])))

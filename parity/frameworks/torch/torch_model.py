@@ -13,6 +13,7 @@ from parity.frameworks.task import Task, kind_of
 from parity.frameworks.torch.torch_modes import training_remarks
 from parity.numerics.arrays import Arrays, hold, hold_narrow, is_float
 from parity.weights import Signature
+from parity.weights.layer_kinds import layer_name
 
 if TYPE_CHECKING:
     from parity.frameworks.torch.torch_program import TorchProgram
@@ -156,12 +157,5 @@ def _as_it_was(model: Any) -> Iterator[None]:
 
 def _layer(kind: type) -> str:
     """Which of PyTorch's own layers a module is; "" for the user's, whose tensors lie as they like."""
-    for parent in kind.__mro__:
-        if parent.__module__.startswith("torch.nn.modules.") and parent.__name__ != "Module":
-            # Variants such as LazyLinear or NonDynamicallyQuantizableLinear keep their parent's layout.
-            known = [base.__name__ for base in parent.__mro__ if base.__name__ in _KNOWN]
-            return known[0] if known else parent.__name__
-    return ""
-
-
-_KNOWN = ("Linear", "Conv1d", "Conv2d", "Conv3d", "Embedding", "EmbeddingBag")
+    own = [c for c in kind.__mro__ if c.__module__.startswith("torch.nn.modules.") and c.__name__ != "Module"]
+    return layer_name(c.__name__ for c in own)

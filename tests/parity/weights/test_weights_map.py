@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from parity.report.sides import Sides
 from parity.weights import Plan, Transfer, WeightError, find_plan
 from parity.weights.completeness import require_complete
-from parity.weights.evidence import Leaf, Signature
+from parity.weights.evidence import Signature
 
 HALF, REST = slice(0, 2), slice(2, 4)
 
@@ -167,7 +167,7 @@ def test_blocks_that_are_left_over_are_named(kept: slice, words: list[str]) -> N
     shapes = {"b1": Signature((4,)), "b2": Signature((4,))}
     for word in words:
         with pytest.raises(WeightError, match=word):
-            require_complete(plan, shapes, {"b": Leaf((4,)), "n": Leaf((2,))})
+            require_complete(plan, shapes, {"b": Signature((4,)), "n": Signature((2,))})
 
 
 def test_blocks_that_overlap_in_part_are_named() -> None:
@@ -178,7 +178,7 @@ def test_blocks_that_overlap_in_part_are_named() -> None:
         )
     )
     with pytest.raises(WeightError, match=r"'k' .* is filled twice in part"):
-        require_complete(plan, {"a": Signature((3,)), "b": Signature((2,))}, {"k": Leaf((4,))})
+        require_complete(plan, {"a": Signature((3,)), "b": Signature((2,))}, {"k": Signature((4,))})
 
 
 def test_pins_may_be_transfers() -> None:
