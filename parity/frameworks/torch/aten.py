@@ -1,10 +1,12 @@
 """The rules by which aten's operations become LAX evaluations, and what is split into simpler ones first."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Shaped
 
 from parity.frameworks.torch import (
     aten_convolutions,
@@ -17,6 +19,15 @@ from parity.frameworks.torch import (
 )
 from parity.frameworks.torch.torch_tape import Rule
 from parity.frameworks.torch.torch_trace import decomposition
+from parity.numerics.noise import ordinary
+
+Array = Shaped[np.ndarray, "..."]
+
+CLOSE = 1e-9
+"""Difference of a rule's result from PyTorch's, relative to the largest entry, up to which the rule holds.
+
+Rounding is a thousand times smaller, a wrong rule is not.
+"""
 
 RULES: Mapping[str, Rule] = {
     **aten_creation.RULES,
@@ -90,3 +101,31 @@ def _uneven(split: Callable[..., Any] | None, x: torch.Tensor, output_size: Any)
     count = len(output_size)
     even = all(n % m == 0 for n, m in zip(x.shape[-count:], output_size, strict=True))
     return NotImplemented if even or split is None else split(x, output_size)
+
+
+def largest(value: Array) -> float:
+    """The largest magnitude, without what is infinite, or stands for it in a mask."""
+    if value.dtype.kind != "f":
+        return 1.0
+    finite = value[np.isfinite(value)]
+    return float(np.max(np.abs(finite), where=ordinary(finite), initial=0.0))
+
+
+def difference(values: Sequence[Array], wanted: Sequence[Array], scale: float) -> str:
+    """In what a rule's results are not PyTorch's; empty if they are.
+
+    Args:
+        values: the rule's.
+        wanted: PyTorch's.
+        scale: the largest operand; where a sum cancels, its rounding is relative to that.
+    """
+    for value, other in zip(values, wanted, strict=True):
+        if value.shape != other.shape or value.dtype != other.dtype:
+            return f"{value.dtype}{value.shape} instead of {other.dtype}{other.shape}"
+        if value.dtype.kind in "fc":
+            allowed = CLOSE * max(scale, largest(other))
+            if not np.allclose(value, other, rtol=CLOSE, atol=allowed, equal_nan=True):
+                return "other values"
+        elif not np.array_equal(value, other):
+            return "other values"
+    return ""

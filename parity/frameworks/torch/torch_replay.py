@@ -17,7 +17,7 @@ from jaxtyping import Shaped
 from torch.utils._pytree import tree_leaves
 
 from parity.frameworks.torch.aliasing import overlap, rebuilt
-from parity.frameworks.torch.aten import bare_name, rule_of, simpler
+from parity.frameworks.torch.aten import bare_name, difference, largest, rule_of, simpler
 from parity.frameworks.torch.torch_calls import always, called
 from parity.frameworks.torch.torch_tape import Ref, Tape, UntranslatedError, as_array
 from parity.frameworks.torch.torch_trace import (
@@ -28,19 +28,16 @@ from parity.frameworks.torch.torch_trace import (
     storage_of,
     written_tensors,
 )
-from parity.numerics.noise import ordinary
 from parity.trace.graph import Node, Spot
 
 Array = Shaped[np.ndarray, "..."]
 
-CLOSE = 1e-9
-"""Difference of a rule's result from PyTorch's, relative to the largest entry, up to which the rule holds.
-
-Rounding is a thousand times smaller, a wrong rule is not.
-"""
-
 UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"})
 """Operations whose result is whatever stood in memory; here they are zeros."""
+
+
+RESHAPING = frozenset({"reshape", "squeeze", "broadcast_in_dim"})
+"""Operations after which as many entries stand in the same order."""
 
 
 class Write(NamedTuple):
@@ -163,8 +160,8 @@ class ReplayableRecorder(Recorder):
                 found = rule(tape, *args, **kept)
                 refs = [found] if isinstance(found, Ref) else list(found)
                 refs = self._fitted(tape, refs)
-                scale = max((_largest(tape.value(i)) for i in tape.known.values()), default=0.0)
-                why = _difference([tape.value(r) for r in refs], [as_array(t) for t in tape.out], scale)
+                scale = max((largest(tape.value(i)) for i in tape.known.values()), default=0.0)
+                why = difference([tape.value(r) for r in refs], [as_array(t) for t in tape.out], scale)
             except UntranslatedError as error:
                 why = str(error) or "not with these arguments"
             except Exception as error:  # arguments that a rule never met must not end a check
@@ -172,13 +169,24 @@ class ReplayableRecorder(Recorder):
             else:
                 if not why:
                     for ref, tensor in zip(refs, tape.out, strict=True):
-                        if ref >= before[0] and nodes[ref].step >= 0:
-                            nodes[ref].value = as_array(tensor)
-                            self._holds(ref, storage_of(tensor))
+                        self._settle(ref, tensor, before[0])
                     return refs
         del nodes[before[0] :], evaluations[before[1] :]
         self.untranslated.setdefault(bare_name(func), why)
         return None
+
+    def _settle(self, ref: int, tensor: torch.Tensor, first: int) -> None:
+        """Put PyTorch's own numbers into a result, and into what it only reshapes, from node `first` on."""
+        node = self.trace.nodes[ref]
+        while ref >= first and node.step >= 0:
+            node.value = as_array(tensor).reshape(node.value.shape)
+            self._holds(ref, storage_of(tensor))
+            if node.operation not in RESHAPING or len(node.inputs) != 1:
+                break
+            ref, size = node.inputs[0], node.value.size
+            node = self.trace.nodes[ref]
+            if node.value.size != size:
+                break
 
     @staticmethod
     def _fitted(tape: Tape, refs: Sequence[Ref]) -> list[Ref]:
@@ -218,31 +226,3 @@ class ReplayableRecorder(Recorder):
         params = {"shape": key[1], "strides": key[2], "offset": key[3]}
         function: Callable[[Sequence[Any]], Sequence[Any]] = rebuilt(key, write.key)
         return tape.emit("gather" if touched == "all" else "scatter", params, inputs, function)[0]
-
-
-def _largest(value: Array) -> float:
-    """The largest magnitude, without what is infinite, or stands for it in a mask."""
-    if value.dtype.kind != "f":
-        return 1.0
-    finite = value[np.isfinite(value)]
-    return float(np.max(np.abs(finite), where=ordinary(finite), initial=0.0))
-
-
-def _difference(values: Sequence[Array], wanted: Sequence[Array], scale: float) -> str:
-    """In what a rule's results are not PyTorch's; empty if they are.
-
-    Args:
-        values: the rule's.
-        wanted: PyTorch's.
-        scale: the largest operand; where a sum cancels, its rounding is relative to that.
-    """
-    for value, other in zip(values, wanted, strict=True):
-        if value.shape != other.shape or value.dtype != other.dtype:
-            return f"{value.dtype}{value.shape} instead of {other.dtype}{other.shape}"
-        if value.dtype.kind in "fc":
-            allowed = CLOSE * max(scale, _largest(other))
-            if not np.allclose(value, other, rtol=CLOSE, atol=allowed, equal_nan=True):
-                return "other values"
-        elif not np.array_equal(value, other):
-            return "other values"
-    return ""
