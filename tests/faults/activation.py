@@ -20,14 +20,8 @@ from tests.kit.pairs import Pair
 from tests.kit.weights import randomise, shapes
 
 F = nn.functional
-DENSE = by_table(
-    {
-        "up/kernel": ("up.weight", (1, 0)),
-        "up/bias": "up.bias",
-        "down/kernel": ("down.weight", (1, 0)),
-        "down/bias": "down.bias",
-    }
-)
+KERNELS = {f"{layer}/kernel": (f"{layer}.weight", (1, 0)) for layer in ("up", "down")}
+DENSE = by_table({**KERNELS, "up/bias": "up.bias", "down/bias": "down.bias"})
 
 
 def mlp(act: nn.Module, port: Any, scale: float = 1.0) -> Pair:
