@@ -29,11 +29,13 @@ from jaxnn import (
     results,
     training,
 )
+from jaxnn.fitting import fit
 from jaxnn.models import Model
 from jaxnn.recipes import RECIPES, Recipe
 from jaxnn.results import Sweep
+from jaxnn.sample_gradients import per_sample_grads
 from jaxnn.sweep import sweep
-from jaxnn.training import Fit, fit, per_sample_grads
+from jaxnn.training import Fit
 
 __all__ = [
     "RECIPES",

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import SupportsFloat, SupportsInt
 
 import jax
+import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
@@ -58,22 +59,26 @@ def bar(epochs: int) -> Iterator[int]:
 
 
 def report(
-    number: Int[Array, ""], epoch: Int[Array, ""], epochs: int, metrics: Mapping[str, Float[Array, ""]]
+    number: int | Int[Array, ""] | None, epoch: Int[Array, ""], epochs: int, history: Mapping[str, Array]
 ) -> None:
     """Moves a bar from inside compiled code, in about one epoch out of every hundredth of a run.
 
     Args:
-        number: The bar's number.
+        number: The bar's number; None for no bar, which leaves the callback out of the program.
         epoch: Counted from 0.
         epochs: How many the run has.
-        metrics: Scalars to show beside the bar.
+        history: What the epoch has recorded; the scalars are shown beside the bar.
     """
+    if number is None:
+        return
+    bar_number = jnp.asarray(number)
+    metrics = {name: value for name, value in history.items() if value.ndim == 0}
     every = -(-epochs // NUM_UPDATES)
     due = ((epoch + 1) % every == 0) | (epoch + 1 == epochs)
     # Not ordered: ordered callbacks are limited to one device. `_move` ignores one that comes late.
     lax.cond(
         due,
-        lambda: jax.debug.callback(_move, number, epoch + 1, dict(metrics)),
+        lambda: jax.debug.callback(_move, bar_number, epoch + 1, metrics),
         lambda: None,
     )
 

@@ -1,12 +1,16 @@
-"""The notebook's experiments: for every rung of its ladder the network and how it is trained."""
+"""The notebook's experiments: for every rung of its ladder the network, the loss and the optimiser.
+
+All numbers, and the notebook's sections, are those of the experiment of the same name in `experiments`.
+"""
 
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import optax
 
+from experiments import EXPERIMENTS, Labels
 from jaxnn import activations, losses, metrics, models, modules
 
 __all__ = ["RECIPES", "Recipe", "two_rates"]
@@ -40,7 +44,7 @@ class Recipe(NamedTuple):
     learning_rate: float
     epochs: int
     batch_size: int | None
-    labels: Literal["binary", "one_hot", "index", "real"]
+    labels: Labels
     images: bool = False
     also: tuple[tuple[int, float], ...] = ()
     module: Callable[..., Any] | None = None
@@ -65,6 +69,10 @@ def two_rates(learning_rate: Any) -> optax.GradientTransformation:
     )
 
 
+def _hidden(name: str) -> tuple[int, ...]:
+    return EXPERIMENTS[name].hidden
+
+
 def _logistic(shape: tuple[int, ...], num_outputs: int) -> models.Model:
     return models.logistic(math.prod(shape))
 
@@ -78,15 +86,20 @@ def _softmax_zero_bias(shape: tuple[int, ...], num_outputs: int) -> models.Model
 
 
 def _two_layer_tanh(shape: tuple[int, ...], num_outputs: int) -> models.Model:
-    return models.two_layer(math.prod(shape))
+    (num_hidden,) = _hidden("two_layer_tanh")
+    return models.two_layer(math.prod(shape), num_hidden)
 
 
 def _two_layer_as_coded(shape: tuple[int, ...], num_outputs: int) -> models.Model:
-    return models.two_layer(math.prod(shape), hidden_activation=activations.shifted_logistic)
+    (num_hidden,) = _hidden("two_layer_as_coded")
+    return models.two_layer(math.prod(shape), num_hidden, activations.shifted_logistic)
 
 
 def _two_layer_as_printed(shape: tuple[int, ...], num_outputs: int) -> models.Model:
-    return models.two_layer(math.prod(shape), hidden_activation=activations.shifted_logistic_as_printed)
+    num_hidden = _hidden("two_layer_as_printed")
+    return models.two_layer(
+        math.prod(shape), *num_hidden, hidden_activation=activations.shifted_logistic_as_printed
+    )
 
 
 def _linear(shape: tuple[int, ...], num_outputs: int) -> models.Model:
@@ -94,19 +107,19 @@ def _linear(shape: tuple[int, ...], num_outputs: int) -> models.Model:
 
 
 def _mlp(shape: tuple[int, ...], num_outputs: int) -> models.Model:
-    return models.mlp((math.prod(shape), 200, 50, 20, num_outputs))
+    return models.mlp((math.prod(shape), *_hidden("mlp"), num_outputs))
 
 
 def _cnn(shape: tuple[int, ...], num_outputs: int) -> models.Model:
-    return models.cnn((shape[-1], 16, 16, num_outputs))
+    return models.cnn((shape[-1], *_hidden("cnn"), num_outputs))
 
 
 def _cnn_global_pool(shape: tuple[int, ...], num_outputs: int) -> models.Model:
-    return models.cnn_global_pool((shape[-1], 16, 16, num_outputs))
+    return models.cnn_global_pool((shape[-1], *_hidden("cnn_global_pool"), num_outputs))
 
 
 def _regression(shape: tuple[int, ...], num_outputs: int) -> models.Model:
-    return models.scalar_output(models.mlp((math.prod(shape), 20, 1)))
+    return models.scalar_output(models.mlp((math.prod(shape), *_hidden("regression"), 1)))
 
 
 def _softmax_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
@@ -118,118 +131,91 @@ def _linear_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> An
 
 
 def _mlp_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
-    return modules.mlp((math.prod(shape), 200, 50, 20, num_outputs), rngs=rngs)
+    return modules.mlp((math.prod(shape), *_hidden("mlp"), num_outputs), rngs=rngs)
 
 
 def _cnn_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
-    return modules.cnn((shape[-1], 16, 16, num_outputs), rngs=rngs)
+    return modules.cnn((shape[-1], *_hidden("cnn"), num_outputs), rngs=rngs)
 
 
 def _cnn_global_pool_module(shape: tuple[int, ...], num_outputs: int, *, rngs: Any) -> Any:
-    return modules.cnn_global_pool((shape[-1], 16, 16, num_outputs), rngs=rngs)
+    return modules.cnn_global_pool((shape[-1], *_hidden("cnn_global_pool"), num_outputs), rngs=rngs)
 
 
-def _classes(loss: Callable[..., Any]) -> Metrics:
-    """Returns the metrics of a classifier of K classes that reports this loss."""
-    return MappingProxyType({"loss": loss, "accuracy": metrics.accuracy})
+_SCORES: Mapping[Labels, tuple[str, Callable[..., Any]]] = {
+    "binary": ("accuracy", metrics.binary_accuracy),
+    "one_hot": ("accuracy", metrics.accuracy),
+    "index": ("accuracy", metrics.accuracy),
+    "real": ("r_squared", metrics.r_squared),
+}
+"""What is recorded beside the loss, by the form of the labels."""
 
 
-_BINARY: Metrics = MappingProxyType(
-    {"loss": losses.binary_cross_entropy, "accuracy": metrics.binary_accuracy}
-)
+def _recipe(
+    name: str,
+    model: Callable[[tuple[int, ...], int], models.Model],
+    loss: Callable[..., Any],
+    optimizer: Callable[..., optax.GradientTransformation],
+    *,
+    reported: Callable[..., Any] | None = None,
+    module: Callable[..., Any] | None = None,
+) -> Recipe:
+    """Returns an experiment's recipe, with its numbers; `reported` is recorded, as a rule the loss."""
+    e = EXPERIMENTS[name]
+    score, metric = _SCORES[e.labels]
+    return Recipe(
+        model,
+        loss,
+        MappingProxyType({"loss": reported or loss, score: metric}),
+        optimizer,
+        learning_rate=e.learning_rate,
+        epochs=e.epochs,
+        batch_size=e.batch_size,
+        labels=e.labels,
+        images=e.images,
+        also=e.also,
+        module=module,
+    )
 
-_TWO_LAYER = Recipe(
-    model=_two_layer_tanh,
-    loss=losses.binary_cross_entropy,
-    metrics=_BINARY,
-    optimizer=two_rates,
-    learning_rate=0.001,
-    epochs=10000,
-    batch_size=None,
-    labels="binary",
-    also=((5000, 0.05), (500, 0.5)),
-)
-
-_SOFTMAX_MEAN_ALL = Recipe(
-    model=_softmax_zero_bias,
-    loss=losses.cross_entropy_mean_all,
-    metrics=_classes(losses.cross_entropy_mean_all),
-    optimizer=optax.sgd,
-    learning_rate=0.5,
-    epochs=500,
-    batch_size=None,
-    labels="one_hot",
-)
-
-_LINEAR = Recipe(
-    model=_linear,
-    module=_linear_module,
-    loss=losses.cross_entropy,
-    metrics=_classes(losses.cross_entropy),
-    optimizer=optax.sgd,
-    learning_rate=0.1,
-    epochs=500,
-    batch_size=None,
-    labels="index",
-)
-
-_CNN = Recipe(
-    model=_cnn,
-    module=_cnn_module,
-    loss=losses.cross_entropy,
-    metrics=_classes(losses.cross_entropy),
-    optimizer=optax.sgd,
-    learning_rate=0.1,
-    epochs=2500,
-    batch_size=64,
-    labels="index",
-    images=True,
-)
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "logistic": Recipe(
-            model=_logistic,
-            loss=losses.binary_cross_entropy,
-            metrics=_BINARY,
-            optimizer=optax.sgd,
-            learning_rate=0.05,
-            epochs=400,
-            batch_size=None,
-            labels="binary",
+        "logistic": _recipe("logistic", _logistic, losses.binary_cross_entropy, optax.sgd),
+        # the sum is reported, the mean descended
+        "softmax": _recipe(
+            "softmax", _softmax, losses.cross_entropy, optax.sgd, reported=losses.cross_entropy_sum
         ),
-        "softmax": Recipe(
-            model=_softmax,
-            loss=losses.cross_entropy,
-            metrics=_classes(losses.cross_entropy_sum),  # the sum is reported, the mean descended
-            optimizer=optax.sgd,
-            learning_rate=0.1,
-            epochs=300,
-            batch_size=None,
-            labels="one_hot",
+        "two_layer_tanh": _recipe("two_layer_tanh", _two_layer_tanh, losses.binary_cross_entropy, two_rates),
+        "two_layer_as_coded": _recipe(
+            "two_layer_as_coded", _two_layer_as_coded, losses.binary_cross_entropy, two_rates
         ),
-        "two_layer_tanh": _TWO_LAYER,
-        "two_layer_as_coded": _TWO_LAYER._replace(model=_two_layer_as_coded),
-        "two_layer_as_printed": _TWO_LAYER._replace(model=_two_layer_as_printed),
-        "softmax_mean_all": _SOFTMAX_MEAN_ALL,
-        "softmax_module": _SOFTMAX_MEAN_ALL._replace(module=_softmax_module),  # written as a module
-        "linear": _LINEAR,
-        "linear_minibatch": _LINEAR._replace(epochs=200, batch_size=64),
-        "mlp": _LINEAR._replace(
-            model=_mlp, module=_mlp_module, learning_rate=0.01, epochs=300, batch_size=64
+        "two_layer_as_printed": _recipe(
+            "two_layer_as_printed", _two_layer_as_printed, losses.binary_cross_entropy, two_rates
         ),
-        "cnn": _CNN,
-        "cnn_global_pool": _CNN._replace(model=_cnn_global_pool, module=_cnn_global_pool_module),
-        "regression": Recipe(
-            model=_regression,
-            loss=losses.square_error,
-            metrics=MappingProxyType({"loss": losses.square_error, "r_squared": metrics.r_squared}),
-            optimizer=optax.sgd,
-            learning_rate=0.05,
-            epochs=200,
-            batch_size=64,
-            labels="real",
+        "softmax_mean_all": _recipe(
+            "softmax_mean_all", _softmax_zero_bias, losses.cross_entropy_mean_all, optax.sgd
         ),
+        "softmax_module": _recipe(
+            "softmax_module",
+            _softmax_zero_bias,
+            losses.cross_entropy_mean_all,
+            optax.sgd,
+            module=_softmax_module,
+        ),
+        "linear": _recipe("linear", _linear, losses.cross_entropy, optax.sgd, module=_linear_module),
+        "linear_minibatch": _recipe(
+            "linear_minibatch", _linear, losses.cross_entropy, optax.sgd, module=_linear_module
+        ),
+        "mlp": _recipe("mlp", _mlp, losses.cross_entropy, optax.sgd, module=_mlp_module),
+        "cnn": _recipe("cnn", _cnn, losses.cross_entropy, optax.sgd, module=_cnn_module),
+        "cnn_global_pool": _recipe(
+            "cnn_global_pool",
+            _cnn_global_pool,
+            losses.cross_entropy,
+            optax.sgd,
+            module=_cnn_global_pool_module,
+        ),
+        "regression": _recipe("regression", _regression, losses.square_error, optax.sgd),
     }
 )
 """The experiments by name, from the simplest network to the convolutional one."""

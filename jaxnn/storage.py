@@ -12,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
 from jaxnn.arguments import Params
 
-__all__ = ["treats_rows_and_columns_alike", "turned", "turned_state"]
+__all__ = ["of_turned", "treats_rows_and_columns_alike", "turned", "turned_state"]
 
 STEPS = 2
 """Updates by which an optimiser is tried: its state takes part from the second on."""
@@ -29,6 +30,15 @@ def turned(params: Params) -> Params:
     """
     flipped: Params = jax.tree.map(lambda leaf: leaf.T if leaf.ndim == 2 else leaf, params)
     return flipped
+
+
+def of_turned(apply: Callable[..., Array]) -> Callable[..., Array]:
+    """Makes a network's `apply` take params that are stored turned."""
+
+    def apply_turned(stored: Params, x: Array) -> Array:
+        return apply(turned(stored), x)
+
+    return apply_turned
 
 
 def turned_state(optimizer: optax.GradientTransformation, state: Any) -> Any:

@@ -17,12 +17,12 @@ from parity.commands.terminal import EXIT_CODES
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXIT_CODES)
 @click.version_option(package_name="parity-networks", message="%(version)s")
 def main() -> None:
-    """Say whether a PyTorch program and a JAX program compute the same thing, with evidence.
+    """Say whether two programs, in PyTorch or JAX, compute the same thing, with evidence.
 
     \b
     parity check FILE.py:FUNCTION    compare your two models
-    parity weights FILE.py:FUNCTION  which tensor is which leaf; convert weights
-    parity record, parity compare    the same with one framework at a time
+    parity weights FILE.py:FUNCTION  which weight is which; convert weights
+    parity record, parity compare    the same with one side at a time
     parity run                       compare the built-in networks, offline, in two minutes
     parity bench                     time them, against each other and the machine's limit
     parity cases                     list them

@@ -1,17 +1,17 @@
-"""The notebook's experiments, rung by rung: network, loss, optimiser, rate and epochs.
+"""The notebook's experiments, rung by rung: network, loss and optimiser.
 
-Source:
-    Notebook, sections 3 and 4; `Recipe.also` holds the other settings that it ran.
+All numbers, and the notebook's sections, are those of the experiment of the same name in `experiments`.
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from experiments import EXPERIMENTS, Labels
 from torchref import activations, bare, losses, metrics, modules
 from torchref.bare import BareModel
 from torchref.optimizers import GradientDescent, Optimizer
@@ -43,7 +43,7 @@ class Recipe(NamedTuple):
     learning_rate: float
     epochs: int
     batch_size: int | None
-    labels: Literal["binary", "one_hot", "index", "real"]
+    labels: Labels
     images: bool = False
     also: tuple[tuple[int, float], ...] = ()
 
@@ -131,125 +131,120 @@ def _sgd(parameters: Mapping[str, Tensor], learning_rate: float) -> Optimizer:
     return torch.optim.SGD(parameters.values(), lr=learning_rate)
 
 
-_LOGISTIC = Recipe(
-    model=lambda shape, _: bare.logistic(_num_features(shape)),
-    loss=losses.binary_cross_entropy,
-    metrics={"loss": losses.binary_cross_entropy, "accuracy": metrics.binary_accuracy},
-    optimizer=GradientDescent,
-    learning_rate=0.05,
-    epochs=400,
-    batch_size=None,
-    labels="binary",
-)
+def _hidden(name: str) -> tuple[int, ...]:
+    return EXPERIMENTS[name].hidden
 
-_SOFTMAX = Recipe(
-    model=lambda shape, num_outputs: bare.softmax(_num_features(shape), num_outputs),
-    loss=losses.cross_entropy,
-    metrics={"loss": losses.cross_entropy_sum, "accuracy": metrics.accuracy},  # a sum, yet mean gradients
-    optimizer=GradientDescent,
-    learning_rate=0.1,
-    epochs=300,
-    batch_size=None,
-    labels="one_hot",
-)
 
-_TWO_LAYER_TANH = Recipe(
-    model=lambda shape, _: bare.two_layer(_num_features(shape)),
-    loss=losses.binary_cross_entropy,
-    metrics={"loss": losses.binary_cross_entropy, "accuracy": metrics.binary_accuracy},
-    optimizer=two_rates,
-    learning_rate=0.001,
-    epochs=10000,
-    batch_size=None,
-    labels="binary",
-    also=((5000, 0.05), (500, 0.5)),
-)
+def _logistic(shape: tuple[int, ...], num_outputs: int) -> BareModel:
+    return bare.logistic(_num_features(shape))
 
-_TWO_LAYER_AS_CODED = _TWO_LAYER_TANH._replace(
-    model=lambda shape, _: bare.two_layer(
-        _num_features(shape), hidden_activation=activations.shifted_logistic
-    ),
-)
 
-_TWO_LAYER_AS_PRINTED = _TWO_LAYER_TANH._replace(
-    model=lambda shape, _: bare.two_layer(
-        _num_features(shape), hidden_activation=activations.shifted_logistic_as_printed
-    ),
-)
+def _softmax(shape: tuple[int, ...], num_outputs: int) -> BareModel:
+    return bare.softmax(_num_features(shape), num_outputs)
 
-_SOFTMAX_MEAN_ALL = Recipe(
-    model=lambda shape, num_outputs: bare.softmax_mean_all(_num_features(shape), num_outputs),
-    loss=losses.cross_entropy_mean_all,
-    metrics={"loss": losses.cross_entropy_mean_all, "accuracy": metrics.accuracy},
-    optimizer=GradientDescent,
-    learning_rate=0.5,
-    epochs=500,
-    batch_size=None,
-    labels="one_hot",
-)
 
-_SOFTMAX_MODULE = _SOFTMAX_MEAN_ALL._replace(
-    model=lambda shape, num_outputs: modules.SoftmaxModule(_num_features(shape), num_outputs),
-    optimizer=_sgd,
-)
+def _two_layer_tanh(shape: tuple[int, ...], num_outputs: int) -> BareModel:
+    (num_hidden,) = _hidden("two_layer_tanh")
+    return bare.two_layer(_num_features(shape), num_hidden)
 
-_LINEAR = Recipe(
-    model=lambda shape, num_outputs: modules.linear(_num_features(shape), num_outputs),
-    loss=losses.cross_entropy,
-    metrics={"loss": losses.cross_entropy, "accuracy": metrics.accuracy},
-    optimizer=_sgd,
-    learning_rate=0.1,
-    epochs=500,
-    batch_size=None,
-    labels="index",
-)
 
-_LINEAR_MINIBATCH = _LINEAR._replace(epochs=200, batch_size=64)
+def _two_layer_as_coded(shape: tuple[int, ...], num_outputs: int) -> BareModel:
+    (num_hidden,) = _hidden("two_layer_as_coded")
+    return bare.two_layer(_num_features(shape), num_hidden, activations.shifted_logistic)
 
-_MLP = _LINEAR._replace(
-    model=lambda shape, num_outputs: modules.mlp([_num_features(shape), 200, 50, 20, num_outputs]),
-    learning_rate=0.01,
-    epochs=300,
-    batch_size=64,
-)
 
-_CNN = _LINEAR._replace(
-    model=lambda shape, num_outputs: modules.cnn((_num_channels(shape), 16, 16, num_outputs)),
-    epochs=2500,
-    batch_size=64,
-    images=True,
-)
+def _two_layer_as_printed(shape: tuple[int, ...], num_outputs: int) -> BareModel:
+    (num_hidden,) = _hidden("two_layer_as_printed")
+    return bare.two_layer(_num_features(shape), num_hidden, activations.shifted_logistic_as_printed)
 
-_CNN_GLOBAL_POOL = _CNN._replace(
-    model=lambda shape, num_outputs: modules.cnn_global_pool((_num_channels(shape), 16, 16, num_outputs)),
-)
 
-_REGRESSION = Recipe(
-    model=lambda shape, _: modules.regression(_num_features(shape)),
-    loss=losses.square_error,
-    metrics={"loss": losses.square_error, "r_squared": metrics.r_squared},
-    optimizer=_sgd,
-    learning_rate=0.05,
-    epochs=200,
-    batch_size=64,
-    labels="real",
-)
+def _softmax_mean_all(shape: tuple[int, ...], num_outputs: int) -> BareModel:
+    return bare.softmax_mean_all(_num_features(shape), num_outputs)
+
+
+def _softmax_module(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    return modules.SoftmaxModule(_num_features(shape), num_outputs)
+
+
+def _linear(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    return modules.linear(_num_features(shape), num_outputs)
+
+
+def _mlp(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    return modules.mlp([_num_features(shape), *_hidden("mlp"), num_outputs])
+
+
+def _cnn(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    return modules.cnn([_num_channels(shape), *_hidden("cnn"), num_outputs])
+
+
+def _cnn_global_pool(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    return modules.cnn_global_pool([_num_channels(shape), *_hidden("cnn_global_pool"), num_outputs])
+
+
+def _regression(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+    (num_hidden,) = _hidden("regression")
+    return modules.regression(_num_features(shape), num_hidden)
+
+
+_SCORES: Mapping[Labels, tuple[str, Metric]] = {
+    "binary": ("accuracy", metrics.binary_accuracy),
+    "one_hot": ("accuracy", metrics.accuracy),
+    "index": ("accuracy", metrics.accuracy),
+    "real": ("r_squared", metrics.r_squared),
+}
+"""What is recorded beside the loss, by the form of the labels."""
+
+
+def _recipe(
+    name: str,
+    model: Callable[[tuple[int, ...], int], BareModel | nn.Module],
+    loss: Metric,
+    optimizer: Callable[[Mapping[str, Tensor], float], Optimizer],
+    *,
+    reported: Metric | None = None,
+) -> Recipe:
+    """The recipe of an experiment, with its numbers; `reported` is recorded, as a rule the loss."""
+    e = EXPERIMENTS[name]
+    score, metric = _SCORES[e.labels]
+    return Recipe(
+        model,
+        loss,
+        {"loss": reported or loss, score: metric},
+        optimizer,
+        learning_rate=e.learning_rate,
+        epochs=e.epochs,
+        batch_size=e.batch_size,
+        labels=e.labels,
+        images=e.images,
+        also=e.also,
+    )
+
 
 RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
-        "logistic": _LOGISTIC,
-        "softmax": _SOFTMAX,
-        "two_layer_tanh": _TWO_LAYER_TANH,
-        "two_layer_as_coded": _TWO_LAYER_AS_CODED,
-        "two_layer_as_printed": _TWO_LAYER_AS_PRINTED,
-        "softmax_mean_all": _SOFTMAX_MEAN_ALL,
-        "softmax_module": _SOFTMAX_MODULE,
-        "linear": _LINEAR,
-        "linear_minibatch": _LINEAR_MINIBATCH,
-        "mlp": _MLP,
-        "cnn": _CNN,
-        "cnn_global_pool": _CNN_GLOBAL_POOL,
-        "regression": _REGRESSION,
+        "logistic": _recipe("logistic", _logistic, losses.binary_cross_entropy, GradientDescent),
+        # the sum is reported, the mean descended
+        "softmax": _recipe(
+            "softmax", _softmax, losses.cross_entropy, GradientDescent, reported=losses.cross_entropy_sum
+        ),
+        "two_layer_tanh": _recipe("two_layer_tanh", _two_layer_tanh, losses.binary_cross_entropy, two_rates),
+        "two_layer_as_coded": _recipe(
+            "two_layer_as_coded", _two_layer_as_coded, losses.binary_cross_entropy, two_rates
+        ),
+        "two_layer_as_printed": _recipe(
+            "two_layer_as_printed", _two_layer_as_printed, losses.binary_cross_entropy, two_rates
+        ),
+        "softmax_mean_all": _recipe(
+            "softmax_mean_all", _softmax_mean_all, losses.cross_entropy_mean_all, GradientDescent
+        ),
+        "softmax_module": _recipe("softmax_module", _softmax_module, losses.cross_entropy_mean_all, _sgd),
+        "linear": _recipe("linear", _linear, losses.cross_entropy, _sgd),
+        "linear_minibatch": _recipe("linear_minibatch", _linear, losses.cross_entropy, _sgd),
+        "mlp": _recipe("mlp", _mlp, losses.cross_entropy, _sgd),
+        "cnn": _recipe("cnn", _cnn, losses.cross_entropy, _sgd),
+        "cnn_global_pool": _recipe("cnn_global_pool", _cnn_global_pool, losses.cross_entropy, _sgd),
+        "regression": _recipe("regression", _regression, losses.square_error, _sgd),
     }
 )
 """The recipes in the order of the notebook; the keys are those of `jaxnn.RECIPES`."""

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands.target import Target, TargetError, by_name, opened, parse, running_models
+from parity.commands.target import (
+    Target,
+    TargetError,
+    by_name,
+    opened,
+    parse,
+    require_both_sides,
+    running_models,
+)
 from parity.commands.terminal import (
     EXIT_CODES,
     bad_input,
@@ -47,7 +55,7 @@ def check(
     """Compare two models: weights, outputs, gradients, and where the two first part.
 
     FUNCTION (by default parity_check) takes nothing and returns the arguments of parity.check: a dict, or
-    (positional arguments, dict). The fields of parity.Weights and parity.Settings may stand in it as they are:
+    (positional arguments, dict). The fields of parity.Weights and parity.Settings may stand among them:
 
     \b
         def parity_check():
@@ -105,6 +113,7 @@ def _checked(target: Target, options: dict[str, Any], head: str) -> "Report":
             from parity.pipeline.check import check as compare
 
             given = {**by_name(target, arguments), "progress": told, **options}
+            require_both_sides(target, given)
             with running_models(target):
                 return compare(**sorted_arguments(given))
     except TargetError as error:

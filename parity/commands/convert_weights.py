@@ -1,11 +1,11 @@
-"""`parity weights`: which weight of one side is which of the other, and weights converted from one to the other."""
+"""`parity weights`: which weight of one side is which of the other; weights converted by that plan."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands.target import by_name, opened, parse, running_models
+from parity.commands.target import by_name, opened, parse, require_both_sides, running_models
 from parity.commands.terminal import bad_input, progress, require_writable, under
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
             from parity.weights import load_weights, save_weights
 
             given = sorted_arguments({**by_name(chosen, arguments), "progress": told})
+            require_both_sides(chosen, given)
             wanted = (
                 "reference",
                 "candidate",

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands.terminal import bad_input, complain, progress, require_writable, under
+from parity.commands.terminal import bad_input, complain, progress, require_networks, require_writable, under
 
 if TYPE_CHECKING:
     from parity.networks.registry import Case
@@ -54,6 +54,7 @@ def bench(
     and its time by stage.
     """
     with bad_input():
+        require_networks()
         require_writable(json_path, figure_path)
         if harness:
             refused = _time_checks(cases, data_name, device, repeats, json_path, figure_path)

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands.terminal import EXIT_CODES, bad_input, progress, require_writable, split_dtypes, under
+from parity.commands.terminal import (
+    EXIT_CODES,
+    bad_input,
+    progress,
+    require_networks,
+    require_writable,
+    split_dtypes,
+    under,
+)
 
 if TYPE_CHECKING:
     from parity.networks.registry import CaseResult
@@ -85,6 +93,7 @@ def run(
     started = time.perf_counter()
     out = Console()
     with bad_input(RuntimeError):
+        require_networks()
         from parity.networks.registry import find_cases
 
         chosen = find_cases(cases)
@@ -128,7 +137,7 @@ def run(
         if json_path:
             _write(json_path, results, verdict, seconds)
         if figure_path:
-            from parity.report.figure import draw_curves
+            from parity.networks.figure import draw_curves
 
             draw_curves([result.report for result in results], figure_path)
     show.print_table(out, [(r.report, r.verdict, r.erratum.text if r.erratum else None) for r in results])
@@ -151,6 +160,8 @@ def run(
 @click.command()
 def cases() -> None:
     """List the built-in cases."""
+    with bad_input():
+        require_networks()
     from parity.networks.registry import CASES
 
     for case in CASES.values():
@@ -173,6 +184,7 @@ def published(recipes: tuple[str, ...], data_name: str | None, seeds: int | None
     from parity.networks.published_table import print_reruns
 
     with bad_input():
+        require_networks()
         from parity.networks.published import EXPERIMENTS, TRAIN_TOLERANCE, VAL_TOLERANCE, rerun
 
         chosen = [

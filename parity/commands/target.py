@@ -96,6 +96,18 @@ def by_name(target: Target, arguments: Arguments) -> dict[str, Any]:
     return {"name": target.label, **given}
 
 
+def require_both_sides(target: Target, given: Mapping[str, Any]) -> None:
+    """Check that a target returned both models and the inputs.
+
+    Raises:
+        TargetError: naming what is missing.
+    """
+    if missing := [name for name in IN_ORDER if name not in given]:
+        raise TargetError(
+            f"{target.label} returned no {', '.join(map(repr, missing))}: parity.check needs it"
+        )
+
+
 IN_ORDER = ("reference", "candidate", "inputs")
 """Arguments that a target may return in order."""
 

@@ -71,6 +71,29 @@ def require_writable(*paths: str | None) -> None:
             raise ValueError(f"cannot write {path}: there is no directory {Path(path).parent}; make it first")
 
 
+def require_networks() -> None:
+    """Check that what the built-in networks need is installed.
+
+    Raises:
+        ValueError: naming what is missing, and how to install it.
+    """
+    import importlib.util
+
+    packages = {
+        "flax": "flax",
+        "optax": "optax",
+        "cv2": "opencv",
+        "sklearn": "scikit-learn",
+        "pooch": "pooch",
+    }
+    packages["matplotlib"] = "matplotlib"
+    missing = [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ValueError(
+            f"the built-in networks need {', '.join(missing)}: pip install 'parity-networks[networks]'"
+        )
+
+
 def split_dtypes(text: str, known: Sequence[str]) -> list[str]:
     """The dtypes named by `--dtype`, in order, once each.
 

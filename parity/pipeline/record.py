@@ -82,8 +82,8 @@ def record(
 
         if against is None:
             raise ValueError(
-                "the candidate needs `against`, the directory of the reference's recording, whose weights and "
-                "inputs it runs with; record the reference first"
+                "the candidate needs `against`, the directory of the reference's recording, whose weights "
+                "and inputs it runs with; record the reference first"
             )
         if Path(against).resolve() == place.resolve():
             raise ValueError(f"{place} holds the reference; give another directory for the candidate's")

@@ -218,7 +218,8 @@ def _require_same_kind_of_loss(recorded: Recording, request: Request) -> None:
     own_loss = bool(recorded.settings["own_loss"])
     if (request.losses[1] is not None) != own_loss:
         raise ValueError(
-            "the reference was recorded with its own `loss`; give the candidate's as loss=(None, candidate_loss)"
+            "the reference was recorded with its own `loss`; give the candidate's as "
+            "loss=(None, candidate_loss)"
             if own_loss
             else "the reference was recorded without a `loss`; leave it out here, or record it with one"
         )

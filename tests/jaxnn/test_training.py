@@ -274,7 +274,7 @@ def test_equal_networks_built_twice_share_their_program():
     for _ in range(2):
         model = RECIPES["two_layer_tanh"].model((NUM_FEATURES,), 2)
         jaxnn.fit(model.apply, params, train, val, learning_rate=0.1, epochs=7, **keywords)
-        sizes.append(jaxnn.training._compiled_run._cache_size())
+        sizes.append(jaxnn.fitting._compiled_run._cache_size())
     assert sizes[0] == sizes[1]
 
 

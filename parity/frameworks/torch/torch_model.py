@@ -87,8 +87,9 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
         return _read_module(model)
     if not callable(model) or params is None:
         raise TypeError(
-            f"the PyTorch model is {kind_of(model)}; it must be an nn.Module, or a function "
-            "f(params, *inputs) given together with its tensors by name (`reference_params`, or `template` for the candidate)"
+            f"the PyTorch model is {kind_of(model)}; it must be an nn.Module, or a function f(params, "
+            "*inputs) given together with its tensors by name (`reference_params`, or `template` for the "
+            "candidate)"
         )
     weights = {name: hold_narrow(tensor) for name, tensor in params.items()}
     signatures = {name: Signature(array.shape) for name, array in weights.items()}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+import parity
 from parity.cli import main
 from parity.report.results import Quantity, Report, Verdict
 
@@ -67,6 +68,10 @@ def wrong():
     arguments["candidate"] = lambda params, x: 1.001 * right(params, x)
     return arguments
 """
+
+
+BOTH = {"reference": 0, "candidate": 0, "inputs": 0}
+"""Arguments without which nothing is checked."""
 
 
 def invoke(*arguments: Any) -> Result:
@@ -139,18 +144,17 @@ def test_options_override_what_the_function_says(pair: Path, monkeypatch: pytest
     seen: dict[str, Any] = {}
 
     def check(
-        torch_model: Any,
-        jax_model: Any,
+        reference: Any,
+        candidate: Any,
         inputs: Any,
-        template: Any,
-        differences: bool,
-        dtypes: list[str],
+        weights: parity.Weights,
+        settings: parity.Settings,
         name: str,
-        device: str,
-        reproduce: str,
-        stage: Any,
+        progress: Any,
     ) -> Report:
-        seen.update(dtypes=dtypes, name=name, device=device, reproduce=reproduce)
+        assert weights.template.keys() == {"kernel", "bias"}
+        assert not settings.finite_differences
+        seen.update(dtypes=settings.dtypes, name=name, device=settings.device, reproduce=settings.reproduce)
         return Report("name", (Quantity("forward", "outputs", "y", "float32", Verdict.PASS, 1.0),))
 
     monkeypatch.setattr("parity.pipeline.check.check", check)
@@ -164,12 +168,12 @@ def test_options_override_what_the_function_says(pair: Path, monkeypatch: pytest
 def test_exit_codes_are_those_of_the_verdict(
     verdict: Verdict, user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def check(torch_model: Any = None, name: str = "", stage: Any = None) -> Report:
+    def check(reference: Any, candidate: Any, inputs: Any, name: str, progress: Any) -> Report:
         return Report(name, (Quantity("forward", "outputs", "y", "float64", verdict, 1.0),))
 
     monkeypatch.setattr("parity.pipeline.check.check", check)
     codes = {"pass": 0, "fail": 1, "error": 2, "inconclusive": 3}
-    assert invoke("check", user("def parity_check(): return {}")).exit_code == codes[verdict.value]
+    assert invoke("check", user(f"def parity_check(): return {BOTH}")).exit_code == codes[verdict.value]
 
 
 @pytest.mark.parametrize(
@@ -183,9 +187,10 @@ def test_exit_codes_are_those_of_the_verdict(
         ("def f(x): ...", "user.py:f", "needs the arguments x"),
         ("def f(): ...", "user.py:f", "returned None; it must return the arguments of parity.check"),
         ("def f(): return 1, {}", "user.py:f", "returned a tuple of int, dict"),
-        ("def f(): return {'modle': 1, 'inputs': 2}", "user.py:f", "returned 'modle', which is no argument"),
-        ("def f(): return {'torch_modle': 1}", "user.py:f", "did you mean torch_model?"),
-        ("def f(): return {'torch_model': 1, 'jax_model': 2}", "user.py:f", "'inputs'"),
+        ("def f(): return {'modle': 1, 'inputs': 2}", "user.py:f", "there is no argument 'modle'"),
+        ("def f(): return {'referense': 1}", "user.py:f", "did you mean 'reference'?"),
+        ("def f(): return {'torch_model': 1}", "user.py:f", "'torch_model' is called reference now"),
+        ("def f(): return {'reference': 1, 'candidate': 2}", "user.py:f", "'inputs'"),
     ],
 )
 def test_what_is_wrong_with_a_target_is_one_line(
@@ -248,11 +253,11 @@ def test_an_error_in_the_users_file_is_shown_with_the_users_lines(
 def test_what_the_comparison_could_not_do_is_told_of_its_target(
     user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def check(name: str, stage: Any) -> Report:
+    def check(reference: Any, candidate: Any, inputs: Any, name: str, progress: Any) -> Report:
         return Report(name, (), error="WeightError: nothing fits")
 
     monkeypatch.setattr("parity.pipeline.check.check", check)
-    path = user("def parity_check(): return {}\n")
+    path = user(f"def parity_check(): return {BOTH}\n")
     result = invoke("check", path)
     assert result.exit_code == 2
     assert result.stderr == f"parity: {path}: WeightError: nothing fits\n"
@@ -298,8 +303,8 @@ def test_modules_of_the_same_name_in_two_directories_are_two(user: Any) -> None:
         user(f"NAME = '{name}'\n", f"{name}/shared_name.py")
         targets.append(user("import shared_name\ndef f(): return {shared_name.NAME: 0}\n", f"{name}/user.py"))
     result = invoke("check", *(f"{target}:f" for target in targets))
-    assert "returned 'one'" in result.stderr
-    assert "returned 'two'" in result.stderr
+    assert "no argument 'one'" in result.stderr
+    assert "no argument 'two'" in result.stderr
 
 
 def test_a_late_import_beside_the_file_works_when_the_model_runs(
@@ -307,11 +312,11 @@ def test_a_late_import_beside_the_file_works_when_the_model_runs(
 ) -> None:
     user("VALUE = 7\n", "late_module.py")
     path = user(
-        "def f():\n    import late_module\n    return late_module.VALUE\ndef g(): return {'call': f}\n"
+        "def f():\n    import late_module\n    return late_module.VALUE\ndef g(): return {'reference': f, 'candidate': 0, 'inputs': 0}\n"
     )
 
-    def check(call: Any, name: str = "", stage: Any = None) -> Report:
-        assert call() == 7
+    def check(reference: Any, candidate: Any, inputs: Any, name: str, progress: Any) -> Report:
+        assert reference() == 7
         return Report(name, (Quantity("forward", "outputs", "y", "float64", Verdict.PASS, 1.0),))
 
     monkeypatch.setattr("parity.pipeline.check.check", check)

@@ -52,15 +52,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_record_both_sides_and_compare_them(here: Path) -> None:
-    assert invoke("record", "pair.py", "ours", "--side", "torch").exit_code == 0
-    result = invoke("record", "pair.py", "theirs", "--side", "jax", "--weights", "ours")
+    assert invoke("record", "pair.py", "first", "--side", "reference").exit_code == 0
+    result = invoke("record", "pair.py", "second", "--side", "candidate", "--against", "first")
     assert result.exit_code == 0, result.output
-    assert "4 quantities of the jax side in float64" in result.stdout
-    result = invoke("compare", "ours", "theirs", "--plan")
+    assert "4 quantities of the candidate in float64" in result.stdout
+    result = invoke("compare", "first", "second", "--plan")
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("pair.py: PASS")
     assert "weight (2, 3) -> kernel (3, 2)" in " ".join(result.stdout.split())
-    result = invoke("compare", "ours", "pair.py:wrong", "--json", "out.json", "--html", "out.html")
+    result = invoke("compare", "first", "pair.py:wrong", "--json", "out.json", "--html", "out.html")
     assert result.exit_code == 1, result.output
     assert json.loads((here / "out.json").read_text())["verdict"] == "fail"
     assert "FAIL" in result.stdout
@@ -70,12 +70,13 @@ def test_record_both_sides_and_compare_them(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["record", "pair.py", "theirs", "--side", "jax"], "--side jax needs --weights"),
-        (["record", "pair.py", "ours", "--side", "torch", "--weights", "x"], "--weights is for --side jax"),
-        (["record", "pair.py", "theirs", "--side", "jax", "--weights", "x"], "x does not exist"),
-        (["record", "pair.py", "a/b", "--side", "torch"], "there is no directory a"),
-        (["record", "pair.py", ".", "--side", "torch"], "holds files that are not of a recording"),
-        (["record", "nothing.py", "ours", "--side", "torch"], "nothing.py is not there"),
+        (["record", "pair.py", "second", "--side", "candidate"], "--side candidate needs --against"),
+        (["record", "pair.py", "first", "--side", "reference", "--against", "x"], "is for --side candidate"),
+        (["record", "pair.py", "b", "--side", "candidate", "--against", "x", "--trace"], "--trace is for"),
+        (["record", "pair.py", "second", "--side", "candidate", "--against", "x"], "x does not exist"),
+        (["record", "pair.py", "a/b", "--side", "reference"], "there is no directory a"),
+        (["record", "pair.py", ".", "--side", "reference"], "holds files that are not of a recording"),
+        (["record", "nothing.py", "first", "--side", "reference"], "nothing.py is not there"),
         (["compare", "here", "there"], "here does not exist"),
         (["compare", "here", "nothing.py"], "nothing.py is not there"),
         (["compare", "here", "there", "--json", "a/b.json"], "there is no directory a"),
@@ -89,10 +90,10 @@ def test_bad_input_is_one_line(here: Path, arguments: list[str], message: str) -
 
 
 def test_a_model_that_raises_is_shown_with_the_users_line(here: Path) -> None:
-    result = invoke("record", "pair.py:raising", "ours", "--side", "torch")
+    result = invoke("record", "pair.py:raising", "first", "--side", "reference")
     assert result.exit_code == 2
     line = PAIR.splitlines().index('            raise RuntimeError("no such luck")') + 1
     assert f'pair.py", line {line}' in result.stderr
     assert "raised by the PyTorch model" in result.stderr
     assert "parity/pipeline" not in result.stderr
-    assert not (here / "ours").exists()
+    assert not (here / "first").exists()

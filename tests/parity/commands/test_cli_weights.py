@@ -87,7 +87,7 @@ def test_the_table_and_the_round_trip_through_files(pair: Path, tmp_path: Path) 
     assert table["conv.weight"].startswith("conv.weight 4x3x2 conv/kernel 2x3x4 permute (2, 1, 0)")
     assert table["dense.weight"].startswith("dense.weight 4x4 dense/kernel 4x4 permute (1, 0)")
     assert table["scale"].startswith("scale scalar scale scalar as it is")
-    assert "5 JAX leaves written to" in result.stdout
+    assert "5 weights of the candidate written to" in result.stdout
 
     torch.manual_seed(0)
     conv, dense = torch.nn.Conv1d(3, 4, 2), torch.nn.Linear(4, 4)
@@ -97,7 +97,7 @@ def test_the_table_and_the_round_trip_through_files(pair: Path, tmp_path: Path) 
     assert leaves["scale"].shape == ()
     assert leaves["scale"].dtype == np.float32
 
-    result = invoke(pair, "--to", "torch", "--load", there, "--save", back)
+    result = invoke(pair, "--to", "reference", "--load", there, "--save", back)
     assert result.exit_code == 0, result.output
     tensors = load_file(back)
     assert np.array_equal(tensors["conv.weight"], conv.weight.detach().numpy())
@@ -122,7 +122,7 @@ def test_what_does_not_fit_is_named(pair: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.stderr
     path = tmp_path / "jax.safetensors"
     save_file({"conv/kernel": np.ones((2, 3, 3), np.float32)}, path)
-    result = invoke(pair, "--to", "torch", "--load", path)
+    result = invoke(pair, "--to", "reference", "--load", path)
     assert result.exit_code == 2
     assert "'conv/kernel' has shape (2, 3, 3)" in result.stderr
     assert "'scale' is absent" in result.stderr
@@ -140,7 +140,7 @@ def test_a_model_that_raises_is_shown_with_the_users_line(pair: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--to", "torch", "--save", "x.safetensors"], "--to torch needs --load"),
+        (["--to", "reference", "--save", "x.safetensors"], "--to reference needs --load"),
         (["--load", "missing.safetensors"], "missing.safetensors, which does not exist"),
         (["--save", "no/such/x.safetensors"], "there is no directory no/such"),
     ],

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from parity.networks.console import print_findings, print_table
-from parity.report.figure import draw_curves
+from parity.networks.figure import draw_curves
 from parity.report.json import plain, write_json
 from parity.report.results import AS_STORED, Curve, ParityError, Quantity, Report, Verdict
 from parity.report.text import describe

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from parity.networks.figure import draw_curves
 from parity.report.charts import curve_chart, growth_charts
-from parity.report.figure import draw_curves
 from parity.report.html import page
 from parity.report.report import Report
 from parity.report.sentences import answer, headline
