@@ -75,8 +75,10 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
 
     def compare(*args: Any, **kwargs: Any) -> "Report":
         nonlocal pages
+        __tracebackhide__ = True
         from parity.pipeline.arguments import require_known, sorted_arguments
         from parity.pipeline.check import check
+        from parity.report.errors import HarnessError, on_purpose, without_the_harness
         from parity.report.results import Verdict
         from parity.report.sentences import answer
 
@@ -86,7 +88,14 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
             require_known({**given, **kwargs})
         except ValueError as error:
             pytest.fail(f"parity_check takes what parity.check does: {error}", pytrace=False)
-        report = check(*args, **sorted_arguments({"name": request.node.name, **given, **kwargs}))
+        try:
+            report = check(*args, **sorted_arguments({"name": request.node.name, **given, **kwargs}))
+        except HarnessError:
+            raise
+        except Exception as error:
+            if on_purpose(error):
+                pytest.fail(f"parity_check: {error}", pytrace=False)
+            raise error.with_traceback(without_the_harness(error.__traceback__)) from None
         if report.verdict is not Verdict.PASS:
             lines = [answer(report), str(report)]
             directory = request.config.getoption("--parity-html")

@@ -4,15 +4,13 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxtyping import PyTree
-
 from parity.frameworks.model import Model
 from parity.frameworks.task import kind_of
-from parity.numerics.arrays import Arrays
+from parity.numerics.arrays import Arrays, Params
 
 
 def open_model(
-    model: Any, params: PyTree | None, inputs: Arrays, *, default: str = "JAX", role: str = "model"
+    model: Any, params: Params | None, inputs: Arrays, *, default: str = "JAX", role: str = "model"
 ) -> Model:
     """Open a model of either framework.
 
@@ -46,7 +44,7 @@ def open_model(
     return read_jax(model, params, inputs)
 
 
-def framework_of(model: Any, params: PyTree | None = None, default: str = "JAX") -> str:
+def framework_of(model: Any, params: Params | None = None, default: str = "JAX") -> str:
     """The framework that a model belongs to: "PyTorch" or "JAX".
 
     Args:
@@ -70,7 +68,7 @@ def framework_of(model: Any, params: PyTree | None = None, default: str = "JAX")
     return "JAX"
 
 
-def frameworks_of(*models: tuple[Any, PyTree | None, str]) -> tuple[str, ...]:
+def frameworks_of(*models: tuple[Any, Params | None, str]) -> tuple[str, ...]:
     """The frameworks of some models, as `parity.numerics.precision` calls them: "torch", "jax".
 
     Args:

@@ -131,3 +131,7 @@ def significant_bits_at_most(array: Float[np.ndarray, "..."], bits: int) -> Any:
     mantissa, _ = np.frexp(array)
     scaled = mantissa * 2.0**bits
     return scaled == np.round(scaled)
+
+
+Params = Any
+"""Weights as a user gives them: a pytree of arrays or of their shapes, or tensors by name."""

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import PyTree
 
 from parity.frameworks.model import Model, Program
 from parity.frameworks.opening import framework_of, open_model
 from parity.frameworks.outputs import name_outputs, pair_outputs, unnamed_outputs
 from parity.frameworks.task import Task
-from parity.numerics.arrays import DTYPES, Arrays
+from parity.numerics.arrays import DTYPES, Arrays, Params
 from parity.numerics.noise import Progress
 from parity.pipeline import image_layouts
 from parity.pipeline.planning import find, loaded, reordered
@@ -45,7 +44,8 @@ class Candidate:
         plan: from the weights of one side to those of the other.
         weights: what it is loaded with, by its own names, in float32.
         dtypes: to be judged.
-        outputs: reference's name of each compared output -> the name under which it is compared.
+        outputs: name under which an output is compared -> the reference's own name of it.
+        lacking: outputs of the reference, by its own names, that the candidate does not return.
         notes: what was chosen on the way, in words.
         remarks: what is worth saying besides.
     """
@@ -58,6 +58,7 @@ class Candidate:
     outputs: Mapping[str, str]
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    lacking: tuple[str, ...] = ()
 
 
 def settle(reference: Reference, request: Request, progress: Progress) -> Candidate:
@@ -113,7 +114,7 @@ class _Attempt(NamedTuple):
     ways: tuple[image_layouts.Way, ...]
 
 
-def params_of(request: Request) -> PyTree | None:
+def params_of(request: Request) -> Params | None:
     """The candidate's params or their shapes, as the user gave them."""
     weights = request.weights
     return weights.params if weights.params is not None else weights.template
@@ -139,7 +140,7 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     out = model.program(task, trainable=()).returned(model.weights, given)
     with raised_by(model.framework):
         picked = request.outputs.picked(out, 1)
-    task, names, notes = _with_outputs(attempt, task, picked)
+    task, names, lacking, notes = _with_outputs(attempt, task, picked)
     probe = model.program(task._replace(loss=None), trainable=())
     census = probe.census(model.weights, given)
     probe.require_repeatable(model.weights, given, census)
@@ -153,7 +154,7 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     if not any("float" in str(value.dtype) for value in (reference.outputs[name] for name in names.values())):
         remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
     remarks += model.remarks(given, task)
-    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks)
+    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks, lacking)
     other = reordered(candidate.plan, reference.weights, weights) if converted else None
     if other is not None and gap(reference, forward(candidate), weights) <= SAME_OUTPUTS:
         same = f"the {model.framework} params hold hidden units in another order: the same function"
@@ -245,11 +246,12 @@ def gap(reference: Reference, program: Program, weights: Arrays) -> float:
     return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
 
 
-def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dict[str, str], tuple[str, ...]]:
+def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dict[str, str], tuple[str, ...], tuple[str, ...]]:
     """Which outputs are compared, under which names and in which layout.
 
     Returns:
-        The task with its outputs; name under which one is compared -> the reference's own; notes.
+        The task with its outputs; name under which one is compared -> the reference's own; outputs of the
+        reference that the candidate lacks; notes.
     """
     reference, request, sides = attempt.reference, attempt.request, attempt.sides
     wanted = request.outputs._replace(picks=(None, None))
@@ -285,7 +287,8 @@ def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dic
                 compared[name] = array.permute(back) if hasattr(array, "permute") else array.transpose(back)
         return compared
 
-    return task._replace(outputs=outputs), names[0], tuple(notes)
+    lacking = tuple(own for common, own in names[0].items() if common not in names[1])
+    return task._replace(outputs=outputs), names[0], lacking, tuple(notes)
 
 
 def _plan(attempt: _Attempt, model: Model, program: Program, progress: Progress) -> Plan:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import PyTree
 
 from parity.frameworks.model import Program
 from parity.frameworks.opening import open_model
-from parity.numerics.arrays import Arrays
+from parity.numerics.arrays import Arrays, Params
 from parity.numerics.finite_differences import Slopes, measure_slopes
 from parity.numerics.noise import Program as Runnable
 from parity.numerics.noise import Progress, Sides, Subject, Values, measure
@@ -30,8 +29,8 @@ class Oracle(NamedTuple):
     """
 
     model: Any
-    template: PyTree | None = None
-    gradients: Callable[[PyTree, Any, Any], PyTree] | None = None
+    template: Params | None = None
+    gradients: Callable[[Params, Any, Any], Params] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

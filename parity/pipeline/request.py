@@ -5,10 +5,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxtyping import PyTree
-
 from parity.frameworks.outputs import Outputs
-from parity.numerics.arrays import Arrays, require_dtypes
+from parity.numerics.arrays import Arrays, Params, require_dtypes
 from parity.pipeline.inputs import name_inputs, sets_of
 from parity.weights import Pins
 
@@ -33,9 +31,9 @@ class Weights:
         missing: weights of the candidate that may stay without a partner.
     """
 
-    template: PyTree | None = None
-    params: PyTree | None = None
-    reference_params: PyTree | None = None
+    template: Params | None = None
+    params: Params | None = None
+    reference_params: Params | None = None
     pins: Pins | None = None
     unused: Collection[str] = ()
     missing: Collection[str] = ()

@@ -70,6 +70,20 @@ def on_purpose(error: BaseException) -> bool:
     return last.tb_frame.f_code.co_code[last.tb_lasti] == _RAISE
 
 
+def without_the_harness(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of the harness: what is left is the user's and the frameworks'.
+
+    Args:
+        traceback: of an error that a model raised.
+    """
+    if traceback is None:
+        return None
+    rest = without_the_harness(traceback.tb_next)
+    if traceback.tb_frame.f_code.co_filename.startswith(HERE):
+        return rest
+    return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
+
+
 def _noted(error: BaseException) -> bool:
     return any(str(note).startswith(RAISED_BY) for note in getattr(error, "__notes__", ()))
 

@@ -312,7 +312,8 @@ def test_a_late_import_beside_the_file_works_when_the_model_runs(
 ) -> None:
     user("VALUE = 7\n", "late_module.py")
     path = user(
-        "def f():\n    import late_module\n    return late_module.VALUE\ndef g(): return {'reference': f, 'candidate': 0, 'inputs': 0}\n"
+        "def f():\n    import late_module\n    return late_module.VALUE\n"
+        "def g(): return {'reference': f, 'candidate': 0, 'inputs': 0}\n"
     )
 
     def check(reference: Any, candidate: Any, inputs: Any, name: str, progress: Any) -> Report:

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from parity.pipeline.recorder import require_known
 from torch import nn
 
 import parity
-from parity import recording
-from parity.pipeline.check import check
+from parity.pipeline import record as recording
+from parity.pipeline.arguments import require_known, sorted_arguments
 from parity.pipeline.recordings import read
 from parity.report.results import Report, Verdict
 
@@ -49,8 +48,8 @@ class Pair:
     def apart(self, where: Path, **changes: Any) -> Report:
         """Both sides recorded, then compared."""
         arguments = self.arguments(**changes)
-        recording.record(where / "torch", side="torch", **arguments)
-        recording.record(where / "jax", side="jax", weights=where / "torch", **arguments)
+        recording.record(where / "torch", side="reference", **arguments)
+        recording.record(where / "jax", side="candidate", against=where / "torch", **arguments)
         return recording.compare(where / "jax", where / "torch")
 
 
@@ -90,12 +89,11 @@ def recorded(pair: Pair, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_apart_and_together_give_the_same_figures(pair: Pair, recorded: Path) -> None:
     apart = recording.compare(recorded / "torch", recorded / "jax")
-    together = check(**pair.arguments())
+    together = parity.check(**sorted_arguments(pair.arguments()))
     assert together.verdict is apart.verdict is Verdict.PASS
     figures = {(q.name, q.dtype, q.program, q.stage, q.group): q for q in apart.quantities}
-    expected = [q for q in together.quantities if q.program != "candidate against finite differences"]
-    assert len(figures) == len(apart.quantities) == len(expected)
-    for q in expected:
+    assert len(figures) == len(apart.quantities) == len(together.quantities)
+    for q in together.quantities:
         same = figures[q.name, q.dtype, q.program, q.stage, q.group]
         assert (same.rho, same.noise_reference, same.noise_candidate) == (
             q.rho,
@@ -172,11 +170,14 @@ def test_losses_of_their_own_and_narrow_dtypes(pair: Pair, tmp_path: Path) -> No
     losses = (lambda out, y: ((out["y"] - y) ** 2).mean(), lambda out, y: jnp.mean((out["y"] - y) ** 2))
     extra = {"inputs": pair.inputs[0], "targets": np.ones((5, 4), np.float32), "dtypes": ["bfloat16"]}
     arguments = pair.arguments(**extra)
-    recording.record(tmp_path / "torch", side="torch", **arguments | {"loss": (losses[0], None)})
-    with pytest.raises(ValueError, match=r"recorded with its own `loss`.*\(None, jax_loss\)"):
-        recording.record(tmp_path / "jax", side="jax", weights=tmp_path / "torch", **arguments)
+    recording.record(tmp_path / "torch", side="reference", **arguments | {"loss": (losses[0], None)})
+    with pytest.raises(ValueError, match=r"recorded with its own `loss`.*\(None, candidate_loss\)"):
+        recording.record(tmp_path / "jax", side="candidate", against=tmp_path / "torch", **arguments)
     recording.record(
-        tmp_path / "jax", side="jax", weights=tmp_path / "torch", **arguments | {"loss": (None, losses[1])}
+        tmp_path / "jax",
+        side="candidate",
+        against=tmp_path / "torch",
+        **arguments | {"loss": (None, losses[1])},
     )
     report = recording.compare(tmp_path / "torch", tmp_path / "jax")
     assert report.verdict is Verdict.PASS, str(report)
@@ -195,9 +196,9 @@ def test_outputs_that_jax_lacks_must_be_left_out_of_the_recording(pair: Pair, tm
             return {**self.net(x), "extra": x.sum()}
 
     arguments = pair.arguments(reference=More(), inputs=pair.inputs[0], dtypes=["float64"])
-    recording.record(tmp_path / "torch", side="torch", **arguments)
+    recording.record(tmp_path / "torch", side="reference", **arguments)
     with pytest.raises(ValueError, match=r"outputs=\['y', 'best'\]"):
-        recording.record(tmp_path / "jax", side="jax", weights=tmp_path / "torch", **arguments)
+        recording.record(tmp_path / "jax", side="candidate", against=tmp_path / "torch", **arguments)
     assert pair.apart(tmp_path, **arguments, outputs=["y", "best"]).verdict is Verdict.PASS
 
 
@@ -219,7 +220,8 @@ def test_what_lies_in_the_directory(pair: Pair, recorded: Path) -> None:
     moves = load_file(ours / "moves.safetensors")
     assert moves["0/float64/gradients/dense.weight"].size <= 4  # a number or a row of them, no copies
     index = json.loads((ours / "index.json").read_text())
-    assert index["side"] == "torch"
+    assert index["role"] == "reference"
+    assert index["framework"] == "PyTorch"
     assert index["signatures"]["dense.weight"]["layer"] == "Linear"
     assert index["signatures"]["dense.weight"]["use"]["contracted"] == [1]
     assert read(ours).settings["trainable"] == ["dense.weight", "dense.bias", "norm.weight", "norm.bias"]
@@ -228,20 +230,21 @@ def test_what_lies_in_the_directory(pair: Pair, recorded: Path) -> None:
 def test_recordings_that_do_not_belong_together_are_refused(
     pair: Pair, recorded: Path, tmp_path: Path
 ) -> None:
-    report = recording.compare(recorded / "torch", recorded / "torch")
-    assert report.verdict is Verdict.ERROR
-    assert "both recordings are of PyTorch's side" in str(report.error)
+    with pytest.raises(ValueError, match="both recordings are of a reference"):
+        recording.compare(recorded / "torch", recorded / "torch")
     arguments = pair.arguments(
         inputs=pair.inputs[1], dtypes=["float64"], moved_weights=False, finite_differences=False
     )
-    recording.record(tmp_path / "other", side="torch", **arguments)
-    assert "another recording" in str(recording.compare(tmp_path / "other", recorded / "jax").error)
-    assert "does not exist" in str(recording.compare(tmp_path / "nowhere", recorded / "jax").error)
-    with pytest.raises(ValueError, match="give another directory for JAX's"):
-        recording.record(recorded / "torch", side="jax", weights=recorded / "torch", **arguments)
-    assert read(recorded / "torch").side == "torch"
-    with pytest.raises(ValueError, match="recording of JAX's side"):
-        recording.record(tmp_path / "jax", side="jax", weights=recorded / "jax", **arguments)
+    recording.record(tmp_path / "other", side="reference", **arguments)
+    with pytest.raises(ValueError, match="another recording"):
+        recording.compare(tmp_path / "other", recorded / "jax")
+    with pytest.raises(ValueError, match="does not exist"):
+        recording.compare(tmp_path / "nowhere", recorded / "jax")
+    with pytest.raises(ValueError, match="give another directory for the candidate's"):
+        recording.record(recorded / "torch", side="candidate", against=recorded / "torch", **arguments)
+    assert read(recorded / "torch").role == "reference"
+    with pytest.raises(ValueError, match="recording of a candidate"):
+        recording.record(tmp_path / "jax", side="candidate", against=recorded / "jax", **arguments)
 
 
 def test_a_directory_is_checked_before_the_work(pair: Pair, tmp_path: Path) -> None:
@@ -272,21 +275,21 @@ def test_a_recording_cut_short_is_no_recording(pair: Pair, recorded: Path, tmp_p
         read(broken)
     recording.record(  # and can be made again in the same place
         broken,
-        side="torch",
+        side="reference",
         **pair.arguments(dtypes=["float64"], finite_differences=False, moved_weights=False),
     )
-    assert read(broken).side == "torch"
+    assert read(broken).role == "reference"
 
 
 def test_arguments_are_those_of_check(pair: Pair, tmp_path: Path) -> None:
-    require_known(dict.fromkeys(inspect.signature(check).parameters))
+    require_known(dict.fromkeys(inspect.signature(parity.check).parameters))
     with pytest.raises(ValueError, match="there is no argument 'templete'"):
-        recording.record(tmp_path / "torch", side="torch", **pair.arguments(templete=3))
+        recording.record(tmp_path / "torch", side="reference", **pair.arguments(templete=3))
     with pytest.raises(ValueError, match="`side` is None"):
         recording.record(tmp_path / "torch", **pair.arguments())
-    with pytest.raises(ValueError, match="`torch_model` is missing"):
-        recording.record(tmp_path / "torch", side="torch", candidate=apply)
-    with pytest.raises(ValueError, match="needs `weights`"):
+    with pytest.raises(ValueError, match="`reference` is missing"):
+        recording.record(tmp_path / "torch", side="reference", candidate=apply)
+    with pytest.raises(ValueError, match="needs `against`"):
         recording.record(tmp_path / "jax", candidate=apply)
 
 
@@ -355,10 +358,10 @@ def without(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def test_neither_side_needs_the_other_framework_and_comparing_needs_none(without: Any) -> None:
-    done = without(JAX, "record", "torch_side.py", "torch", "--side", "torch")
+    done = without(JAX, "record", "torch_side.py", "torch", "--side", "reference")
     assert done.returncode == 0, done.stderr
-    assert "quantities of the torch side in float64, float32" in done.stdout
-    done = without(TORCH, "record", "jax_side.py", "jax", "--side", "jax", "--weights", "torch")
+    assert "quantities of the reference in float64, float32" in done.stdout
+    done = without(TORCH, "record", "jax_side.py", "jax", "--side", "candidate", "--against", "torch")
     assert done.returncode == 0, done.stderr
     done = without(JAX | TORCH, "compare", "torch", "jax", "--plan", "--html", "page.html")
     assert done.returncode == 0, done.stderr
@@ -370,7 +373,7 @@ def test_neither_side_needs_the_other_framework_and_comparing_needs_none(without
 
 
 def test_the_blocking_blocks(without: Any) -> None:
-    done = without(JAX, "record", "jax_side.py", "other", "--side", "torch")
+    done = without(JAX, "record", "jax_side.py", "other", "--side", "reference")
     assert done.returncode == 2
     assert "No module named 'jax' (blocked)" in done.stderr
     assert 'jax_side.py", line 2' in done.stderr
