@@ -34,6 +34,9 @@ NEAR = 1e-6
 reference has no trace."""
 
 
+Names = tuple[str, ...]
+
+
 @dataclasses.dataclass(frozen=True)
 class Candidate:
     """The candidate, ready to run.
@@ -246,7 +249,7 @@ def gap(reference: Reference, program: Program, weights: Arrays) -> float:
     return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
 
 
-def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dict[str, str], tuple[str, ...], tuple[str, ...]]:
+def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dict[str, str], Names, Names]:
     """Which outputs are compared, under which names and in which layout.
 
     Returns:
