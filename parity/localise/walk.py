@@ -13,14 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Shaped
 
-# Names with `as` are only passed on, until parity.pipeline imports them from parity.localise.
-from parity.localise.agreement import agreement as agreement
-from parity.localise.comparison import Comparison as Comparison
-from parity.localise.comparison import Region as Region
-from parity.localise.comparison import failing as failing
-from parity.localise.comparison import unmatched
-from parity.localise.places import candidate_places as candidate_places
-from parity.localise.places import reference_places as reference_places
+from parity.localise.comparison import Comparison, Region, failing, unmatched
 from parity.localise.placing import Walked, in_place, matters, mends, pairs_to_try, score
 from parity.numerics.noise import ordinary
 from parity.trace.graph import Trace

@@ -299,7 +299,7 @@ def _plan(attempt: _Attempt, model: Model, program: Program, progress: Progress)
     reference = attempt.reference
     given = reference.inputs[0]
     progress("matching the weights")
-    from parity.localise.walk import agreement
+    from parity.localise import agreement
 
     compared: list[Callable[[Any], float]] = []
 

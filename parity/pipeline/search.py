@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from parity.diagnose import diagnose
-from parity.localise.walk import Comparison, Region, candidate_places, failing, find_regions, reference_places
+from parity.localise import Comparison, Region, candidate_places, failing, find_regions, reference_places
 from parity.numerics.noise import Progress
 from parity.pipeline.judging import Failed
 from parity.pipeline.measuring import Measured
@@ -17,6 +18,7 @@ from parity.pipeline.runs import program_weights
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import on_purpose
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
+from parity.report.sides import Sides
 from parity.trace.graph import Kind as NodeKind
 from parity.trace.graph import Trace
 from parity.weights import Plan
@@ -24,6 +26,10 @@ from parity.weights.explaining import Explanation
 
 MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
+
+
+Reproducer = Callable[[Comparison, Region, int], Path]
+"""Writes what reproduces a fault, given its number, and says where."""
 
 
 class Found(NamedTuple):
@@ -84,6 +90,7 @@ def _searched(
     if divergences:  # mended, to see what else there is
         own = {**own, **plan.to_candidate(run.weights, exact=True)}
     passes = [False, True] if "outputs" in failed.groups else [True]
+    reproducer = None if reproduce is None else _reproducer(both, reproduce)
     found = Found(tuple(divergences))
     for backward in passes:
         progress("tracing both sides")
@@ -96,7 +103,7 @@ def _searched(
         candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
         progress("comparing the traces")
         comparison = Comparison(reference, candidate, first[1], second[1])
-        found = _walked(comparison, divergences, reproduce, progress)
+        found = _walked(comparison, divergences, reproducer, progress)
         if any(divergence.stage is not Stage.WEIGHTS for divergence in found.divergences):
             break
     return found
@@ -105,7 +112,7 @@ def _searched(
 def _walked(
     comparison: Comparison,
     known: Sequence[Divergence],
-    reproduce: str | os.PathLike[str] | None,
+    reproducer: Reproducer | None,
     progress: Progress,
 ) -> Found:
     """What walking back from the outputs finds, and from the gradients if the outputs agree."""
@@ -125,11 +132,11 @@ def _walked(
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
-            divergences.append(_divergence(comparison, region, kind, diagnose(comparison, region)))
-            if reproduce is not None:
-                from parity.localise.reproducer import write_reproducer
-
-                where = write_reproducer(comparison, region, reproduce, len(divergences))
+            problems: list[str] = []
+            divergences.append(_divergence(comparison, region, kind, diagnose(comparison, region, problems)))
+            findings += [f"a bug of the harness, which may have cost a cause: {text}" for text in problems]
+            if reproducer is not None:
+                where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
         else:
             names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
@@ -139,6 +146,22 @@ def _walked(
                     f"{', '.join(left)}: still different with what is listed mended; look again then"
                 )
     return Found(tuple(divergences), growth, tuple(findings))
+
+
+def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer:
+    """Writes the reproducer of a fault: a script in JAX where the candidate is JAX's."""
+    from parity.localise.jax_code import expression
+    from parity.localise.reproducer import write_reproducer
+
+    frameworks = both.reference.framework, both.candidate.model.framework
+    writer = expression if frameworks[1] == "JAX" else None
+
+    def write(comparison: Comparison, region: Region, number: int) -> Path:
+        return write_reproducer(
+            comparison, region, directory, number, sides=Sides.of(*frameworks), writer=writer
+        )
+
+    return write
 
 
 def _in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) -> int | None:

@@ -151,7 +151,9 @@ class Trace:
             until: stop after this node.
 
         Returns:
-            The new values of all nodes that were computed again, the given ones included.
+            The new values of all nodes that were computed again, the given ones included. An operation that
+            does not take the new values (a mask that lets another number of entries through) ends the
+            replay: what follows keeps its values.
         """
         changes = changes or {}
         new: dict[int, Any] = dict(values)
@@ -164,7 +166,11 @@ class Trace:
                 continue
             given = [new[i] if i in new else self.nodes[i].value for i in evaluation.inputs]
             function = changes.get(number, evaluation.function)
-            for index, value in zip(evaluation.outputs, function(given), strict=True):
+            try:
+                results = function(given)
+            except Exception:  # shapes of a recording hold for the recorded values alone
+                break
+            for index, value in zip(evaluation.outputs, results, strict=True):
                 if index not in values:
                     new[index] = value
         return new
