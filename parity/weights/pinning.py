@@ -1,11 +1,11 @@
 """What the user knows of the plan, in one line a tensor."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.weights.evidence import Known, Pins
-from parity.weights.layouts import Layout
+from parity.weights.layouts import KEPT, Layout
 from parity.weights.names import role
 from parity.weights.pricing import Pricing
 from parity.weights.transfer import Transfer, WeightError
@@ -84,13 +84,21 @@ def _transfer(name: str, pin: Any, tensors: Known, leaves: Known, pricing: Prici
     if axes is None:
         unit = Slot(name, name, (), tensor.shape, tensor.layer, role(name), tensor.use).as_unit()
         slot = Slot(path, path, (), leaf.shape, leaf.layer, role(path), leaf.use)
-        way = next(iter(pricing.ways(unit, slot)), way)
+        way = _usual(pricing.ways(unit, slot), way, bare=not tensor.layer)
     rank = len(tensor.shape if way.view is None else way.view)
     if sorted(way.axes) != list(range(rank)) or math.prod(tensor.shape) != math.prod(leaf.shape):
         raise WeightError(
             f"`pins` takes {name!r} {tensor.shape} to {path!r} {leaf.shape} by {way.axes}, which cannot fit"
         )
     return Transfer(name, path, tensor.shape, leaf.shape, way.view, (), way.axes, way.flip, (), "pinned")
+
+
+def _usual(ways: Sequence[Layout], plain: Layout, *, bare: bool) -> Layout:
+    """The layout of a pin that names the leaf alone: a bare tensor keeps its axes where that is as likely."""
+    if not ways:
+        return plain
+    kept = next((way for way in ways if (way.view, way.axes, way.flip) == (None, plain.axes, ())), None)
+    return kept if bare and kept is not None and kept.cost <= ways[0].cost + KEPT else ways[0]
 
 
 def _checked(name: str, pin: Transfer, tensors: Known, leaves: Known) -> Transfer:

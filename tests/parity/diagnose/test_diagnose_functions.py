@@ -16,9 +16,6 @@ from parity.diagnose.functions import table
 from parity.diagnose.normalising import Setting, normalised
 from parity.diagnose.order import compared
 from parity.diagnose.sliding import reduce_windows
-from parity.frameworks.jax.jax_trace import LAYOUT as JAX_LAYOUT
-from parity.frameworks.torch.torch_trace import LAYOUT as TORCH_LAYOUT
-from parity.trace.vocabulary import REARRANGING
 
 F = nn.functional
 
@@ -119,10 +116,6 @@ def test_reduced_windows_are_those_of_jax(
         window_dilation=dilation,
     )
     np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-12, atol=1e-12)
-
-
-def test_what_an_adapter_counts_as_rearranging_is_in_the_vocabulary() -> None:
-    assert TORCH_LAYOUT | JAX_LAYOUT <= REARRANGING
 
 
 def test_the_engine_loads_no_framework() -> None:

@@ -25,7 +25,7 @@ EXPECTED = X.astype(np.float64) @ KERNEL + BIAS
 def run(model: JaxModel, leaves: dict[str, Any], **inputs: Any) -> Any:
     """Call a model that was read with these leaves, the others as they are."""
     params = model.tree.build(
-        {path: jnp.asarray(leaf, "float32") for path, leaf in (model.leaves | leaves).items()}
+        {path: jnp.asarray(leaf, "float32") for path, leaf in (model.weights | leaves).items()}
     )
     args, kwargs = bind(model.target, model.skip, inputs)
     return model.call(params, *args, **kwargs)
@@ -104,8 +104,8 @@ MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
 def test_every_kind_gives_the_linear_layer_by_hand(name: str, argument: str) -> None:
     model, params, leaves = MODELS[name]
     read = read_jax(model, params, {argument: X})
-    assert sorted(read.leaves) == sorted(leaves)
-    assert {path: leaf.shape for path, leaf in read.leaves.items()} == {p: a.shape for p, a in leaves.items()}
+    assert sorted(read.weights) == sorted(leaves)
+    assert {path: leaf.shape for path, leaf in read.weights.items()} == {p: a.shape for p, a in leaves.items()}
     assert sorted(read.trainable) == sorted(leaves)
     close(run(read, leaves, **{argument: X}), EXPECTED)
 
@@ -157,7 +157,7 @@ def test_nnx_state_is_a_weight_and_the_mode_is_the_users() -> None:
     model = Noisy(nnx.Rngs(0))
     model.eval()
     read = read_jax(model)
-    assert sorted(read.leaves) == sorted(STATISTICS)
+    assert sorted(read.weights) == sorted(STATISTICS)
     assert sorted(read.trainable) == ["linear/bias", "linear/kernel", "norm/bias", "norm/scale"]
     close(run(read, STATISTICS, x=X), NORMALISED * [1, 2] + [0, 1])
     assert read.notes == ()
@@ -173,7 +173,7 @@ def test_nnx_tied_weights_are_one_leaf() -> None:
         def __call__(self, x: jax.Array) -> jax.Array:
             return self.second(self.first(x))
 
-    assert sorted(read_jax(Tied(nnx.Rngs(0))).leaves) == ["first/bias", "first/kernel"]
+    assert sorted(read_jax(Tied(nnx.Rngs(0))).weights) == ["first/bias", "first/kernel"]
 
 
 class LinenNet(nn.Module):
@@ -203,7 +203,7 @@ def test_linen_collections_are_weights_and_the_mode_is_inference(given: str) -> 
     variables = module.init(jax.random.key(0), X, train=False)
     params = {"nothing": None, "params": nn.unbox(variables["params"]), "all": variables}[given]
     read = read_jax(module, params, {"x": X})
-    assert sorted(read.leaves) == sorted([*LINEN, "tables/table"])
+    assert sorted(read.weights) == sorted([*LINEN, "tables/table"])
     assert all(path.startswith("params/") for path in read.trainable)
     assert len(read.trainable) == 4
     close(run(read, LINEN, x=X), NORMALISED * [1, 2] + [0, 1])
@@ -249,7 +249,7 @@ def test_equinox_keeps_what_is_no_weight_and_runs_in_inference_mode() -> None:
     linear = eqx.nn.Linear(3, 2, key=jax.random.key(0))
     model = EqxNet(linear, eqx.nn.Dropout(0.5), jnp.tanh, jnp.arange(2))
     read = read_jax(model, None, {"x": X})
-    assert sorted(read.leaves) == ["linear/bias", "linear/weight"]
+    assert sorted(read.weights) == ["linear/bias", "linear/weight"]
     close(run(read, {"linear/weight": KERNEL.T, "linear/bias": BIAS}, x=X), np.tanh(EXPECTED) + np.arange(2))
     assert read.notes == ("the Equinox model was run in eqx.nn.inference_mode",)
     assert model.dropout.inference is False
@@ -263,7 +263,7 @@ def test_equinox_without_weights() -> None:
             return x**self.power
 
     read = read_jax(Gate(), None, {"x": X})
-    assert not read.leaves
+    assert not read.weights
     close(run(read, {}, x=X), X**2)
 
 
@@ -288,8 +288,8 @@ def test_equinox_state_is_a_weight(name: str) -> None:
     )
     read = read_jax(model(), None, {"x": X})
     parameters = ["model/linear/bias", "model/linear/weight", "model/norm/bias", "model/norm/weight"]
-    statistics = sorted(set(read.leaves) - set(parameters))
-    assert [read.leaves[path].shape for path in statistics] == [(2,), (2,)]
+    statistics = sorted(set(read.weights) - set(parameters))
+    assert [read.weights[path].shape for path in statistics] == [(2,), (2,)]
     assert sorted(read.trainable) == parameters
     numbers = (BIAS, KERNEL.T, STATISTICS["norm/bias"], STATISTICS["norm/scale"])
     leaves = dict(zip(parameters, numbers, strict=True))
@@ -312,9 +312,9 @@ def test_haiku_state_is_a_weight() -> None:
         "state/batch_norm/~/mean_ema/average": STATISTICS["norm/mean"],
         "state/batch_norm/~/var_ema/average": STATISTICS["norm/var"],
     }
-    assert set(leaves) < set(read.leaves)
+    assert set(leaves) < set(read.weights)
     assert sorted(read.trainable) == sorted(path for path in leaves if path.startswith("params"))
-    leaves = {path: np.reshape(leaf, read.leaves[path].shape) for path, leaf in leaves.items()}
+    leaves = {path: np.reshape(leaf, read.weights[path].shape) for path, leaf in leaves.items()}
     close(run(read, leaves, x=X), NORMALISED)
 
 
@@ -326,7 +326,7 @@ def test_an_object_that_takes_its_params_as_an_argument() -> None:
             return plain(self.params if params is None else params, x) * (2 if train else 1)
 
     read = read_jax(Pretrained())
-    close(read.leaves["kernel"], KERNEL)
+    close(read.weights["kernel"], KERNEL)
     close(run(read, {"kernel": 2 * KERNEL, "bias": 2 * BIAS}, pixels=X), 2 * EXPECTED)
 
 
@@ -358,7 +358,7 @@ def test_what_is_not_floating_is_kept() -> None:
 
     template = State(TEMPLATE["kernel"], TEMPLATE["bias"], jnp.array([1, 0]))
     read = read_jax(function, template)
-    assert sorted(read.leaves) == ["bias", "kernel"]
+    assert sorted(read.weights) == ["bias", "kernel"]
     close(run(read, NATURAL, x=X), EXPECTED[:, ::-1])
     with pytest.raises(ValueError, match="only shapes for order"):
         read_jax(function, template._replace(order=jax.ShapeDtypeStruct((2,), "int32")))

@@ -16,6 +16,7 @@ from parity.networks.registry import CASES
 from parity.networks.run_case import run_case
 from parity.numerics.noise import Subject
 from parity.pipeline.check_training import check_training
+from parity.pipeline.request import Settings
 from parity.report.results import Verdict
 from torchref.parallel import Ranks
 
@@ -55,8 +56,8 @@ def test_an_average_of_means_is_found_where_shares_are_uneven(samples, verdict):
             Subject(jax_training(pair, drawn.jax_recipe, *how), pair.candidate_weights),
             drawn.samples.inputs,
             decided_by=decided_by(drawn.torch_recipe.labels),
-            others={label: parallel.subjects(members, setup, pair)[label]},
-            dtypes=["float64"],
+            oracles={label: parallel.subjects(members, setup, pair)[label]},
+            settings=Settings(dtypes=["float64"]),
         )
     assert report.verdict is verdict
     wrong = report.select(verdict=Verdict.FAIL)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from parity.frameworks.torch.torch_program import read_torch
+from parity.frameworks.torch.torch_model import read_torch
 from parity.weights import Plan, Signature, Use, WeightError, find_plan, layer_kinds
 from parity.weights.layer_kinds import KINDS, LayerKind, Order, kind_of, layer_name
 from parity.weights.layouts import End, layouts

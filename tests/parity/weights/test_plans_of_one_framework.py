@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from parity.frameworks.torch.torch_program import read_torch
+from parity.frameworks.torch.torch_model import read_torch
 from parity.report.sides import Sides
 from parity.weights import Plan, Signature, Transfer, Use, WeightError, find_plan
 

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from parity.frameworks.task import Task
-from parity.frameworks.torch.torch_program import TorchProgram, read_torch
+from parity.frameworks.torch.torch_model import read_torch
+from parity.frameworks.torch.torch_program import TorchProgram
 from parity.frameworks.uses import torch_uses
 from parity.weights import Signature, find_plan
 from tests.parity.weights.test_weights_layers import normal, randomised

@@ -14,7 +14,7 @@ from flax import nnx
 from torch import nn
 
 from parity.frameworks.jax.trees import flatten
-from parity.frameworks.torch.torch_program import read_torch
+from parity.frameworks.torch.torch_model import read_torch
 from parity.weights import Plan, find_plan
 
 RNGS = nnx.Rngs(0)
