@@ -105,7 +105,9 @@ def test_every_kind_gives_the_linear_layer_by_hand(name: str, argument: str) -> 
     model, params, leaves = MODELS[name]
     read = read_jax(model, params, {argument: X})
     assert sorted(read.weights) == sorted(leaves)
-    assert {path: leaf.shape for path, leaf in read.weights.items()} == {p: a.shape for p, a in leaves.items()}
+    assert {path: leaf.shape for path, leaf in read.weights.items()} == {
+        p: a.shape for p, a in leaves.items()
+    }
     assert sorted(read.trainable) == sorted(leaves)
     close(run(read, leaves, **{argument: X}), EXPECTED)
 

@@ -21,7 +21,7 @@ E = 8
 def signatures(module: nn.Module, x: np.ndarray) -> dict[str, Signature]:
     """The module's tensors with their first uses in a trace."""
     model = read_torch(module)
-    trace = TorchProgram(model, Task(("x",)), backward=False).trace(model.weights, {"x": x})
+    trace = TorchProgram(model, Task(("x",))).trace(model.weights, {"x": x})
     uses = torch_uses(trace)
     return {name: known._replace(use=uses.get(name)) for name, known in model.signatures.items()}
 
