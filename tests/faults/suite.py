@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from parity.pipeline.outcome import stopped
 from parity.report.results import Report, Verdict
 from tests.faults.declare import Case, fault_lines
 from tests.kit import checking
@@ -92,7 +93,10 @@ def check(case: Case, faulty: bool) -> Report:
     jax.clear_caches()
     name = f"{case.id} {'faulty' if faulty else 'right'}"
     how = {"dtypes": DTYPES[case.mode]} if case.mode in DTYPES else {}
-    return checking.check(case.pair(faulty), name=name, **how)
+    try:
+        return checking.check(case.pair(faulty), name=name, **how)
+    except Exception as error:  # a control that must not run at all
+        return stopped(name, error)
 
 
 def lines_of(report: Report) -> set[tuple[str, int]]:

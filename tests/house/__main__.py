@@ -20,7 +20,8 @@ def main() -> None:
         return
     archive = subprocess.run(["git", "archive", arguments.rev], check=True, capture_output=True).stdout
     with tempfile.TemporaryDirectory() as place:
-        tarfile.open(fileobj=io.BytesIO(archive)).extractall(place, filter="data")
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(place, filter="data")
         show(Path(place), arguments.verbose)
 
 
