@@ -114,7 +114,9 @@ _ENVIRONMENT = re.compile(r"^( *)python 3\.\d+\.\d+, .*\n(?:\1 .*\n)*", re.MULTI
 _ROUNDING_NOTES = re.compile(r"^  note: .* further from float64 than (?:.*\n    )?.*\n", re.MULTILINE)
 _FIGURES = (
     # What rounding alone decides differs between machines: how much it is, and where it is largest.
-    (r"(rho|yardstick|explains up to|agree to) [\d.e+-]+", r"\1 ROUNDING"),
+    (r"(rho|yardstick|explains up to) [\d.e+-]+", r"\1 ROUNDING"),
+    (r"agree (exactly|to [\d.e+-]+)", "agree to ROUNDING"),
+    (r"and \d+ more with verdict", "and more with verdict"),
     (r"worst at \[[\d, ]*\]", "worst at PLACE"),
     (r"worst rho (?:0|ROUNDING) \([^()]*(?:\([^()]*\))?\)", "worst rho ROUNDING"),
     (r"\b\d+(\.\d+)? s\b", "SECONDS"),
