@@ -1,5 +1,6 @@
 """Which framework an object belongs to, and the object opened as a model of it."""
 
+import functools
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -16,7 +17,7 @@ def open_model(
 
     An `nn.Module` is PyTorch's, and so is a function whose params hold a tensor. Everything else that JAX's
     libraries know, and a function with a pytree of arrays, is JAX's. A function whose params are NumPy
-    arrays could be either; then `default` decides.
+    arrays could be either: the modules that its code names tell, else `default` decides.
 
     Args:
         model: the user's object.
@@ -62,6 +63,8 @@ def framework_of(model: Any, params: Params | None = None, default: str = "JAX")
     plain = bool(leaves) and not any(
         jax is not None and isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) for leaf in leaves
     )
+    if plain and (named := _frameworks_named(model)):
+        return named[0] if len(named) == 1 else default
     is_function = callable(model) and type(model).__name__ in ("function", "method", "partial")
     if default == "PyTorch" and is_function and (plain or params is None) and _is_flat(params):
         return "PyTorch"
@@ -76,6 +79,23 @@ def frameworks_of(*models: tuple[Any, Params | None, str]) -> tuple[str, ...]:
     """
     found = {framework_of(*one) for one in models}
     return tuple(key for key, name in (("torch", "PyTorch"), ("jax", "JAX")) if name in found)
+
+
+def _frameworks_named(function: Any) -> list[str]:
+    """The frameworks whose modules the code of a function names, its inner functions included."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return []
+    names: set[str] = set()
+    waiting = [code]
+    while waiting:
+        one = waiting.pop()
+        names.update(one.co_names)
+        waiting += [constant for constant in one.co_consts if hasattr(constant, "co_names")]
+    owners = {getattr(function.__globals__.get(name), "__name__", "").partition(".")[0] for name in names}
+    return [title for module, title in (("torch", "PyTorch"), ("jax", "JAX")) if module in owners]
 
 
 def _is_flat(params: Any) -> bool:

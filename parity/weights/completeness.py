@@ -61,7 +61,7 @@ def require_complete(
             "the weights of the two models do not pair up:\n  "
             + "\n  ".join(_shortened(faults))
             + "\nPin pairs with pins={tensor_name: leaf_path}, or allow tensors by name with "
-            "allow_unused=[...] and allow_missing=[...]"
+            "unused=[...] and missing=[...] of parity.Weights"
         )
 
 
