@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.weights.evidence import Known, Pins
-from parity.weights.layouts import KEPT, Layout
+from parity.weights.layer_kinds import KEPT
+from parity.weights.layouts import Layout
 from parity.weights.names import role
 from parity.weights.pricing import Pricing
 from parity.weights.transfer import Transfer, WeightError
