@@ -12,7 +12,15 @@ from parity.weights.transfer import Shape, Transfer, WeightError
 
 
 def Leaf(shape: Shape, use: Use | None = None) -> Signature:
-    """The signature of an array of JAX: the name by which other rooms still call it."""
+    """The signature of an array of JAX: the name by which other rooms still call it.
+
+    Args:
+        shape: its shape.
+        use: its first use, if known.
+
+    Returns:
+        The signature.
+    """
     return Signature(shape, use=use)
 
 

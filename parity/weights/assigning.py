@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from parity.weights.names import equal_paths, likeness, likeness_of_numbers, module, owner, ranks
+from parity.weights.likeness import equal_paths, likeness, likeness_of_numbers
+from parity.weights.names import module, owner, ranks
 from parity.weights.ordering import Anchors, out_of_order, times
 from parity.weights.pricing import Pricing
 from parity.weights.reshapes import squeeze

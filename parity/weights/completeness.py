@@ -7,9 +7,9 @@ from jaxtyping import Bool
 
 from parity.report.sides import Sides
 from parity.weights.evidence import Known
-from parity.weights.plan import Plan, array_names
-from parity.weights.ties import Match
-from parity.weights.transfer import Shape, Transfer, WeightError
+from parity.weights.matches import Match
+from parity.weights.plan import Plan
+from parity.weights.transfer import Shape, Transfer, WeightError, array_names
 
 LISTED = 20
 """How many faults a message lists at most."""

@@ -69,7 +69,14 @@ class Case(NamedTuple):
         return self.transfers[0].tensor_name if self.is_reversed else self.transfers[0].leaf_path
 
     def source_name(self, transfer: Transfer) -> str:
-        """Name of the array that a transfer fills this one from."""
+        """Name of the array that a transfer fills this one from.
+
+        Args:
+            transfer: one of `transfers`.
+
+        Returns:
+            The name.
+        """
         return transfer.leaf_path if self.is_reversed else transfer.tensor_name
 
     @property

@@ -93,13 +93,27 @@ class LayerKind(NamedTuple):
         return found
 
     def summed_axes(self, rank: int) -> tuple[int, ...] | None:
-        """The axes of an array that the layer's product sums over, in ascending order; None if not known."""
+        """The axes of an array that the layer's product sums over, in ascending order; None if not known.
+
+        Args:
+            rank: number of axes of the array.
+
+        Returns:
+            The axes.
+        """
         places = self.places(rank)
         found = sorted(axis for name in self.summed.split() for axis in places.get(name, ()))
         return tuple(found) if places else None
 
     def packed_axis(self, rank: int) -> int | None:
-        """The axis along which an array of the layer may pack several layers; None if it packs none."""
+        """The axis along which an array of the layer may pack several layers; None if it packs none.
+
+        Args:
+            rank: number of axes of the array.
+
+        Returns:
+            The axis.
+        """
         if not self.packed or not rank:
             return None
         return self.places(rank).get(self.packed, (0,))[0]
@@ -192,7 +206,14 @@ def kind_of(layer: str) -> LayerKind | None:
 
 
 def kind_named(name: str) -> LayerKind | None:
-    """The row with a name in words, None if there is none."""
+    """The row with a name in words, None if there is none.
+
+    Args:
+        name: the name.
+
+    Returns:
+        The row.
+    """
     return next((kind for kind in KINDS if kind.name == name), None)
 
 

@@ -17,23 +17,14 @@ from parity.weights.balance import balanced
 from parity.weights.completeness import require_complete, require_settled
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
+from parity.weights.matches import Match, as_plan, by_convention, could_turn, matched
 from parity.weights.pinning import pinned_transfers, turned_round
-from parity.weights.plan import Plan, array_names
+from parity.weights.plan import Plan
 from parity.weights.pricing import Pricing
 from parity.weights.recurrent import recurrent_groups
 from parity.weights.splitting import lengths, of_leaf, of_tensor
-from parity.weights.ties import (
-    Match,
-    as_plan,
-    by_convention,
-    could_turn,
-    exchange,
-    matched,
-    settle,
-    tries_for,
-    turn,
-)
-from parity.weights.transfer import Transfer, WeightError
+from parity.weights.ties import exchange, settle, tries_for, turn
+from parity.weights.transfer import Transfer, WeightError, array_names
 
 TryPlan = Callable[[Plan], float]
 
@@ -67,7 +58,15 @@ class Sought(NamedTuple):
         return array_names(self.sides, self.reversed)
 
     def plan(self, matches: Sequence[Match], given: Sequence[Transfer]) -> Plan:
-        """The plan of some matches and of the pinned transfers."""
+        """The plan of some matches and of the pinned transfers.
+
+        Args:
+            matches: the matches.
+            given: the pinned transfers.
+
+        Returns:
+            The plan, in the direction that is sought.
+        """
         plan = as_plan(matches, self.tensors, self.leaves, given)
         return plan._replace(reversed=self.reversed, sides=self.sides)
 

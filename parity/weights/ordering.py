@@ -99,7 +99,14 @@ class Anchors(NamedTuple):
 
     @classmethod
     def of(cls, pairs: Sequence[tuple[Time, Time]]) -> "Anchors":
-        """The anchors among some pairs: those whose times are known."""
+        """The anchors among some pairs: those whose times are known.
+
+        Args:
+            pairs: when the two of each pair are used first.
+
+        Returns:
+            The anchors.
+        """
         known = [(a, b) for a, b in pairs if a is not None and b is not None]
         return cls(
             tuple(sorted((a, number) for number, (a, _) in enumerate(known))),

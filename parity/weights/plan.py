@@ -19,7 +19,7 @@ from jaxtyping import Shaped
 
 from parity.numerics.arrays import Arrays
 from parity.report.sides import Sides
-from parity.weights.transfer import Shape, Transfer, WeightError, grouped, repeats
+from parity.weights.transfer import Shape, Transfer, WeightError, array_names, grouped, repeats
 
 
 class Plan(NamedTuple):
@@ -221,23 +221,6 @@ class Plan(NamedTuple):
         lines += [f"{name}  ->  (unused)" for name in self.unused]
         lines += [f"(missing)  ->  {path}" for path in self.missing]
         return "\n".join(lines)
-
-
-def array_names(sides: Sides, is_reversed: bool) -> tuple[str, str]:
-    """What a tensor and a leaf are called in messages.
-
-    >>> array_names(Sides("JAX", "PyTorch"), is_reversed=True)
-    ('PyTorch tensor', 'JAX leaf')
-
-    Args:
-        sides: the names of the two sides.
-        is_reversed: whether the tensors are the candidate's.
-
-    Returns:
-        The two names.
-    """
-    tensors, leaves = reversed(sides.titles) if is_reversed else sides.titles
-    return f"{tensors} tensor", f"{leaves} leaf"
 
 
 def _require(arrays: Arrays, shapes: Mapping[str, Shape], what: str, allowed: Collection[str]) -> None:

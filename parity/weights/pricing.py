@@ -47,7 +47,14 @@ class Sort(NamedTuple):
 
 
 def summed(use: Use | None) -> Summed:
-    """The axes that a first use sums over, None where that says nothing about the layout."""
+    """The axes that a first use sums over, None where that says nothing about the layout.
+
+    Args:
+        use: the first use, if known.
+
+    Returns:
+        The axes.
+    """
     return use.contracted if use is not None and use.contracted else None
 
 
@@ -61,15 +68,37 @@ class Pricing(NamedTuple):
     is_alike: bool = False
 
     def of_unit(self, unit: Unit) -> Sort:
-        """What decides which slots a unit fits."""
+        """What decides which slots a unit fits.
+
+        Args:
+            unit: the unit.
+
+        Returns:
+            Its sort.
+        """
         return self._sort(unit, LAYOUT_NAMES if self.is_alike else (), may_convolve=True)
 
     def of_slot(self, slot: Slot) -> Sort:
-        """What decides which units fit a slot."""
+        """What decides which units fit a slot.
+
+        Args:
+            slot: the slot.
+
+        Returns:
+            Its sort.
+        """
         return self._sort(slot, LAYOUT_NAMES if self.is_alike else ("weight",), may_convolve=self.is_alike)
 
     def ways(self, unit: Unit, slot: Slot) -> tuple[Layout, ...]:
-        """The layouts that take a unit to a slot, the most likely first."""
+        """The layouts that take a unit to a slot, the most likely first.
+
+        Args:
+            unit: the unit.
+            slot: the slot.
+
+        Returns:
+            The layouts; empty if it does not fit.
+        """
         return layouts(self.of_unit(unit).end, self.of_slot(slot).end, self.is_alike)
 
     def _sort(self, item: Unit | Slot, last_words: tuple[str, ...], may_convolve: bool) -> Sort:

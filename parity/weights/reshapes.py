@@ -6,7 +6,14 @@ from parity.weights.transfer import Shape
 
 
 def squeeze(shape: Shape) -> Shape:
-    """A shape without its ones."""
+    """A shape without its ones.
+
+    Args:
+        shape: the shape.
+
+    Returns:
+        The lengths other than one.
+    """
     return tuple(size for size in shape if size != 1)
 
 

@@ -92,7 +92,14 @@ def of_leaf(
 
 
 def lengths(shape: Shape) -> set[int]:
-    """The lengths of the axes of a leaf, and of two neighbours as one: heads and their size."""
+    """The lengths of the axes of a leaf, and of two neighbours as one: heads and their size.
+
+    Args:
+        shape: shape of the leaf.
+
+    Returns:
+        The lengths.
+    """
     return {*shape, *(a * b for a, b in itertools.pairwise(shape))}
 
 

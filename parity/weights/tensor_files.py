@@ -13,6 +13,10 @@ from parity.report.atomic import write_atomically
 def save_weights(weights: Arrays, path: str | os.PathLike[str]) -> None:
     """Write named arrays to a safetensors file; an interrupted write leaves the old file as it was.
 
+    Args:
+        weights: the arrays by name.
+        path: the file.
+
     Raises:
         ValueError: if `path` lies in a directory that does not exist.
     """
@@ -24,6 +28,12 @@ def save_weights(weights: Arrays, path: str | os.PathLike[str]) -> None:
 
 def load_weights(path: str | os.PathLike[str]) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Read named arrays from a safetensors file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The arrays by name.
 
     Raises:
         ValueError: if the file is missing or is not safetensors, naming it.

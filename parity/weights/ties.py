@@ -6,18 +6,16 @@ and what makes more of them agree is kept.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from parity.weights.assigning import MARGIN, Exchange
+from parity.weights.assigning import Exchange
 from parity.weights.evidence import Known
-from parity.weights.layer_kinds import KEPT
-from parity.weights.layouts import Layout
+from parity.weights.matches import Match, matched
 from parity.weights.names import last_word, owner
-from parity.weights.plan import Plan
 from parity.weights.pricing import Pricing
-from parity.weights.transfer import Index, Shape, Transfer
-from parity.weights.units import Slot, Unit
+from parity.weights.transfer import Shape
+from parity.weights.units import Unit
 
 TRIES = 256
 """How many plans are tried at most for ties; a quarter of it for what merely could be otherwise."""
@@ -26,81 +24,15 @@ WORK = 2_500_000_000
 """How many numbers all tries together may hold, at eight tries at least."""
 
 
-class Match(NamedTuple):
-    """A unit in its slot, with the layouts that could take it there, the chosen one first."""
-
-    unit: Unit
-    slot: Slot
-    ways: tuple[Layout, ...]
-
-    @property
-    def undecided(self) -> bool:
-        """Whether the second layout is as good as the first."""
-        return len(self.ways) > 1 and self.ways[1].cost - self.ways[0].cost < MARGIN
-
-    def transfers(self, tensors: Known, leaves: Known) -> Iterator[Transfer]:
-        """The transfers of this match, one for each piece of its unit."""
-        way = self.ways[0]
-        for piece in self.unit.pieces:
-            yield Transfer(
-                piece.name,
-                self.slot.path,
-                tensors[piece.name].shape,
-                leaves[self.slot.path].shape,
-                way.view,
-                piece.take,
-                way.axes,
-                way.flip,
-                _within(self.slot.put, piece.at),
-                way.reason,
-                self.unit.gates,
-            )
-
-
-def _within(put: Index, at: Index) -> Index:
-    """A block of a block, in terms of the leaf. Only vectors are put together from pieces."""
-    if at and put and isinstance(put[-1], slice) and isinstance(at[0], slice):
-        start = put[-1].start
-        return (*put[:-1], slice(start + at[0].start, start + at[0].stop))
-    return (*put, *at)
-
-
-def matched(unit: Unit, slot: Slot, pricing: Pricing) -> Match:
-    """A unit in a slot, by its best layout."""
-    return Match(unit, slot, pricing.ways(unit, slot))
-
-
-def by_convention(matches: Sequence[Match]) -> list[Match]:
-    """Undecided matrices lie as all others of their kind of layer and name do, where these agree.
+def tries_for(tensors: Known) -> int:
+    """How many plans may be tried to settle ties between these tensors.
 
     Args:
-        matches: all matches of a plan.
+        tensors: the tensors by name.
 
     Returns:
-        The matches, those decided that could be.
+        A number of plans; the more numbers there are, the fewer.
     """
-    seen: dict[tuple[str, str], set[tuple[int, ...]]] = {}
-    for match in matches:
-        if len(match.unit.shape) == 2 and not match.undecided:
-            seen.setdefault(_convention(match), set()).add(match.ways[0].axes)
-    settled = []
-    for match in matches:
-        ways = match.ways
-        usual = seen.get(_convention(match), set())
-        if match.undecided and len(usual) == 1:
-            ways = tuple(
-                way._replace(reason=f"{way.reason}, as the others do") for way in ways if way.axes in usual
-            )
-        settled.append(match._replace(ways=ways or match.ways))
-    return settled
-
-
-def _convention(match: Match) -> tuple[str, str]:
-    return match.unit.layer, last_word(match.slot.path)
-
-
-def tries_for(tensors: Known) -> int:
-    """How many plans may be tried to settle ties between these tensors."""
     size = sum(math.prod(tensor.shape) for tensor in tensors.values())
     return max(8, min(TRIES, WORK // max(1, size)))
 
@@ -215,25 +147,3 @@ def turn(place: int) -> Change:
         return changed
 
     return change
-
-
-def could_turn(match: Match) -> bool:
-    """Whether the second layout, though less usual, is a known one."""
-    return len(match.ways) > 1 and match.ways[1].cost - match.ways[0].cost <= KEPT
-
-
-def as_plan(matches: Sequence[Match], tensors: Known, leaves: Known, others: Sequence[Transfer] = ()) -> Plan:
-    """The plan of some matches, in the order of the tensors.
-
-    Args:
-        matches: the matches.
-        tensors: all tensors by name.
-        leaves: all leaves by path.
-        others: transfers that the user gave.
-
-    Returns:
-        The plan.
-    """
-    transfers = [*others, *(t for match in matches for t in match.transfers(tensors, leaves))]
-    order = {name: place for place, name in enumerate(tensors)}
-    return Plan(tuple(sorted(transfers, key=lambda t: order[t.tensor_name])))

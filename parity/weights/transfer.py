@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.report.sides import Sides
+
 Shape = tuple[int, ...]
 
 Index = tuple[slice | int, ...]
@@ -90,7 +92,11 @@ class Transfer(NamedTuple):
         return moved.reshape(self.tensor_shape)
 
     def box(self) -> tuple[range, ...]:
-        """The block of the leaf as one range an axis, equal for equal blocks."""
+        """The block of the leaf.
+
+        Returns:
+            One range an axis, equal for equal blocks.
+        """
         index = [*self.put, *[slice(None)] * (len(self.leaf_shape) - len(self.put))]
         return tuple(
             range(size)[at] if isinstance(at, slice) else range(size)[at:][:1]
@@ -128,7 +134,11 @@ class Transfer(NamedTuple):
         return self.back(array)
 
     def shapes(self) -> tuple[Shape, Shape]:
-        """The shapes of the block as it comes from the tensor and of the leaf's block that it fills."""
+        """The shapes of the block on both sides.
+
+        Returns:
+            Its shape as it comes from the tensor, and that of the leaf's block that it fills.
+        """
         tensor, leaf = (
             np.broadcast_to(np.zeros(()), shape) for shape in (self.tensor_shape, self.leaf_shape)
         )
@@ -152,6 +162,23 @@ class Transfer(NamedTuple):
         if self.put:
             steps.append(f"into {_in_words(self.put)}")
         return ", ".join(steps) or "as it is"
+
+
+def array_names(sides: Sides, is_reversed: bool) -> tuple[str, str]:
+    """What a tensor and a leaf are called in messages.
+
+    >>> array_names(Sides("JAX", "PyTorch"), is_reversed=True)
+    ('PyTorch tensor', 'JAX leaf')
+
+    Args:
+        sides: the names of the two sides.
+        is_reversed: whether the tensors are the candidate's.
+
+    Returns:
+        The two names.
+    """
+    tensors, leaves = reversed(sides.titles) if is_reversed else sides.titles
+    return f"{tensors} tensor", f"{leaves} leaf"
 
 
 def grouped(transfers: Iterable[Transfer], key: Callable[[Transfer], str]) -> dict[str, list[Transfer]]:

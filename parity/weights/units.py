@@ -92,7 +92,11 @@ class Slot(NamedTuple):
         return self.path
 
     def as_unit(self) -> Unit:
-        """The same block as one of a tensor."""
+        """The same block as one of a tensor.
+
+        Returns:
+            The unit.
+        """
         return Unit(
             self.label,
             self.shape,

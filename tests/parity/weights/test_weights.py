@@ -163,8 +163,8 @@ def linears(*names: str, size: int = 8) -> dict[str, Signature]:
 def test_the_same_names_on_both_sides_pair_whatever_the_alphabet_says(names: tuple[str, ...]) -> None:
     jax = {f"{name.replace('.', '_', 1).replace('.', '/')}/kernel": (8, 8) for name in sorted(names)}
     for transfer in plan(linears(*names), jax).transfers:
-        ours = transfer.tensor_name.replace(".", "").replace("_", "").removesuffix("weight")
-        assert transfer.leaf_path.replace("/", "").replace("_", "").removesuffix("kernel") == ours
+        name = transfer.tensor_name.replace(".", "").replace("_", "").removesuffix("weight")
+        assert transfer.leaf_path.replace("/", "").replace("_", "").removesuffix("kernel") == name
         assert transfer.axes == (1, 0)
 
 

@@ -69,8 +69,8 @@ def product(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
 def test_adjoint_is_the_transposed_map(case: str) -> None:
     plan = PLANS[case]
     weights, grads = tensors(plan), leaves(plan)
-    ours = product(plan.to_leaves(weights), grads)
-    np.testing.assert_allclose(ours, product(weights, plan.adjoint(grads)), rtol=1e-13)
+    forwards = product(plan.to_leaves(weights), grads)
+    np.testing.assert_allclose(forwards, product(weights, plan.adjoint(grads)), rtol=1e-13)
 
 
 @pytest.mark.parametrize("case", PLANS)

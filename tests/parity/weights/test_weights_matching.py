@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from parity.weights import Leaf, Plan, Signature, Use, WeightError, find_plan
+from parity.weights import Plan, Signature, Use, WeightError, find_plan
 
 E, F, V = 8, 32, 50
 
@@ -49,7 +49,7 @@ def used(tensors: dict[str, Signature]) -> dict[str, Signature]:
     return found
 
 
-def jax_side(tensors: dict[str, Signature]) -> tuple[dict[str, Leaf], dict[str, str]]:
+def jax_side(tensors: dict[str, Signature]) -> tuple[dict[str, Signature], dict[str, str]]:
     """Flax's leaves with their uses, sorted by path as JAX does; which leaf is which tensor."""
     leaves, names = {}, {}
     for name, tensor in tensors.items():
@@ -58,7 +58,7 @@ def jax_side(tensors: dict[str, Signature]) -> tuple[dict[str, Leaf], dict[str, 
         if tensor.use is not None:
             contracted = (0,) if tensor.use.operation == "matmul" else ()
             use = tensor.use._replace(position=10 + 3 * tensor.use.position, contracted=contracted)
-        leaves[path], names[name] = Leaf(shape, use), path
+        leaves[path], names[name] = Signature(shape, use=use), path
     return dict(sorted(leaves.items())), names
 
 
@@ -89,7 +89,7 @@ def test_names_that_agree_outweigh_another_order() -> None:
     """A port may compute the shortcut first, or the values before the keys."""
     tensors = used({f"{n}.weight": Signature((E, E), "Linear") for n in ("query", "key", "value", "out")})
     leaves = {
-        f"{n}/kernel": Leaf((E, E), Use(place, "matmul", (0,)))
+        f"{n}/kernel": Signature((E, E), use=Use(place, "matmul", (0,)))
         for place, n in enumerate(("value", "query", "out", "key"))
     }
     plan = find_plan(tensors, leaves)
@@ -97,7 +97,7 @@ def test_names_that_agree_outweigh_another_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layer", "ours", "theirs", "axes"),
+    ("layer", "summed", "leaf_summed", "axes"),
     [
         ("Linear", (1,), (0,), (1, 0)),
         ("Linear", (1,), (1,), (0, 1)),
@@ -106,10 +106,12 @@ def test_names_that_agree_outweigh_another_order() -> None:
         ("", (1,), (0,), (1, 0)),
     ],
 )
-def test_what_is_summed_over_settles_square_matrices(layer: str, ours: Any, theirs: Any, axes: Any) -> None:
-    tensor = Signature((E, E), layer, Use(3, "matmul", ours))
+def test_what_is_summed_over_settles_square_matrices(
+    layer: str, summed: Any, leaf_summed: Any, axes: Any
+) -> None:
+    tensor = Signature((E, E), layer, Use(3, "matmul", summed))
     for path in ("dense/kernel", "dense/weight", "w"):
-        plan = find_plan({"w": tensor}, {path: Leaf((E, E), Use(9, "matmul", theirs))})
+        plan = find_plan({"w": tensor}, {path: Signature((E, E), use=Use(9, "matmul", leaf_summed))})
         assert plan.transfers[0].axes == axes
 
 
@@ -208,7 +210,8 @@ def test_stacked_leaves_in_the_order_of_the_loop() -> None:
     """All leaves of a scan are first used in its first round; names say nothing."""
     tensors = used({f"{i}.{n}.weight": Signature((E, E), "Linear") for i in range(3) for n in "abc"})
     leaves = {
-        path: Leaf((3, E, E), Use(place, "matmul", (1,))) for place, path in ((5, "zx"), (7, "zz"), (9, "zy"))
+        path: Signature((3, E, E), use=Use(place, "matmul", (1,)))
+        for place, path in ((5, "zx"), (7, "zz"), (9, "zy"))
     }
     plan = find_plan(tensors, leaves)
     for path, name in (("zx", "a"), ("zz", "b"), ("zy", "c")):
@@ -274,11 +277,15 @@ def test_nothing_is_run_where_nothing_is_open() -> None:
 
 def test_the_order_gives_way_to_running_but_names_do_not() -> None:
     tensors = used({f"{n}.weight": Signature((E, E), "Linear") for n in ("up", "gate")})
-    unnamed = {p: Leaf((E, E), Use(i, "matmul", (0,))) for i, p in enumerate(("x/kernel", "y/kernel"))}
+    unnamed = {
+        p: Signature((E, E), use=Use(i, "matmul", (0,))) for i, p in enumerate(("x/kernel", "y/kernel"))
+    }
     other = {"up.weight": "y/kernel", "gate.weight": "x/kernel"}
     assert find_plan(tensors, unnamed).names() == {"up.weight": "x/kernel", "gate.weight": "y/kernel"}
     assert find_plan(tensors, unnamed, try_plan=swapped(other, [])).names() == other
-    named = {p: Leaf((E, E), Use(i, "matmul", (0,))) for i, p in enumerate(("up/kernel", "gate/kernel"))}
+    named = {
+        p: Signature((E, E), use=Use(i, "matmul", (0,))) for i, p in enumerate(("up/kernel", "gate/kernel"))
+    }
     wrong = {"up.weight": "gate/kernel", "gate.weight": "up/kernel"}
     found = find_plan(tensors, named, try_plan=swapped(wrong, [])).names()
     assert found == {"up.weight": "up/kernel", "gate.weight": "gate/kernel"}
@@ -288,10 +295,10 @@ def test_norms_whose_leaves_say_nothing() -> None:
     order = ("running_var", "running_mean", "weight", "bias")
     tensors = {f"bn.{n}": Signature((E,), "BatchNorm2d", Use(order.index(n), "other")) for n in sorted(order)}
     leaves = {
-        "a": Leaf((E,), Use(9, "add")),
-        "b": Leaf((E,), Use(8, "mul")),
-        "state/1/0": Leaf((E,), Use(5, "add")),
-        "state/1/1": Leaf((E,), Use(6, "add")),
+        "a": Signature((E,), use=Use(9, "add")),
+        "b": Signature((E,), use=Use(8, "mul")),
+        "state/1/0": Signature((E,), use=Use(5, "add")),
+        "state/1/1": Signature((E,), use=Use(6, "add")),
     }
     assert find_plan(tensors, leaves).names() == {
         "bn.weight": "b",
