@@ -25,7 +25,8 @@ def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...
     """The operations of the candidate at a fault, then the lines that their operands come from.
 
     Where the candidate lacks an operation, its value agrees with the one before it: then the fault lies
-    between that value and what reads it, and the readers come first.
+    between that value and what reads it, and the readers come first; not the projection of the outputs that
+    stands in for a loss, which is the harness's own.
 
     Args:
         comparison: both traces.
@@ -33,7 +34,8 @@ def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...
     """
     trace = comparison.candidate
     if comparison.partners[region.j] and not region.order:
-        readers = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
+        reading = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
+        readers = [i for i in reading if trace.nodes[i].spot.file or trace.nodes[i].spot.module]
         return _places(trace, readers or [region.j], ()) + _places(trace, [region.j], ())
     found = _places(trace, region.candidate_nodes, _hidden(region))
     inside = set(region.candidate_nodes)

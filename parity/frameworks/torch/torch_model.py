@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 
 from parity.frameworks.model import stored_remarks
 from parity.frameworks.task import Task, kind_of
-from parity.frameworks.torch.torch_modes import training_remarks
+from parity.frameworks.torch.torch_modes import compiled_remarks, training_remarks
 from parity.numerics.arrays import Arrays, hold, hold_narrow, is_float
 from parity.weights import Signature
 from parity.weights.layer_kinds import layer_name
@@ -61,8 +61,9 @@ class TorchModel(NamedTuple):
         return TorchProgram(self, task, trainable=self.trainable if trainable is None else trainable)
 
     def remarks(self, inputs: Arrays, task: Task) -> tuple[str, ...]:
-        """What to say of layers in training mode, and of weights stored in a narrow dtype."""
-        return (*self._stored(), *training_remarks(self.module))
+        """What to say of training mode, of compiled code, and of weights stored in a narrow dtype."""
+        model = self.target if self.module is None else self.module
+        return (*self._stored(), *training_remarks(self.module), *compiled_remarks(model))
 
     def _stored(self) -> tuple[str, ...]:
         return stored_remarks(self.framework, [self.dtypes[name] for name in self.trainable])

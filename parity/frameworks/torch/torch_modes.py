@@ -1,5 +1,7 @@
-"""What a PyTorch model does that makes it hard to compare: random numbers, layers in training mode."""
+"""What makes a PyTorch model hard to compare: random numbers, training mode, code that is compiled."""
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,3 +50,31 @@ def training_remarks(module: Any) -> tuple[str, ...]:
     if not telling:
         return ()
     return (f"the PyTorch model is in training mode ({', '.join(telling)}); for inference call model.eval()",)
+
+
+def uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """Inside, code under `torch.compile` runs as it was written, where every operation can be seen.
+
+    Compiled code shows no operation, and the compiler would try to compile the harness along with the model.
+    """
+    import torch
+
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled, and importing the compiler takes seconds
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
+
+
+def compiled_remarks(model: Any) -> tuple[str, ...]:
+    """What to say of a module or function under `torch.compile`."""
+    compiler = sys.modules.get("torch._dynamo")
+    modules = model.modules() if hasattr(model, "modules") else ()
+    compiled = compiler is not None and (
+        hasattr(model, "_torchdynamo_orig_callable")
+        or any(isinstance(m, compiler.OptimizedModule) or m._compiled_call_impl is not None for m in modules)
+    )
+    if not compiled:
+        return ()
+    return (
+        "the PyTorch model is compiled: the compiled code runs in float32 and narrower dtypes; in float64, "
+        "and where a place is looked for, the same code runs uncompiled",
+    )

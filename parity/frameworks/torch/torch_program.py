@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task, bind, direction, targets_of
 from parity.frameworks.torch.torch_model import TorchModel
-from parity.frameworks.torch.torch_modes import require_repeatable
+from parity.frameworks.torch.torch_modes import require_repeatable, uncompiled
 from parity.frameworks.uses import torch_uses
 from parity.numerics.arrays import Arrays, hold, is_float, to_torch
 from parity.numerics.noise import Values
@@ -25,7 +25,8 @@ from parity.weights import Use
 class TorchProgram:
     """Outputs, loss and gradients of a PyTorch model: the groups "outputs", "loss" and "gradients".
 
-    In float64 the model is lifted: float32 that it asks for by name becomes float64.
+    In float64 the model is lifted: float32 that it asks for by name becomes float64, and what `torch.compile`
+    compiled runs as it was written, since requests made in compiled code cannot be seen.
     """
 
     undifferentiable: str | None = None
@@ -71,7 +72,7 @@ class TorchProgram:
         """Narrow dtypes and random numbers that a run in float32 meets."""
         from parity.frameworks.torch.torch_trace import Counter, module_stack
 
-        with module_stack(self.model.module) as stack, Counter(stack) as counter:
+        with uncompiled(), module_stack(self.model.module) as stack, Counter(stack) as counter:
             self._forward(weights, inputs, "float32")
         return Census(counter.narrow, counter.random)
 

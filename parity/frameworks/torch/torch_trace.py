@@ -8,6 +8,7 @@ every operation with its values. Hooks would miss functional code, fused heads a
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from parity.frameworks.jax.lift import is_framework
+from parity.frameworks.torch.torch_modes import uncompiled
 from parity.trace.graph import Kind, Node, Spot, Trace
 from parity.trace.rounded_constants import constant
 from parity.trace.vocabulary import REARRANGING
@@ -103,7 +105,7 @@ def lifting() -> Iterator[None]:
 
     torch.finfo = of_float32  # type: ignore[misc,assignment]
     try:
-        with Lift():
+        with uncompiled(), Lift():
             yield
     finally:
         torch.finfo = finfo  # type: ignore[misc]
@@ -152,11 +154,17 @@ def here(stack: list[str]) -> Spot:
     return Spot(stack[-1] if stack else "")
 
 
+def written_name(name: str) -> str:
+    """A module's path in the code as it was written: without the wrappers of `torch.compile`."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
 @contextlib.contextmanager
 def module_stack(model: Any) -> Iterator[list[str]]:
     """The names of the modules whose forward is running, innermost last; through hooks on no module."""
     stack: list[str] = []
-    names = {id(module): name for name, module in model.named_modules()} if model is not None else {}
+    modules = model.named_modules() if model is not None else ()
+    names = {id(module): written_name(name) for name, module in modules}
     hooks = torch.nn.modules.module
 
     def enter(module: Any, args: Any) -> None:
@@ -171,7 +179,10 @@ def module_stack(model: Any) -> Iterator[list[str]]:
         hooks.register_module_forward_hook(leave, always_call=True),
     ]
     try:
-        yield stack
+        with warnings.catch_warnings():
+            # Compiled modules warn of hooks on all modules; these do nothing that the user could see.
+            warnings.filterwarnings("ignore", "Using `torch.compile.module.` when there are global hooks")
+            yield stack
     finally:
         for handle in handles:
             handle.remove()
