@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parity.commands.target import by_name, opened, parse, require_both_sides, running_models
-from parity.commands.terminal import bad_input, progress, require_writable, under
+from parity.commands.terminal import bad_input, require_writable, spinner
+from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
     from parity.numerics.arrays import Arrays
@@ -36,14 +37,14 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
         require_writable(save_path)
         if side == "reference" and save_path and not load_path:
             raise ValueError("--to reference needs --load: the candidate's weights, in a safetensors file")
-        with progress(f"{chosen.label}: importing") as stage, opened(chosen) as arguments:
-            told = under(stage, chosen.label)
-            told("loading the frameworks")
+        with spinner(f"{chosen.label}: importing") as progress, opened(chosen) as arguments:
+            named = prefixed(progress, chosen.label)
+            named("loading the frameworks")
             from parity.pipeline.arguments import sorted_arguments
             from parity.pipeline.pairs import plan_weights
             from parity.weights import load_weights, save_weights
 
-            given = sorted_arguments({**by_name(chosen, arguments), "progress": told})
+            given = sorted_arguments({**by_name(chosen, arguments), "progress": named})
             require_both_sides(chosen, given)
             wanted = (
                 "reference",

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands.terminal import bad_input, complain, progress, require_networks, require_writable, under
+from parity.commands.terminal import bad_input, complain, require_networks, require_writable, spinner
+from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
     from parity.networks.registry import Case
@@ -51,7 +52,7 @@ def bench(
     it agrees. All programs run in turns; the first run of each, which compiles, is apart.
 
     With --harness: parity.check of each case against a plain forward and backward pass of both frameworks,
-    and its time by stage.
+    and its time by phase.
     """
     with bad_input():
         require_networks()
@@ -109,7 +110,7 @@ def _time_training(
     chosen = find_asked(cases or DEFAULT)
     timings: list[Any] = []
     refused: dict[str, str] = {}
-    with progress("loading PyTorch and JAX") as stage:
+    with spinner("loading PyTorch and JAX") as progress:
         from parity.networks.benchmark import contenders as programs
         from parity.networks.benchmark import machine, timing, work
         from parity.networks.benchmark.setting import setting
@@ -119,11 +120,11 @@ def _time_training(
 
         require_device(device)
         with pinned():
-            stage("measuring the machine")
+            progress("measuring the machine")
             limits, surroundings = machine.measure(device), environment(device)
         agree: dict[str, bool] = {}
         for number, (case, runs) in enumerate(chosen, 1):
-            head = under(stage, f"{number}/{len(chosen)} {case.name}")
+            head = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
             if case.name not in agree:
                 head("do both compute the same?")
                 verdict = run_case(case, data_name=data_name, device=device).verdict
@@ -143,7 +144,7 @@ def _time_training(
                 )
                 several = list(programs.programs(held, compiled=not no_compile))
                 timings += timing.compare(
-                    held, several, limits, needed, repeats=repeats, seconds=seconds, stage=head
+                    held, several, limits, needed, repeats=repeats, seconds=seconds, progress=head
                 )
     if timings:
         if json_path:
@@ -172,7 +173,7 @@ def _time_checks(
     chosen = find_cases(cases or DEFAULT_HARNESS)
     costs: list[Any] = []
     refused = []
-    with progress("loading PyTorch and JAX") as stage:
+    with spinner("loading PyTorch and JAX") as progress:
         from parity.networks.benchmark.harness import cost
         from parity.networks.drawing import draw_case
         from parity.numerics.precision import environment, pinned, require_device
@@ -181,9 +182,9 @@ def _time_checks(
         with pinned():
             surroundings = environment(device)
             for number, case in enumerate(chosen, 1):
-                head = under(stage, f"{number}/{len(chosen)} {case.name}")
+                head = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
                 drawn = draw_case(case, data_name)
-                found = cost(case.name, drawn, device=device, repeats=repeats, stage=head)
+                found = cost(case.name, drawn, device=device, repeats=repeats, progress=head)
                 if found is None or case.erratum is not None:
                     refused.append(f"{case.name} is not timed: its two programs do not compute the same")
                 else:

@@ -12,12 +12,12 @@ import click
 from parity.commands.terminal import (
     EXIT_CODES,
     bad_input,
-    progress,
     require_networks,
     require_writable,
+    spinner,
     split_dtypes,
-    under,
 )
+from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
     from parity.networks.registry import CaseResult
@@ -106,7 +106,7 @@ def run(
         if full and epochs:
             raise ValueError("--full and --epochs contradict each other; give one of them")
         with contextlib.ExitStack() as stack:
-            stage = stack.enter_context(progress("loading PyTorch and JAX"))
+            progress = stack.enter_context(spinner("loading PyTorch and JAX"))
             from parity.networks.pool import default_jobs, run_cases
             from parity.numerics.precision import require_device
 
@@ -116,12 +116,12 @@ def run(
                 from parity.networks.parallel import join
                 from parity.networks.processes import gang
 
-                stage(f"starting {world} processes")
+                progress(f"starting {world} processes")
                 members = stack.enter_context(gang(world, functools.partial(join, device=device)))
             results = run_cases(
                 chosen,
                 jobs=jobs or (default_jobs(device, len(chosen)) if world == 1 else 1),
-                stage=stage,
+                progress=progress,
                 data_name=data_name,
                 dtypes=judged,
                 device=device,
@@ -196,14 +196,14 @@ def published(recipes: tuple[str, ...], data_name: str | None, seeds: int | None
             known = ", ".join(dict.fromkeys(e.recipe for e in EXPERIMENTS))
             raise ValueError(f"no published experiment fits; there are results for {known}")
         reruns = []
-        with progress("starting") as stage:
+        with spinner("starting") as progress:
             for number, experiment in enumerate(chosen, 1):
                 head = f"{number}/{len(chosen)} {experiment.title}"
                 reruns.append(
                     rerun(
                         experiment,
                         num_seeds=seeds,
-                        stage=under(stage, head),
+                        progress=prefixed(progress, head),
                     )
                 )
     print_reruns(Console(), reruns, (TRAIN_TOLERANCE, VAL_TOLERANCE))

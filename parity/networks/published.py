@@ -1,7 +1,7 @@
 """The notebook's published results beside ours: every experiment again, in both frameworks, over seeds."""
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from parity.networks.network_training import channels_last
 from parity.networks.samples import Samples, load_samples
 from parity.numerics.arrays import to_jax, to_torch
 from parity.numerics.precision import pinned, running
+from parity.numerics.progress import Progress
 from parity.pipeline.pairs import match
 from parity.pipeline.request import Weights
 
@@ -151,13 +152,13 @@ def _lands(runs: Sequence[Result], published: Result, within: bool) -> bool:
     )
 
 
-def rerun(experiment: Experiment, *, num_seeds: int | None = None, stage: Callable[[str], None]) -> Rerun:
+def rerun(experiment: Experiment, *, num_seeds: int | None = None, progress: Progress) -> Rerun:
     """Train an experiment in full, in float32, from the same weights in both frameworks.
 
     Args:
         experiment: one of `EXPERIMENTS`.
         num_seeds: runs; None for the experiment's own number.
-        stage: called with the name of what begins.
+        progress: called with a short description as each phase begins.
 
     Raises:
         ValueError: if the data set is not prepared.
@@ -168,9 +169,9 @@ def rerun(experiment: Experiment, *, num_seeds: int | None = None, stage: Callab
     with pinned():
         torch_runs = []
         for seed in seeds:
-            stage(f"PyTorch, seed {seed + 1} of {len(seeds)}")
+            progress(f"PyTorch, seed {seed + 1} of {len(seeds)}")
             torch_runs.append(_torch_run(experiment, samples, seed))
-        stage(f"JAX, {len(seeds)} seeds in one program")
+        progress(f"JAX, {len(seeds)} seeds in one program")
         return Rerun(experiment, tuple(torch_runs), tuple(_jax_runs(experiment, samples, seeds)))
 
 

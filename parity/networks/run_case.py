@@ -1,6 +1,6 @@
 """Run a built-in case: weights, forward, gradients, one step and the curve, in one report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flax import nnx
@@ -13,6 +13,7 @@ from parity.networks.processes import Gang
 from parity.networks.registry import Case, CaseResult
 from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import Subject
+from parity.numerics.progress import Progress, no_progress
 from parity.pipeline.check import check
 from parity.pipeline.check_training import check_training
 from parity.pipeline.measuring import Oracle
@@ -42,7 +43,7 @@ def run_case(
     samples: int | None = None,
     seed: int = 0,
     members: Gang | None = None,
-    stage: Callable[[str], None] = lambda _: None,
+    progress: Progress = no_progress,
 ) -> CaseResult:
     """Compare one network of `torchref` with its twin in `jaxnn`, weights drawn once and shared.
 
@@ -59,7 +60,7 @@ def run_case(
         seed: of the weights.
         members: processes that have called `parity.networks.parallel.join`: they train the same networks
             together, and are compared with PyTorch in one process, too.
-        stage: called with the name of the stage that begins, for a progress display.
+        progress: called with a short description as each phase begins.
 
     Raises:
         ValueError: if the data set is unknown or not prepared.
@@ -71,11 +72,11 @@ def run_case(
     epochs = epochs or (torch_recipe.epochs if full else case.quick_epochs)
     learning_rate = torch_recipe.learning_rate if learning_rate is None else learning_rate
 
-    stage("forward and gradients")
+    progress("forward and gradients")
     checked = check_case(
         case.name, drawn, Settings(dtypes=dtypes, seed=seed, device=device), oracles=_oracles(case, drawn)
     )
-    stage("training")
+    progress("training")
     pair = drawn.pair()
     how = (epochs, learning_rate, drawn.order, device)
     others = {}

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Slopes, judge_gradients
-from parity.numerics.noise import Progress, Sides
+from parity.numerics.noise import Sides
+from parity.numerics.progress import Progress
 from parity.numerics.yardstick import FORWARD, Rule, compare
 from parity.pipeline.request import Settings
 from parity.pipeline.runs import FIRST, Run

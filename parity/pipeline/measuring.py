@@ -11,7 +11,8 @@ from parity.frameworks.opening import open_model
 from parity.numerics.arrays import Arrays, Params
 from parity.numerics.finite_differences import Slopes, measure_slopes
 from parity.numerics.noise import Program as Runnable
-from parity.numerics.noise import Progress, Sides, Subject, Values, measure
+from parity.numerics.noise import Sides, Subject, Values, measure
+from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate
 from parity.pipeline.planning import find, loaded
 from parity.pipeline.reference import Reference

@@ -8,8 +8,9 @@ from typing import Any
 from parity.frameworks.opening import frameworks_of
 from parity.frameworks.outputs import pair_outputs
 from parity.numerics.arrays import DTYPES
-from parity.numerics.noise import Progress, Sides, Subject, measure
+from parity.numerics.noise import Sides, Subject, measure
 from parity.numerics.precision import environment, pinned, require_device
+from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate, params_of, settle
 from parity.pipeline.check import compared
 from parity.pipeline.measuring import measured

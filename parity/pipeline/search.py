@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.diagnose import diagnose
 from parity.localise.walk import Comparison, Region, candidate_places, failing, find_regions, reference_places
-from parity.numerics.noise import Progress
+from parity.numerics.progress import Progress
 from parity.pipeline.judging import Failed
 from parity.pipeline.measuring import Measured
 from parity.pipeline.planning import wrong_weights

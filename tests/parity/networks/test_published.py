@@ -18,6 +18,7 @@ from parity.networks.published import (
 from parity.networks.published_table import print_reruns
 from parity.networks.registry import CASES
 from parity.networks.run_case import run_case
+from parity.numerics.progress import no_progress
 from parity.report.results import Verdict
 
 DIGITS = [e for e in EXPERIMENTS if e.data == "sign-digits"]
@@ -59,10 +60,10 @@ def test_the_table_shows_published_and_both_frameworks() -> None:
 
 
 def test_rerun_trains_in_both_frameworks_from_the_same_weights() -> None:
-    stages: list[str] = []
+    phases: list[str] = []
     short = Experiment("t", "linear_minibatch", "embedded", 2, 0.1, None, within=None)
-    result = rerun(short, num_seeds=2, stage=stages.append)
-    assert stages == ["PyTorch, seed 1 of 2", "PyTorch, seed 2 of 2", "JAX, 2 seeds in one program"]
+    result = rerun(short, num_seeds=2, progress=phases.append)
+    assert phases == ["PyTorch, seed 1 of 2", "PyTorch, seed 2 of 2", "JAX, 2 seeds in one program"]
     assert len(result.torch) == len(result.jax) == 2
     for ours, theirs in zip(result.torch, result.jax, strict=True):
         # Two epochs are far from chaos: float32 rounding only.
@@ -79,7 +80,7 @@ def test_a_case_on_the_real_photographs(photographs: Path) -> None:
 @pytest.mark.published
 @pytest.mark.parametrize("e", DIGITS, ids=lambda e: e.recipe)
 def test_recipes_land_where_the_notebook_did(e: Experiment, photographs: Path) -> None:
-    result = rerun(e, stage=lambda _: None)
+    result = rerun(e, progress=no_progress)
     print_reruns(Console(width=100), [result], (TRAIN_TOLERANCE, VAL_TOLERANCE))
     assert result.agrees is not False
     if e.recipe == "two_layer_tanh":  # the right gradient learns much more in the same epochs
