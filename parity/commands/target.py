@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 DEFAULT = "parity_check"
 """The function that is called when the command line names a file only."""
 
-OURS = str(Path(__file__).resolve().parents[1])
+HARNESS = str(Path(__file__).resolve().parents[1])
+"""The folder of this package: its frames are left out of what a user sees."""
 
 
 class Target(NamedTuple):
@@ -253,19 +254,19 @@ def running_models(target: Target) -> Iterator[None]:
 
 def users_traceback(error: BaseException, file: Path) -> str:
     """A traceback from the user's file on, without the frames of the harness."""
-    told = traceback.TracebackException.from_exception(error)
-    seen: list[traceback.TracebackException | None] = [told]
+    summary = traceback.TracebackException.from_exception(error)
+    seen: list[traceback.TracebackException | None] = [summary]
     while seen:
         one = seen.pop()
         if one is not None:
             # A file that cannot be compiled has no frame of its own: nothing but the message is the user's.
             none = len(one.stack) if isinstance(error, SyntaxError) else 0
             first = next((i for i, f in enumerate(one.stack) if f.filename == str(file.resolve())), none)
-            kept = [frame for frame in one.stack[first:] if not _is_ours(frame.filename)]
+            kept = [frame for frame in one.stack[first:] if not _is_internal(frame.filename)]
             one.stack = traceback.StackSummary.from_list(kept)
             seen += [one.__cause__, None if one.__suppress_context__ else one.__context__]
-    return "".join(told.format()).rstrip()
+    return "".join(summary.format()).rstrip()
 
 
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", OURS))
+def _is_internal(filename: str) -> bool:
+    return filename.startswith(("<frozen importlib", HARNESS))

@@ -78,13 +78,13 @@ def bind(
     except (TypeError, ValueError):  # builtins and some compiled callables have no signature
         return tuple(inputs.values()), {}
     kinds = inspect.Parameter
-    ours = list(signature.parameters.values())
-    leading = [p for p in ours if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    parameters = list(signature.parameters.values())
+    leading = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
     positional = [p.name for p in leading[skip:]]
-    by_keyword = [p for p in ours if p.kind is kinds.KEYWORD_ONLY]
+    by_keyword = [p for p in parameters if p.kind is kinds.KEYWORD_ONLY]
     single = [*positional, *(p.name for p in by_keyword)]
-    takes_more = any(p.kind is kinds.VAR_POSITIONAL for p in ours)
-    takes_names = any(p.kind is kinds.VAR_KEYWORD for p in ours)
+    takes_more = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+    takes_names = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
 
     given = {name: value for name, value in inputs.items() if name in single}
     others = {name: value for name, value in inputs.items() if name not in single}
@@ -94,7 +94,7 @@ def bind(
     for name, value in zip(free, list(others.values()), strict=False):
         given[name] = value
     left = dict(list(others.items())[len(free) :])
-    required = [p.name for p in ours if p.default is p.empty and p.name in single]
+    required = [p.name for p in parameters if p.default is p.empty and p.name in single]
     faults = [f"nothing is given for {name!r}" for name in required if name not in given]
     if left and not takes_more and not takes_names:
         faults.append(f"there is no argument for {', '.join(map(repr, left))}")

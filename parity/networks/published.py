@@ -1,4 +1,4 @@
-"""The notebook's published results beside ours: every experiment again, in both frameworks, over seeds."""
+"""The notebook's published results and new ones: every experiment again, in both frameworks, over seeds."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ from parity.pipeline.request import Weights
 
 TRAIN_TOLERANCE = 0.03
 VAL_TOLERANCE = 0.04
-"""Allowed distance of our median accuracy from the published one: the notebook's weights were random and
+"""Allowed distance of the median accuracy from the published one: the notebook's weights were random and
 its order of images unknown, and its figures are read off plots to about 0.01."""
 
 

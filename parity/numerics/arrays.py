@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
-"""Named arrays: weights by their PyTorch names, inputs by theirs."""
+"""Named arrays: weights by the names of one side, inputs by the names of the model's arguments."""
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 """Spacing of the numbers just above one, by dtype."""

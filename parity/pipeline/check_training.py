@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from parity.numerics.arrays import DTYPES, Arrays
+from parity.numerics.measured_leaf import Rule
 from parity.numerics.noise import Program, Subject, Values, measure
 from parity.numerics.precision import environment, pinned, require_device, running
-from parity.numerics.yardstick import Rule, compare
+from parity.numerics.yardstick import compare
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.request import Settings
 from parity.report.errors import raised_by

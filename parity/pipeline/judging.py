@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Slopes, judge_gradients
+from parity.numerics.measured_leaf import Rule
 from parity.numerics.noise import Sides
 from parity.numerics.progress import Progress
-from parity.numerics.yardstick import FORWARD, Rule, compare
+from parity.numerics.yardstick import FORWARD, compare
 from parity.pipeline.request import Settings
 from parity.pipeline.runs import FIRST, Run
 from parity.report.results import Quantity, Verdict

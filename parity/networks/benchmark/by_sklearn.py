@@ -1,7 +1,7 @@
 """The networks of affine layers trained by scikit-learn, in float32.
 
 `MLPClassifier` with plain gradient descent is the same model and the same algorithm. `LogisticRegression`
-(lbfgs) and `SGDClassifier` (a step per sample) fit the same model by another: a step of theirs is no epoch.
+(lbfgs) and `SGDClassifier` (a step per sample) fit the same model by another, whose steps are no epochs.
 """
 
 import warnings
@@ -108,7 +108,7 @@ def _mlp(task: _Task, epochs: int) -> History:
         shuffle=False,
     )
     # Weights can be given only to an estimator that has some: it makes its own in the first call, on a
-    # single sample, and ours take their place. Without momentum nothing else is left of that call.
+    # single sample, which the case's weights replace. Without momentum nothing else is left of that call.
     estimator.set_params(batch_size=1).partial_fit(x[:1], y[:1], classes=task.classes)
     estimator.set_params(batch_size=task.batch_size or len(x))
     for number, (matrix, bias) in enumerate(task.layers):

@@ -171,7 +171,7 @@ def _first_runs(
 ) -> tuple[list[_Started], dict[str, str]]:
     """The programs that run and do the same, and why the others are not timed."""
     started, why = [], {}
-    expected: dict[int, float] = {}  # last loss by number of the run, of the first program that has it
+    first_losses: dict[int, float] = {}  # last loss by number of the run, of the first program that has it
     for program in programs:
         progress(f"{program.name}: first run")
         try:
@@ -183,15 +183,14 @@ def _first_runs(
             continue
         losses = np.asarray(history["val_loss"], np.float64)[..., -1].reshape(-1)
         if program.per == EPOCH:
-            pairs = [
-                (loss, expected.get(number, loss)) for number, loss in zip(program.which, losses, strict=True)
-            ]
-            apart = [(ours, theirs) for ours, theirs in pairs if not abs(ours - theirs) <= SAME * abs(theirs)]
+            own = dict(zip(program.which, losses, strict=True))
+            pairs = [(loss, first_losses.get(number, loss)) for number, loss in own.items()]
+            apart = [(loss, other) for loss, other in pairs if not abs(loss - other) <= SAME * abs(other)]
             if apart:
-                ours, theirs = apart[0]
-                why[program.name] = f"not timed: its last loss is {ours:.5g}, elsewhere {theirs:.5g}"
+                loss, other = apart[0]
+                why[program.name] = f"not timed: its last loss is {loss:.5g}, elsewhere {other:.5g}"
                 continue
-            expected |= dict(zip(program.which, losses, strict=True)) | expected
+            first_losses = own | first_losses
         if device == "cpu" or program.framework == "torch":
             # Once more, without what compiling took. JAX's allocator never forgets its peak: the first
             # run is the only one that can be seen to raise it.

@@ -36,8 +36,8 @@ def test_every_program_records_the_same_curves(chosen: setting.Setting) -> None:
     assert ("torch linear" in histories) == (chosen.case.name != "linear_minibatch")
     for name, history in histories.items():
         for curve in ("train_loss", "val_loss", "train_accuracy", "val_accuracy"):
-            ours, theirs = (np.asarray(h[curve], np.float64) for h in (history, histories["torch"]))
-            assert ours == pytest.approx(theirs, rel=1e-4), (name, curve)
+            own, eager = (np.asarray(h[curve], np.float64) for h in (history, histories["torch"]))
+            assert own == pytest.approx(eager, rel=1e-4), (name, curve)
 
 
 def test_a_second_run_starts_from_the_same_weights(chosen: setting.Setting) -> None:
@@ -97,7 +97,7 @@ def test_rows_and_ratios_and_what_cannot_be_timed(chosen: setting.Setting) -> No
 def test_the_rule_of_the_same_loss_sees_another_rate_in_scikit_learn(chosen: setting.Setting) -> None:
     faster = chosen.torch_recipe._replace(learning_rate=1.5 * chosen.torch_recipe.learning_rate)
     several = [p for p in programs.programs(chosen, compiled=False) if p.name == "torch"]
-    several += [p for p in sklearn_programs(chosen._replace(ours=faster)) if p.name == "sklearn MLP"]
+    several += [p for p in sklearn_programs(chosen._replace(torch_recipe=faster)) if p.name == "sklearn MLP"]
     needed = work.Work(1e6, 1e6)
     rows = timing.compare(chosen, several, MACHINE, needed, repeats=1, seconds=0.01)
     assert "its last loss is" in rows[1].note

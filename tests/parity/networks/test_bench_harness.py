@@ -45,14 +45,14 @@ def test_both_frameworks_and_dtypes_and_the_check(found: harness.Cost) -> None:
 
 
 def test_the_phases_of_a_check(found: harness.Cost) -> None:
-    expected = {
+    phases = {
         "both sides in float64",
         "noise in float64",
         "noise in float32",
         "judging",
         "finite differences",
     }
-    assert expected <= set(found.phases)
+    assert phases <= set(found.phases)
     assert harness.BEGINNING in found.phases
     # medians of two are means: they add up
     assert sum(found.phases.values()) == pytest.approx(found.median)
@@ -61,7 +61,7 @@ def test_the_phases_of_a_check(found: harness.Cost) -> None:
 def test_a_check_that_fails_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = drawn("logistic")
     other = chosen.jax_recipe._replace(loss=lambda logits, y: 2 * chosen.jax_recipe.loss(logits, y))
-    assert harness.cost("logistic", chosen._replace(theirs=other), repeats=1) is None
+    assert harness.cost("logistic", chosen._replace(jax_recipe=other), repeats=1) is None
 
 
 def test_the_command_and_its_picture(tmp_path: Path, found: harness.Cost) -> None:

@@ -28,12 +28,12 @@ def test_every_program_trains_its_runs_alike(chosen: setting.Setting) -> None:
     assert several["jax"].which == several["torch vmap"].which == tuple(range(RUNS))
     assert several["torch"].which == (0, 2, 3, 5)  # evenly spread, the lowest and the highest rate among them
     histories = {name: p.make(2)() for name, p in several.items()}
-    theirs = histories["jax"]
+    swept = histories["jax"]
     for name, history in histories.items():
-        for curve in [curve for curve in CURVES if curve in theirs]:
-            expected = theirs[curve][list(several[name].which)]
-            assert np.asarray(history[curve]) == pytest.approx(expected, rel=1e-3, abs=1e-4), (name, curve)
-    assert len(np.unique(theirs["val_loss"][:, -1])) == RUNS
+        for curve in [curve for curve in CURVES if curve in swept]:
+            same_runs = swept[curve][list(several[name].which)]
+            assert np.asarray(history[curve]) == pytest.approx(same_runs, rel=1e-3, abs=1e-4), (name, curve)
+    assert len(np.unique(swept["val_loss"][:, -1])) == RUNS
 
 
 def test_the_rates_end_at_the_recipes(chosen: setting.Setting) -> None:

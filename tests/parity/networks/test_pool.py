@@ -22,8 +22,8 @@ def test_several_at_once_give_what_one_after_another_does():
     alone = pool.run_cases(cases, jobs=1, progress=phases.append, **QUICK)
     assert [result.report.name for result in together] == ["regression", "logistic"]
     assert {result.verdict for result in (*together, *alone)} == {Verdict.PASS}
-    for ours, theirs in zip(together, alone, strict=True):
-        assert [q.name for q in ours.report.quantities] == [q.name for q in theirs.report.quantities]
+    for one, other in zip(together, alone, strict=True):
+        assert [q.name for q in one.report.quantities] == [q.name for q in other.report.quantities]
     assert any(phase.startswith("2/2 done") for phase in phases)
 
 

@@ -65,9 +65,9 @@ def test_rerun_trains_in_both_frameworks_from_the_same_weights() -> None:
     result = rerun(short, num_seeds=2, progress=phases.append)
     assert phases == ["PyTorch, seed 1 of 2", "PyTorch, seed 2 of 2", "JAX, 2 seeds in one program"]
     assert len(result.torch) == len(result.jax) == 2
-    for ours, theirs in zip(result.torch, result.jax, strict=True):
+    for by_torch, by_jax in zip(result.torch, result.jax, strict=True):
         # Two epochs are far from chaos: float32 rounding only.
-        assert theirs == pytest.approx(ours, rel=1e-4)
+        assert by_jax == pytest.approx(by_torch, rel=1e-4)
     assert result.torch[0] != result.torch[1]
 
 
