@@ -111,7 +111,7 @@ def own_weights(plan: "Plan", given: Mapping[str, Any]) -> "Arrays":
         given: arguments of `parity.check`.
     """
     from parity.frameworks.opening import open_model
-    from parity.numerics.arrays import hold, is_float, numpy_dtype
+    from parity.numerics.arrays import is_float, numpy_dtype, to_numpy
 
     params = given["weights"].reference_params if "weights" in given else None
     model = open_model(given["reference"], params, {}, default="PyTorch", role="reference")
@@ -119,6 +119,6 @@ def own_weights(plan: "Plan", given: Mapping[str, Any]) -> "Arrays":
     own = {name: array for name, array in model.weights.items() if name in used}
     dtypes = model.dtypes
     return {
-        name: hold(array).astype(numpy_dtype(dtypes[name])) if is_float(array) else array
+        name: to_numpy(array).astype(numpy_dtype(dtypes[name])) if is_float(array) else array
         for name, array in own.items()
     }

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.numerics.arrays import Arrays, hold, is_float
+from parity.numerics.arrays import Arrays, is_float, to_numpy
 from parity.numerics.noise import REPEATS, Side, Sides, Values
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
@@ -223,7 +223,7 @@ def _narrowed(arrays: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def _load(place: Path, name: str) -> dict[str, Shaped[np.ndarray, "..."]]:
-    return {key: hold(array) for key, array in load_weights(place / f"{name}.safetensors").items()}
+    return {key: to_numpy(array) for key, array in load_weights(place / f"{name}.safetensors").items()}
 
 
 def _as_run(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:

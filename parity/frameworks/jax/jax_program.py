@@ -15,7 +15,7 @@ from parity.frameworks.jax.trees import flatten
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task, bind, direction, targets_of
 from parity.frameworks.uses import jax_uses
-from parity.numerics.arrays import Arrays, hold, is_float, to_jax
+from parity.numerics.arrays import Arrays, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
 from parity.report.errors import raised_by
@@ -83,9 +83,11 @@ class JaxProgram:
         # In the precision they were computed in: of large models these are the bulk.
         plain = ("float32", "float64")
         return {
-            "outputs": {name: hold(value) for name, value in outputs.items()},
-            "loss": {"loss": hold(loss)},
-            "gradients": {p: np.asarray(g) if str(g.dtype) in plain else hold(g) for p, g in grads.items()},
+            "outputs": {name: to_numpy(value) for name, value in outputs.items()},
+            "loss": {"loss": to_numpy(loss)},
+            "gradients": {
+                p: np.asarray(g) if str(g.dtype) in plain else to_numpy(g) for p, g in grads.items()
+            },
         }
 
     def returned(self, weights: Arrays, inputs: Arrays) -> Any:

@@ -13,7 +13,7 @@ from parity.frameworks.task import Task, bind, direction, targets_of
 from parity.frameworks.torch.torch_model import TorchModel
 from parity.frameworks.torch.torch_modes import require_repeatable
 from parity.frameworks.uses import torch_uses
-from parity.numerics.arrays import Arrays, hold, is_float, to_torch
+from parity.numerics.arrays import Arrays, is_float, to_numpy, to_torch
 from parity.numerics.noise import Values
 from parity.numerics.precision import running_torch
 from parity.report.errors import raised_by
@@ -48,8 +48,8 @@ class TorchProgram:
             with _lifted(dtype):
                 outputs, loss, grads = self._run(own, given, dtype)
         return {
-            "outputs": {name: hold(value) for name, value in outputs.items()},
-            "loss": {"loss": hold(loss)},
+            "outputs": {name: to_numpy(value) for name, value in outputs.items()},
+            "loss": {"loss": to_numpy(loss)},
             "gradients": {
                 name: np.zeros(own[name].shape) if grad is None else _to_numpy(grad)
                 for name, grad in grads.items()
@@ -200,4 +200,4 @@ def _to_numpy(grad: Any) -> Shaped[np.ndarray, "..."]:
     """A gradient in the precision it was computed in."""
     array = grad.detach().cpu()
     plain = str(array.dtype) in ("torch.float32", "torch.float64")
-    return np.asarray(array.numpy()) if plain else hold(array)
+    return np.asarray(array.numpy()) if plain else to_numpy(array)
