@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parity.commands.target import (
-    Target,
     TargetError,
+    TargetFunction,
     by_name,
     opened,
     parse,
@@ -100,7 +100,7 @@ def check(
     sys.exit(verdict.exit_code)
 
 
-def _checked(target: Target, options: dict[str, Any], head: str) -> "Report":
+def _checked(target: TargetFunction, options: dict[str, Any], head: str) -> "Report":
     """The report on one target; what is wrong with the user's file is its error."""
     from parity.report.results import Report
 

@@ -58,7 +58,7 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
             )
             with running_models(chosen):
                 plan = plan_weights(**{name: given[name] for name in wanted if name in given})
-            lines = list(table(plan))
+            lines = list(plan_lines(plan))
             converted: Arrays | None = None
             if load_path or save_path:
                 source = load_weights(load_path) if load_path else own_weights(plan, given)
@@ -76,7 +76,7 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
         click.echo(what)
 
 
-def table(plan: "Plan") -> Iterator[str]:
+def plan_lines(plan: "Plan") -> Iterator[str]:
     """The plan line by line: both names and shapes, how the one becomes the other, and why."""
     rows = [
         (

@@ -111,9 +111,9 @@ def _time_training(
     timings: list[Any] = []
     refused: dict[str, str] = {}
     with spinner("loading PyTorch and JAX") as progress:
-        from parity.networks.benchmark import contenders as programs
         from parity.networks.benchmark import machine, timing, work
-        from parity.networks.benchmark.setting import setting
+        from parity.networks.benchmark.contenders import all_contenders
+        from parity.networks.benchmark.prepared_case import prepare_case
         from parity.networks.run_case import run_case
         from parity.numerics.precision import environment, pinned, require_device
         from parity.report.results import Verdict
@@ -121,7 +121,7 @@ def _time_training(
         require_device(device)
         with pinned():
             progress("measuring the machine")
-            limits, surroundings = machine.measure(device), environment(device)
+            limits, surroundings = machine.measure_machine(device), environment(device)
         agree: dict[str, bool] = {}
         for number, (case, runs) in enumerate(chosen, 1):
             head = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
@@ -133,7 +133,7 @@ def _time_training(
                 refused[case.name] = f"{case.name} is not timed: its two programs do not compute the same"
                 continue
             with pinned():
-                held = setting(case, data_name=data_name, device=device, runs=runs)
+                held = prepare_case(case, data_name=data_name, device=device, runs=runs)
                 needed = work.of_epoch(
                     held.pair.candidate.call,
                     held.params,
@@ -142,13 +142,13 @@ def _time_training(
                     held.torch_recipe.batch_size,
                     runs or 1,
                 )
-                several = list(programs.programs(held, compiled=not no_compile))
-                timings += timing.compare(
+                several = list(all_contenders(held, compiled=not no_compile))
+                timings += timing.time_contenders(
                     held, several, limits, needed, repeats=repeats, seconds=seconds, progress=head
                 )
     if timings:
         if json_path:
-            write_json(show.as_data(limits, timings, surroundings), json_path)
+            write_json(show.timings_as_data(limits, timings, surroundings), json_path)
         if figure_path:
             show.draw_timings(timings, figure_path)
         show.print_timings(Console(), limits, timings)
@@ -191,7 +191,7 @@ def _time_checks(
                     costs.append(found)
     if costs:
         if json_path:
-            write_json(show.as_data(costs, surroundings), json_path)
+            write_json(show.costs_as_data(costs, surroundings), json_path)
         if figure_path:
             show.draw_costs(costs, figure_path)
         show.print_costs(Console(), costs)

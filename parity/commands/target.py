@@ -17,7 +17,7 @@ HARNESS = str(Path(__file__).resolve().parents[1])
 """The folder of this package: its frames are left out of what a user sees."""
 
 
-class Target(NamedTuple):
+class TargetFunction(NamedTuple):
     """A function in a file, and how the user wrote it."""
 
     file: Path
@@ -33,7 +33,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of `parity.check`."""
 
 
-def parse(text: str) -> Target:
+def parse(text: str) -> TargetFunction:
     """Read `FILE.py:FUNCTION`, or `FILE.py` for the function `parity_check`.
 
     Raises:
@@ -49,11 +49,11 @@ def parse(text: str) -> Target:
         raise TargetError(f"{file} is {kind}; give FILE.py:FUNCTION, the function that returns the arguments")
     if not function.isidentifier():
         raise TargetError(f"{text}: {function!r} is not the name of a function; give FILE.py:FUNCTION")
-    return Target(file, function, text)
+    return TargetFunction(file, function, text)
 
 
 @contextlib.contextmanager
-def opened(target: Target) -> Iterator[Arguments]:
+def opened(target: TargetFunction) -> Iterator[Arguments]:
     """Import the file, call its function and yield the arguments that it returns.
 
     While the context is open the file's directory is the first on `sys.path`, so that modules beside it
@@ -76,7 +76,7 @@ def opened(target: Target) -> Iterator[Arguments]:
         _forget(directory, before)
 
 
-def by_name(target: Target, arguments: Arguments) -> dict[str, Any]:
+def by_name(target: TargetFunction, arguments: Arguments) -> dict[str, Any]:
     """What a target returned, as arguments of `parity.check` by name: the first three may come in order.
 
     Raises:
@@ -97,7 +97,7 @@ def by_name(target: Target, arguments: Arguments) -> dict[str, Any]:
     return {"name": target.label, **given}
 
 
-def require_both_sides(target: Target, given: Mapping[str, Any]) -> None:
+def require_both_sides(target: TargetFunction, given: Mapping[str, Any]) -> None:
     """Check that a target returned both models and the inputs.
 
     Raises:
@@ -113,7 +113,7 @@ IN_ORDER = ("reference", "candidate", "inputs")
 """Arguments that a target may return in order."""
 
 
-def _evaluated(target: Target, directory: Path) -> Any:
+def _evaluated(target: TargetFunction, directory: Path) -> Any:
     """What the function returns."""
     try:
         try:
@@ -132,7 +132,7 @@ def _evaluated(target: Target, directory: Path) -> Any:
         raise TargetError(f"{target.label} raised an error\n{users_traceback(error, target.file)}") from error
 
 
-def _call(target: Target) -> Any:
+def _call(target: TargetFunction) -> Any:
     module = _imported(target.file)
     function = getattr(module, target.function, None)
     if function is None:
@@ -188,7 +188,7 @@ def _functions(module: ModuleType) -> list[str]:
     ]
 
 
-def _arguments(target: Target, value: Any) -> Arguments:
+def _arguments(target: TargetFunction, value: Any) -> Arguments:
     if isinstance(value, Mapping):
         args: tuple[Any, ...] = ()
         kwargs: Mapping[Any, Any] = value
@@ -230,7 +230,7 @@ def _lies_in(directory: Path, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_models(target: Target) -> Iterator[None]:
+def running_models(target: TargetFunction) -> Iterator[None]:
     """What a model raises while it runs is shown with the user's lines; what the harness says, as it is.
 
     Raises:

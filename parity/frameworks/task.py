@@ -17,10 +17,6 @@ Loss = Callable[[Any, Any], Any]
 """`loss(outputs, targets) -> scalar` in one framework; `targets` is an array, or a dict of several."""
 
 
-Pick = Callable[[Any], dict[str, Any]]
-"""From what a model returns to its named arrays."""
-
-
 class Task(NamedTuple):
     """What one side is to compute.
 
@@ -41,7 +37,7 @@ class Task(NamedTuple):
     device: str = "cpu"
     rounding: bool = False
     numbers: tuple[float, ...] = ()
-    outputs: Pick = name_outputs
+    outputs: Callable[[Any], dict[str, Any]] = name_outputs
 
     def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Inputs in this side's layout."""
@@ -138,6 +134,6 @@ def targets_of(given: Mapping[str, Any], inputs: Sequence[str]) -> Any:
     return next(iter(targets.values())) if len(targets) == 1 else targets
 
 
-def kind_of(value: Any) -> str:
+def type_in_words(value: Any) -> str:
     """What a value is, for messages."""
     return "a function" if inspect.isfunction(value) else f"of type {type(value).__name__}"

@@ -10,7 +10,7 @@ from torch import nn
 import jaxnn
 import torchref
 from parity.numerics.arrays import Arrays, to_jax, to_numpy, to_torch
-from parity.numerics.noise import Program, Values
+from parity.numerics.noise import Runnable, Values
 from parity.numerics.precision import jax_device
 from parity.pipeline.pairs import Pair
 from torchref.parallel import Ranks
@@ -40,7 +40,7 @@ def torch_training(
     device: str,
     *,
     ranks: Ranks = ALONE,
-) -> Program:
+) -> Runnable:
     """First update and curves of `torchref.fit`, in the processes `ranks` of which this is one."""
     metrics = _with_margin(recipe.metrics, recipe.labels, torchref.metrics)
 
@@ -82,7 +82,7 @@ def jax_training(
     device: str,
     *,
     mesh: Mesh | None = None,
-) -> Program:
+) -> Runnable:
     """First update and curves of `jaxnn.fit` on a mesh, updates under PyTorch's names and in its layout.
 
     To be run by `check_training`, which switches JAX's 64-bit types for each dtype.
@@ -94,7 +94,7 @@ def jax_training(
         params = pair.candidate.tree.build(
             {path: to_jax(leaf, dtype, place) for path, leaf in weights.items()}
         )
-        given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
+        given = {name: to_jax(to_nhwc(a, name), dtype, place) for name, a in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
         def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
@@ -136,7 +136,7 @@ def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None)
     return (x, y), (x, y)
 
 
-def channels_last(array: np.ndarray, name: str) -> np.ndarray:
+def to_nhwc(array: np.ndarray, name: str) -> np.ndarray:
     """Images NCHW to NHWC; everything else as it is."""
     return array.transpose(0, 2, 3, 1) if name.startswith("x_") and array.ndim == 4 else array
 

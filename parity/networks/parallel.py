@@ -15,7 +15,7 @@ from parity.networks.network_training import jax_training, torch_training
 from parity.networks.processes import Answer, ProcessGroup, Worker
 from parity.networks.registry import CASES
 from parity.numerics.arrays import Arrays
-from parity.numerics.noise import Program, Subject, Values, current_noise_run, noise_run
+from parity.numerics.noise import Runnable, Subject, Values, current_noise_run, noise_run
 from parity.numerics.precision import pinned, running
 from parity.pipeline.pairs import Pair
 
@@ -76,7 +76,7 @@ def subjects(group: ProcessGroup, setup: Setup, pair: Pair) -> dict[str, Subject
         The programs and the weights they start from, by label.
     """
 
-    def over_processes(side: str) -> Program:
+    def over_processes(side: str) -> Runnable:
         def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
             values: Values = group(Job(setup, side, weights, inputs, dtype, current_noise_run()))
             return values
@@ -84,17 +84,17 @@ def subjects(group: ProcessGroup, setup: Setup, pair: Pair) -> dict[str, Subject
         return program
 
     weights = {"torch": pair.weights, "jax": pair.candidate_weights}
-    return {label(side, group.world): Subject(over_processes(side), weights[side]) for side in SIDES}
+    return {program_label(side, group.world): Subject(over_processes(side), weights[side]) for side in SIDES}
 
 
-def label(side: str, world: int) -> str:
+def program_label(side: str, world: int) -> str:
     """What a side is called when several processes run it.
 
     Args:
         side: "torch" or "jax".
         world: number of processes.
 
-    >>> label("torch", 2)
+    >>> program_label("torch", 2)
     'torch x 2 processes'
     """
     return f"{side} x {world} processes"
@@ -121,7 +121,7 @@ def join(worker: Worker, device: str = "cpu") -> Answer:
     mesh = jaxnn.mesh.make(jax.devices("gpu" if cuda else "cpu"))
 
     @functools.lru_cache(maxsize=1)
-    def programs(setup: Setup) -> Mapping[str, Program]:
+    def programs(setup: Setup) -> Mapping[str, Runnable]:
         drawn = draw_case(CASES[setup.case], setup.data_name, seed=setup.seed, limit=setup.limit)
         pair, how = drawn.pair(), (setup.epochs, setup.learning_rate, drawn.order, setup.device)
         return {

@@ -13,7 +13,7 @@ import torchref
 from data import batches
 from experiments import EXPERIMENTS
 from parity.networks.drawing import draw
-from parity.networks.network_training import channels_last
+from parity.networks.network_training import to_nhwc
 from parity.networks.samples import Samples, load_samples
 from parity.numerics.arrays import to_jax, to_torch
 from parity.numerics.precision import pinned, running
@@ -217,7 +217,7 @@ def _jax_runs(row: PublishedRow, samples: Samples, seeds: Sequence[int]) -> Iter
         starts.append(pair.plan.to_leaves(pair.weights))
     with running("float32"):
         leaves = {path: to_jax(np.stack([s[path] for s in starts]), "float32") for path in starts[0]}
-        given = {name: to_jax(channels_last(a, name), "float32") for name, a in samples.inputs.items()}
+        given = {name: to_jax(to_nhwc(a, name), "float32") for name, a in samples.inputs.items()}
         fitted = jaxnn.sweep(
             model.apply,
             pair.candidate.tree.build(leaves),

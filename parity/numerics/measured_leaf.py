@@ -20,7 +20,7 @@ ROUNDING_SHARE = 2.0**-26
 """P per unit of float32 rounding: eps64 / eps32 is 2^-29, times 8 for the spread between summation orders."""
 
 
-class Rule(NamedTuple):
+class Criterion(NamedTuple):
     """How one group of values is judged.
 
     Attributes:
@@ -94,7 +94,7 @@ class MeasuredLeaf(NamedTuple):
 
 @np.errstate(invalid="ignore", over="ignore")  # NaN and infinity are judged as such
 def measure_leaf(
-    reference: Side, candidate: Side, group: str, name: str, rule: Rule, dtype: str
+    reference: Side, candidate: Side, group: str, name: str, rule: Criterion, dtype: str
 ) -> MeasuredLeaf | None:
     """Gather the values, noise, floor and rounding of one leaf.
 

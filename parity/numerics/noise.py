@@ -19,7 +19,7 @@ REPEATS = 4
 Values = dict[str, dict[str, Shaped[np.ndarray, "..."]]]
 """What a program returns: group -> leaf -> array, floating values held in float64."""
 
-Program = Callable[[Arrays, Arrays, str], Values]
+Runnable = Callable[[Arrays, Arrays, str], Values]
 """`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
 
 
@@ -118,14 +118,14 @@ class Side(NamedTuple):
     other: Values
 
 
-Sides = Mapping[str, Side]
-"""One program's values by dtype."""
+SideByDtype = Mapping[str, Side]
+"""One program's values by the name of the dtype that they were computed in."""
 
 
 class Subject(NamedTuple):
     """A program and the weights it runs with: the same numbers on both sides, each in its own layout."""
 
-    program: Program
+    program: Runnable
     weights: Arrays
 
 

@@ -28,8 +28,15 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parity.numerics.measured_leaf import MeasuredLeaf, Rule, largest_magnitude, measure_leaf, norm, ratio
-from parity.numerics.noise import Sides
+from parity.numerics.measured_leaf import (
+    Criterion,
+    MeasuredLeaf,
+    largest_magnitude,
+    measure_leaf,
+    norm,
+    ratio,
+)
+from parity.numerics.noise import SideByDtype
 from parity.report import observations as wording
 from parity.report.results import LIMIT, Curve, Quantity, Stage, Verdict
 
@@ -39,18 +46,18 @@ INCONCLUSIVE_SHARE = 0.1
 NULL_SHARE = 1e-6
 """A quantity may be called zero only if its noise is at most this share of its group's scale."""
 
-FORWARD: Mapping[str, Rule] = {
-    "outputs": Rule("forward"),
-    "loss": Rule("forward"),
-    "gradients": Rule("gradients"),
+FORWARD: Mapping[str, Criterion] = {
+    "outputs": Criterion("forward"),
+    "loss": Criterion("forward"),
+    "gradients": Criterion("gradients"),
 }
 """What a forward and backward pass is compared by."""
 
 
-def compare(
-    reference: Sides,
-    candidate: Sides,
-    groups: Mapping[str, Rule],
+def judge_quantities(
+    reference: SideByDtype,
+    candidate: SideByDtype,
+    groups: Mapping[str, Criterion],
     *,
     program: str = "candidate",
     tolerance: tuple[float, float] | None = None,

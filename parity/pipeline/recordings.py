@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.numerics.arrays import Arrays, is_float, to_numpy
-from parity.numerics.noise import REPEATS, Side, Sides, Values
+from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
@@ -62,7 +62,7 @@ class Recording(NamedTuple):
     role: str
     framework: str
     name: str
-    runs: Mapping[str, Sides]
+    runs: Mapping[str, SideByDtype]
     environment: Environment
     settings: Mapping[str, Any]
     inputs: tuple[Arrays, ...] = ()
@@ -169,7 +169,7 @@ def read(directory: str | os.PathLike[str]) -> Recording:
     for run, names in index["values"].items():
         stored = _load(place, f"values-{run}")
         values[run] = _groups({name: stored[name] for name in names})
-    runs: dict[str, Sides] = {
+    runs: dict[str, SideByDtype] = {
         title: {
             dtype: Side(
                 values[f"{n}-{dtype}"], _groups(moves, f"{n}/{dtype}/"), values[f"{n}-{_other(dtype)}"]

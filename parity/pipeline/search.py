@@ -17,8 +17,7 @@ from parity.pipeline.runs import program_weights
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import on_purpose
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
-from parity.trace.graph import Kind as NodeKind
-from parity.trace.graph import Trace
+from parity.trace.graph import NodeKind, Trace
 from parity.weights import Plan
 from parity.weights.explaining import Explanation
 

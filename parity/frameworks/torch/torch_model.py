@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.model import stored_remarks
-from parity.frameworks.task import Task, kind_of
+from parity.frameworks.task import Task, type_in_words
 from parity.frameworks.torch.torch_modes import training_remarks
 from parity.numerics.arrays import Arrays, is_float, to_numpy, to_numpy_narrow
 from parity.weights import Signature
@@ -87,7 +87,7 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
         return _read_module(model)
     if not callable(model) or params is None:
         raise TypeError(
-            f"the PyTorch model is {kind_of(model)}; it must be an nn.Module, or a function f(params, "
+            f"the PyTorch model is {type_in_words(model)}; it must be an nn.Module, or a function f(params, "
             "*inputs) given together with its tensors by name (`reference_params`, or `template` for the "
             "candidate)"
         )

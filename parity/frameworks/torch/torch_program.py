@@ -17,7 +17,7 @@ from parity.numerics.arrays import Arrays, is_float, to_numpy, to_torch
 from parity.numerics.noise import Values
 from parity.numerics.precision import running_torch
 from parity.report.errors import raised_by
-from parity.trace.graph import Kind, Spot, Trace
+from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant, knowing
 from parity.weights import Use
 
@@ -109,10 +109,10 @@ class TorchProgram:
                 recorder = replayable_recorder(stack) if replayable else Recorder(stack)
                 for name, tensor in own.items():
                     recorder.source(
-                        Kind.WEIGHT if name in self.model.weights else Kind.CONSTANT, name, tensor
+                        NodeKind.WEIGHT if name in self.model.weights else NodeKind.CONSTANT, name, tensor
                     )
                 for name in self.task.inputs:
-                    recorder.source(Kind.INPUT, name, given[name])
+                    recorder.source(NodeKind.INPUT, name, given[name])
                 with recorder:
                     outputs, _, grads = self._run(own, given, "float64")
             recorder.trace.outputs = {

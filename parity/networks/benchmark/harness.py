@@ -11,7 +11,7 @@ import jax
 
 from parity.networks.benchmark import memory
 from parity.networks.drawing import Drawn
-from parity.networks.network_training import channels_last
+from parity.networks.network_training import to_nhwc
 from parity.networks.run_case import BATCH, check_case
 from parity.numerics.arrays import DTYPES, to_jax, to_torch
 from parity.numerics.precision import jax_device, running
@@ -193,9 +193,7 @@ def _jax(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
         jax.value_and_grad(lambda p, x, y: drawn.jax_recipe.loss(pair.candidate.call(p, x), y))
     )
     with running(dtype, device):
-        x, y = (
-            to_jax(channels_last(inputs[name][:BATCH], name), dtype, place) for name in ("x_train", "y_train")
-        )
+        x, y = (to_jax(to_nhwc(inputs[name][:BATCH], name), dtype, place) for name in ("x_train", "y_train"))
         leaves = {path: to_jax(leaf, dtype, place) for path, leaf in pair.candidate_weights.items()}
     params = pair.candidate.tree.build(leaves)
 

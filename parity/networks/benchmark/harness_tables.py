@@ -59,7 +59,7 @@ EXPLAINED = (
 """What stands under the tables."""
 
 
-def as_data(costs: Sequence["Cost"], environment: Any) -> dict[str, Any]:
+def costs_as_data(costs: Sequence["Cost"], environment: Any) -> dict[str, Any]:
     """Everything that was measured."""
     return {"environment": dataclasses.asdict(environment), "checks": [_row(cost) for cost in costs]}
 

@@ -59,7 +59,7 @@ class Limit(NamedTuple):
         return "memory" if self.memory >= self.compute else "compute"
 
 
-def measure(device: str = "cpu") -> Machine:
+def measure_machine(device: str = "cpu") -> Machine:
     """Measure a device with both frameworks, a CPU with NumPy, too, and take the best figure of all."""
     import jax
     import jax.numpy as jnp

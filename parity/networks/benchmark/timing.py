@@ -13,7 +13,7 @@ import numpy as np
 from parity.networks.benchmark import memory
 from parity.networks.benchmark.busy import launch_share
 from parity.networks.benchmark.machine import Limit, Machine
-from parity.networks.benchmark.setting import EPOCH, History, Program, Setting
+from parity.networks.benchmark.prepared_case import EPOCH, Contender, History, PreparedCase
 from parity.networks.benchmark.work import Work
 from parity.numerics.progress import Progress, no_progress
 
@@ -98,7 +98,7 @@ class _Started(NamedTuple):
         peak_bytes: of memory during a run.
     """
 
-    program: Program
+    program: Contender
     run: Callable[[], History]
     first: float
     units: int
@@ -106,9 +106,9 @@ class _Started(NamedTuple):
     peak_bytes: int | None
 
 
-def compare(
-    chosen: Setting,
-    programs: Sequence[Program],
+def time_contenders(
+    chosen: PreparedCase,
+    programs: Sequence[Contender],
     machine: Machine,
     work: Work,
     *,
@@ -167,7 +167,7 @@ def compare(
 
 
 def _first_runs(
-    programs: Sequence[Program], epochs: int, device: str, progress: Progress
+    programs: Sequence[Contender], epochs: int, device: str, progress: Progress
 ) -> tuple[list[_Started], dict[str, str]]:
     """The programs that run and do the same, and why the others are not timed."""
     started, why = [], {}
@@ -200,7 +200,7 @@ def _first_runs(
     return started, why
 
 
-def _epochs(program: Program, most: int, seconds: float, progress: Progress) -> int:
+def _epochs(program: Contender, most: int, seconds: float, progress: Progress) -> int:
     """Epochs of a run of about so many seconds."""
     progress(f"{program.name}: choosing the number of epochs")
     run = program.make(LEAST_EPOCHS)

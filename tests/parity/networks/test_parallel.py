@@ -50,7 +50,7 @@ def test_an_average_of_means_is_found_where_shares_are_uneven(samples, verdict):
     pair, how = drawn.pair(), (3, 0.1, drawn.order, "cpu")
     setup = parallel.Setup(case.name, "embedded", samples, 0, 3, 0.1, "cpu")
     with process_group(2, join_unweighted) as group:
-        label = parallel.label("torch", 2)
+        label = parallel.program_label("torch", 2)
         report = check_training(
             Subject(torch_training(pair, drawn.torch_recipe, *how), pair.weights),
             Subject(jax_training(pair, drawn.jax_recipe, *how), pair.candidate_weights),
@@ -72,7 +72,7 @@ def test_a_process_that_dies_in_training_ends_the_run(side):
     setup = parallel.Setup("linear", "embedded", 131, 0, epochs=1_000_000, learning_rate=0.1, device="cpu")
     with process_group(2, parallel.join) as group:
         programs = parallel.subjects(group, setup, pair)
-        program, weights = programs[parallel.label(side, 2)]
+        program, weights = programs[parallel.program_label(side, 2)]
         threading.Timer(8.0, os.kill, (group.pids[1], signal.SIGKILL)).start()
         with pytest.raises(ProcessError, match=r"process 1 of 2 ended while working, killed by SIGKILL"):
             program(weights, drawn.samples.inputs, "float64")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from parity.numerics.measured_leaf import Rule
+from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Subject, measure, ordinary, perturb
-from parity.numerics.yardstick import compare
+from parity.numerics.yardstick import judge_quantities
 from parity.report.results import Verdict
 
 finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -62,8 +62,8 @@ def judge(
         return Subject(run, w)
 
     sides = measure({"reference": subject(reference), "candidate": subject(candidate)}, {}, dtypes)
-    rules = {"q": Rule("forward", over_time=over_time, **rule)}
-    return compare(sides["reference"], sides["candidate"], rules)
+    rules = {"q": Criterion("forward", over_time=over_time, **rule)}
+    return judge_quantities(sides["reference"], sides["candidate"], rules)
 
 
 def one(*args: Any, **kwargs: Any) -> Any:
