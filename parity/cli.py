@@ -26,7 +26,7 @@ def main() -> None:
     parity run                       compare the built-in networks, offline, in two minutes
     parity bench                     time them, against each other and the machine's limit
     parity cases                     list them
-    parity published                 the notebook's published results beside ours
+    parity published                 the notebook's published results beside those of both frameworks
 
     What XLA compiles is kept in the user's cache folder for the next time; JAX_COMPILATION_CACHE_DIR names
     another, JAX_ENABLE_COMPILATION_CACHE=false turns it off.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parity.commands.target import (
-    Target,
     TargetError,
+    TargetFunction,
     by_name,
     opened,
     parse,
@@ -21,11 +21,11 @@ from parity.commands.terminal import (
     EXIT_CODES,
     bad_input,
     complain,
-    progress,
     require_writable,
+    spinner,
     split_dtypes,
-    under,
 )
+from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
     from parity.report.results import Report
@@ -95,24 +95,24 @@ def check(
         write_reports(reports, json_path, html_path, junit_path, time.perf_counter() - started)
     if len(reports) > 1:
         counts = [(word, sum(r.verdict is word for r in reports)) for word in Verdict]
-        told = ", ".join(f"{count} {word.value}" for word, count in counts if count)
-        click.echo(f"{len(reports)} checked: {told}")
+        summary = ", ".join(f"{count} {word.value}" for word, count in counts if count)
+        click.echo(f"{len(reports)} checked: {summary}")
     sys.exit(verdict.exit_code)
 
 
-def _checked(target: Target, options: dict[str, Any], head: str) -> "Report":
+def _checked(target: TargetFunction, options: dict[str, Any], head: str) -> "Report":
     """The report on one target; what is wrong with the user's file is its error."""
     from parity.report.results import Report
 
     started = time.perf_counter()
     try:
-        with progress(f"{head}{target.label}: importing") as stage, opened(target) as arguments:
-            told = under(stage, f"{head}{target.label}")
-            told("loading PyTorch and JAX")
+        with spinner(f"{head}{target.label}: importing") as progress, opened(target) as arguments:
+            named = prefixed(progress, f"{head}{target.label}")
+            named("loading PyTorch and JAX")
             from parity.pipeline.arguments import sorted_arguments
             from parity.pipeline.check import check as compare
 
-            given = {**by_name(target, arguments), "progress": told, **options}
+            given = {**by_name(target, arguments), "progress": named, **options}
             require_both_sides(target, given)
             with running_models(target):
                 return compare(**sorted_arguments(given))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from parity.commands.target import by_name, opened, parse, require_both_sides, running_models
-from parity.commands.terminal import bad_input, progress, require_writable, under
+from parity.commands.terminal import bad_input, require_writable, spinner
+from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
     from parity.numerics.arrays import Arrays
@@ -36,14 +37,14 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
         require_writable(save_path)
         if side == "reference" and save_path and not load_path:
             raise ValueError("--to reference needs --load: the candidate's weights, in a safetensors file")
-        with progress(f"{chosen.label}: importing") as stage, opened(chosen) as arguments:
-            told = under(stage, chosen.label)
-            told("loading the frameworks")
+        with spinner(f"{chosen.label}: importing") as progress, opened(chosen) as arguments:
+            named = prefixed(progress, chosen.label)
+            named("loading the frameworks")
             from parity.pipeline.arguments import sorted_arguments
             from parity.pipeline.pairs import plan_weights
             from parity.weights import load_weights, save_weights
 
-            given = sorted_arguments({**by_name(chosen, arguments), "progress": told})
+            given = sorted_arguments({**by_name(chosen, arguments), "progress": named})
             require_both_sides(chosen, given)
             wanted = (
                 "reference",
@@ -57,7 +58,7 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
             )
             with running_models(chosen):
                 plan = plan_weights(**{name: given[name] for name in wanted if name in given})
-            lines = list(table(plan))
+            lines = list(plan_lines(plan))
             converted: Arrays | None = None
             if load_path or save_path:
                 source = load_weights(load_path) if load_path else own_weights(plan, given)
@@ -75,7 +76,7 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
         click.echo(what)
 
 
-def table(plan: "Plan") -> Iterator[str]:
+def plan_lines(plan: "Plan") -> Iterator[str]:
     """The plan line by line: both names and shapes, how the one becomes the other, and why."""
     rows = [
         (
@@ -110,7 +111,7 @@ def own_weights(plan: "Plan", given: Mapping[str, Any]) -> "Arrays":
         given: arguments of `parity.check`.
     """
     from parity.frameworks.opening import open_model
-    from parity.numerics.arrays import hold, is_float, numpy_dtype
+    from parity.numerics.arrays import is_float, numpy_dtype, to_numpy
 
     params = given["weights"].reference_params if "weights" in given else None
     model = open_model(given["reference"], params, {}, default="PyTorch", role="reference")
@@ -118,6 +119,6 @@ def own_weights(plan: "Plan", given: Mapping[str, Any]) -> "Arrays":
     own = {name: array for name, array in model.weights.items() if name in used}
     dtypes = model.dtypes
     return {
-        name: hold(array).astype(numpy_dtype(dtypes[name])) if is_float(array) else array
+        name: to_numpy(array).astype(numpy_dtype(dtypes[name])) if is_float(array) else array
         for name, array in own.items()
     }

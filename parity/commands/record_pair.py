@@ -7,7 +7,8 @@ import click
 
 from parity.commands.check_pair import show, write_reports
 from parity.commands.target import by_name, opened, parse, running_models
-from parity.commands.terminal import EXIT_CODES, bad_input, progress, require_writable, under
+from parity.commands.terminal import EXIT_CODES, bad_input, require_writable, spinner
+from parity.numerics.progress import prefixed
 
 
 @click.command(epilog="Exit codes: 0 recorded, 2 error (bad input, a model that raises).")
@@ -45,8 +46,8 @@ def record(target: str, directory: str, side: str, against: str | None, trace: b
             )
         if trace and side == "candidate":
             raise ValueError("--trace is for --side reference; a candidate is traced when it runs")
-        with progress(f"{chosen.label}: importing") as stage, opened(chosen) as arguments:
-            given = {**by_name(chosen, arguments), "progress": under(stage, chosen.label)}
+        with spinner(f"{chosen.label}: importing") as progress, opened(chosen) as arguments:
+            given = {**by_name(chosen, arguments), "progress": prefixed(progress, chosen.label)}
             with running_models(chosen):
                 recording = run(directory, side=side, against=against, trace=trace, **given)
     sides = recording.runs[""]
@@ -84,10 +85,10 @@ def compare(
             report = run(first, second)
         else:
             chosen = parse(second)
-            with progress(f"{chosen.label}: importing") as stage, opened(chosen) as arguments:
+            with spinner(f"{chosen.label}: importing") as progress, opened(chosen) as arguments:
                 given = by_name(chosen, arguments)
                 with running_models(chosen):
-                    report = run(first, given, progress=under(stage, chosen.label))
+                    report = run(first, given, progress=prefixed(progress, chosen.label))
         show(report, plan=plan, verbose=verbose)
         write_reports([report], json_path, html_path, junit_path, report.seconds)
     sys.exit(report.verdict.exit_code)

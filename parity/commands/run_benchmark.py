@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from parity.commands.terminal import bad_input, complain, progress, require_networks, require_writable, under
+from parity.commands.terminal import bad_input, complain, require_networks, require_writable, spinner
+from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
     from parity.networks.registry import Case
@@ -51,7 +52,7 @@ def bench(
     it agrees. All programs run in turns; the first run of each, which compiles, is apart.
 
     With --harness: parity.check of each case against a plain forward and backward pass of both frameworks,
-    and its time by stage.
+    and its time by phase.
     """
     with bad_input():
         require_networks()
@@ -109,21 +110,21 @@ def _time_training(
     chosen = find_asked(cases or DEFAULT)
     timings: list[Any] = []
     refused: dict[str, str] = {}
-    with progress("loading PyTorch and JAX") as stage:
-        from parity.networks.benchmark import contenders as programs
+    with spinner("loading PyTorch and JAX") as progress:
         from parity.networks.benchmark import machine, timing, work
-        from parity.networks.benchmark.setting import setting
+        from parity.networks.benchmark.contenders import all_contenders
+        from parity.networks.benchmark.prepared_case import prepare_case
         from parity.networks.run_case import run_case
         from parity.numerics.precision import environment, pinned, require_device
         from parity.report.results import Verdict
 
         require_device(device)
         with pinned():
-            stage("measuring the machine")
-            limits, surroundings = machine.measure(device), environment(device)
+            progress("measuring the machine")
+            limits, surroundings = machine.measure_machine(device), environment(device)
         agree: dict[str, bool] = {}
         for number, (case, runs) in enumerate(chosen, 1):
-            head = under(stage, f"{number}/{len(chosen)} {case.name}")
+            head = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
             if case.name not in agree:
                 head("do both compute the same?")
                 verdict = run_case(case, data_name=data_name, device=device).verdict
@@ -132,7 +133,7 @@ def _time_training(
                 refused[case.name] = f"{case.name} is not timed: its two programs do not compute the same"
                 continue
             with pinned():
-                held = setting(case, data_name=data_name, device=device, runs=runs)
+                held = prepare_case(case, data_name=data_name, device=device, runs=runs)
                 needed = work.of_epoch(
                     held.pair.candidate.call,
                     held.params,
@@ -141,13 +142,13 @@ def _time_training(
                     held.torch_recipe.batch_size,
                     runs or 1,
                 )
-                several = list(programs.programs(held, compiled=not no_compile))
-                timings += timing.compare(
-                    held, several, limits, needed, repeats=repeats, seconds=seconds, stage=head
+                several = list(all_contenders(held, compiled=not no_compile))
+                timings += timing.time_contenders(
+                    held, several, limits, needed, repeats=repeats, seconds=seconds, progress=head
                 )
     if timings:
         if json_path:
-            write_json(show.as_data(limits, timings, surroundings), json_path)
+            write_json(show.timings_as_data(limits, timings, surroundings), json_path)
         if figure_path:
             show.draw_timings(timings, figure_path)
         show.print_timings(Console(), limits, timings)
@@ -172,7 +173,7 @@ def _time_checks(
     chosen = find_cases(cases or DEFAULT_HARNESS)
     costs: list[Any] = []
     refused = []
-    with progress("loading PyTorch and JAX") as stage:
+    with spinner("loading PyTorch and JAX") as progress:
         from parity.networks.benchmark.harness import cost
         from parity.networks.drawing import draw_case
         from parity.numerics.precision import environment, pinned, require_device
@@ -181,16 +182,16 @@ def _time_checks(
         with pinned():
             surroundings = environment(device)
             for number, case in enumerate(chosen, 1):
-                head = under(stage, f"{number}/{len(chosen)} {case.name}")
+                head = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
                 drawn = draw_case(case, data_name)
-                found = cost(case.name, drawn, device=device, repeats=repeats, stage=head)
+                found = cost(case.name, drawn, device=device, repeats=repeats, progress=head)
                 if found is None or case.erratum is not None:
                     refused.append(f"{case.name} is not timed: its two programs do not compute the same")
                 else:
                     costs.append(found)
     if costs:
         if json_path:
-            write_json(show.as_data(costs, surroundings), json_path)
+            write_json(show.costs_as_data(costs, surroundings), json_path)
         if figure_path:
             show.draw_costs(costs, figure_path)
         show.print_costs(Console(), costs)

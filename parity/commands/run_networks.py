@@ -12,12 +12,12 @@ import click
 from parity.commands.terminal import (
     EXIT_CODES,
     bad_input,
-    progress,
     require_networks,
     require_writable,
+    spinner,
     split_dtypes,
-    under,
 )
+from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
     from parity.networks.registry import CaseResult
@@ -106,22 +106,22 @@ def run(
         if full and epochs:
             raise ValueError("--full and --epochs contradict each other; give one of them")
         with contextlib.ExitStack() as stack:
-            stage = stack.enter_context(progress("loading PyTorch and JAX"))
+            progress = stack.enter_context(spinner("loading PyTorch and JAX"))
             from parity.networks.pool import default_jobs, run_cases
             from parity.numerics.precision import require_device
 
             require_device(device)
-            members = None
+            group = None
             if world > 1:
                 from parity.networks.parallel import join
-                from parity.networks.processes import gang
+                from parity.networks.processes import process_group
 
-                stage(f"starting {world} processes")
-                members = stack.enter_context(gang(world, functools.partial(join, device=device)))
+                progress(f"starting {world} processes")
+                group = stack.enter_context(process_group(world, functools.partial(join, device=device)))
             results = run_cases(
                 chosen,
                 jobs=jobs or (default_jobs(device, len(chosen)) if world == 1 else 1),
-                stage=stage,
+                progress=progress,
                 data_name=data_name,
                 dtypes=judged,
                 device=device,
@@ -129,7 +129,7 @@ def run(
                 learning_rate=learning_rate,
                 full=full,
                 seed=seed,
-                members=members,
+                group=group,
             )
     verdict = Verdict.worst(result.verdict for result in results)
     seconds = time.perf_counter() - started
@@ -185,27 +185,21 @@ def published(recipes: tuple[str, ...], data_name: str | None, seeds: int | None
 
     with bad_input():
         require_networks()
-        from parity.networks.published import EXPERIMENTS, TRAIN_TOLERANCE, VAL_TOLERANCE, rerun
+        from parity.networks.published import PUBLISHED, TRAIN_TOLERANCE, VAL_TOLERANCE, rerun
 
         chosen = [
-            e
-            for e in EXPERIMENTS
-            if (not recipes or e.recipe in recipes) and (data_name is None or e.data == data_name)
+            row
+            for row in PUBLISHED
+            if (not recipes or row.recipe in recipes) and (data_name is None or row.data == data_name)
         ]
         if not chosen:
-            known = ", ".join(dict.fromkeys(e.recipe for e in EXPERIMENTS))
+            known = ", ".join(dict.fromkeys(row.recipe for row in PUBLISHED))
             raise ValueError(f"no published experiment fits; there are results for {known}")
         reruns = []
-        with progress("starting") as stage:
-            for number, experiment in enumerate(chosen, 1):
-                head = f"{number}/{len(chosen)} {experiment.title}"
-                reruns.append(
-                    rerun(
-                        experiment,
-                        num_seeds=seeds,
-                        stage=under(stage, head),
-                    )
-                )
+        with spinner("starting") as progress:
+            for number, row in enumerate(chosen, 1):
+                named = prefixed(progress, f"{number}/{len(chosen)} {row.title}")
+                reruns.append(rerun(row, num_seeds=seeds, progress=named))
     print_reruns(Console(), reruns, (TRAIN_TOLERANCE, VAL_TOLERANCE))
     sys.exit(1 if any(r.agrees is False for r in reruns) else 0)
 

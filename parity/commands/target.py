@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 DEFAULT = "parity_check"
 """The function that is called when the command line names a file only."""
 
-OURS = str(Path(__file__).resolve().parents[1])
+HARNESS = str(Path(__file__).resolve().parents[1])
+"""The folder of this package: its frames are left out of what a user sees."""
 
 
-class Target(NamedTuple):
+class TargetFunction(NamedTuple):
     """A function in a file, and how the user wrote it."""
 
     file: Path
@@ -32,7 +33,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 """Positional and keyword arguments of `parity.check`."""
 
 
-def parse(text: str) -> Target:
+def parse(text: str) -> TargetFunction:
     """Read `FILE.py:FUNCTION`, or `FILE.py` for the function `parity_check`.
 
     Raises:
@@ -48,11 +49,11 @@ def parse(text: str) -> Target:
         raise TargetError(f"{file} is {kind}; give FILE.py:FUNCTION, the function that returns the arguments")
     if not function.isidentifier():
         raise TargetError(f"{text}: {function!r} is not the name of a function; give FILE.py:FUNCTION")
-    return Target(file, function, text)
+    return TargetFunction(file, function, text)
 
 
 @contextlib.contextmanager
-def opened(target: Target) -> Iterator[Arguments]:
+def opened(target: TargetFunction) -> Iterator[Arguments]:
     """Import the file, call its function and yield the arguments that it returns.
 
     While the context is open the file's directory is the first on `sys.path`, so that modules beside it
@@ -75,7 +76,7 @@ def opened(target: Target) -> Iterator[Arguments]:
         _forget(directory, before)
 
 
-def by_name(target: Target, arguments: Arguments) -> dict[str, Any]:
+def by_name(target: TargetFunction, arguments: Arguments) -> dict[str, Any]:
     """What a target returned, as arguments of `parity.check` by name: the first three may come in order.
 
     Raises:
@@ -96,7 +97,7 @@ def by_name(target: Target, arguments: Arguments) -> dict[str, Any]:
     return {"name": target.label, **given}
 
 
-def require_both_sides(target: Target, given: Mapping[str, Any]) -> None:
+def require_both_sides(target: TargetFunction, given: Mapping[str, Any]) -> None:
     """Check that a target returned both models and the inputs.
 
     Raises:
@@ -112,7 +113,7 @@ IN_ORDER = ("reference", "candidate", "inputs")
 """Arguments that a target may return in order."""
 
 
-def _evaluated(target: Target, directory: Path) -> Any:
+def _evaluated(target: TargetFunction, directory: Path) -> Any:
     """What the function returns."""
     try:
         try:
@@ -131,7 +132,7 @@ def _evaluated(target: Target, directory: Path) -> Any:
         raise TargetError(f"{target.label} raised an error\n{users_traceback(error, target.file)}") from error
 
 
-def _call(target: Target) -> Any:
+def _call(target: TargetFunction) -> Any:
     module = _imported(target.file)
     function = getattr(module, target.function, None)
     if function is None:
@@ -187,7 +188,7 @@ def _functions(module: ModuleType) -> list[str]:
     ]
 
 
-def _arguments(target: Target, value: Any) -> Arguments:
+def _arguments(target: TargetFunction, value: Any) -> Arguments:
     if isinstance(value, Mapping):
         args: tuple[Any, ...] = ()
         kwargs: Mapping[Any, Any] = value
@@ -229,7 +230,7 @@ def _lies_in(directory: Path, name: str) -> bool:
 
 
 @contextlib.contextmanager
-def running_models(target: Target) -> Iterator[None]:
+def running_models(target: TargetFunction) -> Iterator[None]:
     """What a model raises while it runs is shown with the user's lines; what the harness says, as it is.
 
     Raises:
@@ -253,19 +254,19 @@ def running_models(target: Target) -> Iterator[None]:
 
 def users_traceback(error: BaseException, file: Path) -> str:
     """A traceback from the user's file on, without the frames of the harness."""
-    told = traceback.TracebackException.from_exception(error)
-    seen: list[traceback.TracebackException | None] = [told]
+    summary = traceback.TracebackException.from_exception(error)
+    seen: list[traceback.TracebackException | None] = [summary]
     while seen:
         one = seen.pop()
         if one is not None:
             # A file that cannot be compiled has no frame of its own: nothing but the message is the user's.
             none = len(one.stack) if isinstance(error, SyntaxError) else 0
             first = next((i for i, f in enumerate(one.stack) if f.filename == str(file.resolve())), none)
-            kept = [frame for frame in one.stack[first:] if not _is_ours(frame.filename)]
+            kept = [frame for frame in one.stack[first:] if not _is_internal(frame.filename)]
             one.stack = traceback.StackSummary.from_list(kept)
             seen += [one.__cause__, None if one.__suppress_context__ else one.__context__]
-    return "".join(told.format()).rstrip()
+    return "".join(summary.format()).rstrip()
 
 
-def _is_ours(filename: str) -> bool:
-    return filename.startswith(("<frozen importlib", OURS))
+def _is_internal(filename: str) -> bool:
+    return filename.startswith(("<frozen importlib", HARNESS))

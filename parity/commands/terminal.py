@@ -2,15 +2,14 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
-EXIT_CODES = "Exit codes: 0 pass, 1 fail, 2 error (bad input, a model that raises), 3 inconclusive."
+from parity.numerics.progress import Progress
 
-Stage = Callable[[str], None]
-"""Told in words what is being done."""
+EXIT_CODES = "Exit codes: 0 pass, 1 fail, 2 error (bad input, a model that raises), 3 inconclusive."
 
 
 @contextlib.contextmanager
@@ -30,29 +29,31 @@ def complain(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(start: str) -> Iterator[Stage]:
-    """A spinner on stderr with the seconds passed; call what is yielded with the stage that begins."""
+def spinner(start: str) -> Iterator[Progress]:
+    """Show a spinner on stderr, with the seconds passed, while the block runs.
+
+    Args:
+        start: description of the first phase.
+
+    Yields:
+        What to call with a description as each later phase begins.
+    """
+    from rich import progress as bars
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (bars.SpinnerColumn(), bars.TextColumn("{task.description}"), bars.TimeElapsedColumn())
     # What the user's own code prints stays on stdout; a log gets no spinner.
-    with Progress(
+    with bars.Progress(
         *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
     ) as bar:
         task = bar.add_task(escape(start))
 
-        def stage(text: str) -> None:
+        def describe(text: str) -> None:
             bar.update(task, description=escape(text))
 
-        yield stage
-
-
-def under(stage: Stage, head: str) -> Stage:
-    """The same, with `head` in front of every stage."""
-    return lambda text: stage(f"{head}: {text}")
+        yield describe
 
 
 def require_writable(*paths: str | None) -> None:

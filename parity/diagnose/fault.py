@@ -17,7 +17,7 @@ from parity.diagnose.origins import Before, pure, static
 from parity.diagnose.targets import Array, difference, same
 from parity.diagnose.trials import Change, Function, evaluate
 from parity.localise.comparison import Comparison, Region, failing
-from parity.trace.graph import Kind, Node
+from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
 
 MOST_ACTIVE = 300
@@ -81,7 +81,7 @@ class Fault:
     def _computes(self, index: int) -> bool:
         """Whether a node is computed again; rearranged weights and constants are operands."""
         node = self.node(index)
-        if node.kind is not Kind.OPERATION or node.step < 0:
+        if node.kind is not NodeKind.OPERATION or node.step < 0:
             return False
         if node.fixed or index in self.pure:
             return self.region.j in self.pure and index in (*self.region.candidate_nodes, self.region.j)
@@ -151,7 +151,7 @@ class Fault:
         edge = set(nodes)
         for _ in range(depth):
             edge = {i for n in edge for i in self.reference.nodes[n].inputs} - nodes
-            nodes |= {i for i in edge if self.reference.nodes[i].kind is Kind.OPERATION}
+            nodes |= {i for i in edge if self.reference.nodes[i].kind is NodeKind.OPERATION}
         inside = {self.region.t}
         for index in range(self.region.t + 1, min(len(self.reference.nodes), self.region.t + BEHIND)):
             if any(i in inside for i in self.reference.nodes[index].inputs):

@@ -16,7 +16,7 @@ from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
-from parity.trace.graph import Kind
+from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import names
 
 LARGEST = 300_000
@@ -119,7 +119,7 @@ def _kept(
     fault: Fault, target: Target, x: Array, affines: Sequence[Affine], epsilons: Sequence[float]
 ) -> Iterator[Change]:
     """The reference's value normalised by statistics that are kept, not computed from x."""
-    kept = [n.array for n in fault.reference.nodes if n.kind is Kind.WEIGHT and n.floating]
+    kept = [n.array for n in fault.reference.nodes if n.kind is NodeKind.WEIGHT and n.floating]
     search = Search(target, target.wanted, affines)
     for axis, length in enumerate(x.shape):
         shape = [1] * x.ndim

@@ -11,7 +11,7 @@ from parity.diagnose.order import moved, same_entries
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
-from parity.trace.graph import Kind
+from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import MASKING, PARTS
 
 MOST = 40
@@ -118,7 +118,7 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     node, other = fault.node(index), fault.reference.nodes[substitute.t]
     operation = other.operation.strip("_")
     own = f"{other.kind.value} {other.operation}"
-    there = f"the {operation if other.kind is Kind.OPERATION else own}"
+    there = f"the {operation if other.kind is NodeKind.OPERATION else own}"
     here = _described(fault, index)
     text = f"<candidate> reads {here} where <reference> reads {there}"
     if index in fault.pure:
@@ -158,17 +158,17 @@ def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
         before = {i for t in edge for i in fault.reference.nodes[t].inputs}
         if before & starts:
             return path
-        edge = {i for i in before if fault.reference.nodes[i].kind is Kind.OPERATION}
+        edge = {i for i in before if fault.reference.nodes[i].kind is NodeKind.OPERATION}
         path += sorted(edge)
     return None
 
 
 def _described(fault: Fault, index: int) -> str:
     node = fault.node(index)
-    if node.kind is Kind.OPERATION:
+    if node.kind is NodeKind.OPERATION:
         where = f" of line {node.spot.line}" if node.spot.line else ""
         return f"the {node.operation}{where}"
-    return f"the {node.kind.value} {node.operation}" if node.kind is not Kind.CONSTANT else "a constant"
+    return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
 
 
 def _parents(fault: Fault, index: int) -> set[int]:
@@ -180,7 +180,7 @@ def _parents(fault: Fault, index: int) -> set[int]:
             node = fault.node(i)
             if node.operation in PARTS and fault.value(node.inputs[0]).size > fault.value(i).size:
                 found.add(node.inputs[0])
-            elif node.kind is Kind.OPERATION:
+            elif node.kind is NodeKind.OPERATION:
                 following.update(k for k in node.inputs if fault.value(k).shape == fault.value(i).shape)
         edge = following
     return found

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from parity.trace.graph import Kind, Node
+from parity.trace.graph import Node, NodeKind
 
 
 def pure(nodes: Sequence[Node]) -> set[int]:
@@ -16,8 +16,8 @@ def pure(nodes: Sequence[Node]) -> set[int]:
     """
     found: set[int] = set()
     for index, node in enumerate(nodes):
-        if node.kind is Kind.CONSTANT or (
-            node.kind is Kind.OPERATION and all(i in found for i in node.inputs)
+        if node.kind is NodeKind.CONSTANT or (
+            node.kind is NodeKind.OPERATION and all(i in found for i in node.inputs)
         ):
             found.add(index)
     return found
@@ -34,8 +34,8 @@ def static(nodes: Sequence[Node]) -> set[int]:
     """
     found: set[int] = set()
     for index, node in enumerate(nodes):
-        if node.kind in (Kind.WEIGHT, Kind.CONSTANT) or (
-            node.kind is Kind.OPERATION and node.inputs and all(i in found for i in node.inputs)
+        if node.kind in (NodeKind.WEIGHT, NodeKind.CONSTANT) or (
+            node.kind is NodeKind.OPERATION and node.inputs and all(i in found for i in node.inputs)
         ):
             found.add(index)
     return found

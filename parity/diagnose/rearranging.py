@@ -9,7 +9,7 @@ from parity.diagnose.arrangements import Move, Rearranged, rearrangements, sprea
 from parity.diagnose.fault import Fault
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
-from parity.trace.graph import Kind
+from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import CONVOLUTIONS, PRODUCTS
 
 LARGEST = 10**6
@@ -95,7 +95,7 @@ def _interleaved(fault: Fault, chosen: tuple[int, ...], axis: int, length: int) 
 
 def _described(fault: Fault, index: int) -> str:
     node = fault.node(index)
-    if node.kind is Kind.WEIGHT:
+    if node.kind is NodeKind.WEIGHT:
         return node.operation
     where = f" of line {node.spot.line}" if node.spot.line else ""
     return f"the {node.operation}{where}"

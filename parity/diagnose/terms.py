@@ -21,7 +21,7 @@ from parity.diagnose.tolerances import (
 from parity.diagnose.trials import Change
 from parity.numerics.noise import ordinary
 from parity.report.kinds import CauseKind
-from parity.trace.graph import Kind
+from parity.trace.graph import NodeKind
 
 
 class Term(NamedTuple):
@@ -111,15 +111,15 @@ def _known(fault: Fault) -> list[Term]:
     read = {*fault.inputs, *fault.constants, *fault.computed()}
     for index, node in enumerate(fault.reference.nodes):
         near = index in fault.reference_scope or index in fault.reference_inputs
-        if node.kind is Kind.OPERATION and not node.fixed and not near:
+        if node.kind is NodeKind.OPERATION and not node.fixed and not near:
             continue
         array = node.array
         if array.dtype.kind == "f" and array.size > 1:
-            own = node.kind is not Kind.OPERATION
+            own = node.kind is not NodeKind.OPERATION
             name = node.operation if own else f"the result of {node.operation.strip('_')}"
             found.append(Term(name, array, bool(read & set(fault.twins.get(index, ())))))
     for index in (*fault.inputs, *fault.constants):
-        array, own = fault.value(index), fault.node(index).kind is not Kind.OPERATION
+        array, own = fault.value(index), fault.node(index).kind is not NodeKind.OPERATION
         if array.dtype.kind == "f" and array.size > 1:
             name = fault.node(index).operation
             found.append(Term(name if own else f"the result of {name}", array, True))

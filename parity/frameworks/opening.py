@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from parity.frameworks.model import Model
-from parity.frameworks.task import kind_of
+from parity.frameworks.task import type_in_words
 from parity.numerics.arrays import Arrays, Params
 
 
@@ -33,8 +33,8 @@ def open_model(
         raise TypeError(f"the {role} is None; give a module of PyTorch, Flax or Equinox, or a function")
     if not callable(model) and not isinstance(model, tuple) and not hasattr(model, "apply"):
         raise TypeError(
-            f"the {role} is {kind_of(model)}; in PyTorch it must be an nn.Module, in JAX it must be a module "
-            "of Flax or Equinox, and in both it may be a function f(params, *inputs)"
+            f"the {role} is {type_in_words(model)}; in PyTorch it must be an nn.Module, in JAX it must be a "
+            "module of Flax or Equinox, and in both it may be a function f(params, *inputs)"
         )
     if framework_of(model, params, default) == "PyTorch":
         from parity.frameworks.torch.torch_model import read_torch

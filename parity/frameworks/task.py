@@ -17,10 +17,6 @@ Loss = Callable[[Any, Any], Any]
 """`loss(outputs, targets) -> scalar` in one framework; `targets` is an array, or a dict of several."""
 
 
-Pick = Callable[[Any], dict[str, Any]]
-"""From what a model returns to its named arrays."""
-
-
 class Task(NamedTuple):
     """What one side is to compute.
 
@@ -41,7 +37,7 @@ class Task(NamedTuple):
     device: str = "cpu"
     rounding: bool = False
     numbers: tuple[float, ...] = ()
-    outputs: Pick = name_outputs
+    outputs: Callable[[Any], dict[str, Any]] = name_outputs
 
     def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Inputs in this side's layout."""
@@ -78,13 +74,13 @@ def bind(
     except (TypeError, ValueError):  # builtins and some compiled callables have no signature
         return tuple(inputs.values()), {}
     kinds = inspect.Parameter
-    ours = list(signature.parameters.values())
-    leading = [p for p in ours if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    parameters = list(signature.parameters.values())
+    leading = [p for p in parameters if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
     positional = [p.name for p in leading[skip:]]
-    by_keyword = [p for p in ours if p.kind is kinds.KEYWORD_ONLY]
+    by_keyword = [p for p in parameters if p.kind is kinds.KEYWORD_ONLY]
     single = [*positional, *(p.name for p in by_keyword)]
-    takes_more = any(p.kind is kinds.VAR_POSITIONAL for p in ours)
-    takes_names = any(p.kind is kinds.VAR_KEYWORD for p in ours)
+    takes_more = any(p.kind is kinds.VAR_POSITIONAL for p in parameters)
+    takes_names = any(p.kind is kinds.VAR_KEYWORD for p in parameters)
 
     given = {name: value for name, value in inputs.items() if name in single}
     others = {name: value for name, value in inputs.items() if name not in single}
@@ -94,7 +90,7 @@ def bind(
     for name, value in zip(free, list(others.values()), strict=False):
         given[name] = value
     left = dict(list(others.items())[len(free) :])
-    required = [p.name for p in ours if p.default is p.empty and p.name in single]
+    required = [p.name for p in parameters if p.default is p.empty and p.name in single]
     faults = [f"nothing is given for {name!r}" for name in required if name not in given]
     if left and not takes_more and not takes_names:
         faults.append(f"there is no argument for {', '.join(map(repr, left))}")
@@ -138,6 +134,6 @@ def targets_of(given: Mapping[str, Any], inputs: Sequence[str]) -> Any:
     return next(iter(targets.values())) if len(targets) == 1 else targets
 
 
-def kind_of(value: Any) -> str:
+def type_in_words(value: Any) -> str:
     """What a value is, for messages."""
     return "a function" if inspect.isfunction(value) else f"of type {type(value).__name__}"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from parity.frameworks.jax import lift
-from parity.trace.graph import Kind, Node, Trace
+from parity.trace.graph import Node, NodeKind, Trace
 from parity.weights import Use
 
 Axes = tuple[int | None, ...]
@@ -20,9 +20,9 @@ def torch_uses(trace: Trace) -> dict[str, Use]:
     axes: dict[int, tuple[str, Axes]] = {}
     uses: dict[str, Use] = {}
     for index, node in enumerate(trace.nodes):
-        if node.kind is Kind.WEIGHT:
+        if node.kind is NodeKind.WEIGHT:
             axes[index] = node.operation, tuple(range(len(node.value.shape)))
-        if node.kind is not Kind.OPERATION:
+        if node.kind is not NodeKind.OPERATION:
             continue
         if node.fixed and len(node.inputs) == 1 and node.inputs[0] in axes:
             name, before = axes[node.inputs[0]]

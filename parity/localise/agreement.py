@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from parity.trace.graph import Kind, Node, Trace
+from parity.trace.graph import Node, NodeKind, Trace
 from parity.trace.match import Matcher, Summary, same_value
 
 ASSUMED_MOVE = 1e-11
@@ -45,7 +45,7 @@ def agreement(reference: Trace) -> Callable[[Trace], float]:
             return 1.0
         judged = found = 0
         for node in candidate.nodes:
-            if node.kind is Kind.OPERATION and not node.fixed and node.floating and node.array.size > 1:
+            if node.kind is NodeKind.OPERATION and not node.fixed and node.floating and node.array.size > 1:
                 judged += 1
                 found += bool(matcher().same_numbers(summary(node)))
         return SHORT_OF_ALL * found / max(1, judged)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.trace.graph import Kind, Trace
+from parity.trace.graph import NodeKind, Trace
 from parity.trace.match import Matcher, Summary, same_numbers
 from parity.trace.vocabulary import REPEATING
 
@@ -99,7 +99,7 @@ class Comparison:
     def candidate_agrees(self, index: int) -> bool:
         """Whether a value of the candidate needs no explanation: matched, or weights that are rearranged."""
         node = self.candidate.nodes[index]
-        if node.kind is not Kind.OPERATION or node.fixed or self.partners[index]:
+        if node.kind is not NodeKind.OPERATION or node.fixed or self.partners[index]:
             return True
         if node.operation not in REPEATING or not self.candidate_agrees(node.inputs[0]):
             return False
@@ -110,7 +110,7 @@ class Comparison:
     def reference_agrees(self, index: int) -> bool:
         """The same for a value of the reference."""
         node = self.reference.nodes[index]
-        return node.kind is not Kind.OPERATION or node.fixed or index in self.reference_matched
+        return node.kind is not NodeKind.OPERATION or node.fixed or index in self.reference_matched
 
     def put(self, index: int, value: Any) -> None:
         """Replace a value of the candidate for good, and match what follows again.

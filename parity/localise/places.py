@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from parity.localise.comparison import Comparison, Region
 from parity.report.results import Place
-from parity.trace.graph import Kind, Trace
+from parity.trace.graph import NodeKind, Trace
 from parity.trace.vocabulary import REARRANGING
 
 OPERANDS = 3
@@ -43,7 +43,7 @@ def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...
         i
         for index in region.candidate_nodes
         for i in trace.nodes[index].inputs
-        if i not in inside and trace.nodes[i].kind is Kind.OPERATION and not trace.nodes[i].fixed
+        if i not in inside and trace.nodes[i].kind is NodeKind.OPERATION and not trace.nodes[i].fixed
     ]
     lines = {(place.file, place.line) for place in found}
     others = [p for p in _places(trace, operands, ()) if (p.file, p.line) not in lines] if operands else []
@@ -63,7 +63,7 @@ def _places(trace: Trace, nodes: Sequence[int], hidden: Collection[str]) -> tupl
     computing = [i for i in nodes if trace.nodes[i].operation not in hidden] or list(nodes)
     of_data: set[int] = set()
     for index, node in enumerate(trace.nodes):
-        if node.kind in (Kind.INPUT, Kind.WEIGHT) or not of_data.isdisjoint(node.inputs):
+        if node.kind in (NodeKind.INPUT, NodeKind.WEIGHT) or not of_data.isdisjoint(node.inputs):
             of_data.add(index)
     computing.sort(key=lambda index: index not in of_data)
     found: dict[tuple[str, str, int, str], Place] = {}

@@ -20,7 +20,7 @@ from parity.localise.comparison import Comparison, Region
 from parity.localise.jax_code import SEVERAL, expression
 from parity.report.results import Place
 from parity.report.sides import Sides
-from parity.trace.graph import Kind, Trace
+from parity.trace.graph import NodeKind, Trace
 
 Array = Shaped[np.ndarray, "..."]
 
@@ -192,7 +192,7 @@ def _program(comparison: Comparison, region: Region, writer: Writer) -> Program 
 def _name(trace: Trace, index: int) -> str:
     """A name for a value that goes in: its own, if it has one, and its number."""
     node = trace.nodes[index]
-    own = node.operation if node.kind in (Kind.WEIGHT, Kind.INPUT) else "v"
+    own = node.operation if node.kind in (NodeKind.WEIGHT, NodeKind.INPUT) else "v"
     plain = "".join(c if c.isascii() and c.isalnum() else "_" for c in own).strip("_")
     return f"{plain if plain[:1].isalpha() else 'v'}_{index}"
 

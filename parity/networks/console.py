@@ -71,8 +71,8 @@ def _row(report: Report, dtype: str, verdict: Verdict, erratum: str | None, *, f
         return [*cells, "-", "-", _coloured(Verdict.ERROR)]
     between = report.worst(dtype=dtype, program="candidate") or worst  # the two frameworks, no oracle
     cells += [short(between.relative_error), short(between.relative_yardstick)]
-    expected = erratum is not None and verdict is Verdict.PASS
-    return [*cells, "[green]erratum[/]" if expected else _coloured(worst.verdict)]
+    as_foreseen = erratum is not None and verdict is Verdict.PASS
+    return [*cells, "[green]erratum[/]" if as_foreseen else _coloured(worst.verdict)]
 
 
 def _rho(worst: Quantity) -> str:

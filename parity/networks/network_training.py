@@ -9,8 +9,8 @@ from torch import nn
 
 import jaxnn
 import torchref
-from parity.numerics.arrays import Arrays, hold, to_jax, to_torch
-from parity.numerics.noise import Program, Values
+from parity.numerics.arrays import Arrays, to_jax, to_numpy, to_torch
+from parity.numerics.noise import Runnable, Values
 from parity.numerics.precision import jax_device
 from parity.pipeline.pairs import Pair
 from torchref.parallel import Ranks
@@ -40,7 +40,7 @@ def torch_training(
     device: str,
     *,
     ranks: Ranks = ALONE,
-) -> Program:
+) -> Runnable:
     """First update and curves of `torchref.fit`, in the processes `ranks` of which this is one."""
     metrics = _with_margin(recipe.metrics, recipe.labels, torchref.metrics)
 
@@ -66,7 +66,8 @@ def torch_training(
 
         updated, _ = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
         _, history = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
-        updates = {name: hold(updated[name]) - hold(to_torch(weights[name], dtype)) for name in weights}
+        before = {name: to_torch(array, dtype) for name, array in weights.items()}
+        updates = {name: to_numpy(updated[name]) - to_numpy(before[name]) for name in weights}
         return {"updates": updates, "curve": _curves(history)}
 
     return program
@@ -81,7 +82,7 @@ def jax_training(
     device: str,
     *,
     mesh: Mesh | None = None,
-) -> Program:
+) -> Runnable:
     """First update and curves of `jaxnn.fit` on a mesh, updates under PyTorch's names and in its layout.
 
     To be run by `check_training`, which switches JAX's 64-bit types for each dtype.
@@ -93,7 +94,7 @@ def jax_training(
         params = pair.candidate.tree.build(
             {path: to_jax(leaf, dtype, place) for path, leaf in weights.items()}
         )
-        given = {name: to_jax(channels_last(a, name), dtype, place) for name, a in inputs.items()}
+        given = {name: to_jax(to_nhwc(a, name), dtype, place) for name, a in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
         def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
@@ -112,18 +113,18 @@ def jax_training(
 
         stepped = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
         fitted = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
-        updated = pair.plan.to_tensors(_held_leaves(stepped.params))
-        before = pair.plan.to_tensors(_held_leaves(params))
+        updated = pair.plan.to_tensors(_numpy_leaves(stepped.params))
+        before = pair.plan.to_tensors(_numpy_leaves(params))
         updates = {name: updated[name] - before[name] for name in updated}
         return {"updates": updates, "curve": _curves(fitted.history)}
 
     return program
 
 
-def _held_leaves(params: Any) -> dict[str, Any]:
+def _numpy_leaves(params: Any) -> dict[str, Any]:
     from parity.frameworks.jax.trees import flatten
 
-    return {path: hold(leaf) for path, leaf in flatten(params)[0].items()}
+    return {path: to_numpy(leaf) for path, leaf in flatten(params)[0].items()}
 
 
 def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None) -> tuple[Any, Any]:
@@ -135,12 +136,12 @@ def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None)
     return (x, y), (x, y)
 
 
-def channels_last(array: np.ndarray, name: str) -> np.ndarray:
+def to_nhwc(array: np.ndarray, name: str) -> np.ndarray:
     """Images NCHW to NHWC; everything else as it is."""
     return array.transpose(0, 2, 3, 1) if name.startswith("x_") and array.ndim == 4 else array
 
 
 def _curves(history: Mapping[str, Any]) -> dict[str, Any]:
     """Histories with time on the first axis; the losses of all steps in one row."""
-    curves = {name: hold(value) for name, value in history.items()}
+    curves = {name: to_numpy(value) for name, value in history.items()}
     return {**curves, "step_loss": curves["step_loss"].reshape(-1)}

@@ -12,10 +12,10 @@ import jaxnn
 import torchref
 from parity.networks.drawing import draw_case
 from parity.networks.network_training import jax_training, torch_training
-from parity.networks.processes import Answer, Gang, Member
+from parity.networks.processes import Answer, ProcessGroup, Worker
 from parity.networks.registry import CASES
 from parity.numerics.arrays import Arrays
-from parity.numerics.noise import Program, Subject, Values, current_noise_run, noise_run
+from parity.numerics.noise import Runnable, Subject, Values, current_noise_run, noise_run
 from parity.numerics.precision import pinned, running
 from parity.pipeline.pairs import Pair
 
@@ -23,7 +23,17 @@ SIDES = ("torch", "jax")
 
 
 class Setup(NamedTuple):
-    """What every process needs to build the programs of a case, which cannot be sent."""
+    """What every process needs to build the programs of a case, which cannot be sent.
+
+    Attributes:
+        case: name of the case.
+        data_name: name of the data set.
+        limit: training samples; None for all.
+        seed: of the weights.
+        epochs: of the curve.
+        learning_rate: step size.
+        device: "cpu" or "cuda".
+    """
 
     case: str
     data_name: str
@@ -35,7 +45,16 @@ class Setup(NamedTuple):
 
 
 class Job(NamedTuple):
-    """One run of one side's program, noise included."""
+    """One run of one side's program, noise included.
+
+    Attributes:
+        setup: which programs.
+        side: "torch" or "jax".
+        weights: that side's weights by name.
+        inputs: named inputs of both programs.
+        dtype: name of the floating dtype.
+        noise_run: number of the noise run; None without noise.
+    """
 
     setup: Setup
     side: str
@@ -45,48 +64,64 @@ class Job(NamedTuple):
     noise_run: int | None
 
 
-def subjects(members: Gang, setup: Setup, pair: Pair) -> dict[str, Subject]:
-    """Both sides' training programs as the gang runs them, by label."""
+def subjects(group: ProcessGroup, setup: Setup, pair: Pair) -> dict[str, Subject]:
+    """Both sides' training programs as a process group runs them.
 
-    def over_processes(side: str) -> Program:
+    Args:
+        group: processes that have called `join`.
+        setup: of the case.
+        pair: the networks and their weights.
+
+    Returns:
+        The programs and the weights they start from, by label.
+    """
+
+    def over_processes(side: str) -> Runnable:
         def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-            values: Values = members(Job(setup, side, weights, inputs, dtype, current_noise_run()))
+            values: Values = group(Job(setup, side, weights, inputs, dtype, current_noise_run()))
             return values
 
         return program
 
     weights = {"torch": pair.weights, "jax": pair.candidate_weights}
-    return {label(side, members.world): Subject(over_processes(side), weights[side]) for side in SIDES}
+    return {program_label(side, group.world): Subject(over_processes(side), weights[side]) for side in SIDES}
 
 
-def label(side: str, world: int) -> str:
+def program_label(side: str, world: int) -> str:
     """What a side is called when several processes run it.
 
-    >>> label("torch", 2)
+    Args:
+        side: "torch" or "jax".
+        world: number of processes.
+
+    >>> program_label("torch", 2)
     'torch x 2 processes'
     """
     return f"{side} x {world} processes"
 
 
-def join(member: Member, device: str = "cpu") -> Answer:
-    """Join both frameworks' groups; to be called in every process of a gang.
+def join(worker: Worker, device: str = "cpu") -> Answer:
+    """Join both frameworks' process groups; to be called in every process.
 
     Args:
-        member: which process this is.
+        worker: which process this is.
         device: "cpu", or "cuda": then each process takes the GPU of its rank.
+
+    Returns:
+        What answers a `Job`: it runs one training program.
     """
     cuda = device == "cuda"
     if cuda:
-        torch.cuda.set_device(member.rank)
+        torch.cuda.set_device(worker.rank)
     jaxnn.mesh.start(
-        member.coordinator, member.world, member.rank, local_device_ids=[member.rank] if cuda else None
+        worker.coordinator, worker.world, worker.rank, local_device_ids=[worker.rank] if cuda else None
     )
-    ranks = torchref.parallel.start(member.rank, member.world, meet=member.meet, device=device)
-    torch.set_num_threads(max(1, torch.get_num_threads() // member.world))  # they share the cores
+    ranks = torchref.parallel.start(worker.rank, worker.world, meet=worker.meet, device=device)
+    torch.set_num_threads(max(1, torch.get_num_threads() // worker.world))  # they share the cores
     mesh = jaxnn.mesh.make(jax.devices("gpu" if cuda else "cpu"))
 
     @functools.lru_cache(maxsize=1)
-    def programs(setup: Setup) -> Mapping[str, Program]:
+    def programs(setup: Setup) -> Mapping[str, Runnable]:
         drawn = draw_case(CASES[setup.case], setup.data_name, seed=setup.seed, limit=setup.limit)
         pair, how = drawn.pair(), (setup.epochs, setup.learning_rate, drawn.order, setup.device)
         return {

@@ -6,13 +6,14 @@ The process that waits for the others loads neither framework.
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from parity.networks.processes import ProcessError
 from parity.networks.registry import CASES, Case, CaseResult
+from parity.numerics.progress import Progress, prefixed
 
 MOST = 4
 """Processes by default at most: each loads both frameworks, about half a GiB."""
@@ -28,15 +29,13 @@ def default_jobs(device: str, num_cases: int) -> int:
     return max(1, min(MOST, num_cases, os.cpu_count() or 1))
 
 
-def run_cases(
-    cases: Sequence[Case], *, jobs: int, stage: Callable[[str], None], **how: Any
-) -> list[CaseResult]:
+def run_cases(cases: Sequence[Case], *, jobs: int, progress: Progress, **how: Any) -> list[CaseResult]:
     """Run cases, several at once.
 
     Args:
         cases: which ones.
         jobs: processes, at least 1; one means this one.
-        stage: told what is being done.
+        progress: called with a short description as each phase begins.
         how: further arguments of `run_case`.
 
     Returns:
@@ -47,7 +46,7 @@ def run_cases(
         ProcessError: if a process dies.
     """
     if jobs == 1:
-        return list(_one_by_one(cases, stage, how))
+        return list(_one_by_one(cases, progress, how))
     context = multiprocessing.get_context("spawn")  # a fork would share threads that are not there
     first = sorted(cases, key=lambda case: LONG.index(case.name) if case.name in LONG else len(LONG))
     with ProcessPoolExecutor(jobs, context, initializer=_begin, initargs=(jobs,)) as pool:
@@ -57,7 +56,7 @@ def run_cases(
             for done in as_completed(running):
                 results[running[done]] = done.result()
                 left = [name for name in running.values() if name not in results]
-                stage(f"{len(results)}/{len(cases)} done, {', '.join(left[:jobs])}")
+                progress(f"{len(results)}/{len(cases)} done, {', '.join(left[:jobs])}")
         except BrokenProcessPool as error:
             why = "a process that ran cases has died, for want of memory perhaps; --jobs 1 needs least"
             raise ProcessError(why) from error
@@ -67,14 +66,11 @@ def run_cases(
     return [results[case.name] for case in cases]
 
 
-def _one_by_one(
-    cases: Sequence[Case], stage: Callable[[str], None], how: dict[str, Any]
-) -> Iterator[CaseResult]:
+def _one_by_one(cases: Sequence[Case], progress: Progress, how: dict[str, Any]) -> Iterator[CaseResult]:
     from parity.networks.run_case import run_case
 
     for number, case in enumerate(cases, 1):
-        head = f"{number}/{len(cases)} {case.name}"
-        yield run_case(case, stage=lambda text, head=head: stage(f"{head}: {text}"), **how)  # type: ignore[misc]
+        yield run_case(case, progress=prefixed(progress, f"{number}/{len(cases)} {case.name}"), **how)
 
 
 def _begin(jobs: int) -> None:

@@ -1,4 +1,4 @@
-"""A gang of processes on this machine that work on the same jobs together, as on several hosts."""
+"""A process group on this machine: workers that run the same jobs together, as on several hosts."""
 
 import contextlib
 import multiprocessing
@@ -19,21 +19,21 @@ START_S = 120.0
 GRACE_S = 5.0
 """Seconds that processes get to say why they fail, or to end by themselves, before they are ended."""
 
-TOLD = 0
-"""Exit code of a process that had no more jobs, or has told what it raised."""
+ENDED = 0
+"""Exit code of a process that had no more jobs, or has reported what it raised."""
 
 TAIL = 20
 """Lines of a failed process's output that its error shows."""
 
 
-class Member(NamedTuple):
-    """What a process knows of its gang.
+class Worker(NamedTuple):
+    """What a process knows of its group.
 
     Attributes:
-        rank: which one it is, from 0.
-        world: how many there are.
-        meet: URL of a new file for `torch.distributed`.
-        coordinator: `host:port` for `jax.distributed`.
+        rank: its number, from 0 to `world` - 1.
+        world: how many processes there are.
+        meet: URL of a new file, where `torch.distributed` makes the processes meet.
+        coordinator: `host:port`, where `jax.distributed` does.
     """
 
     rank: int
@@ -47,17 +47,17 @@ Answer = Callable[[Any], Any]
 
 
 class ProcessError(RuntimeError):
-    """A process of a gang died or raised; the others have been ended."""
+    """A process of a group died or raised; the others have been ended."""
 
 
-class Gang:
+class ProcessGroup:
     """Processes that answer jobs together; all end when one dies.
 
     Attributes:
-        world: how many there are.
+        world: how many processes there are.
     """
 
-    def __init__(self, world: int, join: Callable[[Member], Answer], folder: Path):
+    def __init__(self, world: int, join: Callable[[Worker], Answer], folder: Path):
         self.world = world
         self._folder = folder
         port = _free_port()
@@ -65,13 +65,13 @@ class Gang:
         self._connections: list[Connection] = []
         self._processes = []
         for rank in range(world):
-            ours, theirs = context.Pipe()
-            member = Member(rank, world, f"file://{folder / 'meet'}", f"127.0.0.1:{port}")
+            own_end, workers_end = context.Pipe()
+            worker = Worker(rank, world, f"file://{folder / 'meet'}", f"127.0.0.1:{port}")
             output = str(self._output(rank))
-            process = context.Process(target=_work, args=(join, member, theirs, output), daemon=True)
+            process = context.Process(target=_work, args=(join, worker, workers_end, output), daemon=True)
             process.start()
-            theirs.close()
-            self._connections.append(ours)
+            workers_end.close()
+            self._connections.append(own_end)
             self._processes.append(process)
         self._gather("starting", time.monotonic() + START_S)
 
@@ -82,6 +82,9 @@ class Gang:
 
     def __call__(self, job: Any) -> Any:
         """Let all processes work on a job.
+
+        Args:
+            job: what `answer` takes in each of them; it is pickled.
 
         Returns:
             The result of process 0.
@@ -131,13 +134,13 @@ class Gang:
                     del waiting[rank]
         return results[0]
 
-    def _fail_by(self, rank: int, doing: str, told: str) -> None:
+    def _fail_by(self, rank: int, doing: str, report: str) -> None:
         """A process raised: by itself, or because another has died, which may be seen here only later."""
         wait([process.sentinel for i, process in enumerate(self._processes) if i != rank], 1.0)
         for other, process in enumerate(self._processes):
-            if other != rank and process.exitcode not in (None, TOLD):
+            if other != rank and process.exitcode not in (None, ENDED):
                 self._fail(f"process {other} of {self.world} ended while {doing}{self._how(other)}", other)
-        self._fail(f"process {rank} of {self.world} raised while {doing}:\n{told}")
+        self._fail(f"process {rank} of {self.world} raised while {doing}:\n{report}")
 
     def _how(self, rank: int) -> str:
         self._processes[rank].join(1.0)
@@ -162,48 +165,51 @@ class Gang:
 
 
 @contextlib.contextmanager
-def gang(world: int, join: Callable[[Member], Answer]) -> Iterator[Gang]:
-    """Processes that work together until the block ends.
+def process_group(world: int, join: Callable[[Worker], Answer]) -> Iterator[ProcessGroup]:
+    """Start processes that work together until the block ends.
 
     Args:
         world: how many, at least 2.
-        join: called once in each of them with its `Member`; a function of a module, which every process
-            imports. It joins the frameworks' groups and returns what answers the jobs.
+        join: called once in each of them with its `Worker`; a function of a module, which every process
+            imports. It joins the frameworks' process groups and returns what answers the jobs.
+
+    Yields:
+        The group, to be called with jobs.
 
     Raises:
         ValueError: if `world` is less than 2.
         ProcessError: if a process cannot start.
     """
     if world < 2:
-        raise ValueError(f"`world` is {world}: it must be at least 2; one process needs no gang")
+        raise ValueError(f"`world` is {world}: it must be at least 2; one process is no group")
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        members = Gang(world, join, Path(folder))
+        group = ProcessGroup(world, join, Path(folder))
         try:
-            yield members
+            yield group
         finally:
-            members.close()
+            group.close()
 
 
-def _work(join: Callable[[Member], Answer], member: Member, connection: Connection, output: str) -> None:
+def _work(join: Callable[[Worker], Answer], worker: Worker, connection: Connection, output: str) -> None:
     """What a process does: join, then answer jobs until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and its end ends this one
     target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(target, stream)
     try:
-        answer = join(member)
+        answer = join(worker)
         connection.send((False, None))
         while True:
             job = connection.recv()
             result = answer(job)
-            connection.send((False, result if member.rank == 0 else None))
+            connection.send((False, result if worker.rank == 0 else None))
     except (EOFError, BrokenPipeError):  # the parent closed its end, or is gone
         pass
     except BaseException:
         with contextlib.suppress(OSError):
             connection.send((True, traceback.format_exc()))
     finally:
-        os._exit(TOLD)  # groups that have lost a member wait for it on a regular exit
+        os._exit(ENDED)  # a framework's group that has lost a process waits for it on a regular exit
 
 
 def _free_port() -> int:

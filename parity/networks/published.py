@@ -1,28 +1,29 @@
-"""The notebook's published results beside ours: every experiment again, in both frameworks, over seeds."""
+"""The notebook's published results and new ones: every experiment again, in both frameworks, over seeds."""
 
 import statistics
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import experiments
 import jaxnn
 import torchref
 from data import batches
+from experiments import EXPERIMENTS
 from parity.networks.drawing import draw
-from parity.networks.network_training import channels_last
+from parity.networks.network_training import to_nhwc
 from parity.networks.samples import Samples, load_samples
 from parity.numerics.arrays import to_jax, to_torch
 from parity.numerics.precision import pinned, running
+from parity.numerics.progress import Progress
 from parity.pipeline.pairs import match
 from parity.pipeline.request import Weights
 
 TRAIN_TOLERANCE = 0.03
 VAL_TOLERANCE = 0.04
-"""Allowed distance of our median accuracy from the published one: the notebook's weights were random and
+"""Allowed distance of the median accuracy from the published one: the notebook's weights were random and
 its order of images unknown, and its figures are read off plots to about 0.01."""
 
 
@@ -39,7 +40,7 @@ class Result(NamedTuple):
     val_accuracy: float
 
 
-class Experiment(NamedTuple):
+class PublishedRow(NamedTuple):
     """One row of the notebook's results.
 
     Attributes:
@@ -72,13 +73,13 @@ def _row(
     run: int = 0,
     num_seeds: int = 5,
     within: bool | None = True,
-) -> Experiment:
+) -> PublishedRow:
     """One of the pairs (epochs, learning rate) that the notebook ran an experiment with."""
-    epochs, learning_rate = experiments.EXPERIMENTS[recipe].runs[run]
-    return Experiment(title, recipe, data, epochs, learning_rate, published, num_seeds, within)
+    epochs, learning_rate = EXPERIMENTS[recipe].runs[run]
+    return PublishedRow(title, recipe, data, epochs, learning_rate, published, num_seeds, within)
 
 
-EXPERIMENTS = (
+PUBLISHED = (
     _row("logistic", "logistic", Result(0.035, 1.00, 0.13, 0.964)),
     _row("softmax (summed loss)", "softmax", Result(900, 0.865, 335, 0.738)),
     _row(
@@ -116,19 +117,25 @@ EXPERIMENTS = (
 
 
 class Rerun(NamedTuple):
-    """An experiment with the results of its seeds in both frameworks."""
+    """A published row with new results in both frameworks.
 
-    experiment: Experiment
+    Attributes:
+        row: what was repeated.
+        torch: PyTorch's results, one per seed.
+        jax: JAX's, from the same weights.
+    """
+
+    row: PublishedRow
     torch: tuple[Result, ...]
     jax: tuple[Result, ...]
 
     @property
     def agrees(self) -> bool | None:
         """Whether both frameworks land where the notebook did; None where that is not required."""
-        e = self.experiment
-        if e.published is None or e.within is None:
+        row = self.row
+        if row.published is None or row.within is None:
             return None
-        return all(_lands(runs, e.published, e.within) for runs in (self.torch, self.jax))
+        return all(_lands(runs, row.published, row.within) for runs in (self.torch, self.jax))
 
     @staticmethod
     def median(runs: Sequence[Result]) -> Result:
@@ -151,36 +158,36 @@ def _lands(runs: Sequence[Result], published: Result, within: bool) -> bool:
     )
 
 
-def rerun(experiment: Experiment, *, num_seeds: int | None = None, stage: Callable[[str], None]) -> Rerun:
-    """Train an experiment in full, in float32, from the same weights in both frameworks.
+def rerun(row: PublishedRow, *, num_seeds: int | None = None, progress: Progress) -> Rerun:
+    """Train a published row in full, in float32, from the same weights in both frameworks.
 
     Args:
-        experiment: one of `EXPERIMENTS`.
-        num_seeds: runs; None for the experiment's own number.
-        stage: called with the name of what begins.
+        row: one of `PUBLISHED`.
+        num_seeds: runs; None for the row's own number.
+        progress: called with a short description as each phase begins.
 
     Raises:
         ValueError: if the data set is not prepared.
     """
-    recipe = torchref.RECIPES[experiment.recipe]
-    samples = load_samples(experiment.data, labels=recipe.labels, images=recipe.images)
-    seeds = range(num_seeds or experiment.num_seeds)
+    recipe = torchref.RECIPES[row.recipe]
+    samples = load_samples(row.data, labels=recipe.labels, images=recipe.images)
+    seeds = range(num_seeds or row.num_seeds)
     with pinned():
         torch_runs = []
         for seed in seeds:
-            stage(f"PyTorch, seed {seed + 1} of {len(seeds)}")
-            torch_runs.append(_torch_run(experiment, samples, seed))
-        stage(f"JAX, {len(seeds)} seeds in one program")
-        return Rerun(experiment, tuple(torch_runs), tuple(_jax_runs(experiment, samples, seeds)))
+            progress(f"PyTorch, seed {seed + 1} of {len(seeds)}")
+            torch_runs.append(_torch_run(row, samples, seed))
+        progress(f"JAX, {len(seeds)} seeds in one program")
+        return Rerun(row, tuple(torch_runs), tuple(_jax_runs(row, samples, seeds)))
 
 
-def _order(experiment: Experiment, samples: Samples) -> np.ndarray | None:
-    batch_size = torchref.RECIPES[experiment.recipe].batch_size
+def _order(row: PublishedRow, samples: Samples) -> np.ndarray | None:
+    batch_size = torchref.RECIPES[row.recipe].batch_size
     return batches.order(len(samples.inputs["x_train"]))[0] if batch_size else None
 
 
-def _torch_run(experiment: Experiment, samples: Samples, seed: int) -> Result:
-    recipe = torchref.RECIPES[experiment.recipe]
+def _torch_run(row: PublishedRow, samples: Samples, seed: int) -> Result:
+    recipe = torchref.RECIPES[row.recipe]
     forward, parameters = torchref.instantiate(recipe, samples.input_shape, samples.num_outputs, seed=seed)
     given = {name: to_torch(array, "float32") for name, array in samples.inputs.items()}
     history = torchref.fit(
@@ -191,38 +198,38 @@ def _torch_run(experiment: Experiment, samples: Samples, seed: int) -> Result:
         loss=recipe.loss,
         metrics=recipe.metrics,
         optimizer=recipe.optimizer,
-        learning_rate=experiment.learning_rate,
-        epochs=experiment.epochs,
+        learning_rate=row.learning_rate,
+        epochs=row.epochs,
         batch_size=recipe.batch_size,
-        order=_order(experiment, samples),
+        order=_order(row, samples),
     )
     return Result(*(float(history[name][-1]) for name in Result._fields))
 
 
-def _jax_runs(experiment: Experiment, samples: Samples, seeds: Sequence[int]) -> Iterator[Result]:
-    recipe = jaxnn.RECIPES[experiment.recipe]
+def _jax_runs(row: PublishedRow, samples: Samples, seeds: Sequence[int]) -> Iterator[Result]:
+    recipe = jaxnn.RECIPES[row.recipe]
     model = recipe.model(samples.jax_input_shape, samples.num_outputs)
     template = jax.eval_shape(model.init, jax.random.key(0))
     starts = []
     for seed in seeds:
-        network, tensors = draw(torchref.RECIPES[experiment.recipe], samples, seed)
+        network, tensors = draw(torchref.RECIPES[row.recipe], samples, seed)
         pair = match(network, model.apply, Weights(template=template, reference_params=tensors))
         starts.append(pair.plan.to_leaves(pair.weights))
     with running("float32"):
         leaves = {path: to_jax(np.stack([s[path] for s in starts]), "float32") for path in starts[0]}
-        given = {name: to_jax(channels_last(a, name), "float32") for name, a in samples.inputs.items()}
+        given = {name: to_jax(to_nhwc(a, name), "float32") for name, a in samples.inputs.items()}
         fitted = jaxnn.sweep(
             model.apply,
             pair.candidate.tree.build(leaves),
             (given["x_train"], given["y_train"]),
             (given["x_val"], given["y_val"]),
-            learning_rates=[experiment.learning_rate],
+            learning_rates=[row.learning_rate],
             loss=recipe.loss,
             metrics=recipe.metrics,
             optimizer=recipe.optimizer,
-            epochs=experiment.epochs,
+            epochs=row.epochs,
             batch_size=recipe.batch_size,
-            order=_order(experiment, samples),
+            order=_order(row, samples),
         )
         last = {name: jnp.asarray(fitted.history[name])[:, -1] for name in Result._fields}
     for i in range(len(seeds)):

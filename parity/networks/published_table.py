@@ -16,7 +16,7 @@ def print_reruns(console: Console, reruns: "Sequence[Rerun]", tolerances: tuple[
     for name in ("experiment", "who", "train loss / acc", "val loss / acc", "acc range, train; val", ""):
         table.add_column(name, no_wrap=name != "experiment")
     for r in reruns:
-        e = r.experiment
+        e = r.row
         words = {True: "[green]agrees[/]", False: "[red]differs[/]", None: ""}
         title = f"{e.title}\n[dim]{e.data}, {e.epochs} at {e.learning_rate}[/]"
         rows: list[tuple[str, Result, Sequence[Result] | None]] = []

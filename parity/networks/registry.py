@@ -57,7 +57,7 @@ class Case:
 
 @dataclasses.dataclass(frozen=True)
 class CaseResult:
-    """A case's report beside what was expected of it.
+    """A case's report, and whether the case must fail.
 
     Attributes:
         report: what was found.

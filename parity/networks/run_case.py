@@ -1,6 +1,6 @@
 """Run a built-in case: weights, forward, gradients, one step and the curve, in one report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flax import nnx
@@ -9,10 +9,11 @@ import jaxnn
 from parity.networks import parallel
 from parity.networks.drawing import Drawn, draw_case
 from parity.networks.network_training import SPLITS, decided_by, jax_training, torch_training
-from parity.networks.processes import Gang
+from parity.networks.processes import ProcessGroup
 from parity.networks.registry import Case, CaseResult
 from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import Subject
+from parity.numerics.progress import Progress, no_progress
 from parity.pipeline.check import check
 from parity.pipeline.check_training import check_training
 from parity.pipeline.measuring import Oracle
@@ -41,8 +42,8 @@ def run_case(
     full: bool = False,
     samples: int | None = None,
     seed: int = 0,
-    members: Gang | None = None,
-    stage: Callable[[str], None] = lambda _: None,
+    group: ProcessGroup | None = None,
+    progress: Progress = no_progress,
 ) -> CaseResult:
     """Compare one network of `torchref` with its twin in `jaxnn`, weights drawn once and shared.
 
@@ -54,34 +55,34 @@ def run_case(
         epochs: of the curve; None for the case's few, or the recipe's with `full`.
         learning_rate: None for the recipe's.
         full: take the recipe's epochs and all samples.
-        samples: training samples; None for `QUICK_SAMPLES`, or all with `full`. With `members` the default
+        samples: training samples; None for `QUICK_SAMPLES`, or all with `full`. With `group` the default
             is one less, so that neither an epoch nor its last batch can be dealt out evenly.
         seed: of the weights.
-        members: processes that have called `parity.networks.parallel.join`: they train the same networks
+        group: processes that have called `parity.networks.parallel.join`: they train the same networks
             together, and are compared with PyTorch in one process, too.
-        stage: called with the name of the stage that begins, for a progress display.
+        progress: called with a short description as each phase begins.
 
     Raises:
         ValueError: if the data set is unknown or not prepared.
     """
-    quick = QUICK_SAMPLES if members is None else QUICK_SAMPLES - 1
+    quick = QUICK_SAMPLES if group is None else QUICK_SAMPLES - 1
     limit = samples or (None if full else quick)
     drawn = draw_case(case, data_name, seed=seed, limit=limit)
     torch_recipe, jax_recipe, loaded = drawn.torch_recipe, drawn.jax_recipe, drawn.samples
     epochs = epochs or (torch_recipe.epochs if full else case.quick_epochs)
     learning_rate = torch_recipe.learning_rate if learning_rate is None else learning_rate
 
-    stage("forward and gradients")
+    progress("forward and gradients")
     checked = check_case(
         case.name, drawn, Settings(dtypes=dtypes, seed=seed, device=device), oracles=_oracles(case, drawn)
     )
-    stage("training")
+    progress("training")
     pair = drawn.pair()
     how = (epochs, learning_rate, drawn.order, device)
     others = {}
-    if members is not None:
+    if group is not None:
         setup = parallel.Setup(case.name, data_name, limit, seed, epochs, learning_rate, device)
-        others = parallel.subjects(members, setup, pair)
+        others = parallel.subjects(group, setup, pair)
     trained = check_training(
         Subject(torch_training(pair, torch_recipe, *how), pair.weights),
         Subject(jax_training(pair, jax_recipe, *how), pair.candidate_weights),

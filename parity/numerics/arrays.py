@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
-"""Named arrays: weights by their PyTorch names, inputs by theirs."""
+"""Named arrays: weights by the names of one side, inputs by the names of the model's arguments."""
 
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 """Spacing of the numbers just above one, by dtype."""
@@ -52,8 +52,15 @@ def is_float(array: Shaped[np.ndarray, "..."]) -> bool:
     return bool(np.issubdtype(array.dtype, np.floating))
 
 
-def hold(value: Any) -> Shaped[np.ndarray, "..."]:
-    """Any array, tensor or number as a NumPy array; floating values widen to float64, exactly."""
+def to_numpy(value: Any) -> Shaped[np.ndarray, "..."]:
+    """Convert any array, tensor or number to a NumPy array.
+
+    Args:
+        value: of NumPy, PyTorch, JAX or Python, on any device.
+
+    Returns:
+        An array of the same shape: floating values exactly, as float64; other dtypes as they are.
+    """
     if hasattr(value, "detach"):  # a torch tensor; bfloat16 has no NumPy dtype of its own
         value = value.detach().cpu()
         value = value.double().numpy() if value.is_floating_point() else value.numpy()
@@ -63,9 +70,16 @@ def hold(value: Any) -> Shaped[np.ndarray, "..."]:
     return array
 
 
-def hold_narrow(value: Any) -> Shaped[np.ndarray, "..."]:
-    """`hold`, with floating values in float32 where that loses nothing: of large models there are many."""
-    array = hold(value)
+def to_numpy_narrow(value: Any) -> Shaped[np.ndarray, "..."]:
+    """Convert like `to_numpy`, but keep floating values in float32 where that loses nothing, to save memory.
+
+    Args:
+        value: any array, tensor or number.
+
+    Returns:
+        An array of the same shape: float32 or float64, or a dtype that is not floating as it is.
+    """
+    array = to_numpy(value)
     if not is_float(array):
         return array
     with np.errstate(over="ignore"):

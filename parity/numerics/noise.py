@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
+from parity.numerics.progress import Progress, no_progress
 
 REPEATS = 4
 """Noise runs K. The maximum over four draws underestimates the largest move by a small factor only."""
@@ -18,11 +19,8 @@ REPEATS = 4
 Values = dict[str, dict[str, Shaped[np.ndarray, "..."]]]
 """What a program returns: group -> leaf -> array, floating values held in float64."""
 
-Program = Callable[[Arrays, Arrays, str], Values]
+Runnable = Callable[[Arrays, Arrays, str], Values]
 """`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
-
-Progress = Callable[[str], None]
-"""Called with a short description as each phase begins."""
 
 
 def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -120,14 +118,14 @@ class Side(NamedTuple):
     other: Values
 
 
-Sides = Mapping[str, Side]
-"""One program's values by dtype."""
+SideByDtype = Mapping[str, Side]
+"""One program's values by the name of the dtype that they were computed in."""
 
 
 class Subject(NamedTuple):
     """A program and the weights it runs with: the same numbers on both sides, each in its own layout."""
 
-    program: Program
+    program: Runnable
     weights: Arrays
 
 
@@ -154,7 +152,7 @@ def measure(
     subjects: Mapping[str, Subject],
     inputs: Arrays,
     dtypes: Sequence[str],
-    progress: Progress = lambda text: None,
+    progress: Progress = no_progress,
     repeats: int = REPEATS,
 ) -> dict[str, dict[str, Side]]:
     """Run every program with and without noise in every dtype; equal numbers see equal noise.
@@ -166,7 +164,7 @@ def measure(
         subjects: the programs by label, with weights best representable in float32.
         inputs: named inputs of all programs.
         dtypes: names of the floating dtypes to judge.
-        progress: called as each run begins.
+        progress: called with a short description as each run begins.
         repeats: noise runs.
 
     Returns:

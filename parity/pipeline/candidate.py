@@ -16,7 +16,7 @@ from parity.frameworks.opening import framework_of, open_model
 from parity.frameworks.outputs import name_outputs, pair_outputs, unnamed_outputs
 from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
-from parity.numerics.noise import Progress
+from parity.numerics.progress import Progress
 from parity.pipeline import image_layouts
 from parity.pipeline.planning import find, loaded, reordered
 from parity.pipeline.reference import Reference

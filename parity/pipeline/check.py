@@ -6,8 +6,8 @@ from typing import Any
 
 from parity.frameworks.opening import frameworks_of
 from parity.numerics.arrays import DTYPES
-from parity.numerics.noise import Progress
 from parity.numerics.precision import environment, pinned, require_device
+from parity.numerics.progress import Progress
 from parity.pipeline import promotions
 from parity.pipeline.candidate import params_of, settle
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked

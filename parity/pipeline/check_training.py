@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 
 from parity.numerics.arrays import DTYPES, Arrays
-from parity.numerics.noise import Program, Subject, Values, measure
+from parity.numerics.measured_leaf import Criterion
+from parity.numerics.noise import Runnable, Subject, Values, measure
 from parity.numerics.precision import environment, pinned, require_device, running
-from parity.numerics.yardstick import Rule, compare
+from parity.numerics.yardstick import judge_quantities
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.request import Settings
 from parity.report.errors import raised_by
@@ -88,8 +89,8 @@ def check_training(
                 )
         scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in reference.weights.items()}
         rules = {
-            "updates": Rule("step", scale=scale),
-            "curve": Rule("curve", over_time=True, scale=scales, decided_by=decided_by or {}),
+            "updates": Criterion("step", scale=scale),
+            "curve": Criterion("curve", over_time=True, scale=scales, decided_by=decided_by or {}),
         }
         outcome = Outcome(name, sides=sides)
         outcome.not_checked = ("steps after the first but by their losses and metrics", "optimiser state")
@@ -97,13 +98,13 @@ def check_training(
             quantity
             for label in measured
             if label != "reference"
-            for quantity in compare(measured["reference"], measured[label], rules, program=label)
+            for quantity in judge_quantities(measured["reference"], measured[label], rules, program=label)
         ]
         outcome.environment = environment(settings.device)
     return outcome.report(time.perf_counter() - started)
 
 
-def _noted(program: Program, title: str, device: str) -> Program:
+def _noted(program: Runnable, title: str, device: str) -> Runnable:
     """The same program; its errors say whose they are, and JAX's 64-bit types are on in float64 alone."""
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from parity.numerics.arrays import Arrays, hold, is_float, round_to
+from parity.numerics.arrays import Arrays, is_float, round_to, to_numpy
 
 
 def name_inputs(inputs: Any, targets: Any = None) -> tuple[Arrays, tuple[str, ...]]:
@@ -31,7 +31,7 @@ def name_inputs(inputs: Any, targets: Any = None) -> tuple[Arrays, tuple[str, ..
         targets = {"targets": targets}
     if twice := sorted(set(inputs) & set(targets)):
         raise ValueError(f"`inputs` and `targets` both have {', '.join(twice)}; rename one of them")
-    arrays = {name: hold(value) for name, value in {**inputs, **targets}.items()}
+    arrays = {name: to_numpy(value) for name, value in {**inputs, **targets}.items()}
     for name, array in arrays.items():
         if array.dtype.kind not in "fiub":
             raise TypeError(f"`{name}` has dtype {array.dtype}; it must be floating, integer or boolean")

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Slopes, judge_gradients
-from parity.numerics.noise import Progress, Sides
-from parity.numerics.yardstick import FORWARD, Rule, compare
+from parity.numerics.measured_leaf import Criterion
+from parity.numerics.noise import SideByDtype
+from parity.numerics.progress import Progress
+from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.pipeline.request import Settings
 from parity.pipeline.runs import FIRST, Run
 from parity.report.results import Quantity, Verdict
@@ -43,7 +45,7 @@ class Judged(NamedTuple):
 
 def judge_runs(
     runs: Sequence[Run],
-    sides_of: Callable[[Run, Progress], Mapping[str, Sides]],
+    sides_of: Callable[[Run, Progress], Mapping[str, SideByDtype]],
     settings: Settings,
     progress: Progress,
     *,
@@ -88,8 +90,8 @@ def judge_runs(
 
 def _judge(
     run: Run,
-    sides: Mapping[str, Sides],
-    rules: Mapping[str, Rule],
+    sides: Mapping[str, SideByDtype],
+    rules: Mapping[str, Criterion],
     settings: Settings,
     by_hand: Collection[str],
 ) -> list[Quantity]:
@@ -98,14 +100,14 @@ def _judge(
     for label in [label for label in sides if label != "reference"]:
         program = ", ".join(part for part in (label, run.title) if part)
         only = {"gradients": FORWARD["gradients"]} if label in by_hand else rules
-        found += compare(
+        found += judge_quantities(
             sides["reference"], sides[label], only, program=program, tolerance=settings.tolerance
         )
     return found
 
 
 def _gradients(
-    sides: Mapping[str, Sides], quantities: Sequence[Quantity]
+    sides: Mapping[str, SideByDtype], quantities: Sequence[Quantity]
 ) -> tuple[dict[str, Arrays], dict[str, dict[str, float]]]:
     """Both sides' float64 gradients, and how far the candidate's may honestly lie from the reference's."""
     gradients: dict[str, Arrays] = {

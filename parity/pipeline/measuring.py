@@ -10,8 +10,8 @@ from parity.frameworks.model import Program
 from parity.frameworks.opening import open_model
 from parity.numerics.arrays import Arrays, Params
 from parity.numerics.finite_differences import Slopes, measure_slopes
-from parity.numerics.noise import Program as Runnable
-from parity.numerics.noise import Progress, Sides, Subject, Values, measure
+from parity.numerics.noise import Runnable, SideByDtype, Subject, Values, measure
+from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate
 from parity.pipeline.planning import find, loaded
 from parity.pipeline.reference import Reference
@@ -53,7 +53,7 @@ class Measured:
     candidate: Candidate
     programs: Mapping[str, Runnable]
     weights: Mapping[str, Arrays]
-    recorded: Mapping[str, Sides]
+    recorded: Mapping[str, SideByDtype]
     by_hand: frozenset[str]
     candidate_program: Program
     reference_program: Program | None
@@ -71,14 +71,16 @@ class Measured:
         """Finite differences of the reference's loss in its first run; None where they were not recorded."""
         return self.reference.slopes if self.reference.model is None else slopes_of(self, run)
 
-    def sides(self, run: Run, progress: Progress) -> dict[str, Sides]:
+    def sides(self, run: Run, progress: Progress) -> dict[str, SideByDtype]:
         """Every program's values in one run, by label and dtype."""
         plan, own = self.candidate.plan, self.candidate.weights
         weights = {**self.weights, **program_weights(run, plan, self.reference.weights, own)}
         # Oracles run with the weights as they are: what moves is the same function's other point.
         labels = [label for label in self.programs if run.title != MOVED or label not in self.weights]
         subjects = {label: Subject(self.programs[label], weights[label]) for label in labels}
-        measured: dict[str, Sides] = dict(measure(subjects, run.inputs, run.dtypes, progress, run.repeats))
+        measured: dict[str, SideByDtype] = dict(
+            measure(subjects, run.inputs, run.dtypes, progress, run.repeats)
+        )
         if run.title in self.recorded:
             sides, outputs = self.recorded[run.title], self.candidate.outputs
             measured["reference"] = {d: compared_outputs(sides[d], outputs) for d in run.dtypes}
@@ -89,7 +91,7 @@ def measured(
     reference: Reference,
     candidate: Candidate,
     oracles: Mapping[str, Oracle] | None = None,
-    recorded: Mapping[str, Sides] | None = None,
+    recorded: Mapping[str, SideByDtype] | None = None,
 ) -> Measured:
     """Make the programs of both sides and of every oracle.
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 from parity.frameworks.opening import frameworks_of, open_model
 from parity.numerics.arrays import Arrays
-from parity.numerics.noise import Progress
 from parity.numerics.precision import pinned, require_device
+from parity.numerics.progress import Progress
 from parity.pipeline.candidate import params_of, settle
 from parity.pipeline.planning import find, loaded
 from parity.pipeline.reference import open_reference, rounded

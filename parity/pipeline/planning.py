@@ -9,7 +9,7 @@ from jaxtyping import Shaped
 
 from parity.frameworks.model import Model
 from parity.numerics.arrays import EPS, Arrays, eps_of
-from parity.numerics.yardstick import FLOOR_ULPS
+from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.pipeline.reference import rounded
 from parity.pipeline.request import Weights
 from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from parity.numerics.arrays import EPS
 from parity.report.results import Divergence, Quantity, Stage, Verdict
 from parity.report.results import Kind as Difference
-from parity.trace.graph import Kind, Node, Spot
+from parity.trace.graph import Node, NodeKind, Spot
 
 
 class Apart(NamedTuple):
@@ -62,5 +62,5 @@ def places(apart: Sequence[Apart]) -> Iterator[Divergence]:
         )
         if spot is not None:
             detail += "; this is where <candidate>'s value becomes wider, and it stays so"
-            place = Node("convert_element_type", Kind.OPERATION, (), None, spot).place
+            place = Node("convert_element_type", NodeKind.OPERATION, (), None, spot).place
             yield Divergence(Stage.FORWARD, (), (place,), Difference.DTYPE, detail)

@@ -17,7 +17,8 @@ from typing import Any
 
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Slopes
-from parity.numerics.noise import REPEATS, Progress
+from parity.numerics.noise import REPEATS
+from parity.numerics.progress import Progress
 from parity.pipeline.arguments import require_known, sorted_arguments
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.outcome import Outcome

@@ -8,8 +8,9 @@ from typing import Any
 from parity.frameworks.opening import frameworks_of
 from parity.frameworks.outputs import pair_outputs
 from parity.numerics.arrays import DTYPES
-from parity.numerics.noise import Progress, Sides, Subject, measure
+from parity.numerics.noise import SideByDtype, Subject, measure
 from parity.numerics.precision import environment, pinned, require_device
+from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate, params_of, settle
 from parity.pipeline.check import compared
 from parity.pipeline.measuring import measured
@@ -46,7 +47,7 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
         # Which of these the candidate is in, too, is known when it is recorded.
         dtypes = tuple(settings.dtypes or dict.fromkeys((*DTYPES, *reference.narrow)))
         moved = settings.moved_weights and settings.tolerance is None
-        runs: dict[str, Sides] = {}
+        runs: dict[str, SideByDtype] = {}
         traces: TracesByRun = {}
         for run in runs_of(reference.inputs, reference.weights, dtypes, moved=moved, tables=reference.tables):
             subject = {"reference": Subject(program, run.weights)}

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.numerics.arrays import Arrays, hold, is_float
-from parity.numerics.noise import REPEATS, Side, Sides, Values
+from parity.numerics.arrays import Arrays, is_float, to_numpy
+from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
@@ -62,7 +62,7 @@ class Recording(NamedTuple):
     role: str
     framework: str
     name: str
-    runs: Mapping[str, Sides]
+    runs: Mapping[str, SideByDtype]
     environment: Environment
     settings: Mapping[str, Any]
     inputs: tuple[Arrays, ...] = ()
@@ -169,7 +169,7 @@ def read(directory: str | os.PathLike[str]) -> Recording:
     for run, names in index["values"].items():
         stored = _load(place, f"values-{run}")
         values[run] = _groups({name: stored[name] for name in names})
-    runs: dict[str, Sides] = {
+    runs: dict[str, SideByDtype] = {
         title: {
             dtype: Side(
                 values[f"{n}-{dtype}"], _groups(moves, f"{n}/{dtype}/"), values[f"{n}-{_other(dtype)}"]
@@ -223,7 +223,7 @@ def _narrowed(arrays: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 
 def _load(place: Path, name: str) -> dict[str, Shaped[np.ndarray, "..."]]:
-    return {key: hold(array) for key, array in load_weights(place / f"{name}.safetensors").items()}
+    return {key: to_numpy(array) for key, array in load_weights(place / f"{name}.safetensors").items()}
 
 
 def _as_run(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:

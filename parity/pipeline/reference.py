@@ -12,7 +12,7 @@ from parity.frameworks.outputs import name_outputs, unnamed_outputs
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, in_float32, is_float
 from parity.numerics.finite_differences import Slopes
-from parity.numerics.noise import Progress
+from parity.numerics.progress import Progress
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
 from parity.trace.graph import Spot, Trace

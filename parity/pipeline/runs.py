@@ -9,8 +9,7 @@ from jaxtyping import Shaped
 from parity.frameworks.model import Program
 from parity.numerics.arrays import Arrays
 from parity.numerics.moved_weights import jittered
-from parity.numerics.noise import REPEATS, Values
-from parity.numerics.noise import Program as Runnable
+from parity.numerics.noise import REPEATS, Runnable, Values
 from parity.weights import Plan
 
 MOVED = "moved weights"

@@ -10,7 +10,7 @@ import numpy as np
 
 from parity.diagnose import diagnose
 from parity.localise import Comparison, Region, candidate_places, failing, find_regions, reference_places
-from parity.numerics.noise import Progress
+from parity.numerics.progress import Progress
 from parity.pipeline.judging import Failed
 from parity.pipeline.measuring import Measured
 from parity.pipeline.planning import wrong_weights
@@ -19,8 +19,7 @@ from parity.pipeline.traces import Traces, traced
 from parity.report.errors import on_purpose
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
 from parity.report.sides import Sides
-from parity.trace.graph import Kind as NodeKind
-from parity.trace.graph import Trace
+from parity.trace.graph import NodeKind, Trace
 from parity.weights import Plan
 from parity.weights.explaining import Explanation
 

@@ -12,7 +12,7 @@ from parity.pipeline.candidate import Candidate
 from parity.pipeline.runs import Run
 from parity.pipeline.traces import Traced
 from parity.report.json import write_json
-from parity.trace.graph import Kind, Node, Spot, Trace
+from parity.trace.graph import Node, NodeKind, Spot, Trace
 from parity.weights.tensor_files import load_weights, save_weights
 
 
@@ -98,7 +98,7 @@ def _node(row: Mapping[str, Any], value: Shaped[np.ndarray, "..."]) -> Node:
         value = value.view(np.complex128)
     return Node(
         row["operation"],
-        Kind(row["kind"]),
+        NodeKind(row["kind"]),
         tuple(row["inputs"]),
         value,
         Spot(**row["spot"]),

@@ -1,5 +1,5 @@
 """The trace of a program: every operation with its value, its producers and its place in the source."""
 
-from parity.trace.graph import Kind, Node, Trace
+from parity.trace.graph import Node, NodeKind, Trace
 
-__all__ = ["Kind", "Node", "Trace"]
+__all__ = ["Node", "NodeKind", "Trace"]

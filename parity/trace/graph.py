@@ -20,7 +20,7 @@ from jaxtyping import Shaped
 from parity.report.results import Place
 
 
-class Kind(enum.Enum):
+class NodeKind(enum.Enum):
     """What a node is."""
 
     WEIGHT = "weight"
@@ -63,7 +63,7 @@ class Node:
     """
 
     operation: str
-    kind: Kind
+    kind: NodeKind
     inputs: tuple[int, ...]
     value: Any
     spot: Spot = NOWHERE
@@ -195,7 +195,7 @@ class Trace:
                     take(item)
 
         for node in self.nodes:
-            if node.kind is Kind.CONSTANT and node.floating and node.array.size == 1:
+            if node.kind is NodeKind.CONSTANT and node.floating and node.array.size == 1:
                 take(float(node.array.reshape(())))
             for value in node.params.values():
                 take(value)

@@ -10,7 +10,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxnn
 from jaxnn.recipes import RECIPES
-from parity.networks.processes import gang
+from parity.networks.processes import process_group
 
 NUM_TRAIN, NUM_VAL = 44, 12  # multiples of the processes: global arrays cannot be filled up
 
@@ -72,7 +72,7 @@ def join(member):
 
 @pytest.fixture(scope="module")
 def members():
-    with gang(2, join) as both:
+    with process_group(2, join) as both:
         yield both
 
 

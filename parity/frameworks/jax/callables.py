@@ -11,8 +11,8 @@ from typing import Any
 from jaxtyping import PyTree
 
 from parity.frameworks.jax import equinox_module, flax_nnx
-from parity.frameworks.jax.functional import Functional, of_tree, takes
-from parity.frameworks.task import kind_of
+from parity.frameworks.jax.functional import Functional, from_tree, takes
+from parity.frameworks.task import type_in_words
 from parity.numerics.arrays import Arrays
 
 
@@ -37,17 +37,17 @@ def open_model(
     if _takes_later(model, "params"):
         own = getattr(model, "params", None) if params is None else params
         if own is not None:
-            functional = of_tree(own, lambda tree, *args, **kwargs: model(*args, params=tree, **kwargs))
+            functional = from_tree(own, lambda tree, *args, **kwargs: model(*args, params=tree, **kwargs))
             return functional._replace(target=functools.partial(model, params=None), skip=0)
     elif params is not None:
         if flax_nnx.owns(params):
             return flax_nnx.open_model(params, None, inputs, modes, model)
         if equinox_module.owns(params):
             return equinox_module.open_model(params, None, inputs, modes, model)
-        return of_tree(params, model)
+        return from_tree(params, model)
     raise TypeError(
-        f"the JAX model is {kind_of(model)} without params; it must be a module of Flax or Equinox, or a "
-        "function f(params, *inputs) given together with `template` or `params` (of the reference: "
+        f"the JAX model is {type_in_words(model)} without params; it must be a module of Flax or Equinox, or "
+        "a function f(params, *inputs) given together with `template` or `params` (of the reference: "
         "`reference_params`), a pytree of arrays or shapes"
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, is_floating, loaded, of_tree, takes
+from parity.frameworks.jax.functional import Functional, from_tree, is_floating, loaded_module, takes
 from parity.frameworks.jax.trees import flatten
 from parity.frameworks.task import bind
 from parity.numerics.arrays import Arrays, to_jax
@@ -15,7 +15,7 @@ from parity.numerics.arrays import Arrays, to_jax
 
 def owns(model: Any) -> bool:
     """Whether this is an Equinox module, or (module, state); wrappers of functions are not."""
-    equinox = loaded("equinox")
+    equinox = loaded_module("equinox")
     if equinox is None:
         return False
     if isinstance(model, tuple) and len(model) == 2 and isinstance(model[1], equinox.nn.State):
@@ -63,9 +63,9 @@ def open_equinox(model: Any, function: Callable[..., Any] | None = None) -> Func
         model = eqx.nn.inference_mode(model)
         notes = ("the Equinox model was run in eqx.nn.inference_mode",)
     if function is not None:
-        return of_tree(model, function)._replace(notes=notes)
+        return from_tree(model, function)._replace(notes=notes)
     if not isinstance(model, tuple):
-        functional = of_tree(model, lambda whole, *args, **kwargs: whole(*args, **kwargs))
+        functional = from_tree(model, lambda whole, *args, **kwargs: whole(*args, **kwargs))
         return functional._replace(target=type(model).__call__, notes=notes)
 
     def call(whole: PyTree, *args: Any, **kwargs: Any) -> Any:
@@ -74,7 +74,7 @@ def open_equinox(model: Any, function: Callable[..., Any] | None = None) -> Func
             return module(*args, state=state, **kwargs)[0]
         return module(*args, state, **kwargs)[0]
 
-    functional = of_tree({"model": model[0], "state": model[1]}, call)
+    functional = from_tree({"model": model[0], "state": model[1]}, call)
     return functional._replace(
         target=_without_state(type(model[0]).__call__),
         is_trainable=lambda path: path.startswith("model/"),

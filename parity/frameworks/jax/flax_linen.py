@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, loaded, of_tree
+from parity.frameworks.jax.functional import Functional, from_tree, loaded_module
 from parity.frameworks.jax.initialising import initialiser
 from parity.numerics.arrays import Arrays
 
@@ -19,7 +19,7 @@ INVALID_RNG = (
 
 def owns(model: Any) -> bool:
     """Whether this is a Flax Linen module, or `apply` of one."""
-    linen = loaded("flax.linen")
+    linen = loaded_module("flax.linen")
     return linen is not None and isinstance(module_of(model), linen.Module)
 
 
@@ -100,5 +100,5 @@ def open_linen(module: Any, variables: PyTree | None, init: Callable[[], PyTree]
             error.add_note("the JAX model updates its statistics: it must run in inference mode")
             raise
 
-    functional = of_tree(given, function)
+    functional = from_tree(given, function)
     return functional._replace(target=type(module).__call__, notes=notes)

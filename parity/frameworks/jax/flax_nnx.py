@@ -5,13 +5,13 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, is_floating, loaded
+from parity.frameworks.jax.functional import Functional, is_floating, loaded_module
 from parity.numerics.arrays import Arrays
 
 
 def owns(model: Any) -> bool:
     """Whether this is a Flax NNX module."""
-    nnx = loaded("flax.nnx")
+    nnx = loaded_module("flax.nnx")
     return nnx is not None and isinstance(model, nnx.Module)
 
 
@@ -22,7 +22,7 @@ def called(model: Any) -> Callable[..., Any]:
 
 def random_key(name: str) -> Any:
     """What an argument for random numbers of this name gets, None for any key."""
-    return loaded("flax.nnx").Rngs(0) if name == "rngs" else None
+    return loaded_module("flax.nnx").Rngs(0) if name == "rngs" else None
 
 
 def open_model(

@@ -48,7 +48,7 @@ class Functional(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
-def of_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
+def from_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
     """A pytree of arrays or shapes with the function `f(tree, *inputs)` that takes it.
 
     In a tree with a `params` collection the leaves of the others (statistics, caches) are not trained.
@@ -79,7 +79,7 @@ def of_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
     return Functional(weights, call, function, 1, lambda path: not collections or path.startswith("params/"))
 
 
-def loaded(name: str) -> Any:
+def loaded_module(name: str) -> Any:
     """A library's module if the user's program has loaded it, else None; it is never imported here."""
     return sys.modules.get(name)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import KEYS, Functional, of_tree
+from parity.frameworks.jax.functional import KEYS, Functional, from_tree
 from parity.frameworks.jax.initialising import initialiser
 from parity.numerics.arrays import Arrays
 
@@ -47,7 +47,7 @@ def open_model(
         def stateless(own: PyTree, *args: Any, **kwargs: Any) -> Any:
             return model.apply(own, *((None,) if random else ()), *args, **kwargs)
 
-        return of_tree(params, stateless)._replace(target=model.apply, skip=1 + random)
+        return from_tree(params, stateless)._replace(target=model.apply, skip=1 + random)
     if not isinstance(params, tuple | list) or len(params) != 2:
         raise TypeError("the JAX model has a state beside its params; give both as (params, state)")
 
@@ -55,5 +55,5 @@ def open_model(
         leading = (own["params"], own["state"], *((None,) if random else ()))
         return model.apply(*leading, *args, **kwargs)[0]
 
-    functional = of_tree({"params": params[0], "state": params[1]}, call)
+    functional = from_tree({"params": params[0], "state": params[1]}, call)
     return functional._replace(target=model.apply, skip=2 + random)

@@ -13,7 +13,7 @@ from parity.frameworks.jax.libraries import library_of
 from parity.frameworks.jax.trees import Tree, flatten
 from parity.frameworks.model import stored_remarks
 from parity.frameworks.task import Task
-from parity.numerics.arrays import Arrays, hold_narrow
+from parity.numerics.arrays import Arrays, to_numpy_narrow
 from parity.report.errors import raised_by
 from parity.weights import Signature
 
@@ -114,7 +114,7 @@ def read_jax(model: Any, params: PyTree | None = None, inputs: Arrays | None = N
     leaves, tree = flatten(functional.weights)
     return JaxModel(
         call,
-        {path: _to_numpy(leaf) for path, leaf in leaves.items()},
+        {path: _values_of(leaf) for path, leaf in leaves.items()},
         tree,
         target,
         functional.skip,
@@ -144,6 +144,6 @@ def require_no_leaks(consts: Iterable[Any]) -> None:
             )
 
 
-def _to_numpy(leaf: Any) -> Shaped[np.ndarray, "..."]:
+def _values_of(leaf: Any) -> Shaped[np.ndarray, "..."]:
     """A leaf as a NumPy array; of one that has only a shape, zeros to be loaded."""
-    return hold_narrow(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape, np.float32)
+    return to_numpy_narrow(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape, np.float32)

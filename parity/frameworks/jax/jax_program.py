@@ -10,16 +10,16 @@ from jaxtyping import PyTree, Shaped
 
 from parity.frameworks.jax import lift, promotion
 from parity.frameworks.jax.jax_model import JaxModel, require_no_leaks
-from parity.frameworks.jax.jax_trace import JaxTrace, record, size_of_trace
+from parity.frameworks.jax.jax_trace import record_trace, size_of_trace
 from parity.frameworks.jax.trees import flatten
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task, bind, direction, targets_of
 from parity.frameworks.uses import jax_uses
-from parity.numerics.arrays import Arrays, hold, is_float, to_jax
+from parity.numerics.arrays import Arrays, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
 from parity.report.errors import raised_by
-from parity.trace.graph import Kind, Spot, Trace
+from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import knowing
 from parity.weights import Use
 
@@ -83,9 +83,11 @@ class JaxProgram:
         # In the precision they were computed in: of large models these are the bulk.
         plain = ("float32", "float64")
         return {
-            "outputs": {name: hold(value) for name, value in outputs.items()},
-            "loss": {"loss": hold(loss)},
-            "gradients": {p: np.asarray(g) if str(g.dtype) in plain else hold(g) for p, g in grads.items()},
+            "outputs": {name: to_numpy(value) for name, value in outputs.items()},
+            "loss": {"loss": to_numpy(loss)},
+            "gradients": {
+                p: np.asarray(g) if str(g.dtype) in plain else to_numpy(g) for p, g in grads.items()
+            },
         }
 
     def returned(self, weights: Arrays, inputs: Arrays) -> Any:
@@ -120,12 +122,12 @@ class JaxProgram:
 
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
         """The first use of each leaf, read from the jaxpr."""
-        names = [name if kind is Kind.WEIGHT else None for kind, name in self.arguments({}, inputs)]
+        names = [name if kind is NodeKind.WEIGHT else None for kind, name in self.arguments({}, inputs)]
         return jax_uses(self.jaxpr({}, inputs), names)
 
     def trace(
         self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
-    ) -> JaxTrace:
+    ) -> Trace:
         """Run once in float64 and keep every value; without `backward` those of the forward pass alone.
 
         Raises:
@@ -146,7 +148,7 @@ class JaxProgram:
         labels |= {index: ("outputs", name) for name, index in paths[1].items()}
         labels |= {index: ("gradients", path) for path, index in paths[2].items()}
         with knowing(self.task.numbers):
-            return record(
+            return record_trace(
                 closed,
                 self._wide(closed, weights, given),
                 [labels[i] for i in range(structure.num_leaves)],
@@ -168,7 +170,7 @@ class JaxProgram:
         where = dict(zip(paths, promotion.origins(closed, dtype)[1:], strict=True))
         return {name: (str(value.dtype), where[name]) for name, value in outputs.items()}
 
-    def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[Kind, str]]:
+    def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[NodeKind, str]]:
         """What each argument of the traced program is, and its name."""
         return [(kind, name) for kind, name, _ in self._flat(weights, self.task.laid_out(inputs))]
 
@@ -176,16 +178,16 @@ class JaxProgram:
         """The given leaves, and the model's own where none is given."""
         return {path: weights.get(path, leaf) for path, leaf in self.model.weights.items()}
 
-    def _flat(self, weights: Arrays, given: Arrays) -> list[tuple[Kind, str, Shaped[np.ndarray, "..."]]]:
+    def _flat(self, weights: Arrays, given: Arrays) -> list[tuple[NodeKind, str, Shaped[np.ndarray, "..."]]]:
         """All arguments in the order of the traced program."""
         own = self._leaves(weights)
-        moved = [(Kind.WEIGHT, path, own[path]) for path in sorted(self.moved)]
-        fixed = [(Kind.WEIGHT, path, own[path]) for path in sorted(own) if path not in set(self.moved)]
-        return moved + fixed + [(Kind.INPUT, name, given[name]) for name in sorted(given)]
+        moved = [(NodeKind.WEIGHT, path, own[path]) for path in sorted(self.moved)]
+        fixed = [(NodeKind.WEIGHT, path, own[path]) for path in sorted(own) if path not in set(self.moved)]
+        return moved + fixed + [(NodeKind.INPUT, name, given[name]) for name in sorted(given)]
 
     def _wide(
         self, closed: Any, weights: Arrays, given: Arrays
-    ) -> list[tuple[Kind, str, Shaped[np.ndarray, "..."]]]:
+    ) -> list[tuple[NodeKind, str, Shaped[np.ndarray, "..."]]]:
         """The same in the dtypes of the lifted program; integers in those that the user's JAX gives them."""
         avals = closed.in_avals
         return [

@@ -12,12 +12,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.jax import lift, numpy_ops
-from parity.trace.graph import Evaluation, Function, Kind, Node, Spot, Trace
+from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
 from parity.trace.vocabulary import REARRANGING
-
-JaxTrace = Trace
-"""The trace of a JAX program is a trace like any other."""
 
 
 def size_of_trace(closed: Any) -> int:
@@ -37,9 +34,9 @@ def size_of_trace(closed: Any) -> int:
     return of(closed.jaxpr)
 
 
-def record(
+def record_trace(
     closed: Any,
-    arguments: Sequence[tuple[Kind, str, Shaped[np.ndarray, "..."]]],
+    arguments: Sequence[tuple[NodeKind, str, Shaped[np.ndarray, "..."]]],
     results: Sequence[tuple[str, str]],
     *,
     rounding: bool = False,
@@ -60,8 +57,8 @@ def record(
         args = []
         for kind, name, array in arguments:
             value = lift.widen(np.asarray(array))
-            index = recorder.add(Node(name, kind, (), value, fixed=kind is Kind.WEIGHT))
-            (trace.weights if kind is Kind.WEIGHT else trace.inputs)[name] = index
+            index = recorder.add(Node(name, kind, (), value, fixed=kind is NodeKind.WEIGHT))
+            (trace.weights if kind is NodeKind.WEIGHT else trace.inputs)[name] = index
             args.append(index)
         consts = [recorder.literal(_Held(value)) for value in closed.consts]
         outs = lift.evaluate(closed.jaxpr, consts, args, recorder.step, recorder.literal, Spot())
@@ -109,7 +106,7 @@ class _Recorder:
             if lift.is_narrow(value)
             else np.asarray(value)
         )
-        index = self.add(Node("constant", Kind.CONSTANT, (), held, fixed=True))
+        index = self.add(Node("constant", NodeKind.CONSTANT, (), held, fixed=True))
         self.constants[id(value)] = (value, index)
         return index
 
@@ -125,7 +122,7 @@ class _Recorder:
             self.add(
                 Node(
                     operation,
-                    Kind.OPERATION,
+                    NodeKind.OPERATION,
                     tuple(inputs),
                     value,
                     spot,
@@ -159,9 +156,11 @@ class _Recorder:
             else:
                 with jax.enable_x64(True):  # a replay may come from anywhere
                     as_it_is = name in ("reduce_precision", "bitcast_convert_type")
-                    run = lift.bind(eqn, values) if as_it_is else lift.apply(eqn.primitive, values, params)
+                    run = (
+                        lift.bind_wide(eqn, values) if as_it_is else lift.apply(eqn.primitive, values, params)
+                    )
                     outs = [_on_host(value) for value in run]
-            return lift.rounded(eqn, outs) if self.rounding else outs
+            return lift.round_narrow(eqn, outs) if self.rounding else outs
 
         return self.run(name, inputs, function, spot, params)
 
@@ -190,7 +189,7 @@ class _Recorder:
         ]
         if not rows:
             empty = [np.zeros(v.aval.shape, lift.wide(v.aval.dtype)) for v in eqn.outvars[len(carry) :]]
-            stacked = [self.add(Node("constant", Kind.CONSTANT, (), e, spot)) for e in empty]
+            stacked = [self.add(Node("constant", NodeKind.CONSTANT, (), e, spot)) for e in empty]
         return [*carry, *stacked]
 
     def _while(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:

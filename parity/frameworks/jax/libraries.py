@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from parity.frameworks.jax import callables, equinox_module, flax_linen, flax_nnx, init_apply
-from parity.frameworks.task import kind_of
+from parity.frameworks.task import type_in_words
 
 LIBRARIES: tuple[ModuleType, ...] = (flax_nnx, flax_linen, equinox_module, init_apply, callables)
 """In the order in which they are asked."""
@@ -28,6 +28,6 @@ def library_of(model: Any) -> ModuleType:
         if library.owns(model):
             return library
     raise TypeError(
-        f"the JAX model is {kind_of(model)}; it must be a module of Flax or Equinox, or a function "
+        f"the JAX model is {type_in_words(model)}; it must be a module of Flax or Equinox, or a function "
         "f(params, *inputs)"
     )

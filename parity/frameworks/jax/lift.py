@@ -300,7 +300,7 @@ def wide_jaxpr(jaxpr: Any) -> Any:
     return again if hasattr(jaxpr, "jaxpr") else again.jaxpr
 
 
-def bind(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+def bind_wide(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
     """One primitive on float64 values; in its own dtype where it allows no other."""
     primitive, name = eqn.primitive, eqn.primitive.name
     if name == "reduce_precision" or (name == "bitcast_convert_type" and _mixes_bits(eqn)):
@@ -377,13 +377,13 @@ def _lifted_step(values: Mapping[int, Any], rounding: bool) -> Step:
         if eqn.primitive.name == "cond":
             branches = [inside(branch, spot) for branch in params["branches"]]
             return list(lax.switch(inputs[0], branches, list(inputs[1:])))
-        outs = bind(eqn, inputs)
-        return rounded(eqn, outs) if rounding else outs
+        outs = bind_wide(eqn, inputs)
+        return round_narrow(eqn, outs) if rounding else outs
 
     return step
 
 
-def rounded(eqn: Any, outs: Sequence[Any]) -> list[Any]:
+def round_narrow(eqn: Any, outs: Sequence[Any]) -> list[Any]:
     """Results rounded to the narrow dtypes in which the program itself holds them."""
     kept = []
     for atom, value in zip(eqn.outvars, outs, strict=True):

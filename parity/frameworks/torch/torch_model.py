@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.model import stored_remarks
-from parity.frameworks.task import Task, kind_of
+from parity.frameworks.task import Task, type_in_words
 from parity.frameworks.torch.torch_modes import compiled_remarks, training_remarks
-from parity.numerics.arrays import Arrays, hold, hold_narrow, is_float
+from parity.numerics.arrays import Arrays, is_float, to_numpy, to_numpy_narrow
 from parity.weights import Signature
 from parity.weights.layer_kinds import layer_name
 
@@ -88,11 +88,11 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
         return _read_module(model)
     if not callable(model) or params is None:
         raise TypeError(
-            f"the PyTorch model is {kind_of(model)}; it must be an nn.Module, or a function f(params, "
+            f"the PyTorch model is {type_in_words(model)}; it must be an nn.Module, or a function f(params, "
             "*inputs) given together with its tensors by name (`reference_params`, or `template` for the "
             "candidate)"
         )
-    weights = {name: hold_narrow(tensor) for name, tensor in params.items()}
+    weights = {name: to_numpy_narrow(tensor) for name, tensor in params.items()}
     signatures = {name: Signature(array.shape) for name, array in weights.items()}
     trainable = tuple(name for name, array in weights.items() if is_float(array))
     return TorchModel(model, weights, trainable, signatures, model, skip=1, dtypes=_dtypes(params))
@@ -111,7 +111,7 @@ def _read_module(model: Any) -> TorchModel:
     saved = model.state_dict().keys()
     buffers = dict(model.named_buffers())
     tensors |= {name: b for name, b in buffers.items() if b.is_floating_point() and name in saved}
-    constants = {name: hold(b) for name, b in buffers.items() if name not in tensors}
+    constants = {name: to_numpy(b) for name, b in buffers.items() if name not in tensors}
     tied = _other_names(model)
     signatures = {
         name: Signature(tuple(t.shape), owners[name], tied=tied.get(name, ())) for name, t in tensors.items()
@@ -124,7 +124,7 @@ def _read_module(model: Any) -> TorchModel:
         with _as_it_was(model):
             return torch.func.functional_call(model, dict(own), args, kwargs)
 
-    weights = {name: hold_narrow(tensor) for name, tensor in tensors.items()}
+    weights = {name: to_numpy_narrow(tensor) for name, tensor in tensors.items()}
     return TorchModel(
         call, weights, trainable, signatures, model.forward, constants, tables, model, 0, (), _dtypes(tensors)
     )

@@ -13,11 +13,11 @@ from parity.frameworks.task import Task, bind, direction, targets_of
 from parity.frameworks.torch.torch_model import TorchModel
 from parity.frameworks.torch.torch_modes import require_repeatable, uncompiled
 from parity.frameworks.uses import torch_uses
-from parity.numerics.arrays import Arrays, hold, is_float, to_torch
+from parity.numerics.arrays import Arrays, is_float, to_numpy, to_torch
 from parity.numerics.noise import Values
 from parity.numerics.precision import running_torch
 from parity.report.errors import raised_by
-from parity.trace.graph import Kind, Spot, Trace
+from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant, knowing
 from parity.weights import Use
 
@@ -49,8 +49,8 @@ class TorchProgram:
             with _lifted(dtype):
                 outputs, loss, grads = self._run(own, given, dtype)
         return {
-            "outputs": {name: hold(value) for name, value in outputs.items()},
-            "loss": {"loss": hold(loss)},
+            "outputs": {name: to_numpy(value) for name, value in outputs.items()},
+            "loss": {"loss": to_numpy(loss)},
             "gradients": {
                 name: np.zeros(own[name].shape) if grad is None else _to_numpy(grad)
                 for name, grad in grads.items()
@@ -110,10 +110,10 @@ class TorchProgram:
                 recorder = replayable_recorder(stack) if replayable else Recorder(stack)
                 for name, tensor in own.items():
                     recorder.source(
-                        Kind.WEIGHT if name in self.model.weights else Kind.CONSTANT, name, tensor
+                        NodeKind.WEIGHT if name in self.model.weights else NodeKind.CONSTANT, name, tensor
                     )
                 for name in self.task.inputs:
-                    recorder.source(Kind.INPUT, name, given[name])
+                    recorder.source(NodeKind.INPUT, name, given[name])
                 with recorder:
                     outputs, _, grads = self._run(own, given, "float64")
             recorder.trace.outputs = {
@@ -201,4 +201,4 @@ def _to_numpy(grad: Any) -> Shaped[np.ndarray, "..."]:
     """A gradient in the precision it was computed in."""
     array = grad.detach().cpu()
     plain = str(array.dtype) in ("torch.float32", "torch.float64")
-    return np.asarray(array.numpy()) if plain else hold(array)
+    return np.asarray(array.numpy()) if plain else to_numpy(array)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Shaped
 
 from parity.frameworks.torch import lax_numpy
-from parity.trace.graph import Evaluation, Function, Kind, Node, Spot, Trace
+from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.vocabulary import REARRANGING
 
 Array = Shaped[np.ndarray, "..."]
@@ -85,7 +85,7 @@ class Tape:
     def constant(self, value: Any, dtype: Any) -> Ref:
         """A number as a node of its own."""
         held = np.asarray(value).astype(dtype)
-        self.trace.nodes.append(Node("constant", Kind.CONSTANT, (), held, fixed=True))
+        self.trace.nodes.append(Node("constant", NodeKind.CONSTANT, (), held, fixed=True))
         return Ref(len(self.trace.nodes) - 1)
 
     def read(self, operand: Any, dtype: Any = None) -> Ref:
@@ -130,7 +130,7 @@ class Tape:
         outs = []
         for value in values:
             node = Node(
-                operation, Kind.OPERATION, inputs, value, self.spot, params, self.backward, fixed, number
+                operation, NodeKind.OPERATION, inputs, value, self.spot, params, self.backward, fixed, number
             )
             nodes.append(node)
             outs.append(Ref(len(nodes) - 1))

@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from parity.frameworks.jax.lift import is_framework
 from parity.frameworks.torch.torch_modes import uncompiled
-from parity.trace.graph import Kind, Node, Spot, Trace
+from parity.trace.graph import Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
 from parity.trace.vocabulary import REARRANGING
 
@@ -210,20 +210,20 @@ class Recorder(_Mode):
         self.by_storage: dict[int, list[int]] = {}
         self.alive: list[Any] = []  # while a tensor lives, its address is its own
 
-    def source(self, kind: Kind, name: str, tensor: torch.Tensor) -> int:
+    def source(self, kind: NodeKind, name: str, tensor: torch.Tensor) -> int:
         """A weight, input or constant as a node."""
-        node = Node(name, kind, (), tensor.detach(), fixed=kind is not Kind.INPUT)
+        node = Node(name, kind, (), tensor.detach(), fixed=kind is not NodeKind.INPUT)
         index = self._add(node, tensor)
-        if kind is Kind.WEIGHT:
+        if kind is NodeKind.WEIGHT:
             self.trace.weights[name] = index
-        elif kind is Kind.INPUT:
+        elif kind is NodeKind.INPUT:
             self.trace.inputs[name] = index
         return index
 
     def node_of(self, tensor: torch.Tensor) -> int:
         """The node of a tensor; one that was never seen is a constant."""
         index = self.known.get(key_of(tensor))
-        return self.source(Kind.CONSTANT, "constant", tensor) if index is None else index
+        return self.source(NodeKind.CONSTANT, "constant", tensor) if index is None else index
 
     def _add(self, node: Node, tensor: torch.Tensor) -> int:
         self.trace.nodes.append(node)
@@ -266,7 +266,7 @@ class Recorder(_Mode):
             ):
                 continue
             detached = tensor.detach()
-            node = Node(name, Kind.OPERATION, inputs, detached, spot, params, backward, fixed)
+            node = Node(name, NodeKind.OPERATION, inputs, detached, spot, params, backward, fixed)
             index = self._add(node, detached)
             if written:
                 self._refresh_views(tensor, index, name, spot, backward)
@@ -278,7 +278,7 @@ class Recorder(_Mode):
             if key[0] == storage_of(tensor) and old != index:
                 size, stride, offset = key[1], key[2], key[3]
                 view = torch.as_strided(tensor.detach(), size, stride, offset)
-                node = Node(name, Kind.OPERATION, (old, index), view, spot, {}, backward)
+                node = Node(name, NodeKind.OPERATION, (old, index), view, spot, {}, backward)
                 self.trace.nodes.append(node)
                 self.known[key] = len(self.trace.nodes) - 1
                 self.by_storage[storage_of(tensor)].append(self.known[key])

@@ -127,7 +127,7 @@ EXPLAINED_SHARES = (
 """What stands under it on an accelerator."""
 
 
-def as_data(machine: "Machine", timings: Sequence["Timing"], environment: Any) -> dict[str, Any]:
+def timings_as_data(machine: "Machine", timings: Sequence["Timing"], environment: Any) -> dict[str, Any]:
     """Everything that was measured."""
     return {
         "machine": machine._asdict(),

@@ -4,13 +4,14 @@ Source: notebook, sections 3.1.4 and 3.2.4.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 
-Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
+from parity.numerics.arrays import Arrays
+
 Training = Callable[[Arrays, Arrays, int, float], dict[str, Any]]
 """`training(weights, inputs, epochs, learning_rate) -> history`."""
 

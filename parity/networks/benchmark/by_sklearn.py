@@ -1,7 +1,7 @@
 """The networks of affine layers trained by scikit-learn, in float32.
 
 `MLPClassifier` with plain gradient descent is the same model and the same algorithm. `LogisticRegression`
-(lbfgs) and `SGDClassifier` (a step per sample) fit the same model by another: a step of theirs is no epoch.
+(lbfgs) and `SGDClassifier` (a step per sample) fit the same model by another, whose steps are no epochs.
 """
 
 import warnings
@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 import torchref
-from parity.networks.benchmark.setting import EPOCH, History, Program, Setting, affine_layers
+from parity.networks.benchmark.prepared_case import EPOCH, Contender, History, PreparedCase, affine_layers
 from parity.numerics.arrays import in_float32
 
 SAME_MODEL = ("logistic", "softmax", "linear", "linear_minibatch", "mlp")
@@ -56,7 +56,7 @@ class _Task(NamedTuple):
             history[f"{split}_accuracy"].append((q.argmax(1) == y).mean())
 
 
-def sklearn_programs(chosen: Setting) -> Iterator[Program]:
+def sklearn_contenders(chosen: PreparedCase) -> Iterator[Contender]:
     """The programs of a case, those whose model is the same."""
     recipe = chosen.case.recipe
     if recipe not in SAME_MODEL:
@@ -76,8 +76,8 @@ def sklearn_programs(chosen: Setting) -> Iterator[Program]:
         chosen.torch_recipe.metrics["loss"] is torchref.losses.cross_entropy_sum,
     )
 
-    def program(name: str, training: Callable[[_Task, int], History], note: str, per: str) -> Program:
-        return Program(name, "sklearn", lambda epochs: lambda: training(task, epochs), note, per=per)
+    def program(name: str, training: Callable[[_Task, int], History], note: str, per: str) -> Contender:
+        return Contender(name, "sklearn", lambda epochs: lambda: training(task, epochs), note, per=per)
 
     yield program(
         "sklearn MLP", _mlp, "MLPClassifier, plain SGD; one more forward pass for the metrics", EPOCH
@@ -108,7 +108,7 @@ def _mlp(task: _Task, epochs: int) -> History:
         shuffle=False,
     )
     # Weights can be given only to an estimator that has some: it makes its own in the first call, on a
-    # single sample, and ours take their place. Without momentum nothing else is left of that call.
+    # single sample, which the case's weights replace. Without momentum nothing else is left of that call.
     estimator.set_params(batch_size=1).partial_fit(x[:1], y[:1], classes=task.classes)
     estimator.set_params(batch_size=task.batch_size or len(x))
     for number, (matrix, bias) in enumerate(task.layers):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import torchref
-from parity.networks.benchmark.setting import History, Setting, affine_layers
+from parity.networks.benchmark.prepared_case import History, PreparedCase, affine_layers
 from parity.numerics.arrays import to_torch
 
 
@@ -21,7 +21,7 @@ class Form(NamedTuple):
     note: str
 
 
-def forms(chosen: Setting) -> Iterator[Form]:
+def forms(chosen: PreparedCase) -> Iterator[Form]:
     """The notebook's own form and, for one layer of bare tensors, that of the library, the faster one."""
     weights = {n: to_torch(a, "float32", chosen.device) for n, a in chosen.pair.weights.items()}
     call = chosen.pair.reference.call
@@ -52,7 +52,7 @@ def compiled_forms(form: Form, device: str) -> Iterator[tuple[str, Form, str]]:
 
 
 def training(
-    chosen: Setting, form: Form, epochs: int, learning_rates: Sequence[float]
+    chosen: PreparedCase, form: Form, epochs: int, learning_rates: Sequence[float]
 ) -> Callable[[], History]:
     """Runs of `torchref.fit`, one after another; the histories of several are stacked."""
     recipe = chosen.torch_recipe
@@ -83,6 +83,6 @@ def training(
     return run
 
 
-def samples_of(chosen: Setting) -> dict[str, Tensor]:
+def samples_of(chosen: PreparedCase) -> dict[str, Tensor]:
     """The samples as PyTorch takes them, float32, on the device."""
     return {name: to_torch(array, "float32", chosen.device) for name, array in chosen.samples.inputs.items()}

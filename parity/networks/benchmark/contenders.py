@@ -8,19 +8,19 @@ import jax
 import jaxnn
 from parity.networks.benchmark import by_torch
 from parity.networks.benchmark.by_numpy import numpy_training
-from parity.networks.benchmark.by_sklearn import sklearn_programs
-from parity.networks.benchmark.setting import History, Program, Setting
-from parity.networks.benchmark.sweeps import programs_of_runs
+from parity.networks.benchmark.by_sklearn import sklearn_contenders
+from parity.networks.benchmark.prepared_case import Contender, History, PreparedCase
+from parity.networks.benchmark.sweeps import sweep_contenders
 from parity.numerics.arrays import in_float32, to_jax
 from parity.numerics.precision import jax_device
 
 
-def programs(chosen: Setting, *, compiled: bool = True) -> Iterator[Program]:
+def all_contenders(chosen: PreparedCase, *, compiled: bool = True) -> Iterator[Contender]:
     """The programs of a case, JAX's first, then PyTorch's in the notebook's own form."""
     if chosen.rates is not None:
-        yield from programs_of_runs(chosen, chosen.rates)
+        yield from sweep_contenders(chosen, chosen.rates)
         return
-    yield Program("jax", "jax", lambda epochs: _jax(chosen, epochs), "jaxnn.fit, one compiled program")
+    yield Contender("jax", "jax", lambda epochs: _jax(chosen, epochs), "jaxnn.fit, one compiled program")
     rates = (chosen.torch_recipe.learning_rate,)
 
     def trained(form: by_torch.Form) -> Callable[[int], Callable[[], History]]:
@@ -28,22 +28,22 @@ def programs(chosen: Setting, *, compiled: bool = True) -> Iterator[Program]:
 
     forms = list(by_torch.forms(chosen))
     for form in forms:
-        yield Program(form.name, "torch", trained(form), form.note, eager=True)
+        yield Contender(form.name, "torch", trained(form), form.note, eager=True)
     if compiled and (chosen.device == "cuda" or shutil.which("g++") or shutil.which("clang++")):
         for name, form, note in by_torch.compiled_forms(forms[-1], chosen.device):
-            yield Program(name, "torch", trained(form), note)
+            yield Contender(name, "torch", trained(form), note)
     if chosen.device == "cpu":
         yield from _by_hand(chosen)
-        yield from sklearn_programs(chosen)
+        yield from sklearn_contenders(chosen)
 
 
-def _by_hand(chosen: Setting) -> Iterator[Program]:
+def _by_hand(chosen: PreparedCase) -> Iterator[Contender]:
     training = numpy_training(chosen.case.recipe)
     if training is not None:
         weights = {name: in_float32(array) for name, array in chosen.pair.weights.items()}
         held = {name: in_float32(array) for name, array in chosen.samples.inputs.items()}
         rate = chosen.torch_recipe.learning_rate
-        yield Program(
+        yield Contender(
             "numpy",
             "numpy",
             lambda epochs: lambda: training(weights, held, epochs, rate),
@@ -51,7 +51,7 @@ def _by_hand(chosen: Setting) -> Iterator[Program]:
         )
 
 
-def _jax(chosen: Setting, epochs: int) -> Callable[[], History]:
+def _jax(chosen: PreparedCase, epochs: int) -> Callable[[], History]:
     place, recipe = jax_device(chosen.device), chosen.jax_recipe
     params = jax.device_put(chosen.params, place)
     given = {name: to_jax(array, "float32", place) for name, array in chosen.arrays.items()}

@@ -11,10 +11,11 @@ import jax
 
 from parity.networks.benchmark import memory
 from parity.networks.drawing import Drawn
-from parity.networks.network_training import channels_last
+from parity.networks.network_training import to_nhwc
 from parity.networks.run_case import BATCH, check_case
 from parity.numerics.arrays import DTYPES, to_jax, to_torch
 from parity.numerics.precision import jax_device, running
+from parity.numerics.progress import Progress, no_progress
 from parity.pipeline.request import Settings
 from parity.report.results import Report, Verdict
 
@@ -22,7 +23,7 @@ CALLS = 10
 """Plain passes of a turn: one is shorter than what disturbs it."""
 
 BEGINNING = "beginning"
-"""What a check does before it names its first stage."""
+"""What a check does before it names its first phase."""
 
 
 class Plain(NamedTuple):
@@ -56,7 +57,7 @@ class Cost:
         plain: plain passes, both frameworks in both dtypes: what a check judges.
         cold: the first check, with nothing compiled.
         again: later ones, one per repetition.
-        stages: median seconds of a later check by stage, in the order in which they come.
+        phases: median seconds of a later check by phase, in the order in which they come.
         peak_bytes: by how much memory rose at most during a check; None where that cannot be measured.
         plain_peak_bytes: during all the plain passes.
     """
@@ -66,7 +67,7 @@ class Cost:
     plain: tuple[Plain, ...]
     cold: float
     again: tuple[float, ...]
-    stages: dict[str, float]
+    phases: dict[str, float]
     peak_bytes: int | None = None
     plain_peak_bytes: int | None = None
 
@@ -92,7 +93,7 @@ def cost(
     *,
     device: str = "cpu",
     repeats: int = 10,
-    stage: Callable[[str], None] = lambda text: None,
+    progress: Progress = no_progress,
 ) -> Cost | None:
     """Time checks and plain passes of a case in turns.
 
@@ -101,7 +102,7 @@ def cost(
         drawn: the case.
         device: "cpu" or "cuda".
         repeats: turns.
-        stage: told what is being done.
+        progress: called with a short description as each phase begins.
 
     Returns:
         The figures; None if the check does not pass.
@@ -118,23 +119,23 @@ def cost(
         return report, spans(marks, time.perf_counter())
 
     with _nothing_compiled():
-        stage("the first check")
+        progress("the first check")
         report, first = checked()
         if report.verdict is not Verdict.PASS:
             return None
         passes = {(f, d): make(drawn, d, device) for d in DTYPES for f, make in _MAKERS.items()}
-        stage("the first plain passes")
+        progress("the first plain passes")
         firsts = {key: _seconds(run) for key, run in passes.items()}
     times: dict[tuple[str, str], list[float]] = {key: [] for key in passes}
     again: list[dict[str, float]] = []
     for repeat in range(repeats):
-        stage(f"round {repeat + 1} of {repeats}")
+        progress(f"round {repeat + 1} of {repeats}")
         for key, run in passes.items():
             times[key].append(_seconds(run, CALLS) / CALLS)
         again.append(checked()[1])
     peak = plain_peak = None
     if device == "cpu":  # on a GPU two allocators take part, and neither figure is the whole
-        stage("memory")
+        progress("memory")
         _, peak = memory.rise(checked, "torch", device)
         _, plain_peak = memory.rise(lambda: [run() for run in passes.values()], "torch", device)
     names = dict.fromkeys(text for one in again for text in one)
@@ -151,11 +152,11 @@ def cost(
 
 
 def spans(marks: Sequence[tuple[str, float]], end: float) -> dict[str, float]:
-    """Time by stage, from what was said to begin when; what comes after a comma counts rounds.
+    """Seconds by phase, from when each began; what comes after a comma counts rounds.
 
     Args:
-        marks: (stage, time at which it begins), in order.
-        end: time at which the last one ends.
+        marks: (phase, time at which it begins), in order.
+        end: time at which the last one ends, in the unit of the others.
 
     >>> spans([("noise, 1 of 2", 0.0), ("noise, 2 of 2", 1.0), ("judging", 4.0)], end=6.0)
     {'noise': 4.0, 'judging': 2.0}
@@ -192,9 +193,7 @@ def _jax(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
         jax.value_and_grad(lambda p, x, y: drawn.jax_recipe.loss(pair.candidate.call(p, x), y))
     )
     with running(dtype, device):
-        x, y = (
-            to_jax(channels_last(inputs[name][:BATCH], name), dtype, place) for name in ("x_train", "y_train")
-        )
+        x, y = (to_jax(to_nhwc(inputs[name][:BATCH], name), dtype, place) for name in ("x_train", "y_train"))
         leaves = {path: to_jax(leaf, dtype, place) for path, leaf in pair.candidate_weights.items()}
     params = pair.candidate.tree.build(leaves)
 

@@ -39,12 +39,12 @@ def print_costs(console: Console, costs: Sequence["Cost"]) -> None:
         table.add_row(cost.case, *cells, peak)
     console.print(table)
     console.print()
-    names = dict.fromkeys(name for cost in costs for name in cost.stages)
-    by_stage = _table("share of a later check", *(cost.case for cost in costs))
+    names = dict.fromkeys(name for cost in costs for name in cost.phases)
+    by_phase = _table("share of a later check", *(cost.case for cost in costs))
     for name in names:
-        shares = [cost.stages.get(name, 0.0) / sum(cost.stages.values()) for cost in costs]
-        by_stage.add_row(name, *(f"{share:.0%}" for share in shares))
-    console.print(by_stage)
+        shares = [cost.phases.get(name, 0.0) / sum(cost.phases.values()) for cost in costs]
+        by_phase.add_row(name, *(f"{share:.0%}" for share in shares))
+    console.print(by_phase)
     some = costs[0]
     console.print("\n" + EXPLAINED.format(repeats=len(some.again), batch=some.batch))
 
@@ -59,7 +59,7 @@ EXPLAINED = (
 """What stands under the tables."""
 
 
-def as_data(costs: Sequence["Cost"], environment: Any) -> dict[str, Any]:
+def costs_as_data(costs: Sequence["Cost"], environment: Any) -> dict[str, Any]:
     """Everything that was measured."""
     return {"environment": dataclasses.asdict(environment), "checks": [_row(cost) for cost in costs]}
 
@@ -71,7 +71,7 @@ def _row(cost: "Cost") -> dict[str, Any]:
 
 
 def draw_costs(costs: Sequence["Cost"], path: str | os.PathLike[str]) -> None:
-    """A bar per case, seconds of a later check, in pieces by stage.
+    """A bar per case, seconds of a later check, in pieces by phase.
 
     Raises:
         ValueError: if the ending of `path` is no image format.
@@ -88,12 +88,12 @@ def draw_costs(costs: Sequence["Cost"], path: str | os.PathLike[str]) -> None:
         raise ValueError(f"cannot draw {path}: the ending must say an image format, e.g. .png, .svg or .pdf")
     left = [0.0] * len(costs)
     colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
-    for number, name in enumerate(dict.fromkeys(name for cost in costs for name in cost.stages)):
-        pieces = [cost.stages.get(name, 0.0) for cost in costs]
+    for number, name in enumerate(dict.fromkeys(name for cost in costs for name in cost.phases)):
+        pieces = [cost.phases.get(name, 0.0) for cost in costs]
         axes.barh([c.case for c in costs], pieces, left=left, label=name, color=colours[number % 20])
         left = [begin + piece for begin, piece in zip(left, pieces, strict=True)]
     axes.invert_yaxis()
-    axes.set_title("parity.check by stage, seconds", fontsize=9, loc="left")
+    axes.set_title("parity.check by phase, seconds", fontsize=9, loc="left")
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))

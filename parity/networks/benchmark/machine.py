@@ -59,7 +59,7 @@ class Limit(NamedTuple):
         return "memory" if self.memory >= self.compute else "compute"
 
 
-def measure(device: str = "cpu") -> Machine:
+def measure_machine(device: str = "cpu") -> Machine:
     """Measure a device with both frameworks, a CPU with NumPy, too, and take the best figure of all."""
     import jax
     import jax.numpy as jnp
@@ -67,7 +67,7 @@ def measure(device: str = "cpu") -> Machine:
 
     place = jax_device(device)
     source, target = (torch.ones(COPIED, device=device) for _ in range(2))
-    ours = jax.device_put(jnp.ones(COPIED), place)
+    array = jax.device_put(jnp.ones(COPIED), place)
     copy = jax.jit(lambda x: x + 1)
     a, b = (torch.rand(SIDE, SIDE, device=device) for _ in range(2))
     left, right = (jax.device_put(jnp.asarray(m.cpu().numpy()), place) for m in (a, b))
@@ -81,7 +81,7 @@ def measure(device: str = "cpu") -> Machine:
 
         return go
 
-    copies = [synchronised(lambda: target.copy_(source)), lambda: copy(ours).block_until_ready()]
+    copies = [synchronised(lambda: target.copy_(source)), lambda: copy(array).block_until_ready()]
     products = [synchronised(lambda: a @ b), lambda: product(left, right).block_until_ready()]
     if device == "cpu":  # the one with a matrix product of its own
         x, y = a.numpy(), b.numpy()

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from parity.numerics.precision import jax_device
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 RESET_PEAK = "5"
 """What makes Linux forget the highest resident set of a process (proc(5), /proc/pid/clear_refs)."""
 
 
-def rise(run: Callable[[], Result], framework: str, device: str) -> tuple[Result, int | None]:
+def rise(run: Callable[[], Returned], framework: str, device: str) -> tuple[Returned, int | None]:
     """Run something and measure the peak of memory meanwhile, less what was in use before.
 
     On a CPU it is the resident set of the process, which Linux alone lets us measure; on a GPU the
@@ -35,7 +35,7 @@ def rise(run: Callable[[], Result], framework: str, device: str) -> tuple[Result
     return _of_torch(run) if framework == "torch" else _of_jax(run, jax_device(device))
 
 
-def _of_process(run: Callable[[], Result]) -> tuple[Result, int | None]:
+def _of_process(run: Callable[[], Returned]) -> tuple[Returned, int | None]:
     try:
         if sys.platform != "linux":
             raise OSError("there is no /proc")
@@ -62,7 +62,7 @@ def _status(name: str) -> int:
     raise ValueError(f"/proc/self/status has no {name}: this kernel does not say it")
 
 
-def _of_torch(run: Callable[[], Result]) -> tuple[Result, int | None]:
+def _of_torch(run: Callable[[], Returned]) -> tuple[Returned, int | None]:
     import torch
 
     torch.cuda.synchronize()
@@ -72,7 +72,7 @@ def _of_torch(run: Callable[[], Result]) -> tuple[Result, int | None]:
     return result, torch.cuda.max_memory_allocated() - before
 
 
-def _of_jax(run: Callable[[], Result], place: Any) -> tuple[Result, int | None]:
+def _of_jax(run: Callable[[], Returned], place: Any) -> tuple[Returned, int | None]:
     before = place.memory_stats() or {}
     result = run()
     return result, risen(before, place.memory_stats() or {})

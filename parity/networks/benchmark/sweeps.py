@@ -10,7 +10,7 @@ from torch import Tensor
 
 import jaxnn
 from parity.networks.benchmark import by_torch
-from parity.networks.benchmark.setting import History, Program, Setting
+from parity.networks.benchmark.prepared_case import Contender, History, PreparedCase
 from parity.numerics.arrays import to_jax
 from parity.numerics.precision import jax_device
 
@@ -18,11 +18,11 @@ ALONE = 4
 """Runs that the programs of one run after another train, evenly spread: each costs the same."""
 
 
-def programs_of_runs(chosen: Setting, rates: Sequence[float]) -> Iterator[Program]:
+def sweep_contenders(chosen: PreparedCase, rates: Sequence[float]) -> Iterator[Contender]:
     """The programs: `jaxnn.sweep`, PyTorch's forms one after another, and `torch.func.vmap`."""
     every = tuple(range(len(rates)))
     few = tuple(sorted({round(i) for i in np.linspace(0, len(rates) - 1, min(ALONE, len(rates)))}))
-    yield Program(
+    yield Contender(
         "jax", "jax", lambda epochs: _jax(chosen, rates, epochs), "jaxnn.sweep, one program", which=every
     )
 
@@ -33,8 +33,8 @@ def programs_of_runs(chosen: Setting, rates: Sequence[float]) -> Iterator[Progra
     forms = list(by_torch.forms(chosen))
     for form in forms:
         note = f"{form.note}, one run after another, {len(few)} of the {len(rates)}"
-        yield Program(form.name, "torch", one_by_one(form), note, eager=True, which=few)
-    yield Program(
+        yield Contender(form.name, "torch", one_by_one(form), note, eager=True, which=few)
+    yield Contender(
         "torch vmap",
         "torch",
         lambda epochs: _vmap(chosen, forms[-1], rates, epochs),
@@ -43,7 +43,7 @@ def programs_of_runs(chosen: Setting, rates: Sequence[float]) -> Iterator[Progra
     )
 
 
-def _jax(chosen: Setting, rates: Sequence[float], epochs: int) -> Callable[[], History]:
+def _jax(chosen: PreparedCase, rates: Sequence[float], epochs: int) -> Callable[[], History]:
     place, recipe = jax_device(chosen.device), chosen.jax_recipe
     start = jax.device_put(jax.tree.map(lambda leaf: leaf[None], chosen.params), place)
     given = {name: to_jax(array, "float32", place) for name, array in chosen.arrays.items()}
@@ -67,7 +67,9 @@ def _jax(chosen: Setting, rates: Sequence[float], epochs: int) -> Callable[[], H
     return run
 
 
-def _vmap(chosen: Setting, form: by_torch.Form, rates: Sequence[float], epochs: int) -> Callable[[], History]:
+def _vmap(
+    chosen: PreparedCase, form: by_torch.Form, rates: Sequence[float], epochs: int
+) -> Callable[[], History]:
     """All runs in one eager program: weights stacked, the gradient function mapped over them."""
     recipe, given = chosen.torch_recipe, by_torch.samples_of(chosen)
     parts = [(split, given[f"x_{split}"], given[f"y_{split}"]) for split in ("train", "val")]

@@ -13,8 +13,9 @@ import numpy as np
 from parity.networks.benchmark import memory
 from parity.networks.benchmark.busy import launch_share
 from parity.networks.benchmark.machine import Limit, Machine
-from parity.networks.benchmark.setting import EPOCH, History, Program, Setting
+from parity.networks.benchmark.prepared_case import EPOCH, Contender, History, PreparedCase
 from parity.networks.benchmark.work import Work
+from parity.numerics.progress import Progress, no_progress
 
 LEAST_EPOCHS = 2
 
@@ -97,7 +98,7 @@ class _Started(NamedTuple):
         peak_bytes: of memory during a run.
     """
 
-    program: Program
+    program: Contender
     run: Callable[[], History]
     first: float
     units: int
@@ -105,15 +106,15 @@ class _Started(NamedTuple):
     peak_bytes: int | None
 
 
-def compare(
-    chosen: Setting,
-    programs: Sequence[Program],
+def time_contenders(
+    chosen: PreparedCase,
+    programs: Sequence[Contender],
     machine: Machine,
     work: Work,
     *,
     repeats: int,
     seconds: float,
-    stage: Callable[[str], None] = lambda text: None,
+    progress: Progress = no_progress,
 ) -> list[Timing]:
     """Time the programs of a case in turns.
 
@@ -124,16 +125,16 @@ def compare(
         work: the least work of an epoch.
         repeats: runs of each.
         seconds: roughly what one run of eager PyTorch may take; epochs are chosen by it.
-        stage: told what is being done.
+        progress: called with a short description as each phase begins.
 
     Returns:
         A row per program; one that raises, or that trains to another loss, has a note and no times.
     """
-    epochs = _epochs(next(p for p in programs if p.eager), chosen.torch_recipe.epochs, seconds, stage)
-    started, why = _first_runs(programs, epochs, chosen.device, stage)
+    epochs = _epochs(next(p for p in programs if p.eager), chosen.torch_recipe.epochs, seconds, progress)
+    started, why = _first_runs(programs, epochs, chosen.device, progress)
     times: dict[str, list[float]] = {one.program.name: [] for one in started}
     for repeat in range(repeats):
-        stage(f"round {repeat + 1} of {repeats}")
+        progress(f"round {repeat + 1} of {repeats}")
         turn = repeat % max(1, len(started))
         for one in started[turn:] + started[:turn]:
             times[one.program.name].append(_timed(one.run)[0] / one.units)
@@ -143,7 +144,7 @@ def compare(
     rows = {p.name: Timing(chosen.title, p.name, why.get(p.name, p.note), epochs, p.per) for p in programs}
     for one in started:
         program, own = one.program, times[one.program.name]
-        stage(f"{program.name}: what the device did")
+        progress(f"{program.name}: what the device did")
         rows[program.name] = dataclasses.replace(
             rows[program.name],
             epochs=one.units // len(program.which),
@@ -166,13 +167,13 @@ def compare(
 
 
 def _first_runs(
-    programs: Sequence[Program], epochs: int, device: str, stage: Callable[[str], None]
+    programs: Sequence[Contender], epochs: int, device: str, progress: Progress
 ) -> tuple[list[_Started], dict[str, str]]:
     """The programs that run and do the same, and why the others are not timed."""
     started, why = [], {}
-    expected: dict[int, float] = {}  # last loss by number of the run, of the first program that has it
+    first_losses: dict[int, float] = {}  # last loss by number of the run, of the first program that has it
     for program in programs:
-        stage(f"{program.name}: first run")
+        progress(f"{program.name}: first run")
         try:
             run = program.make(epochs)
             (first, history), peak = memory.rise(functools.partial(_timed, run), program.framework, device)
@@ -182,15 +183,14 @@ def _first_runs(
             continue
         losses = np.asarray(history["val_loss"], np.float64)[..., -1].reshape(-1)
         if program.per == EPOCH:
-            pairs = [
-                (loss, expected.get(number, loss)) for number, loss in zip(program.which, losses, strict=True)
-            ]
-            apart = [(ours, theirs) for ours, theirs in pairs if not abs(ours - theirs) <= SAME * abs(theirs)]
+            own = dict(zip(program.which, losses, strict=True))
+            pairs = [(loss, first_losses.get(number, loss)) for number, loss in own.items()]
+            apart = [(loss, other) for loss, other in pairs if not abs(loss - other) <= SAME * abs(other)]
             if apart:
-                ours, theirs = apart[0]
-                why[program.name] = f"not timed: its last loss is {ours:.5g}, elsewhere {theirs:.5g}"
+                loss, other = apart[0]
+                why[program.name] = f"not timed: its last loss is {loss:.5g}, elsewhere {other:.5g}"
                 continue
-            expected |= dict(zip(program.which, losses, strict=True)) | expected
+            first_losses = own | first_losses
         if device == "cpu" or program.framework == "torch":
             # Once more, without what compiling took. JAX's allocator never forgets its peak: the first
             # run is the only one that can be seen to raise it.
@@ -200,9 +200,9 @@ def _first_runs(
     return started, why
 
 
-def _epochs(program: Program, most: int, seconds: float, stage: Callable[[str], None]) -> int:
+def _epochs(program: Contender, most: int, seconds: float, progress: Progress) -> int:
     """Epochs of a run of about so many seconds."""
-    stage(f"{program.name}: choosing the number of epochs")
+    progress(f"{program.name}: choosing the number of epochs")
     run = program.make(LEAST_EPOCHS)
     run()
     each = min(_timed(run)[0] for _ in range(2)) / LEAST_EPOCHS  # of all the runs that a call trains

@@ -13,7 +13,7 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.trials import Change
 from parity.localise import Comparison, Region, candidate_places, failing, find_regions
 from parity.report.kinds import CauseKind
-from parity.trace.graph import Evaluation, Kind, Node, Spot, Trace
+from parity.trace.graph import Evaluation, Node, NodeKind, Spot, Trace
 from tests.parity.diagnose.diagnosed import numbers
 
 
@@ -23,9 +23,9 @@ class Tape:
     def __init__(self) -> None:
         self.trace = Trace([], {}, {}, {})
 
-    def given(self, kind: Kind, name: str, value: Any) -> int:
+    def given(self, kind: NodeKind, name: str, value: Any) -> int:
         self.trace.nodes.append(
-            Node(name, kind, (), np.asarray(value, np.float64), fixed=kind is not Kind.INPUT)
+            Node(name, kind, (), np.asarray(value, np.float64), fixed=kind is not NodeKind.INPUT)
         )
         return len(self.trace.nodes) - 1
 
@@ -33,7 +33,7 @@ class Tape:
         nodes, index, step = self.trace.nodes, len(self.trace.nodes), len(self.trace.evaluations)
         value = function(*[nodes[i].value for i in inputs])
         spot = Spot(file="model.py", line=step + 1)
-        nodes.append(Node(operation, Kind.OPERATION, inputs, value, spot, params, step=step))
+        nodes.append(Node(operation, NodeKind.OPERATION, inputs, value, spot, params, step=step))
         again = Evaluation(
             operation, params, inputs, (index,), lambda values: [np.asarray(function(*values))]
         )
@@ -44,13 +44,13 @@ class Tape:
 def scaled(scale: float, *, in_params: bool = False) -> Trace:
     """tanh(x @ w * scale) @ w; the scale is a setting, as in aten, or a constant, as in LAX."""
     tape = Tape()
-    w = tape.given(Kind.WEIGHT, "w", numbers(6, 6))
-    x = tape.given(Kind.INPUT, "x", numbers(5, 6))
+    w = tape.given(NodeKind.WEIGHT, "w", numbers(6, 6))
+    x = tape.given(NodeKind.INPUT, "x", numbers(5, 6))
     h = tape.run("mm" if in_params else "dot_general", np.matmul, x, w)
     if in_params:
         h = tape.run("mul", lambda h: h * scale, h, other=scale)
     else:
-        h = tape.run("mul", np.multiply, h, tape.given(Kind.CONSTANT, "constant", scale))
+        h = tape.run("mul", np.multiply, h, tape.given(NodeKind.CONSTANT, "constant", scale))
     h = tape.run("tanh", np.tanh, h)
     out = tape.run("mm" if in_params else "dot_general", np.matmul, h, w)
     tape.trace.outputs["outputs"] = {"y": out}

@@ -14,7 +14,7 @@ from parity.frameworks.task import Task
 from parity.frameworks.torch import lax_numpy
 from parity.frameworks.torch.torch_model import read_torch
 from parity.frameworks.torch.torch_program import TorchProgram
-from parity.trace.graph import Kind, Trace
+from parity.trace.graph import NodeKind, Trace
 from tests.parity.frameworks.replayed import CASES, Call
 
 LAX = frozenset(
@@ -74,7 +74,7 @@ def assert_evaluations_hold(trace: Trace) -> None:
             assert node.inputs == evaluation.inputs
             assert all(i < index for i in evaluation.inputs)
         made.update(evaluation.outputs)
-    operations = {i for i, node in enumerate(trace.nodes) if node.kind is Kind.OPERATION}
+    operations = {i for i, node in enumerate(trace.nodes) if node.kind is NodeKind.OPERATION}
     assert operations == made
     assert all(type(node.value) is np.ndarray for node in trace.nodes)
 
@@ -151,7 +151,7 @@ def test_tokens_are_replayed(bag: bool) -> None:
 def constants(trace: Trace, value: float) -> list[int]:
     """Numbers among the nodes that some evaluation reads."""
     read = {i for e in trace.evaluations for i in e.inputs}
-    found = [i for i, n in enumerate(trace.nodes) if n.kind is Kind.CONSTANT and n.fixed and i in read]
+    found = [i for i, n in enumerate(trace.nodes) if n.kind is NodeKind.CONSTANT and n.fixed and i in read]
     return [i for i in found if trace.nodes[i].value.size == 1 and trace.nodes[i].value.item() == value]
 
 
@@ -231,7 +231,10 @@ def test_a_replay_from_the_middle_changes_what_follows_alone() -> None:
 def test_places_and_weights_are_those_of_the_module() -> None:
     torch.manual_seed(0)
     trace = recorded(nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6)), normal(4, 6))
-    assert {n.spot.module for n in trace.nodes if n.kind is Kind.OPERATION and not n.backward} >= {"0", "1"}
+    assert {n.spot.module for n in trace.nodes if n.kind is NodeKind.OPERATION and not n.backward} >= {
+        "0",
+        "1",
+    }
     (turned,) = (n for n in trace.nodes if n.operation == "transpose" and not n.backward)
     assert turned.fixed
     assert turned.inputs == (trace.weights["0.weight"],)

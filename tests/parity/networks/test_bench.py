@@ -9,11 +9,18 @@ import pytest
 from click.testing import CliRunner
 
 from parity.cli import main
-from parity.networks.benchmark import contenders as programs
-from parity.networks.benchmark import setting, timing, work
+from parity.networks.benchmark import timing, work
 from parity.networks.benchmark.by_numpy import numpy_training
-from parity.networks.benchmark.by_sklearn import sklearn_programs
+from parity.networks.benchmark.by_sklearn import sklearn_contenders
+from parity.networks.benchmark.contenders import all_contenders
 from parity.networks.benchmark.machine import Machine
+from parity.networks.benchmark.prepared_case import (
+    EPOCH,
+    Contender,
+    PreparedCase,
+    affine_layers,
+    prepare_case,
+)
 from parity.networks.drawing import draw_case
 from parity.networks.registry import find_cases
 
@@ -21,13 +28,13 @@ MACHINE = Machine("cpu", bandwidth=1e9, rate=1e10)
 
 
 @pytest.fixture(scope="module", params=["logistic", "softmax", "linear_minibatch"])
-def chosen(request: Any) -> setting.Setting:
+def chosen(request: Any) -> PreparedCase:
     (case,) = find_cases((request.param,))
-    return setting.setting(case, data_name="embedded", device="cpu")
+    return prepare_case(case, data_name="embedded", device="cpu")
 
 
-def test_every_program_records_the_same_curves(chosen: setting.Setting) -> None:
-    same = [p for p in programs.programs(chosen, compiled=False) if p.per == setting.EPOCH]
+def test_every_program_records_the_same_curves(chosen: PreparedCase) -> None:
+    same = [p for p in all_contenders(chosen, compiled=False) if p.per == EPOCH]
     histories = {p.name: p.make(3)() for p in same}
     assert "jax" in histories
     assert "torch" in histories
@@ -36,12 +43,12 @@ def test_every_program_records_the_same_curves(chosen: setting.Setting) -> None:
     assert ("torch linear" in histories) == (chosen.case.name != "linear_minibatch")
     for name, history in histories.items():
         for curve in ("train_loss", "val_loss", "train_accuracy", "val_accuracy"):
-            ours, theirs = (np.asarray(h[curve], np.float64) for h in (history, histories["torch"]))
-            assert ours == pytest.approx(theirs, rel=1e-4), (name, curve)
+            own, eager = (np.asarray(h[curve], np.float64) for h in (history, histories["torch"]))
+            assert own == pytest.approx(eager, rel=1e-4), (name, curve)
 
 
-def test_a_second_run_starts_from_the_same_weights(chosen: setting.Setting) -> None:
-    for program in programs.programs(chosen, compiled=False):
+def test_a_second_run_starts_from_the_same_weights(chosen: PreparedCase) -> None:
+    for program in all_contenders(chosen, compiled=False):
         run = program.make(2)
         first, second = run()["train_loss"], run()["train_loss"]
         assert np.array_equal(np.asarray(first), np.asarray(second)), program.name
@@ -49,7 +56,7 @@ def test_a_second_run_starts_from_the_same_weights(chosen: setting.Setting) -> N
 
 def test_the_work_of_softmax_is_that_of_its_formulas() -> None:
     (case,) = find_cases(("softmax",))
-    chosen = setting.setting(case, data_name="embedded", device="cpu")
+    chosen = prepare_case(case, data_name="embedded", device="cpu")
     needed = work.of_epoch(
         chosen.pair.candidate.call,
         chosen.params,
@@ -65,7 +72,7 @@ def test_the_work_of_softmax_is_that_of_its_formulas() -> None:
     assert read <= needed.num_bytes <= 1.2 * read
 
 
-def test_rows_and_ratios_and_what_cannot_be_timed(chosen: setting.Setting) -> None:
+def test_rows_and_ratios_and_what_cannot_be_timed(chosen: PreparedCase) -> None:
     def broken(epochs: int) -> Any:
         raise RuntimeError("no compiler")
 
@@ -73,11 +80,17 @@ def test_rows_and_ratios_and_what_cannot_be_timed(chosen: setting.Setting) -> No
         return lambda: {"val_loss": np.full(epochs, 1e3)}
 
     own_steps = {"val_loss": np.array([2.0]), "iterations": 4}
-    several = [p for p in programs.programs(chosen, compiled=False) if p.framework != "sklearn"]
-    several += [setting.Program("broken", "torch", broken), setting.Program("another", "numpy", another)]
-    several += [setting.Program("lbfgs", "sklearn", lambda epochs: lambda: own_steps, per="iteration")]
+    several = [p for p in all_contenders(chosen, compiled=False) if p.framework != "sklearn"]
+    several += [
+        Contender("broken", "torch", broken),
+        Contender("another", "numpy", another),
+    ]
+    several += [Contender("lbfgs", "sklearn", lambda epochs: lambda: own_steps, per="iteration")]
     needed = work.Work(1e6, 1e6)
-    rows = {r.program: r for r in timing.compare(chosen, several, MACHINE, needed, repeats=3, seconds=0.01)}
+    rows = {
+        r.program: r
+        for r in timing.time_contenders(chosen, several, MACHINE, needed, repeats=3, seconds=0.01)
+    }
     assert list(rows) == [p.name for p in several]
     assert rows["torch"].own_ratios == (1.0, 1.0, 1.0)
     assert all(len(r.times) == 3 for n, r in rows.items() if n not in ("broken", "another"))
@@ -94,30 +107,34 @@ def test_rows_and_ratios_and_what_cannot_be_timed(chosen: setting.Setting) -> No
     assert (lbfgs.epochs, lbfgs.last_loss, lbfgs.ratios, lbfgs.share) == (4, 2.0, (), None)
 
 
-def test_the_rule_of_the_same_loss_sees_another_rate_in_scikit_learn(chosen: setting.Setting) -> None:
+def test_the_rule_of_the_same_loss_sees_another_rate_in_scikit_learn(
+    chosen: PreparedCase,
+) -> None:
     faster = chosen.torch_recipe._replace(learning_rate=1.5 * chosen.torch_recipe.learning_rate)
-    several = [p for p in programs.programs(chosen, compiled=False) if p.name == "torch"]
-    several += [p for p in sklearn_programs(chosen._replace(torch_recipe=faster)) if p.name == "sklearn MLP"]
+    several = [p for p in all_contenders(chosen, compiled=False) if p.name == "torch"]
+    several += [
+        p for p in sklearn_contenders(chosen._replace(torch_recipe=faster)) if p.name == "sklearn MLP"
+    ]
     needed = work.Work(1e6, 1e6)
-    rows = timing.compare(chosen, several, MACHINE, needed, repeats=1, seconds=0.01)
+    rows = timing.time_contenders(chosen, several, MACHINE, needed, repeats=1, seconds=0.01)
     assert "its last loss is" in rows[1].note
 
 
 def test_what_scikit_learn_fits_by_another_algorithm_is_the_same_model() -> None:
     (case,) = find_cases(("logistic",))
-    chosen = setting.setting(case, data_name="embedded", device="cpu")
-    others = {p.name: p for p in sklearn_programs(chosen) if p.per != setting.EPOCH}
+    chosen = prepare_case(case, data_name="embedded", device="cpu")
+    others = {p.name: p for p in sklearn_contenders(chosen) if p.per != EPOCH}
     assert {name: p.per for name, p in others.items()} == {
         "sklearn lbfgs": "iteration",
         "sklearn SGD": "pass",
     }
-    start = next(programs.programs(chosen, compiled=False)).make(2)()["val_loss"][0]
+    start = next(all_contenders(chosen, compiled=False)).make(2)()["val_loss"][0]
     for name, program in others.items():
         history = program.make(3)()
         assert 0 <= history["val_loss"][-1] < start, name
         assert np.array_equal(history["val_loss"], program.make(3)()["val_loss"]), name  # same start again
     assert others["sklearn lbfgs"].make(3)()["iterations"] == 3
-    assert not list(sklearn_programs(chosen._replace(case=find_cases(("cnn",))[0])))
+    assert not list(sklearn_contenders(chosen._replace(case=find_cases(("cnn",))[0])))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +148,7 @@ def test_what_scikit_learn_fits_by_another_algorithm_is_the_same_model() -> None
 )
 def test_affine_layers_are_outputs_by_inputs(name: str, shapes: list[tuple[int, int]]) -> None:
     pair = draw_case(find_cases((name,))[0], "embedded", limit=8).pair()
-    layers = setting.affine_layers(pair.weights)
+    layers = affine_layers(pair.weights)
     assert [matrix.shape for matrix, _ in layers] == shapes
     assert [bias.shape for _, bias in layers] == [(rows,) for rows, _ in shapes]
 

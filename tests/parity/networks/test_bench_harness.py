@@ -1,4 +1,4 @@
-"""The cost of a check: time by stage adds up, plain passes beside it, no figures of a check that fails."""
+"""The cost of a check: time by phase adds up, plain passes beside it, no figures of a check that fails."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def found() -> harness.Cost:
     return cost
 
 
-def test_time_is_counted_from_one_stage_to_the_next() -> None:
+def test_time_is_counted_from_one_phase_to_the_next() -> None:
     marks = [("begin", 0.0), ("noise, 1 of 2", 1.0), ("judging", 1.5), ("noise, 2 of 2", 4.0)]
     assert harness.spans(marks, end=6.0) == {"begin": 1.0, "noise": 2.5, "judging": 2.5}
 
@@ -44,18 +44,18 @@ def test_both_frameworks_and_dtypes_and_the_check(found: harness.Cost) -> None:
     )
 
 
-def test_the_stages_of_a_check(found: harness.Cost) -> None:
-    expected = {
+def test_the_phases_of_a_check(found: harness.Cost) -> None:
+    phases = {
         "both sides in float64",
         "noise in float64",
         "noise in float32",
         "judging",
         "finite differences",
     }
-    assert expected <= set(found.stages)
-    assert harness.BEGINNING in found.stages
+    assert phases <= set(found.phases)
+    assert harness.BEGINNING in found.phases
     # medians of two are means: they add up
-    assert sum(found.stages.values()) == pytest.approx(found.median)
+    assert sum(found.phases.values()) == pytest.approx(found.median)
 
 
 def test_a_check_that_fails_has_no_cost(monkeypatch: pytest.MonkeyPatch) -> None:

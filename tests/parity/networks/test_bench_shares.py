@@ -166,9 +166,8 @@ def test_the_widest_row_fits_80_columns_on_a_gpu_too() -> None:
 
 def test_the_data_say_what_sets_the_limit() -> None:
     bare = dataclasses.replace(TIMING, times=(), limit=None)
-    rows = show.as_data(Machine("cpu", 1.0, 1.0), [TIMING, bare], dataclasses.make_dataclass("E", [])())[
-        "timings"
-    ]
+    environment = dataclasses.make_dataclass("E", [])()
+    rows = show.timings_as_data(Machine("cpu", 1.0, 1.0), [TIMING, bare], environment)["timings"]
     assert rows[0]["limit"] == 10.0
     assert rows[0]["limit_set_by"] == "compute"
     assert rows[0]["memory_share"] == 0.5

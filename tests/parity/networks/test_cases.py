@@ -17,13 +17,17 @@ from parity.report.results import Quantity, Report, Verdict
 def test_the_two_packages_have_the_same_recipes() -> None:
     assert list(jaxnn.RECIPES) == list(torchref.RECIPES)
     numbers = ("learning_rate", "epochs", "batch_size", "labels", "images", "also")
-    for name, theirs in jaxnn.RECIPES.items():
-        ours = torchref.RECIPES[name]
-        assert {f: getattr(ours, f) for f in numbers} == {f: getattr(theirs, f) for f in numbers}, name
-        assert list(ours.metrics) == list(theirs.metrics)
+    for name, jax_recipe in jaxnn.RECIPES.items():
+        torch_recipe = torchref.RECIPES[name]
+        assert {f: getattr(torch_recipe, f) for f in numbers} == {
+            f: getattr(jax_recipe, f) for f in numbers
+        }, name
+        assert list(torch_recipe.metrics) == list(jax_recipe.metrics)
         # The functions have the same names, too: one word per thing.
-        assert ours.loss.__name__ == theirs.loss.__name__
-        assert [m.__name__ for m in ours.metrics.values()] == [m.__name__ for m in theirs.metrics.values()]
+        assert torch_recipe.loss.__name__ == jax_recipe.loss.__name__
+        assert [m.__name__ for m in torch_recipe.metrics.values()] == [
+            m.__name__ for m in jax_recipe.metrics.values()
+        ]
 
 
 def test_every_recipe_has_a_case() -> None:

@@ -11,7 +11,7 @@ from parity.cli import main
 from parity.networks import parallel
 from parity.networks.drawing import draw_case
 from parity.networks.network_training import decided_by, jax_training, torch_training
-from parity.networks.processes import ProcessError, gang
+from parity.networks.processes import ProcessError, process_group
 from parity.networks.registry import CASES
 from parity.networks.run_case import run_case
 from parity.numerics.noise import Subject
@@ -23,21 +23,21 @@ from torchref.parallel import Ranks
 PROGRAMS = {"candidate", "torch x 2 processes", "jax x 2 processes"}
 
 
-def join_unweighted(member):
+def join_unweighted(worker):
     """The classic fault: the mean of the processes' means, though their shares differ in size."""
     Ranks.weighted = lambda self, value, num_own, num_rows: value
-    return parallel.join(member)
+    return parallel.join(worker)
 
 
 @pytest.fixture(scope="module")
-def members():
-    with gang(2, parallel.join) as pair:
-        yield pair
+def group():
+    with process_group(2, parallel.join) as group:
+        yield group
 
 
 @pytest.mark.parametrize("name", ["softmax", "linear_minibatch"])
-def test_two_processes_train_as_one_does(name, members):
-    result = run_case(CASES[name], members=members, dtypes=["float64"], samples=131)
+def test_two_processes_train_as_one_does(name, group):
+    result = run_case(CASES[name], group=group, dtypes=["float64"], samples=131)
     assert result.verdict is Verdict.PASS, result.report
     for stage in ("step", "curve"):
         assert {q.program for q in result.report.select(stage)} == PROGRAMS
@@ -49,14 +49,14 @@ def test_an_average_of_means_is_found_where_shares_are_uneven(samples, verdict):
     drawn = draw_case(case, "embedded", limit=samples)
     pair, how = drawn.pair(), (3, 0.1, drawn.order, "cpu")
     setup = parallel.Setup(case.name, "embedded", samples, 0, 3, 0.1, "cpu")
-    with gang(2, join_unweighted) as members:
-        label = parallel.label("torch", 2)
+    with process_group(2, join_unweighted) as group:
+        label = parallel.program_label("torch", 2)
         report = check_training(
             Subject(torch_training(pair, drawn.torch_recipe, *how), pair.weights),
             Subject(jax_training(pair, drawn.jax_recipe, *how), pair.candidate_weights),
             drawn.samples.inputs,
             decided_by=decided_by(drawn.torch_recipe.labels),
-            oracles={label: parallel.subjects(members, setup, pair)[label]},
+            oracles={label: parallel.subjects(group, setup, pair)[label]},
             settings=Settings(dtypes=["float64"]),
         )
     assert report.verdict is verdict
@@ -70,10 +70,10 @@ def test_a_process_that_dies_in_training_ends_the_run(side):
     drawn = draw_case(CASES["linear"], "embedded", limit=131)
     pair = drawn.pair()
     setup = parallel.Setup("linear", "embedded", 131, 0, epochs=1_000_000, learning_rate=0.1, device="cpu")
-    with gang(2, parallel.join) as members:
-        programs = parallel.subjects(members, setup, pair)
-        program, weights = programs[parallel.label(side, 2)]
-        threading.Timer(8.0, os.kill, (members.pids[1], signal.SIGKILL)).start()
+    with process_group(2, parallel.join) as group:
+        programs = parallel.subjects(group, setup, pair)
+        program, weights = programs[parallel.program_label(side, 2)]
+        threading.Timer(8.0, os.kill, (group.pids[1], signal.SIGKILL)).start()
         with pytest.raises(ProcessError, match=r"process 1 of 2 ended while working, killed by SIGKILL"):
             program(weights, drawn.samples.inputs, "float64")
 

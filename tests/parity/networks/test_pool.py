@@ -9,6 +9,7 @@ from parity.cli import main
 from parity.networks import pool
 from parity.networks.processes import ProcessError
 from parity.networks.registry import CASES
+from parity.numerics.progress import no_progress
 from parity.report.results import Verdict
 
 QUICK = {"epochs": 2, "dtypes": ["float64"], "samples": 70}
@@ -16,19 +17,19 @@ QUICK = {"epochs": 2, "dtypes": ["float64"], "samples": 70}
 
 def test_several_at_once_give_what_one_after_another_does():
     cases = [CASES["regression"], CASES["logistic"]]
-    stages = []
-    together = pool.run_cases(cases, jobs=2, stage=stages.append, **QUICK)
-    alone = pool.run_cases(cases, jobs=1, stage=stages.append, **QUICK)
+    phases = []
+    together = pool.run_cases(cases, jobs=2, progress=phases.append, **QUICK)
+    alone = pool.run_cases(cases, jobs=1, progress=phases.append, **QUICK)
     assert [result.report.name for result in together] == ["regression", "logistic"]
     assert {result.verdict for result in (*together, *alone)} == {Verdict.PASS}
-    for ours, theirs in zip(together, alone, strict=True):
-        assert [q.name for q in ours.report.quantities] == [q.name for q in theirs.report.quantities]
-    assert any(stage.startswith("2/2 done") for stage in stages)
+    for one, other in zip(together, alone, strict=True):
+        assert [q.name for q in one.report.quantities] == [q.name for q in other.report.quantities]
+    assert any(phase.startswith("2/2 done") for phase in phases)
 
 
 def test_bad_input_in_a_process_is_told_as_in_this_one():
     with pytest.raises(ValueError, match="birds"):
-        pool.run_cases([CASES["logistic"]], jobs=2, stage=lambda text: None, data_name="birds")
+        pool.run_cases([CASES["logistic"]], jobs=2, progress=no_progress, data_name="birds")
 
 
 def die(jobs):
@@ -38,7 +39,7 @@ def die(jobs):
 def test_a_process_that_dies_is_told(monkeypatch):
     monkeypatch.setattr(pool, "_begin", die)
     with pytest.raises(ProcessError, match="--jobs 1 needs least"):
-        pool.run_cases([CASES["logistic"]], jobs=2, stage=lambda text: None)
+        pool.run_cases([CASES["logistic"]], jobs=2, progress=no_progress)
 
 
 def test_default_is_a_process_per_core_and_one_for_a_gpu(monkeypatch):

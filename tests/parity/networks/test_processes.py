@@ -1,4 +1,4 @@
-"""Gangs of processes: what they answer, and that one that dies or raises ends all, with its last words."""
+"""Process groups: what they answer, and that one that dies or raises ends all, with its last words."""
 
 import functools
 import os
@@ -9,24 +9,24 @@ import time
 
 import pytest
 
-from parity.networks.processes import ProcessError, gang
+from parity.networks.processes import ProcessError, process_group
 
 LONG_S = 600  # a hang; nothing here takes a tenth of it
 
 
-def join_adders(member):
-    return lambda job: (member.rank, member.world, job + 1)
+def join_adders(worker):
+    return lambda job: (worker.rank, worker.world, job + 1)
 
 
-def join_and_fail(member):
-    raise ValueError(f"process {member.rank} does not want to")
+def join_and_fail(worker):
+    raise ValueError(f"process {worker.rank} does not want to")
 
 
-def join_by_action(member):
+def join_by_action(worker):
     """Jobs are {rank: action}; the others sleep, as in a collective whose partner is missing."""
 
     def answer(job):
-        action = job.get(member.rank, "sleep")
+        action = job.get(worker.rank, "sleep")
         if action == "raise":
             raise ValueError("this job is bad")
         if action == "die":
@@ -39,18 +39,18 @@ def join_by_action(member):
     return answer
 
 
-def join_once_both_are_there(member, files):
-    (files / str(member.rank)).touch()
-    while len(list(files.iterdir())) < member.world:
+def join_once_both_are_there(worker, files):
+    (files / str(worker.rank)).touch()
+    while len(list(files.iterdir())) < worker.world:
         time.sleep(0.01)
     return lambda job: os.getpid()
 
 
 def test_all_work_on_every_job_and_the_first_answers():
-    with gang(3, join_adders) as members:
-        assert members(1) == (0, 3, 2)
-        assert members(10) == (0, 3, 11)
-        pids = members.pids
+    with process_group(3, join_adders) as group:
+        assert group(1) == (0, 3, 2)
+        assert group(10) == (0, 3, 11)
+        pids = group.pids
     assert len(set(pids)) == 3
     for pid in pids:
         with pytest.raises(ProcessLookupError):
@@ -58,43 +58,46 @@ def test_all_work_on_every_job_and_the_first_answers():
 
 
 def test_they_run_at_the_same_time(tmp_path):
-    with gang(2, functools.partial(join_once_both_are_there, files=tmp_path)) as members:
-        assert members(None) == members.pids[0]
+    with process_group(2, functools.partial(join_once_both_are_there, files=tmp_path)) as group:
+        assert group(None) == group.pids[0]
 
 
 def test_one_that_cannot_join_says_why():
-    with pytest.raises(ProcessError, match="raised while starting"), gang(2, join_and_fail):
+    with pytest.raises(ProcessError, match="raised while starting"), process_group(2, join_and_fail):
         pass
 
 
 def test_one_that_raises_ends_all_with_its_traceback():
     with (
-        gang(2, join_by_action) as members,
+        process_group(2, join_by_action) as group,
         pytest.raises(ProcessError, match="process 1 of 2 raised while working") as caught,
     ):
-        members({1: "raise"})
+        group({1: "raise"})
     assert "this job is bad" in str(caught.value)
 
 
 def test_one_that_dies_ends_all_with_its_last_words():
-    with gang(2, join_by_action) as members, pytest.raises(ProcessError) as caught:
-        members({1: "die"})
+    with process_group(2, join_by_action) as group, pytest.raises(ProcessError) as caught:
+        group({1: "die"})
     assert "process 1 of 2 ended while working, exit code 7" in str(caught.value)
     assert "my last words" in str(caught.value)
 
 
 def test_one_that_is_killed_ends_all():
-    with gang(2, join_by_action) as members:
-        threading.Timer(0.5, os.kill, (members.pids[0], signal.SIGKILL)).start()
+    with process_group(2, join_by_action) as group:
+        threading.Timer(0.5, os.kill, (group.pids[0], signal.SIGKILL)).start()
         with pytest.raises(ProcessError, match="process 0 of 2 ended while working, killed by SIGKILL"):
-            members({})
+            group({})
         with pytest.raises(ProcessError):
-            members({})
-    for pid in members.pids:
+            group({})
+    for pid in group.pids:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
 
 
-def test_one_process_is_no_gang():
-    with pytest.raises(ValueError, match="`world` is 1: it must be at least 2"), gang(1, join_adders):
+def test_one_process_is_no_process_group():
+    with (
+        pytest.raises(ValueError, match="`world` is 1: it must be at least 2"),
+        process_group(1, join_adders),
+    ):
         pass

@@ -7,10 +7,10 @@ from rich.console import Console
 
 import jaxnn
 from parity.networks.published import (
-    EXPERIMENTS,
+    PUBLISHED,
     TRAIN_TOLERANCE,
     VAL_TOLERANCE,
-    Experiment,
+    PublishedRow,
     Rerun,
     Result,
     rerun,
@@ -18,35 +18,36 @@ from parity.networks.published import (
 from parity.networks.published_table import print_reruns
 from parity.networks.registry import CASES
 from parity.networks.run_case import run_case
+from parity.numerics.progress import no_progress
 from parity.report.results import Verdict
 
-DIGITS = [e for e in EXPERIMENTS if e.data == "sign-digits"]
+DIGITS = [e for e in PUBLISHED if e.data == "sign-digits"]
 
 
 def runs(*accuracies: tuple[float, float]) -> tuple[Result, ...]:
     return tuple(Result(0.5, train, 0.6, val) for train, val in accuracies)
 
 
-def experiment(*, within: bool | None) -> Experiment:
-    return Experiment("t", "linear", "embedded", 1, 0.1, Result(0.5, 0.90, 0.6, 0.80), within=within)
+def row(*, within: bool | None) -> PublishedRow:
+    return PublishedRow("t", "linear", "embedded", 1, 0.1, Result(0.5, 0.90, 0.6, 0.80), within=within)
 
 
 def test_medians_must_come_close_in_both_frameworks() -> None:
     near, far = runs((0.88, 0.83), (0.92, 0.50), (0.10, 0.81)), runs((0.86, 0.80), (0.86, 0.80), (0.9, 0.8))
-    assert Rerun(experiment(within=True), near, near).agrees is True
-    assert Rerun(experiment(within=True), near, far).agrees is False
-    assert Rerun(experiment(within=True), far, near).agrees is False
+    assert Rerun(row(within=True), near, near).agrees is True
+    assert Rerun(row(within=True), near, far).agrees is False
+    assert Rerun(row(within=True), far, near).agrees is False
 
 
 def test_or_the_published_values_must_lie_in_the_range_of_the_seeds() -> None:
     wide, narrow = runs((0.5, 0.4), (0.95, 0.9)), runs((0.5, 0.4), (0.95, 0.7))
-    assert Rerun(experiment(within=False), wide, wide).agrees is True
-    assert Rerun(experiment(within=False), wide, narrow).agrees is False
-    assert Rerun(experiment(within=None), narrow, narrow).agrees is None
+    assert Rerun(row(within=False), wide, wide).agrees is True
+    assert Rerun(row(within=False), wide, narrow).agrees is False
+    assert Rerun(row(within=None), narrow, narrow).agrees is None
 
 
-def test_the_experiments_are_recipes_with_their_epochs() -> None:
-    for e in EXPERIMENTS:
+def test_the_rows_are_recipes_with_their_epochs() -> None:
+    for e in PUBLISHED:
         recipe = jaxnn.RECIPES[e.recipe]
         assert (e.epochs, e.learning_rate) in ((recipe.epochs, recipe.learning_rate), *recipe.also)
 
@@ -59,14 +60,14 @@ def test_the_table_shows_published_and_both_frameworks() -> None:
 
 
 def test_rerun_trains_in_both_frameworks_from_the_same_weights() -> None:
-    stages: list[str] = []
-    short = Experiment("t", "linear_minibatch", "embedded", 2, 0.1, None, within=None)
-    result = rerun(short, num_seeds=2, stage=stages.append)
-    assert stages == ["PyTorch, seed 1 of 2", "PyTorch, seed 2 of 2", "JAX, 2 seeds in one program"]
+    phases: list[str] = []
+    short = PublishedRow("t", "linear_minibatch", "embedded", 2, 0.1, None, within=None)
+    result = rerun(short, num_seeds=2, progress=phases.append)
+    assert phases == ["PyTorch, seed 1 of 2", "PyTorch, seed 2 of 2", "JAX, 2 seeds in one program"]
     assert len(result.torch) == len(result.jax) == 2
-    for ours, theirs in zip(result.torch, result.jax, strict=True):
+    for by_torch, by_jax in zip(result.torch, result.jax, strict=True):
         # Two epochs are far from chaos: float32 rounding only.
-        assert theirs == pytest.approx(ours, rel=1e-4)
+        assert by_jax == pytest.approx(by_torch, rel=1e-4)
     assert result.torch[0] != result.torch[1]
 
 
@@ -78,8 +79,8 @@ def test_a_case_on_the_real_photographs(photographs: Path) -> None:
 
 @pytest.mark.published
 @pytest.mark.parametrize("e", DIGITS, ids=lambda e: e.recipe)
-def test_recipes_land_where_the_notebook_did(e: Experiment, photographs: Path) -> None:
-    result = rerun(e, stage=lambda _: None)
+def test_recipes_land_where_the_notebook_did(e: PublishedRow, photographs: Path) -> None:
+    result = rerun(e, progress=no_progress)
     print_reruns(Console(width=100), [result], (TRAIN_TOLERANCE, VAL_TOLERANCE))
     assert result.agrees is not False
     if e.recipe == "two_layer_tanh":  # the right gradient learns much more in the same epochs

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
+from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Subject, measure, ordinary, perturb
-from parity.numerics.yardstick import Rule, compare
+from parity.numerics.yardstick import judge_quantities
 from parity.report.results import Verdict
 
 finite = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -46,20 +47,23 @@ def test_inputs_of_few_bits_and_integers_are_left_alone() -> None:
     assert any(not np.array_equal(w, [0.5, 1.0, 3.0]) for w in weights)
 
 
-def judge(ours: Any, theirs: Any, *, over_time: bool = False, dtypes: Any = ("float64",), **rule: Any) -> Any:
+def judge(
+    reference: Any, candidate: Any, *, over_time: bool = False, dtypes: Any = ("float64",), **rule: Any
+) -> Any:
     """Compare two functions of a weight vector; the only quantity is group "q", leaf "q" (unless a dict)."""
     w = {"w": np.linspace(0.3, 1.7, 8, dtype=np.float32).astype(np.float64)}
 
-    def program(function: Any) -> Any:
+    def subject(function: Any) -> Subject:
         def run(weights: Any, inputs: Any, dtype: str) -> Any:
             value = function(weights["w"].astype(dtype), dtype)
             leaves = value if isinstance(value, dict) else {"q": value}
             return {"q": {name: np.asarray(leaf).astype(np.float64) for name, leaf in leaves.items()}}
 
-        return run
+        return Subject(run, w)
 
-    sides = measure({"torch": Subject(program(ours), w), "jax": Subject(program(theirs), w)}, {}, dtypes)
-    return compare(sides["torch"], sides["jax"], {"q": Rule("forward", over_time=over_time, **rule)})
+    sides = measure({"reference": subject(reference), "candidate": subject(candidate)}, {}, dtypes)
+    rules = {"q": Criterion("forward", over_time=over_time, **rule)}
+    return judge_quantities(sides["reference"], sides["candidate"], rules)
 
 
 def one(*args: Any, **kwargs: Any) -> Any:
@@ -210,7 +214,7 @@ def test_shapes_and_missing_leaves_fail() -> None:
 
 
 @pytest.mark.parametrize(
-    ("theirs", "words"),
+    ("candidate", "words"),
     [
         (lambda w: w[::-1], "another order"),
         (lambda w: 3 * w, "<candidate> = 3 x <reference>"),
@@ -219,8 +223,8 @@ def test_shapes_and_missing_leaves_fail() -> None:
         (lambda w: 0 * w, "zero on <candidate side>"),
     ],
 )
-def test_what_is_said_of_a_difference(theirs: Any, words: str) -> None:
-    quantity = one(lambda w, _: w, lambda w, _: theirs(w))
+def test_what_is_said_of_a_difference(candidate: Any, words: str) -> None:
+    quantity = one(lambda w, _: w, lambda w, _: candidate(w))
     assert quantity.verdict is Verdict.FAIL
     assert any(words in note for note in quantity.notes)
 

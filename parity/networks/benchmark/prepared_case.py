@@ -1,4 +1,4 @@
-"""What is timed: a case with its data and weights, one run or many, and the programs that train it."""
+"""What is timed: a case with its data and weights, one run or many, and the contenders that train it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 import jaxnn
 import torchref
 from parity.networks.drawing import draw_case
-from parity.networks.network_training import channels_last
+from parity.networks.network_training import to_nhwc
 from parity.networks.registry import Case
 from parity.networks.samples import Samples
 from parity.numerics.arrays import Arrays, in_float32
@@ -24,7 +24,7 @@ EPOCH = "epoch"
 """What a time is of, usually."""
 
 
-class Program(NamedTuple):
+class Contender(NamedTuple):
     """One way to train the network.
 
     Attributes:
@@ -47,7 +47,7 @@ class Program(NamedTuple):
     which: tuple[int, ...] = (0,)
 
 
-class Setting(NamedTuple):
+class PreparedCase(NamedTuple):
     """A case with its data and weights: what all programs share.
 
     Attributes:
@@ -80,17 +80,31 @@ class Setting(NamedTuple):
         return self.case.name if self.rates is None else f"{self.case.name} x{len(self.rates)}"
 
 
-def setting(case: Case, *, data_name: str, device: str, runs: int | None = None, seed: int = 0) -> Setting:
-    """Load the data of a case and draw its weights; `runs` learning rates, if given, up to the recipe's."""
+def prepare_case(
+    case: Case, *, data_name: str, device: str, runs: int | None = None, seed: int = 0
+) -> PreparedCase:
+    """Load the data of a case and draw its weights.
+
+    Args:
+        case: which one.
+        data_name: "embedded", "sign-digits" or "dogs-cats".
+        device: "cpu" or "cuda".
+        runs: how many learning rates, evenly spaced on a logarithmic scale from a tenth of the recipe's up to
+            it; None for one run with the recipe's.
+        seed: of the weights.
+
+    Raises:
+        ValueError: if the data set is unknown or not prepared.
+    """
     drawn = draw_case(case, data_name, seed=seed)
     pair = drawn.pair()
     params = pair.candidate.tree.build(
         {path: in_float32(leaf) for path, leaf in pair.candidate_weights.items()}
     )
-    arrays = {n: in_float32(channels_last(a, n)) for n, a in drawn.samples.inputs.items()}
+    arrays = {n: in_float32(to_nhwc(a, n)) for n, a in drawn.samples.inputs.items()}
     highest = drawn.torch_recipe.learning_rate
     rates = None if runs is None else tuple(np.geomspace(highest / 10, highest, runs).tolist())
-    return Setting(
+    return PreparedCase(
         case,
         drawn.torch_recipe,
         drawn.jax_recipe,
