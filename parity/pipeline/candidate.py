@@ -18,7 +18,7 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
 from parity.numerics.progress import Progress
 from parity.pipeline import image_layouts
-from parity.pipeline.planning import find, loaded, reordered
+from parity.pipeline.planning import load, plan_between, reordered
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
@@ -64,7 +64,7 @@ class Candidate:
     lacking: tuple[str, ...] = ()
 
 
-def settle(reference: Reference, request: Request, progress: Progress) -> Candidate:
+def settle_candidate(reference: Reference, request: Request, progress: Progress) -> Candidate:
     """Open the candidate in each layout in which its inputs may lie, and take the one that agrees best.
 
     Args:
@@ -151,7 +151,7 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     dtypes, remarks = dtypes_in_use(reference, model.framework, census.narrow)
     plan = _plan(attempt, model, model.program(task._replace(loss=None), trainable=()), progress)
     converted = request.weights.params is not None
-    weights = loaded(plan, reference.weights, model, converted=converted)
+    weights = load(plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
     notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides))
     if not any("float" in str(value.dtype) for value in (reference.outputs[name] for name in names.values())):
@@ -211,7 +211,7 @@ def _clearer(attempt: _Attempt, error: Exception, layout: image_layouts.Layout) 
         return error
     try:
         model, _ = _opened(attempt, layout)
-        find(attempt.reference, model, attempt.request.weights)
+        plan_between(attempt.reference, model, attempt.request.weights)
     except WeightError as mismatch:
         mismatch.add_note(f"the {attempt.sides.candidate} model raised {type(error).__name__}: {error}")
         return mismatch
@@ -313,4 +313,4 @@ def _plan(attempt: _Attempt, model: Model, program: Program, progress: Progress)
 
     with by_the_harness("reading how the candidate uses its weights"):
         uses = program.uses(model.weights, given)
-    return find(reference, model, attempt.request.weights, uses=uses, try_plan=try_plan)
+    return plan_between(reference, model, attempt.request.weights, uses=uses, try_plan=try_plan)

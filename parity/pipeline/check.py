@@ -9,7 +9,7 @@ from parity.numerics.arrays import DTYPES
 from parity.numerics.precision import environment, pinned, require_device
 from parity.numerics.progress import Progress
 from parity.pipeline import promotions
-from parity.pipeline.candidate import params_of, settle
+from parity.pipeline.candidate import params_of, settle_candidate
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.measuring import Measured, Oracle, measured
 from parity.pipeline.outcome import Outcome
@@ -95,12 +95,12 @@ def check(
     with pinned(seed=request.settings.seed, sides=frameworks):
         require_device(request.settings.device, frameworks)
         known = open_reference(request, progress)
-        both = measured(known, settle(known, request, progress), oracles)
-        outcome = compared(both, request, progress, LiveTraces(both))
+        both = measured(known, settle_candidate(known, request, progress), oracles)
+        outcome = compare_sides(both, request, progress, LiveTraces(both))
     return outcome.report(time.perf_counter() - started)
 
 
-def compared(both: Measured, request: Request, progress: Progress, traces: Traces | None) -> Outcome:
+def compare_sides(both: Measured, request: Request, progress: Progress, traces: Traces | None) -> Outcome:
     """Judge both sides, and look for the place where they differ.
 
     Args:
@@ -176,7 +176,7 @@ def _apart(both: Measured, dtype: str) -> list[promotions.Apart]:
     reference, candidate = both.reference, both.candidate
     given = reference.inputs[0]
     own = both.candidate_program.output_dtypes(candidate.weights, given, dtype)
-    return promotions.find(both.reference_dtypes(dtype), own, dtype)
+    return promotions.differing_dtypes(both.reference_dtypes(dtype), own, dtype)
 
 
 def assert_parity(*args: Any, **kwargs: Any) -> Report:

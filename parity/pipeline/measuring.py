@@ -13,7 +13,7 @@ from parity.numerics.finite_differences import Slopes, measure_slopes
 from parity.numerics.noise import Runnable, SideByDtype, Subject, Values, measure
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate
-from parity.pipeline.planning import find, loaded
+from parity.pipeline.planning import load, plan_between
 from parity.pipeline.reference import Reference
 from parity.pipeline.runs import MOVED, Run, compared_tensors, in_tensors, leaves_of, program_weights
 from parity.pipeline.shown import compared_outputs
@@ -69,7 +69,7 @@ class Measured:
 
     def slopes(self, run: Run) -> Slopes | None:
         """Finite differences of the reference's loss in its first run; None where they were not recorded."""
-        return self.reference.slopes if self.reference.model is None else slopes_of(self, run)
+        return self.reference.slopes if self.reference.model is None else measured_slopes(self, run)
 
     def sides(self, run: Run, progress: Progress) -> dict[str, SideByDtype]:
         """Every program's values in one run, by label and dtype."""
@@ -143,15 +143,15 @@ def _oracle(
     if list(model.weights) == list(candidate.model.weights):
         plan, weights = candidate.plan, candidate.weights
     else:
-        plan = find(reference, model)
-        weights = loaded(plan, reference.weights, model, converted=False)
+        plan = plan_between(reference, model)
+        weights = load(plan, reference.weights, model, converted=False)
     trainable = list(tensors) if plan.reversed else leaves_of(plan, tensors)
     more = {} if oracle.gradients is None else {"gradients": oracle.gradients}
     program = model.program(task, trainable=trainable, **more)
     return in_tensors(program, plan, tensors, leaves=not plan.reversed), weights
 
 
-def slopes_of(both: Measured, run: Run) -> Slopes:
+def measured_slopes(both: Measured, run: Run) -> Slopes:
     """Finite differences of the reference's loss along each compared tensor."""
     reference, candidate = both.reference, both.candidate
     names = sorted_like(compared_tensors(candidate.plan, reference.trainable), candidate, reference)

@@ -7,9 +7,9 @@ from parity.frameworks.opening import frameworks_of, open_model
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import pinned, require_device
 from parity.numerics.progress import Progress
-from parity.pipeline.candidate import params_of, settle
-from parity.pipeline.planning import find, loaded
-from parity.pipeline.reference import open_reference, rounded
+from parity.pipeline.candidate import params_of, settle_candidate
+from parity.pipeline.planning import load, plan_between
+from parity.pipeline.reference import open_reference, starting_weights
 from parity.pipeline.request import Request, Settings, Weights
 from parity.weights import Plan
 
@@ -50,9 +50,9 @@ def match(
     first = open_model(reference, weights.reference_params, given, default="PyTorch", role="reference")
     converted = weights.params is not None
     second = open_model(candidate, weights.params if converted else weights.template, given, role="candidate")
-    plan = find(first, second, weights)
-    own = rounded(first.weights, f"the {first.framework} weights")
-    return Pair(first, second, plan, own, loaded(plan, own, second, converted=converted))
+    plan = plan_between(first, second, weights)
+    own = starting_weights(first.weights, f"the {first.framework} weights")
+    return Pair(first, second, plan, own, load(plan, own, second, converted=converted))
 
 
 def plan_weights(
@@ -98,4 +98,4 @@ def plan_weights(
     frameworks = frameworks_of(*models)
     with pinned(seed=request.settings.seed, sides=frameworks):
         require_device(request.settings.device, frameworks)
-        return settle(open_reference(request, progress), request, progress).plan
+        return settle_candidate(open_reference(request, progress), request, progress).plan

@@ -10,7 +10,7 @@ from jaxtyping import Shaped
 from parity.frameworks.model import Model
 from parity.numerics.arrays import EPS, Arrays, eps_of
 from parity.numerics.measured_leaf import FLOOR_ULPS
-from parity.pipeline.reference import rounded
+from parity.pipeline.reference import starting_weights
 from parity.pipeline.request import Weights
 from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
 from parity.report.sides import Sides
@@ -35,7 +35,7 @@ class Weighted(Protocol):
         """Weights that may stay without a partner."""
 
 
-def find(
+def plan_between(
     reference: Weighted,
     candidate: Weighted,
     wishes: Weights | None = None,
@@ -110,7 +110,7 @@ def _turned(pins: Pins) -> Pins:
     return {str(pin): name for name, pin in pins.items()}
 
 
-def loaded(
+def load(
     plan: Plan, weights: Arrays, model: Model, *, converted: bool
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     """What the candidate runs with: the reference's weights by the plan, or the user's own conversion.
@@ -126,8 +126,8 @@ def loaded(
     """
     planned = plan.to_candidate(weights, exact=True)
     if not converted:
-        return {**rounded(model.weights, "the candidate's weights"), **planned}
-    own = rounded(model.weights, f"the {model.framework} params")
+        return {**starting_weights(model.weights, "the candidate's weights"), **planned}
+    own = starting_weights(model.weights, f"the {model.framework} params")
     # What differs by float32's rounding alone (a sum of two biases) takes part in full precision.
     return own | {name: array for name, array in planned.items() if same_but_for_rounding(array, own[name])}
 
@@ -136,6 +136,8 @@ def same_but_for_rounding(wanted: Shaped[np.ndarray, "..."], actual: Shaped[np.n
     """Whether a weight holds what it should but for float32's rounding."""
     if wanted.shape != actual.shape:
         return False
+    if np.array_equal(wanted, actual, equal_nan=True):  # masks of minus infinity, too
+        return True
     scale = float(np.max(np.abs(wanted), initial=0.0))
     difference = float(np.max(np.abs(actual - wanted), initial=0.0))
     return difference <= LIMIT * FLOOR_ULPS * EPS["float32"] * scale
@@ -223,10 +225,7 @@ def _explained(
     all_wanted: Arrays,
     weights: Arrays,
 ) -> Explanation:
-    if plan.reversed:
-        names = ", ".join(dict.fromkeys(t.leaf_path for t in transfers))
-        return Explanation(None, f"other numbers than {names}: was it loaded?")
-    return explain(transfers, wanted, actual, all_wanted, weights)
+    return explain(transfers, wanted, actual, all_wanted, weights, reversed=plan.reversed)
 
 
 def wrong_weights(plan: Plan, weights: Arrays, own: Arrays) -> dict[str, tuple[list[str], Explanation]]:

@@ -25,7 +25,7 @@ class Apart(NamedTuple):
     spot: Spot | None
 
 
-def find(
+def differing_dtypes(
     reference: Mapping[str, str], candidate: Mapping[str, tuple[str, Spot | None]], dtype: str
 ) -> list[Apart]:
     """The outputs whose dtypes differ in a run in `dtype`.

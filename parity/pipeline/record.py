@@ -130,7 +130,7 @@ def compare(
 
 def _both_recorded(reference: Recording, candidate: Recording, progress: Progress) -> Outcome:
     """Two recordings judged: numbers only, so that neither framework is needed."""
-    settings = settings_of(reference)
+    settings = recorded_settings(reference)
     known, own = reference.settings, candidate.settings
     outcome = Outcome(reference.name, sides=Sides.of(reference.framework, candidate.framework))
     outcome.plan = candidate.plan
@@ -156,7 +156,7 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
         sides_of,
         settings,
         progress,
-        slopes=lambda run: slopes_of(reference),
+        slopes=lambda run: recorded_slopes(reference),
         differentiable=why is None,
     )
     from parity.pipeline import promotions
@@ -166,7 +166,7 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
         one
         for dtype in dtypes
         if dtype not in DTYPES
-        for one in promotions.find(
+        for one in promotions.differing_dtypes(
             {c: known["output_dtypes"][dtype][n] for c, n in shown.items()},
             {n: (kind, spot and Spot(**spot)) for n, (kind, spot) in own["output_dtypes"][dtype].items()},
             dtype,
@@ -186,12 +186,12 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
     return outcome
 
 
-def settings_of(reference: Recording) -> Settings:
+def recorded_settings(reference: Recording) -> Settings:
     """The settings that a reference was recorded with."""
     return Settings(**reference.settings["settings"])
 
 
-def slopes_of(reference: Recording) -> Slopes | None:
+def recorded_slopes(reference: Recording) -> Slopes | None:
     """The recorded finite differences of the reference's loss, if there are any."""
     slopes = reference.settings["slopes"]
     if slopes is None:
@@ -225,7 +225,7 @@ def reference_of(recording: Recording) -> Reference:
         {dtype: Spot(**spot) for dtype, spot in known["narrow"].items()},
         tuple(recording.findings),
         output_dtypes=known["output_dtypes"],
-        slopes=slopes_of(recording),
+        slopes=recorded_slopes(recording),
     )
 
 

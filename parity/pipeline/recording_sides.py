@@ -11,13 +11,13 @@ from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import SideByDtype, Subject, measure
 from parity.numerics.precision import environment, pinned, require_device
 from parity.numerics.progress import Progress
-from parity.pipeline.candidate import Candidate, params_of, settle
-from parity.pipeline.check import compared
+from parity.pipeline.candidate import Candidate, params_of, settle_candidate
+from parity.pipeline.check import compare_sides
 from parity.pipeline.measuring import measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.planning import judge_weights
-from parity.pipeline.record import joined_environment, reference_of, settings_of
-from parity.pipeline.recordings import Recording, key_of
+from parity.pipeline.record import joined_environment, recorded_settings, reference_of
+from parity.pipeline.recordings import Recording, fingerprint
 from parity.pipeline.reference import Reference, open_reference
 from parity.pipeline.request import Request
 from parity.pipeline.runs import MOVED, runs_of
@@ -98,7 +98,7 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
             reference.inputs,
             reference.weights,
             reference.signatures,
-            key=key_of([reference.weights, *reference.inputs]),
+            key=fingerprint([reference.weights, *reference.inputs]),
             findings=notes,
             seconds=time.perf_counter() - started,
         )
@@ -132,11 +132,11 @@ def record_candidate(recorded: Recording, request: Request, progress: Progress) 
     """
     started = time.perf_counter()
     reference = reference_of(recorded)
-    settings = settings_of(recorded)
+    settings = recorded_settings(recorded)
     _require_same_kind_of_loss(recorded, request)
     model = (request.candidate, params_of(request), "JAX")
     with pinned(seed=settings.seed, sides=frameworks_of(model)):
-        candidate = settle(reference, request, progress)
+        candidate = settle_candidate(reference, request, progress)
         _require_all_outputs(reference, candidate)
         frameworks = (_key(candidate.model.framework),)
         require_device(request.settings.device, frameworks)
@@ -200,15 +200,15 @@ def compare_live(recorded: Recording, place: Path, request: Request, progress: P
     reference = reference_of(recorded)
     _require_same_kind_of_loss(recorded, request)
     device, reproduce = request.settings.device, request.settings.reproduce
-    settings = dataclasses.replace(settings_of(recorded), device=device, reproduce=reproduce)
+    settings = dataclasses.replace(recorded_settings(recorded), device=device, reproduce=reproduce)
     request = dataclasses.replace(request, settings=settings, name=recorded.name)
     model = (request.candidate, params_of(request), "JAX")
     with pinned(seed=settings.seed, sides=frameworks_of(model)):
-        candidate = settle(reference, request, progress)
+        candidate = settle_candidate(reference, request, progress)
         _require_all_outputs(reference, candidate)
         require_device(device, (_key(candidate.model.framework),))
         both = measured(reference, candidate, recorded=recorded.runs)
-        outcome = compared(both, request, progress, RecordedTraces(place, candidate))
+        outcome = compare_sides(both, request, progress, RecordedTraces(place, candidate))
     if outcome.environment is not None:
         live = Recording("candidate", candidate.model.framework, "", {}, outcome.environment, {})
         outcome.environment = joined_environment(recorded, live)

@@ -76,7 +76,7 @@ class Recording(NamedTuple):
     seconds: float = 0.0
 
 
-def key_of(arrays: Iterable[Arrays]) -> str:
+def fingerprint(arrays: Iterable[Arrays]) -> str:
     """A hash of names, shapes and numbers."""
     digest = hashlib.sha256()
     for name, array in (item for some in arrays for item in some.items()):

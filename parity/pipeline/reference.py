@@ -27,7 +27,7 @@ class Reference:
         framework: "PyTorch" or "JAX".
         task: what it computes: inputs, loss, outputs, device.
         inputs: every set of inputs and targets, in its own layout.
-        weights: by name, rounded to float32, so that all precisions start from the same numbers.
+        weights: by name, starting_weights to float32, so that all precisions start from the same numbers.
         signatures: what the weight plan knows of each weight, first uses included.
         trainable: names of the weights that gradients are compared of.
         tables: names of weights that may stay without a partner.
@@ -90,7 +90,7 @@ def open_reference(request: Request, progress: Progress) -> Reference:
     params = request.weights.reference_params
     model = open_model(request.reference, params, inputs, default="PyTorch", role="reference")
     _require_values(model)
-    weights = rounded(model.weights, f"the {model.framework} weights")
+    weights = starting_weights(model.weights, f"the {model.framework} weights")
     program = model.program(task, trainable=())
     with raised_by(model.framework):
         out = program.returned(weights, given)
@@ -143,7 +143,7 @@ def _require_values(model: Model) -> None:
         )
 
 
-def rounded(weights: Arrays, whose: str) -> dict[str, Shaped[np.ndarray, "..."]]:
+def starting_weights(weights: Arrays, whose: str) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Weights in float32, from which all precisions start.
 
     Raises:

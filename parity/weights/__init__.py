@@ -8,24 +8,9 @@ from parity.weights.evidence import Pins, Signature, Use
 from parity.weights.matching import find_plan
 from parity.weights.plan import Plan
 from parity.weights.tensor_files import load_weights, save_weights
-from parity.weights.transfer import Shape, Transfer, WeightError
-
-
-def Leaf(shape: Shape, use: Use | None = None) -> Signature:
-    """The signature of an array of JAX: the name by which other rooms still call it.
-
-    Args:
-        shape: its shape.
-        use: its first use, if known.
-
-    Returns:
-        The signature.
-    """
-    return Signature(shape, use=use)
-
+from parity.weights.transfer import Transfer, WeightError
 
 __all__ = [
-    "Leaf",
     "Pins",
     "Plan",
     "Signature",
