@@ -66,11 +66,7 @@ def _compared(fault: Fault) -> Iterator[tuple[Target, Array, Named, Named]]:
 def _change(target: Target, x: Array, wanted: Named, actual: str) -> Change:
     hint = HINTS.get(wanted.name, "")
     text = f"<reference> applies {wanted.name}, <candidate> {actual}: use {wanted.name}{hint}"
-    same_but_for_axis = (
-        " along axis " in actual and actual.split(" along ")[0] == wanted.name.split(" along ")[0]
-    )
-    cause = CauseKind.AXIS if same_but_for_axis else CauseKind.ACTIVATION
-    return Change(cause, text, {target.node: wanted.function(x)})
+    return Change(CauseKind.ACTIVATION, text, {target.node: wanted.function(x)})
 
 
 def _numbers(fault: Fault) -> list[float]:

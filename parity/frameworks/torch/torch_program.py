@@ -102,6 +102,8 @@ class TorchProgram:
         """
         if self.trainable and not backward:
             return TorchProgram(self.model, self.task).trace(weights, inputs, replayable=replayable)
+        import torch
+
         from parity.frameworks.torch.torch_trace import Recorder, Where, module_stack, plain_kernels
 
         with knowing(self.task.numbers):
@@ -118,7 +120,10 @@ class TorchProgram:
                     outputs, _, grads = self._run(own, given, "float64")
             recorder.trace.outputs = {
                 "outputs": {name: recorder.node_of(value) for name, value in outputs.items()},
-                "gradients": {n: recorder.node_of(grad) for n, grad in grads.items() if grad is not None},
+                "gradients": {
+                    name: recorder.node_of(torch.zeros_like(own[name]) if grad is None else grad)
+                    for name, grad in grads.items()
+                },
             }
         return recorder.trace
 

@@ -1,0 +1,221 @@
+"""An error is the harness's, the user's argument's or the user's model's, and says which."""
+
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import parity
+from parity.frameworks.jax.jax_program import JaxProgram
+from parity.frameworks.torch.torch_program import TorchProgram
+from parity.report.results import Verdict
+
+X = {"x": np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)}
+TEMPLATE = {"kernel": jnp.zeros((4, 3)), "bias": jnp.zeros(3)}
+SETTINGS = parity.Settings(finite_differences=False, moved_weights=False)
+
+
+class Net(nn.Module):
+    """A linear layer, and a function of what it gives."""
+
+    def __init__(self, then: Callable[[torch.Tensor], torch.Tensor] = lambda y: y) -> None:
+        super().__init__()
+        self.linear, self.then = nn.Linear(4, 3), then
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.then(self.linear(x))
+
+
+def port(then: Callable[[jax.Array], jax.Array] = lambda y: y) -> Callable[..., jax.Array]:
+    """The same in JAX."""
+
+    def apply(params: Any, x: jax.Array) -> jax.Array:
+        return then(x @ params["kernel"] + params["bias"])
+
+    return apply
+
+
+def check(reference: Any = None, candidate: Any = None, inputs: Any = X, **rest: Any) -> parity.Report:
+    given = {"weights": parity.Weights(template=TEMPLATE), "settings": SETTINGS} | rest
+    return parity.check(reference or Net(), candidate or port(), inputs, **given)
+
+
+class OwnError(Exception):
+    """What a user's model raises in these tests."""
+
+
+def broken(*args: Any, **kwargs: Any) -> Any:
+    """A step of the harness with a bug: an operation that it does not know, say."""
+    return {}["no such operation"]
+
+
+def notes(error: BaseException) -> list[str]:
+    return list(getattr(error, "__notes__", []))
+
+
+STEPS = [
+    pytest.param(TorchProgram, "uses", "lifting the reference", id="uses-of-the-reference"),
+    pytest.param(TorchProgram, "trace", "lifting the reference", id="trace-of-the-reference"),
+    pytest.param(JaxProgram, "uses", "how the candidate uses its weights", id="uses-of-the-candidate"),
+]
+
+
+@pytest.mark.parametrize(("program", "method", "step"), STEPS)
+def test_a_bug_of_the_harness_is_its_own(
+    program: Any, method: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, method, broken)
+    with pytest.raises(parity.HarnessError) as caught:
+        check()
+    message = str(caught.value)
+    assert step in message
+    assert "not of your model" in message
+    assert "KeyError: 'no such operation'" in message
+    assert "report it" in message
+    assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_a_bug_inside_lifting_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from parity.frameworks.torch import torch_trace
+
+    monkeypatch.setattr(torch_trace.Lift, "_wider", staticmethod(broken))
+    with pytest.raises(parity.HarnessError, match=r"lifting the reference to float64.*report it"):
+        check()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=KeyError,
+    reason="Measured.sides runs the candidate outside by_the_harness: a bug in its lifting is raised bare",
+)
+def test_a_bug_inside_lifting_of_jax_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from parity.frameworks.jax import lift
+
+    monkeypatch.setattr(lift, "wide_params", broken)
+    with pytest.raises(parity.HarnessError, match="report it"):
+        check()
+
+
+@pytest.mark.parametrize("step", ["traced", "find_regions", "diagnose", "growth_of", "Comparison"])
+def test_a_bug_inside_the_search_does_not_cost_the_verdict(
+    step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from parity.pipeline import search
+
+    monkeypatch.delenv("PARITY_DEBUG", raising=False)
+    monkeypatch.setattr(search, step, broken)
+    report = check(candidate=port(lambda y: 1.01 * y))
+    assert report.verdict is Verdict.FAIL
+    assert report.error is None
+    (finding,) = [text for text in report.findings if "bug of the harness" in text]
+    assert "KeyError" in finding
+    assert "report it" in finding
+    monkeypatch.setenv("PARITY_DEBUG", "1")
+    with pytest.raises(KeyError, match="no such operation"):
+        check(candidate=port(lambda y: 1.01 * y))
+
+
+def test_bad_input_is_refused_without_a_note() -> None:
+    bad: list[tuple[type[Exception], Callable[[], Any]]] = [
+        (TypeError, lambda: check(inputs={"x": np.array(["a"])})),
+        (TypeError, lambda: check(layout={"z": (0, 1)})),
+        (TypeError, lambda: check(candidate=3)),
+        (TypeError, lambda: check(candidate=port(), weights=parity.Weights())),
+        (ValueError, lambda: check(settings=parity.Settings(dtypes=["float63"]))),
+        (ValueError, lambda: parity.Settings(rtol=1e-3)),
+        (ValueError, lambda: check(weights=parity.Weights(template={**TEMPLATE, "more": jnp.zeros(7)}))),
+    ]
+    for kind, call in bad:
+        with pytest.raises(kind) as caught:
+            call()
+        assert not isinstance(caught.value, parity.HarnessError)
+        assert not any("raised by" in note for note in notes(caught.value)), notes(caught.value)
+
+
+def require_the_users(call: Callable[[], Any], framework: str, line: str) -> None:
+    """A model's own error: its type, a note that names the side, and the user's frame."""
+    with pytest.raises(OwnError, match="mine") as caught:
+        call()
+    assert sum(f"raised by the {framework}" in note for note in notes(caught.value)) == 1
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert any(frame.filename == __file__ and line in (frame.line or "") for frame in frames)
+
+
+def never(y: Any) -> Any:
+    """Raises wherever it runs."""
+    raise OwnError("mine")
+
+
+def not_in_float64_torch(y: torch.Tensor) -> torch.Tensor:
+    """Raises in float64 alone."""
+    if y.dtype == torch.float64:
+        raise OwnError("mine")
+    return y
+
+
+class BackwardTorch(torch.autograd.Function):
+    """The identity, whose backward pass raises."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+        raise OwnError("mine")
+
+
+@jax.custom_vjp
+def backward_jax(x: jax.Array) -> jax.Array:
+    """The identity, whose backward pass raises."""
+    return x
+
+
+def _backward_jax(kept: None, grad: jax.Array) -> tuple[jax.Array]:
+    raise OwnError("mine")
+
+
+backward_jax.defvjp(lambda x: (x, None), _backward_jax)
+
+
+def test_a_model_that_raises_raises_its_own_error() -> None:
+    require_the_users(lambda: check(Net(never)), "PyTorch", 'raise OwnError("mine")')
+    require_the_users(lambda: check(candidate=port(never)), "JAX", 'raise OwnError("mine")')
+
+
+def test_a_model_that_raises_in_float64_alone() -> None:
+    require_the_users(lambda: check(Net(not_in_float64_torch)), "PyTorch", 'raise OwnError("mine")')
+    torch_candidate = {"candidate": Net(not_in_float64_torch), "weights": None}
+    require_the_users(lambda: check(**torch_candidate), "PyTorch", 'raise OwnError("mine")')
+
+
+def test_a_model_that_raises_in_its_backward_pass() -> None:
+    require_the_users(lambda: check(Net(BackwardTorch.apply)), "PyTorch", 'raise OwnError("mine")')
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="JaxProgram._lift takes any error of a backward pass for a model without derivative: no gradient "
+    "is compared, and the verdict is pass",
+)
+def test_a_jax_model_that_raises_in_its_backward_pass() -> None:
+    require_the_users(lambda: check(candidate=port(backward_jax)), "JAX", 'raise OwnError("mine")')
+
+
+def test_a_loss_that_raises() -> None:
+    targets = np.zeros((2, 3), np.float32)
+
+    def mean(out: Any, targets: Any) -> Any:
+        return ((out - targets) ** 2).mean()
+
+    def bad(out: Any, targets: Any) -> Any:
+        raise OwnError("mine")
+
+    require_the_users(lambda: check(loss=(bad, mean), targets=targets), "PyTorch", 'raise OwnError("mine")')
+    require_the_users(lambda: check(loss=(mean, bad), targets=targets), "JAX", 'raise OwnError("mine")')
