@@ -16,7 +16,14 @@ Axes = tuple[int | None, ...]
 
 
 def torch_uses(trace: Trace) -> dict[str, Use]:
-    """First uses of the weights of a PyTorch trace, by name."""
+    """First uses of the weights of a PyTorch trace.
+
+    Args:
+        trace: of a run.
+
+    Returns:
+        A use per weight that is used, by name.
+    """
     axes: dict[int, tuple[str, Axes]] = {}
     uses: dict[str, Use] = {}
     for index, node in enumerate(trace.nodes):
@@ -54,7 +61,16 @@ def _after(node: Node, axes: Axes, shape: tuple[int, ...]) -> Axes:
 
 
 def regrouped(axes: Axes, before: Sequence[int], after: Sequence[int]) -> Axes:
-    """Axes after a reshape: those kept whole are known, those merged or split are not."""
+    """Axes after a reshape: those kept whole are known, those merged or split are not.
+
+    Args:
+        axes: before the reshape.
+        before: sizes before it.
+        after: sizes after it.
+
+    Returns:
+        An entry per axis after the reshape.
+    """
     found: list[int | None] = []
     i = 0
     left = [(n, a) for n, a in zip(before, axes, strict=True) if n != 1]

@@ -18,7 +18,11 @@ from parity.trace.vocabulary import REARRANGING
 
 
 def size_of_trace(closed: Any) -> int:
-    """Bytes that recording this program takes, loops of unknown length counted once."""
+    """Bytes that recording this program takes, loops of unknown length counted once.
+
+    Args:
+        closed: the jaxpr.
+    """
 
     def of(jaxpr: Any) -> int:
         total = 0
@@ -216,6 +220,9 @@ _TRANSFORMS = re.compile(r"(?:jvp|transpose|vmap|jit|pjit|remat|checkpoint|remat
 
 def clean(names: str) -> str:
     """A name stack without the names of transformations.
+
+    Args:
+        names: parts joined by `/`.
 
     >>> clean("transpose(jvp(Encoder))/layers_0/jvp()")
     'Encoder/layers_0'

@@ -110,18 +110,32 @@ class _Value:
 
 
 def literal_of(literal: Callable[[Any], Any], value: Any) -> Any:
-    """A constant of a closed jaxpr as the step wants it."""
+    """A constant of a closed jaxpr as the step wants it.
+
+    Args:
+        literal: turns a literal of the jaxpr into what the step wants.
+        value: the constant.
+    """
     return literal(_Value(value))
 
 
 def callee(eqn: Any) -> Any:
-    """The jaxpr that an equation only calls, or None."""
+    """The jaxpr that an equation only calls, or None.
+
+    Args:
+        eqn: an equation.
+    """
     name = CALLS.get(eqn.primitive.name)
     return eqn.params.get(name) if name is not None else None
 
 
 def spot_of(eqn: Any, caller: Spot) -> Spot:
-    """The model author's file and line of an equation; without one, the caller's."""
+    """The model author's file and line of an equation; without one, the caller's.
+
+    Args:
+        eqn: an equation.
+        caller: the place of what contains it.
+    """
     file, line = frame_of(eqn.source_info.traceback)
     names = str(eqn.source_info.name_stack)
     module = f"{caller.module}/{names}" if names and caller.module else names or caller.module
@@ -135,6 +149,11 @@ def within(eqn: Any, here: Spot, body: Any) -> Spot:
 
     JAX traces a jitted function once and keeps it, with the frames of its first caller. Inside a
     function of a framework those are wrong for every later caller.
+
+    Args:
+        eqn: an equation that only calls.
+        here: its own place.
+        body: the jaxpr that it calls.
     """
     source = str(getattr(getattr(body, "debug_info", None), "func_src_info", "") or "")
     foreign = " at " in source and is_framework(source.partition(" at ")[2].rpartition(":")[0])
@@ -143,7 +162,14 @@ def within(eqn: Any, here: Spot, body: Any) -> Spot:
 
 
 def frame_of(traceback: Any) -> tuple[str, int]:
-    """(file, line) of the innermost frame that belongs to no framework."""
+    """(file, line) of the innermost frame that belongs to no framework.
+
+    Args:
+        traceback: of an equation, as JAX keeps it; None where it keeps none.
+
+    Returns:
+        The file and line; "" and 0 without such a frame.
+    """
     if traceback is not None:
         codes, positions = traceback.raw_frames()
         for code, position in zip(codes, positions, strict=True):
@@ -158,7 +184,11 @@ _known: dict[str, bool] = {}
 
 
 def is_framework(file: str) -> bool:
-    """Whether a source file belongs to one of `FRAMEWORKS`, or to no file at all."""
+    """Whether a source file belongs to one of `FRAMEWORKS`, or to no file at all.
+
+    Args:
+        file: path of a source file.
+    """
     if file not in _known:
         _known[file] = file.startswith("<") or "importlib" in file or _package(file) in FRAMEWORKS
     return _known[file]
@@ -205,7 +235,14 @@ def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
 
 
 def constants_of(closed: Any) -> list[np.ndarray]:
-    """The floating constants of a traced program, restored or moved by the noise run in force."""
+    """The floating constants of a traced program, restored or moved by the noise run in force.
+
+    Args:
+        closed: the jaxpr.
+
+    Returns:
+        Arrays in the order in which `lifted` takes them.
+    """
     return [constant(np.asarray(getattr(holder, "val", holder))) for holder in _holders(closed)]
 
 
@@ -234,7 +271,11 @@ def _holders(closed: Any) -> Iterator[Any]:
 
 
 def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
-    """All jaxprs among the parameters of an equation."""
+    """All jaxprs among the parameters of an equation.
+
+    Args:
+        params: of an equation.
+    """
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if hasattr(item, "eqns") or hasattr(item, "jaxpr"):
@@ -242,19 +283,31 @@ def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def is_narrow(value: Any) -> bool:
-    """Whether a value is floating and narrower than float64."""
+    """Whether a value is floating and narrower than float64.
+
+    Args:
+        value: of any type.
+    """
     return str(getattr(value, "dtype", "")) in ("float32", "bfloat16", "float16")
 
 
 def wide(dtype: Any) -> Any:
-    """float64 for a narrower floating dtype, complex128 for complex64, the dtype itself for all others."""
+    """float64 for a narrower floating dtype, complex128 for complex64, the dtype itself for all others.
+
+    Args:
+        dtype: of NumPy or JAX.
+    """
     names = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
     name = names.get(str(dtype))
     return np.dtype(name) if name else dtype
 
 
 def widen(value: Any) -> Any:
-    """A value whose narrow floating dtype became float64."""
+    """A value in the wide counterpart of its dtype.
+
+    Args:
+        value: an array; anything else stays as it is.
+    """
     dtype = getattr(value, "dtype", None)
     if dtype is None or wide(dtype) is dtype:
         return value
@@ -266,12 +319,20 @@ def _plain(value: Any) -> Any:
 
 
 def is_key(value: Any) -> bool:
-    """Whether a value is a random key of JAX's, which is no array of numbers."""
+    """Whether a value is a random key of JAX's, which is no array of numbers.
+
+    Args:
+        value: of any type.
+    """
     return "key<" in str(getattr(value, "dtype", ""))
 
 
 def wide_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates)."""
+    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates).
+
+    Args:
+        params: of an equation.
+    """
     widened = {}
     for name, value in params.items():
         if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
@@ -286,7 +347,11 @@ def wide_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wide_jaxpr(jaxpr: Any) -> Any:
-    """The same jaxpr, traced again for float64 arguments."""
+    """The same jaxpr, traced again for float64 arguments.
+
+    Args:
+        jaxpr: open or closed.
+    """
     import jax
     from jax.extend import core
 
@@ -301,7 +366,12 @@ def wide_jaxpr(jaxpr: Any) -> Any:
 
 
 def bind_wide(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-    """One primitive on float64 values; in its own dtype where it allows no other."""
+    """Evaluate one equation on float64 values; in its own dtype where it allows no other.
+
+    Args:
+        eqn: the equation.
+        inputs: its operands.
+    """
     primitive, name = eqn.primitive, eqn.primitive.name
     if name == "reduce_precision" or (name == "bitcast_convert_type" and _mixes_bits(eqn)):
         return own_dtype(eqn, inputs)
@@ -309,7 +379,16 @@ def bind_wide(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def apply(primitive: Any, inputs: Sequence[Any], params: Mapping[str, Any]) -> list[Any]:
-    """A primitive's results as a list."""
+    """Evaluate a primitive.
+
+    Args:
+        primitive: which one.
+        inputs: its operands.
+        params: its parameters.
+
+    Returns:
+        Its results, also a single one, in a list.
+    """
     bound = primitive.get_bind_params(dict(params))
     functions, bound = bound if isinstance(bound, tuple) else ((), bound)  # a pair up to jax 0.9
     out = primitive.bind(*functions, *inputs, **bound)
@@ -321,7 +400,12 @@ def _mixes_bits(eqn: Any) -> bool:
 
 
 def own_dtype(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-    """One primitive in the dtypes it was traced with, its results widened."""
+    """Evaluate one equation in the dtypes it was traced with; its results are widened.
+
+    Args:
+        eqn: the equation.
+        inputs: its operands, float64 where they are floating.
+    """
     import jax.numpy as jnp
 
     narrow = [
@@ -384,7 +468,15 @@ def _lifted_step(values: Mapping[int, Any], rounding: bool) -> Step:
 
 
 def round_narrow(eqn: Any, outs: Sequence[Any]) -> list[Any]:
-    """Results rounded to the narrow dtypes in which the program itself holds them."""
+    """Round results to the narrow dtypes in which the program itself holds them.
+
+    Args:
+        eqn: the equation.
+        outs: its results, float64 where they are floating.
+
+    Returns:
+        The results, still float64.
+    """
     kept = []
     for atom, value in zip(eqn.outvars, outs, strict=True):
         dtype = getattr(atom.aval, "dtype", None)
@@ -394,7 +486,12 @@ def round_narrow(eqn: Any, outs: Sequence[Any]) -> list[Any]:
 
 
 def equations(jaxpr: Any, caller: Spot = NOWHERE) -> Iterator[tuple[Any, Spot]]:
-    """All equations with their places, also those inside others."""
+    """All equations with their places, also those inside others.
+
+    Args:
+        jaxpr: an open jaxpr.
+        caller: the place of what contains it.
+    """
     for eqn in jaxpr.eqns:
         spot = spot_of(eqn, caller)
         yield eqn, spot._replace(line=abs(spot.line))
