@@ -7,7 +7,7 @@ which way it lies.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from parity.frameworks.jax import lift
+from parity.frameworks.jax import jaxpr_walk
 from parity.trace.graph import Node, NodeKind, Trace
 from parity.weights import Use
 
@@ -135,7 +135,7 @@ def _visit(
         given = [None if hasattr(v, "val") else env.get(v) for v in eqn.invars]
         name, params = eqn.primitive.name, eqn.params
         position = next(counter)
-        inner = lift.callee(eqn)
+        inner = jaxpr_walk.callee(eqn)
         if inner is not None:
             body = getattr(inner, "jaxpr", inner)
             env.update(zip(eqn.outvars, _visit(body, given, uses, counter), strict=True))

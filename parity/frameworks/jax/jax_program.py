@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from parity.frameworks.jax import lift, promotion
+from parity.frameworks.jax import jaxpr_walk, lift, promotion
 from parity.frameworks.jax.jax_model import JaxModel, require_no_leaks
 from parity.frameworks.jax.jax_trace import record_trace, size_of_trace
 from parity.frameworks.jax.trees import flatten
@@ -353,7 +353,7 @@ def narrow_in(closed: Any) -> dict[str, Spot]:
         closed: the jaxpr.
     """
     found: dict[str, Spot] = {}
-    for eqn, spot in lift.equations(closed.jaxpr):
+    for eqn, spot in jaxpr_walk.equations(closed.jaxpr):
         for dtype in [str(getattr(variable.aval, "dtype", "")) for variable in eqn.outvars]:
             if dtype in lift.NARROW:
                 found.setdefault(dtype, spot)
@@ -368,7 +368,7 @@ def random_remarks(closed: Any) -> tuple[str, ...]:
     """
     found = dict.fromkeys(
         f"{spot.file}:{spot.line}" if spot.file else "inside a library"
-        for eqn, spot in lift.equations(closed.jaxpr)
+        for eqn, spot in jaxpr_walk.equations(closed.jaxpr)
         if eqn.primitive.name in ("random_bits", "rng_bit_generator")
     )
     if not found:
