@@ -23,10 +23,10 @@ def main() -> None:
     parity check FILE.py:FUNCTION    compare your two models
     parity weights FILE.py:FUNCTION  which weight is which; convert weights
     parity record, parity compare    the same with one side at a time
-    parity run                       compare the built-in networks, offline, in two minutes
-    parity bench                     time them, against each other and the machine's limit
+    parity run                       compare the built-in networks, offline
+    parity bench                     time them, beside the limit of the machine
     parity cases                     list them
-    parity published                 the notebook's published results beside those of both frameworks
+    parity published                 repeat the notebook's published results
 
     What XLA compiles is kept in the user's cache folder for the next time; JAX_COMPILATION_CACHE_DIR names
     another, JAX_ENABLE_COMPILATION_CACHE=false turns it off.

@@ -23,7 +23,11 @@ PROPERTY = "parity_html"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--parity-html DIR`."""
+    """Add `--parity-html DIR`.
+
+    Args:
+        parser: pytest's.
+    """
     parser.getgroup("parity", "PyTorch and JAX models compared").addoption(
         "--parity-html",
         metavar="DIR",
@@ -32,7 +36,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and find out before the tests run whether the pages can be written."""
+    """Register the marker, and find out before the tests run whether the pages can be written.
+
+    Args:
+        config: pytest's.
+
+    Raises:
+        pytest.UsageError: if the directory of `--parity-html` cannot be made.
+    """
     config.addinivalue_line(
         "markers",
         "parity(**arguments): compares models with `parity_check`, whose default arguments these are, e.g. "
@@ -50,7 +61,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that use the fixture."""
+    """Mark the tests that use the fixture.
+
+    Args:
+        items: the collected tests.
+    """
     for item in items:
         if "parity_check" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.parity)
@@ -63,6 +78,12 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
     Arguments are those of `parity.check`, where the fields of `parity.Weights` and `parity.Settings` may be
     given flat; what the markers `parity` give is taken where a call does not
     say otherwise, the closest marker first. The report is returned.
+
+    Args:
+        request: pytest's.
+
+    Returns:
+        The function; it returns the report.
     """
     defaults: dict[str, Any] = {}
     for marker in request.node.iter_markers("parity"):
@@ -112,7 +133,11 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say at the end where the pages are."""
+    """Say at the end where the pages are.
+
+    Args:
+        terminalreporter: pytest's.
+    """
     outcomes: Iterable[Any] = (r for reports in terminalreporter.stats.values() for r in reports)
     pages = [
         value

@@ -121,7 +121,13 @@ def _checked(target: TargetFunction, options: dict[str, Any], head: str) -> "Rep
 
 
 def show(report: "Report", *, plan: bool, verbose: bool) -> None:
-    """Print a report, if asked for with the weight plan and with every quantity."""
+    """Print a report.
+
+    Args:
+        report: what to print.
+        plan: whether to print the weight plan, too.
+        verbose: whether to print every compared quantity, too.
+    """
     from parity.report.folding import folded, line_width
     from parity.report.text import describe, describe_quantity
 
@@ -140,7 +146,18 @@ def write_reports(
     junit_path: str | None,
     seconds: float,
 ) -> None:
-    """Write reports as JSON and JUnit XML (all in one file) and as HTML (a page for each)."""
+    """Write reports as JSON and JUnit XML (all in one file) and as HTML (a page for each).
+
+    Args:
+        reports: at least one.
+        json_path: file for JSON; None for no such file.
+        html_path: file for HTML; of several reports each has a number behind the name.
+        junit_path: file for JUnit XML.
+        seconds: of the whole run.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
     from parity.report.results import Verdict
 
     if json_path:

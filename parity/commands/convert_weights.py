@@ -77,7 +77,14 @@ def weights(target: str, side: str, load_path: str | None, save_path: str | None
 
 
 def plan_lines(plan: "Plan") -> Iterator[str]:
-    """The plan line by line: both names and shapes, how the one becomes the other, and why."""
+    """The plan line by line: both names and shapes, how one becomes the other, and why.
+
+    Args:
+        plan: the plan.
+
+    Returns:
+        The lines of a table, its head first.
+    """
     rows = [
         (
             f"{t.tensor_name} {_shape(t.tensor_shape)}",

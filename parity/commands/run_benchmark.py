@@ -1,7 +1,7 @@
 """`parity bench`: how fast the built-in networks train in each program."""
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -57,19 +57,24 @@ def bench(
     with bad_input():
         require_networks()
         require_writable(json_path, figure_path)
+        options = _Options(data_name, device, json_path, figure_path)
         if harness:
-            refused = _time_checks(cases, data_name, device, repeats, json_path, figure_path)
+            refused = _time_checks(cases, options, repeats)
         else:
-            refused = _time_training(
-                cases, data_name, device, repeats, seconds, no_compile, json_path, figure_path
-            )
+            refused = _time_training(cases, options, repeats, seconds, compiled=not no_compile)
     for line in refused:
         complain(line)
     sys.exit(1 if refused else 0)
 
 
 def find_asked(names: tuple[str, ...]) -> list[tuple["Case", int | None]]:
-    """The cases of names like `softmax` and, with many runs, `softmax:64`.
+    """Find the cases of names like `softmax` and, with many runs, `softmax:64`.
+
+    Args:
+        names: as the user wrote them.
+
+    Returns:
+        Each case with its number of runs, None for a single one.
 
     Raises:
         ValueError: naming every unknown case, or what is no number of runs.
@@ -91,17 +96,23 @@ def find_asked(names: tuple[str, ...]) -> list[tuple["Case", int | None]]:
     return found
 
 
+class _Options(NamedTuple):
+    """Options of both benchmarks: the data, the device, and the files to write."""
+
+    data_name: str
+    device: str
+    json_path: str | None
+    figure_path: str | None
+
+
+def _not_timed(name: str) -> str:
+    return f"{name} is not timed: its two programs do not compute the same"
+
+
 def _time_training(
-    cases: tuple[str, ...],
-    data_name: str,
-    device: str,
-    repeats: int,
-    seconds: float,
-    no_compile: bool,
-    json_path: str | None,
-    figure_path: str | None,
+    cases: tuple[str, ...], options: _Options, repeats: int, seconds: float, *, compiled: bool
 ) -> list[str]:
-    """Time, write, draw and print; returns what was refused, in words."""
+    """Time training, write, draw and print; returns a line per case that was refused."""
     from rich.console import Console
 
     from parity.networks.benchmark import bench_tables as show
@@ -118,52 +129,45 @@ def _time_training(
         from parity.numerics.precision import environment, pinned, require_device
         from parity.report.results import Verdict
 
-        require_device(device)
+        require_device(options.device)
         with pinned():
             progress("measuring the machine")
-            limits, surroundings = machine.measure_machine(device), environment(device)
+            limits, in_force = machine.measure_machine(options.device), environment(options.device)
         agree: dict[str, bool] = {}
         for number, (case, runs) in enumerate(chosen, 1):
-            head = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
+            named = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
             if case.name not in agree:
-                head("do both compute the same?")
-                verdict = run_case(case, data_name=data_name, device=device).verdict
+                named("checking that both programs compute the same")
+                verdict = run_case(case, data_name=options.data_name, device=options.device).verdict
                 agree[case.name] = case.erratum is None and verdict is Verdict.PASS
             if not agree[case.name]:
-                refused[case.name] = f"{case.name} is not timed: its two programs do not compute the same"
+                refused[case.name] = _not_timed(case.name)
                 continue
             with pinned():
-                held = prepare_case(case, data_name=data_name, device=device, runs=runs)
+                prepared = prepare_case(case, data_name=options.data_name, device=options.device, runs=runs)
                 needed = work.of_epoch(
-                    held.pair.candidate.call,
-                    held.params,
-                    held.arrays,
-                    held.jax_recipe.loss,
-                    held.torch_recipe.batch_size,
+                    prepared.pair.candidate.call,
+                    prepared.params,
+                    prepared.arrays,
+                    prepared.jax_recipe.loss,
+                    prepared.torch_recipe.batch_size,
                     runs or 1,
                 )
-                several = list(all_contenders(held, compiled=not no_compile))
+                several = list(all_contenders(prepared, compiled=compiled))
                 timings += timing.time_contenders(
-                    held, several, limits, needed, repeats=repeats, seconds=seconds, progress=head
+                    prepared, several, limits, needed, repeats=repeats, seconds=seconds, progress=named
                 )
     if timings:
-        if json_path:
-            write_json(show.timings_as_data(limits, timings, surroundings), json_path)
-        if figure_path:
-            show.draw_timings(timings, figure_path)
+        if options.json_path:
+            write_json(show.timings_as_data(limits, timings, in_force), options.json_path)
+        if options.figure_path:
+            show.draw_timings(timings, options.figure_path)
         show.print_timings(Console(), limits, timings)
     return list(refused.values())
 
 
-def _time_checks(
-    cases: tuple[str, ...],
-    data_name: str,
-    device: str,
-    repeats: int,
-    json_path: str | None,
-    figure_path: str | None,
-) -> list[str]:
-    """The same for `parity.check` itself."""
+def _time_checks(cases: tuple[str, ...], options: _Options, repeats: int) -> list[str]:
+    """Time `parity.check` itself, write, draw and print; returns a line per case that was refused."""
     from rich.console import Console
 
     from parity.networks.benchmark import harness_tables as show
@@ -178,21 +182,21 @@ def _time_checks(
         from parity.networks.drawing import draw_case
         from parity.numerics.precision import environment, pinned, require_device
 
-        require_device(device)
+        require_device(options.device)
         with pinned():
-            surroundings = environment(device)
+            in_force = environment(options.device)
             for number, case in enumerate(chosen, 1):
-                head = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
-                drawn = draw_case(case, data_name)
-                found = cost(case.name, drawn, device=device, repeats=repeats, progress=head)
+                named = prefixed(progress, f"{number}/{len(chosen)} {case.name}")
+                drawn = draw_case(case, options.data_name)
+                found = cost(case.name, drawn, device=options.device, repeats=repeats, progress=named)
                 if found is None or case.erratum is not None:
-                    refused.append(f"{case.name} is not timed: its two programs do not compute the same")
+                    refused.append(_not_timed(case.name))
                 else:
                     costs.append(found)
     if costs:
-        if json_path:
-            write_json(show.costs_as_data(costs, surroundings), json_path)
-        if figure_path:
-            show.draw_costs(costs, figure_path)
+        if options.json_path:
+            write_json(show.costs_as_data(costs, in_force), options.json_path)
+        if options.figure_path:
+            show.draw_costs(costs, options.figure_path)
         show.print_costs(Console(), costs)
     return refused

@@ -165,8 +165,10 @@ def cases() -> None:
     from parity.networks.registry import CASES
 
     for case in CASES.values():
-        erratum = f"  must fail: {case.erratum.text}" if case.erratum else ""
-        click.echo(f"{case.name:22} {case.quick_epochs:3} epochs by default{erratum}")
+        click.echo(f"{case.name:22} {case.quick_epochs:3} epochs by default")
+        if case.erratum:
+            why = click.wrap_text(f"must fail: {case.erratum.text}", 80, " " * 4, " " * 4)
+            click.echo(why)
 
 
 @click.command()

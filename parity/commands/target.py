@@ -18,7 +18,13 @@ HARNESS = str(Path(__file__).resolve().parents[1])
 
 
 class TargetFunction(NamedTuple):
-    """A function in a file, and how the user wrote it."""
+    """A function in a file, as the user named it.
+
+    Attributes:
+        file: the Python file.
+        function: name of the function.
+        label: the user's own words, for messages.
+    """
 
     file: Path
     function: str
@@ -35,6 +41,9 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 def parse(text: str) -> TargetFunction:
     """Read `FILE.py:FUNCTION`, or `FILE.py` for the function `parity_check`.
+
+    Args:
+        text: as the user wrote it.
 
     Raises:
         TargetError: if there is no such file.
@@ -61,6 +70,12 @@ def opened(target: TargetFunction) -> Iterator[Arguments]:
     Python does, and from the file's own where they are not found there. On exit `sys.path` is as before,
     and modules that came from that directory are forgotten: another file may have a `model.py`, too.
 
+    Args:
+        target: the function.
+
+    Yields:
+        Positional and keyword arguments of `parity.check`.
+
     Raises:
         TargetError: if the file or its function raises (with the user's lines of the traceback), if
             there is no such function, or if it returns something else.
@@ -77,7 +92,11 @@ def opened(target: TargetFunction) -> Iterator[Arguments]:
 
 
 def by_name(target: TargetFunction, arguments: Arguments) -> dict[str, Any]:
-    """What a target returned, as arguments of `parity.check` by name: the first three may come in order.
+    """Bring what a target returned to arguments of `parity.check` by name.
+
+    Args:
+        target: the function.
+        arguments: what it returned; the first three may come in order.
 
     Raises:
         TargetError: naming what `parity.check` does not take.
@@ -99,6 +118,10 @@ def by_name(target: TargetFunction, arguments: Arguments) -> dict[str, Any]:
 
 def require_both_sides(target: TargetFunction, given: Mapping[str, Any]) -> None:
     """Check that a target returned both models and the inputs.
+
+    Args:
+        target: the function.
+        given: arguments of `parity.check` by name.
 
     Raises:
         TargetError: naming what is missing.
@@ -231,7 +254,10 @@ def _lies_in(directory: Path, name: str) -> bool:
 
 @contextlib.contextmanager
 def running_models(target: TargetFunction) -> Iterator[None]:
-    """What a model raises while it runs is shown with the user's lines; what the harness says, as it is.
+    """Show what a model raises as it runs with the user's lines; what the harness says, as it is.
+
+    Args:
+        target: the function that made the models.
 
     Raises:
         TargetError: with the message to show.
@@ -253,7 +279,12 @@ def running_models(target: TargetFunction) -> Iterator[None]:
 
 
 def users_traceback(error: BaseException, file: Path) -> str:
-    """A traceback from the user's file on, without the frames of the harness."""
+    """A traceback from the user's file on, without the frames of the harness.
+
+    Args:
+        error: what was raised.
+        file: the user's file.
+    """
     summary = traceback.TracebackException.from_exception(error)
     seen: list[traceback.TracebackException | None] = [summary]
     while seen:

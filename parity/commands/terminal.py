@@ -24,7 +24,11 @@ def bad_input(*also: type[Exception]) -> Iterator[None]:
 
 
 def complain(message: str) -> None:
-    """Say on stderr what is wrong."""
+    """Print on stderr what is wrong.
+
+    Args:
+        message: what was found, where, and what to do.
+    """
     click.echo(f"parity: {message}", err=True)
 
 
@@ -58,6 +62,9 @@ def spinner(start: str) -> Iterator[Progress]:
 
 def require_writable(*paths: str | None) -> None:
     """Check that the directories of the files to be written exist, before any long work.
+
+    Args:
+        paths: files to be written; None for those that are not wanted.
 
     Raises:
         ValueError: naming the first file that cannot be written.
@@ -96,13 +103,18 @@ def require_networks() -> None:
 
 
 def split_dtypes(text: str, known: Sequence[str]) -> list[str]:
-    """The dtypes named by `--dtype`, in order, once each.
+    """Read the dtypes named by `--dtype`, in order, once each.
+
+    Args:
+        text: names separated by commas.
+        known: the names that may be chosen.
 
     Raises:
         ValueError: if there is none, or one that is not known.
     """
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names or any(name not in known for name in names):
-        some = " and ".join([", ".join(known[:-1]), known[-1]] if known[:-1] else known)
-        raise ValueError(f"--dtype is {text!r}; it must name {some}, or some of them")
+        raise ValueError(
+            f"--dtype is {text!r}; choose one or several of {', '.join(known)}, separated by commas"
+        )
     return list(dict.fromkeys(names))

@@ -40,7 +40,11 @@ class Task(NamedTuple):
     outputs: Callable[[Any], dict[str, Any]] = name_outputs
 
     def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """Inputs in this side's layout."""
+        """Bring inputs into this side's layout.
+
+        Args:
+            inputs: named arrays in the reference's layout.
+        """
         return {
             name: array.transpose(self.layout[name]) if name in self.layout else array
             for name, array in inputs.items()
@@ -119,9 +123,16 @@ def _signature_of(target: Callable[..., Any], signature: inspect.Signature) -> s
 
 
 def direction(shape: Sequence[int], name: str) -> Shaped[np.ndarray, "..."]:
-    """A fixed random projection for the output of this name, so that no gradient vanishes by symmetry.
+    """A fixed random projection for an output, so that no gradient vanishes by symmetry.
 
     Its numbers have 8 significant bits: they are the same in every precision.
+
+    Args:
+        shape: of the output.
+        name: of the output; it decides the numbers.
+
+    Returns:
+        float64, of that shape.
     """
     seed = zlib.crc32(name.encode())
     mantissa, exponent = np.frexp(np.random.default_rng(seed).standard_normal(tuple(shape)))
@@ -129,11 +140,23 @@ def direction(shape: Sequence[int], name: str) -> Shaped[np.ndarray, "..."]:
 
 
 def targets_of(given: Mapping[str, Any], inputs: Sequence[str]) -> Any:
-    """What is not an input: the one target, or a dict of several."""
+    """The targets among named arrays: all that are not inputs.
+
+    Args:
+        given: arrays by name.
+        inputs: names of the inputs.
+
+    Returns:
+        The one target, or a dict of several.
+    """
     targets = {name: value for name, value in given.items() if name not in inputs}
     return next(iter(targets.values())) if len(targets) == 1 else targets
 
 
 def type_in_words(value: Any) -> str:
-    """What a value is, for messages."""
+    """The type of a value in words, for messages.
+
+    Args:
+        value: of any type.
+    """
     return "a function" if inspect.isfunction(value) else f"of type {type(value).__name__}"

@@ -7,7 +7,7 @@ which way it lies.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from parity.frameworks.jax import lift
+from parity.frameworks.jax import jaxpr_walk
 from parity.trace.graph import Node, NodeKind, Trace
 from parity.weights import Use
 
@@ -16,7 +16,14 @@ Axes = tuple[int | None, ...]
 
 
 def torch_uses(trace: Trace) -> dict[str, Use]:
-    """First uses of the weights of a PyTorch trace, by name."""
+    """First uses of the weights of a PyTorch trace.
+
+    Args:
+        trace: of a run.
+
+    Returns:
+        A use per weight that is used, by name.
+    """
     axes: dict[int, tuple[str, Axes]] = {}
     uses: dict[str, Use] = {}
     for index, node in enumerate(trace.nodes):
@@ -54,7 +61,16 @@ def _after(node: Node, axes: Axes, shape: tuple[int, ...]) -> Axes:
 
 
 def regrouped(axes: Axes, before: Sequence[int], after: Sequence[int]) -> Axes:
-    """Axes after a reshape: those kept whole are known, those merged or split are not."""
+    """Axes after a reshape: those kept whole are known, those merged or split are not.
+
+    Args:
+        axes: before the reshape.
+        before: sizes before it.
+        after: sizes after it.
+
+    Returns:
+        An entry per axis after the reshape.
+    """
     found: list[int | None] = []
     i = 0
     left = [(n, a) for n, a in zip(before, axes, strict=True) if n != 1]
@@ -119,7 +135,7 @@ def _visit(
         given = [None if hasattr(v, "val") else env.get(v) for v in eqn.invars]
         name, params = eqn.primitive.name, eqn.params
         position = next(counter)
-        inner = lift.callee(eqn)
+        inner = jaxpr_walk.callee(eqn)
         if inner is not None:
             body = getattr(inner, "jaxpr", inner)
             env.update(zip(eqn.outvars, _visit(body, given, uses, counter), strict=True))

@@ -89,7 +89,14 @@ def _coloured(verdict: Verdict) -> str:
 
 
 def print_findings(console: Console, report: Report, *, everything: bool = False, most: int = 8) -> None:
-    """What did not pass in one report, or all of its quantities, worst first within a stage."""
+    """Print the quantities of a report that did not pass, or all of them.
+
+    Args:
+        console: where to print.
+        report: of one case.
+        everything: whether to print quantities that pass, too.
+        most: how many to print at most, unless everything is wanted.
+    """
     if report.error is not None:
         console.print(f"[red]{escape(report.name)}: {escape(report.error)}[/]")
     chosen = [q for q in report.quantities if everything or q.verdict is not Verdict.PASS]
@@ -100,15 +107,22 @@ def print_findings(console: Console, report: Report, *, everything: bool = False
         console.print(f"  {escape(line)}", soft_wrap=True)
     for quantity in shown:
         head, *notes = describe_quantity(quantity, report.sides)
-        console.print(f"  [{COLOURS[quantity.verdict]}]{escape(head)}[/]", soft_wrap=True)
-        for note in notes:
+        for line in folded([head], console.width - 2):
+            console.print(f"  [{COLOURS[quantity.verdict]}]{escape(line)}[/]", soft_wrap=True)
+        for note in folded(notes, console.width - 2):
             console.print(f"  {escape(note)}", soft_wrap=True)
     if len(chosen) > len(shown):
         console.print(f"  ... and {len(chosen) - len(shown)} more; --verbose shows all")
 
 
 def print_erratum(console: Console, report: Report, text: str) -> None:
-    """A case that failed as it should: what is wrong in the source, and the evidence."""
+    """Print that a case failed as it must: what is wrong in the source, and the evidence.
+
+    Args:
+        console: where to print.
+        report: of the case.
+        text: what is wrong in the source.
+    """
     names = ", ".join(
         dict.fromkeys(label(q) for q in report.failures("gradients") if q.program == "candidate")
     )
@@ -121,15 +135,23 @@ def print_erratum(console: Console, report: Report, text: str) -> None:
 def print_summary(
     console: Console, report: Report, counts: Mapping[str, int], seconds: float, not_checked: Sequence[str]
 ) -> None:
-    """How to read the table, counts of verdicts, time, environment, and what was not checked."""
+    """Print how to read the table, the verdicts, the time, the environment, and what was not checked.
+
+    Args:
+        console: where to print.
+        report: of any case; its environment is that of all.
+        counts: number of cases by verdict, in words.
+        seconds: of the whole run.
+        not_checked: a line for each thing that was not checked.
+    """
     console.print(
         "\nEach stage shows its worst rho: difference over yardstick, where the yardstick is how far one-ulp "
         f"noise moves the programs. At most {LIMIT:.0f} passes. error and yardst. are those of the worst "
         "quantity between the frameworks, relative to its size. * over the limit in float32, but PyTorch is "
         "the side further from float64."
     )
-    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    console.print(f"[bold]{told}[/] in {seconds:.0f} s")
+    verdicts = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    console.print(f"[bold]{verdicts}[/] in {seconds:.0f} s")
     console.print(f"[dim]{escape(environment_line(report))}[/]")
     for line in not_checked:
         console.print(f"[dim]not checked: {escape(line)}[/]")

@@ -72,7 +72,19 @@ def draw_case(case: Case, data_name: str, *, seed: int = 0, limit: int | None = 
 
 
 def draw(recipe: torchref.Recipe, samples: Samples, seed: int) -> tuple[Any, dict[str, torch.Tensor] | None]:
-    """The PyTorch network of a recipe, its weights drawn from a seed: a module, or a function and tensors."""
+    """Draw the weights of a recipe's PyTorch network from a seed.
+
+    Args:
+        recipe: PyTorch's recipe.
+        samples: their shapes decide those of the network.
+        seed: of the weights.
+
+    Returns:
+        A module and None, or a function and its tensors by name.
+
+    Raises:
+        TypeError: if the recipe makes neither an nn.Module nor a BareModel.
+    """
     shape, num_outputs = samples.input_shape, samples.num_outputs
     forward, parameters = torchref.instantiate(recipe, shape, num_outputs, seed=seed)
     if isinstance(forward, torch.nn.Module):

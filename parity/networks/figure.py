@@ -1,12 +1,10 @@
 """Training curves of both sides, one over the other, as an image."""
 
-import io
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from parity.report.atomic import write_atomically
+from parity.networks.picture import save_figure
 from parity.report.kinds import Stage
 from parity.report.quantities import Quantity
 from parity.report.report import Report
@@ -39,15 +37,11 @@ def draw_curves(reports: Sequence[Report], path: str | os.PathLike[str]) -> None
     from matplotlib import pyplot as plt
 
     drawn = [(report, curves) for report in reports if (curves := _losses(report))]
-    kind = Path(path).suffix.lstrip(".").lower()
     if not drawn:
         raise ValueError("there is no curve to draw: no report holds a loss curve")
     rows = -(-len(drawn) // COLUMNS)
     columns = min(COLUMNS, len(drawn))
     figure, axes = plt.subplots(rows, columns, figsize=(3.2 * columns, 2.6 * rows), squeeze=False)
-    if kind not in figure.canvas.get_supported_filetypes():
-        plt.close(figure)
-        raise ValueError(f"cannot draw {path}: the ending must say an image format, e.g. .png, .svg or .pdf")
     for panel in axes.flat[len(drawn) :]:
         panel.set_visible(False)
     for panel, (report, curves) in zip(axes.flat, drawn, strict=False):
@@ -57,11 +51,7 @@ def draw_curves(reports: Sequence[Report], path: str | os.PathLike[str]) -> None
         panel.set_xlabel("epoch", fontsize=8)
         panel.tick_params(labelsize=7)
     axes.flat[0].legend(fontsize=7, frameon=False)
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=150)
-    plt.close(figure)
-    write_atomically(path, content.getvalue())
+    save_figure(figure, path)
 
 
 def _losses(report: Report) -> list[Quantity]:

@@ -20,7 +20,14 @@ ALONE = Ranks()
 
 
 def decided_by(labels: str) -> dict[str, str]:
-    """Which curve holds the margins behind which accuracy; empty for a regression."""
+    """Which curve holds the margins behind which accuracy.
+
+    Args:
+        labels: form of the labels, as `experiments.Labels`.
+
+    Returns:
+        Margin curve by accuracy curve; empty for a regression.
+    """
     return {} if labels == "real" else {f"{split}_accuracy": f"{split}_margin" for split in SPLITS}
 
 
@@ -41,7 +48,20 @@ def torch_training(
     *,
     ranks: Ranks = ALONE,
 ) -> Runnable:
-    """First update and curves of `torchref.fit`, in the processes `ranks` of which this is one."""
+    """First update and curves of `torchref.fit`.
+
+    Args:
+        pair: both networks.
+        recipe: PyTorch's recipe.
+        epochs: of the curves.
+        learning_rate: step size.
+        order: of the training samples in every epoch of minibatches; None for full batches.
+        device: "cpu" or "cuda".
+        ranks: the processes that train together, of which this is one.
+
+    Returns:
+        A program that returns the groups "updates" and "curve".
+    """
     metrics = _with_margin(recipe.metrics, recipe.labels, torchref.metrics)
 
     def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
@@ -83,9 +103,21 @@ def jax_training(
     *,
     mesh: Mesh | None = None,
 ) -> Runnable:
-    """First update and curves of `jaxnn.fit` on a mesh, updates under PyTorch's names and in its layout.
+    """First update and curves of `jaxnn.fit`, updates under PyTorch's names and in its layout.
 
     To be run by `check_training`, which switches JAX's 64-bit types for each dtype.
+
+    Args:
+        pair: both networks.
+        recipe: JAX's recipe.
+        epochs: of the curves.
+        learning_rate: step size.
+        order: of the training samples in every epoch of minibatches; None for full batches.
+        device: "cpu" or "cuda".
+        mesh: the devices to train on; None for one.
+
+    Returns:
+        A program that returns the groups "updates" and "curve".
     """
     metrics = _with_margin(recipe.metrics, recipe.labels, jaxnn.metrics)
 
@@ -137,7 +169,15 @@ def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None)
 
 
 def to_nhwc(array: np.ndarray, name: str) -> np.ndarray:
-    """Images NCHW to NHWC; everything else as it is."""
+    """Images NCHW to NHWC; everything else as it is.
+
+    Args:
+        array: shape (N, C, H, W) if images, else any.
+        name: of the array; images are inputs, `x_...`.
+
+    Returns:
+        Shape (N, H, W, C) if images.
+    """
     return array.transpose(0, 2, 3, 1) if name.startswith("x_") and array.ndim == 4 else array
 
 

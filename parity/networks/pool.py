@@ -23,7 +23,15 @@ LONG = ("cnn", "cnn_global_pool", "mlp")
 
 
 def default_jobs(device: str, num_cases: int) -> int:
-    """Processes for so many cases: one per core, one alone for a GPU, which they would have to share."""
+    """How many processes to run so many cases in: one per core, but one alone on a GPU.
+
+    Args:
+        device: "cpu" or "cuda".
+        num_cases: how many cases there are.
+
+    Returns:
+        At least 1, at most `MOST`.
+    """
     if device != "cpu":
         return 1
     return max(1, min(MOST, num_cases, os.cpu_count() or 1))

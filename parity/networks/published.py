@@ -32,7 +32,14 @@ READING_ERROR = 0.01
 
 
 class Result(NamedTuple):
-    """What a run ends with; an accuracy in [0, 1]."""
+    """What a run ends with.
+
+    Attributes:
+        train_loss: of the training samples, as the recipe reports it.
+        train_accuracy: in [0, 1].
+        val_loss: of the validation samples.
+        val_accuracy: in [0, 1].
+    """
 
     train_loss: float
     train_accuracy: float
@@ -47,7 +54,8 @@ class PublishedRow(NamedTuple):
         title: what the notebook calls it.
         recipe: the recipe that repeats it.
         data: the data set.
-        epochs, learning_rate: as published.
+        epochs: passes through the data, as published.
+        learning_rate: step size, as published.
         published: the notebook's figures; None for a row that it does not have.
         num_seeds: runs that are needed to say something.
         within: whether the medians must come close; otherwise the published accuracies must lie in the
@@ -139,7 +147,11 @@ class Rerun(NamedTuple):
 
     @staticmethod
     def median(runs: Sequence[Result]) -> Result:
-        """The median of each figure over the seeds."""
+        """The median of each figure over the seeds.
+
+        Args:
+            runs: one result per seed, at least one.
+        """
         return Result(*(statistics.median(column) for column in zip(*runs, strict=True)))
 
 

@@ -11,7 +11,13 @@ if TYPE_CHECKING:
 
 
 def print_reruns(console: Console, reruns: "Sequence[Rerun]", tolerances: tuple[float, float]) -> None:
-    """Published figures, medians and ranges of both frameworks: loss / accuracy, training and validation."""
+    """Print published figures beside medians and ranges of both frameworks.
+
+    Args:
+        console: where to print; 100 columns are enough.
+        reruns: the rows, in order.
+        tolerances: allowed distance of the training and of the validation accuracy.
+    """
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     for name in ("experiment", "who", "train loss / acc", "val loss / acc", "acc range, train; val", ""):
         table.add_column(name, no_wrap=name != "experiment")

@@ -23,6 +23,9 @@ class Erratum:
         """Whether the report fails as it should: these gradients, nothing before them, no error.
 
         The step and the curve may differ too: they follow from the gradients.
+
+        Args:
+            report: of the case.
         """
         before = report.select("weights") + report.select("forward")
         dtypes = report.dtypes
@@ -119,6 +122,12 @@ CASES: Mapping[str, Case] = MappingProxyType({case.name: case for case in _CASES
 
 def find_cases(names: tuple[str, ...]) -> list[Case]:
     """The cases of these names, or all of them when there is none.
+
+    Args:
+        names: of cases; empty for all.
+
+    Returns:
+        Each case once, in the order of the names.
 
     Raises:
         ValueError: naming every unknown case and the known ones.

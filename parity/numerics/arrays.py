@@ -27,6 +27,12 @@ DTYPES = ("float64", "float32")
 def eps_of(dtype: str) -> float:
     """Machine epsilon of a floating dtype given by name.
 
+    Args:
+        dtype: name of a floating dtype.
+
+    Returns:
+        The distance from 1 to the next larger number.
+
     Raises:
         ValueError: if `dtype` is not one the harness can judge.
     """
@@ -36,7 +42,10 @@ def eps_of(dtype: str) -> float:
 
 
 def require_dtypes(dtypes: Sequence[str]) -> None:
-    """Check that these are the dtypes of a comparison: a list of names, at least one.
+    """Check the dtypes of a comparison.
+
+    Args:
+        dtypes: names of floating dtypes, at least one.
 
     Raises:
         ValueError: saying what they must be.
@@ -48,7 +57,11 @@ def require_dtypes(dtypes: Sequence[str]) -> None:
 
 
 def is_float(array: Shaped[np.ndarray, "..."]) -> bool:
-    """Whether an array is floating (only those are cast and perturbed)."""
+    """Whether an array is floating (only those are cast and perturbed).
+
+    Args:
+        array: of any dtype.
+    """
     return bool(np.issubdtype(array.dtype, np.floating))
 
 
@@ -88,14 +101,29 @@ def to_numpy_narrow(value: Any) -> Shaped[np.ndarray, "..."]:
 
 
 def round_to(array: Shaped[np.ndarray, "..."], dtype: str) -> Shaped[np.ndarray, "..."]:
-    """Floating values rounded to what `dtype` can represent, still held in float64."""
+    """Round floating values to what `dtype` can represent; they stay float64.
+
+    Args:
+        array: of any dtype; integers stay as they are.
+        dtype: name of a floating dtype.
+
+    Returns:
+        An array of the same shape.
+    """
     if not is_float(array) or dtype == "float64":
         return array
     return array.astype(numpy_dtype(dtype)).astype(np.float64)
 
 
 def in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Floating values in float32, integers as they are."""
+    """Cast floating values to float32; integers stay as they are.
+
+    Args:
+        array: of any dtype; what overflows becomes infinite.
+
+    Returns:
+        An array of the same shape.
+    """
     if not is_float(array) or array.dtype == np.float32:
         return array
     with np.errstate(over="ignore"):
@@ -103,7 +131,10 @@ def in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
 
 
 def numpy_dtype(name: str) -> "np.dtype[Any]":
-    """NumPy's dtype of a name, also of those that NumPy does not know by itself.
+    """NumPy's dtype of a name, also of one that NumPy does not know by itself.
+
+    Args:
+        name: e.g. "float32" or "bfloat16".
 
     >>> numpy_dtype("bfloat16").itemsize, numpy_dtype("float32")
     (2, dtype('float32'))
@@ -114,7 +145,16 @@ def numpy_dtype(name: str) -> "np.dtype[Any]":
 
 
 def to_torch(array: Shaped[np.ndarray, "..."], dtype: str, device: str = "cpu") -> "torch.Tensor":
-    """A NumPy array as a new torch tensor; floating values become `dtype`, integers int64."""
+    """Convert a NumPy array to a new torch tensor.
+
+    Args:
+        array: of any dtype.
+        dtype: of floating values; integers become int64.
+        device: "cpu" or "cuda".
+
+    Returns:
+        A tensor of the same shape that shares no memory with the array.
+    """
     import torch
 
     target: torch.dtype | None = None
@@ -127,7 +167,16 @@ def to_torch(array: Shaped[np.ndarray, "..."], dtype: str, device: str = "cpu") 
 
 
 def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | None" = None) -> "jax.Array":
-    """A NumPy array as a jax array; floating values become `dtype`, integers JAX's default."""
+    """Convert a NumPy array to a JAX array.
+
+    Args:
+        array: of any dtype.
+        dtype: of floating values; integers become JAX's default.
+        device: where to put it; None for JAX's default device.
+
+    Returns:
+        An array of the same shape.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -141,7 +190,15 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
 
 
 def significant_bits_at_most(array: Float[np.ndarray, "..."], bits: int) -> Any:
-    """Elementwise: whether the number is exact in `bits` significant bits (0, 1, 0.5, 255 ... are in 8)."""
+    """Whether each number is exact in `bits` significant bits (0, 1, 0.5 and 255 are in 8).
+
+    Args:
+        array: floating.
+        bits: at least 1.
+
+    Returns:
+        Booleans of the same shape.
+    """
     mantissa, _ = np.frexp(array)
     scaled = mantissa * 2.0**bits
     return scaled == np.round(scaled)

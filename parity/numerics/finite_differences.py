@@ -38,7 +38,11 @@ sides' gradients are compared with each other leaf by leaf; this is the oracle f
 
 
 def sample(names: Sequence[str], numbers: int) -> list[str]:
-    """Evenly spaced names of a large model, at least two; of a small one all.
+    """Evenly spaced names of a large model, at least two; all names of a small one.
+
+    Args:
+        names: of its weights.
+        numbers: how many numbers all weights have together.
 
     >>> sample(["a", "b", "c", "d", "e"], numbers=100_000_000)
     ['a', 'e']

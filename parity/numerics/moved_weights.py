@@ -10,9 +10,15 @@ JITTER = 0.1
 
 
 def jittered(weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Every weight moved by about a tenth: none stays zero or one, and none changes its sign by much.
+    """Move every weight by about a tenth: none stays zero or one, and none changes its sign by much.
 
     Tensors without a negative entry (variances, scales) stay without one.
+
+    Args:
+        weights: by name.
+
+    Returns:
+        Arrays of the same shapes, floating ones float32; the same for the same weights.
     """
     moved: dict[str, Shaped[np.ndarray, ...]] = {}
     for number, (name, array) in enumerate(weights.items()):

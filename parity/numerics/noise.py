@@ -54,7 +54,15 @@ BLOCK = 2**15
 
 
 def signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
-    """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3."""
+    """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3.
+
+    Args:
+        array: float64.
+        k: number of the noise run, from 0.
+
+    Returns:
+        u for each entry, float64.
+    """
     with np.errstate(over="ignore"):
         z = np.asarray(array, np.float64, order="C").view(np.uint64) + np.uint64(
             0x9E3779B97F4A7C15
@@ -78,9 +86,15 @@ FILL = 1e5
 
 @np.errstate(invalid="ignore", over="ignore")
 def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
-    """Which entries are not huge beside the others: at most 1e6 times the median magnitude (zeros left out).
+    """Which entries are not huge beside the others: at most 1e6 times the median magnitude, zeros left out.
 
     Where a mask fills most entries, the median is the filler; it is known by being the same everywhere.
+
+    Args:
+        array: numbers of any dtype and shape.
+
+    Returns:
+        Booleans of the same shape.
 
     >>> ordinary(np.array([0.5, 0.0, -1.0, -1e9])).tolist()
     [True, True, True, False]
@@ -123,7 +137,12 @@ SideByDtype = Mapping[str, Side]
 
 
 class Subject(NamedTuple):
-    """A program and the weights it runs with: the same numbers on both sides, each in its own layout."""
+    """A program and the weights it runs with: the same numbers on both sides, each in its own layout.
+
+    Attributes:
+        program: what to run.
+        weights: by the names that the program knows.
+    """
 
     program: Runnable
     weights: Arrays
@@ -134,7 +153,11 @@ _running: int | None = None
 
 @contextlib.contextmanager
 def noise_run(k: int | None) -> Iterator[None]:
-    """Inside, this is noise run k (None: no noise), for constants that a program holds itself."""
+    """Declare that what runs inside is noise run k, for constants that a program holds itself.
+
+    Args:
+        k: number of the noise run, from 0; None for no noise.
+    """
     global _running
     before, _running = _running, k
     try:
@@ -215,7 +238,14 @@ def _scales(base: Values) -> dict[str, dict[str, Any]]:
 
 
 def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | float:
-    """What to divide a value by so that huge entries count in their own scale: 1 for all ordinary ones."""
+    """What to divide values by so that huge entries count in their own scale.
+
+    Args:
+        array: numbers of any dtype and shape.
+
+    Returns:
+        1 where all entries are ordinary; else one divisor per entry, at least 1.
+    """
     usual = ordinary(array)
     if usual.all():
         return 1.0
@@ -225,6 +255,13 @@ def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
 
 
 def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Arrays as noise run k sees them: rounded to `dtype` and moved by one ulp."""
+    """Arrays as noise run k sees them: rounded to `dtype` and moved by one ulp.
+
+    Args:
+        arrays: by name.
+        k: number of the noise run, from 0.
+        dtype: name of the floating dtype under test.
+        inputs: whether these are inputs rather than weights; see `perturb`.
+    """
     rounded = {name: round_to(array, dtype) for name, array in arrays.items()}
     return perturb(rounded, k, eps_of(dtype), inputs=inputs)

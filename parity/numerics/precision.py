@@ -109,6 +109,10 @@ def running(dtype: str, device: str = "cpu") -> Iterator[None]:
 
     A float32 model is run as its users run it, without x64: with it, constants that JAX would keep in
     float32 become float64 and the model under test would be another one.
+
+    Args:
+        dtype: name of the floating dtype of the run.
+        device: "cpu" or "cuda".
     """
     import jax
 
@@ -118,7 +122,11 @@ def running(dtype: str, device: str = "cpu") -> Iterator[None]:
 
 @contextlib.contextmanager
 def running_torch(dtype: str) -> Iterator[None]:
-    """PyTorch's side of one run: tensors that a model makes in its forward pass get the run's dtype."""
+    """PyTorch's side of one run: tensors that a model makes in its forward pass get the run's dtype.
+
+    Args:
+        dtype: name of the floating dtype of the run.
+    """
     import torch
 
     before = torch.get_default_dtype()
@@ -132,6 +140,9 @@ def running_torch(dtype: str) -> Iterator[None]:
 def jax_device(device: str) -> Any:
     """This process's first JAX device of a kind ("cpu" or "cuda").
 
+    Args:
+        device: "cpu" or "cuda".
+
     Raises:
         ValueError: if the kind is unknown or this machine has none that JAX can see.
     """
@@ -142,11 +153,17 @@ def jax_device(device: str) -> Any:
     try:
         return jax.local_devices(backend="gpu" if device == "cuda" else device)[0]
     except RuntimeError as error:
-        raise ValueError(f"`device` is {device!r}, but JAX sees none: {_first_line(error)}") from error
+        raise ValueError(
+            f"`device` is {device!r}, but JAX sees none ({_first_line(error)}); choose another"
+        ) from error
 
 
 def require_device(device: str, sides: Collection[str] = SIDES) -> None:
     """Check that the frameworks that run can use `device`.
+
+    Args:
+        device: "cpu" or "cuda".
+        sides: the frameworks that run; another is not imported.
 
     Raises:
         ValueError: if one of them cannot, naming it.

@@ -17,19 +17,33 @@ from parity.numerics.arrays import Arrays
 
 
 def owns(model: Any) -> bool:
-    """Whether this can be called."""
+    """Whether this can be called.
+
+    Args:
+        model: any object.
+    """
     return callable(model)
 
 
 def called(model: Any) -> Any:
-    """The function whose arguments are the model's inputs."""
+    """The function whose arguments are the model's inputs.
+
+    Args:
+        model: one that this library owns.
+    """
     return model
 
 
 def open_model(
     model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
 ) -> Functional:
-    """Open a function together with its params.
+    """Open a function together with its params. See `parity.frameworks.jax.libraries`.
+
+    Args:
+        model: the function.
+        params: its params, any pytree; None where the object has its own.
+        inputs: arrays by argument name; None if they are not known.
+        modes: arguments that put the model in inference mode.
 
     Raises:
         TypeError: if it comes without params.

@@ -14,7 +14,11 @@ from parity.numerics.arrays import Arrays, to_jax
 
 
 def owns(model: Any) -> bool:
-    """Whether this is an Equinox module, or (module, state); wrappers of functions are not."""
+    """Whether this is an Equinox module, or (module, state); wrappers of functions are not.
+
+    Args:
+        model: any object.
+    """
     equinox = loaded_module("equinox")
     if equinox is None:
         return False
@@ -26,12 +30,20 @@ def owns(model: Any) -> bool:
 
 
 def called(model: Any) -> Callable[..., Any]:
-    """The function whose arguments are the model's inputs."""
+    """The function whose arguments are the model's inputs.
+
+    Args:
+        model: one that this library owns.
+    """
     return type(model[0] if isinstance(model, tuple) else model).__call__
 
 
 def random_key(name: str) -> Any:
-    """What an argument for random numbers of this name gets, None for any key."""
+    """What an argument for random numbers of this name gets, None for any key.
+
+    Args:
+        name: of the argument.
+    """
     return None
 
 
@@ -42,7 +54,15 @@ def open_model(
     modes: Mapping[str, Any],
     function: Callable[..., Any] | None = None,
 ) -> Functional:
-    """Open a module; one that takes single samples is mapped over the first axis of `inputs`."""
+    """Open a module; one that takes single samples is mapped over the first axis of `inputs`.
+
+    Args:
+        model: the module, or (module, state).
+        params: another module of the same structure, whose weights are taken; None for the model's own.
+        inputs: arrays by argument name; None if they are not known.
+        modes: arguments that put the model in inference mode.
+        function: `function(model, *inputs)`, to be called instead of the module.
+    """
     functional = open_equinox(model if params is None else params, function)
     return functional if inputs is None or function is not None else _over_batch(functional, modes, inputs)
 

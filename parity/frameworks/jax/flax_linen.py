@@ -18,28 +18,49 @@ INVALID_RNG = (
 
 
 def owns(model: Any) -> bool:
-    """Whether this is a Flax Linen module, or `apply` of one."""
+    """Whether this is a Flax Linen module, or `apply` of one.
+
+    Args:
+        model: any object.
+    """
     linen = loaded_module("flax.linen")
     return linen is not None and isinstance(module_of(model), linen.Module)
 
 
 def called(model: Any) -> Callable[..., Any]:
-    """The function whose arguments are the model's inputs."""
+    """The function whose arguments are the model's inputs.
+
+    Args:
+        model: one that this library owns.
+    """
     return type(module_of(model)).__call__
 
 
 def random_key(name: str) -> Any:
-    """What an argument for random numbers of this name gets, None for any key."""
+    """What an argument for random numbers of this name gets, None for any key.
+
+    Args:
+        name: of the argument.
+    """
     return None
 
 
 def wants_mode(model: Any, name: str) -> bool:
-    """Whether a mode whose default is None is the caller's to give: never from both, Linen says."""
+    """Whether the caller must give a mode whose default is None: Linen takes it from one place only.
+
+    Args:
+        model: one that this library owns.
+        name: of the mode.
+    """
     return getattr(module_of(model), name, None) is None
 
 
 def module_of(model: Any) -> Any:
-    """The module behind `module.apply`, compiled or not; anything else as it is."""
+    """The module behind `module.apply`, compiled or not; anything else as it is.
+
+    Args:
+        model: any object.
+    """
     while hasattr(model, "lower") and hasattr(model, "__wrapped__"):
         model = model.__wrapped__
     return model.__self__ if getattr(model, "__name__", "") == "apply" and inspect.ismethod(model) else model
@@ -48,7 +69,14 @@ def module_of(model: Any) -> Any:
 def open_model(
     model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
 ) -> Functional:
-    """Open a module with its variables, or with those that it draws for `inputs`. See `open_linen`."""
+    """Open a module with its variables, or with those that it draws for `inputs`. See `open_linen`.
+
+    Args:
+        model: the module, or its `apply`.
+        params: all collections, or `params` alone; None for the module's own, or those drawn from a key.
+        inputs: arrays by argument name; None if they are not known.
+        modes: arguments that put the model in inference mode.
+    """
     module = module_of(model)
     return open_linen(module, params, initialiser(module.init, type(module).__call__, 1, inputs, modes))
 

@@ -10,18 +10,30 @@ from parity.numerics.arrays import Arrays
 
 
 def owns(model: Any) -> bool:
-    """Whether this is a Flax NNX module."""
+    """Whether this is a Flax NNX module.
+
+    Args:
+        model: any object.
+    """
     nnx = loaded_module("flax.nnx")
     return nnx is not None and isinstance(model, nnx.Module)
 
 
 def called(model: Any) -> Callable[..., Any]:
-    """The function whose arguments are the model's inputs."""
+    """The function whose arguments are the model's inputs.
+
+    Args:
+        model: one that this library owns.
+    """
     return type(model).__call__
 
 
 def random_key(name: str) -> Any:
-    """What an argument for random numbers of this name gets, None for any key."""
+    """What an argument for random numbers of this name gets, None for any key.
+
+    Args:
+        name: of the argument.
+    """
     return loaded_module("flax.nnx").Rngs(0) if name == "rngs" else None
 
 
@@ -32,7 +44,15 @@ def open_model(
     modes: Mapping[str, Any],
     function: Callable[..., Any] | None = None,
 ) -> Functional:
-    """Open a module; `inputs` and `modes` play no part. See `open_nnx`."""
+    """Open a module. See `open_nnx`.
+
+    Args:
+        model: the module.
+        params: weights in the place of its own; None for these.
+        inputs: not used: a module has its weights.
+        modes: not used: a module has a mode of its own.
+        function: `function(model, *inputs)`, to be called instead of the module.
+    """
     return open_nnx(model, params, function)
 
 

@@ -80,12 +80,23 @@ def from_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
 
 
 def loaded_module(name: str) -> Any:
-    """A library's module if the user's program has loaded it, else None; it is never imported here."""
+    """A library's module if the user's program has loaded it; it is never imported here.
+
+    Args:
+        name: of the module.
+
+    Returns:
+        The module, or None.
+    """
     return sys.modules.get(name)
 
 
 def is_floating(leaf: Any) -> bool:
-    """Whether a leaf is a floating array or its shape; Python's own numbers are settings, not weights."""
+    """Whether a leaf is a floating array or its shape; Python's own numbers are settings, not weights.
+
+    Args:
+        leaf: of a pytree.
+    """
     import jax.numpy as jnp
 
     dtype = getattr(leaf, "dtype", None)
@@ -93,7 +104,12 @@ def is_floating(leaf: Any) -> bool:
 
 
 def takes(function: Callable[..., Any], name: str) -> bool:
-    """Whether a function has an argument of this name."""
+    """Whether a function has an argument of this name.
+
+    Args:
+        function: any callable.
+        name: of the argument.
+    """
     try:
         return name in inspect.signature(function).parameters
     except (TypeError, ValueError):  # builtins and some compiled callables have no signature

@@ -12,12 +12,20 @@ from parity.numerics.arrays import Arrays
 
 
 def owns(model: Any) -> bool:
-    """Whether this has both functions."""
+    """Whether this has both functions.
+
+    Args:
+        model: any object.
+    """
     return hasattr(model, "init") and hasattr(model, "apply")
 
 
 def called(model: Any) -> Callable[..., Any]:
-    """The function whose arguments are the model's inputs."""
+    """The function whose arguments are the model's inputs.
+
+    Args:
+        model: one that this library owns.
+    """
     apply: Callable[..., Any] = model.apply
     return apply
 
@@ -25,7 +33,17 @@ def called(model: Any) -> Callable[..., Any]:
 def open_model(
     model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
 ) -> Functional:
-    """Open a pair of functions: `apply(params, [state,] [rng,] *inputs)`, and `init(rng, ...)` for params."""
+    """Open a pair of functions: `apply(params, [state,] [rng,] *inputs)`, and `init(rng, ...)` for params.
+
+    Args:
+        model: an object with `init` and `apply`.
+        params: params, or (params, state); None for those that `init` makes.
+        inputs: arrays by argument name; None if they are not known.
+        modes: arguments that put the model in inference mode.
+
+    Raises:
+        TypeError: if params are missing and cannot be made, or a state is missing beside them.
+    """
     import jax
 
     names = list(inspect.signature(model.apply).parameters)

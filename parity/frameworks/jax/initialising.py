@@ -17,7 +17,21 @@ def initialiser(
     inputs: Arrays | None,
     modes: Mapping[str, Any],
 ) -> Callable[[], Any] | None:
-    """`init` with a key and the inputs, or None if these are not known."""
+    """Bind `init` to a key and the inputs.
+
+    Args:
+        init: `init(key, *inputs, **modes)`.
+        target: the function whose signature says which arguments there are.
+        skip: how many leading arguments of `target` are not inputs.
+        inputs: arrays by argument name; None if they are not known.
+        modes: arguments that put the model in inference mode.
+
+    Returns:
+        A function without arguments that draws the params; None if the inputs are not known.
+
+    Raises:
+        TypeError: if the inputs do not fit the signature.
+    """
     import jax
 
     if inputs is None:

@@ -68,14 +68,25 @@ class JaxModel(NamedTuple):
         trainable: Collection[str] | None = None,
         gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
     ) -> "JaxProgram":
-        """Outputs, loss and gradients of this model."""
+        """The program of this model: outputs, loss and gradients.
+
+        Args:
+            task: inputs, loss, layout, outputs and device.
+            trainable: paths of the leaves to differentiate by; None for the model's own.
+            gradients: `gradients(params, x, targets)` instead of `jax.grad` of the loss.
+        """
         from parity.frameworks.jax.jax_program import JaxProgram
 
         moved = self.trainable if trainable is None else trainable
         return JaxProgram(self, task, moved, gradients=gradients)
 
     def remarks(self, inputs: Arrays, task: Task) -> tuple[str, ...]:
-        """What to say of random numbers that the model draws, and of weights stored in a narrow dtype."""
+        """Remarks on random numbers that the model draws, and on weights stored in a narrow dtype.
+
+        Args:
+            inputs: named arrays in the reference's layout.
+            task: inputs, loss, layout, outputs and device.
+        """
         from parity.frameworks.jax.jax_program import JaxProgram, random_remarks
 
         random = random_remarks(JaxProgram(self, task).jaxpr({}, inputs))
@@ -129,6 +140,9 @@ def require_no_leaks(consts: Iterable[Any]) -> None:
     """Refuse traced values among the constants of a jaxpr that was traced at top level.
 
     JAX itself notices them only when the jaxpr runs, if at all.
+
+    Args:
+        consts: the constants of a jaxpr.
 
     Raises:
         TypeError: saying what they are.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from parity.frameworks.jax import lift, promotion
+from parity.frameworks.jax import jaxpr_walk, lift, promotion
 from parity.frameworks.jax.jax_model import JaxModel, require_no_leaks
 from parity.frameworks.jax.jax_trace import record_trace, size_of_trace
 from parity.frameworks.jax.trees import flatten
@@ -62,7 +62,16 @@ class JaxProgram:
         self._compiled = jax.jit(self._run)
 
     def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        """Run once; `weights` are leaves by path."""
+        """Run once.
+
+        Args:
+            weights: leaves by path; the model's own where one is missing.
+            inputs: named arrays in the reference's layout.
+            dtype: name of the floating dtype to run in.
+
+        Returns:
+            The groups "outputs", "loss" and "gradients", these by path.
+        """
         import jax
 
         device = jax_device(self.task.device)
@@ -93,6 +102,10 @@ class JaxProgram:
     def returned(self, weights: Arrays, inputs: Arrays) -> Any:
         """What the model itself returns, with shapes for arrays: it is traced, not run.
 
+        Args:
+            weights: not used: the program is traced with the shapes of the model's own.
+            inputs: named arrays in the reference's layout.
+
         Raises:
             Exception: whatever the model raises when it is traced.
         """
@@ -110,25 +123,53 @@ class JaxProgram:
         return _shapes(returned[0])
 
     def jaxpr(self, weights: Arrays, inputs: Arrays) -> Any:
-        """The traced program in the user's own dtypes, forward and backward."""
+        """The traced program in the user's own dtypes, forward and backward.
+
+        Args:
+            weights: leaves by path; their shapes count.
+            inputs: named arrays in the reference's layout; their shapes count.
+        """
         return self._lift(weights, self.task.laid_out(inputs))[0]
 
     def census(self, weights: Arrays, inputs: Arrays) -> Census:
-        """Narrow dtypes inside the traced program."""
+        """Narrow dtypes inside the traced program.
+
+        Args:
+            weights: leaves by path; their shapes count.
+            inputs: named arrays in the reference's layout; their shapes count.
+        """
         return Census(narrow_in(self.jaxpr(weights, inputs)))
 
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
-        """JAX's random numbers come from keys: a traced program repeats by construction."""
+        """Accept every program: JAX's random numbers come from keys, so a traced program repeats itself.
+
+        Args:
+            weights: not used.
+            inputs: not used.
+            census: not used.
+        """
 
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
-        """The first use of each leaf, read from the jaxpr."""
+        """The first use of each leaf, read from the jaxpr.
+
+        Args:
+            weights: not used: the program is traced with the shapes of the model's own.
+            inputs: named arrays in the reference's layout; their shapes count.
+            trace: not used: the jaxpr says it.
+        """
         names = [name if kind is NodeKind.WEIGHT else None for kind, name in self.arguments({}, inputs)]
         return jax_uses(self.jaxpr({}, inputs), names)
 
     def trace(
         self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
     ) -> Trace:
-        """Run once in float64 and keep every value; without `backward` those of the forward pass alone.
+        """Run once in float64 and keep every value.
+
+        Args:
+            weights: leaves by path.
+            inputs: named arrays in the reference's layout.
+            backward: whether to keep the backward pass, too.
+            replayable: not used: every trace of JAX can be replayed.
 
         Raises:
             MemoryError: if the values would take more than `TRACE_LIMIT` bytes.
@@ -158,7 +199,16 @@ class JaxProgram:
     def output_dtypes(
         self, weights: Arrays, inputs: Arrays, dtype: str
     ) -> dict[str, tuple[str, Spot | None]]:
-        """The dtypes of the outputs of a run in `dtype`, and where one became wider than that."""
+        """The dtypes of the outputs of a run, and where one became wider than the run.
+
+        Args:
+            weights: not used: the program is traced with the shapes of the model's own.
+            inputs: named arrays in the reference's layout; their shapes count.
+            dtype: name of the floating dtype to run in.
+
+        Returns:
+            Per output its dtype, and the place where it became wider; None if it did not.
+        """
         import jax
 
         with running(dtype, self.task.device):
@@ -171,7 +221,12 @@ class JaxProgram:
         return {name: (str(value.dtype), where[name]) for name, value in outputs.items()}
 
     def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[NodeKind, str]]:
-        """What each argument of the traced program is, and its name."""
+        """What each argument of the traced program is, and its name.
+
+        Args:
+            weights: leaves by path.
+            inputs: named arrays in the reference's layout.
+        """
         return [(kind, name) for kind, name, _ in self._flat(weights, self.task.laid_out(inputs))]
 
     def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -292,9 +347,13 @@ def _shapes(value: Any) -> Any:
 
 
 def narrow_in(closed: Any) -> dict[str, Spot]:
-    """bfloat16 and float16 inside a traced JAX program, with the first place of each."""
+    """bfloat16 and float16 inside a traced JAX program, with the first place of each.
+
+    Args:
+        closed: the jaxpr.
+    """
     found: dict[str, Spot] = {}
-    for eqn, spot in lift.equations(closed.jaxpr):
+    for eqn, spot in jaxpr_walk.equations(closed.jaxpr):
         for dtype in [str(getattr(variable.aval, "dtype", "")) for variable in eqn.outvars]:
             if dtype in lift.NARROW:
                 found.setdefault(dtype, spot)
@@ -302,10 +361,14 @@ def narrow_in(closed: Any) -> dict[str, Spot]:
 
 
 def random_remarks(closed: Any) -> tuple[str, ...]:
-    """What to say of random numbers that a traced JAX program draws."""
+    """Remarks on random numbers that a traced JAX program draws.
+
+    Args:
+        closed: the jaxpr.
+    """
     found = dict.fromkeys(
         f"{spot.file}:{spot.line}" if spot.file else "inside a library"
-        for eqn, spot in lift.equations(closed.jaxpr)
+        for eqn, spot in jaxpr_walk.equations(closed.jaxpr)
         if eqn.primitive.name in ("random_bits", "rng_bit_generator")
     )
     if not found:

@@ -11,21 +11,27 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.jax import lift, numpy_ops
+from parity.frameworks.jax import jaxpr_walk, lift, numpy_ops
 from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
 from parity.trace.vocabulary import REARRANGING
 
 
 def size_of_trace(closed: Any) -> int:
-    """Bytes that recording this program takes, loops of unknown length counted once."""
+    """Bytes that recording this program takes, loops of unknown length counted once.
+
+    Args:
+        closed: the jaxpr.
+    """
 
     def of(jaxpr: Any) -> int:
         total = 0
         for eqn in jaxpr.eqns:
-            inner = list(lift.inner_jaxprs(eqn.params))
+            inner = list(jaxpr_walk.inner_jaxprs(eqn.params))
             times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-            if inner and (lift.callee(eqn) is not None or eqn.primitive.name in ("scan", "while", "cond")):
+            if inner and (
+                jaxpr_walk.callee(eqn) is not None or eqn.primitive.name in ("scan", "while", "cond")
+            ):
                 total += times * sum(of(getattr(j, "jaxpr", j)) for j in inner[:2])
             else:
                 total += sum(8 * int(np.prod(getattr(v.aval, "shape", ()))) for v in eqn.outvars)
@@ -61,7 +67,7 @@ def record_trace(
             (trace.weights if kind is NodeKind.WEIGHT else trace.inputs)[name] = index
             args.append(index)
         consts = [recorder.literal(_Held(value)) for value in closed.consts]
-        outs = lift.evaluate(closed.jaxpr, consts, args, recorder.step, recorder.literal, Spot())
+        outs = jaxpr_walk.evaluate(closed.jaxpr, consts, args, recorder.step, recorder.literal, Spot())
     for (group, leaf), index in zip(results, outs, strict=True):
         trace.outputs.setdefault(group, {})[leaf] = index
     return trace
@@ -166,7 +172,7 @@ class _Recorder:
 
     def _inside(self, closed: Any, inputs: list[int], spot: Spot) -> list[int]:
         consts = [self.literal(_Held(value)) for value in closed.consts]
-        return lift.evaluate(closed.jaxpr, consts, inputs, self.step, self.literal, spot)
+        return jaxpr_walk.evaluate(closed.jaxpr, consts, inputs, self.step, self.literal, spot)
 
     def _scan(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:
         p = eqn.params
@@ -216,6 +222,9 @@ _TRANSFORMS = re.compile(r"(?:jvp|transpose|vmap|jit|pjit|remat|checkpoint|remat
 
 def clean(names: str) -> str:
     """A name stack without the names of transformations.
+
+    Args:
+        names: parts joined by `/`.
 
     >>> clean("transpose(jvp(Encoder))/layers_0/jvp()")
     'Encoder/layers_0'

@@ -21,6 +21,9 @@ LIBRARIES: tuple[ModuleType, ...] = (flax_nnx, flax_linen, equinox_module, init_
 def library_of(model: Any) -> ModuleType:
     """The first library that knows a model.
 
+    Args:
+        model: any object.
+
     Raises:
         TypeError: if none does.
     """

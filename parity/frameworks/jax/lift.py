@@ -5,177 +5,17 @@ are float32. All of that stands in the jaxpr, where it can be replaced. Works th
 derivatives, remat, scan, while and cond; what a primitive does not allow is run in its own dtype.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from parity.trace.graph import NOWHERE, Spot
+from parity.frameworks.jax.jaxpr_walk import Step, evaluate, inner_jaxprs
+from parity.trace.graph import Spot
 from parity.trace.rounded_constants import constant
-
-CALLS = {
-    "jit": "jaxpr",
-    "pjit": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "core_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-    "custom_vjp_call_jaxpr": "fun_jaxpr",
-    "remat": "jaxpr",
-    "remat2": "jaxpr",
-    "checkpoint": "jaxpr",
-    "custom_lin": "jaxpr",
-}
-"""Primitives that only call another jaxpr, and the parameter that holds it."""
-
-FRAMEWORKS = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "equinox",
-    "haiku",
-    "optax",
-    "jaxtyping",
-    "beartype",
-    "chex",
-    "einops",
-    "parity",
-    "torch",
-)
-"""Packages whose files are never the place of a fault: the author of the model is not among them."""
 
 NARROW = ("bfloat16", "float16")
 """Dtypes in which rounding is a decision of the model's author."""
-
-ENTRY = os.path.join("parity", "frameworks", "jax", "jax_program.py")
-"""The file from which models are called."""
-
-Step = Callable[[Any, Sequence[Any], Spot], Sequence[Any]]
-"""`step(equation, inputs, spot) -> outputs`: what to do with one equation."""
-
-
-def evaluate(
-    jaxpr: Any,
-    consts: Sequence[Any],
-    args: Sequence[Any],
-    step: Step,
-    literal: Callable[[Any], Any],
-    spot: Spot,
-) -> list[Any]:
-    """Go through a jaxpr equation by equation, into everything that only calls.
-
-    Args:
-        jaxpr: the open jaxpr.
-        consts: its constants, as the step wants them.
-        args: its arguments, likewise.
-        step: computes one equation.
-        literal: turns a literal of the jaxpr into what the step wants.
-        spot: the caller's place, which an equation without an author's frame of its own inherits.
-    """
-    env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-    env.update(zip(jaxpr.invars, args, strict=True))
-
-    def read(atom: Any) -> Any:
-        return literal(atom) if hasattr(atom, "val") else env[atom]
-
-    last_use = {
-        atom: i for i, eqn in enumerate(jaxpr.eqns) for atom in eqn.invars if not hasattr(atom, "val")
-    }
-    kept = {atom for atom in jaxpr.outvars if not hasattr(atom, "val")}
-    for number, eqn in enumerate(jaxpr.eqns):
-        inputs = [read(atom) for atom in eqn.invars]
-        here = spot_of(eqn, spot)
-        inner = callee(eqn)
-        if inner is not None:
-            closed_consts = [literal_of(literal, value) for value in getattr(inner, "consts", ())]
-            body = getattr(inner, "jaxpr", inner)
-            outs: Sequence[Any] = evaluate(
-                body, closed_consts, inputs, step, literal, within(eqn, here, body)
-            )
-        else:
-            outs = step(eqn, inputs, here)
-        env.update(zip(eqn.outvars, outs, strict=True))
-        for atom in eqn.invars:
-            if not hasattr(atom, "val") and last_use[atom] == number and atom not in kept:
-                env.pop(atom, None)
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-class _Value:
-    """A constant of a closed jaxpr, in the form of a literal."""
-
-    def __init__(self, val: Any) -> None:
-        self.val = val
-
-
-def literal_of(literal: Callable[[Any], Any], value: Any) -> Any:
-    """A constant of a closed jaxpr as the step wants it."""
-    return literal(_Value(value))
-
-
-def callee(eqn: Any) -> Any:
-    """The jaxpr that an equation only calls, or None."""
-    name = CALLS.get(eqn.primitive.name)
-    return eqn.params.get(name) if name is not None else None
-
-
-def spot_of(eqn: Any, caller: Spot) -> Spot:
-    """The model author's file and line of an equation; without one, the caller's."""
-    file, line = frame_of(eqn.source_info.traceback)
-    names = str(eqn.source_info.name_stack)
-    module = f"{caller.module}/{names}" if names and caller.module else names or caller.module
-    if not file or caller.line < 0:  # inside a function of a framework: its caller's line
-        file, line = caller.file, abs(caller.line)
-    return Spot(module, file, line, caller.step)
-
-
-def within(eqn: Any, here: Spot, body: Any) -> Spot:
-    """The place that equations inside a called jaxpr inherit; a negative line means: all of them.
-
-    JAX traces a jitted function once and keeps it, with the frames of its first caller. Inside a
-    function of a framework those are wrong for every later caller.
-    """
-    source = str(getattr(getattr(body, "debug_info", None), "func_src_info", "") or "")
-    foreign = " at " in source and is_framework(source.partition(" at ")[2].rpartition(":")[0])
-    custom = eqn.primitive.name.startswith("custom_") and foreign
-    return here._replace(line=-abs(here.line)) if foreign or custom else here
-
-
-def frame_of(traceback: Any) -> tuple[str, int]:
-    """(file, line) of the innermost frame that belongs to no framework."""
-    if traceback is not None:
-        codes, positions = traceback.raw_frames()
-        for code, position in zip(codes, positions, strict=True):
-            if code.co_filename.endswith(ENTRY):  # what lies above is who called the check
-                break
-            if not is_framework(code.co_filename):
-                return code.co_filename, type(traceback).code_addr2location(code, position)[0]
-    return "", 0
-
-
-_known: dict[str, bool] = {}
-
-
-def is_framework(file: str) -> bool:
-    """Whether a source file belongs to one of `FRAMEWORKS`, or to no file at all."""
-    if file not in _known:
-        _known[file] = file.startswith("<") or "importlib" in file or _package(file) in FRAMEWORKS
-    return _known[file]
-
-
-def _package(file: str) -> str:
-    """The top package of a source file of an installed library or of the harness; else ""."""
-    import parity
-
-    if file.startswith(parity.__path__[0] + "/"):
-        return "parity"
-    for marker in ("/site-packages/", "/dist-packages/"):
-        if marker in file:
-            return file.rpartition(marker)[2].partition("/")[0]
-    import sysconfig
-
-    return "jax" if file.startswith(sysconfig.get_path("stdlib") + "/") else ""
 
 
 def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
@@ -205,7 +45,14 @@ def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
 
 
 def constants_of(closed: Any) -> list[np.ndarray]:
-    """The floating constants of a traced program, restored or moved by the noise run in force."""
+    """The floating constants of a traced program, restored or moved by the noise run in force.
+
+    Args:
+        closed: the jaxpr.
+
+    Returns:
+        Arrays in the order in which `lifted` takes them.
+    """
     return [constant(np.asarray(getattr(holder, "val", holder))) for holder in _holders(closed)]
 
 
@@ -233,28 +80,32 @@ def _holders(closed: Any) -> Iterator[Any]:
     yield from go(closed.jaxpr, closed.consts)
 
 
-def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
-    """All jaxprs among the parameters of an equation."""
-    for value in params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            if hasattr(item, "eqns") or hasattr(item, "jaxpr"):
-                yield item
-
-
 def is_narrow(value: Any) -> bool:
-    """Whether a value is floating and narrower than float64."""
+    """Whether a value is floating and narrower than float64.
+
+    Args:
+        value: of any type.
+    """
     return str(getattr(value, "dtype", "")) in ("float32", "bfloat16", "float16")
 
 
 def wide(dtype: Any) -> Any:
-    """float64 for a narrower floating dtype, complex128 for complex64, the dtype itself for all others."""
+    """float64 for a narrower floating dtype, complex128 for complex64, the dtype itself for all others.
+
+    Args:
+        dtype: of NumPy or JAX.
+    """
     names = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
     name = names.get(str(dtype))
     return np.dtype(name) if name else dtype
 
 
 def widen(value: Any) -> Any:
-    """A value whose narrow floating dtype became float64."""
+    """A value in the wide counterpart of its dtype.
+
+    Args:
+        value: an array; anything else stays as it is.
+    """
     dtype = getattr(value, "dtype", None)
     if dtype is None or wide(dtype) is dtype:
         return value
@@ -266,12 +117,20 @@ def _plain(value: Any) -> Any:
 
 
 def is_key(value: Any) -> bool:
-    """Whether a value is a random key of JAX's, which is no array of numbers."""
+    """Whether a value is a random key of JAX's, which is no array of numbers.
+
+    Args:
+        value: of any type.
+    """
     return "key<" in str(getattr(value, "dtype", ""))
 
 
 def wide_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates)."""
+    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates).
+
+    Args:
+        params: of an equation.
+    """
     widened = {}
     for name, value in params.items():
         if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
@@ -286,7 +145,11 @@ def wide_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wide_jaxpr(jaxpr: Any) -> Any:
-    """The same jaxpr, traced again for float64 arguments."""
+    """The same jaxpr, traced again for float64 arguments.
+
+    Args:
+        jaxpr: open or closed.
+    """
     import jax
     from jax.extend import core
 
@@ -301,7 +164,12 @@ def wide_jaxpr(jaxpr: Any) -> Any:
 
 
 def bind_wide(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-    """One primitive on float64 values; in its own dtype where it allows no other."""
+    """Evaluate one equation on float64 values; in its own dtype where it allows no other.
+
+    Args:
+        eqn: the equation.
+        inputs: its operands.
+    """
     primitive, name = eqn.primitive, eqn.primitive.name
     if name == "reduce_precision" or (name == "bitcast_convert_type" and _mixes_bits(eqn)):
         return own_dtype(eqn, inputs)
@@ -309,7 +177,16 @@ def bind_wide(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
 
 
 def apply(primitive: Any, inputs: Sequence[Any], params: Mapping[str, Any]) -> list[Any]:
-    """A primitive's results as a list."""
+    """Evaluate a primitive.
+
+    Args:
+        primitive: which one.
+        inputs: its operands.
+        params: its parameters.
+
+    Returns:
+        Its results, also a single one, in a list.
+    """
     bound = primitive.get_bind_params(dict(params))
     functions, bound = bound if isinstance(bound, tuple) else ((), bound)  # a pair up to jax 0.9
     out = primitive.bind(*functions, *inputs, **bound)
@@ -321,7 +198,12 @@ def _mixes_bits(eqn: Any) -> bool:
 
 
 def own_dtype(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-    """One primitive in the dtypes it was traced with, its results widened."""
+    """Evaluate one equation in the dtypes it was traced with; its results are widened.
+
+    Args:
+        eqn: the equation.
+        inputs: its operands, float64 where they are floating.
+    """
     import jax.numpy as jnp
 
     narrow = [
@@ -384,20 +266,18 @@ def _lifted_step(values: Mapping[int, Any], rounding: bool) -> Step:
 
 
 def round_narrow(eqn: Any, outs: Sequence[Any]) -> list[Any]:
-    """Results rounded to the narrow dtypes in which the program itself holds them."""
+    """Round results to the narrow dtypes in which the program itself holds them.
+
+    Args:
+        eqn: the equation.
+        outs: its results, float64 where they are floating.
+
+    Returns:
+        The results, still float64.
+    """
     kept = []
     for atom, value in zip(eqn.outvars, outs, strict=True):
         dtype = getattr(atom.aval, "dtype", None)
         narrow = str(dtype) in NARROW and getattr(value, "dtype", None) == np.float64
         kept.append(value.astype(dtype).astype(np.float64) if narrow else value)
     return kept
-
-
-def equations(jaxpr: Any, caller: Spot = NOWHERE) -> Iterator[tuple[Any, Spot]]:
-    """All equations with their places, also those inside others."""
-    for eqn in jaxpr.eqns:
-        spot = spot_of(eqn, caller)
-        yield eqn, spot._replace(line=abs(spot.line))
-        for inner in inner_jaxprs(eqn.params):
-            body = getattr(inner, "jaxpr", inner)
-            yield from equations(body, within(eqn, spot, body))

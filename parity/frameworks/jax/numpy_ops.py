@@ -15,7 +15,13 @@ Operation = Callable[..., Any]
 
 
 def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> bool:
-    """Whether NumPy may be used: real or boolean operands, and no case that it treats otherwise."""
+    """Whether NumPy may be used: real or boolean operands, and no case that it treats otherwise.
+
+    Args:
+        name: of a primitive.
+        values: its operands.
+        params: its parameters.
+    """
     if name not in OPERATIONS:
         return False
     if any("key<" in str(getattr(value, "dtype", "")) for value in values):
@@ -32,7 +38,16 @@ def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> boo
 
 
 def run(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> list[Array]:
-    """The results of one primitive, each in the dtype that JAX gives it."""
+    """Evaluate one primitive in NumPy.
+
+    Args:
+        name: of a primitive that `supports` lets through.
+        values: its operands.
+        params: its parameters.
+
+    Returns:
+        Its results, each in the dtype that JAX gives it.
+    """
     with np.errstate(all="ignore"):
         return [np.asarray(OPERATIONS[name](*[np.asarray(value) for value in values], **params))]
 

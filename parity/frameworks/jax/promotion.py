@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from parity.frameworks.jax import lift
+from parity.frameworks.jax import jaxpr_walk
 from parity.trace.graph import Spot
 
 _WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
@@ -31,4 +31,4 @@ def origins(closed: Any, dtype: str) -> list[Spot | None]:
 
     arguments = [None] * len(closed.jaxpr.invars)
     constants = [None] * len(closed.consts)
-    return lift.evaluate(closed.jaxpr, constants, arguments, step, literal, Spot())
+    return jaxpr_walk.evaluate(closed.jaxpr, constants, arguments, step, literal, Spot())

@@ -7,13 +7,21 @@ from jaxtyping import PyTree, Shaped
 
 
 class Tree(NamedTuple):
-    """The structure of a pytree and the paths of its leaves, in JAX's own order."""
+    """The structure of a pytree.
+
+    Attributes:
+        structure: JAX's treedef.
+        paths: of the leaves, joined by `/`, in JAX's own order.
+    """
 
     structure: Any
     paths: tuple[str, ...]
 
     def build(self, leaves: Mapping[str, Any]) -> PyTree:
         """Put leaves, given by path, back into the structure.
+
+        Args:
+            leaves: by path, one for each path of the tree.
 
         Raises:
             KeyError: if a path is missing.
@@ -24,7 +32,10 @@ class Tree(NamedTuple):
 
 
 def flatten(tree: PyTree) -> tuple[dict[str, Any], Tree]:
-    """Leaves by path, and the structure to build the tree again.
+    """Split a pytree into its leaves by path and the structure to build it again.
+
+    Args:
+        tree: any pytree.
 
     Raises:
         ValueError: if two leaves have the same path (a key that contains `/`), naming it.

@@ -1,18 +1,16 @@
 """The table, the data and the picture of `parity bench`."""
 
 import dataclasses
-import io
 import os
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from parity.report.atomic import write_atomically
+from parity.networks.picture import save_figure
 
 if TYPE_CHECKING:
     from parity.networks.benchmark.machine import Machine
@@ -24,7 +22,13 @@ COLUMNS = ("ms/\nepoch", "spread", "x\neager", "x own\nform", "compile\ns", "pea
 
 
 def print_timings(console: Console, machine: "Machine", timings: Sequence["Timing"]) -> None:
-    """A row per program, then what cannot be said in one, then what the columns mean."""
+    """Print a row per program, then remarks on single rows, then what the columns mean.
+
+    Args:
+        console: where to print; 80 columns are enough.
+        machine: the limits that shares are of.
+        timings: the rows, in order.
+    """
     table = _table("case", "program", *COLUMNS)
     for timing, case in zip(timings, _cases_once(timings), strict=True):
         head = [case, timing.program]
@@ -43,9 +47,15 @@ def print_timings(console: Console, machine: "Machine", timings: Sequence["Timin
         if line := _remark(timing, timings):
             console.print(escape(line), style="yellow" if not timing.times else None)
     repeats = max((len(timing.times) for timing in timings), default=0)
-    console.print(f"\n{EXPLAINED.format(repeats=repeats, gb=machine.bandwidth / 1e9, gf=machine.rate / 1e9)}")
-    if machine.device == "cuda":
-        console.print(EXPLAINED_SHARES)
+    console.print(f"\nMedians of {repeats} runs in turns; of NAME:RUNS per model and epoch.")
+    lines = [*LEGEND, *(SHARES_LEGEND if machine.device == "cuda" else ())]
+    legend = Table.grid(padding=(0, 1))
+    legend.add_column(no_wrap=True)
+    legend.add_column()
+    for column, meaning in lines:
+        rates = {"gb": f"{machine.bandwidth / 1e9:.0f}", "gf": f"{machine.rate / 1e9:.0f}"}
+        legend.add_row(column, meaning.format(**rates))
+    console.print(legend)
 
 
 def _print_shares(console: Console, timings: Sequence["Timing"]) -> None:
@@ -103,32 +113,45 @@ def _remark(timing: "Timing", timings: Sequence["Timing"]) -> str:
         some = f"{timing.models} of the {most} runs were trained; times are per model and epoch"
         return head + some if timing.models < most else ""
     same = [t for t in timings if t.case == timing.case and t.per == "epoch" and t.last_loss is not None]
-    end = f"{timing.epochs} of them end at a loss of {timing.last_loss:.4g}"
-    others = f", {same[0].epochs} epochs at {same[0].last_loss:.4g}" if same else ""
+    end = f"Validation loss after {timing.epochs}: {timing.last_loss:.4g}"
+    others = f"; of the other programs after {same[0].epochs} epochs: {same[0].last_loss:.4g}" if same else ""
     return f"*{head}{timing.note}; ms per {timing.per} of this other algorithm. {end}{others}."
 
 
-EXPLAINED = (
-    "Medians of {repeats} runs in turns, spread half the distance of the quartiles; of many runs at once "
-    "(NAME:RUNS) per model and epoch. x eager: how many times as fast as the fastest eager form of PyTorch, "
-    "x own form: as the notebook's, both pair by pair. compile: by how much the first run was longer. peak: "
-    "how far memory rose during a run above what data, weights and programs took before it. limit: the least "
-    "time for the bytes that must be read and the operations that must be done, at the {gb:.0f} GB/s of a "
-    "copy and {gf:.0f} GFLOP/s of a float32 matrix product measured in this run, as a share of the time "
-    "taken; samples that stay in the cache can take it past 100%."
+LEGEND = (
+    ("spread", "half the distance between the quartiles, relative to the median"),
+    ("x eager", "how many times as fast as the fastest eager form of PyTorch, pair by pair"),
+    ("x own form", "the same against PyTorch in the notebook's own form"),
+    ("compile", "by how much the first run was longer"),
+    ("peak", "how far memory rose during a run above what data, weights and programs took before it"),
+    (
+        "limit",
+        "the least time for the work, as a share of the time taken: its bytes at the {gb} GB/s of a copy, "
+        "its operations at the {gf} GFLOP/s of a float32 matrix product, both measured in this run; samples "
+        "that stay in the cache can take it past 100%",
+    ),
 )
-"""What stands under the table."""
+"""What the columns mean."""
 
-EXPLAINED_SHARES = (
-    "memory and compute: the share of the time that the bytes, or the operations, alone would take; the "
-    "larger sets the limit. launch: the share of one more run, under the profiler, in which the GPU did "
-    "nothing."
+SHARES_LEGEND = (
+    ("memory", "the share of the time that the bytes alone would take"),
+    ("compute", "the share that the operations alone would take; the larger of the two sets the limit"),
+    ("launch", "the share of one more run, under the profiler, in which the GPU did nothing"),
 )
-"""What stands under it on an accelerator."""
+"""What the columns of the second table mean, on an accelerator."""
 
 
 def timings_as_data(machine: "Machine", timings: Sequence["Timing"], environment: Any) -> dict[str, Any]:
-    """Everything that was measured."""
+    """Collect everything that was measured, for JSON.
+
+    Args:
+        machine: the limits that shares are of.
+        timings: the rows, in order.
+        environment: versions, devices and settings, a dataclass.
+
+    Returns:
+        Nested dicts and lists of plain values; times in seconds.
+    """
     return {
         "machine": machine._asdict(),
         "environment": dataclasses.asdict(environment),
@@ -151,7 +174,11 @@ def _row(timing: "Timing") -> dict[str, Any]:
 
 
 def draw_timings(timings: Sequence["Timing"], path: str | os.PathLike[str]) -> None:
-    """A panel per case: time of an epoch per program, the limit as a line.
+    """Draw a panel per case: time of an epoch per program, the limit as a line.
+
+    Args:
+        timings: the rows; those that were not timed, and steps of other algorithms, are left out.
+        path: an image file; its ending (.png, .svg, .pdf) says which format.
 
     Raises:
         ValueError: if the ending of `path` is no image format.
@@ -168,10 +195,6 @@ def draw_timings(timings: Sequence["Timing"], path: str | os.PathLike[str]) -> N
     figure, axes = plt.subplots(
         len(names), 1, figsize=(7, 0.3 * sum(heights)), squeeze=False, height_ratios=heights
     )
-    kind = Path(path).suffix.lstrip(".").lower()
-    if kind not in figure.canvas.get_supported_filetypes():
-        plt.close(figure)
-        raise ValueError(f"cannot draw {path}: the ending must say an image format, e.g. .png, .svg or .pdf")
     colours = {"jax": "tab:orange", "numpy": "tab:gray", "sklearn": "tab:green"}
     for panel, name in zip(axes.flat, names, strict=True):
         rows = rows_of[name]
@@ -190,8 +213,4 @@ def draw_timings(timings: Sequence["Timing"], path: str | os.PathLike[str]) -> N
         panel.set_title(f"{name}: milliseconds per {of}; dotted: the machine's limit", fontsize=9, loc="left")
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=150)
-    plt.close(figure)
-    write_atomically(path, content.getvalue())
+    save_figure(figure, path)

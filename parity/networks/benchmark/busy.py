@@ -45,7 +45,14 @@ def launch_share(run: Callable[[], Any], device: str) -> float | None:
 
 
 def idle(intervals: Iterable[tuple[float, float]], seconds: float) -> float | None:
-    """1 less the share of so many seconds that intervals cover; None without intervals.
+    """The share of a time that intervals do not cover: one minus the covered share.
+
+    Args:
+        intervals: (start, end) in seconds, in any order.
+        seconds: length of the whole time.
+
+    Returns:
+        From 0 to 1; None without intervals.
 
     >>> idle([(0.0, 1.0), (0.5, 2.0)], seconds=8.0)
     0.75

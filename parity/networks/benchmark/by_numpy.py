@@ -17,7 +17,14 @@ Training = Callable[[Arrays, Arrays, int, float], dict[str, Any]]
 
 
 def numpy_training(recipe: str) -> Training | None:
-    """The training of a recipe by hand, or None where there is none."""
+    """The training of a recipe by hand.
+
+    Args:
+        recipe: name of the recipe.
+
+    Returns:
+        The training; None where there is none.
+    """
     return {"logistic": _logistic, "softmax": _softmax}.get(recipe)
 
 

@@ -57,7 +57,14 @@ class _Task(NamedTuple):
 
 
 def sklearn_contenders(chosen: PreparedCase) -> Iterator[Contender]:
-    """The programs of a case, those whose model is the same."""
+    """The contenders of scikit-learn whose model is that of a case.
+
+    Args:
+        chosen: the case.
+
+    Returns:
+        None for a case with other layers than affine ones.
+    """
     recipe = chosen.case.recipe
     if recipe not in SAME_MODEL:
         return

@@ -12,7 +12,15 @@ from parity.numerics.arrays import to_torch
 
 
 class Form(NamedTuple):
-    """A PyTorch network, its weights under the names that `forward` takes, and what updates them."""
+    """One way to write a network in PyTorch.
+
+    Attributes:
+        name: what the table calls it.
+        forward: `forward(weights, x) -> logits`.
+        weights: float32 tensors under the names that `forward` takes.
+        optimizer: `optimizer(parameters, learning_rate)`.
+        note: what sets it apart, in words.
+    """
 
     name: str
     forward: Callable[..., Tensor]
@@ -22,7 +30,14 @@ class Form(NamedTuple):
 
 
 def forms(chosen: PreparedCase) -> Iterator[Form]:
-    """The notebook's own form and, for one layer of bare tensors, that of the library, the faster one."""
+    """The notebook's own form and, for one layer of bare tensors, the library's, which is faster.
+
+    Args:
+        chosen: the case.
+
+    Returns:
+        The forms, eager, the notebook's first.
+    """
     weights = {n: to_torch(a, "float32", chosen.device) for n, a in chosen.pair.weights.items()}
     call = chosen.pair.reference.call
     yield Form("torch", call, weights, chosen.torch_recipe.optimizer, "the notebook's form, eager")
@@ -43,7 +58,15 @@ def forms(chosen: PreparedCase) -> Iterator[Form]:
 
 
 def compiled_forms(form: Form, device: str) -> Iterator[tuple[str, Form, str]]:
-    """The form compiled: name, form, note; on a GPU also with CUDA graphs."""
+    """A form with its forward pass compiled; on a GPU also with CUDA graphs.
+
+    Args:
+        form: an eager form.
+        device: "cpu" or "cuda".
+
+    Returns:
+        Name, form and note of each.
+    """
     modes: list[tuple[str, str | None, str]] = [("torch.compile", None, "the forward pass compiled")]
     if device == "cuda":  # there alone does this mode record and replay graphs
         modes.append(("torch graphs", "reduce-overhead", "the forward pass compiled, CUDA graphs"))
@@ -54,7 +77,17 @@ def compiled_forms(form: Form, device: str) -> Iterator[tuple[str, Form, str]]:
 def training(
     chosen: PreparedCase, form: Form, epochs: int, learning_rates: Sequence[float]
 ) -> Callable[[], History]:
-    """Runs of `torchref.fit`, one after another; the histories of several are stacked."""
+    """Prepare runs of `torchref.fit`, one after another.
+
+    Args:
+        chosen: the case.
+        form: which network and optimiser.
+        epochs: of each run.
+        learning_rates: one per run.
+
+    Returns:
+        `run() -> history`; the histories of several runs are stacked along a new first axis.
+    """
     recipe = chosen.torch_recipe
     given = samples_of(chosen)
 
@@ -84,5 +117,12 @@ def training(
 
 
 def samples_of(chosen: PreparedCase) -> dict[str, Tensor]:
-    """The samples as PyTorch takes them, float32, on the device."""
+    """The samples as PyTorch takes them.
+
+    Args:
+        chosen: the case.
+
+    Returns:
+        Tensors by name on the device of the case: floating ones float32, others int64.
+    """
     return {name: to_torch(array, "float32", chosen.device) for name, array in chosen.samples.inputs.items()}

@@ -3,24 +3,28 @@
 import shutil
 from collections.abc import Callable, Iterator
 
-import jax
-
-import jaxnn
 from parity.networks.benchmark import by_torch
+from parity.networks.benchmark.by_jax import fit_training
 from parity.networks.benchmark.by_numpy import numpy_training
 from parity.networks.benchmark.by_sklearn import sklearn_contenders
 from parity.networks.benchmark.prepared_case import Contender, History, PreparedCase
 from parity.networks.benchmark.sweeps import sweep_contenders
-from parity.numerics.arrays import in_float32, to_jax
-from parity.numerics.precision import jax_device
+from parity.numerics.arrays import in_float32
 
 
 def all_contenders(chosen: PreparedCase, *, compiled: bool = True) -> Iterator[Contender]:
-    """The programs of a case, JAX's first, then PyTorch's in the notebook's own form."""
+    """The contenders of a case, JAX's first, then PyTorch's in the notebook's own form.
+
+    Args:
+        chosen: the case.
+        compiled: whether to include torch.compile, where there is a compiler.
+    """
     if chosen.rates is not None:
         yield from sweep_contenders(chosen, chosen.rates)
         return
-    yield Contender("jax", "jax", lambda epochs: _jax(chosen, epochs), "jaxnn.fit, one compiled program")
+    yield Contender(
+        "jax", "jax", lambda epochs: fit_training(chosen, epochs), "jaxnn.fit, one compiled program"
+    )
     rates = (chosen.torch_recipe.learning_rate,)
 
     def trained(form: by_torch.Form) -> Callable[[int], Callable[[], History]]:
@@ -49,28 +53,3 @@ def _by_hand(chosen: PreparedCase) -> Iterator[Contender]:
             lambda epochs: lambda: training(weights, held, epochs, rate),
             "gradients by hand",
         )
-
-
-def _jax(chosen: PreparedCase, epochs: int) -> Callable[[], History]:
-    place, recipe = jax_device(chosen.device), chosen.jax_recipe
-    params = jax.device_put(chosen.params, place)
-    given = {name: to_jax(array, "float32", place) for name, array in chosen.arrays.items()}
-
-    def run() -> History:
-        fitted = jaxnn.fit(
-            chosen.pair.candidate.call,
-            params,
-            (given["x_train"], given["y_train"]),
-            (given["x_val"], given["y_val"]),
-            loss=recipe.loss,
-            metrics=recipe.metrics,
-            optimizer=recipe.optimizer,
-            learning_rate=recipe.learning_rate,
-            epochs=epochs,
-            batch_size=recipe.batch_size,
-            order=chosen.order,
-        )
-        history: History = jax.block_until_ready(fitted.history)  # type: ignore[no-untyped-call]
-        return history
-
-    return run

@@ -1,16 +1,14 @@
 """The tables, the data and the picture of `parity bench --harness`."""
 
 import dataclasses
-import io
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
-from parity.report.atomic import write_atomically
+from parity.networks.picture import save_figure
 
 if TYPE_CHECKING:
     from parity.networks.benchmark.harness import Cost
@@ -28,7 +26,12 @@ COLUMNS = (
 
 
 def print_costs(console: Console, costs: Sequence["Cost"]) -> None:
-    """A row per case, and where the time of a check goes."""
+    """Print a row per case, and where the time of a check goes.
+
+    Args:
+        console: where to print; 80 columns are enough.
+        costs: at least one.
+    """
     table = _table("case", *COLUMNS)
     for cost in costs:
         plain = {f: 1e3 * sum(p.median for p in cost.plain if p.framework == f) for f in ("torch", "jax")}
@@ -60,7 +63,15 @@ EXPLAINED = (
 
 
 def costs_as_data(costs: Sequence["Cost"], environment: Any) -> dict[str, Any]:
-    """Everything that was measured."""
+    """Collect everything that was measured, for JSON.
+
+    Args:
+        costs: the figures of each case.
+        environment: versions, devices and settings, a dataclass.
+
+    Returns:
+        Nested dicts and lists of plain values; times in seconds.
+    """
     return {"environment": dataclasses.asdict(environment), "checks": [_row(cost) for cost in costs]}
 
 
@@ -71,7 +82,11 @@ def _row(cost: "Cost") -> dict[str, Any]:
 
 
 def draw_costs(costs: Sequence["Cost"], path: str | os.PathLike[str]) -> None:
-    """A bar per case, seconds of a later check, in pieces by phase.
+    """Draw a bar per case, seconds of a later check, in pieces by phase.
+
+    Args:
+        costs: the figures of each case.
+        path: an image file; its ending (.png, .svg, .pdf) says which format.
 
     Raises:
         ValueError: if the ending of `path` is no image format.
@@ -82,10 +97,6 @@ def draw_costs(costs: Sequence["Cost"], path: str | os.PathLike[str]) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 1.5 + 0.35 * len(costs)))
-    kind = Path(path).suffix.lstrip(".").lower()
-    if kind not in figure.canvas.get_supported_filetypes():
-        plt.close(figure)
-        raise ValueError(f"cannot draw {path}: the ending must say an image format, e.g. .png, .svg or .pdf")
     left = [0.0] * len(costs)
     colours = plt.get_cmap("tab20").colors  # type: ignore[attr-defined]
     for number, name in enumerate(dict.fromkeys(name for cost in costs for name in cost.phases)):
@@ -97,11 +108,7 @@ def draw_costs(costs: Sequence["Cost"], path: str | os.PathLike[str]) -> None:
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    figure.tight_layout()
-    content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=150)
-    plt.close(figure)
-    write_atomically(path, content.getvalue())
+    save_figure(figure, path)
 
 
 def _table(first: str, *names: str) -> Table:

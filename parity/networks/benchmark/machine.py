@@ -31,6 +31,10 @@ class Machine(NamedTuple):
     def limit(self, num_bytes: float, operations: float) -> "Limit":
         """The least time that work can take here.
 
+        Args:
+            num_bytes: bytes to be read and written.
+            operations: floating-point operations, two per multiply and add.
+
         >>> Machine("cpu", bandwidth=100.0, rate=10.0).limit(num_bytes=50.0, operations=20.0)
         Limit(memory=0.5, compute=2.0)
         """
@@ -60,7 +64,14 @@ class Limit(NamedTuple):
 
 
 def measure_machine(device: str = "cpu") -> Machine:
-    """Measure a device with both frameworks, a CPU with NumPy, too, and take the best figure of all."""
+    """Measure a device with both frameworks, a CPU with NumPy, too, and take the best figure of each.
+
+    Args:
+        device: "cpu" or "cuda".
+
+    Returns:
+        The limits of the device.
+    """
     import jax
     import jax.numpy as jnp
     import torch

@@ -81,6 +81,10 @@ def _of_jax(run: Callable[[], Returned], place: Any) -> tuple[Returned, int | No
 def risen(before: dict[str, int], after: dict[str, int]) -> int | None:
     """Bytes from what was in use before to a new peak; None if the peak is an older one.
 
+    Args:
+        before: JAX's memory statistics before a run.
+        after: those after it.
+
     >>> risen({"bytes_in_use": 5, "peak_bytes_in_use": 9}, {"bytes_in_use": 6, "peak_bytes_in_use": 12})
     7
     """

@@ -127,13 +127,12 @@ def affine_layers(weights: Arrays) -> list[tuple[np.ndarray, np.ndarray]]:
     Returns:
         The layers in float32, from input to output; none if the network has others.
     """
-    held = {name: in_float32(array) for name, array in weights.items()}
-    if set(held) in ({"W", "b"}, {"w", "b"}):
-        kernel, bias = held.get("W", held.get("w")), held["b"]
-        assert kernel is not None
+    arrays = {name: in_float32(array) for name, array in weights.items()}
+    if set(arrays) in ({"W", "b"}, {"w", "b"}):
+        kernel, bias = arrays["W" if "W" in arrays else "w"], arrays["b"]
         turn = kernel.ndim == 2 and len(kernel) != len(bias)
         return [(kernel.T if turn else kernel.reshape(len(bias), -1), bias)]
-    names = [name.removesuffix("weight") for name in held if name.endswith("weight")]
-    layers = [(held[f"{name}weight"], held[f"{name}bias"]) for name in names if f"{name}bias" in held]
-    affine = 2 * len(layers) == len(held) and all(matrix.ndim == 2 for matrix, _ in layers)
+    names = [name.removesuffix("weight") for name in arrays if name.endswith("weight")]
+    layers = [(arrays[f"{name}weight"], arrays[f"{name}bias"]) for name in names if f"{name}bias" in arrays]
+    affine = 2 * len(layers) == len(arrays) and all(matrix.ndim == 2 for matrix, _ in layers)
     return layers if affine else []

@@ -3,27 +3,33 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-import jax
 import numpy as np
 import torch
 from torch import Tensor
 
-import jaxnn
 from parity.networks.benchmark import by_torch
+from parity.networks.benchmark.by_jax import sweep_training
 from parity.networks.benchmark.prepared_case import Contender, History, PreparedCase
-from parity.numerics.arrays import to_jax
-from parity.numerics.precision import jax_device
 
 ALONE = 4
 """Runs that the programs of one run after another train, evenly spread: each costs the same."""
 
 
 def sweep_contenders(chosen: PreparedCase, rates: Sequence[float]) -> Iterator[Contender]:
-    """The programs: `jaxnn.sweep`, PyTorch's forms one after another, and `torch.func.vmap`."""
+    """The contenders of many runs: `jaxnn.sweep`, PyTorch's forms in turn, and `torch.func.vmap`.
+
+    Args:
+        chosen: the case.
+        rates: the learning rate of each run.
+    """
     every = tuple(range(len(rates)))
     few = tuple(sorted({round(i) for i in np.linspace(0, len(rates) - 1, min(ALONE, len(rates)))}))
     yield Contender(
-        "jax", "jax", lambda epochs: _jax(chosen, rates, epochs), "jaxnn.sweep, one program", which=every
+        "jax",
+        "jax",
+        lambda epochs: sweep_training(chosen, rates, epochs),
+        "jaxnn.sweep, one program",
+        which=every,
     )
 
     def one_by_one(form: by_torch.Form) -> Callable[[int], Callable[[], History]]:
@@ -41,30 +47,6 @@ def sweep_contenders(chosen: PreparedCase, rates: Sequence[float]) -> Iterator[C
         "torch.func.vmap over stacked weights, all runs at once",
         which=every,
     )
-
-
-def _jax(chosen: PreparedCase, rates: Sequence[float], epochs: int) -> Callable[[], History]:
-    place, recipe = jax_device(chosen.device), chosen.jax_recipe
-    start = jax.device_put(jax.tree.map(lambda leaf: leaf[None], chosen.params), place)
-    given = {name: to_jax(array, "float32", place) for name, array in chosen.arrays.items()}
-
-    def run() -> History:
-        swept = jaxnn.sweep(
-            chosen.pair.candidate.call,
-            start,
-            (given["x_train"], given["y_train"]),
-            (given["x_val"], given["y_val"]),
-            learning_rates=rates,
-            loss=recipe.loss,
-            metrics=recipe.metrics,
-            optimizer=recipe.optimizer,
-            epochs=epochs,
-            batch_size=recipe.batch_size,
-            order=chosen.order,
-        )
-        return {name: np.asarray(curve) for name, curve in swept.history.items() if name != "step_loss"}
-
-    return run
 
 
 def _vmap(

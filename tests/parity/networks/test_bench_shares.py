@@ -159,7 +159,7 @@ def test_the_widest_row_fits_80_columns_on_a_gpu_too() -> None:
     shares = next(line for line in text.splitlines() if line.rstrip().endswith("compute"))
     assert shares.split() == ["two_layer_as_coded", "torch.compile", "50%", "81%", "25%", "compute"]
     said = " ".join(text.split())
-    assert "by lbfgs; ms per iteration of this other algorithm. 20 of them end at a loss of 0.5" in said
+    assert "by lbfgs; ms per iteration of this other algorithm. Validation loss after 20: 0.5" in said
     assert "1 of the 64 runs were trained" in said
     assert "launch" not in printed([TIMING], "cpu")
 
