@@ -76,14 +76,18 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
     """`parity.check`, failing the test with the report unless the verdict is pass.
 
     Arguments are those of `parity.check`, where the fields of `parity.Weights` and `parity.Settings` may be
-    given flat; what the markers `parity` give is taken where a call does not
-    say otherwise, the closest marker first. The report is returned.
+    given flat; what the markers `parity` give is taken where a call does not say otherwise, the closest
+    marker first.
 
     Args:
         request: pytest's.
 
     Returns:
         The function; it returns the report.
+
+    Raises:
+        Exception: the function raises what a model raises, with the harness's lines left out, and
+            `HarnessError` for a bug of the harness; anything else fails the test.
     """
     defaults: dict[str, Any] = {}
     for marker in request.node.iter_markers("parity"):

@@ -60,7 +60,12 @@ def sigmoid(x: Array) -> Array:
 
 
 def softplus(x: Array, beta: Real = 1.0) -> Array:
-    """log(1 + exp(beta x)) / beta."""
+    """log(1 + exp(beta x)) / beta.
+
+    Args:
+        x: of any shape.
+        beta: how sharp the bend is; more than 0.
+    """
     return np.asarray(np.logaddexp(0.0, beta * x) / beta)
 
 

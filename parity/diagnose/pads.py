@@ -68,12 +68,22 @@ def pooled(node: Node, count: int) -> Pooled | None:
 
 
 def sliding_axes(window: Sequence[int], strides: Sequence[int]) -> list[int]:
-    """The axes along which a window slides: longer than one entry, or with a stride."""
+    """The axes along which a window slides: longer than one entry, or with a stride.
+
+    Args:
+        window: its length along each axis.
+        strides: its step along each axis.
+    """
     return [axis for axis, n in enumerate(window) if n > 1 or strides[axis] > 1]
 
 
 def each(value: Any, count: int) -> tuple[int, ...]:
-    """A number, or one per axis, as one per axis."""
+    """A number, or one per axis, as one per axis.
+
+    Args:
+        value: a number, or a sequence with one or `count` numbers.
+        count: how many axes there are.
+    """
     values = tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
     return values * count if len(values) == 1 else values
 

@@ -38,26 +38,68 @@ class Program(Protocol):
         """Run once: the groups "outputs", "loss" and "gradients", these under the names of the weights."""
 
     def returned(self, weights: Arrays, inputs: Arrays) -> Any:
-        """What the model itself returns, with arrays or their shapes as leaves."""
+        """What the model itself returns, with arrays or their shapes as leaves.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
 
     def census(self, weights: Arrays, inputs: Arrays) -> Census:
-        """Narrow dtypes and random numbers that a run in the model's own dtypes meets."""
+        """Narrow dtypes and random numbers that a run in the model's own dtypes meets.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
 
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
-        """Check that two runs give the same; raise ValueError, naming where they part."""
+        """Check that two runs give the same; raise ValueError, naming where they part.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            census: what `census` returned: it names the random numbers.
+
+        Raises:
+            ValueError: if they differ, naming where they part.
+        """
 
     def trace(
         self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
     ) -> Trace:
-        """Run once in float64 and keep every value."""
+        """Run once in float64 and keep every value.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            backward: whether to record the gradients, too.
+            replayable: whether to record evaluations in LAX's terms, so that a value can be changed and what
+                follows computed again.
+        """
 
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
-        """The first use of each weight; `trace` saves a run where there is one already."""
+        """The first use of each weight; `trace` saves a run where there is one already.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            trace: a trace of these weights and inputs; None runs the model for one.
+        """
 
     def output_dtypes(
         self, weights: Arrays, inputs: Arrays, dtype: str
     ) -> Mapping[str, tuple[str, Spot | None]]:
-        """The dtypes of the outputs of a run in `dtype`, and where one became wider than that."""
+        """The dtypes of the outputs of a run in `dtype`, and where one became wider than that.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            dtype: the dtype that weights and inputs are converted to first.
+
+        Returns:
+            By output: its dtype, and the place, if known.
+        """
 
 
 @runtime_checkable
@@ -96,7 +138,12 @@ class Model(Protocol):
         """The program of this model; `trainable` names the weights to differentiate by (None: its own)."""
 
     def remarks(self, inputs: Arrays, task: Task) -> tuple[str, ...]:
-        """What is worth saying of the mode that the model is in, and of random numbers in it."""
+        """What is worth saying of the mode that the model is in, and of random numbers in it.
+
+        Args:
+            inputs: arrays by name, in the reference's layout.
+            task: which outputs and which loss are computed.
+        """
 
 
 def stored_remarks(framework: str, dtypes: Collection[str]) -> tuple[str, ...]:

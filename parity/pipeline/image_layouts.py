@@ -33,7 +33,12 @@ def channels_first(rank: int) -> tuple[int, ...]:
 
 
 def ways_between(reference: str, candidate: str) -> tuple[Way, ...]:
-    """The permutations that images may need between two frameworks, the usual one first."""
+    """The permutations that images may need between two frameworks, the usual one first.
+
+    Args:
+        reference: the reference's framework.
+        candidate: the candidate's framework.
+    """
     if reference == candidate:
         return channels_last, channels_first
     return (channels_last,) if reference == "PyTorch" else (channels_first,)
@@ -70,6 +75,12 @@ def of_outputs(
 
     >>> of_outputs({"y": (2, 3, 8, 9)}, {"y": (2, 8, 9, 3)}, {})
     {'y': (0, 2, 3, 1)}
+
+    Args:
+        reference_shapes: shapes by output.
+        candidate_shapes: shapes by output.
+        given: the inputs' permutations, recognised or given.
+        ways: the permutations that images may need, the usual one first.
     """
     layout = {name: axes for name, axes in given.items() if name in reference_shapes}
     for name, shape in reference_shapes.items():
@@ -84,6 +95,11 @@ def of_outputs(
 
 
 def in_words(layout: Layout, sides: Sides = TORCH_AND_JAX) -> tuple[str, ...]:
-    """What was recognised, for the report."""
+    """What was recognised, for the report.
+
+    Args:
+        layout: permutations by name of input or output.
+        sides: what the two sides are called.
+    """
     text = sides.named("axes {} of <reference>'s on <candidate side>")
     return tuple(f"{name}: {text.format(axes)}" for name, axes in layout.items())

@@ -72,7 +72,12 @@ class Measured:
         return self.reference.slopes if self.reference.model is None else measured_slopes(self, run)
 
     def sides(self, run: Run, progress: Progress) -> dict[str, SideByDtype]:
-        """Every program's values in one run, by label and dtype."""
+        """Every program's values in one run, by label and dtype.
+
+        Args:
+            run: the inputs, dtypes and weights to run with.
+            progress: called with each step, in words.
+        """
         plan, own = self.candidate.plan, self.candidate.weights
         weights = {**self.weights, **program_weights(run, plan, self.reference.weights, own)}
         # Oracles run with the weights as they are: what moves is the same function's other point.
@@ -123,7 +128,12 @@ def measured(
 
 
 def restricted(reference: Reference, candidate: Candidate) -> Any:
-    """The reference's task with those outputs alone that are compared, under their common names."""
+    """The reference's task with those outputs alone that are compared, under their common names.
+
+    Args:
+        reference: with every output it has.
+        candidate: whose outputs have been paired with the reference's.
+    """
     every = reference.task.outputs
 
     def outputs(out: Any) -> dict[str, Any]:
@@ -152,7 +162,12 @@ def _oracle(
 
 
 def measured_slopes(both: Measured, run: Run) -> Slopes:
-    """Finite differences of the reference's loss along each compared tensor."""
+    """Finite differences of the reference's loss along each compared tensor.
+
+    Args:
+        both: two sides that have been measured.
+        run: the run whose gradients are compared with them.
+    """
     reference, candidate = both.reference, both.candidate
     names = sorted_like(compared_tensors(candidate.plan, reference.trainable), candidate, reference)
     forward = reference.program(restricted(reference, candidate), trainable=())
@@ -167,6 +182,12 @@ def measured_slopes(both: Measured, run: Run) -> Slopes:
 
 
 def sorted_like(names: frozenset[str], candidate: Candidate, reference: Reference) -> list[str]:
-    """Tensors in the order in which their side has them."""
+    """Tensors in the order in which their side has them.
+
+    Args:
+        names: names of tensors.
+        candidate: gives the order if the plan leads from it to the reference.
+        reference: gives the order otherwise.
+    """
     order: Iterator[str] = iter(candidate.weights if candidate.plan.reversed else reference.weights)
     return [name for name in order if name in names]

@@ -52,6 +52,10 @@ def stopped(name: str, error: Exception) -> Report:
     """A report on a comparison that raised: verdict error, with what was raised and its notes.
 
     For commands that go on to the next pair; `parity.check` itself raises.
+
+    Args:
+        name: name of the pair.
+        error: what was raised.
     """
     notes = [note for note in getattr(error, "__notes__", []) if "JAX has removed" not in note]
     return Report(name, (), error=f"{type(error).__name__}: {error}{''.join(f' ({n})' for n in notes)}")

@@ -133,7 +133,12 @@ def load(
 
 
 def same_but_for_rounding(wanted: Shaped[np.ndarray, "..."], actual: Shaped[np.ndarray, "..."]) -> bool:
-    """Whether a weight holds what it should but for float32's rounding."""
+    """Whether a weight holds what it should but for float32's rounding.
+
+    Args:
+        wanted: what it should hold.
+        actual: what it holds.
+    """
     if wanted.shape != actual.shape:
         return False
     if np.array_equal(wanted, actual, equal_nan=True):  # masks of minus infinity, too
@@ -148,6 +153,11 @@ def reordered(plan: Plan, weights: Arrays, own: Arrays) -> Plan | None:
 
     Exchanging units of a layer, in all weights that touch them, changes no output. None if the params
     differ from the plan in another way, or not at all; that the outputs agree is for the caller to see.
+
+    Args:
+        plan: from the reference's weights to the candidate's.
+        weights: the reference's.
+        own: the candidate's converted params.
     """
     if plan.reversed:
         return None
@@ -229,7 +239,16 @@ def _explained(
 
 
 def wrong_weights(plan: Plan, weights: Arrays, own: Arrays) -> dict[str, tuple[list[str], Explanation]]:
-    """Weights of the candidate that do not hold the reference's numbers, with partners and what is wrong."""
+    """Weights of the candidate that do not hold the reference's numbers, with partners and what is wrong.
+
+    Args:
+        plan: from the reference's weights to the candidate's.
+        weights: the reference's.
+        own: the candidate's.
+
+    Returns:
+        By name of the candidate's weight: its partners, and what explains the difference.
+    """
     all_wanted = plan.to_candidate(weights, exact=True)
     wrong = {}
     for name, wanted in all_wanted.items():

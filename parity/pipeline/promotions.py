@@ -44,7 +44,12 @@ def differing_dtypes(
 
 
 def judge(quantity: Quantity, apart: Sequence[Apart]) -> Quantity:
-    """The quantity, failed if the two sides return it in different dtypes."""
+    """The quantity, failed if the two sides return it in different dtypes.
+
+    Args:
+        quantity: as its numbers were judged.
+        apart: outputs whose dtypes differ.
+    """
     for one in apart:
         same = (one.name, one.dtype) == (quantity.name, quantity.dtype)
         if same and quantity.group == "outputs" and quantity.program == "candidate":

@@ -296,7 +296,12 @@ def _sorted(one: Recording, other: Recording) -> tuple[Recording, Recording]:
 
 
 def joined_environment(reference: Recording, candidate: Recording) -> Environment:
-    """One environment of two: what differs is given for each side."""
+    """One environment of two: what differs is given for each side.
+
+    Args:
+        reference: one recording.
+        candidate: the other.
+    """
     one, other = reference.environment, candidate.environment
 
     def both(first: Mapping[str, str], second: Mapping[str, str]) -> dict[str, str]:

@@ -106,6 +106,10 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
 
     Raises:
         ValueError: as `require_room`.
+
+    Args:
+        recording: what to write.
+        directory: its place; the directory above it must exist.
     """
     place = require_room(directory)
     place.mkdir(exist_ok=True)

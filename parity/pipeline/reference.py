@@ -82,6 +82,10 @@ def open_reference(request: Request, progress: Progress) -> Reference:
     Raises:
         TypeError, ValueError: for a model or inputs that cannot be run; what the model itself raises is
             passed on with a note.
+
+    Args:
+        request: what is to be compared.
+        progress: called with each step, in words.
     """
     progress("reading the reference")
     given = request.inputs[0]
@@ -148,6 +152,10 @@ def starting_weights(weights: Arrays, whose: str) -> dict[str, Shaped[np.ndarray
 
     Raises:
         ValueError: if one has NaN in it, naming it.
+
+    Args:
+        weights: arrays by name.
+        whose: how a message calls them: "the JAX weights".
     """
     narrow = {name: in_float32(array) for name, array in weights.items()}
     broken = [name for name, array in narrow.items() if is_float(array) and np.isnan(array).any()]

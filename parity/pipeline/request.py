@@ -126,6 +126,18 @@ class Request:
     ) -> "Request":
         """Read the arguments of `parity.check`.
 
+        Args:
+            reference: a model of either framework.
+            candidate: the model that should compute the same.
+            inputs: arrays by name or in order, or a list of such sets.
+            targets: what the loss takes besides the outputs.
+            loss: the reference's and the candidate's loss.
+            outputs: which outputs are compared, and what they are called.
+            layout: permutations of the inputs' axes, by name.
+            weights: wishes about weights.
+            settings: how to compare.
+            name: name of the pair.
+
         Raises:
             TypeError, ValueError: naming the argument that cannot be read.
         """

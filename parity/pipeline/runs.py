@@ -110,7 +110,12 @@ def in_tensors(program: Program, plan: Plan, tensors: frozenset[str], *, leaves:
 
 
 def compared_tensors(plan: Plan, trainable: Collection[str]) -> frozenset[str]:
-    """The plan's tensors whose gradients are compared, given the names that the reference trains."""
+    """The plan's tensors whose gradients are compared, given the names that the reference trains.
+
+    Args:
+        plan: from the reference's weights to the candidate's.
+        trainable: names of the weights that the reference trains.
+    """
     chosen = set(trainable)
     if not plan.reversed:
         return frozenset(t.tensor_name for t in plan.transfers if t.tensor_name in chosen)
@@ -118,12 +123,24 @@ def compared_tensors(plan: Plan, trainable: Collection[str]) -> frozenset[str]:
 
 
 def leaves_of(plan: Plan, tensors: Collection[str]) -> list[str]:
-    """The leaves that some tensors feed."""
+    """The leaves that some tensors feed.
+
+    Args:
+        plan: from the reference's weights to the candidate's.
+        tensors: names of tensors of the plan.
+    """
     return list(dict.fromkeys(t.leaf_path for t in plan.transfers if t.tensor_name in tensors))
 
 
 def program_weights(run: Run, plan: Plan, weights: Arrays, own: Arrays) -> Mapping[str, Arrays]:
-    """What both sides run with in one run: role -> weights."""
+    """What both sides run with in one run: role -> weights.
+
+    Args:
+        run: the run.
+        plan: from the reference's weights to the candidate's.
+        weights: the reference's, before they are moved.
+        own: the candidate's, before they are moved.
+    """
     if run.title != MOVED:
         return {"reference": run.weights, "candidate": own}
     return {"reference": run.weights, "candidate": moved_alike(plan, weights, own, run.weights)}

@@ -58,7 +58,12 @@ class RecordedTraces:
         self.place, self.candidate = place, candidate
 
     def reference(self, run: Run, backward: bool) -> Traced | None:
-        """The reference's trace in a run; None if it was recorded without."""
+        """The reference's trace in a run; None if it was recorded without.
+
+        Args:
+            run: the run that was recorded.
+            backward: whether the trace must have gradients.
+        """
         found = read_trace(self.place, run.title, backward)
         if found is not None:
             own = found[0].outputs.get("outputs", {})

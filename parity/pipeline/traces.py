@@ -21,7 +21,12 @@ class Traces(Protocol):
     """Where the reference's trace comes from: the model itself, or its recording."""
 
     def reference(self, run: Run, backward: bool) -> Traced | None:
-        """The reference's trace in a run; None where there is none, and no place can be found."""
+        """The reference's trace in a run; None where there is none, and no place can be found.
+
+        Args:
+            run: the run whose inputs and weights are taken.
+            backward: whether the trace must have gradients.
+        """
 
 
 class LiveTraces:
@@ -32,7 +37,12 @@ class LiveTraces:
         self.both = both
 
     def reference(self, run: Run, backward: bool) -> Traced | None:
-        """The reference's trace in a run."""
+        """The reference's trace in a run.
+
+        Args:
+            run: the run whose inputs and weights are taken.
+            backward: whether to record gradients, too.
+        """
         program = self.both.reference_program
         if program is None:
             return None

@@ -67,6 +67,10 @@ def shortened(text: str, room: int) -> str:
 
     >>> shortened("h = layer_norm(h, eps=1e-6)", 24)
     'h = layer_norm(h, ...'
+
+    Args:
+        text: one line.
+        room: how many characters there may be.
     """
     if len(text) <= room:
         return text
@@ -78,6 +82,10 @@ def shortened_path(path: str, room: int) -> str:
 
     >>> shortened_path("/home/ada/projects/port/model.py:41", 24)
     '.../port/model.py:41'
+
+    Args:
+        path: a path, with a line number or without.
+        room: how many characters there may be.
     """
     if len(path) <= room:
         return path

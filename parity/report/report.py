@@ -77,7 +77,13 @@ class Report:
     def select(
         self, stage: str | None = None, dtype: str | None = None, verdict: Verdict | None = None
     ) -> tuple[Quantity, ...]:
-        """The quantities of one stage, dtype and verdict (None: of all)."""
+        """The quantities of one stage, dtype and verdict (None: of all).
+
+        Args:
+            stage: a `Stage`, by its value.
+            dtype: name of a precision.
+            verdict: a verdict.
+        """
         return tuple(
             q
             for q in self.quantities
@@ -85,7 +91,12 @@ class Report:
         )
 
     def failures(self, stage: str | None = None, dtype: str | None = None) -> tuple[Quantity, ...]:
-        """The quantities that failed, of one stage and dtype (None: of all)."""
+        """The quantities that failed, of one stage and dtype (None: of all).
+
+        Args:
+            stage: a `Stage`, by its value.
+            dtype: name of a precision.
+        """
         return self.select(stage, dtype, Verdict.FAIL)
 
     def worst(

@@ -25,6 +25,10 @@ class Sides(NamedTuple):
 
         >>> Sides.of("PyTorch", "JAX"), Sides.of("JAX", "JAX").candidate
         (Sides(reference='PyTorch', candidate='JAX'), 'the candidate')
+
+        Args:
+            reference: the reference's framework.
+            candidate: the candidate's framework.
         """
         return cls(reference, candidate) if reference != candidate else cls("the reference", "the candidate")
 

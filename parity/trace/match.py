@@ -91,7 +91,12 @@ def _flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
 
 
 def same_numbers(a: Summary, b: Summary) -> bool:
-    """Whether two values hold the same entries, in any order."""
+    """Whether two values hold the same entries, in any order.
+
+    Args:
+        a: one value, summed up.
+        b: the other.
+    """
     if not a.like(b):
         return False
     allowed = max(a.usual, b.usual)
@@ -106,6 +111,11 @@ def arrangement(
     """The permutation of axes that turns one value into the other; None if there is none.
 
     Axes of length one are ignored; of different ranks, the one with more axes is permuted and reshaped.
+
+    Args:
+        t: one value.
+        j: the other.
+        honest: how far apart two entries may be.
     """
     a, b = (_flat(v).reshape(np.squeeze(v).shape) for v in (t, j))
     if a.ndim < b.ndim:
@@ -128,7 +138,14 @@ def arrangement(
 def same_value(
     a: Shaped[np.ndarray, "..."], a_held: Summary, b: Shaped[np.ndarray, "..."], b_held: Summary
 ) -> bool:
-    """Whether two values hold the same entries, arranged alike."""
+    """Whether two values hold the same entries, arranged alike.
+
+    Args:
+        a: one value.
+        a_held: the same, summed up.
+        b: the other.
+        b_held: the same, summed up.
+    """
     if not a_held.like(b_held) or arrangement(a, b, max(a_held.usual, b_held.usual)) is None:
         return False
     # Entry by entry the usual ones agree; of huge ones the sorted entries say more.
@@ -167,7 +184,12 @@ class Matcher:
         return [index for index in self._like(held) if same_numbers(self.summaries[index], held)]
 
     def matches(self, array: Shaped[np.ndarray, "..."], held: Summary) -> list[int]:
-        """Nodes that hold the same entries arranged alike."""
+        """Nodes that hold the same entries arranged alike.
+
+        Args:
+            array: the value.
+            held: the same, summed up.
+        """
         trace = self.trace
         return [
             index

@@ -35,6 +35,10 @@ def overlap(read: Layout, written: Layout) -> str:
 
     Returns:
         "none", "some" or "all" of its bytes, or "same" if both hold the same entries in the same order.
+
+    Args:
+        read: layout in memory of the tensor that is looked at.
+        written: layout of the tensor over the same memory that was written.
     """
     if 0 in read[1] or 0 in written[1]:
         return "none"
@@ -71,6 +75,10 @@ def rebuilt(read: Layout, written: Layout) -> Function:
 
     Returns:
         A function of its old value and what was written, or of the latter alone if that covers it.
+
+    Args:
+        read: layout in memory of the tensor that is looked at.
+        written: layout of the tensor over the same memory that was written.
     """
     size = max(_bytes_behind(read), _bytes_behind(written))
 

@@ -51,7 +51,14 @@ def _linspace(tape: Tape, start: Any, end: Any, steps: int, **_: Any) -> Ref:
 
 
 def iota(tape: Tape, shape: tuple[int, ...], axis: int, dtype: Any = np.int64) -> Ref:
-    """0, 1, ... along one axis."""
+    """0, 1, ... along one axis.
+
+    Args:
+        tape: the recording.
+        shape: shape of the result.
+        axis: the axis along which it counts.
+        dtype: NumPy dtype of the result.
+    """
     return tape.run("iota", dtype=np.dtype(dtype), shape=shape, dimension=axis, sharding=None)
 
 

@@ -11,7 +11,12 @@ from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedErro
 
 
 def axis_of(axis: int, rank: int) -> int:
-    """An axis counted from the front; a number has one, too."""
+    """An axis counted from the front; a number has one, too.
+
+    Args:
+        axis: from -rank to rank - 1.
+        rank: number of axes; 0 for a number.
+    """
     return axis % max(rank, 1)
 
 

@@ -24,7 +24,16 @@ class ConvDimensionNumbers(NamedTuple):
 
 
 def run(operation: str, values: Sequence[Any], params: Mapping[str, Any]) -> Array:
-    """The result of one operation."""
+    """The result of one operation.
+
+    Args:
+        operation: its name in LAX.
+        values: its operands.
+        params: its parameters, as a jaxpr has them.
+
+    Raises:
+        KeyError: if there is no such operation here.
+    """
     known = OPERATIONS.get(operation) or numpy_ops.OPERATIONS[operation]
     with np.errstate(all="ignore"):
         return np.asarray(known(*[np.asarray(value) for value in values], **params))

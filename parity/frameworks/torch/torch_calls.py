@@ -43,6 +43,12 @@ def called(func: Any, args: Any, kwargs: Mapping[str, Any], made: Sequence[Array
     """An aten operation as a function from its tensors' values to what it writes and returns.
 
     Its results have the dtypes of what it made when it was recorded: then PyTorch's default was float64.
+
+    Args:
+        func: the operation, an `OpOverload`.
+        args: its positional arguments; tensors among them stand for the values to come.
+        kwargs: its keyword arguments.
+        made: what it wrote and returned when it was recorded.
     """
     dtypes = [value.dtype for value in made]
     leaves, tree = tree_flatten((args, dict(kwargs)))

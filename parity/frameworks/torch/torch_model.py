@@ -55,13 +55,23 @@ class TorchModel(NamedTuple):
         return "PyTorch"
 
     def program(self, task: Task, *, trainable: Collection[str] | None = None) -> "TorchProgram":
-        """Outputs, loss and gradients of this model."""
+        """Outputs, loss and gradients of this model.
+
+        Args:
+            task: which outputs and which loss are computed.
+            trainable: names of the tensors to differentiate by; None: those of the model.
+        """
         from parity.frameworks.torch.torch_program import TorchProgram
 
         return TorchProgram(self, task, trainable=self.trainable if trainable is None else trainable)
 
     def remarks(self, inputs: Arrays, task: Task) -> tuple[str, ...]:
-        """What to say of training mode, of compiled code, and of weights stored in a narrow dtype."""
+        """What to say of training mode, of compiled code, and of weights stored in a narrow dtype.
+
+        Args:
+            inputs: arrays by name, in the reference's layout.
+            task: which outputs and which loss are computed.
+        """
         model = self.target if self.module is None else self.module
         return (*self._stored(), *training_remarks(self.module), *compiled_remarks(model))
 

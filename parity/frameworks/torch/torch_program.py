@@ -58,18 +58,34 @@ class TorchProgram:
         }
 
     def returned(self, weights: Arrays, inputs: Arrays) -> Any:
-        """What the model itself returns, in float32 and as it stands: nothing is lifted."""
+        """What the model itself returns, in float32 and as it stands: nothing is lifted.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
         return self._forward(weights, inputs, "float32")
 
     def output_dtypes(
         self, weights: Arrays, inputs: Arrays, dtype: str
     ) -> dict[str, tuple[str, Spot | None]]:
-        """The dtypes of the outputs of a run in `dtype`; where one became wider is not known."""
+        """The dtypes of the outputs of a run in `dtype`; where one became wider is not known.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            dtype: the dtype that weights and inputs are converted to first.
+        """
         outputs = self.task.outputs(self._forward(weights, inputs, dtype))
         return {name: (str(value.dtype).removeprefix("torch."), None) for name, value in outputs.items()}
 
     def census(self, weights: Arrays, inputs: Arrays) -> Census:
-        """Narrow dtypes and random numbers that a run in float32 meets."""
+        """Narrow dtypes and random numbers that a run in float32 meets.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
         from parity.frameworks.torch.torch_trace import Counter, module_stack
 
         with uncompiled(), module_stack(self.model.module) as stack, Counter(stack) as counter:
@@ -81,11 +97,22 @@ class TorchProgram:
 
         Raises:
             ValueError: if they differ, naming where random numbers are drawn.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            census: what `census` returned.
         """
         require_repeatable(lambda: self._forward(weights, inputs, "float64"), census.random)
 
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
-        """The first use of each tensor."""
+        """The first use of each tensor.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            trace: a trace of these weights and inputs; None runs the model for one.
+        """
         return torch_uses(self.trace(weights, inputs, False) if trace is None else trace)
 
     def trace(

@@ -83,7 +83,12 @@ class Tape:
         return dtype_of(torch.result_type(*operands))
 
     def constant(self, value: Any, dtype: Any) -> Ref:
-        """A number as a node of its own."""
+        """A number as a node of its own.
+
+        Args:
+            value: a number or array.
+            dtype: NumPy dtype of the node.
+        """
         held = np.asarray(value).astype(dtype)
         self.trace.nodes.append(Node("constant", NodeKind.CONSTANT, (), held, fixed=True))
         return Ref(len(self.trace.nodes) - 1)
@@ -109,7 +114,14 @@ class Tape:
     def emit(
         self, operation: str, params: Mapping[str, Any], inputs: Sequence[int], function: Function
     ) -> list[Ref]:
-        """One evaluation, computed by a function of its own."""
+        """One evaluation, computed by a function of its own.
+
+        Args:
+            operation: its name.
+            params: its parameters, as a jaxpr has them.
+            inputs: the nodes of its operands.
+            function: from the operands' values to the results.
+        """
         nodes = self.trace.nodes
         values = function([nodes[i].value for i in inputs])
         return self.record(operation, params, inputs, values, function)
@@ -122,7 +134,15 @@ class Tape:
         values: Sequence[Any],
         function: Function,
     ) -> list[Ref]:
-        """One evaluation whose results are known."""
+        """One evaluation whose results are known.
+
+        Args:
+            operation: its name.
+            params: its parameters, as a jaxpr has them.
+            inputs: the nodes of its operands.
+            values: its results.
+            function: from the operands' values to the results, for a replay.
+        """
         nodes = self.trace.nodes
         inputs = tuple(int(i) for i in inputs)
         fixed = operation in REARRANGING and bool(inputs) and all(nodes[i].fixed for i in inputs)
@@ -141,26 +161,47 @@ class Tape:
         return outs
 
     def convert(self, x: Ref, dtype: Any) -> Ref:
-        """x in another dtype."""
+        """x in another dtype.
+
+        Args:
+            x: a node.
+            dtype: a NumPy dtype.
+        """
         dtype = np.dtype(dtype)
         if self.value(x).dtype == dtype:
             return x
         return self.run("convert_element_type", x, new_dtype=dtype, weak_type=False, sharding=None)
 
     def reshape(self, x: Ref, shape: Sequence[int]) -> Ref:
-        """x in another shape."""
+        """x in another shape.
+
+        Args:
+            x: a node.
+            shape: with as many entries as x has.
+        """
         shape = tuple(int(n) for n in shape)
         if self.shape(x) == shape:
             return x
         return self.run("reshape", x, new_sizes=shape, dimensions=None, sharding=None)
 
     def transpose(self, x: Ref, axes: Sequence[int]) -> Ref:
-        """x with its axes in another order."""
+        """x with its axes in another order.
+
+        Args:
+            x: a node.
+            axes: for each axis of the result, which axis of x it is.
+        """
         axes = tuple(int(a) for a in axes)
         return x if axes == tuple(range(len(axes))) else self.run("transpose", x, permutation=axes)
 
     def broadcast(self, x: Ref, shape: Sequence[int], axes: Sequence[int] | None = None) -> Ref:
-        """x repeated to a shape; its axes are the last ones of it, or those given."""
+        """x repeated to a shape; its axes are the last ones of it, or those given.
+
+        Args:
+            x: a node.
+            shape: shape of the result.
+            axes: for each axis of x, which axis of the result it is; None: the last ones.
+        """
         shape = tuple(int(n) for n in shape)
         rank = len(self.shape(x))
         axes = tuple(range(len(shape) - rank, len(shape))) if axes is None else tuple(axes)
@@ -169,7 +210,15 @@ class Tape:
         return self.run("broadcast_in_dim", x, shape=shape, broadcast_dimensions=axes, sharding=None)
 
     def slice(self, x: Ref, axis: int, start: int, stop: int, step: int = 1) -> Ref:
-        """x from start to stop along one axis."""
+        """x from start to stop along one axis.
+
+        Args:
+            x: a node.
+            axis: counted from the front.
+            start: index of the first entry.
+            stop: index after the last entry.
+            step: distance of two entries, at least 1.
+        """
         shape = self.shape(x)
         if (start, stop, step) == (0, shape[axis], 1):
             return x
@@ -184,5 +233,10 @@ class Tape:
         )
 
     def squeeze(self, x: Ref, axes: Sequence[int]) -> Ref:
-        """x without some axes of length one."""
+        """x without some axes of length one.
+
+        Args:
+            x: a node.
+            axes: counted from the front.
+        """
         return self.run("squeeze", x, dimensions=tuple(axes)) if axes else x

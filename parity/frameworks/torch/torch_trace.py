@@ -211,7 +211,13 @@ class Recorder(_Mode):
         self.alive: list[Any] = []  # while a tensor lives, its address is its own
 
     def source(self, kind: NodeKind, name: str, tensor: torch.Tensor) -> int:
-        """A weight, input or constant as a node."""
+        """A weight, input or constant as a node.
+
+        Args:
+            kind: what the tensor is to the model.
+            name: of the weight or input; for a constant, what it is called in the trace.
+            tensor: its value.
+        """
         node = Node(name, kind, (), tensor.detach(), fixed=kind is not NodeKind.INPUT)
         index = self._add(node, tensor)
         if kind is NodeKind.WEIGHT:
@@ -307,7 +313,13 @@ def key_of(tensor: torch.Tensor) -> Key:
 
 
 def written_tensors(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[torch.Tensor]:
-    """The tensors among the arguments that an operation writes to."""
+    """The tensors among the arguments that an operation writes to.
+
+    Args:
+        func: the operation, an `OpOverload`.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
     arguments = func._schema.arguments
     given = [
         *zip(arguments, args, strict=False),
@@ -318,7 +330,13 @@ def written_tensors(func: Any, args: Any, kwargs: Mapping[str, Any]) -> list[tor
 
 
 def settings_of(func: Any, args: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of an operation that are not tensors, by the names of its schema."""
+    """The arguments of an operation that are not tensors, by the names of its schema.
+
+    Args:
+        func: the operation, an `OpOverload`.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+    """
     named = {a.name: value for a, value in zip(func._schema.arguments, args, strict=False)}
     named |= kwargs
     return {
