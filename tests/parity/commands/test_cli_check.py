@@ -211,7 +211,10 @@ def test_what_is_wrong_with_a_target_is_one_line(
         (["--json", "no/such/out.json"], "there is no directory no/such"),
         (["--html", "no/such/out.html"], "there is no directory no/such"),
         (["--junit", "."], "it is a directory"),
-        (["--dtype", "float8"], "--dtype is 'float8'; it must name float64, float32, bfloat16 and float16"),
+        (
+            ["--dtype", "float8"],
+            "--dtype is 'float8'; choose one or several of float64, float32, bfloat16, float16",
+        ),
     ],
 )
 def test_options_are_checked_before_the_long_work(
