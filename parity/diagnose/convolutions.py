@@ -9,7 +9,7 @@ import numpy as np
 from parity.diagnose.convolving import convolve, length
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
-from parity.diagnose.pads import each, other_pads, plain, reference_operation
+from parity.diagnose.pads import as_ints, each, other_pads, reference_operation
 from parity.diagnose.trials import Change, Function
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
@@ -34,12 +34,13 @@ def convolutions(fault: Fault) -> Iterator[Change]:
     """Every convolution at the fault with the settings in which the reference's differs."""
     for number in _numbers(fault):
         params = fault.candidate.evaluations[number].params
-        different = [s for s in _settings(fault, number) if plain(params[s.parameter]) != plain(s.value)]
+        different = [s for s in _settings(fault, number) if as_ints(params[s.parameter]) != as_ints(s.value)]
         for count in range(1, len(different) + 1):
             for chosen in itertools.combinations(different, count):
                 causes = [s.cause for s in chosen if s.cause is not CauseKind.PADDING]
                 needed = ", ".join(
-                    f"{s.cause} is {plain(params[s.parameter])} in <candidate> and {plain(s.value)} is needed"
+                    f"{s.cause} is {as_ints(params[s.parameter])} in <candidate> "
+                    f"and {as_ints(s.value)} is needed"
                     for s in chosen
                 )
                 text = f"the convolution's {needed}, as <reference> has it"
@@ -53,7 +54,7 @@ def other_paddings(fault: Fault) -> Iterator[Change]:
         params = fault.candidate.evaluations[number].params
         reaches = [d * (k - 1) + 1 for d, k in zip(params["rhs_dilation"], _taps(fault, number), strict=True)]
         for pads in other_pads(params["padding"], reaches):
-            now = plain(params["padding"])
+            now = as_ints(params["padding"])
             text = f"the convolution's padding is {now} in <candidate>, <reference>'s comes to {pads}"
             yield _changed(fault, number, CauseKind.PADDING, text, {"padding": pads})
 

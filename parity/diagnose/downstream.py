@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.targets import Target, same, target_of
-from parity.diagnose.trials import evaluate
+from parity.diagnose.trials import recompute
 from parity.localise.comparison import Comparison, Region
 
 BEHIND = 40
@@ -57,7 +57,7 @@ def _follow(comparison: Comparison, region: Region, relevant: Collection[int]) -
             continue
         if not any(o in relevant for o in evaluation.outputs):
             continue
-        new = evaluate(comparison, number, changed, {})
+        new = recompute(comparison, number, changed, {})
         if new is None:
             break
         changed.update(new)

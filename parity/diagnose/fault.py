@@ -15,7 +15,7 @@ from parity.diagnose.arrangements import arranged
 from parity.diagnose.downstream import BEHIND, targets_behind
 from parity.diagnose.origins import Before, pure, static
 from parity.diagnose.targets import Array, difference, same
-from parity.diagnose.trials import Change, Function, evaluate
+from parity.diagnose.trials import Change, Function, recompute
 from parity.localise.comparison import Comparison, Region, failing
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
@@ -198,7 +198,7 @@ class Fault:
                 continue
             if all(i in values for i in evaluation.outputs):
                 continue
-            results = evaluate(self.comparison, number, new, functions)
+            results = recompute(self.comparison, number, new, functions)
             if results is None:
                 break
             new.update({i: v for i, v in results.items() if i not in values})

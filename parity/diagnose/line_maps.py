@@ -35,16 +35,16 @@ class LineMap(NamedTuple):
     text: str
 
 
-def described(line: Array, length: int) -> LineMap:
+def line_map(line: Array, length: int) -> LineMap:
     """The pattern of a map.
 
     Args:
         line: integers; entry i comes from entry `line[i]`.
         length: of the axis that the entries come from.
 
-    >>> described(np.array([2, 0, 1]), 3).text, described(np.array([0, 0, 1, 1]), 2).text
+    >>> line_map(np.array([2, 0, 1]), 3).text, line_map(np.array([0, 0, 1, 1]), 2).text
     ('rolled by 1', 'each entry repeated 2 times')
-    >>> described(np.array([1, 0, 1, 2, 1]), 3).text, described(np.array([2, 3, 4]), 5).text
+    >>> line_map(np.array([1, 0, 1, 2, 1]), 3).text, line_map(np.array([2, 3, 4]), 5).text
     ('padded in the mode reflect', 'the entries from 2 on')
     """
     return (

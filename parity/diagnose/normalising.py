@@ -12,7 +12,7 @@ from parity.diagnose.phrases import number
 Array = Shaped[np.ndarray, "..."]
 
 
-class Setting(NamedTuple):
+class Normalisation(NamedTuple):
     """One way of normalising.
 
     Attributes:
@@ -32,7 +32,7 @@ class Setting(NamedTuple):
     outside: bool = False
 
 
-def settings(x: Array, epsilons: Sequence[float]) -> Iterator[Setting]:
+def normalisations(x: Array, epsilons: Sequence[float]) -> Iterator[Normalisation]:
     """All settings that give a value of x's shape.
 
     Args:
@@ -52,12 +52,12 @@ def settings(x: Array, epsilons: Sequence[float]) -> Iterator[Setting]:
                 ways += [(rest, (axis, groups, swapped)) for swapped in (False, True)]
                 ways += [((), (axis, groups, swapped)) for swapped in (False, True) if rest]
     for eps, (axes, grouped), centred, correction in itertools.product(epsilons, ways, (True, False), (0, 1)):
-        yield Setting(axes, grouped, centred, correction, eps)
+        yield Normalisation(axes, grouped, centred, correction, eps)
         if eps and centred:
-            yield Setting(axes, grouped, centred, correction, eps, True)
+            yield Normalisation(axes, grouped, centred, correction, eps, True)
 
 
-def normalised(x: Array, setting: Setting) -> Array:
+def normalised(x: Array, setting: Normalisation) -> Array:
     """x normalised in one setting, in its own shape.
 
     Args:
@@ -83,7 +83,7 @@ def normalised(x: Array, setting: Setting) -> Array:
         return np.asarray((view - mean) / root).reshape(shape)
 
 
-def described(x: Array, setting: Setting) -> str:
+def normalisation_in_words(x: Array, setting: Normalisation) -> str:
     """A setting in words.
 
     Args:

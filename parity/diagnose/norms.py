@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.normalising import Setting, described, normalised, settings
+from parity.diagnose.normalising import Normalisation, normalisation_in_words, normalisations, normalised
 from parity.diagnose.numbers import literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
@@ -97,9 +97,9 @@ def _computed(
 ) -> Iterator[Change]:
     """Both sides normalised by statistics of x."""
 
-    def found(goal: Array, epsilons: Sequence[float]) -> tuple[Setting, Affine] | None:
+    def found(goal: Array, epsilons: Sequence[float]) -> tuple[Normalisation, Affine] | None:
         search = Search(target, goal, affines)
-        for setting in settings(x, epsilons):
+        for setting in normalisations(x, epsilons):
             if fault.late:
                 return None
             affine = search.find(normalised(x, setting))
@@ -162,12 +162,12 @@ def _affines(fault: Fault, target: Target) -> list[Affine]:
     return [Affine(None, None), *[Affine(a, None) for a in found], *pairs]
 
 
-def _difference(x: Array, wanted: Setting, actual: Setting | None) -> tuple[CauseKind, str]:
+def _difference(x: Array, wanted: Normalisation, actual: Normalisation | None) -> tuple[CauseKind, str]:
     """The kind of cause, and the text, from the settings in which both sides differ."""
-    text = f"<reference> normalises {described(x, wanted)}"
+    text = f"<reference> normalises {normalisation_in_words(x, wanted)}"
     if actual is None:
         return CauseKind.STATISTICS, f"{text}; <candidate> uses other statistics"
-    text += f"; <candidate> {described(x, actual)}"
+    text += f"; <candidate> {normalisation_in_words(x, actual)}"
     if actual.grouped != wanted.grouped:
         return CauseKind.GROUPS, text
     if actual.axes != wanted.axes:

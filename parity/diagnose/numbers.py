@@ -25,7 +25,7 @@ SHAPES = names("""
 """Settings of LAX that tell shapes and axes. What a program computes with stands in its constants."""
 
 
-class Use(NamedTuple):
+class NumberUse(NamedTuple):
     """How a number is used.
 
     Attributes:
@@ -52,7 +52,7 @@ class Literal(NamedTuple):
 
     node: int
     value: float
-    use: Use
+    use: NumberUse
 
 
 def literals(fault: Fault) -> list[Literal]:
@@ -104,10 +104,10 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _use(fault: Fault, index: int) -> Use:
+def _use(fault: Fault, index: int) -> NumberUse:
     numbers = fault.readers(index)
     results = [o for n in numbers for o in fault.candidate.evaluations[n].outputs]
-    return Use(
+    return NumberUse(
         frozenset(fault.operation(n) for n in numbers),
         any(fault.reaches(o, ROOTS, 4) for o in results),
         any(_compared(fault, o) for o in results),

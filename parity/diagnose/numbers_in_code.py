@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.numbers import Literal, Use, literals, reference_numbers
+from parity.diagnose.numbers import Literal, NumberUse, literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
@@ -138,7 +138,7 @@ def _swapped(fault: Fault, by_value: dict[float, list[Literal]]) -> Iterator[Cha
         yield Change(CauseKind.OPERANDS, text, values)
 
 
-def _cause(use: Use, old: float, new: float) -> CauseKind:
+def _cause(use: NumberUse, old: float, new: float) -> CauseKind:
     """What is wrong when a number is another one, from how it is used."""
     if use.operations & {"add", "max", "sub"} and max(abs(old), abs(new)) < LARGEST_EPSILON and use.rooted:
         return CauseKind.EPSILON

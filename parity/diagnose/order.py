@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.line_maps import Pattern, as_transpose, described
+from parity.diagnose.line_maps import Pattern, as_transpose, line_map
 from parity.diagnose.targets import Array, Target, same
 from parity.diagnose.tolerances import SAME_ENTRIES, SAME_NUMBER
 from parity.diagnose.trials import Change
@@ -149,7 +149,7 @@ def compared(
     if a is not None and b is not None:
         if [axis for axis, _ in a] == [axis for axis, _ in b]:
             maps = [
-                (described(m, shape[i]), described(n, shape[i]), i)
+                (line_map(m, shape[i]), line_map(n, shape[i]), i)
                 for i, ((_, m), (_, n)) in enumerate(zip(a, b, strict=True))
                 if not np.array_equal(m, n)
             ]

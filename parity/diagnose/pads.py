@@ -56,9 +56,9 @@ def pooled(node: Node, count: int) -> Pooled | None:
         if len(spatial) != count:
             return None
         return Pooled(
-            plain(tuple(params["padding"][axis] for axis in spatial)),
-            plain(tuple(params["window_strides"][axis] for axis in spatial)),
-            plain(tuple(params["window_dilation"][axis] for axis in spatial)),
+            as_ints(tuple(params["padding"][axis] for axis in spatial)),
+            as_ints(tuple(params["window_strides"][axis] for axis in spatial)),
+            as_ints(tuple(params["window_dilation"][axis] for axis in spatial)),
         )
     # aten puts the settings of an axis of its own in front of a single one.
     size = each(params["kernel_size"], count)
@@ -88,10 +88,10 @@ def each(value: Any, count: int) -> tuple[int, ...]:
     return values * count if len(values) == 1 else values
 
 
-def plain(value: Any) -> Any:
+def as_ints(value: Any) -> Any:
     """A setting in plain tuples and ints, to be compared and printed."""
     if isinstance(value, list | tuple):
-        return tuple(plain(v) for v in value)
+        return tuple(as_ints(v) for v in value)
     return int(value) if isinstance(value, np.integer) else value
 
 
@@ -104,7 +104,7 @@ def other_pads(padding: Sequence[Any], reaches: Sequence[int]) -> Iterator[Pads]
     """
     totals = [int(low) + int(high) for low, high in padding]
     most = min(max([*totals, *[r - 1 for r in reaches]]), WIDEST)
-    seen = {plain(tuple(padding))}
+    seen = {as_ints(tuple(padding))}
     divided = [tuple((min(low, n), n - min(low, n)) for n in totals) for low in range(most + 1)]
     alike = [((low, high),) * len(totals) for low, high in itertools.product(range(most + 1), repeat=2)]
     for pads in (*divided, *alike):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.pads import Pooled, other_pads, plain, pooled, reference_operation, sliding_axes
+from parity.diagnose.pads import Pooled, as_ints, other_pads, pooled, reference_operation, sliding_axes
 from parity.diagnose.sliding import reduce_windows
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
@@ -41,7 +41,7 @@ def _pool(fault: Fault, number: int) -> Iterator[Change]:
     if wanted is not None:
         yield from _pool_settings(number, kind, params, spatial, wanted)
     for pads in other_pads([params["padding"][axis] for axis in spatial], [window[a] for a in spatial]):
-        now = [plain(params["padding"][axis]) for axis in spatial]
+        now = [as_ints(params["padding"][axis]) for axis in spatial]
         text = f"the pooling's padding is {now} in <candidate>: <reference>'s comes to {list(pads)}"
         function = _reduce_window(kind, params, spatial, {"padding": pads})
         yield Change(CauseKind.PADDING, text, functions={number: function})
@@ -74,7 +74,7 @@ def _pool_settings(
     )
 
     def now(parameter: str) -> Any:
-        return tuple(plain(params[parameter][axis]) for axis in spatial)
+        return tuple(as_ints(params[parameter][axis]) for axis in spatial)
 
     different = [setting for setting in settings if now(setting[1]) != setting[2]]
     for count in range(1, len(different) + 1):

@@ -28,7 +28,7 @@ class Change(NamedTuple):
     functions: Mapping[int, Function] = MappingProxyType({})
 
 
-def evaluate(
+def recompute(
     comparison: Comparison, number: int, new: Mapping[int, Any], functions: Mapping[int, Function]
 ) -> dict[int, Any] | None:
     """One evaluation repeated with other values and functions.

@@ -68,7 +68,7 @@ print(f"relative difference {{np.nanmax(gap) / scale:.3e}}")
 """
 
 
-class Program(NamedTuple):
+class Excerpt(NamedTuple):
     """The faulty operations written down.
 
     Attributes:
@@ -136,7 +136,7 @@ def write_reproducer(
     return target
 
 
-def _working(comparison: Comparison, region: Region, writer: Writer) -> Program | None:
+def _working(comparison: Comparison, region: Region, writer: Writer) -> Excerpt | None:
     """The faulty operations, if they can be written down and give what was recorded."""
     import jax
     import jax.numpy as jnp
@@ -156,7 +156,7 @@ def _working(comparison: Comparison, region: Region, writer: Writer) -> Program 
     return program if same else None
 
 
-def _program(comparison: Comparison, region: Region, writer: Writer) -> Program | None:
+def _program(comparison: Comparison, region: Region, writer: Writer) -> Excerpt | None:
     """The faulty operations as lines; None if one of them cannot be written down."""
     trace = comparison.candidate
     steps = sorted({trace.nodes[i].step for i in (*region.candidate_nodes, region.j)})
@@ -186,7 +186,7 @@ def _program(comparison: Comparison, region: Region, writer: Writer) -> Program 
         names = ", ".join(f"v{o}" for o in evaluation.outputs)
         alone = evaluation.operation in SEVERAL and len(evaluation.outputs) == 1
         lines.append(f"{names}{',' if alone else ''} = {code}")
-    return Program(inputs, [*lines, f"return v{region.j}"])
+    return Excerpt(inputs, [*lines, f"return v{region.j}"])
 
 
 def _name(trace: Trace, index: int) -> str:
@@ -198,7 +198,7 @@ def _name(trace: Trace, index: int) -> str:
 
 
 def _script(
-    comparison: Comparison, region: Region, number: int, program: Program | None, sides: Sides
+    comparison: Comparison, region: Region, number: int, program: Excerpt | None, sides: Sides
 ) -> str:
     """The text of `reproduce.py`."""
     body = COMPUTED if program is not None else RECORDED

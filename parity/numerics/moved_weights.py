@@ -12,7 +12,8 @@ JITTER = 0.1
 def jittered(weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Move every weight by about a tenth: none stays zero or one, and none changes its sign by much.
 
-    Tensors without a negative entry (variances, scales) stay without one.
+    Tensors without a negative entry (variances, scales) stay without one; infinities, as a mask holds them,
+    stay what they are.
 
     Args:
         weights: by name.
@@ -26,10 +27,11 @@ def jittered(weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
             moved[name] = array
             continue
         rng = np.random.default_rng(number)
-        wide = array.astype(np.float64)
-        typical = float(np.sqrt(np.mean(wide**2))) or 1.0
+        finite = np.isfinite(array)
+        wide = np.where(finite, array, 0.0).astype(np.float64)
+        typical = float(np.sqrt(np.sum(wide**2) / max(int(finite.sum()), 1))) or 1.0
         step = wide * JITTER * rng.uniform(-1, 1, wide.shape)
         if wide.min() < 0 or not wide.any():
             step = step + JITTER * typical * rng.uniform(-1, 1, wide.shape)
-        moved[name] = np.asarray(wide + step, np.float32)
+        moved[name] = np.where(finite, wide + step, array).astype(np.float32)
     return moved

@@ -8,14 +8,18 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.model import Model
-from parity.numerics.arrays import EPS, Arrays, eps_of
+from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.pipeline.reference import starting_weights
 from parity.pipeline.request import Weights
 from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
 from parity.report.sides import Sides
 from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
-from parity.weights.explaining import Explanation, explain, unit_order
+from parity.weights.explaining import Explanation, explain
+from parity.weights.sameness import same_but_for_rounding, unit_order
+
+HELD = LIMIT * FLOOR_ULPS
+"""Roundings of float32 that a weight may be off the planned one and still pass, as in `judge_weights`."""
 
 
 @runtime_checkable
@@ -129,23 +133,9 @@ def load(
         return {**starting_weights(model.weights, "the candidate's weights"), **planned}
     own = starting_weights(model.weights, f"the {model.framework} params")
     # What differs by float32's rounding alone (a sum of two biases) takes part in full precision.
-    return own | {name: array for name, array in planned.items() if same_but_for_rounding(array, own[name])}
-
-
-def same_but_for_rounding(wanted: Shaped[np.ndarray, "..."], actual: Shaped[np.ndarray, "..."]) -> bool:
-    """Whether a weight holds what it should but for float32's rounding.
-
-    Args:
-        wanted: what it should hold.
-        actual: what it holds.
-    """
-    if wanted.shape != actual.shape:
-        return False
-    if np.array_equal(wanted, actual, equal_nan=True):  # masks of minus infinity, too
-        return True
-    scale = float(np.max(np.abs(wanted), initial=0.0))
-    difference = float(np.max(np.abs(actual - wanted), initial=0.0))
-    return difference <= LIMIT * FLOOR_ULPS * EPS["float32"] * scale
+    return own | {
+        name: array for name, array in planned.items() if same_but_for_rounding(array, own[name], HELD)
+    }
 
 
 def reordered(plan: Plan, weights: Arrays, own: Arrays) -> Plan | None:
@@ -163,7 +153,7 @@ def reordered(plan: Plan, weights: Arrays, own: Arrays) -> Plan | None:
         return None
     orders = {}
     for name, wanted in plan.to_candidate(weights, exact=True).items():
-        if not same_but_for_rounding(wanted, own[name]):
+        if not same_but_for_rounding(wanted, own[name], HELD):
             order = unit_order(wanted, own[name].astype(wanted.dtype))
             if order is None:
                 return None
@@ -194,8 +184,10 @@ def _judge(
 ) -> Quantity:
     transfers = _transfers(plan, name)
     wanted = all_wanted[name]
-    difference = float(np.max(np.abs(actual - wanted), initial=0.0))
-    scale = float(np.max(np.abs(wanted), initial=0.0))
+    # Infinities, as a mask holds them, are equal to their like: their difference would be NaN.
+    with np.errstate(invalid="ignore"):
+        difference = float(np.max(np.abs(actual - wanted), where=actual != wanted, initial=0.0))
+    scale = float(np.max(np.abs(wanted), where=np.isfinite(wanted), initial=0.0))
     floor = FLOOR_ULPS * eps_of("float32") * scale  # a converted checkpoint may have passed float32
     rho = 0.0 if difference == 0 else difference / floor if floor else math.inf
     notes: tuple[str, ...] = ()
@@ -252,7 +244,7 @@ def wrong_weights(plan: Plan, weights: Arrays, own: Arrays) -> dict[str, tuple[l
     all_wanted = plan.to_candidate(weights, exact=True)
     wrong = {}
     for name, wanted in all_wanted.items():
-        if not same_but_for_rounding(wanted, own[name]):
+        if not same_but_for_rounding(wanted, own[name], HELD):
             transfers = _transfers(plan, name)
             partners = [t.leaf_path if plan.reversed else t.tensor_name for t in transfers]
             why = _explained(plan, transfers, wanted, own[name], all_wanted, weights)

@@ -10,7 +10,7 @@ from parity.report.kinds import Stage
 from parity.report.locations import location
 from parity.report.quantities import Quantity
 from parity.report.report import Report
-from parity.report.rounded import number
+from parity.report.rounded import rounded
 from parity.report.sentences import PASSES
 from parity.report.sides import Sides
 from parity.report.text import label
@@ -115,8 +115,8 @@ def _growth_chart(stage: Stage, growth: Sequence[Growth], sides: Sides) -> Chart
                 f"{i + 1} of {len(growth)}",
                 place_line(g.reference),
                 place_line(g.candidate),
-                number(g.relative_error) + ("" if g.matched else " (differs)"),
-                number(g.relative_yardstick),
+                rounded(g.relative_error) + ("" if g.matched else " (differs)"),
+                rounded(g.relative_yardstick),
             )
             for i, g in enumerate(growth)
         ),
@@ -188,7 +188,7 @@ def curve_chart(quantity: Quantity, sides: Sides) -> Chart | None:
         ),
         ("point", *sides.titles, "relative error", "yardstick", "rho"),
         tuple(
-            (str(i), f"{t[i]:.8g}", f"{j[i]:.8g}", number(difference[i]), number(rounding[i]), number(rho))
+            (str(i), f"{t[i]:.8g}", f"{j[i]:.8g}", rounded(difference[i]), rounded(rounding[i]), rounded(rho))
             for i, rho in enumerate(curve.rho)
         ),
         failed is not None,

@@ -25,10 +25,10 @@ from parity.report.kinds import STAGES, Stage
 from parity.report.locations import location, printable
 from parity.report.quantities import AS_STORED
 from parity.report.report import Report
-from parity.report.rounded import number, short
+from parity.report.rounded import rounded, short
 from parity.report.sides import Sides
 from parity.report.table import Scale, rho_text, table_rows
-from parity.report.text import agreement
+from parity.report.text import agreement_in_words
 from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
 _HERE = Path(__file__).parent
@@ -140,7 +140,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
     error, rounding = divergence.relative_error, divergence.relative_yardstick
     size = ""
     if not math.isnan(error):
-        size = f"{number(error)} relative to the size of the value"
+        size = f"{rounded(error)} relative to the size of the value"
     if error > 0 and rounding > 0:
         times = short(error / rounding)
         size += f"; rounding alone explains a difference of up to {short(rounding)} here, {times} times less"
@@ -157,7 +157,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "detail": sentences.capitalised(divergence.detail),
         "also_in": sentences.also_in(others),
         "cause": cause,
-        "agreement": "" if cause is None else agreement(cause),
+        "agreement": "" if cause is None else agreement_in_words(cause),
         "advice": sentences.advice(divergence),
     }
 

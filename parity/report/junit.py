@@ -11,7 +11,7 @@ from parity.report.kinds import STAGES, Stage
 from parity.report.locations import printable
 from parity.report.quantities import Quantity
 from parity.report.report import Report
-from parity.report.rounded import number
+from parity.report.rounded import rounded
 from parity.report.sentences import answer
 from parity.report.sides import Sides
 from parity.report.text import (
@@ -95,7 +95,7 @@ def _add_case(suite: Element, quantity: Quantity, sides: Sides, evidence: Sequen
     case = SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0.000")
     if quantity.verdict is Verdict.PASS:
         return
-    message = f"rho {number(quantity.rho)}, relative error {number(quantity.relative_error)}"
+    message = f"rho {rounded(quantity.rho)}, relative error {rounded(quantity.relative_error)}"
     message = "; ".join([message, *quantity.notes])
     shown = evidence if quantity.verdict is Verdict.FAIL else ()
     _result(case, quantity.verdict, message, [*describe_quantity(quantity, sides), *shown])

@@ -3,10 +3,10 @@
 import math
 
 
-def number(value: float) -> str:
+def rounded(value: float) -> str:
     """A figure in at most seven characters: 0, 0.013, 3.4, 1.2e+14, inf.
 
-    >>> [number(x) for x in (0.0, 0.0134, 3.44, 123.4, 1.23e14, float("inf"))]
+    >>> [rounded(x) for x in (0.0, 0.0134, 3.44, 123.4, 1.23e14, float("inf"))]
     ['0', '0.013', '3.4', '123', '1.2e+14', 'inf']
     """
     if value == 0:
@@ -25,7 +25,7 @@ def short(value: float) -> str:
     ['0', '0.013', '3.4', '123', '1e14', '5e-16', 'inf']
     """
     if value == 0 or not math.isfinite(value) or 0.001 <= abs(value) < 1000:
-        text = number(value)
+        text = rounded(value)
         return text if len(text) <= 5 else f"{value:.3f}"
     mantissa, exponent = f"{value:.0e}".split("e")
     return f"{mantissa}e{int(exponent)}"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from parity.report.kinds import STAGES
 from parity.report.quantities import Quantity
-from parity.report.rounded import number
+from parity.report.rounded import rounded
 from parity.report.sides import Sides
 from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
@@ -96,11 +96,11 @@ def table_rows(quantities: Iterable[Quantity], scale: Scale, sides: Sides) -> li
 def rho_text(q: Quantity) -> str:
     """The rho in figures, starred where it is over the limit and yet passes; "none" if not computed."""
     star = "*" if q.verdict is Verdict.PASS and q.rho > LIMIT else ""
-    return "none" if math.isnan(q.rho) else number(q.rho) + star
+    return "none" if math.isnan(q.rho) else rounded(q.rho) + star
 
 
 def _cell(value: float) -> Cell:
-    return Cell("" if math.isnan(value) else number(value), _key(value))
+    return Cell("" if math.isnan(value) else rounded(value), _key(value))
 
 
 def _key(value: float) -> str:
@@ -114,12 +114,12 @@ def _figures(q: Quantity, sides: Sides) -> Iterable[str]:
     if q.index:
         yield f"largest difference at {list(q.index)}"
     if not math.isnan(q.scale):
-        yield f"size {number(q.scale)}"
-        reference, candidate = number(q.noise_reference), number(q.noise_candidate)
+        yield f"size {rounded(q.scale)}"
+        reference, candidate = rounded(q.noise_reference), rounded(q.noise_candidate)
         yield f"noise {reference} in {sides.reference}, {candidate} in {sides.candidate}"
-        yield f"floor {number(q.floor)}"
+        yield f"floor {rounded(q.floor)}"
     if q.rounding:
-        yield f"rounding {number(q.rounding)}"
+        yield f"rounding {rounded(q.rounding)}"
     if q.accuracy is not None:
-        share = f"{number(q.accuracy)} times that of {sides.reference}, at most {LIMIT:g} passes"
+        share = f"{rounded(q.accuracy)} times that of {sides.reference}, at most {LIMIT:g} passes"
         yield f"judged by its distance from float64: {share}"

@@ -9,7 +9,7 @@ from parity.report.kinds import STAGES
 from parity.report.locations import location, printable
 from parity.report.quantities import Quantity
 from parity.report.report import Report
-from parity.report.rounded import number, short
+from parity.report.rounded import rounded, short
 from parity.report.sentences import also_in, headline, ordinal
 from parity.report.sides import Sides
 from parity.report.verdicts import Verdict
@@ -54,7 +54,7 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None) ->
         worst = report.worst(stage)
         if worst is not None:
             count = len(report.select(stage))
-            lines.append(f"  {stage}: {count} compared, worst rho {number(worst.rho)} ({label(worst)})")
+            lines.append(f"  {stage}: {count} compared, worst rho {rounded(worst.rho)} ({label(worst)})")
     notes = [f"{label(q)}: {note}" for q in report.select(verdict=Verdict.PASS) for note in q.notes]
     lines += [f"  note: {line}" for line in notes[:MOST]]
     lines += [f"  finding: {line}" for line in report.findings]
@@ -96,7 +96,7 @@ def _describe_fault(fault: Sequence[Divergence], title: str, sides: Sides, width
     margin = max(_LABEL, *(len(side) + 2 for side in sides.titles))
     told = []
     if not math.isnan(divergence.relative_error):
-        told.append(("error", f"{number(divergence.relative_error)} relative; {_rounding(divergence)}"))
+        told.append(("error", f"{rounded(divergence.relative_error)} relative; {_rounding(divergence)}"))
     if divergence.shapes is not None and divergence.shapes[0] != divergence.shapes[1]:
         shapes = zip(divergence.shapes, (sides.reference, sides.candidate), strict=True)
         told.append(("shapes", ", ".join(f"{shape} in {side}" for shape, side in shapes)))
@@ -121,10 +121,10 @@ def explained(cause: Cause) -> str:
     'epsilon: 1e-06 in JAX and 1e-05 in PyTorch; with that changed, both sides agree to 3e-16'
     """
     head = "" if cause.text.lower().startswith(cause.name) else f"{cause.name}: "
-    return f"{head}{cause.text.rstrip('. ')}; with that changed, both sides agree {agreement(cause)}"
+    return f"{head}{cause.text.rstrip('. ')}; with that changed, both sides agree {agreement_in_words(cause)}"
 
 
-def agreement(cause: Cause) -> str:
+def agreement_in_words(cause: Cause) -> str:
     """How well the two sides agree with a cause mended: "exactly", or "to 3e-16" relative."""
     return "exactly" if cause.residual == 0 else f"to {short(cause.residual)}"
 
@@ -188,8 +188,8 @@ def describe_quantity(quantity: Quantity, sides: Sides) -> list[str]:
     figures = ""
     if not math.isnan(quantity.rho):
         figures = (
-            f": rho {number(quantity.rho)}, error {number(quantity.relative_error)}, "
-            f"yardstick {number(quantity.relative_yardstick)} (both relative)"
+            f": rho {rounded(quantity.rho)}, error {rounded(quantity.relative_error)}, "
+            f"yardstick {rounded(quantity.relative_yardstick)} (both relative)"
         )
     where = "" if quantity.index in (None, ()) else f", worst at {list(quantity.index or ())}"
     head = f"{quantity.verdict.value.upper()} {quantity.stage}, {quantity.dtype}: {label(quantity)}"

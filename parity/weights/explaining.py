@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 
 from parity.numerics.arrays import eps_of, is_float, round_to
 from parity.report.kinds import CauseKind
-from parity.weights.sameness import same_numbers
+from parity.weights.sameness import same_but_for_rounding
 from parity.weights.sameness import unit_order as unit_order
 from parity.weights.transfer import Transfer
 
@@ -44,7 +44,7 @@ class Explanation(NamedTuple):
     text: str
 
 
-class Case(NamedTuple):
+class Mismatch(NamedTuple):
     """An array that does not hold what it should.
 
     Attributes:
@@ -109,28 +109,28 @@ def explain(
     Returns:
         The first explanation that fits; its cause is None if nothing is wrong, or nothing fits.
     """
-    case = Case(transfers, planned, held, others, sources, reversed)
-    if same_numbers(planned, held):
-        return Explanation(None, f"the same numbers: {case.needs}")
+    mismatch = Mismatch(transfers, planned, held, others, sources, reversed)
+    if same_but_for_rounding(planned, held):
+        return Explanation(None, f"the same numbers: {mismatch.needs}")
     for hypothesis in HYPOTHESES:
-        found = hypothesis(case)
+        found = hypothesis(mismatch)
         if found is not None:
             return found
-    first = case.source_name(transfers[0])
-    return Explanation(None, f"other numbers than <reference>'s {first}: was it loaded? {case.needs}")
+    first = mismatch.source_name(transfers[0])
+    return Explanation(None, f"other numbers than <reference>'s {first}: was it loaded? {mismatch.needs}")
 
 
-def _all_zero(case: Case) -> Explanation | None:
-    if case.held.any():
+def _all_zero(mismatch: Mismatch) -> Explanation | None:
+    if mismatch.held.any():
         return None
-    return Explanation(CauseKind.STALE_WEIGHTS, f"all zero: was {case.name} loaded? {case.needs}")
+    return Explanation(CauseKind.STALE_WEIGHTS, f"all zero: was {mismatch.name} loaded? {mismatch.needs}")
 
 
-def _rounded(case: Case) -> Explanation | None:
+def _rounded(mismatch: Mismatch) -> Explanation | None:
     """Whether every number is one of a narrow dtype, and as near as that dtype allows."""
-    if not (is_float(case.planned) and is_float(case.held)):
+    if not (is_float(mismatch.planned) and is_float(mismatch.held)):
         return None
-    wanted, found = case.planned.astype(np.float64), case.held.astype(np.float64)
+    wanted, found = mismatch.planned.astype(np.float64), mismatch.held.astype(np.float64)
     for dtype, least in NARROW.items():
         with np.errstate(over="ignore"):
             nearest, again = round_to(wanted, dtype), round_to(found, dtype)
@@ -138,91 +138,97 @@ def _rounded(case: Case) -> Explanation | None:
         # What overflows to infinity in the narrow dtype is compared with that infinity.
         near = np.isclose(found, np.where(np.isinf(nearest), nearest, wanted), half, least, equal_nan=True)
         if near.all() and np.array_equal(again, found, equal_nan=True):
-            return Explanation(CauseKind.DTYPE, f"rounded to {dtype}: {case.needs} in float32")
+            return Explanation(CauseKind.DTYPE, f"rounded to {dtype}: {mismatch.needs} in float32")
     return None
 
 
-def _rows_swapped(case: Case) -> Explanation | None:
-    sources = {case.source_name(t) for t in case.transfers}
-    blocks = {str(t.take) for t in case.transfers} if case.is_reversed else {t.box() for t in case.transfers}
+def _rows_swapped(mismatch: Mismatch) -> Explanation | None:
+    sources = {mismatch.source_name(t) for t in mismatch.transfers}
+    blocks = (
+        {str(t.take) for t in mismatch.transfers}
+        if mismatch.is_reversed
+        else {t.box() for t in mismatch.transfers}
+    )
     if len(sources) < 2 or len(blocks) < 2:
         return None
-    if sorted(map(_bytes, case.planned)) != sorted(map(_bytes, case.held)):
+    if sorted(map(_bytes, mismatch.planned)) != sorted(map(_bytes, mismatch.held)):
         return None
-    return Explanation(CauseKind.SWAPPED_WEIGHTS, f"its rows are in another order: {case.needs}")
+    return Explanation(CauseKind.SWAPPED_WEIGHTS, f"its rows are in another order: {mismatch.needs}")
 
 
-def _permuted(case: Case) -> Explanation | None:
-    rank = case.planned.ndim
+def _permuted(mismatch: Mismatch) -> Explanation | None:
+    rank = mismatch.planned.ndim
     for axes in itertools.permutations(range(rank)) if rank <= MOST_AXES else ():
-        if same_numbers(case.planned.transpose(axes), case.held):
+        if same_but_for_rounding(mismatch.planned.transpose(axes), mismatch.held):
             if rank == 2:
-                return Explanation(CauseKind.TRANSPOSED_KERNEL, f"transposed: {case.needs}")
-            return Explanation(CauseKind.KERNEL_LAYOUT, f"axes permuted {axes}: {case.needs}")
+                return Explanation(CauseKind.TRANSPOSED_KERNEL, f"transposed: {mismatch.needs}")
+            return Explanation(CauseKind.KERNEL_LAYOUT, f"axes permuted {axes}: {mismatch.needs}")
     return None
 
 
-def _reshaped(case: Case) -> Explanation | None:
-    for transfer in case.transfers:
-        name = case.source_name(transfer)
-        source = case.sources[name]
-        if source.size == case.held.size and same_numbers(source.reshape(case.held.shape), case.held):
-            text = f"{name} reshaped without moving its axes: {case.needs}"
+def _reshaped(mismatch: Mismatch) -> Explanation | None:
+    for transfer in mismatch.transfers:
+        name = mismatch.source_name(transfer)
+        source = mismatch.sources[name]
+        if source.size == mismatch.held.size and same_but_for_rounding(
+            source.reshape(mismatch.held.shape), mismatch.held
+        ):
+            text = f"{name} reshaped without moving its axes: {mismatch.needs}"
             return Explanation(CauseKind.KERNEL_LAYOUT, text)
     return None
 
 
-def _flipped(case: Case) -> Explanation | None:
-    rank = case.planned.ndim
+def _flipped(mismatch: Mismatch) -> Explanation | None:
+    rank = mismatch.planned.ndim
     for count in range(1, rank + 1):
         for axes in itertools.combinations(range(rank), count):
-            if same_numbers(np.flip(case.planned, axes), case.held):
-                return Explanation(CauseKind.FLIPPED_KERNEL, f"flipped along axes {axes}: {case.needs}")
+            if same_but_for_rounding(np.flip(mismatch.planned, axes), mismatch.held):
+                return Explanation(CauseKind.FLIPPED_KERNEL, f"flipped along axes {axes}: {mismatch.needs}")
     return None
 
 
-def _swapped(case: Case) -> Explanation | None:
-    for other, array in case.others.items():
-        if other != case.name and same_numbers(array, case.held):
-            text = f"swapped: {case.name} holds what belongs to {other}; {case.needs}"
+def _swapped(mismatch: Mismatch) -> Explanation | None:
+    for other, array in mismatch.others.items():
+        if other != mismatch.name and same_but_for_rounding(array, mismatch.held):
+            text = f"swapped: {mismatch.name} holds what belongs to {other}; {mismatch.needs}"
             return Explanation(CauseKind.SWAPPED_WEIGHTS, text)
     return None
 
 
-def _term_missing(case: Case) -> Explanation | None:
-    if case.is_reversed or len({t.tensor_name for t in case.transfers}) < 2:
+def _term_missing(mismatch: Mismatch) -> Explanation | None:
+    if mismatch.is_reversed or len({t.tensor_name for t in mismatch.transfers}) < 2:
         return None
-    for transfer in case.transfers:
-        if transfer.target(case.planned).shape != case.planned.shape:
+    for transfer in mismatch.transfers:
+        if transfer.target(mismatch.planned).shape != mismatch.planned.shape:
             continue
-        alone = transfer.source(case.sources[transfer.tensor_name]).reshape(case.planned.shape)
-        if same_numbers(alone, case.held):
-            text = f"holds {transfer.tensor_name} alone: {case.needs}, added up"
+        alone = transfer.source(mismatch.sources[transfer.tensor_name]).reshape(mismatch.planned.shape)
+        if same_but_for_rounding(alone, mismatch.held):
+            text = f"holds {transfer.tensor_name} alone: {mismatch.needs}, added up"
             return Explanation(CauseKind.MISSING_TERM, text)
     return None
 
 
-def _blocks_reordered(case: Case) -> Explanation | None:
-    shape = case.planned.shape
+def _blocks_reordered(mismatch: Mismatch) -> Explanation | None:
+    shape = mismatch.planned.shape
     for axis, parts in itertools.product(range(len(shape)), BLOCKS):
         if shape[axis] % parts or shape[axis] <= parts:
             continue
-        blocks = np.split(case.planned, parts, axis)
+        blocks = np.split(mismatch.planned, parts, axis)
         for order in itertools.permutations(range(parts)):
-            if same_numbers(np.concatenate([blocks[i] for i in order], axis), case.held):
-                gates = any(len(t.gates) == parts for t in case.transfers)
-                text = f"its {parts} blocks along axis {axis} are in the order {order}: {case.needs}"
+            if same_but_for_rounding(np.concatenate([blocks[i] for i in order], axis), mismatch.held):
+                gates = any(len(t.gates) == parts for t in mismatch.transfers)
+                text = f"its {parts} blocks along axis {axis} are in the order {order}: {mismatch.needs}"
                 return Explanation(CauseKind.GATE_ORDER if gates else CauseKind.PACKED_ORDER, text)
     return None
 
 
-def _reordered(case: Case) -> Explanation | None:
-    if not same_numbers(np.sort(case.planned, axis=None), np.sort(case.held, axis=None)):
+def _reordered(mismatch: Mismatch) -> Explanation | None:
+    if not same_but_for_rounding(np.sort(mismatch.planned, axis=None), np.sort(mismatch.held, axis=None)):
         return None
-    return Explanation(CauseKind.ORDER, f"the same numbers in another order: {case.needs}")
+    return Explanation(CauseKind.ORDER, f"the same numbers in another order: {mismatch.needs}")
 
 
-HYPOTHESES: tuple[Callable[[Case], Explanation | None], ...] = (
+HYPOTHESES: tuple[Callable[[Mismatch], Explanation | None], ...] = (
     _all_zero,
     _rounded,
     _rows_swapped,

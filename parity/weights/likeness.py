@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parity.weights.names import normalised, words
+from parity.weights.names import plain_name, words
 
 COMMON = 0.05
 """Weight of a word that all names have."""
@@ -53,10 +53,10 @@ def equal_paths(first: Sequence[str], second: Sequence[str]) -> Bool[np.ndarray,
     """
     places: dict[str, list[int]] = {}
     for place, name in enumerate(second):
-        places.setdefault(normalised(name), []).append(place)
+        places.setdefault(plain_name(name), []).append(place)
     equal: Bool[np.ndarray, "N M"] = np.zeros((len(first), len(second)), bool)
     for row, name in enumerate(first):
-        equal[row, places.get(normalised(name), [])] = True
+        equal[row, places.get(plain_name(name), [])] = True
     return equal
 
 

@@ -125,17 +125,17 @@ def last_word(name: str) -> str:
     return re.split(r"[./]", name)[-1]
 
 
-def normalised(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name with dots between its parts and without its collection: equal for equal paths.
 
-    >>> normalised("params/layers/0/kernel"), normalised("layers.0.kernel")
+    >>> plain_name("params/layers/0/kernel"), plain_name("layers.0.kernel")
     ('layers.0.kernel', 'layers.0.kernel')
 
     Args:
         name: name of an array.
 
     Returns:
-        The normalised name.
+        The plain_name name.
     """
     return ".".join(_without_collection(re.split(r"[./]", name)))
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from parity.cli import main
-from parity.report.rounded import number
+from parity.report.rounded import rounded
 
 
 def invoke(*arguments: str) -> Result:
@@ -34,7 +34,7 @@ def test_a_run_prints_the_table_and_writes_what_it_shows(tmp_path: Path) -> None
     curve = next(r["curve"] for r in case["quantities"] if r["name"] == "train_loss")
     assert len(curve["reference"]) == len(curve["candidate"]) == 2
     shown = max(r["rho"] for r in case["quantities"] if r["stage"] == "forward" and r["dtype"] == "float64")
-    assert number(shown) in result.output
+    assert rounded(shown) in result.output
 
 
 def test_the_erratum_is_presented_and_the_run_is_green() -> None:

@@ -158,7 +158,7 @@ class _Recorder:
 
         def function(values: Sequence[Any]) -> Sequence[Any]:
             if numpy_ops.supports(name, values, params):
-                outs: Sequence[Any] = numpy_ops.run(name, values, params)
+                outs: Sequence[Any] = numpy_ops.run_primitive(name, values, params)
             else:
                 with jax.enable_x64(True):  # a replay may come from anywhere
                     as_it_is = name in ("reduce_precision", "bitcast_convert_type")

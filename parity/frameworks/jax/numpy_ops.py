@@ -37,7 +37,7 @@ def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> boo
     return not (name == "reshape" and params.get("dimensions") is not None)
 
 
-def run(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> list[Array]:
+def run_primitive(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> list[Array]:
     """Evaluate one primitive in NumPy.
 
     Args:

@@ -111,7 +111,7 @@ def largest(value: Array) -> float:
     return float(np.max(np.abs(finite), where=ordinary(finite), initial=0.0))
 
 
-def difference(values: Sequence[Array], wanted: Sequence[Array], scale: float) -> str:
+def results_apart(values: Sequence[Array], wanted: Sequence[Array], scale: float) -> str:
     """In what a rule's results are not PyTorch's; empty if they are.
 
     Args:

@@ -23,7 +23,7 @@ class ConvDimensionNumbers(NamedTuple):
     out_spec: tuple[int, ...]
 
 
-def run(operation: str, values: Sequence[Any], params: Mapping[str, Any]) -> Array:
+def run_lax(operation: str, values: Sequence[Any], params: Mapping[str, Any]) -> Array:
     """The result of one operation.
 
     Args:

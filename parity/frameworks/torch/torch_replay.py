@@ -17,7 +17,7 @@ from jaxtyping import Shaped
 from torch.utils._pytree import tree_leaves
 
 from parity.frameworks.torch.aliasing import overlap, rebuilt
-from parity.frameworks.torch.aten import bare_name, difference, largest, rule_of, simpler
+from parity.frameworks.torch.aten import bare_name, largest, results_apart, rule_of, simpler
 from parity.frameworks.torch.torch_calls import always, called
 from parity.frameworks.torch.torch_tape import Ref, Tape, UntranslatedError, as_array
 from parity.frameworks.torch.torch_trace import (
@@ -161,7 +161,7 @@ class ReplayableRecorder(Recorder):
                 refs = [found] if isinstance(found, Ref) else list(found)
                 refs = self._fitted(tape, refs)
                 scale = max((largest(tape.value(i)) for i in tape.known.values()), default=0.0)
-                why = difference([tape.value(r) for r in refs], [as_array(t) for t in tape.out], scale)
+                why = results_apart([tape.value(r) for r in refs], [as_array(t) for t in tape.out], scale)
             except UntranslatedError as error:
                 why = str(error) or "not with these arguments"
             except Exception as error:  # arguments that a rule never met must not end a check

@@ -107,7 +107,7 @@ class Tape:
         """One evaluation with one result, computed by NumPy."""
 
         def function(values: Sequence[Any]) -> Sequence[Any]:
-            return [lax_numpy.run(operation, values, params)]
+            return [lax_numpy.run_lax(operation, values, params)]
 
         return self.emit(operation, params, inputs, function)[0]
 

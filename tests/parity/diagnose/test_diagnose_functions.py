@@ -13,7 +13,7 @@ from torch import nn
 from parity.diagnose.arrangements import rearrangements
 from parity.diagnose.convolving import convolve
 from parity.diagnose.functions import table
-from parity.diagnose.normalising import Setting, normalised
+from parity.diagnose.normalising import Normalisation, normalised
 from parity.diagnose.order import compared
 from parity.diagnose.sliding import reduce_windows
 
@@ -129,11 +129,11 @@ def test_the_engine_loads_no_framework() -> None:
 def test_normalisation_is_pytorchs_group_norm_and_layer_norm() -> None:
     x = np.random.default_rng(2).standard_normal((2, 6, 5))
     tensor = torch.from_numpy(x)
-    grouped = normalised(x, Setting((2,), (1, 3, False), True, 0, 1e-5))
+    grouped = normalised(x, Normalisation((2,), (1, 3, False), True, 0, 1e-5))
     np.testing.assert_allclose(grouped, F.group_norm(tensor, 3).numpy(), rtol=1e-12)
-    layer = normalised(x, Setting((2,), None, True, 0, 1e-5))
+    layer = normalised(x, Normalisation((2,), None, True, 0, 1e-5))
     np.testing.assert_allclose(layer, F.layer_norm(tensor, (5,)).numpy(), rtol=1e-12)
-    rms = normalised(x, Setting((2,), None, False, 0, 1e-6))
+    rms = normalised(x, Normalisation((2,), None, False, 0, 1e-6))
     np.testing.assert_allclose(rms, F.rms_norm(tensor, (5,), eps=1e-6).numpy(), rtol=1e-12)
 
 

@@ -8,7 +8,7 @@ import pytest
 from parity.report.kinds import CauseKind
 from parity.weights import Transfer
 from parity.weights.explaining import Explanation, explain
-from parity.weights.sameness import same_numbers, unit_order
+from parity.weights.sameness import same_but_for_rounding, unit_order
 
 RNG = np.random.default_rng(0)
 W = RNG.standard_normal((8, 6)).astype(np.float32)
@@ -97,8 +97,8 @@ def test_infinities_are_no_sign_of_rounding_or_transposing() -> None:
     holes = np.where(np.tri(4, dtype=bool), biased, np.nan).astype(np.float32)
     assert cause(holes, holes.copy()) is None
     assert cause(holes, holes.T) is CauseKind.TRANSPOSED_KERNEL
-    assert not same_numbers(biased, mask)
-    assert not same_numbers(biased, -biased)
+    assert not same_but_for_rounding(biased, mask)
+    assert not same_but_for_rounding(biased, -biased)
 
 
 def test_half_of_a_sum() -> None:
