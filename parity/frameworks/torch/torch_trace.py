@@ -100,10 +100,19 @@ def lifting() -> Iterator[None]:
     finfo = torch.finfo
     narrow = {torch.float64: torch.float32}
 
-    def of_float32(dtype: torch.dtype | None = None) -> Any:
-        return finfo(narrow.get(dtype, dtype) if dtype is not None else torch.float32)
+    class LimitsType(type):
+        """A type, not a function: what is imported inside may ask for instances of `torch.finfo`."""
 
-    torch.finfo = of_float32  # type: ignore[misc,assignment]
+        def __call__(cls, dtype: torch.dtype | None = None) -> Any:
+            return finfo(narrow.get(dtype, dtype) if dtype is not None else torch.float32)
+
+        def __instancecheck__(cls, value: Any) -> bool:
+            return isinstance(value, finfo)
+
+    class OfFloat32(metaclass=LimitsType):
+        """`torch.finfo`, which gives the limits of float32 for float64."""
+
+    torch.finfo = OfFloat32  # type: ignore[misc,assignment]
     try:
         with uncompiled(), Lift():
             yield
