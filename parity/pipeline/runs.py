@@ -81,10 +81,13 @@ def moved_alike(
         moved: the reference's after the move.
     """
     before, after = (plan.to_candidate(w, exact=True) for w in (weights, moved))
-    shifted = {
-        name: array if np.array_equal(before[name], own[name]) else own[name] + (array - before[name])
-        for name, array in after.items()
-    }
+    shifted = {}
+    for name, array in after.items():
+        if np.array_equal(before[name], own[name]):
+            shifted[name] = array
+        else:
+            step = np.subtract(array, before[name], where=np.isfinite(array), out=np.zeros_like(array))
+            shifted[name] = own[name] + step
     return {**own, **shifted}
 
 

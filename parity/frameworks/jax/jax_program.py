@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -18,13 +19,18 @@ from parity.frameworks.uses import jax_uses
 from parity.numerics.arrays import Arrays, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
-from parity.report.errors import raised_by
+from parity.report.errors import by_the_harness, raised_by
 from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import knowing
 from parity.weights import Use
 
 TRACE_LIMIT = 6 * 2**30
 """Bytes that a trace may take."""
+
+NO_DERIVATIVE = re.compile(
+    r"differentiation|non-?differentiable|\bJVP\b|transpose rule|not support transpos", re.IGNORECASE
+)
+"""What JAX and Equinox say of an operation without a derivative, e.g. of `lax.while_loop` in reverse mode."""
 
 
 class JaxProgram:
@@ -277,17 +283,20 @@ class JaxProgram:
             forward = functools.partial(self._run, backward=False)
             try:
                 run = self._run if backward else forward
-                closed, returned = jax.make_jaxpr(run, return_shape=True)(*arguments)
+                with raised_by("JAX", "in its backward pass" if backward else ""):
+                    closed, returned = jax.make_jaxpr(run, return_shape=True)(*arguments)
             except Exception as error:
+                if not _no_derivative(error):
+                    raise
                 # Is it the model, or its derivative?
                 closed, returned = jax.make_jaxpr(forward, return_shape=True)(*arguments)
-                self.undifferentiable = str(error).splitlines()[0]
+                self.undifferentiable = (str(error) or type(error).__name__).splitlines()[0]
                 self._compiled = jax.jit(forward)
             require_no_leaks(closed.consts)
             self._traced[key] = (
                 closed,
                 jax.tree.structure(returned),
-                jax.jit(lift.lifted(closed, rounding=self.rounding)),
+                jax.jit(_ours(lift.lifted(closed, rounding=self.rounding))),
             )
         return self._traced[key]
 
@@ -377,3 +386,18 @@ def random_remarks(closed: Any) -> tuple[str, ...]:
         f"the JAX model draws random numbers ({', '.join(found)}): if this is dropout, switch it off "
         "(deterministic=True, model.eval()); otherwise give the random numbers as an input",
     )
+
+
+def _no_derivative(error: Exception) -> bool:
+    """Whether an error says that an operation has no derivative; any other is one of the user's own rules."""
+    return isinstance(error, NotImplementedError) or NO_DERIVATIVE.search(str(error)) is not None
+
+
+def _ours(lifted: Callable[..., Any]) -> Callable[..., Any]:
+    """A lifted program, whose tracing runs no line of the user's."""
+
+    def run(*args: Any) -> Any:
+        with by_the_harness("lifting the JAX model to float64"):
+            return lifted(*args)
+
+    return run

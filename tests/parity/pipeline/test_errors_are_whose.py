@@ -89,11 +89,6 @@ def test_a_bug_inside_lifting_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
         check()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=KeyError,
-    reason="Measured.sides runs the candidate outside by_the_harness: a bug in its lifting is raised bare",
-)
 def test_a_bug_inside_lifting_of_jax_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     from parity.frameworks.jax import lift
 
@@ -199,11 +194,6 @@ def test_a_model_that_raises_in_its_backward_pass() -> None:
     require_the_users(lambda: check(Net(BackwardTorch.apply)), "PyTorch", 'raise OwnError("mine")')
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="JaxProgram._lift takes any error of a backward pass for a model without derivative: no gradient "
-    "is compared, and the verdict is pass",
-)
 def test_a_jax_model_that_raises_in_its_backward_pass() -> None:
     require_the_users(lambda: check(candidate=port(backward_jax)), "JAX", 'raise OwnError("mine")')
 
