@@ -296,7 +296,7 @@ class JaxProgram:
             self._traced[key] = (
                 closed,
                 jax.tree.structure(returned),
-                jax.jit(_ours(lift.lifted(closed, rounding=self.rounding))),
+                jax.jit(_as_the_harness(lift.lifted(closed, rounding=self.rounding))),
             )
         return self._traced[key]
 
@@ -393,7 +393,7 @@ def _no_derivative(error: Exception) -> bool:
     return isinstance(error, NotImplementedError) or NO_DERIVATIVE.search(str(error)) is not None
 
 
-def _ours(lifted: Callable[..., Any]) -> Callable[..., Any]:
+def _as_the_harness(lifted: Callable[..., Any]) -> Callable[..., Any]:
     """A lifted program, whose tracing runs no line of the user's."""
 
     def run(*args: Any) -> Any:
