@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from parity.frameworks.jax.jaxpr_places import is_framework
+from parity.frameworks.authors import is_framework
 from parity.frameworks.torch.torch_modes import uncompiled
 from parity.trace.graph import Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
