@@ -9,11 +9,11 @@ import numpy as np
 from parity.diagnose.convolving import convolve, length
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
-from parity.diagnose.pads import as_ints, each, other_pads, reference_operation
+from parity.diagnose.pads import as_ints, other_pads, reference_operation
 from parity.diagnose.trials import Change, Function
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
-from parity.trace.vocabulary import CONVOLUTIONS
+from parity.trace.vocabulary import CONVOLUTIONS, each_axis
 
 
 class Setting(NamedTuple):
@@ -98,20 +98,20 @@ def _of_aten(node: Node, taps: Sequence[int]) -> list[Setting]:
     params, count = node.params, len(taps)
     if len(params.get("stride", ())) not in (1, count):
         return []
-    dilation, padding = each(params["dilation"], count), each(params["padding"], count)
+    dilation, padding = each_axis(params["dilation"], count), each_axis(params["padding"], count)
     if not params.get("transposed"):
         return [
             Setting(CauseKind.PADDING, "padding", tuple((p, p) for p in padding)),
-            Setting(CauseKind.STRIDE, "window_strides", each(params["stride"], count)),
+            Setting(CauseKind.STRIDE, "window_strides", each_axis(params["stride"], count)),
             Setting(CauseKind.DILATION, "rhs_dilation", dilation),
             Setting(CauseKind.GROUPS, "feature_group_count", int(params["groups"])),
         ]
     reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
-    more = each(params["output_padding"], count)
+    more = each_axis(params["output_padding"], count)
     pads = tuple((r - p, r - p + o) for r, p, o in zip(reach, padding, more, strict=True))
     return [
         Setting(CauseKind.PADDING, "padding", pads),
-        Setting(CauseKind.STRIDE, "lhs_dilation", each(params["stride"], count)),
+        Setting(CauseKind.STRIDE, "lhs_dilation", each_axis(params["stride"], count)),
         Setting(CauseKind.DILATION, "rhs_dilation", dilation),
     ]
 

@@ -9,8 +9,6 @@ from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 
-WIDE = {"i": np.int64, "u": np.int64}
-
 
 def dtypes(fault: Fault) -> Iterator[Change]:
     """The candidate's value is the reference's in a narrower dtype; or integers overflow."""

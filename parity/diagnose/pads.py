@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.trace.graph import Node
+from parity.trace.vocabulary import each_axis
 
 Pads = tuple[tuple[int, int], ...]
 
@@ -61,10 +62,12 @@ def pooled(node: Node, count: int) -> Pooled | None:
             as_ints(tuple(params["window_dilation"][axis] for axis in spatial)),
         )
     # aten puts the settings of an axis of its own in front of a single one.
-    size = each(params["kernel_size"], count)
-    stride = each(params.get("stride") or size, len(size))[-count:]
-    padding = each(params.get("padding", 0), len(size))[-count:]
-    return Pooled(tuple((p, p) for p in padding), stride, each(params.get("dilation", 1), len(size))[-count:])
+    size = each_axis(params["kernel_size"], count)
+    stride = each_axis(params.get("stride") or size, len(size))[-count:]
+    padding = each_axis(params.get("padding", 0), len(size))[-count:]
+    return Pooled(
+        tuple((p, p) for p in padding), stride, each_axis(params.get("dilation", 1), len(size))[-count:]
+    )
 
 
 def sliding_axes(window: Sequence[int], strides: Sequence[int]) -> list[int]:
@@ -75,17 +78,6 @@ def sliding_axes(window: Sequence[int], strides: Sequence[int]) -> list[int]:
         strides: its step along each axis.
     """
     return [axis for axis, n in enumerate(window) if n > 1 or strides[axis] > 1]
-
-
-def each(value: Any, count: int) -> tuple[int, ...]:
-    """A number, or one per axis, as one per axis.
-
-    Args:
-        value: a number, or a sequence with one or `count` numbers.
-        count: how many axes there are.
-    """
-    values = tuple(int(v) for v in value) if isinstance(value, list | tuple) else (int(value),)
-    return values * count if len(values) == 1 else values
 
 
 def as_ints(value: Any) -> Any:

@@ -4,15 +4,15 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from parity.frameworks.opening import frameworks_of
 from parity.numerics.arrays import DTYPES
-from parity.numerics.precision import environment, pinned, require_device
+from parity.numerics.precision import environment
 from parity.numerics.progress import Progress
 from parity.pipeline import promotions
-from parity.pipeline.candidate import params_of, settle_candidate
+from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.measuring import Measured, Oracle, measured
 from parity.pipeline.outcome import Outcome
+from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import judge_weights
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings, Weights
@@ -87,13 +87,7 @@ def check(
         settings=settings,
         name=name,
     )
-    models = (
-        (request.reference, request.weights.reference_params, "PyTorch"),
-        (request.candidate, params_of(request), "JAX"),
-    )
-    frameworks = frameworks_of(*models)
-    with pinned(seed=request.settings.seed, sides=frameworks):
-        require_device(request.settings.device, frameworks)
+    with pinned_for(request):
         known = open_reference(request, progress)
         both = measured(known, settle_candidate(known, request, progress), oracles)
         outcome = compare_sides(both, request, progress, LiveTraces(both))

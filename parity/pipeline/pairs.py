@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from parity.frameworks.opening import frameworks_of, open_model
+from parity.frameworks.opening import open_model
 from parity.numerics.arrays import Arrays
-from parity.numerics.precision import pinned, require_device
 from parity.numerics.progress import Progress
-from parity.pipeline.candidate import params_of, settle_candidate
+from parity.pipeline.candidate import settle_candidate
+from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import load, plan_between
 from parity.pipeline.reference import open_reference, starting_weights
 from parity.pipeline.request import Request, Settings, Weights
@@ -91,11 +91,5 @@ def plan_weights(
     request = Request.of(
         reference, candidate, inputs, outputs=outputs, layout=layout, weights=weights, settings=settings
     )
-    models = (
-        (request.reference, request.weights.reference_params, "PyTorch"),
-        (request.candidate, params_of(request), "JAX"),
-    )
-    frameworks = frameworks_of(*models)
-    with pinned(seed=request.settings.seed, sides=frameworks):
-        require_device(request.settings.device, frameworks)
+    with pinned_for(request):
         return settle_candidate(open_reference(request, progress), request, progress).plan

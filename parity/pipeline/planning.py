@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -250,9 +250,3 @@ def wrong_weights(plan: Plan, weights: Arrays, own: Arrays) -> dict[str, tuple[l
             why = _explained(plan, transfers, wanted, own[name], all_wanted, weights)
             wrong[name] = (list(dict.fromkeys(partners)), why)
     return wrong
-
-
-def shown_names(plan: Plan) -> dict[str, str]:
-    """Name of a tensor -> that of its leaf, or leaves, on the other side."""
-    names: dict[str, Any] = plan.names()
-    return names

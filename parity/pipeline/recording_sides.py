@@ -5,16 +5,16 @@ import time
 from pathlib import Path
 from typing import Any
 
-from parity.frameworks.opening import frameworks_of
 from parity.frameworks.outputs import pair_outputs
 from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import SideByDtype, Subject, measure
-from parity.numerics.precision import environment, pinned, require_device
+from parity.numerics.precision import environment
 from parity.numerics.progress import Progress
-from parity.pipeline.candidate import Candidate, params_of, settle_candidate
+from parity.pipeline.candidate import Candidate, settle_candidate
 from parity.pipeline.check import compare_sides
 from parity.pipeline.measuring import measured
 from parity.pipeline.outcome import Outcome
+from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import judge_weights
 from parity.pipeline.record import joined_environment, recorded_settings, reference_of
 from parity.pipeline.recordings import Recording, fingerprint
@@ -37,11 +37,8 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
     """
     started = time.perf_counter()
     settings = request.settings
-    model = (request.reference, request.weights.reference_params, "PyTorch")
-    with pinned(seed=settings.seed, sides=frameworks_of(model)):
+    with pinned_for(request, "reference") as frameworks:
         reference = open_reference(request, progress)
-        frameworks = (_key(reference.framework),)
-        require_device(settings.device, frameworks)
         reference = _with_names(reference, request)
         program = reference.program()
         # Which of these the candidate is in, too, is known when it is recorded.
@@ -134,12 +131,9 @@ def record_candidate(recorded: Recording, request: Request, progress: Progress) 
     reference = reference_of(recorded)
     settings = recorded_settings(recorded)
     _require_same_kind_of_loss(recorded, request)
-    model = (request.candidate, params_of(request), "JAX")
-    with pinned(seed=settings.seed, sides=frameworks_of(model)):
+    with pinned_for(request, "candidate", seed=settings.seed) as frameworks:
         candidate = settle_candidate(reference, request, progress)
         _require_all_outputs(reference, candidate)
-        frameworks = (_key(candidate.model.framework),)
-        require_device(request.settings.device, frameworks)
         dtypes = tuple(settings.dtypes or candidate.dtypes)
         both = measured(reference, candidate)
         runs = {
@@ -202,11 +196,9 @@ def compare_live(recorded: Recording, place: Path, request: Request, progress: P
     device, reproduce = request.settings.device, request.settings.reproduce
     settings = dataclasses.replace(recorded_settings(recorded), device=device, reproduce=reproduce)
     request = dataclasses.replace(request, settings=settings, name=recorded.name)
-    model = (request.candidate, params_of(request), "JAX")
-    with pinned(seed=settings.seed, sides=frameworks_of(model)):
+    with pinned_for(request, "candidate"):
         candidate = settle_candidate(reference, request, progress)
         _require_all_outputs(reference, candidate)
-        require_device(device, (_key(candidate.model.framework),))
         both = measured(reference, candidate, recorded=recorded.runs)
         outcome = compare_sides(both, request, progress, RecordedTraces(place, candidate))
     if outcome.environment is not None:
@@ -236,10 +228,6 @@ def _require_all_outputs(reference: Reference, candidate: Candidate) -> None:
             f"{', '.join(compared) or 'none'}; the gradients compared are those of all of them together, so "
             f"record the reference with outputs={compared!r}"
         )
-
-
-def _key(framework: str) -> str:
-    return {"PyTorch": "torch", "JAX": "jax"}[framework]
 
 
 def _plain(settings: Any) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """Names of operations by what they do, of PyTorch (aten) and JAX (LAX) alike.
 
 A trace keeps the names of its own framework, and what reads traces must not care which one that is: every
-set here holds both vocabularies. No name means different things in the two.
+set here holds both vocabularies. No name means different things in the two. Settings
+of an operation for each axis are read here, too.
 """
+
+from typing import Any
 
 
 def names(text: str) -> frozenset[str]:
@@ -58,3 +61,14 @@ CONVOLUTIONS = names("convolution _convolution mkldnn_convolution conv_general_d
 
 COMPARISONS = names("lt le gt ge eq ne")
 """Operations that compare two values entry by entry."""
+
+
+def each_axis(value: Any, count: int) -> tuple[int, ...]:
+    """A setting for every axis: one number, or one for each.
+
+    Args:
+        value: a number, or a sequence with one or `count` numbers.
+        count: how many axes there are.
+    """
+    values = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
+    return tuple(values * count if len(values) == 1 else values)

@@ -5,17 +5,7 @@ from typing import Any
 
 from parity.frameworks.torch.lax_numpy import ConvDimensionNumbers
 from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
-
-
-def each_axis(value: Any, count: int) -> tuple[int, ...]:
-    """A setting for every axis: one number, or one for each.
-
-    Args:
-        value: a number, or a sequence with one or `count` numbers.
-        count: how many axes there are.
-    """
-    values = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
-    return tuple(values * count if len(values) == 1 else values)
+from parity.trace.vocabulary import each_axis
 
 
 def _convolved(

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from parity.frameworks.torch.aten_convolutions import each_axis
 from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
+from parity.trace.vocabulary import each_axis
 
 
 def _reduce_window(
