@@ -1,4 +1,4 @@
-"""The notebook's experiments in plain numbers, which `jaxnn`, `torchref` and `parity` all read from here.
+"""The notebook's experiments in plain numbers and names, for `jaxnn`, `torchref` and `parity` alike.
 
     >>> from experiments import EXPERIMENTS
     >>> EXPERIMENTS["mlp"].hidden, EXPERIMENTS["mlp"].epochs
@@ -7,6 +7,6 @@
 No framework is imported, nor anything else outside the standard library.
 """
 
-from experiments.table import EXPERIMENTS, Experiment, Labels
+from experiments.table import EXPERIMENTS, Experiment, Labels, Loss, Optimizer
 
-__all__ = ["EXPERIMENTS", "Experiment", "Labels"]
+__all__ = ["EXPERIMENTS", "Experiment", "Labels", "Loss", "Optimizer"]

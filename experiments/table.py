@@ -1,6 +1,7 @@
 """The table of the notebook's experiments: how wide each network is, and how it is trained.
 
-The networks, losses and optimisers are in `jaxnn.RECIPES` and `torchref.RECIPES`, under the same names.
+The networks themselves are in `jaxnn.models`, `torchref.bare` and `torchref.modules`, under the same names;
+`jaxnn.RECIPES` and `torchref.RECIPES` join them to the losses and optimisers that are named here.
 """
 
 from collections.abc import Mapping
@@ -8,35 +9,51 @@ from dataclasses import KW_ONLY, dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["EXPERIMENTS", "Experiment", "Labels"]
+__all__ = ["EXPERIMENTS", "Experiment", "Labels", "Loss", "Optimizer"]
 
 Labels = Literal["binary", "one_hot", "index", "real"]
 """Form of labels: ``binary`` (N,) of 0 and 1; ``one_hot`` (N, K); ``index`` (N,) integers; ``real`` (N,)."""
 
+Loss = Literal[
+    "binary_cross_entropy", "cross_entropy", "cross_entropy_mean_all", "cross_entropy_sum", "square_error"
+]
+"""Name of a function of `jaxnn.losses` and of `torchref.losses`."""
+
+Optimizer = Literal["sgd", "two_rates"]
+"""``sgd`` is plain gradient descent; ``two_rates`` gives the hidden layer a tenth of the rate."""
+
 
 @dataclass(frozen=True)
 class Experiment:
-    """The numbers of one experiment.
+    """One experiment: its numbers, and the names of its loss and its optimiser.
 
     Attributes:
         section: Where the notebook has it.
+        loss: What is differentiated.
         labels: The form of labels that its loss wants.
         epochs: Passes through the data, at least 1.
         learning_rate: Step size.
         batch_size: Samples per step; None for all of them. The last batch of an epoch may be short.
         hidden: Units, of convolutions channels, of the layers between the inputs and the outputs.
         images: True if inputs are raw images in [0, 1] instead of flat vectors in [-0.5, 0.5].
+        quick_epochs: Passes that are enough to compare two programs, at least 1.
+        optimizer: What makes the steps.
+        reported: The loss that is recorded, where it is not the one that is differentiated.
         also: Other pairs (epochs, learning rate) that the notebook ran.
     """
 
     section: str
     _: KW_ONLY
+    loss: Loss
     labels: Labels
     epochs: int
+    quick_epochs: int
     learning_rate: float
     batch_size: int | None = None
     hidden: tuple[int, ...] = ()
     images: bool = False
+    optimizer: Optimizer = "sgd"
+    reported: Loss | None = None
     also: tuple[tuple[int, float], ...] = ()
 
     @property
@@ -47,18 +64,32 @@ class Experiment:
 
 _TWO_LAYER = Experiment(
     "3.3.3",
+    loss="binary_cross_entropy",
     labels="binary",
     epochs=10000,
+    quick_epochs=20,
     learning_rate=0.001,
     hidden=(5,),
+    optimizer="two_rates",
     also=((5000, 0.05), (500, 0.5)),
 )
-_SOFTMAX_MEAN_ALL = Experiment("4.4.1", labels="one_hot", epochs=500, learning_rate=0.5)
-_LINEAR = Experiment("4.4.2", labels="index", epochs=500, learning_rate=0.1)
+_SOFTMAX_MEAN_ALL = Experiment(
+    "4.4.1",
+    loss="cross_entropy_mean_all",
+    labels="one_hot",
+    epochs=500,
+    quick_epochs=20,
+    learning_rate=0.5,
+)
+_LINEAR = Experiment(
+    "4.4.2", loss="cross_entropy", labels="index", epochs=500, quick_epochs=20, learning_rate=0.1
+)
 _CNN = Experiment(
     "4.6",
+    loss="cross_entropy",
     labels="index",
     epochs=2500,
+    quick_epochs=2,
     learning_rate=0.1,
     batch_size=64,
     hidden=(16, 16),
@@ -67,8 +98,24 @@ _CNN = Experiment(
 
 EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
     {
-        "logistic": Experiment("3.1.5", labels="binary", epochs=400, learning_rate=0.05),
-        "softmax": Experiment("3.2.5", labels="one_hot", epochs=300, learning_rate=0.1),
+        "logistic": Experiment(
+            "3.1.5",
+            loss="binary_cross_entropy",
+            labels="binary",
+            epochs=400,
+            quick_epochs=20,
+            learning_rate=0.05,
+        ),
+        # The mean is descended, the sum reported.
+        "softmax": Experiment(
+            "3.2.5",
+            loss="cross_entropy",
+            reported="cross_entropy_sum",
+            labels="one_hot",
+            epochs=300,
+            quick_epochs=20,
+            learning_rate=0.1,
+        ),
         # Three hidden activations, of which the notebook prints the last; the numbers are the same.
         "two_layer_tanh": _TWO_LAYER,
         "two_layer_as_coded": _TWO_LAYER,
@@ -76,16 +123,29 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         "softmax_mean_all": _SOFTMAX_MEAN_ALL,
         "softmax_module": replace(_SOFTMAX_MEAN_ALL, section="4.4.2"),
         "linear": _LINEAR,
-        "linear_minibatch": replace(_LINEAR, section="4.4.3", epochs=200, batch_size=64),
+        "linear_minibatch": replace(_LINEAR, section="4.4.3", epochs=200, quick_epochs=3, batch_size=64),
         # Rate and epochs from a later edition; this one prints 200 epochs.
         "mlp": replace(
-            _LINEAR, section="4.4.4", epochs=300, learning_rate=0.01, batch_size=64, hidden=(200, 50, 20)
+            _LINEAR,
+            section="4.4.4",
+            epochs=300,
+            quick_epochs=3,
+            learning_rate=0.01,
+            batch_size=64,
+            hidden=(200, 50, 20),
         ),
         "cnn": _CNN,
         "cnn_global_pool": _CNN,  # the network that the notebook meant
         # The notebook describes it and runs nothing: the numbers are this project's.
         "regression": Experiment(
-            "3.5", labels="real", epochs=200, learning_rate=0.05, batch_size=64, hidden=(20,)
+            "3.5",
+            loss="square_error",
+            labels="real",
+            epochs=200,
+            quick_epochs=10,
+            learning_rate=0.05,
+            batch_size=64,
+            hidden=(20,),
         ),
     }
 )

@@ -7,7 +7,9 @@ N samples, D features, K outputs.
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -18,6 +20,7 @@ from jaxtyping import Array, Float, Key
 from jaxnn import activations, initializers, layers
 
 __all__ = [
+    "NETWORKS",
     "Model",
     "Params",
     "cnn",
@@ -300,3 +303,33 @@ def _apply_cnn_global_pool(params: Params, x: Float[Array, "N H W C"]) -> Float[
         if i < len(params) - 1:
             x = activations.relu(x)
     return layers.global_avg_pool(x)
+
+
+NETWORKS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...], int], Model]] = MappingProxyType(
+    {
+        "logistic": lambda shape, hidden, num_outputs: logistic(math.prod(shape)),
+        "softmax": lambda shape, hidden, num_outputs: softmax(math.prod(shape), num_outputs),
+        "two_layer_tanh": lambda shape, hidden, num_outputs: two_layer(math.prod(shape), hidden[0]),
+        "two_layer_as_coded": lambda shape, hidden, num_outputs: two_layer(
+            math.prod(shape), hidden[0], activations.shifted_logistic
+        ),
+        "two_layer_as_printed": lambda shape, hidden, num_outputs: two_layer(
+            math.prod(shape), hidden[0], activations.shifted_logistic_as_printed
+        ),
+        "softmax_mean_all": lambda shape, hidden, num_outputs: softmax(
+            math.prod(shape), num_outputs, zero_bias=True
+        ),
+        "softmax_module": lambda shape, hidden, num_outputs: softmax(
+            math.prod(shape), num_outputs, zero_bias=True
+        ),
+        "linear": lambda shape, hidden, num_outputs: linear(math.prod(shape), num_outputs),
+        "linear_minibatch": lambda shape, hidden, num_outputs: linear(math.prod(shape), num_outputs),
+        "mlp": lambda shape, hidden, num_outputs: mlp((math.prod(shape), *hidden, num_outputs)),
+        "cnn": lambda shape, hidden, num_outputs: cnn((shape[-1], *hidden, num_outputs)),
+        "cnn_global_pool": lambda shape, hidden, num_outputs: cnn_global_pool(
+            (shape[-1], *hidden, num_outputs)
+        ),
+        "regression": lambda shape, hidden, num_outputs: scalar_output(mlp((math.prod(shape), *hidden, 1))),
+    }
+)
+"""The network of each experiment, from the shape of one input, the hidden units and the number of outputs."""

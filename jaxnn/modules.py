@@ -5,7 +5,9 @@ the same shapes, so that ``functional(module)`` and ``model.apply`` take the sam
 """
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -18,6 +20,7 @@ from jaxnn import activations, initializers, layers
 __all__ = [
     "CNN",
     "MLP",
+    "MODULES",
     "Softmax",
     "cnn",
     "cnn_global_pool",
@@ -208,3 +211,25 @@ def functional(module: nnx.Module) -> tuple[Callable[..., Any], dict[str, Any]]:
         return nnx.merge(graph, filled, rest, copy=True)(*args, **kwargs)
 
     return apply, template
+
+
+MODULES: Mapping[str, Callable[..., nnx.Module]] = MappingProxyType(
+    {
+        "softmax_module": lambda shape, hidden, num_outputs, rngs: softmax_module(
+            math.prod(shape), num_outputs, rngs=rngs
+        ),
+        "linear": lambda shape, hidden, num_outputs, rngs: linear(math.prod(shape), num_outputs, rngs=rngs),
+        "linear_minibatch": lambda shape, hidden, num_outputs, rngs: linear(
+            math.prod(shape), num_outputs, rngs=rngs
+        ),
+        "mlp": lambda shape, hidden, num_outputs, rngs: mlp(
+            (math.prod(shape), *hidden, num_outputs), rngs=rngs
+        ),
+        "cnn": lambda shape, hidden, num_outputs, rngs: cnn((shape[-1], *hidden, num_outputs), rngs=rngs),
+        "cnn_global_pool": lambda shape, hidden, num_outputs, rngs: cnn_global_pool(
+            (shape[-1], *hidden, num_outputs), rngs=rngs
+        ),
+    }
+)
+"""The experiments that the notebook writes as modules: ``(shape of one input, hidden units, number of
+outputs, rngs=...)`` makes the module."""

@@ -7,14 +7,15 @@ Source:
     Notebook, sections 3.1 to 3.3 and 4.4.1.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from torchref import activations
+from torchref import activations, checks
 
 Params = dict[str, Tensor]
 
@@ -154,3 +155,22 @@ def _normal(
     device = "cpu" if generator is None else generator.device
     noise = torch.randn(shape, generator=generator, dtype=dtype, device=device)
     return (scale * noise).requires_grad_()  # after scaling: an optimiser wants leaves
+
+
+NETWORKS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...], int], BareModel]] = MappingProxyType(
+    {
+        "logistic": lambda shape, hidden, num_outputs: logistic(checks.num_features(shape)),
+        "softmax": lambda shape, hidden, num_outputs: softmax(checks.num_features(shape), num_outputs),
+        "two_layer_tanh": lambda shape, hidden, num_outputs: two_layer(checks.num_features(shape), hidden[0]),
+        "two_layer_as_coded": lambda shape, hidden, num_outputs: two_layer(
+            checks.num_features(shape), hidden[0], activations.shifted_logistic
+        ),
+        "two_layer_as_printed": lambda shape, hidden, num_outputs: two_layer(
+            checks.num_features(shape), hidden[0], activations.shifted_logistic_as_printed
+        ),
+        "softmax_mean_all": lambda shape, hidden, num_outputs: softmax_mean_all(
+            checks.num_features(shape), num_outputs
+        ),
+    }
+)
+"""Experiments by name: from the shape of one input, the hidden units and the number of outputs."""

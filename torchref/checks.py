@@ -1,4 +1,4 @@
-"""The one check of arguments that several modules share."""
+"""The checks of arguments that several modules share."""
 
 from torch import Tensor
 
@@ -18,3 +18,37 @@ def require_same_shape(**tensors: Tensor) -> None:
     if len({tensor.shape for tensor in tensors.values()}) > 1:
         shapes = ", ".join(f"`{name}` {tuple(tensor.shape)}" for name, tensor in tensors.items())
         raise ValueError(f"Shapes must be equal, got {shapes}. Reshape one of them.")
+
+
+def num_features(input_shape: tuple[int, ...]) -> int:
+    """The width of flat inputs.
+
+    Args:
+        input_shape: of one input, (D,).
+
+    Returns:
+        D.
+
+    Raises:
+        ValueError: if the inputs are not flat.
+    """
+    if len(input_shape) != 1:
+        raise ValueError(f"`input_shape` must be (num_features,), got {input_shape}. Flatten the inputs.")
+    return input_shape[0]
+
+
+def num_channels(input_shape: tuple[int, ...]) -> int:
+    """The channels of images.
+
+    Args:
+        input_shape: of one image, (C, H, W).
+
+    Returns:
+        C.
+
+    Raises:
+        ValueError: if the inputs are no images.
+    """
+    if len(input_shape) != 3:
+        raise ValueError(f"`input_shape` must be (channels, height, width), got {input_shape}.")
+    return input_shape[0]

@@ -8,12 +8,15 @@ Source:
     Notebook, sections 3.5, 4.4.2 to 4.4.4 and 4.6.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from torchref import checks
 
 
 class SoftmaxModule(nn.Module):
@@ -158,3 +161,23 @@ def _convolutions(num_channels: Sequence[int]) -> list[nn.Module]:
 def _relu_between(layers: Iterable[nn.Module]) -> list[nn.Module]:
     first, *others = layers
     return [first, *(module for layer in others for module in (nn.ReLU(), layer))]
+
+
+NETWORKS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...], int], nn.Module]] = MappingProxyType(
+    {
+        "softmax_module": lambda shape, hidden, num_outputs: SoftmaxModule(
+            checks.num_features(shape), num_outputs
+        ),
+        "linear": lambda shape, hidden, num_outputs: linear(checks.num_features(shape), num_outputs),
+        "linear_minibatch": lambda shape, hidden, num_outputs: linear(
+            checks.num_features(shape), num_outputs
+        ),
+        "mlp": lambda shape, hidden, num_outputs: mlp((checks.num_features(shape), *hidden, num_outputs)),
+        "cnn": lambda shape, hidden, num_outputs: cnn((checks.num_channels(shape), *hidden, num_outputs)),
+        "cnn_global_pool": lambda shape, hidden, num_outputs: cnn_global_pool(
+            (checks.num_channels(shape), *hidden, num_outputs)
+        ),
+        "regression": lambda shape, hidden, num_outputs: regression(checks.num_features(shape), *hidden),
+    }
+)
+"""Experiments by name: from the shape of one input, the hidden units and the number of outputs."""

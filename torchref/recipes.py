@@ -1,6 +1,6 @@
-"""The notebook's experiments, rung by rung: network, loss and optimiser.
+"""The notebook's experiments, rung by rung: `experiments` joined to the functions that it names.
 
-All numbers, and the notebook's sections, are those of the experiment of the same name in `experiments`.
+The networks are those of `torchref.bare.NETWORKS` and `torchref.modules.NETWORKS`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from experiments import EXPERIMENTS, Labels
-from torchref import activations, bare, losses, metrics, modules
+from experiments import EXPERIMENTS, Labels, Loss
+from torchref import bare, losses, metrics, modules
 from torchref.bare import BareModel
 from torchref.optimizers import GradientDescent, Optimizer
 from torchref.training import Metric
@@ -93,18 +93,6 @@ def instantiate(
     return partial(model.apply, parameters), parameters
 
 
-def _num_features(input_shape: tuple[int, ...]) -> int:
-    if len(input_shape) != 1:
-        raise ValueError(f"`input_shape` must be (num_features,), got {input_shape}. Flatten the inputs.")
-    return input_shape[0]
-
-
-def _num_channels(input_shape: tuple[int, ...]) -> int:
-    if len(input_shape) != 3:
-        raise ValueError(f"`input_shape` must be (channels, height, width), got {input_shape}.")
-    return input_shape[0]
-
-
 def two_rates(parameters: Mapping[str, Tensor], learning_rate: float) -> Optimizer:
     """Gradient descent for `bare.two_layer`: a tenth of the rate for the hidden layer.
 
@@ -131,61 +119,13 @@ def _sgd(parameters: Mapping[str, Tensor], learning_rate: float) -> Optimizer:
     return torch.optim.SGD(parameters.values(), lr=learning_rate)
 
 
-def _hidden(name: str) -> tuple[int, ...]:
-    return EXPERIMENTS[name].hidden
-
-
-def _logistic(shape: tuple[int, ...], num_outputs: int) -> BareModel:
-    return bare.logistic(_num_features(shape))
-
-
-def _softmax(shape: tuple[int, ...], num_outputs: int) -> BareModel:
-    return bare.softmax(_num_features(shape), num_outputs)
-
-
-def _two_layer_tanh(shape: tuple[int, ...], num_outputs: int) -> BareModel:
-    (num_hidden,) = _hidden("two_layer_tanh")
-    return bare.two_layer(_num_features(shape), num_hidden)
-
-
-def _two_layer_as_coded(shape: tuple[int, ...], num_outputs: int) -> BareModel:
-    (num_hidden,) = _hidden("two_layer_as_coded")
-    return bare.two_layer(_num_features(shape), num_hidden, activations.shifted_logistic)
-
-
-def _two_layer_as_printed(shape: tuple[int, ...], num_outputs: int) -> BareModel:
-    (num_hidden,) = _hidden("two_layer_as_printed")
-    return bare.two_layer(_num_features(shape), num_hidden, activations.shifted_logistic_as_printed)
-
-
-def _softmax_mean_all(shape: tuple[int, ...], num_outputs: int) -> BareModel:
-    return bare.softmax_mean_all(_num_features(shape), num_outputs)
-
-
-def _softmax_module(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    return modules.SoftmaxModule(_num_features(shape), num_outputs)
-
-
-def _linear(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    return modules.linear(_num_features(shape), num_outputs)
-
-
-def _mlp(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    return modules.mlp([_num_features(shape), *_hidden("mlp"), num_outputs])
-
-
-def _cnn(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    return modules.cnn([_num_channels(shape), *_hidden("cnn"), num_outputs])
-
-
-def _cnn_global_pool(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    return modules.cnn_global_pool([_num_channels(shape), *_hidden("cnn_global_pool"), num_outputs])
-
-
-def _regression(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
-    (num_hidden,) = _hidden("regression")
-    return modules.regression(_num_features(shape), num_hidden)
-
+_LOSSES: Mapping[Loss, Metric] = {
+    "binary_cross_entropy": losses.binary_cross_entropy,
+    "cross_entropy": losses.cross_entropy,
+    "cross_entropy_mean_all": losses.cross_entropy_mean_all,
+    "cross_entropy_sum": losses.cross_entropy_sum,
+    "square_error": losses.square_error,
+}
 
 _SCORES: Mapping[Labels, tuple[str, Metric]] = {
     "binary": ("accuracy", metrics.binary_accuracy),
@@ -196,22 +136,23 @@ _SCORES: Mapping[Labels, tuple[str, Metric]] = {
 """What is recorded beside the loss, by the form of the labels."""
 
 
-def _recipe(
-    name: str,
-    model: Callable[[tuple[int, ...], int], BareModel | nn.Module],
-    loss: Metric,
-    optimizer: Callable[[Mapping[str, Tensor], float], Optimizer],
-    *,
-    reported: Metric | None = None,
-) -> Recipe:
-    """The recipe of an experiment, with its numbers; `reported` is recorded, as a rule the loss."""
+def _optimizer(name: str) -> Callable[[Mapping[str, Tensor], float], Optimizer]:
+    """The optimiser of an experiment: bare tensors are updated by hand, modules by `torch.optim`."""
+    if EXPERIMENTS[name].optimizer == "two_rates":
+        return two_rates
+    return GradientDescent if name in bare.NETWORKS else _sgd
+
+
+def _recipe(name: str) -> Recipe:
+    """The recipe of an experiment."""
     e = EXPERIMENTS[name]
     score, metric = _SCORES[e.labels]
+    build = bare.NETWORKS[name] if name in bare.NETWORKS else modules.NETWORKS[name]
     return Recipe(
-        model,
-        loss,
-        {"loss": reported or loss, score: metric},
-        optimizer,
+        lambda shape, num_outputs: build(shape, e.hidden, num_outputs),
+        _LOSSES[e.loss],
+        {"loss": _LOSSES[e.reported or e.loss], score: metric},
+        _optimizer(name),
         learning_rate=e.learning_rate,
         epochs=e.epochs,
         batch_size=e.batch_size,
@@ -221,30 +162,5 @@ def _recipe(
     )
 
 
-RECIPES: Mapping[str, Recipe] = MappingProxyType(
-    {
-        "logistic": _recipe("logistic", _logistic, losses.binary_cross_entropy, GradientDescent),
-        # the sum is reported, the mean descended
-        "softmax": _recipe(
-            "softmax", _softmax, losses.cross_entropy, GradientDescent, reported=losses.cross_entropy_sum
-        ),
-        "two_layer_tanh": _recipe("two_layer_tanh", _two_layer_tanh, losses.binary_cross_entropy, two_rates),
-        "two_layer_as_coded": _recipe(
-            "two_layer_as_coded", _two_layer_as_coded, losses.binary_cross_entropy, two_rates
-        ),
-        "two_layer_as_printed": _recipe(
-            "two_layer_as_printed", _two_layer_as_printed, losses.binary_cross_entropy, two_rates
-        ),
-        "softmax_mean_all": _recipe(
-            "softmax_mean_all", _softmax_mean_all, losses.cross_entropy_mean_all, GradientDescent
-        ),
-        "softmax_module": _recipe("softmax_module", _softmax_module, losses.cross_entropy_mean_all, _sgd),
-        "linear": _recipe("linear", _linear, losses.cross_entropy, _sgd),
-        "linear_minibatch": _recipe("linear_minibatch", _linear, losses.cross_entropy, _sgd),
-        "mlp": _recipe("mlp", _mlp, losses.cross_entropy, _sgd),
-        "cnn": _recipe("cnn", _cnn, losses.cross_entropy, _sgd),
-        "cnn_global_pool": _recipe("cnn_global_pool", _cnn_global_pool, losses.cross_entropy, _sgd),
-        "regression": _recipe("regression", _regression, losses.square_error, _sgd),
-    }
-)
+RECIPES: Mapping[str, Recipe] = MappingProxyType({name: _recipe(name) for name in EXPERIMENTS})
 """The recipes in the order of the notebook; the keys are those of `jaxnn.RECIPES`."""

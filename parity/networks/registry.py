@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from experiments import EXPERIMENTS
 from parity.report.results import Report, Verdict
 
 
@@ -94,29 +95,15 @@ _AS_PRINTED = Erratum(
     "the notebook's hidden-layer gradient has (1 - h)^2 where (1 - h^2)/2 is right (section 3.3.1)",
 )
 
-_CASES = (
-    Case("logistic", "logistic", quick_epochs=20),
-    Case("softmax", "softmax", quick_epochs=20),
-    Case("two_layer_tanh", "two_layer_tanh", quick_epochs=20),
-    Case("two_layer_as_coded", "two_layer_as_coded", quick_epochs=20),
-    Case(
-        "two_layer_as_printed",
-        "two_layer_as_printed",
-        quick_epochs=20,
-        torch_recipe="two_layer_as_coded",
-        erratum=_AS_PRINTED,
-    ),
-    Case("softmax_mean_all", "softmax_mean_all", quick_epochs=20),
-    Case("softmax_module", "softmax_module", quick_epochs=20),
-    Case("linear", "linear", quick_epochs=20),
-    Case("linear_minibatch", "linear_minibatch", quick_epochs=3),
-    Case("mlp", "mlp", quick_epochs=3),
-    Case("cnn", "cnn", quick_epochs=2),
-    Case("cnn_global_pool", "cnn_global_pool", quick_epochs=2),
-    Case("regression", "regression", quick_epochs=10),
-)
 
-CASES: Mapping[str, Case] = MappingProxyType({case.name: case for case in _CASES})
+def _case(name: str) -> Case:
+    quick_epochs = EXPERIMENTS[name].quick_epochs
+    if name == "two_layer_as_printed":
+        return Case(name, name, quick_epochs, torch_recipe="two_layer_as_coded", erratum=_AS_PRINTED)
+    return Case(name, name, quick_epochs)
+
+
+CASES: Mapping[str, Case] = MappingProxyType({name: _case(name) for name in EXPERIMENTS})
 """All cases by name, in the order of the notebook."""
 
 
