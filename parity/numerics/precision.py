@@ -9,6 +9,7 @@ import importlib.metadata
 import os
 import platform
 import random
+import threading
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -25,6 +26,9 @@ SIDES = {"torch": "PyTorch", "jax": "JAX"}
 PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
 """What a report gives the versions of, besides Python and NumPy."""
 
+_PINNING = threading.RLock()
+"""Held inside `pinned`: what it sets belongs to the process, so threads must take turns."""
+
 
 @contextlib.contextmanager
 def pinned(*, seed: int = 0, threads: int | None = None, sides: Collection[str] = SIDES) -> Iterator[None]:
@@ -33,7 +37,7 @@ def pinned(*, seed: int = 0, threads: int | None = None, sides: Collection[str] 
     Sets JAX's matmul precision to "highest"; turns TF32 off for PyTorch's matrix products and
     convolutions; makes cuDNN deterministic and stops it from benchmarking; seeds PyTorch, NumPy's
     legacy generator and Python's `random`; optionally sets PyTorch's thread count. Everything is put
-    back on exit, also after an exception, the random states included.
+    back on exit, also after an exception, the random states included. Threads that come here take turns.
 
     JAX is kept from reserving most of a shared GPU's memory, which works only before its first use.
 
@@ -48,8 +52,8 @@ def pinned(*, seed: int = 0, threads: int | None = None, sides: Collection[str] 
     """
     if threads is not None and threads < 1:
         raise ValueError(f"`threads` is {threads}; it must be at least 1, or None to leave it")
-    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (saved, not drawn from)
-    with contextlib.ExitStack() as stack:
+    with _PINNING, contextlib.ExitStack() as stack:
+        python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 (saved, not drawn from)
         if "jax" in sides:
             os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
             import jax

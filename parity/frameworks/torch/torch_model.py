@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.frameworks.kept_state import KeptState
 from parity.frameworks.model import stored_remarks
 from parity.frameworks.task import Task, type_in_words
 from parity.frameworks.torch.torch_modes import compiled_remarks, training_remarks
@@ -16,6 +17,8 @@ from parity.weights import Signature
 from parity.weights.layer_kinds import layer_name
 
 if TYPE_CHECKING:
+    import torch
+
     from parity.frameworks.torch.torch_program import TorchProgram
 
 
@@ -35,6 +38,7 @@ class TorchModel(NamedTuple):
         skip: how many leading arguments of `target` are not inputs.
         notes: what was done to the model: nothing.
         dtypes: the dtype that each weight is stored in.
+        state: what else the model may change when it runs.
     """
 
     call: Callable[..., Any]
@@ -48,6 +52,7 @@ class TorchModel(NamedTuple):
     skip: int = 0
     notes: tuple[str, ...] = ()
     dtypes: Mapping[str, str] = MappingProxyType({})
+    state: KeptState = KeptState()
 
     @property
     def framework(self) -> str:
@@ -82,18 +87,23 @@ class TorchModel(NamedTuple):
 def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchModel:
     """Read a PyTorch model: an `nn.Module`, or a function `f(params, *inputs)` of a dict of tensors.
 
-    A module runs through `torch.func.functional_call` with tensors of the harness, so that its own
-    parameters, gradients, statistics, hooks, attributes and mode stay as they are.
+    A module runs with tensors of the harness in place of its own, and everything else that it changes is put
+    back after each run: parameters, gradients, statistics, attributes, generators and mode stay as they are.
 
     Args:
         model: the module or function.
         params: tensors by name, for a function.
 
     Raises:
-        TypeError: if `model` is neither, or a function comes without its params.
+        TypeError: if `model` is neither, is a module of TorchScript, or a function comes without its params.
     """
     import torch
 
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError(
+            "the PyTorch model is a module of TorchScript, whose weights cannot be exchanged; give the "
+            "module that it was made from"
+        )
     if isinstance(model, torch.nn.Module):
         return _read_module(model)
     if not callable(model) or params is None:
@@ -105,7 +115,15 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
     weights = {name: to_numpy_narrow(tensor) for name, tensor in params.items()}
     signatures = {name: Signature(array.shape) for name, array in weights.items()}
     trainable = tuple(name for name, array in weights.items() if is_float(array))
-    return TorchModel(model, weights, trainable, signatures, model, skip=1, dtypes=_dtypes(params))
+    state = KeptState(model)
+
+    def call(own: "Mapping[str, torch.Tensor]", *args: Any, **kwargs: Any) -> Any:
+        with state.restored():
+            return model(own, *args, **kwargs)
+
+    return TorchModel(
+        call, weights, trainable, signatures, model, skip=1, dtypes=_dtypes(params), state=state
+    )
 
 
 def _read_module(model: Any) -> TorchModel:
@@ -130,13 +148,26 @@ def _read_module(model: Any) -> TorchModel:
     if trainable:  # frozen beside trained ones: sinusoids, say; the outputs tell whether they are needed
         tables += tuple(name for name, p in model.named_parameters() if not p.requires_grad)
 
-    def call(own: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        with _as_it_was(model):
-            return torch.func.functional_call(model, dict(own), args, kwargs)
+    state = KeptState(model)
+
+    def call(own: "Mapping[str, torch.Tensor]", *args: Any, **kwargs: Any) -> Any:
+        with _holding(model, own, state):
+            return model(*args, **kwargs)
 
     weights = {name: to_numpy_narrow(tensor) for name, tensor in tensors.items()}
     return TorchModel(
-        call, weights, trainable, signatures, model.forward, constants, tables, model, 0, (), _dtypes(tensors)
+        call,
+        weights,
+        trainable,
+        signatures,
+        model.forward,
+        constants,
+        tables,
+        model,
+        0,
+        (),
+        _dtypes(tensors),
+        state,
     )
 
 
@@ -153,18 +184,20 @@ def _other_names(model: Any) -> dict[str, tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
-    """Attributes that modules set while they run (old weight norm, counters, caches) are put back."""
-    before = [(module, dict(vars(module))) for module in model.modules()]
-    try:
+def _holding(model: "torch.nn.Module", own: "Mapping[str, torch.Tensor]", state: KeptState) -> Iterator[None]:
+    """Tensors of the harness in place of the module's own under every name; the state is put back afterwards.
+
+    `torch.func.functional_call` leaves the harness's tensors in a module that has two names.
+    """
+    named = [*model.named_parameters(), *model.named_buffers()]
+    instead = {id(tensor): own[name] for name, tensor in named if name in own}
+    with state.restored():
+        for module in model.modules():
+            for table in (module._parameters, module._buffers):
+                for name, tensor in table.items():
+                    if id(tensor) in instead:
+                        table[name] = instead[id(tensor)]  # type: ignore[assignment]
         yield
-    finally:
-        for module, attributes in before:
-            if vars(module).keys() != attributes.keys() or any(
-                vars(module)[key] is not value for key, value in attributes.items()
-            ):
-                vars(module).clear()
-                vars(module).update(attributes)
 
 
 def _layer(kind: type) -> str:

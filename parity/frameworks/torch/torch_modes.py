@@ -5,40 +5,35 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from parity.frameworks.kept_state import KeptState
 from parity.frameworks.outputs import name_outputs
+from parity.frameworks.repeating import first_to_part, seeded, unrepeatable
+from parity.numerics.arrays import Arrays, to_numpy
 from parity.trace.graph import Spot
 
 
-def require_repeatable(forward: Callable[[], Any], random: Mapping[str, Spot]) -> None:
-    """Check that two runs of a model give the same.
+def require_repeatable(forward: Callable[[], Any], state: KeptState, random: Mapping[str, Spot]) -> None:
+    """Check that two runs of a model, one after the other, give the same.
 
     Args:
-        forward: runs the model.
+        forward: runs the model in float64.
+        state: what the model may change; it is put back only after the second run.
         random: operations that draw random numbers and where they are, as a census finds them.
 
     Raises:
-        ValueError: if two runs differ, naming where random numbers are drawn and what to do.
+        ValueError: if two runs differ, naming the output, the reason and what to do.
     """
-    import torch
 
-    if not random:
-        return
+    def run(seed: int) -> Arrays:
+        with seeded(seed):
+            return {name: to_numpy(value) for name, value in name_outputs(forward()).items()}
 
-    def run(seed: int) -> dict[str, Any]:
-        torch.manual_seed(seed)
-        return name_outputs(forward())
-
-    first, second = run(1), run(2)
-    if all(torch.equal(first[name], second[name]) for name in first):
-        return
-    where = ", ".join(
-        f"{name} in {spot.module or 'the model'}" + (f" ({spot.file}:{spot.line})" if spot.file else "")
-        for name, spot in random.items()
-    )
-    raise ValueError(
-        f"the PyTorch model draws random numbers: {where}. Two runs differ, so nothing can be compared: call "
-        "`model.eval()` if this is dropout, or give the random numbers as an input"
-    )
+    with state.restored():
+        first, second = run(1), run(2)
+    parting = first_to_part(first, second)
+    if parting is not None:
+        changes_itself = first_to_part(first, run(2)) is None  # from the same state all is well
+        raise ValueError(unrepeatable("PyTorch", parting, random, changes_itself))
 
 
 def training_remarks(module: Any) -> tuple[str, ...]:

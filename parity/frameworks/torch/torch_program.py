@@ -95,15 +95,15 @@ class TorchProgram:
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
         """Check that two runs give the same.
 
-        Raises:
-            ValueError: if they differ, naming where random numbers are drawn.
-
         Args:
             weights: arrays by the model's own names.
             inputs: arrays by name, in the reference's layout.
             census: what `census` returned.
+
+        Raises:
+            ValueError: if they differ, naming the output, the reason and what to do.
         """
-        require_repeatable(lambda: self._forward(weights, inputs, "float64"), census.random)
+        require_repeatable(lambda: self._forward(weights, inputs, "float64"), self.model.state, census.random)
 
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
         """The first use of each tensor.
