@@ -1,6 +1,7 @@
 """What is wrong with a plan, in words: what is left over, what is filled twice, what is still open."""
 
 from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
 
 import numpy as np
 from jaxtyping import Bool
@@ -15,6 +16,21 @@ LISTED = 20
 """How many faults a message lists at most."""
 
 ARRAY_NAMES = array_names(Sides(), is_reversed=False)
+
+
+def allowed(patterns: Collection[str], known: Known) -> frozenset[str]:
+    """The names that some patterns allow; a name is its own pattern, also one with brackets.
+
+    >>> sorted(allowed(["head.*", "norm.bias"], dict.fromkeys(["head.weight", "norm.bias", "norm.weight"])))
+    ['head.weight', 'norm.bias']
+
+    Args:
+        patterns: names, or patterns with `*` and `?` as of files; a part of a path is no border for them.
+        known: all names.
+    """
+    return frozenset(
+        name for name in known if name in patterns or any(fnmatchcase(name, own) for own in patterns)
+    )
 
 
 def require_complete(

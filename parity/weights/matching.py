@@ -14,7 +14,7 @@ from typing import NamedTuple
 from parity.report.sides import Sides
 from parity.weights.assigning import MARGIN, Exchange, assign
 from parity.weights.balance import balanced
-from parity.weights.completeness import require_complete, require_settled
+from parity.weights.completeness import allowed, require_complete, require_settled
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.matches import Match, as_plan, by_convention, could_turn, matched
@@ -68,7 +68,13 @@ class Sought(NamedTuple):
             The plan, in the direction that is sought.
         """
         plan = as_plan(matches, self.tensors, self.leaves, given)
-        return plan._replace(reversed=self.reversed, sides=self.sides)
+        used, held = plan.names(), {transfer.leaf_path for transfer in plan.transfers}
+        return plan._replace(
+            reversed=self.reversed,
+            sides=self.sides,
+            unused=tuple(name for name in self.tensors if name in self.allow_unused and name not in used),
+            missing=tuple(path for path in self.leaves if path in self.allow_missing and path not in held),
+        )
 
 
 def find_plan(
@@ -100,8 +106,8 @@ def find_plan(
             of the candidate's computation that then agrees with the reference's; 1 if the outputs do. Ties
             are settled by it.
         pins: what the user knows: tensor name -> leaf path, (leaf path, permutation), Transfer or Transfers.
-        allow_unused: tensors that may stay without a leaf.
-        allow_missing: leaves that may stay without a tensor.
+        allow_unused: tensors that may stay without a leaf, by name or by pattern ("head.*").
+        allow_missing: leaves that may stay without a tensor, likewise.
         sides: what the reference and the candidate are called in messages; by default PyTorch and JAX, or
             the other way round if the plan is reversed.
 
@@ -115,12 +121,13 @@ def find_plan(
     """
     if sides is None:
         sides = Sides("JAX", "PyTorch") if reversed else Sides()
+    known, own = signatures(tensors), signatures(leaves)
     sought = Sought(
-        signatures(tensors),
-        signatures(leaves),
+        known,
+        own,
         pins or {},
-        allow_unused,
-        allow_missing,
+        allowed(allow_unused, known),
+        allowed(allow_missing, own),
         alike,
         reversed,
         sides,
@@ -174,12 +181,7 @@ def _find(sought: Sought, try_plan: TryPlan | None) -> Plan:
         pricing,
     )
     require_settled([matches[place] for place in turns], [(matches[a], matches[b]) for a, b, _ in ties])
-    plan = sought.plan(matches, given)
-    used, held = plan.names(), {transfer.leaf_path for transfer in plan.transfers}
-    return plan._replace(
-        unused=tuple(name for name in tensors if name in sought.allow_unused and name not in used),
-        missing=tuple(path for path in leaves if path in sought.allow_missing and path not in held),
-    )
+    return sought.plan(matches, given)
 
 
 def _match(

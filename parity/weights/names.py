@@ -76,14 +76,17 @@ def role(name: str) -> tuple[str, bool]:
         "weight", "bias", "mean", "variance" or "", and False if a single letter says so.
     """
     parts = re.split(r"[./]", name.lower())
-    for word in reversed(re.findall(r"[a-z]+", parts[-1])):
+    own = re.findall(r"[a-z]+", parts[-1])
+    letter = re.match(r"([wgb])(?:[qkvoihx]|_.*)?\d*$", parts[-1]) or re.search(r"_([wgb])\d*$", parts[-1])
+    if letter and own[-1] not in _ROLE_OF:  # of a layer called `mean`, `w` is the weight
+        return LETTERS[letter[1]], False
+    for word in reversed(own):
         if word in _ROLE_OF:
             return _ROLE_OF[word], True
     for word in re.findall(r"[a-z]+", parts[-2] if len(parts) > 1 else ""):
         if _ROLE_OF.get(word) in ("mean", "variance"):  # Haiku's `mean_ema/average`
             return _ROLE_OF[word], True
-    letter = re.match(r"([wgb])(?:[qkvoihx]|_.*)?\d*$", parts[-1]) or re.search(r"_([wgb])\d*$", parts[-1])
-    return (LETTERS[letter[1]], False) if letter else ("", False)
+    return "", False
 
 
 def owner(name: str) -> str:
