@@ -12,10 +12,10 @@ from jaxtyping import PyTree, Shaped
 from parity.frameworks.jax import jaxpr_walk, lift, promotion
 from parity.frameworks.jax.jax_model import JaxModel, require_no_leaks
 from parity.frameworks.jax.jax_trace import record_trace, size_of_trace
+from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.trees import flatten
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task, bind, direction, targets_of
-from parity.frameworks.uses import jax_uses
 from parity.numerics.arrays import Arrays, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.jax import jaxpr_walk, lift, numpy_ops
+from parity.frameworks.jax import jaxpr_walk, lift
+from parity.trace import numpy_ops
 from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
 from parity.trace.vocabulary import REARRANGING
