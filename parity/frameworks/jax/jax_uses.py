@@ -3,12 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from parity.frameworks.jax import jaxpr_walk
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+from parity.frameworks.jax.jaxpr_parts import body_of, shape_of
+from parity.frameworks.jax.jaxpr_walk import callee
 from parity.frameworks.uses import Axes, known_axes, regrouped
 from parity.weights import Use
 
+Labelled = tuple[str, Axes] | None
+"""A weight and where its axes lie; None for what is no weight."""
 
-def jax_uses(closed: Any, names: Sequence[str | None]) -> dict[str, Use]:
+
+def jax_uses(closed: ClosedJaxpr, names: Sequence[str | None]) -> dict[str, Use]:
     """First uses of the weights of a traced JAX program, by path.
 
     Args:
@@ -18,28 +24,24 @@ def jax_uses(closed: Any, names: Sequence[str | None]) -> dict[str, Use]:
     uses: dict[str, Use] = {}
     counter = iter(range(1 << 62))
     arguments = [
-        (name, tuple(range(len(v.aval.shape)))) if name is not None else None
+        (name, tuple(range(len(shape_of(v))))) if name is not None else None
         for name, v in zip(names, closed.jaxpr.invars, strict=True)
     ]
     _visit(closed.jaxpr, arguments, uses, counter)
     return uses
 
 
-Labelled = tuple[str, Axes] | None
-
-
 def _visit(
-    jaxpr: Any, arguments: Sequence[Labelled], uses: dict[str, Use], counter: Iterator[int]
+    jaxpr: Jaxpr, arguments: Sequence[Labelled], uses: dict[str, Use], counter: Iterator[int]
 ) -> list[Labelled]:
-    env: dict[Any, Labelled] = dict(zip(jaxpr.invars, arguments, strict=True))
+    env: dict[Var, Labelled] = dict(zip(jaxpr.invars, arguments, strict=True))
     for eqn in jaxpr.eqns:
-        given = [None if hasattr(v, "val") else env.get(v) for v in eqn.invars]
+        given = [None if isinstance(v, Literal) else env.get(v) for v in eqn.invars]
         name, params = eqn.primitive.name, eqn.params
         position = next(counter)
-        inner = jaxpr_walk.callee(eqn)
+        inner = callee(eqn)
         if inner is not None:
-            body = getattr(inner, "jaxpr", inner)
-            env.update(zip(eqn.outvars, _visit(body, given, uses, counter), strict=True))
+            env.update(zip(eqn.outvars, _visit(body_of(inner), given, uses, counter), strict=True))
             continue
         if name == "scan":
             start = params["num_consts"] + params["num_carry"]
@@ -59,16 +61,16 @@ def _visit(
         for index, held in enumerate(given):
             if held is not None and held[0] not in uses:
                 uses[held[0]] = Use(position, *_jax_use(name, params, index, held[1]))
-    return [None if hasattr(v, "val") else env.get(v) for v in jaxpr.outvars]
+    return [None if isinstance(v, Literal) else env.get(v) for v in jaxpr.outvars]
 
 
-def _rearranged(eqn: Any, given: Sequence[Labelled]) -> Labelled:
+def _rearranged(eqn: JaxprEqn, given: Sequence[Labelled]) -> Labelled:
     """The weight with its axes after an equation that only rearranges it, or None."""
     held = given[0] if given else None
     if held is None or len(eqn.invars) != 1:
         return None
     name, axes = held
-    shape, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
+    shape, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
     match eqn.primitive.name:
         case "transpose":
             return name, tuple(axes[i] for i in eqn.params["permutation"])
