@@ -10,12 +10,13 @@ from jaxtyping import PyTree, Shaped
 from parity.frameworks.jax import promotion
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.jax_passes import Gradients, Named, Passes, Results
-from parity.frameworks.jax.jax_trace import Argument, record_trace, size_of_trace
+from parity.frameworks.jax.jax_trace import Argument, record_trace
 from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.jaxpr_remarks import narrow_in
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.shapes import shapes_in_jax, shapes_returned
+from parity.frameworks.jax.trace_size import require_room
 from parity.frameworks.jax.wide_dtypes import wide
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task
@@ -26,9 +27,6 @@ from parity.report.errors import raised_by
 from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import knowing
 from parity.weights import Use
-
-TRACE_LIMIT = 6 * 2**30
-"""Bytes that a trace may take."""
 
 Key = tuple[tuple[tuple[str, tuple[int, ...], str], ...], bool]
 """Names, shapes and kinds of the inputs, and whether the backward pass is there: one trace for each."""
@@ -62,7 +60,6 @@ class JaxProgram:
         """
         self.model, self.task = model, task
         self.moved = [path for path in model.weights if path in set(trainable)]
-        self.rounding = task.rounding
         self._passes = Passes(model, task, gradients)
         self._traced: dict[Key, Traced] = {}
         self._compiled = jax.jit(self._passes.both)
@@ -162,7 +159,8 @@ class JaxProgram:
             inputs: named arrays in the reference's layout; their shapes count.
             trace: not used: the jaxpr says it.
         """
-        names = [name if kind is NodeKind.WEIGHT else None for kind, name in self.arguments({}, inputs)]
+        arguments = self._flat({}, self.task.laid_out(inputs))
+        names = [name if kind is NodeKind.WEIGHT else None for kind, name, _ in arguments]
         return jax_uses(self.jaxpr({}, inputs), names)
 
     def trace(
@@ -177,27 +175,14 @@ class JaxProgram:
             replayable: not used: every trace of JAX can be replayed.
 
         Raises:
-            MemoryError: if the values would take more than `TRACE_LIMIT` bytes.
+            MemoryError: if the values would not fit (`require_room`).
         """
         given = self.task.laid_out(inputs)
-        closed, structure, *_ = self._lift(weights, given, backward)
-        size = size_of_trace(closed)
-        if size > TRACE_LIMIT:
-            raise MemoryError(
-                f"keeping every value would take {size / 2**30:.1f} GiB (at most {TRACE_LIMIT / 2**30:.0f}); "
-                "give a smaller batch to see where the two sides part"
-            )
-        paths = jax.tree.unflatten(structure, range(structure.num_leaves))
-        labels: dict[int, tuple[str, str]] = {paths.loss: ("loss", "loss")}
-        labels |= {index: ("outputs", name) for name, index in paths.outputs.items()}
-        labels |= {index: ("gradients", path) for path, index in paths.gradients.items()}
+        program = self._lift(weights, given, backward)
+        require_room(program.closed)
+        arguments = self._wide(program.closed, weights, given)
         with knowing(self.task.numbers):
-            return record_trace(
-                closed,
-                self._wide(closed, weights, given),
-                [labels[i] for i in range(structure.num_leaves)],
-                rounding=self.rounding,
-            )
+            return record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)
 
     def output_dtypes(
         self, weights: Arrays, inputs: Arrays, dtype: str
@@ -218,15 +203,6 @@ class JaxProgram:
             closed, results = jax.make_jaxpr(self._passes.forward, return_shape=True)({}, leaves, given)
         where = dict(zip(sorted(results.outputs), promotion.origins(closed, dtype)[1:], strict=True))
         return {name: (str(value.dtype), where[name]) for name, value in results.outputs.items()}
-
-    def arguments(self, weights: Arrays, inputs: Arrays) -> list[tuple[NodeKind, str]]:
-        """What each argument of the traced program is, and its name.
-
-        Args:
-            weights: leaves by path.
-            inputs: named arrays in the reference's layout.
-        """
-        return [(kind, name) for kind, name, _ in self._flat(weights, self.task.laid_out(inputs))]
 
     def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The given leaves, and the model's own where none is given."""
@@ -258,7 +234,7 @@ class JaxProgram:
                 (moved, own),
                 shapes_in_jax(given),
                 backward=backward,
-                rounding=self.rounding,
+                rounding=self.task.rounding,
             )
             if (why := self._traced[key].undifferentiable) is not None:
                 self.undifferentiable = why

@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.typing import ArrayLike
 from jaxtyping import Shaped
 
-from parity.frameworks.jax.jaxpr_parts import body_of, dtype_of, shape_of
+from parity.frameworks.jax.jaxpr_parts import dtype_of, shape_of
 from parity.frameworks.jax.jaxpr_places import TOP, Caller
-from parity.frameworks.jax.jaxpr_walk import Constant, callee, evaluate, inner_jaxprs
+from parity.frameworks.jax.jaxpr_walk import Constant, evaluate
 from parity.frameworks.jax.lift import apply, bind_wide, round_narrow, wide_params
 from parity.frameworks.jax.lifted_constants import value_of
 from parity.frameworks.jax.wide_dtypes import is_key, is_narrow, wide, widen
@@ -26,27 +26,6 @@ from parity.trace.vocabulary import REARRANGING
 
 Argument = tuple[NodeKind, str, Shaped[np.ndarray, "..."]]
 """Of a traced program: what it is, its name and its value."""
-
-
-def size_of_trace(closed: ClosedJaxpr) -> int:
-    """Bytes that recording this program takes, loops of unknown length counted once.
-
-    Args:
-        closed: the jaxpr.
-    """
-
-    def of(jaxpr: Jaxpr) -> int:
-        total = 0
-        for eqn in jaxpr.eqns:
-            inner = list(inner_jaxprs(eqn.params))
-            times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-            if inner and (callee(eqn) is not None or eqn.primitive.name in ("scan", "while", "cond")):
-                total += times * sum(of(body_of(j)) for j in inner[:2])
-            else:
-                total += sum(8 * int(np.prod(shape_of(v))) for v in eqn.outvars)
-        return total
-
-    return of(closed.jaxpr)
 
 
 def record_trace(

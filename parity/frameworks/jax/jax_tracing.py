@@ -37,6 +37,16 @@ class Traced(NamedTuple):
     run: Lifted
     undifferentiable: str | None
 
+    @property
+    def labels(self) -> list[tuple[str, str]]:
+        """Group and leaf name of each flat result."""
+        count = self.structure.num_leaves
+        where = jax.tree.unflatten(self.structure, range(count))
+        labels = {where.loss: ("loss", "loss")}
+        labels |= {index: ("outputs", name) for name, index in where.outputs.items()}
+        labels |= {index: ("gradients", path) for path, index in where.gradients.items()}
+        return [labels[index] for index in range(count)]
+
 
 def traced_passes(
     passes: Passes, leaves: tuple[Shapes, Shapes], given: Shapes, *, backward: bool, rounding: bool
