@@ -43,7 +43,7 @@ def supports(name: str, values: Sequence[object], params: Mapping[str, Any]) -> 
     return not (name == "reshape" and params.get("dimensions") is not None)
 
 
-def run_primitive(name: str, values: Sequence[object], params: Mapping[str, Any]) -> list[Array]:
+def run_primitive(name: str, values: Sequence[object], params: Mapping[str, object]) -> list[Array]:
     """Evaluate one primitive in NumPy.
 
     Args:

@@ -49,7 +49,7 @@ class Functional(NamedTuple):
 
     weights: PyTree
     call: Callable[..., PyTree]
-    target: Callable[..., PyTree]
+    target: Callable[..., object]
     skip: int
     is_trainable: Callable[[str], bool] = lambda path: True
     notes: tuple[str, ...] = ()

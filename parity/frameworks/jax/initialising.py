@@ -14,7 +14,7 @@ from parity.numerics.arrays import Arrays, to_jax
 
 def initialiser(
     init: Callable[..., PyTree],
-    target: Callable[..., PyTree],
+    target: Callable[..., object],
     skip: int,
     inputs: Arrays | None,
     modes: Modes,

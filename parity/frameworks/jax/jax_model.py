@@ -45,7 +45,7 @@ class JaxModel(NamedTuple):
     call: Callable[..., PyTree]
     weights: dict[str, Shaped[np.ndarray, "..."]]
     tree: Tree
-    target: Callable[..., PyTree]
+    target: Callable[..., object]
     skip: int
     trainable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()

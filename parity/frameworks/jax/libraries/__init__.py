@@ -52,7 +52,7 @@ class Library(Protocol):
             model: any object.
         """
 
-    def called(self, model: Any) -> Callable[..., PyTree]:
+    def called(self, model: Any) -> Callable[..., object]:
         """The function whose arguments are the model's inputs.
 
         Args:

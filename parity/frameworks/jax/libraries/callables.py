@@ -27,7 +27,7 @@ def owns(model: object) -> bool:
     return callable(model)
 
 
-def called(model: Callable[..., PyTree]) -> Callable[..., PyTree]:
+def called(model: Callable[..., PyTree]) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
@@ -67,6 +67,6 @@ def open_model(
     )
 
 
-def _takes_later(function: Callable[..., PyTree], name: str) -> bool:
+def _takes_later(function: Callable[..., object], name: str) -> bool:
     """Whether a callable has an argument of this name that is not its first."""
     return takes(function, name) and next(iter(inspect.signature(function).parameters)) != name

@@ -47,7 +47,7 @@ def owns(model: object) -> bool:
     return isinstance(model, equinox.Module) and (not wrapper or _has_weights(model))
 
 
-def called(model: Model) -> Callable[..., PyTree]:
+def called(model: Model) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
@@ -153,13 +153,13 @@ def _is_training(part: object) -> bool:
     return getattr(part, "inference", None) is False
 
 
-def _without_state(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+def _without_state(function: Callable[..., object]) -> Callable[..., object]:
     """The same argument names but for the state, which is not an input."""
     signature = inspect.signature(function)
     names = list(signature.parameters)
     state = "state" if "state" in names else next(n for n in reversed(names) if n != "key")
 
-    def stateless(*args: object, **kwargs: object) -> PyTree:
+    def stateless(*args: object, **kwargs: object) -> object:
         return function(*args, **kwargs)
 
     rest = [p for name, p in signature.parameters.items() if name != state]

@@ -35,13 +35,13 @@ def owns(model: object) -> bool:
     return linen is not None and isinstance(module_of(model), linen.Module)
 
 
-def called(model: object) -> Callable[..., PyTree]:
+def called(model: object) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
         model: one that this library owns.
     """
-    function: Callable[..., PyTree] = type(module_of(model)).__call__
+    function: Callable[..., object] = type(module_of(model)).__call__
     return function
 
 

@@ -27,13 +27,13 @@ def owns(model: object) -> bool:
     return nnx is not None and isinstance(model, nnx.Module)
 
 
-def called(model: "nnx.Module") -> Callable[..., PyTree]:
+def called(model: "nnx.Module") -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
         model: one that this library owns.
     """
-    function: Callable[..., PyTree] = type(model).__call__
+    function: Callable[..., object] = type(model).__call__
     return function
 
 

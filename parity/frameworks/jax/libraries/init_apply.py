@@ -37,7 +37,7 @@ def owns(model: object) -> bool:
     return hasattr(model, "init") and hasattr(model, "apply")
 
 
-def called(model: InitApply) -> Callable[..., PyTree]:
+def called(model: InitApply) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
