@@ -16,7 +16,7 @@ from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.jaxpr_remarks import narrow_in
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.shapes import shapes_in_jax, shapes_returned
-from parity.frameworks.jax.trace_size import require_room
+from parity.frameworks.jax.trace_size import require_traceable
 from parity.frameworks.jax.wide_dtypes import wide
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task
@@ -175,11 +175,11 @@ class JaxProgram:
             replayable: not used: every trace of JAX can be replayed.
 
         Raises:
-            MemoryError: if the values would not fit (`require_room`).
+            MemoryError: if the values would not fit (`require_traceable`).
         """
         given = self.task.laid_out(inputs)
         program = self._lift(weights, given, backward)
-        require_room(program.closed)
+        require_traceable(program.closed)
         arguments = self._wide(program.closed, weights, given)
         with knowing(self.task.numbers):
             return record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)

@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.typing import ArrayLike
 from jaxtyping import Shaped
 
-from parity.frameworks.jax.jaxpr_parts import dtype_of, shape_of
+from parity.frameworks.jax.jaxpr_parts import dtype_name, shape_of
 from parity.frameworks.jax.jaxpr_places import TOP, Caller
 from parity.frameworks.jax.jaxpr_walk import Constant, evaluate
 from parity.frameworks.jax.lift import apply, bind_wide, round_narrow, wide_params
@@ -177,7 +177,7 @@ class _Recorder:
             for column in zip(*rows, strict=True)
         ]
         if not rows:
-            empty = [np.zeros(shape_of(v), wide(dtype_of(v))) for v in eqn.outvars[len(carry) :]]
+            empty = [np.zeros(shape_of(v), wide(dtype_name(v))) for v in eqn.outvars[len(carry) :]]
             stacked = [self.add(Node("constant", NodeKind.CONSTANT, (), e, spot)) for e in empty]
         return [*carry, *stacked]
 

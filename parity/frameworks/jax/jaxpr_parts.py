@@ -46,7 +46,7 @@ def shape_of(atom: Var | Literal) -> tuple[int, ...]:
     return tuple(getattr(atom.aval, "shape", ()))
 
 
-def dtype_of(atom: Var | Literal) -> str:
+def dtype_name(atom: Var | Literal) -> str:
     """The name of a variable's dtype; "" of what has none, such as a token.
 
     Args:

@@ -6,7 +6,7 @@ import jax
 from jax.extend.core import ClosedJaxpr
 from jax.typing import ArrayLike
 
-from parity.frameworks.jax.jaxpr_parts import dtype_of
+from parity.frameworks.jax.jaxpr_parts import dtype_name
 from parity.frameworks.jax.jaxpr_walk import equations
 from parity.frameworks.jax.wide_dtypes import NARROW
 from parity.trace.graph import Spot
@@ -20,7 +20,7 @@ def narrow_in(closed: ClosedJaxpr) -> dict[str, Spot]:
     """
     found: dict[str, Spot] = {}
     for eqn, spot in equations(closed.jaxpr):
-        for dtype in map(dtype_of, eqn.outvars):
+        for dtype in map(dtype_name, eqn.outvars):
             if dtype in NARROW:
                 found.setdefault(dtype, spot)
     return found

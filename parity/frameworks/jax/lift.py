@@ -14,7 +14,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
 from jax.typing import ArrayLike
 
-from parity.frameworks.jax.jaxpr_parts import AnyJaxpr, dtype_of, is_jaxpr
+from parity.frameworks.jax.jaxpr_parts import AnyJaxpr, dtype_name, is_jaxpr
 from parity.frameworks.jax.jaxpr_places import TOP, Caller
 from parity.frameworks.jax.jaxpr_walk import Constant, Step, evaluate
 from parity.frameworks.jax.lifted_constants import constants_of, holders, value_of
@@ -169,7 +169,7 @@ def wide_jaxpr(jaxpr: AnyJaxpr) -> AnyJaxpr:
         jaxpr: open or closed; the result is the same.
     """
     closed = jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
-    if not all(map(dtype_of, closed.jaxpr.invars)):
+    if not all(map(dtype_name, closed.jaxpr.invars)):
         return jaxpr
     avals = [shape_struct(aval.shape, wide(aval.dtype)) for aval in closed.in_avals]
     run = lifted(closed)
@@ -185,7 +185,7 @@ def own_dtype(eqn: JaxprEqn, inputs: Sequence[ArrayLike]) -> list[ArrayLike]:
         inputs: its operands, float64 where they are floating.
     """
     narrow = [
-        jnp.asarray(value, dtype_of(atom)) if str(getattr(value, "dtype", "")).startswith("float") else value
+        jnp.asarray(value, dtype_name(atom)) if "float" in str(getattr(value, "dtype", "")) else value
         for atom, value in zip(eqn.invars, inputs, strict=True)
     ]
     return [widen(value) for value in apply(eqn.primitive, narrow, eqn.params)]
@@ -193,7 +193,7 @@ def own_dtype(eqn: JaxprEqn, inputs: Sequence[ArrayLike]) -> list[ArrayLike]:
 
 def _mixes_bits(eqn: JaxprEqn) -> bool:
     new_dtype: np.dtype[np.generic] = np.dtype(eqn.params["new_dtype"])
-    return numpy_dtype(dtype_of(eqn.invars[0])).kind != new_dtype.kind
+    return numpy_dtype(dtype_name(eqn.invars[0])).kind != new_dtype.kind
 
 
 def round_narrow(eqn: JaxprEqn, outs: Sequence[ArrayLike]) -> list[ArrayLike]:
@@ -208,7 +208,7 @@ def round_narrow(eqn: JaxprEqn, outs: Sequence[ArrayLike]) -> list[ArrayLike]:
     """
     kept: list[ArrayLike] = []
     for variable, value in zip(eqn.outvars, outs, strict=True):
-        dtype = dtype_of(variable)
+        dtype = dtype_name(variable)
         if dtype in NARROW and isinstance(value, jax.Array | np.ndarray) and value.dtype == np.float64:
             value = value.astype(numpy_dtype(dtype)).astype(np.float64)
         kept.append(value)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from parity.frameworks.jax.jaxpr_parts import dtype_of
+from parity.frameworks.jax.jaxpr_parts import dtype_name
 from parity.frameworks.jax.jaxpr_places import TOP
 from parity.frameworks.jax.jaxpr_walk import Constant, evaluate
 from parity.trace.graph import Spot
@@ -27,7 +27,7 @@ def origins(closed: ClosedJaxpr, dtype: str) -> list[Origin]:
 
     def step(eqn: JaxprEqn, inputs: Sequence[Origin], spot: Spot) -> list[Origin]:
         known = next((origin for origin in inputs if origin is not None), spot)
-        wide = [_WIDTHS.get(dtype_of(variable), 0) > _WIDTHS[dtype] for variable in eqn.outvars]
+        wide = [_WIDTHS.get(dtype_name(variable), 0) > _WIDTHS[dtype] for variable in eqn.outvars]
         return [known if one else None for one in wide]
 
     def constant(value: Constant) -> Origin:

@@ -10,7 +10,7 @@ TRACE_LIMIT = 6 * 2**30
 """Bytes that a trace may take."""
 
 
-def require_room(closed: ClosedJaxpr) -> None:
+def require_traceable(closed: ClosedJaxpr) -> None:
     """Refuse to record a program whose values would not fit into memory.
 
     Args:
