@@ -122,11 +122,12 @@ def _time_training(
     timings: list[Any] = []
     refused: dict[str, str] = {}
     with spinner("loading PyTorch and JAX") as progress:
+        from parity.frameworks.environment import environment
         from parity.networks.benchmark import machine, timing, work
         from parity.networks.benchmark.contenders import all_contenders
         from parity.networks.benchmark.prepared_case import prepare_case
         from parity.networks.run_case import run_case
-        from parity.numerics.precision import environment, pinned, require_device
+        from parity.numerics.precision import pinned, require_device
         from parity.report.results import Verdict
 
         require_device(options.device)
@@ -178,9 +179,10 @@ def _time_checks(cases: tuple[str, ...], options: _Options, repeats: int) -> lis
     costs: list[Any] = []
     refused = []
     with spinner("loading PyTorch and JAX") as progress:
+        from parity.frameworks.environment import environment
         from parity.networks.benchmark.harness import cost
         from parity.networks.drawing import draw_case
-        from parity.numerics.precision import environment, pinned, require_device
+        from parity.numerics.precision import pinned, require_device
 
         require_device(options.device)
         with pinned():

@@ -1,11 +1,12 @@
 """Whose a line of code is: the model author's, or a framework's."""
 
+import functools
+import sysconfig
+from collections.abc import Collection
+
 FRAMEWORKS = (
     "jax",
     "jaxlib",
-    "flax",
-    "equinox",
-    "haiku",
     "optax",
     "jaxtyping",
     "beartype",
@@ -16,20 +17,21 @@ FRAMEWORKS = (
 )
 """Packages whose files are never the place of a fault: the author of the model is not among them."""
 
-_known: dict[str, bool] = {}
 
-
-def is_framework(file: str) -> bool:
-    """Whether a source file belongs to one of `FRAMEWORKS`, or to no file at all.
+def is_framework(file: str, libraries: Collection[str] = ()) -> bool:
+    """Whether a source file belongs to a framework, to a library on top of it, or to no file at all.
 
     Args:
         file: path of a source file.
+        libraries: packages besides `FRAMEWORKS` whose files are never the place of a fault.
     """
-    if file not in _known:
-        _known[file] = file.startswith("<") or "importlib" in file or _package(file) in FRAMEWORKS
-    return _known[file]
+    if file.startswith("<") or "importlib" in file:
+        return True
+    package = _package(file)
+    return package in FRAMEWORKS or package in libraries
 
 
+@functools.cache
 def _package(file: str) -> str:
     """The top package of a source file of an installed library or of the harness; else ""."""
     import parity
@@ -39,6 +41,4 @@ def _package(file: str) -> str:
     for marker in ("/site-packages/", "/dist-packages/"):
         if marker in file:
             return file.rpartition(marker)[2].partition("/")[0]
-    import sysconfig
-
     return "jax" if file.startswith(sysconfig.get_path("stdlib") + "/") else ""

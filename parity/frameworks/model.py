@@ -5,7 +5,7 @@ an object belongs to.
 """
 
 from collections.abc import Collection, Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays
@@ -37,7 +37,7 @@ class Program(Protocol):
     def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         """Run once: the groups "outputs", "loss" and "gradients", these under the names of the weights."""
 
-    def returned(self, weights: Arrays, inputs: Arrays) -> Any:
+    def returned(self, weights: Arrays, inputs: Arrays) -> object:
         """What the model itself returns, with arrays or their shapes as leaves.
 
         Args:
@@ -111,7 +111,7 @@ class Model(Protocol):
         """The framework's name in a sentence: "PyTorch" or "JAX"."""
 
     @property
-    def weights(self) -> Mapping[str, Any]:
+    def weights(self) -> Arrays:
         """Every floating weight by name, as NumPy arrays."""
 
     @property

@@ -3,7 +3,7 @@
 import functools
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import CodeType
 
 from parity.frameworks.model import Model
 from parity.frameworks.task import type_in_words
@@ -11,7 +11,7 @@ from parity.numerics.arrays import Arrays, Params
 
 
 def open_model(
-    model: Any, params: Params | None, inputs: Arrays, *, default: str = "JAX", role: str = "model"
+    model: object, params: Params | None, inputs: Arrays, *, default: str = "JAX", role: str = "model"
 ) -> Model:
     """Open a model of either framework.
 
@@ -45,7 +45,7 @@ def open_model(
     return read_jax(model, params, inputs)
 
 
-def framework_of(model: Any, params: Params | None = None, default: str = "JAX") -> str:
+def framework_of(model: object, params: Params | None = None, default: str = "JAX") -> str:
     """The framework that a model belongs to: "PyTorch" or "JAX".
 
     Args:
@@ -71,7 +71,7 @@ def framework_of(model: Any, params: Params | None = None, default: str = "JAX")
     return "JAX"
 
 
-def frameworks_of(*models: tuple[Any, Params | None, str]) -> tuple[str, ...]:
+def frameworks_of(*models: tuple[object, Params | None, str]) -> tuple[str, ...]:
     """The frameworks of some models, as `parity.numerics.precision` calls them: "torch", "jax".
 
     Args:
@@ -81,31 +81,32 @@ def frameworks_of(*models: tuple[Any, Params | None, str]) -> tuple[str, ...]:
     return tuple(key for key, name in (("torch", "PyTorch"), ("jax", "JAX")) if name in found)
 
 
-def _frameworks_named(function: Any) -> list[str]:
+def _frameworks_named(function: object) -> list[str]:
     """The frameworks whose modules the code of a function names, its inner functions included."""
     while isinstance(function, functools.partial):
         function = function.func
-    code = getattr(function, "__code__", None)
+    code: CodeType | None = getattr(function, "__code__", None)
     if code is None:
         return []
+    scope: Mapping[str, object] = getattr(function, "__globals__", {})
     names: set[str] = set()
     waiting = [code]
     while waiting:
         one = waiting.pop()
         names.update(one.co_names)
-        waiting += [constant for constant in one.co_consts if hasattr(constant, "co_names")]
-    owners = {getattr(function.__globals__.get(name), "__name__", "").partition(".")[0] for name in names}
+        waiting += [constant for constant in one.co_consts if isinstance(constant, CodeType)]
+    owners = {getattr(scope.get(name), "__name__", "").partition(".")[0] for name in names}
     return [title for module, title in (("torch", "PyTorch"), ("jax", "JAX")) if module in owners]
 
 
-def _is_flat(params: Any) -> bool:
+def _is_flat(params: Params | None) -> bool:
     """Whether params are tensors by name, as a state dict has them, and not a nested tree."""
     return params is None or (
         isinstance(params, Mapping) and not any(isinstance(v, Mapping) for v in params.values())
     )
 
 
-def _leaves(params: Any) -> Iterable[Any]:
+def _leaves(params: Params | None) -> Iterable[object]:
     """Arrays among plain containers; whatever else there is is no leaf of PyTorch's."""
     if isinstance(params, Mapping):
         for value in params.values():

@@ -2,16 +2,29 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 from parity.report.sides import TORCH_AND_JAX, Sides
+
+
+class Output(Protocol):
+    """An array or tensor that a model returned, or its shape."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """Sizes of the axes."""
+
+    @property
+    def dtype(self) -> object:
+        """Of the framework that it is of."""
+
 
 Pick = Callable[[Any], Any]
 """A function of what a model returns."""
 
 
-def name_outputs(out: Any) -> dict[str, Any]:
+def name_outputs(out: object) -> dict[str, Any]:
     """What a model returns as named arrays: `output`, or keys, fields and positions joined by `/`.
 
     None is left out, and so are objects beside arrays that hold none themselves (`unnamed_outputs` lists
@@ -35,16 +48,16 @@ def name_outputs(out: Any) -> dict[str, Any]:
     return named
 
 
-def unnamed_outputs(out: Any) -> tuple[str, ...]:
+def unnamed_outputs(out: object) -> tuple[str, ...]:
     """What `name_outputs` left out because it cannot be compared, with its type."""
     return tuple(f"{path} ({type(value).__name__})" for path, value in _walk(out, "") if not _is_array(value))
 
 
-def _is_array(value: Any) -> bool:
+def _is_array(value: object) -> TypeGuard[Output]:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
-def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:
     """Arrays and objects by path, without None; Python's numbers and texts are errors."""
     name = path or "output"
     if value is None:
@@ -59,7 +72,7 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
             "array, or leave it out"
         )
     if isinstance(value, Mapping):
-        children: Any = value.items()
+        children: Iterable[tuple[object, object]] = value.items()
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         children = [(field.name, getattr(value, field.name)) for field in dataclasses.fields(value)]
     elif isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -73,7 +86,7 @@ def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
         yield from _walk(child, f"{path}/{key}" if path else str(key))
 
 
-def _require_comparable(value: Any, name: str) -> None:
+def _require_comparable(value: Output, name: str) -> None:
     if "complex" in str(value.dtype):
         raise TypeError(f"output {name!r} is complex; return its real and imaginary part, to be compared")
 
@@ -90,7 +103,7 @@ class Outputs(NamedTuple):
     names: tuple[str, ...] | Mapping[str, str] | None = None
 
     @classmethod
-    def of(cls, outputs: Any) -> "Outputs":
+    def of(cls, outputs: object) -> "Outputs":
         """Read what the user gave: a name, names, a mapping, or a pair of functions (one may be None).
 
         Raises:
@@ -101,9 +114,10 @@ class Outputs(NamedTuple):
         """
         if outputs is None or isinstance(outputs, Outputs):
             return outputs or cls()
-        functions = isinstance(outputs, tuple) and all(o is None or callable(o) for o in outputs)
-        if functions and len(outputs) == 2:
-            return cls(picks=outputs)
+        if isinstance(outputs, tuple) and len(outputs) == 2:
+            reference, candidate = outputs
+            if all(pick is None or callable(pick) for pick in outputs):
+                return cls(picks=(reference, candidate))
         if isinstance(outputs, Mapping):
             return cls(names=dict(outputs))
         if isinstance(outputs, str):
@@ -115,15 +129,15 @@ class Outputs(NamedTuple):
             "pair of functions of the two return values"
         )
 
-    def picked(self, out: Any, side: int) -> Any:
+    def picked(self, out: object, side: int) -> object:
         """What the user's function picks of a return value; `side` 0 is the reference's."""
         pick = self.picks[side]
         return out if pick is None else pick(out)
 
 
 def pair_outputs(
-    reference_out: Any, candidate_out: Any, outputs: Any = None, sides: Sides = TORCH_AND_JAX
-) -> tuple[dict[str, Any], dict[str, Any]]:
+    reference_out: object, candidate_out: object, outputs: object = None, sides: Sides = TORCH_AND_JAX
+) -> tuple[dict[str, Output], dict[str, Output]]:
     """The outputs of two models under common names, the reference's.
 
     Without `outputs`, these rules hold, the first that applies:
@@ -186,7 +200,7 @@ def _below(name: str, has: Sequence[str]) -> list[str]:
     return [path for path in has if path == name or path.startswith(f"{name}/")]
 
 
-def _in_order(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, str]:
+def _in_order(first: Mapping[str, Output], second: Mapping[str, Output]) -> dict[str, str]:
     """The reference's names and the output that each is compared with, where no name is common."""
     pairs = list(zip(first, second, strict=False))
     same = all(math.prod(first[n].shape) == math.prod(second[m].shape) for n, m in pairs)

@@ -5,13 +5,16 @@ import inspect
 import itertools
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.outputs import name_outputs
 from parity.numerics.arrays import Arrays
+
+Given = TypeVar("Given")
+"""An array or tensor of the side's own framework."""
 
 Loss = Callable[[Any, Any], Any]
 """`loss(outputs, targets) -> scalar` in one framework; `targets` is an array, or a dict of several."""
@@ -52,8 +55,8 @@ class Task(NamedTuple):
 
 
 def bind(
-    target: Callable[..., Any], skip: int, inputs: Mapping[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    target: Callable[..., object], skip: int, inputs: Mapping[str, Given]
+) -> tuple[tuple[Given, ...], dict[str, Given]]:
     """How to call a function with these inputs: by name where the names agree, in order for the rest.
 
     An input whose name is an argument's goes there. The others fill, in order, the arguments that are free,
@@ -111,7 +114,7 @@ def bind(
     return tuple(given.pop(name) for name in prefix), {**given, **left}
 
 
-def _signature_of(target: Callable[..., Any], signature: inspect.Signature) -> str:
+def _signature_of(target: Callable[..., object], signature: inspect.Signature) -> str:
     """A function's name and arguments, without the annotations."""
     while isinstance(target, functools.partial):
         target = target.func
@@ -139,7 +142,7 @@ def direction(shape: Sequence[int], name: str) -> Shaped[np.ndarray, "..."]:
     return np.asarray(np.ldexp(np.round(mantissa * 256) / 256, exponent))
 
 
-def targets_of(given: Mapping[str, Any], inputs: Sequence[str]) -> Any:
+def targets_of(given: Mapping[str, Given], inputs: Sequence[str]) -> Given | dict[str, Given]:
     """The targets among named arrays: all that are not inputs.
 
     Args:
@@ -153,7 +156,7 @@ def targets_of(given: Mapping[str, Any], inputs: Sequence[str]) -> Any:
     return next(iter(targets.values())) if len(targets) == 1 else targets
 
 
-def type_in_words(value: Any) -> str:
+def type_in_words(value: object) -> str:
     """The type of a value in words, for messages.
 
     Args:

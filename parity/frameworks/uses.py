@@ -4,10 +4,8 @@ Names may say nothing and matrices may be square; the computation still says whi
 which way it lies.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from parity.frameworks.jax import jaxpr_walk
 from parity.trace.graph import Node, NodeKind, Trace
 from parity.weights import Use
 
@@ -90,11 +88,11 @@ def _torch_use(node: Node, position: int, axes: Axes) -> tuple[str, tuple[int, .
     match node.operation:
         case "mm" | "bmm" | "mv" | "dot":
             axis = len(axes) - 1 if position == 0 else max(len(axes) - 2, 0)
-            return "matmul", _known([axes[axis]] if axes else [])
+            return "matmul", known_axes([axes[axis]] if axes else [])
         case "convolution":
             transposed = bool(node.params.get("transposed"))
             contracted = (axes[0],) if transposed else (axes[1], *axes[2:])
-            return "conv", _known(contracted)
+            return "conv", known_axes(contracted)
         case "embedding":
             return "gather", ()
         case "add" | "sub" | "mul" | "div":
@@ -103,97 +101,10 @@ def _torch_use(node: Node, position: int, axes: Axes) -> tuple[str, tuple[int, .
             return "other", ()
 
 
-def _known(axes: Sequence[int | None]) -> tuple[int, ...]:
-    return tuple(sorted(axis for axis in axes if axis is not None))
-
-
-def jax_uses(closed: Any, names: Sequence[str | None]) -> dict[str, Use]:
-    """First uses of the weights of a traced JAX program, by path.
+def known_axes(axes: Sequence[int | None]) -> tuple[int, ...]:
+    """The axes that are still the weight's own, in order.
 
     Args:
-        closed: the jaxpr.
-        names: path of each argument that is a weight, None for the others.
+        axes: some of an array's axes, None where one is no axis of the weight.
     """
-    uses: dict[str, Use] = {}
-    counter = iter(range(1 << 62))
-    arguments = [
-        (name, tuple(range(len(v.aval.shape)))) if name is not None else None
-        for name, v in zip(names, closed.jaxpr.invars, strict=True)
-    ]
-    _visit(closed.jaxpr, arguments, uses, counter)
-    return uses
-
-
-Labelled = tuple[str, Axes] | None
-
-
-def _visit(
-    jaxpr: Any, arguments: Sequence[Labelled], uses: dict[str, Use], counter: Iterator[int]
-) -> list[Labelled]:
-    env: dict[Any, Labelled] = dict(zip(jaxpr.invars, arguments, strict=True))
-    for eqn in jaxpr.eqns:
-        given = [None if hasattr(v, "val") else env.get(v) for v in eqn.invars]
-        name, params = eqn.primitive.name, eqn.params
-        position = next(counter)
-        inner = jaxpr_walk.callee(eqn)
-        if inner is not None:
-            body = getattr(inner, "jaxpr", inner)
-            env.update(zip(eqn.outvars, _visit(body, given, uses, counter), strict=True))
-            continue
-        if name == "scan":
-            start = params["num_consts"] + params["num_carry"]
-            rows = [g if i < start or g is None else (g[0], g[1][1:]) for i, g in enumerate(given)]
-            _visit(params["jaxpr"].jaxpr, rows, uses, counter)
-            continue
-        if name == "while":
-            _visit(params["body_jaxpr"].jaxpr, given[params["cond_nconsts"] :], uses, counter)
-            continue
-        if name == "cond":
-            _visit(params["branches"][0].jaxpr, given[1:], uses, counter)
-            continue
-        kept = _rearranged(eqn, given)
-        if kept is not None:
-            env[eqn.outvars[0]] = kept
-            continue
-        for index, held in enumerate(given):
-            if held is not None and held[0] not in uses:
-                uses[held[0]] = Use(position, *_jax_use(name, params, index, held[1]))
-    return [None if hasattr(v, "val") else env.get(v) for v in jaxpr.outvars]
-
-
-def _rearranged(eqn: Any, given: Sequence[Labelled]) -> Labelled:
-    """The weight with its axes after an equation that only rearranges it, or None."""
-    held = given[0] if given else None
-    if held is None or len(eqn.invars) != 1:
-        return None
-    name, axes = held
-    shape, after = eqn.invars[0].aval.shape, eqn.outvars[0].aval.shape
-    match eqn.primitive.name:
-        case "transpose":
-            return name, tuple(axes[i] for i in eqn.params["permutation"])
-        case "broadcast_in_dim":
-            moved: list[int | None] = [None] * len(after)
-            for axis, target in zip(axes, eqn.params["broadcast_dimensions"], strict=True):
-                moved[target] = axis
-            return name, tuple(moved)
-        case "convert_element_type" | "copy" | "copy_p" | "stop_gradient" | "rev":
-            return name, axes
-        case "reshape" | "squeeze" | "expand_dims":
-            return name, regrouped(axes, shape, after)
-        case _:
-            return None
-
-
-def _jax_use(name: str, params: Mapping[str, Any], index: int, axes: Axes) -> tuple[str, tuple[int, ...]]:
-    match name:
-        case "dot_general":
-            return "matmul", _known([axes[i] for i in params["dimension_numbers"][0][index]])
-        case "conv_general_dilated":
-            spec = params["dimension_numbers"].rhs_spec
-            return "conv", _known([axes[i] for i in spec[1:]])
-        case "gather" | "dynamic_slice":
-            return "gather", ()
-        case "add" | "sub" | "mul" | "div":
-            return {"sub": "add", "div": "mul"}.get(name, name), ()
-        case _:
-            return "other", ()
+    return tuple(sorted(axis for axis in axes if axis is not None))

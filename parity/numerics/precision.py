@@ -1,13 +1,12 @@
-"""Precision, seeds and threads of both frameworks: set in one place, restored afterwards, recorded.
+"""Precision, seeds and threads of both frameworks: set in one place and restored afterwards.
 
 A difference that comes from TF32 on one side or from a lower matmul precision on the other is not a
-porting fault. Every comparison therefore runs inside `pinned()`, and the report says what was in force.
+porting fault. Every comparison therefore runs inside `pinned()`, and the report says what was in force
+(`parity.frameworks.environment`).
 """
 
 import contextlib
-import importlib.metadata
 import os
-import platform
 import random
 import threading
 from collections.abc import Collection, Iterator
@@ -15,16 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from parity.report.results import Environment
-
 DEVICES = ("cpu", "cuda")
 """Names accepted for `device`; "cuda" is JAX's "gpu"."""
 
 SIDES = {"torch": "PyTorch", "jax": "JAX"}
 """The two frameworks as they are called in messages; a recording of one side runs without the other."""
-
-PACKAGES = {"torch": ("torch",), "jax": ("jax", "jaxlib", "flax", "optax")}
-"""What a report gives the versions of, besides Python and NumPy."""
 
 _PINNING = threading.RLock()
 """Held inside `pinned`: what it sets belongs to the process, so threads must take turns."""
@@ -181,39 +175,6 @@ def require_device(device: str, sides: Collection[str] = SIDES) -> None:
 
         if not torch.cuda.is_available():
             raise ValueError("`device` is 'cuda', but PyTorch sees no GPU; use device 'cpu'")
-
-
-def environment(device: str = "cpu", sides: Collection[str] = SIDES) -> Environment:
-    """Versions, devices and the settings in force; call it inside `pinned()`.
-
-    Args:
-        device: "cpu" or "cuda".
-        sides: the frameworks that run; another is not imported, and has no device here.
-    """
-    versions = {"python": platform.python_version()}
-    for package in [name for side, names in PACKAGES.items() if side in sides for name in names] + ["numpy"]:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    settings, devices = {}, {}
-    if "jax" in sides:
-        import jax
-
-        devices["jax"] = jax_device(device).device_kind
-        settings["jax matmul precision"] = str(jax.config.jax_default_matmul_precision)  # type: ignore[attr-defined]
-    if "torch" in sides:
-        import torch
-
-        cpu = f"cpu ({os.cpu_count()} cores)"
-        devices["torch"] = torch.cuda.get_device_name() if device == "cuda" else cpu
-        settings |= {
-            "torch matmul fp32": str(torch.backends.cuda.matmul.fp32_precision),
-            "torch conv fp32": str(torch.backends.cudnn.conv.fp32_precision),  # type: ignore[attr-defined]
-            "cudnn deterministic": str(torch.backends.cudnn.deterministic),
-            "torch threads": str(torch.get_num_threads()),
-        }
-    settings |= {"machine": platform.machine(), "system": platform.system()}
-    named = {SIDES[side]: devices[side] for side in SIDES if side in devices}
-    return Environment(versions, named, settings)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,8 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from parity.frameworks.environment import environment
 from parity.numerics.arrays import DTYPES
-from parity.numerics.precision import environment
 from parity.numerics.progress import Progress
 from parity.pipeline import promotions
 from parity.pipeline.candidate import settle_candidate

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from parity.frameworks.environment import environment
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Runnable, Subject, Values, measure
-from parity.numerics.precision import environment, pinned, require_device, running
+from parity.numerics.precision import pinned, require_device, running
 from parity.numerics.yardstick import judge_quantities
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.request import Settings

@@ -5,10 +5,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from parity.frameworks.environment import environment
 from parity.frameworks.outputs import pair_outputs
 from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import SideByDtype, Subject, measure
-from parity.numerics.precision import environment
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate, settle_candidate
 from parity.pipeline.check import compare_sides

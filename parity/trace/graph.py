@@ -11,7 +11,7 @@ import dataclasses
 import enum
 import linecache
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +53,7 @@ class Node:
         operation: the framework's name of what computed it; of a weight or input, its own name.
         kind: weight, input, constant or operation.
         inputs: indices of the nodes it was computed from.
-        value: the array; floating ones in the precision of the run.
+        value: the array, of NumPy or of the framework that ran; floating ones in the precision of the run.
         spot: where it was called.
         params: settings of the operation (axes, strides, padding, scalars).
         backward: whether it belongs to the gradient and not to the forward pass.
@@ -187,7 +187,7 @@ class Trace:
         """The floating numbers among the settings of the operations, and constants of a single entry."""
         found: dict[float, None] = {}
 
-        def take(value: Any) -> None:
+        def take(value: object) -> None:
             if isinstance(value, float) and math.isfinite(value):
                 found[value] = None
             elif isinstance(value, tuple | list):
@@ -201,7 +201,7 @@ class Trace:
                 take(value)
         return tuple(found)
 
-    def ancestors(self, starts: Sequence[int], stop: Any = ()) -> set[int]:
+    def ancestors(self, starts: Sequence[int], stop: Container[int] = ()) -> set[int]:
         """All nodes that the given ones were computed from, themselves included, not beyond `stop`."""
         seen: set[int] = set()
         stack = list(starts)

@@ -5,8 +5,6 @@ set here holds both vocabularies. No name means different things in the two. Set
 of an operation for each axis are read here, too.
 """
 
-from typing import Any
-
 
 def names(text: str) -> frozenset[str]:
     """The names in a text.
@@ -63,7 +61,7 @@ COMPARISONS = names("lt le gt ge eq ne")
 """Operations that compare two values entry by entry."""
 
 
-def each_axis(value: Any, count: int) -> tuple[int, ...]:
+def each_axis(value: int | list[int] | tuple[int, ...], count: int) -> tuple[int, ...]:
     """A setting for every axis: one number, or one for each.
 
     Args:

@@ -7,7 +7,7 @@ weights, then the rest.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from parity.weights.likeness import equal_paths, likeness, likeness_of_numbers
 from parity.weights.names import module, owner, ranks
 from parity.weights.ordering import Anchors, out_of_order, times
-from parity.weights.pricing import Pricing
+from parity.weights.pricing import Pricing, Sort
 from parity.weights.reshapes import squeeze
 from parity.weights.units import Slot, Unit
 
@@ -165,8 +165,8 @@ def _is_any(item: Unit | Slot) -> bool:
 
 
 def _components(
-    table: dict[tuple[Any, Any], float], sorts: Sequence[Any], slot_sorts: Sequence[Any]
-) -> tuple[dict[Any, int], dict[Any, int]]:
+    table: dict[tuple[Sort, Sort], float], sorts: Sequence[Sort], slot_sorts: Sequence[Sort]
+) -> tuple[dict[Sort, int], dict[Sort, int]]:
     """A number for each sort of unit and of slot, the same for all that are connected by what fits."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

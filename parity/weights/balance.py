@@ -12,12 +12,11 @@ Tensors whose names differ in numbers alone are seen the same way.
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
 
 import numpy as np
 
 from parity.weights.pricing import Pricing, Sort
-from parity.weights.units import Choice, Group, Slot, Unit
+from parity.weights.units import Choice, Group, Item, Slot, Unit
 
 UNPLACED = 1000.0
 """Cost of a unit or slot that is left over; far above any way of seeing."""
@@ -66,7 +65,7 @@ def balanced(
     )
 
 
-def _families(groups: Sequence[Group[Any]], sort: Callable[[Any], Sort]) -> list[Family]:
+def _families(groups: Sequence[Group[Item]], sort: Callable[[Item], Sort]) -> list[Family]:
     """The families of some groups."""
     families: dict[Hashable, Family] = {}
     for index, group in enumerate(groups):

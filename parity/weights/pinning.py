@@ -1,10 +1,10 @@
 """What the user knows of the plan, in one line a tensor."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import cast
 
-from parity.weights.evidence import Known, Pins
+from parity.weights.evidence import Known, Pin, Pins
 from parity.weights.layer_kinds import KEPT
 from parity.weights.layouts import Layout
 from parity.weights.names import role
@@ -41,7 +41,7 @@ def pinned_transfers(
     return transfers
 
 
-def turned_round(pins: Pins) -> dict[str, Any] | None:
+def turned_round(pins: Pins) -> dict[str, Pin] | None:
     """The same pins from leaves to tensors.
 
     >>> turned_round({"w": ("kernel", (2, 0, 1)), "b": "bias"})
@@ -53,7 +53,7 @@ def turned_round(pins: Pins) -> dict[str, Any] | None:
     Returns:
         Pins from leaves to tensors; None if a pin is a block or shares its leaf, which has no such way back.
     """
-    turned: dict[str, Any] = {}
+    turned: dict[str, Pin] = {}
     for name, pin in pins.items():
         for one in _several(pin):
             path, axes = (one, None) if isinstance(one, str) else (one[0], one[1])
@@ -64,14 +64,14 @@ def turned_round(pins: Pins) -> dict[str, Any] | None:
     return turned
 
 
-def _several(pin: Any) -> list[Any]:
+def _several(pin: Pin | Sequence[Pin]) -> list[Pin]:
     """One pin as a list of them: a Transfer and a (path, axes) are tuples that are single pins."""
     if isinstance(pin, str | Transfer) or (isinstance(pin, tuple) and pin and isinstance(pin[0], str)):
         return [pin]
-    return list(pin)
+    return list(cast("Sequence[Pin]", pin))
 
 
-def _transfer(name: str, pin: Any, tensors: Known, leaves: Known, pricing: Pricing) -> Transfer:
+def _transfer(name: str, pin: Pin, tensors: Known, leaves: Known, pricing: Pricing) -> Transfer:
     if isinstance(pin, Transfer):
         path, axes = pin.leaf_path, None
     else:
@@ -122,6 +122,6 @@ def _checked(name: str, pin: Transfer, tensors: Known, leaves: Known) -> Transfe
     return pin._replace(reason="pinned")
 
 
-def _require_known(name: str, known: Mapping[str, Any]) -> None:
+def _require_known(name: str, known: Known) -> None:
     if name not in known:
         raise WeightError(f"`pins` names {name!r}, which does not exist; there are {', '.join(known)}")

@@ -7,8 +7,11 @@ booleans, random keys and what is no array are kept as they are.
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from parity.frameworks.jax.trees import flatten
@@ -28,6 +31,10 @@ KEYS = ("key", "rng", "rngs", "prng_key")
 """Arguments that random numbers are drawn from; inference draws none."""
 
 
+Modes = Mapping[str, object]
+"""Arguments that put a model in inference mode: switches, and keys for random numbers."""
+
+
 class Functional(NamedTuple):
     """A model as a pure function.
 
@@ -41,14 +48,14 @@ class Functional(NamedTuple):
     """
 
     weights: PyTree
-    call: Callable[..., Any]
-    target: Callable[..., Any]
+    call: Callable[..., PyTree]
+    target: Callable[..., object]
     skip: int
     is_trainable: Callable[[str], bool] = lambda path: True
     notes: tuple[str, ...] = ()
 
 
-def from_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
+def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
     """A pytree of arrays or shapes with the function `f(tree, *inputs)` that takes it.
 
     In a tree with a `params` collection the leaves of the others (statistics, caches) are not trained.
@@ -60,8 +67,6 @@ def from_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
     Raises:
         ValueError: if a leaf that is kept as it is, such as an integer, has only a shape.
     """
-    import jax
-
     leaves, structure = flatten(tree)
     kept = {path: leaf for path, leaf in leaves.items() if not is_floating(leaf)}
     if shapes := [path for path, leaf in kept.items() if isinstance(leaf, jax.ShapeDtypeStruct)]:
@@ -71,7 +76,7 @@ def from_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
         )
     weights = structure.build({path: None if path in kept else leaf for path, leaf in leaves.items()})
 
-    def call(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+    def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
         floating, _ = flatten(own)
         return function(structure.build({**kept, **floating}), *args, **kwargs)
 
@@ -79,7 +84,7 @@ def from_tree(tree: PyTree, function: Callable[..., Any]) -> Functional:
     return Functional(weights, call, function, 1, lambda path: not collections or path.startswith("params/"))
 
 
-def loaded_module(name: str) -> Any:
+def loaded_module(name: str) -> ModuleType | None:
     """A library's module if the user's program has loaded it; it is never imported here.
 
     Args:
@@ -91,19 +96,17 @@ def loaded_module(name: str) -> Any:
     return sys.modules.get(name)
 
 
-def is_floating(leaf: Any) -> bool:
+def is_floating(leaf: object) -> bool:
     """Whether a leaf is a floating array or its shape; Python's own numbers are settings, not weights.
 
     Args:
         leaf: of a pytree.
     """
-    import jax.numpy as jnp
-
     dtype = getattr(leaf, "dtype", None)
     return hasattr(leaf, "shape") and dtype is not None and bool(jnp.issubdtype(dtype, jnp.floating))
 
 
-def takes(function: Callable[..., Any], name: str) -> bool:
+def takes(function: Callable[..., object], name: str) -> bool:
     """Whether a function has an argument of this name.
 
     Args:

@@ -2,21 +2,23 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-from parity.frameworks.jax.functional import takes
+import jax
+from jaxtyping import PyTree
+
+from parity.frameworks.jax.functional import Modes, takes
 from parity.frameworks.task import bind
 from parity.numerics.arrays import Arrays, to_jax
 
 
 def initialiser(
-    init: Callable[..., Any],
-    target: Callable[..., Any],
+    init: Callable[..., PyTree],
+    target: Callable[..., object],
     skip: int,
     inputs: Arrays | None,
-    modes: Mapping[str, Any],
-) -> Callable[[], Any] | None:
+    modes: Modes,
+) -> Callable[[], PyTree] | None:
     """Bind `init` to a key and the inputs.
 
     Args:
@@ -32,8 +34,6 @@ def initialiser(
     Raises:
         TypeError: if the inputs do not fit the signature.
     """
-    import jax
-
     if inputs is None:
         return None
     switched = {name: value for name, value in modes.items() if takes(target, name)}

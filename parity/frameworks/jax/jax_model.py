@@ -1,14 +1,16 @@
 """JAX models of every library as pure functions of a params tree."""
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from parity.frameworks.jax.jax_modes import inference_modes
+from parity.frameworks.jax.jaxpr_remarks import random_remarks
 from parity.frameworks.jax.libraries import library_of
 from parity.frameworks.jax.trees import Tree, flatten
 from parity.frameworks.model import stored_remarks
@@ -18,7 +20,11 @@ from parity.report.errors import raised_by
 from parity.weights import Signature
 
 if TYPE_CHECKING:
+    from parity.frameworks.jax.jax_passes import Gradients
     from parity.frameworks.jax.jax_program import JaxProgram
+
+Leaf = jax.Array | np.ndarray | jax.ShapeDtypeStruct
+"""A weight, or its shape alone."""
 
 
 class JaxModel(NamedTuple):
@@ -36,10 +42,10 @@ class JaxModel(NamedTuple):
         dtypes: the dtype that each leaf is stored in.
     """
 
-    call: Callable[..., Any]
+    call: Callable[..., PyTree]
     weights: dict[str, Shaped[np.ndarray, "..."]]
     tree: Tree
-    target: Callable[..., Any]
+    target: Callable[..., object]
     skip: int
     trainable: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -66,7 +72,7 @@ class JaxModel(NamedTuple):
         task: Task,
         *,
         trainable: Collection[str] | None = None,
-        gradients: Callable[[PyTree, Any, Any], PyTree] | None = None,
+        gradients: "Gradients | None" = None,
     ) -> "JaxProgram":
         """The program of this model: outputs, loss and gradients.
 
@@ -87,13 +93,13 @@ class JaxModel(NamedTuple):
             inputs: named arrays in the reference's layout.
             task: inputs, loss, layout, outputs and device.
         """
-        from parity.frameworks.jax.jax_program import JaxProgram, random_remarks
+        from parity.frameworks.jax.jax_program import JaxProgram
 
         random = random_remarks(JaxProgram(self, task).jaxpr({}, inputs))
         return (*stored_remarks(self.framework, set(self.dtypes.values())), *random)
 
 
-def read_jax(model: Any, params: PyTree | None = None, inputs: Arrays | None = None) -> JaxModel:
+def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None = None) -> JaxModel:
     """Read a JAX model of any kind; the model itself is never changed.
 
     These are models: a Flax NNX module; a Flax Linen module or its `apply`; an Equinox module, or
@@ -131,33 +137,13 @@ def read_jax(model: Any, params: PyTree | None = None, inputs: Arrays | None = N
         functional.skip,
         tuple(path for path in leaves if functional.is_trainable(path)),
         (*functional.notes, *notes),
-        tuple(path for path, leaf in leaves.items() if not hasattr(leaf, "__array__")),
+        tuple(path for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct)),
         {path: str(leaf.dtype) for path, leaf in leaves.items()},
     )
 
 
-def require_no_leaks(consts: Iterable[Any]) -> None:
-    """Refuse traced values among the constants of a jaxpr that was traced at top level.
-
-    JAX itself notices them only when the jaxpr runs, if at all.
-
-    Args:
-        consts: the constants of a jaxpr.
-
-    Raises:
-        TypeError: saying what they are.
-    """
-    import jax
-
-    for value in consts:
-        if isinstance(value, jax.core.Tracer):
-            raise TypeError(
-                f"the JAX model uses or returns a traced value {value.dtype}{list(value.shape)} of a "
-                "computation that has ended: it was kept, for example in a global or an attribute, while a "
-                "compiled function ran; return it from that function instead"
-            )
-
-
-def _values_of(leaf: Any) -> Shaped[np.ndarray, "..."]:
+def _values_of(leaf: Leaf) -> Shaped[np.ndarray, "..."]:
     """A leaf as a NumPy array; of one that has only a shape, zeros to be loaded."""
-    return to_numpy_narrow(leaf) if hasattr(leaf, "__array__") else np.zeros(leaf.shape, np.float32)
+    if isinstance(leaf, jax.ShapeDtypeStruct):
+        return np.zeros(leaf.shape, np.float32)
+    return to_numpy_narrow(leaf)

@@ -2,14 +2,15 @@
 
 import functools
 import inspect
-from typing import Any
 
-from parity.frameworks.jax.functional import KEYS, MODES
-from parity.frameworks.jax.libraries import library_of
+import jax
+
+from parity.frameworks.jax.functional import KEYS, MODES, Modes
+from parity.frameworks.jax.libraries import DrawsNumbers, Library, SwitchedByCallers, library_of
 from parity.numerics.arrays import Arrays
 
 
-def inference_modes(model: Any, inputs: Arrays) -> tuple[dict[str, Any], tuple[str, ...]]:
+def inference_modes(model: object, inputs: Arrays) -> tuple[Modes, tuple[str, ...]]:
     """Arguments that put a model in inference mode, and the same in words.
 
     Args:
@@ -19,15 +20,13 @@ def inference_modes(model: Any, inputs: Arrays) -> tuple[dict[str, Any], tuple[s
     Returns:
         The arguments by name; a note for each that differs from its default.
     """
-    import jax
-
     library = library_of(model)
     try:
         signature = inspect.signature(library.called(model))
     except (TypeError, ValueError):  # builtins and some compiled callables have no signature
         return {}, ()
     chosen = model.keywords if isinstance(model, functools.partial) else {}
-    modes: dict[str, Any] = {}
+    modes: dict[str, object] = {}
     notes = []
     for name, parameter in signature.parameters.items():
         if name in inputs or name in chosen or parameter.kind is parameter.POSITIONAL_ONLY:
@@ -40,13 +39,12 @@ def inference_modes(model: Any, inputs: Arrays) -> tuple[dict[str, Any], tuple[s
         ):
             modes[name] = MODES[name]
             notes.append(f"the JAX model was run with {name}={MODES[name]}")
-        elif name in KEYS and required and hasattr(library, "random_key"):
+        elif name in KEYS and required and isinstance(library, DrawsNumbers):
             key = library.random_key(name)
             modes[name] = jax.random.key(0) if key is None else key
     return modes, tuple(notes)
 
 
-def _is_the_callers(library: Any, model: Any, name: str) -> bool:
+def _is_the_callers(library: Library, model: object, name: str) -> bool:
     """Whether a mode without a value must come from the caller."""
-    wants = getattr(library, "wants_mode", None)
-    return wants is not None and bool(wants(model, name))
+    return isinstance(library, SwitchedByCallers) and library.wants_mode(model, name)

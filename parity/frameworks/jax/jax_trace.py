@@ -5,44 +5,32 @@ What NumPy can compute it computes, at recording and at replay; JAX is asked for
 
 import functools
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
+import jax
 import numpy as np
+from jax.extend.core import ClosedJaxpr, JaxprEqn
+from jax.typing import ArrayLike
 from jaxtyping import Shaped
 
-from parity.frameworks.jax import jaxpr_walk, lift, numpy_ops
+from parity.frameworks.jax.jaxpr_parts import dtype_name, shape_of
+from parity.frameworks.jax.jaxpr_places import TOP, Caller
+from parity.frameworks.jax.jaxpr_walk import Constant, evaluate
+from parity.frameworks.jax.lift import apply, bind_wide, round_narrow, wide_params
+from parity.frameworks.jax.lifted_constants import value_of
+from parity.frameworks.jax.wide_dtypes import is_key, is_narrow, wide, widen
+from parity.trace import numpy_ops
 from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
 from parity.trace.vocabulary import REARRANGING
 
-
-def size_of_trace(closed: Any) -> int:
-    """Bytes that recording this program takes, loops of unknown length counted once.
-
-    Args:
-        closed: the jaxpr.
-    """
-
-    def of(jaxpr: Any) -> int:
-        total = 0
-        for eqn in jaxpr.eqns:
-            inner = list(jaxpr_walk.inner_jaxprs(eqn.params))
-            times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-            if inner and (
-                jaxpr_walk.callee(eqn) is not None or eqn.primitive.name in ("scan", "while", "cond")
-            ):
-                total += times * sum(of(getattr(j, "jaxpr", j)) for j in inner[:2])
-            else:
-                total += sum(8 * int(np.prod(getattr(v.aval, "shape", ()))) for v in eqn.outvars)
-        return total
-
-    return of(closed.jaxpr)
+Argument = tuple[NodeKind, str, Shaped[np.ndarray, "..."]]
+"""Of a traced program: what it is, its name and its value."""
 
 
 def record_trace(
-    closed: Any,
-    arguments: Sequence[tuple[NodeKind, str, Shaped[np.ndarray, "..."]]],
+    closed: ClosedJaxpr,
+    arguments: Sequence[Argument],
     results: Sequence[tuple[str, str]],
     *,
     rounding: bool = False,
@@ -55,36 +43,29 @@ def record_trace(
         results: group and leaf name of each flat result.
         rounding: as in `lift.lifted`.
     """
-    import jax
-
     trace = Trace([], {}, {}, {})
     recorder = _Recorder(trace, rounding)
     with jax.enable_x64(True):
         args = []
         for kind, name, array in arguments:
-            value = lift.widen(np.asarray(array))
+            value = widen(np.asarray(array))
             index = recorder.add(Node(name, kind, (), value, fixed=kind is NodeKind.WEIGHT))
             (trace.weights if kind is NodeKind.WEIGHT else trace.inputs)[name] = index
             args.append(index)
-        consts = [recorder.literal(_Held(value)) for value in closed.consts]
-        outs = jaxpr_walk.evaluate(closed.jaxpr, consts, args, recorder.step, recorder.literal, Spot())
+        consts = [recorder.constant(value) for value in closed.consts]
+        outs = evaluate(closed.jaxpr, consts, args, recorder.step, recorder.constant, TOP)
     for (group, leaf), index in zip(results, outs, strict=True):
         trace.outputs.setdefault(group, {})[leaf] = index
     return trace
 
 
-def _on_host(value: Any) -> Any:
+def _on_host(value: ArrayLike) -> ArrayLike:
     """A result as a NumPy array; random keys stay what they are."""
-    return value if lift.is_key(value) else np.asarray(value)
+    return value if is_key(value) else np.asarray(value)
 
 
-def _row(index: int, values: Sequence[Any]) -> Sequence[Any]:
+def _row(index: int, values: Sequence[jax.Array | np.ndarray]) -> Sequence[ArrayLike]:
     return [values[0][index]]
-
-
-class _Held:
-    def __init__(self, val: Any) -> None:
-        self.val = val
 
 
 class _Recorder:
@@ -92,36 +73,37 @@ class _Recorder:
 
     def __init__(self, trace: Trace, rounding: bool) -> None:
         self.trace, self.rounding = trace, rounding
-        self.constants: dict[int, tuple[Any, int]] = {}
-        self.params: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self.constants: dict[int, tuple[ArrayLike, int]] = {}
+        self.params: dict[int, tuple[JaxprEqn, dict[str, object]]] = {}
 
     def add(self, node: Node) -> int:
         self.trace.nodes.append(node)
         return len(self.trace.nodes) - 1
 
-    def literal(self, atom: Any) -> int:
+    def constant(self, holder: Constant) -> int:
         """The node of a constant, one for each place where it stands."""
-        value = atom.val
+        value = value_of(holder)
         known = self.constants.get(id(value)) if getattr(value, "ndim", 0) else None
         if known is not None:
             return known[1]
-        held = (
-            value
-            if lift.is_key(value)
-            else constant(np.asarray(value))
-            if lift.is_narrow(value)
-            else np.asarray(value)
-        )
+        held: ArrayLike = value
+        if not is_key(value):
+            held = constant(np.asarray(value)) if is_narrow(value) else np.asarray(value)
         index = self.add(Node("constant", NodeKind.CONSTANT, (), held, fixed=True))
         self.constants[id(value)] = (value, index)
         return index
 
     def run(
-        self, operation: str, inputs: Sequence[int], function: Function, spot: Spot, params: Any
+        self,
+        operation: str,
+        inputs: Sequence[int],
+        function: Function,
+        spot: Spot,
+        params: Mapping[str, object],
     ) -> list[int]:
         nodes = self.trace.nodes
         values = function([nodes[i].value for i in inputs])
-        spot = spot._replace(line=abs(spot.line), module=clean(spot.module))
+        spot = spot._replace(module=clean(spot.module))
         fixed = operation in REARRANGING and bool(inputs) and all(nodes[i].fixed for i in inputs)
         number = len(self.trace.evaluations)
         outs = [
@@ -145,36 +127,37 @@ class _Recorder:
 
     backward = False
 
-    def step(self, eqn: Any, inputs: Sequence[int], spot: Spot) -> list[int]:
-        import jax
-
+    def step(self, eqn: JaxprEqn, inputs: Sequence[int], spot: Spot) -> list[int]:
         self.backward = "transpose(" in spot.module
         name = eqn.primitive.name
-        if name in ("scan", "while", "cond"):
-            return getattr(self, f"_{name}")(eqn, list(inputs), spot)  # type: ignore[no-any-return]
+        match name:
+            case "scan":
+                return self._scan(eqn, list(inputs), spot)
+            case "while":
+                return self._while(eqn, list(inputs), spot)
+            case "cond":
+                return self._cond(eqn, list(inputs), spot)
         if id(eqn) not in self.params:
-            self.params[id(eqn)] = (eqn, lift.wide_params(eqn.params))
+            self.params[id(eqn)] = (eqn, wide_params(eqn.params))
         params = self.params[id(eqn)][1]
 
-        def function(values: Sequence[Any]) -> Sequence[Any]:
+        def function(values: Sequence[ArrayLike]) -> Sequence[ArrayLike]:
             if numpy_ops.supports(name, values, params):
-                outs: Sequence[Any] = numpy_ops.run_primitive(name, values, params)
+                outs: Sequence[ArrayLike] = numpy_ops.run_primitive(name, values, params)
             else:
                 with jax.enable_x64(True):  # a replay may come from anywhere
                     as_it_is = name in ("reduce_precision", "bitcast_convert_type")
-                    run = (
-                        lift.bind_wide(eqn, values) if as_it_is else lift.apply(eqn.primitive, values, params)
-                    )
+                    run = bind_wide(eqn, values) if as_it_is else apply(eqn.primitive, values, params)
                     outs = [_on_host(value) for value in run]
-            return lift.round_narrow(eqn, outs) if self.rounding else outs
+            return round_narrow(eqn, outs) if self.rounding else outs
 
         return self.run(name, inputs, function, spot, params)
 
-    def _inside(self, closed: Any, inputs: list[int], spot: Spot) -> list[int]:
-        consts = [self.literal(_Held(value)) for value in closed.consts]
-        return jaxpr_walk.evaluate(closed.jaxpr, consts, inputs, self.step, self.literal, spot)
+    def _inside(self, closed: ClosedJaxpr, inputs: list[int], spot: Spot) -> list[int]:
+        consts = [self.constant(value) for value in closed.consts]
+        return evaluate(closed.jaxpr, consts, inputs, self.step, self.constant, Caller(spot))
 
-    def _scan(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:
+    def _scan(self, eqn: JaxprEqn, inputs: list[int], spot: Spot) -> list[int]:
         p = eqn.params
         consts, carry = inputs[: p["num_consts"]], inputs[p["num_consts"] :][: p["num_carry"]]
         xs = inputs[p["num_consts"] + p["num_carry"] :]
@@ -194,11 +177,11 @@ class _Recorder:
             for column in zip(*rows, strict=True)
         ]
         if not rows:
-            empty = [np.zeros(v.aval.shape, lift.wide(v.aval.dtype)) for v in eqn.outvars[len(carry) :]]
+            empty = [np.zeros(shape_of(v), wide(dtype_name(v))) for v in eqn.outvars[len(carry) :]]
             stacked = [self.add(Node("constant", NodeKind.CONSTANT, (), e, spot)) for e in empty]
         return [*carry, *stacked]
 
-    def _while(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:
+    def _while(self, eqn: JaxprEqn, inputs: list[int], spot: Spot) -> list[int]:
         p = eqn.params
         a, b = p["cond_nconsts"], p["cond_nconsts"] + p["body_nconsts"]
         cond_consts, body_consts, carry = inputs[:a], inputs[a:b], inputs[b:]
@@ -211,7 +194,7 @@ class _Recorder:
             carry = self._inside(p["body_jaxpr"], body_consts + carry, inner)
             turn += 1
 
-    def _cond(self, eqn: Any, inputs: list[int], spot: Spot) -> list[int]:
+    def _cond(self, eqn: JaxprEqn, inputs: list[int], spot: Spot) -> list[int]:
         branches = eqn.params["branches"]
         chosen = int(np.clip(int(self.trace.nodes[inputs[0]].value), 0, len(branches) - 1))
         return self._inside(branches[chosen], inputs[1:], spot)

@@ -1,35 +1,74 @@
 """The model author's file and line of an equation of a jaxpr."""
 
 import os
-from typing import Any
+from collections.abc import Sequence
+from types import CodeType
+from typing import NamedTuple, Protocol
+
+from jax.extend.core import Jaxpr, JaxprEqn
 
 from parity.frameworks.authors import is_framework
-from parity.trace.graph import Spot
+from parity.frameworks.jax.libraries import library_packages
+from parity.trace.graph import NOWHERE, Spot
 
-ENTRY = os.path.join("parity", "frameworks", "jax", "jax_program.py")
+ENTRY = os.path.join("parity", "frameworks", "jax", "jax_passes.py")
 """The file from which models are called."""
 
 
-def spot_of(eqn: Any, caller: Spot) -> Spot:
+class Caller(NamedTuple):
+    """Where a jaxpr is called from.
+
+    Attributes:
+        spot: the place of the equation that calls it.
+        overrides: whether that is the place of every equation inside; else only of those without a place of
+            their own.
+    """
+
+    spot: Spot = NOWHERE
+    overrides: bool = False
+
+
+TOP = Caller()
+"""Of the program itself: nothing calls it."""
+
+
+class Frames(Protocol):
+    """The call stack of an equation, as JAX keeps it."""
+
+    def raw_frames(self) -> tuple[Sequence[CodeType], Sequence[int]]:
+        """The code of each frame and the instruction that it was at, the innermost first."""
+
+    @staticmethod
+    def code_addr2location(code: CodeType, instruction: int, /) -> tuple[int, int, int, int]:
+        """First line, first column, last line and last column of an instruction.
+
+        Args:
+            code: of a frame.
+            instruction: that it was at.
+        """
+
+
+def spot_of(eqn: JaxprEqn, caller: Caller) -> Spot:
     """The model author's file and line of an equation; without one, the caller's.
 
     Args:
         eqn: an equation.
-        caller: the place of what contains it.
+        caller: what calls the jaxpr that contains it.
     """
-    file, line = frame_of(eqn.source_info.traceback)
+    outer = caller.spot
     names = str(eqn.source_info.name_stack)
-    module = f"{caller.module}/{names}" if names and caller.module else names or caller.module
-    if not file or caller.line < 0:  # inside a function of a framework: its caller's line
-        file, line = caller.file, abs(caller.line)
-    return Spot(module, file, line, caller.step)
+    module = f"{outer.module}/{names}" if names and outer.module else names or outer.module
+    file, line = frame_of(eqn.source_info.traceback)
+    if not file or caller.overrides:
+        file, line = outer.file, outer.line
+    return Spot(module, file, line, outer.step)
 
 
-def within(eqn: Any, here: Spot, body: Any) -> Spot:
-    """The place that equations inside a called jaxpr inherit; a negative line means: all of them.
+def caller_of(eqn: JaxprEqn, here: Spot, body: Jaxpr) -> Caller:
+    """What a called jaxpr is called from.
 
     JAX traces a jitted function once and keeps it, with the frames of its first caller. Inside a
-    function of a framework those are wrong for every later caller.
+    function of a framework those are wrong for every later caller, whose place, if it has one, holds instead.
 
     Args:
         eqn: an equation that only calls.
@@ -37,16 +76,15 @@ def within(eqn: Any, here: Spot, body: Any) -> Spot:
         body: the jaxpr that it calls.
     """
     source = str(getattr(getattr(body, "debug_info", None), "func_src_info", "") or "")
-    foreign = " at " in source and is_framework(source.partition(" at ")[2].rpartition(":")[0])
-    custom = eqn.primitive.name.startswith("custom_") and foreign
-    return here._replace(line=-abs(here.line)) if foreign or custom else here
+    foreign = " at " in source and _is_framework(source.partition(" at ")[2].rpartition(":")[0])
+    return Caller(here, foreign and here.line > 0)
 
 
-def frame_of(traceback: Any) -> tuple[str, int]:
+def frame_of(traceback: Frames | None) -> tuple[str, int]:
     """(file, line) of the innermost frame that belongs to no framework.
 
     Args:
-        traceback: of an equation, as JAX keeps it; None where it keeps none.
+        traceback: of an equation; None where JAX keeps none.
 
     Returns:
         The file and line; "" and 0 without such a frame.
@@ -56,6 +94,10 @@ def frame_of(traceback: Any) -> tuple[str, int]:
         for code, position in zip(codes, positions, strict=True):
             if code.co_filename.endswith(ENTRY):  # what lies above is who called the check
                 break
-            if not is_framework(code.co_filename):
+            if not _is_framework(code.co_filename):
                 return code.co_filename, type(traceback).code_addr2location(code, position)[0]
     return "", 0
+
+
+def _is_framework(file: str) -> bool:
+    return is_framework(file, library_packages())

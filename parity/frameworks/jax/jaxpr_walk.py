@@ -1,10 +1,14 @@
 """Jaxprs gone through equation by equation, into everything that only calls another jaxpr."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TypeVar
 
-from parity.frameworks.jax.jaxpr_places import spot_of, within
-from parity.trace.graph import NOWHERE, Spot
+from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.typing import ArrayLike
+
+from parity.frameworks.jax.jaxpr_parts import AnyJaxpr, body_of, consts_of, is_jaxpr
+from parity.frameworks.jax.jaxpr_places import TOP, Caller, caller_of, spot_of
+from parity.trace.graph import Spot
 
 CALLS = {
     "jit": "jaxpr",
@@ -21,18 +25,24 @@ CALLS = {
 }
 """Primitives that only call another jaxpr, and the parameter that holds it."""
 
-Step = Callable[[Any, Sequence[Any], Spot], Sequence[Any]]
+Value = TypeVar("Value")
+"""What stands for a value of the program: an array, the index of a node, a place."""
+
+Step = Callable[[JaxprEqn, Sequence[Value], Spot], Sequence[Value]]
 """`step(equation, inputs, spot) -> outputs`: what to do with one equation."""
+
+Constant = Literal | ArrayLike
+"""A literal of an equation, or a constant that a jaxpr closes over."""
 
 
 def evaluate(
-    jaxpr: Any,
-    consts: Sequence[Any],
-    args: Sequence[Any],
-    step: Step,
-    literal: Callable[[Any], Any],
-    spot: Spot,
-) -> list[Any]:
+    jaxpr: Jaxpr,
+    consts: Sequence[Value],
+    args: Sequence[Value],
+    step: Step[Value],
+    constant: Callable[[Constant], Value],
+    caller: Caller,
+) -> list[Value]:
     """Go through a jaxpr equation by equation, into everything that only calls.
 
     Args:
@@ -40,56 +50,38 @@ def evaluate(
         consts: its constants, as the step wants them.
         args: its arguments, likewise.
         step: computes one equation.
-        literal: turns a literal of the jaxpr into what the step wants.
-        spot: the caller's place, which an equation without an author's frame of its own inherits.
+        constant: turns a literal, or a constant of a jaxpr that is called, into what the step wants.
+        caller: what calls it: an equation without an author's frame of its own inherits its place.
     """
-    env: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    env: dict[Var, Value] = dict(zip(jaxpr.constvars, consts, strict=True))
     env.update(zip(jaxpr.invars, args, strict=True))
 
-    def read(atom: Any) -> Any:
-        return literal(atom) if hasattr(atom, "val") else env[atom]
+    def read(atom: Var | Literal) -> Value:
+        return constant(atom) if isinstance(atom, Literal) else env[atom]
 
     last_use = {
-        atom: i for i, eqn in enumerate(jaxpr.eqns) for atom in eqn.invars if not hasattr(atom, "val")
+        atom: i for i, eqn in enumerate(jaxpr.eqns) for atom in eqn.invars if not isinstance(atom, Literal)
     }
-    kept = {atom for atom in jaxpr.outvars if not hasattr(atom, "val")}
+    kept = {atom for atom in jaxpr.outvars if not isinstance(atom, Literal)}
     for number, eqn in enumerate(jaxpr.eqns):
         inputs = [read(atom) for atom in eqn.invars]
-        here = spot_of(eqn, spot)
+        here = spot_of(eqn, caller)
         inner = callee(eqn)
         if inner is not None:
-            closed_consts = [literal_of(literal, value) for value in getattr(inner, "consts", ())]
-            body = getattr(inner, "jaxpr", inner)
-            outs: Sequence[Any] = evaluate(
-                body, closed_consts, inputs, step, literal, within(eqn, here, body)
+            body, closed_over = body_of(inner), [constant(value) for value in consts_of(inner)]
+            outs: Sequence[Value] = evaluate(
+                body, closed_over, inputs, step, constant, caller_of(eqn, here, body)
             )
         else:
             outs = step(eqn, inputs, here)
         env.update(zip(eqn.outvars, outs, strict=True))
         for atom in eqn.invars:
-            if not hasattr(atom, "val") and last_use[atom] == number and atom not in kept:
+            if not isinstance(atom, Literal) and last_use[atom] == number and atom not in kept:
                 env.pop(atom, None)
     return [read(atom) for atom in jaxpr.outvars]
 
 
-class _Value:
-    """A constant of a closed jaxpr, in the form of a literal."""
-
-    def __init__(self, val: Any) -> None:
-        self.val = val
-
-
-def literal_of(literal: Callable[[Any], Any], value: Any) -> Any:
-    """A constant of a closed jaxpr as the step wants it.
-
-    Args:
-        literal: turns a literal of the jaxpr into what the step wants.
-        value: the constant.
-    """
-    return literal(_Value(value))
-
-
-def callee(eqn: Any) -> Any:
+def callee(eqn: JaxprEqn) -> AnyJaxpr | None:
     """The jaxpr that an equation only calls, or None.
 
     Args:
@@ -99,7 +91,7 @@ def callee(eqn: Any) -> Any:
     return eqn.params.get(name) if name is not None else None
 
 
-def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
+def inner_jaxprs(params: Mapping[str, object]) -> Iterator[AnyJaxpr]:
     """All jaxprs among the parameters of an equation.
 
     Args:
@@ -107,20 +99,20 @@ def inner_jaxprs(params: Mapping[str, Any]) -> Iterator[Any]:
     """
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
-            if hasattr(item, "eqns") or hasattr(item, "jaxpr"):
+            if is_jaxpr(item):
                 yield item
 
 
-def equations(jaxpr: Any, caller: Spot = NOWHERE) -> Iterator[tuple[Any, Spot]]:
+def equations(jaxpr: Jaxpr, caller: Caller = TOP) -> Iterator[tuple[JaxprEqn, Spot]]:
     """All equations with their places, also those inside others.
 
     Args:
         jaxpr: an open jaxpr.
-        caller: the place of what contains it.
+        caller: what calls it.
     """
     for eqn in jaxpr.eqns:
         spot = spot_of(eqn, caller)
-        yield eqn, spot._replace(line=abs(spot.line))
+        yield eqn, spot
         for inner in inner_jaxprs(eqn.params):
-            body = getattr(inner, "jaxpr", inner)
-            yield from equations(body, within(eqn, spot, body))
+            body = body_of(inner)
+            yield from equations(body, caller_of(eqn, spot, body))

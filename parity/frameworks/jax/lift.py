@@ -5,20 +5,32 @@ are float32. All of that stands in the jaxpr, where it can be replaced. Works th
 derivatives, remat, scan, while and cond; what a primitive does not allow is run in its own dtype.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
+from jax.typing import ArrayLike
 
-from parity.frameworks.jax.jaxpr_walk import Step, evaluate, inner_jaxprs
+from parity.frameworks.jax.jaxpr_parts import AnyJaxpr, dtype_name, is_jaxpr
+from parity.frameworks.jax.jaxpr_places import TOP, Caller
+from parity.frameworks.jax.jaxpr_walk import Constant, Step, evaluate
+from parity.frameworks.jax.lifted_constants import constants_of, holders, value_of
+from parity.frameworks.jax.shapes import shape_struct
+from parity.frameworks.jax.wide_dtypes import NARROW, wide, widen
+from parity.numerics.arrays import numpy_dtype
 from parity.trace.graph import Spot
-from parity.trace.rounded_constants import constant
 
-NARROW = ("bfloat16", "float16")
-"""Dtypes in which rounding is a decision of the model's author."""
+Lifted = Callable[..., list[ArrayLike]]
+"""`run(constants, *args) -> outputs`."""
+
+Carry = list[ArrayLike]
+"""What a loop hands from one step to the next, or collects in each."""
 
 
-def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
+def lifted(closed: ClosedJaxpr, *, rounding: bool = False) -> Lifted:
     """A traced program with every float32 made a float64: `run(constants, *args) -> outputs`.
 
     Args:
@@ -30,140 +42,78 @@ def lifted(closed: Any, *, rounding: bool = False) -> Callable[..., list[Any]]:
     compiling again.
     """
 
-    def run(constants: Sequence[Any], *args: Any) -> list[Any]:
-        pool = iter(constants)
-        values = {id(holder): next(pool) for holder in _holders(closed)}
-        step = _lifted_step(values, rounding)
+    def run(constants: Sequence[ArrayLike], *args: ArrayLike) -> list[ArrayLike]:
+        values = {id(holder): value for holder, value in zip(holders(closed), constants, strict=True)}
 
-        def literal(atom: Any) -> Any:
-            return values[id(atom)] if id(atom) in values else _plain(atom.val)
+        def constant(holder: Constant) -> ArrayLike:
+            if id(holder) in values:
+                return values[id(holder)]
+            value = value_of(holder)
+            return widen(np.asarray(value) if isinstance(value, np.generic | np.ndarray) else value)
 
-        consts = [values.get(id(value), value) for value in closed.consts]
-        return evaluate(closed.jaxpr, [widen(c) for c in consts], args, step, literal, Spot())
+        step = _lifted_step(constant, rounding)
+        consts = [constant(value) for value in closed.consts]
+        return evaluate(closed.jaxpr, consts, args, step, constant, TOP)
 
     return run
 
 
-def constants_of(closed: Any) -> list[np.ndarray]:
-    """The floating constants of a traced program, restored or moved by the noise run in force.
+def _lifted_step(constant: Callable[[Constant], ArrayLike], rounding: bool) -> Step[ArrayLike]:
+    """Loops and branches by JAX's own functions, so that constants inside stay arguments."""
 
-    Args:
-        closed: the jaxpr.
+    def inside(closed: ClosedJaxpr, spot: Spot) -> Callable[[Sequence[ArrayLike]], list[ArrayLike]]:
+        consts = [constant(value) for value in closed.consts]
+        return lambda args: evaluate(closed.jaxpr, consts, args, step, constant, Caller(spot))
 
-    Returns:
-        Arrays in the order in which `lifted` takes them.
-    """
-    return [constant(np.asarray(getattr(holder, "val", holder))) for holder in _holders(closed)]
+    def scan(eqn: JaxprEqn, inputs: Sequence[ArrayLike], spot: Spot) -> list[ArrayLike]:
+        params = eqn.params
+        fixed, carried = params["num_consts"], params["num_carry"]
+        consts, carry = list(inputs[:fixed]), list(inputs[fixed : fixed + carried])
+        run = inside(params["jaxpr"], spot)
 
+        def body(carry: Carry, xs: Carry) -> tuple[Carry, Carry]:
+            outs = run([*consts, *carry, *xs])
+            return outs[:carried], outs[carried:]
 
-def _holders(closed: Any) -> Iterator[Any]:
-    """Floating literals and constants of a jaxpr and of all inside it, each once, in a fixed order."""
-    seen: set[int] = set()
+        last, ys = lax.scan(
+            body,
+            carry,
+            list(inputs[fixed + carried :]),
+            length=params["length"],
+            reverse=params["reverse"],
+            unroll=params["unroll"],
+        )
+        return [*last, *ys]
 
-    def go(jaxpr: Any, consts: Sequence[Any]) -> Iterator[Any]:
-        for value in consts:
-            if is_narrow(value) and id(value) not in seen:
-                seen.add(id(value))
-                yield value
-        for eqn in jaxpr.eqns:
-            for atom in eqn.invars:
-                if hasattr(atom, "val") and is_narrow(atom.val) and id(atom) not in seen:
-                    seen.add(id(atom))
-                    yield atom
-            for inner in inner_jaxprs(eqn.params):
-                yield from go(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()))
-        for atom in jaxpr.outvars:
-            if hasattr(atom, "val") and is_narrow(atom.val) and id(atom) not in seen:
-                seen.add(id(atom))
-                yield atom
+    def while_loop(eqn: JaxprEqn, inputs: Sequence[ArrayLike], spot: Spot) -> list[ArrayLike]:
+        params = eqn.params
+        split = (params["cond_nconsts"], params["body_nconsts"])
+        cond_consts, body_consts = list(inputs[: split[0]]), list(inputs[split[0] : sum(split)])
+        test, turn = inside(params["cond_jaxpr"], spot), inside(params["body_jaxpr"], spot)
+        return list(
+            lax.while_loop(
+                lambda c: test([*cond_consts, *c])[0],
+                lambda c: turn([*body_consts, *c]),
+                list(inputs[sum(split) :]),
+            )
+        )
 
-    yield from go(closed.jaxpr, closed.consts)
+    def step(eqn: JaxprEqn, inputs: Sequence[ArrayLike], spot: Spot) -> Sequence[ArrayLike]:
+        match eqn.primitive.name:
+            case "scan":
+                return scan(eqn, inputs, spot)
+            case "while":
+                return while_loop(eqn, inputs, spot)
+            case "cond":
+                branches = [inside(branch, spot) for branch in eqn.params["branches"]]
+                return list(lax.switch(inputs[0], branches, list(inputs[1:])))
+        outs = bind_wide(eqn, inputs)
+        return round_narrow(eqn, outs) if rounding else outs
 
-
-def is_narrow(value: Any) -> bool:
-    """Whether a value is floating and narrower than float64.
-
-    Args:
-        value: of any type.
-    """
-    return str(getattr(value, "dtype", "")) in ("float32", "bfloat16", "float16")
-
-
-def wide(dtype: Any) -> Any:
-    """float64 for a narrower floating dtype, complex128 for complex64, the dtype itself for all others.
-
-    Args:
-        dtype: of NumPy or JAX.
-    """
-    names = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
-    name = names.get(str(dtype))
-    return np.dtype(name) if name else dtype
-
-
-def widen(value: Any) -> Any:
-    """A value in the wide counterpart of its dtype.
-
-    Args:
-        value: an array; anything else stays as it is.
-    """
-    dtype = getattr(value, "dtype", None)
-    if dtype is None or wide(dtype) is dtype:
-        return value
-    return value.astype(wide(dtype))
+    return step
 
 
-def _plain(value: Any) -> Any:
-    return np.asarray(value) if isinstance(value, np.generic | np.ndarray) else value
-
-
-def is_key(value: Any) -> bool:
-    """Whether a value is a random key of JAX's, which is no array of numbers.
-
-    Args:
-        value: of any type.
-    """
-    return "key<" in str(getattr(value, "dtype", ""))
-
-
-def wide_params(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates).
-
-    Args:
-        params: of an equation.
-    """
-    widened = {}
-    for name, value in params.items():
-        if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-            widened[name] = wide(np.dtype(value))
-        elif hasattr(value, "eqns") or hasattr(value, "jaxpr"):
-            widened[name] = wide_jaxpr(value)
-        elif isinstance(value, tuple) and any(hasattr(v, "jaxpr") for v in value):
-            widened[name] = tuple(wide_jaxpr(v) if hasattr(v, "jaxpr") else v for v in value)
-        else:
-            widened[name] = value
-    return widened
-
-
-def wide_jaxpr(jaxpr: Any) -> Any:
-    """The same jaxpr, traced again for float64 arguments.
-
-    Args:
-        jaxpr: open or closed.
-    """
-    import jax
-    from jax.extend import core
-
-    closed = jaxpr if hasattr(jaxpr, "jaxpr") else core.ClosedJaxpr(jaxpr, ())
-    if not all(hasattr(v.aval, "dtype") for v in closed.jaxpr.invars):
-        return jaxpr
-    shaped: Any = jax.ShapeDtypeStruct
-    avals = [shaped(v.aval.shape, wide(v.aval.dtype)) for v in closed.jaxpr.invars]
-    run = lifted(closed)
-    again = jax.make_jaxpr(lambda *args: run(constants_of(closed), *args))(*avals)
-    return again if hasattr(jaxpr, "jaxpr") else again.jaxpr
-
-
-def bind_wide(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+def bind_wide(eqn: JaxprEqn, inputs: Sequence[ArrayLike]) -> list[ArrayLike]:
     """Evaluate one equation on float64 values; in its own dtype where it allows no other.
 
     Args:
@@ -176,7 +126,7 @@ def bind_wide(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
     return apply(primitive, inputs, wide_params(eqn.params))
 
 
-def apply(primitive: Any, inputs: Sequence[Any], params: Mapping[str, Any]) -> list[Any]:
+def apply(primitive: Primitive, inputs: Sequence[ArrayLike], params: Mapping[str, object]) -> list[ArrayLike]:
     """Evaluate a primitive.
 
     Args:
@@ -187,85 +137,66 @@ def apply(primitive: Any, inputs: Sequence[Any], params: Mapping[str, Any]) -> l
     Returns:
         Its results, also a single one, in a list.
     """
-    bound = primitive.get_bind_params(dict(params))
+    bound = primitive.get_bind_params(dict(params))  # type: ignore[no-untyped-call]
     functions, bound = bound if isinstance(bound, tuple) else ((), bound)  # a pair up to jax 0.9
-    out = primitive.bind(*functions, *inputs, **bound)
+    out = primitive.bind(*functions, *inputs, **bound)  # type: ignore[no-untyped-call]
     return list(out) if primitive.multiple_results else [out]
 
 
-def _mixes_bits(eqn: Any) -> bool:
-    return bool(np.dtype(eqn.params["new_dtype"]).kind != np.dtype(eqn.invars[0].aval.dtype).kind)
+def wide_params(params: Mapping[str, object]) -> dict[str, object]:
+    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates).
+
+    Args:
+        params: of an equation.
+    """
+    widened: dict[str, object] = {}
+    for name, value in params.items():
+        if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
+            widened[name] = wide(np.dtype(value))
+        elif is_jaxpr(value):
+            widened[name] = wide_jaxpr(value)
+        elif isinstance(value, tuple) and any(isinstance(one, ClosedJaxpr) for one in value):
+            widened[name] = tuple(wide_jaxpr(one) if isinstance(one, ClosedJaxpr) else one for one in value)
+        else:
+            widened[name] = value
+    return widened
 
 
-def own_dtype(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+def wide_jaxpr(jaxpr: AnyJaxpr) -> AnyJaxpr:
+    """The same jaxpr, traced again for float64 arguments.
+
+    Args:
+        jaxpr: open or closed; the result is the same.
+    """
+    closed = jaxpr if isinstance(jaxpr, ClosedJaxpr) else ClosedJaxpr(jaxpr, ())
+    if not all(map(dtype_name, closed.jaxpr.invars)):
+        return jaxpr
+    avals = [shape_struct(aval.shape, wide(aval.dtype)) for aval in closed.in_avals]
+    run = lifted(closed)
+    again = jax.make_jaxpr(lambda *args: run(constants_of(closed), *args))(*avals)
+    return again if isinstance(jaxpr, ClosedJaxpr) else again.jaxpr
+
+
+def own_dtype(eqn: JaxprEqn, inputs: Sequence[ArrayLike]) -> list[ArrayLike]:
     """Evaluate one equation in the dtypes it was traced with; its results are widened.
 
     Args:
         eqn: the equation.
         inputs: its operands, float64 where they are floating.
     """
-    import jax.numpy as jnp
-
     narrow = [
-        jnp.asarray(value, atom.aval.dtype) if str(getattr(value, "dtype", "")).startswith("float") else value
+        jnp.asarray(value, dtype_name(atom)) if "float" in str(getattr(value, "dtype", "")) else value
         for atom, value in zip(eqn.invars, inputs, strict=True)
     ]
     return [widen(value) for value in apply(eqn.primitive, narrow, eqn.params)]
 
 
-def _lifted_step(values: Mapping[int, Any], rounding: bool) -> Step:
-    """Loops and branches by JAX's own functions, so that constants inside stay arguments."""
-
-    def literal(atom: Any) -> Any:
-        return values[id(atom)] if id(atom) in values else _plain(atom.val)
-
-    def inside(closed: Any, spot: Spot) -> Callable[..., list[Any]]:
-        consts = [widen(values.get(id(value), value)) for value in closed.consts]
-        return lambda args: evaluate(closed.jaxpr, consts, args, step, literal, spot)
-
-    def step(eqn: Any, inputs: Sequence[Any], spot: Spot) -> Sequence[Any]:
-        from jax import lax
-
-        params = eqn.params
-        if eqn.primitive.name == "scan":
-            fixed, carried = params["num_consts"], params["num_carry"]
-            consts, carry = list(inputs[:fixed]), list(inputs[fixed : fixed + carried])
-            run = inside(params["jaxpr"], spot)
-
-            def body(carry: Any, xs: Any) -> Any:
-                outs = run([*consts, *carry, *xs])
-                return outs[:carried], outs[carried:]
-
-            last, ys = lax.scan(
-                body,
-                carry,
-                list(inputs[fixed + carried :]),
-                length=params["length"],
-                reverse=params["reverse"],
-                unroll=params["unroll"],
-            )
-            return [*last, *ys]
-        if eqn.primitive.name == "while":
-            split = (params["cond_nconsts"], params["body_nconsts"])
-            cond_consts, body_consts = list(inputs[: split[0]]), list(inputs[split[0] : sum(split)])
-            test, turn = inside(params["cond_jaxpr"], spot), inside(params["body_jaxpr"], spot)
-            return list(
-                lax.while_loop(
-                    lambda c: test([*cond_consts, *c])[0],
-                    lambda c: turn([*body_consts, *c]),
-                    list(inputs[sum(split) :]),
-                )
-            )
-        if eqn.primitive.name == "cond":
-            branches = [inside(branch, spot) for branch in params["branches"]]
-            return list(lax.switch(inputs[0], branches, list(inputs[1:])))
-        outs = bind_wide(eqn, inputs)
-        return round_narrow(eqn, outs) if rounding else outs
-
-    return step
+def _mixes_bits(eqn: JaxprEqn) -> bool:
+    new_dtype: np.dtype[np.generic] = np.dtype(eqn.params["new_dtype"])
+    return numpy_dtype(dtype_name(eqn.invars[0])).kind != new_dtype.kind
 
 
-def round_narrow(eqn: Any, outs: Sequence[Any]) -> list[Any]:
+def round_narrow(eqn: JaxprEqn, outs: Sequence[ArrayLike]) -> list[ArrayLike]:
     """Round results to the narrow dtypes in which the program itself holds them.
 
     Args:
@@ -275,9 +206,10 @@ def round_narrow(eqn: Any, outs: Sequence[Any]) -> list[Any]:
     Returns:
         The results, still float64.
     """
-    kept = []
-    for atom, value in zip(eqn.outvars, outs, strict=True):
-        dtype = getattr(atom.aval, "dtype", None)
-        narrow = str(dtype) in NARROW and getattr(value, "dtype", None) == np.float64
-        kept.append(value.astype(dtype).astype(np.float64) if narrow else value)
+    kept: list[ArrayLike] = []
+    for variable, value in zip(eqn.outvars, outs, strict=True):
+        dtype = dtype_name(variable)
+        if dtype in NARROW and isinstance(value, jax.Array | np.ndarray) and value.dtype == np.float64:
+            value = value.astype(numpy_dtype(dtype)).astype(np.float64)
+        kept.append(value)
     return kept

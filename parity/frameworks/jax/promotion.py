@@ -1,15 +1,21 @@
 """Where a value of a traced JAX program leaves the narrow dtype of what it is computed from."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from parity.frameworks.jax import jaxpr_walk
+from jax.extend.core import ClosedJaxpr, JaxprEqn
+
+from parity.frameworks.jax.jaxpr_parts import dtype_name
+from parity.frameworks.jax.jaxpr_places import TOP
+from parity.frameworks.jax.jaxpr_walk import Constant, evaluate
 from parity.trace.graph import Spot
 
 _WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
+Origin = Spot | None
+"""Where a value became wider; None where it did not."""
 
-def origins(closed: Any, dtype: str) -> list[Spot | None]:
+
+def origins(closed: ClosedJaxpr, dtype: str) -> list[Origin]:
     """For every result of a program traced in `dtype`: where it became wider, None if it did not.
 
     What is widened inside and rounded again (a softmax in float32) is no promotion.
@@ -19,16 +25,14 @@ def origins(closed: Any, dtype: str) -> list[Spot | None]:
         dtype: name of a floating dtype.
     """
 
-    def wide(variable: Any) -> bool:
-        return _WIDTHS.get(str(getattr(variable.aval, "dtype", "")), 0) > _WIDTHS[dtype]
-
-    def step(eqn: Any, inputs: Sequence[Any], spot: Spot) -> list[Spot | None]:
+    def step(eqn: JaxprEqn, inputs: Sequence[Origin], spot: Spot) -> list[Origin]:
         known = next((origin for origin in inputs if origin is not None), spot)
-        return [known if wide(variable) else None for variable in eqn.outvars]
+        wide = [_WIDTHS.get(dtype_name(variable), 0) > _WIDTHS[dtype] for variable in eqn.outvars]
+        return [known if one else None for one in wide]
 
-    def literal(atom: Any) -> None:
-        """A wide constant alone widens nothing: what it meets is converted, and that has a place."""
+    def constant(value: Constant) -> Origin:
+        return None  # a wide constant alone widens nothing: what it meets is converted, and that has a place
 
-    arguments = [None] * len(closed.jaxpr.invars)
-    constants = [None] * len(closed.consts)
-    return jaxpr_walk.evaluate(closed.jaxpr, constants, arguments, step, literal, Spot())
+    arguments: list[Origin] = [None] * len(closed.jaxpr.invars)
+    constants: list[Origin] = [None] * len(closed.consts)
+    return evaluate(closed.jaxpr, constants, arguments, step, constant, TOP)

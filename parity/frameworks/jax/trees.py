@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jaxtyping import PyTree, Shaped
+import jax
+from jaxtyping import PyTree, PyTreeDef
 
 
 class Tree(NamedTuple):
@@ -14,10 +15,10 @@ class Tree(NamedTuple):
         paths: of the leaves, joined by `/`, in JAX's own order.
     """
 
-    structure: Any
+    structure: PyTreeDef
     paths: tuple[str, ...]
 
-    def build(self, leaves: Mapping[str, Any]) -> PyTree:
+    def build(self, leaves: Mapping[str, object]) -> PyTree:
         """Put leaves, given by path, back into the structure.
 
         Args:
@@ -26,8 +27,6 @@ class Tree(NamedTuple):
         Raises:
             KeyError: if a path is missing.
         """
-        import jax
-
         return jax.tree.unflatten(self.structure, [leaves[path] for path in self.paths])
 
 
@@ -46,11 +45,9 @@ def flatten(tree: PyTree) -> tuple[dict[str, Any], Tree]:
     >>> structure.build(leaves)
     {'hidden': {'kernel': 1.0}, 'scale': [2.0]}
     """
-    import jax
-
     with_paths, structure = jax.tree_util.tree_flatten_with_path(tree)
     paths = tuple(jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in with_paths)
-    leaves: dict[str, Shaped[Any, ...]] = {}
+    leaves: dict[str, Any] = {}
     for path, (_, leaf) in zip(paths, with_paths, strict=True):
         if path in leaves:
             raise ValueError(f"two leaves of the params tree have the path {path!r}; rename one of them")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.jax import numpy_ops
+from parity.trace import numpy_ops
 
 Array = Shaped[np.ndarray, "..."]
 Function = Callable[..., Any]

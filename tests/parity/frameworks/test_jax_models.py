@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from parity.frameworks.jax.jax_model import JaxModel, read_jax, require_no_leaks
-from parity.frameworks.task import bind
+from parity.frameworks.jax.jax_model import JaxModel, read_jax
+from parity.frameworks.jax.jax_program import JaxProgram
+from parity.frameworks.jax.jaxpr_remarks import require_no_leaks
+from parity.frameworks.task import Task, bind
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((4, 3)).astype(np.float32)
@@ -389,3 +391,14 @@ def test_a_leaked_tracer_is_refused() -> None:
         with pytest.raises(TypeError, match=r"float32\[2\] of a computation that has ended"):
             require_no_leaks(jax.make_jaxpr(model)(jnp.ones(2)).consts)
     require_no_leaks(jax.make_jaxpr(lambda x: x + np.ones(2, "float32"))(jnp.ones(2)).consts)
+
+
+def test_a_constant_inside_a_jitted_function_is_lifted() -> None:
+    """JAX keeps a closed-over array as a constant of the inner jaxpr, not of the program's."""
+    table = (np.arange(1, 4) / 7).astype(np.float32)
+    model = read_jax(jax.jit(lambda params, x: params["scale"] * x * table + table), {"scale": np.ones(3)})
+    program = JaxProgram(model, Task(("x",)), ("scale",))
+    found = program({}, {"x": X}, "float64")["outputs"]["output"]
+    np.testing.assert_allclose(found, X * (np.arange(1, 4) / 7) + np.arange(1, 4) / 7, rtol=1e-14)
+    trace = program.trace({}, {"x": X})
+    np.testing.assert_allclose(trace.nodes[trace.outputs["outputs"]["output"]].array, found, rtol=1e-14)

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from parity.frameworks.jax import numpy_ops
 from parity.frameworks.task import Task
 from parity.frameworks.torch import lax_numpy
 from parity.frameworks.torch.torch_model import read_torch
 from parity.frameworks.torch.torch_program import TorchProgram
+from parity.trace import numpy_ops
 from parity.trace.graph import NodeKind, Trace
 from tests.parity.frameworks.replayed import CASES, Call
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from parity.numerics.precision import environment, jax_device, pinned, require_device, running
+from parity.numerics.precision import jax_device, pinned, require_device, running
 
 
 def test_pinned_sets_both_frameworks_and_restores_them_after_an_exception() -> None:
@@ -43,17 +43,6 @@ def test_running_switches_64_bit_types_per_dtype() -> None:
     with running("float32"):
         assert jnp.ones(1).dtype == jnp.float32
     assert not jax.config.jax_enable_x64
-
-
-def test_environment_names_versions_and_settings() -> None:
-    with pinned():
-        found = environment()
-    assert found.versions["torch"] == torch.__version__
-    assert found.versions["jax"] == jax.__version__
-    assert found.settings["torch conv fp32"] == "ieee"
-    assert list(found.devices) == ["PyTorch", "JAX"]
-    assert found.devices["PyTorch"].startswith("cpu (")
-    assert list(environment(sides=["jax"]).devices) == ["JAX"]
 
 
 def test_bad_arguments() -> None:

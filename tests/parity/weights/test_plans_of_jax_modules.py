@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.trees import flatten
-from parity.frameworks.uses import jax_uses
 from parity.weights import Signature, find_plan
 from tests.parity.weights.test_weights_layers import (  # noqa: F401  (x64 is a fixture)
     KEY,

@@ -1,14 +1,22 @@
 """Flax Linen modules, bound or not, and their `apply`, compiled or not."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, from_tree, loaded_module
+from parity.frameworks.jax.functional import Functional, Modes, from_tree, loaded_module
 from parity.frameworks.jax.initialising import initialiser
+from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
+
+if TYPE_CHECKING:
+    from flax import linen
+
+KNOWN_BY = KnownBy.CLASS
+PACKAGES = ("flax",)
 
 INVALID_RNG = (
     "the JAX model draws random numbers (dropout left on?): give it a switch such as `train` or "
@@ -17,7 +25,7 @@ INVALID_RNG = (
 """What to do about a layer that needs random numbers in a comparison that has none."""
 
 
-def owns(model: Any) -> bool:
+def owns(model: object) -> bool:
     """Whether this is a Flax Linen module, or `apply` of one.
 
     Args:
@@ -27,25 +35,25 @@ def owns(model: Any) -> bool:
     return linen is not None and isinstance(module_of(model), linen.Module)
 
 
-def called(model: Any) -> Callable[..., Any]:
+def called(model: object) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
         model: one that this library owns.
     """
-    return type(module_of(model)).__call__
+    function: Callable[..., object] = type(module_of(model)).__call__
+    return function
 
 
-def random_key(name: str) -> Any:
+def random_key(name: str) -> None:
     """What an argument for random numbers of this name gets, None for any key.
 
     Args:
         name: of the argument.
     """
-    return None
 
 
-def wants_mode(model: Any, name: str) -> bool:
+def wants_mode(model: object, name: str) -> bool:
     """Whether the caller must give a mode whose default is None: Linen takes it from one place only.
 
     Args:
@@ -55,7 +63,7 @@ def wants_mode(model: Any, name: str) -> bool:
     return getattr(module_of(model), name, None) is None
 
 
-def module_of(model: Any) -> Any:
+def module_of(model: object) -> "linen.Module":
     """The module behind `module.apply`, compiled or not; anything else as it is.
 
     Args:
@@ -66,9 +74,7 @@ def module_of(model: Any) -> Any:
     return model.__self__ if getattr(model, "__name__", "") == "apply" and inspect.ismethod(model) else model
 
 
-def open_model(
-    model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
-) -> Functional:
+def open_model(model: object, params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
     """Open a module with its variables, or with those that it draws for `inputs`. See `open_linen`.
 
     Args:
@@ -81,7 +87,9 @@ def open_model(
     return open_linen(module, params, initialiser(module.init, type(module).__call__, 1, inputs, modes))
 
 
-def open_linen(module: Any, variables: PyTree | None, init: Callable[[], PyTree] | None) -> Functional:
+def open_linen(
+    module: "linen.Module", variables: PyTree | None, init: Callable[[], PyTree] | None
+) -> Functional:
     """Open a Flax Linen module.
 
     Args:
@@ -92,7 +100,6 @@ def open_linen(module: Any, variables: PyTree | None, init: Callable[[], PyTree]
     Raises:
         TypeError: if there is nothing to take the variables from.
     """
-    import jax
     from flax import errors
     from flax.core import meta, unfreeze
 
@@ -118,7 +125,7 @@ def open_linen(module: Any, variables: PyTree | None, init: Callable[[], PyTree]
         if variables is not None:
             notes = (f"the collections {', '.join(absent)} of the Linen module are as after init",)
 
-    def function(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+    def function(own: PyTree, *args: object, **kwargs: object) -> PyTree:
         try:
             return module.apply(own, *args, **kwargs)
         except errors.InvalidRngError as error:

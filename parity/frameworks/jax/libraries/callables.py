@@ -5,18 +5,20 @@ Such an object is a Flax model of transformers; the params of a function may be 
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from jaxtyping import PyTree
 
-from parity.frameworks.jax import equinox_module, flax_nnx
-from parity.frameworks.jax.functional import Functional, from_tree, takes
+from parity.frameworks.jax.functional import Functional, Modes, from_tree, takes
+from parity.frameworks.jax.libraries import HoldsParams, KnownBy, libraries
 from parity.frameworks.task import type_in_words
 from parity.numerics.arrays import Arrays
 
+KNOWN_BY = KnownBy.BEING_CALLABLE
+PACKAGES = ()
 
-def owns(model: Any) -> bool:
+
+def owns(model: object) -> bool:
     """Whether this can be called.
 
     Args:
@@ -25,7 +27,7 @@ def owns(model: Any) -> bool:
     return callable(model)
 
 
-def called(model: Any) -> Any:
+def called(model: Callable[..., PyTree]) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
@@ -35,15 +37,15 @@ def called(model: Any) -> Any:
 
 
 def open_model(
-    model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
+    model: Callable[..., PyTree], params: PyTree | None, inputs: Arrays | None, modes: Modes
 ) -> Functional:
-    """Open a function together with its params. See `parity.frameworks.jax.libraries`.
+    """Open a function together with its params.
 
     Args:
         model: the function.
         params: its params, any pytree; None where the object has its own.
-        inputs: arrays by argument name; None if they are not known.
-        modes: arguments that put the model in inference mode.
+        inputs: not used: a function does not draw its params.
+        modes: not used: what reads the function passes them.
 
     Raises:
         TypeError: if it comes without params.
@@ -54,10 +56,9 @@ def open_model(
             functional = from_tree(own, lambda tree, *args, **kwargs: model(*args, params=tree, **kwargs))
             return functional._replace(target=functools.partial(model, params=None), skip=0)
     elif params is not None:
-        if flax_nnx.owns(params):
-            return flax_nnx.open_model(params, None, inputs, modes, model)
-        if equinox_module.owns(params):
-            return equinox_module.open_model(params, None, inputs, modes, model)
+        for library in libraries():
+            if isinstance(library, HoldsParams) and library.owns(params):
+                return library.open_function(model, params)
         return from_tree(params, model)
     raise TypeError(
         f"the JAX model is {type_in_words(model)} without params; it must be a module of Flax or Equinox, or "
@@ -66,6 +67,6 @@ def open_model(
     )
 
 
-def _takes_later(function: Callable[..., Any], name: str) -> bool:
+def _takes_later(function: Callable[..., object], name: str) -> bool:
     """Whether a callable has an argument of this name that is not its first."""
     return takes(function, name) and next(iter(inspect.signature(function).parameters)) != name

@@ -1,7 +1,8 @@
-"""The commonest JAX primitives in NumPy, for tracing: thousands of small operations without compiling one.
+"""The commonest operations of LAX in NumPy: traces run thousands of small ones without compiling any.
 
-Each entry computes exactly what the primitive means, for the operands that `supports` lets through; for
-everything else JAX itself is asked.
+A trace of either framework may be in LAX's terms, so neither framework is imported here. Each entry computes
+exactly what the primitive means, for the operands that `supports` lets through; for everything else JAX is
+asked.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,12 +10,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
+from numpy.typing import DTypeLike
 
 Array = Shaped[np.ndarray, "..."]
-Operation = Callable[..., Any]
+Operation = Callable[..., Array]
+"""From the operands, and the parameters as keywords, to the result."""
+
+DotAxes = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
+"""Of a product: the axes of both operands that are summed over, and those that are batched."""
 
 
-def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> bool:
+def supports(name: str, values: Sequence[object], params: Mapping[str, Any]) -> bool:
     """Whether NumPy may be used: real or boolean operands, and no case that it treats otherwise.
 
     Args:
@@ -37,7 +43,7 @@ def supports(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> boo
     return not (name == "reshape" and params.get("dimensions") is not None)
 
 
-def run_primitive(name: str, values: Sequence[Any], params: Mapping[str, Any]) -> list[Array]:
+def run_primitive(name: str, values: Sequence[object], params: Mapping[str, object]) -> list[Array]:
     """Evaluate one primitive in NumPy.
 
     Args:
@@ -78,14 +84,14 @@ def _logistic(x: Array) -> Array:
     return np.asarray(expit(x))
 
 
-def _broadcast(x: Array, *, shape: Any, broadcast_dimensions: Any, **_: Any) -> Array:
+def _broadcast(x: Array, *, shape: Sequence[int], broadcast_dimensions: Sequence[int], **_: object) -> Array:
     aligned = [1] * len(shape)
     for axis, target in enumerate(broadcast_dimensions):
         aligned[target] = x.shape[axis]
     return np.broadcast_to(x.reshape(aligned), shape)
 
 
-def _dot(a: Array, b: Array, *, dimension_numbers: Any, **_: Any) -> Array:
+def _dot(a: Array, b: Array, *, dimension_numbers: DotAxes, **_: object) -> Array:
     (a_sum, b_sum), (a_batch, b_batch) = dimension_numbers
     a_free = [i for i in range(a.ndim) if i not in (*a_sum, *a_batch)]
     b_free = [i for i in range(b.ndim) if i not in (*b_sum, *b_batch)]
@@ -97,18 +103,25 @@ def _dot(a: Array, b: Array, *, dimension_numbers: Any, **_: Any) -> Array:
     return product.reshape([*batch, *[a.shape[i] for i in a_free], *[b.shape[i] for i in b_free]])
 
 
-def _select(which: Array, *cases: Array, **_: Any) -> Array:
+def _select(which: Array, *cases: Array, **_: object) -> Array:
     if which.dtype.kind == "b":
         return np.where(which, cases[1], cases[0])
     return np.choose(which, cases)
 
 
-def _slice(x: Array, *, start_indices: Any, limit_indices: Any, strides: Any, **_: Any) -> Array:
+def _slice(
+    x: Array,
+    *,
+    start_indices: Sequence[int],
+    limit_indices: Sequence[int],
+    strides: Sequence[int] | None,
+    **_: object,
+) -> Array:
     steps = strides or [1] * x.ndim
     return x[tuple(slice(a, b, s) for a, b, s in zip(start_indices, limit_indices, steps, strict=True))]
 
 
-def _iota(*, dtype: Any, shape: Any, dimension: int, **_: Any) -> Array:
+def _iota(*, dtype: DTypeLike, shape: Sequence[int], dimension: int, **_: object) -> Array:
     aligned = [1] * len(shape)
     aligned[dimension] = shape[dimension]
     return np.broadcast_to(np.arange(shape[dimension], dtype=dtype).reshape(aligned), shape)

@@ -1,17 +1,34 @@
 """Pairs of functions with the names `init` and `apply`, such as Haiku's `transform` makes."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
+import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import KEYS, Functional, from_tree
+from parity.frameworks.jax.functional import KEYS, Functional, Modes, from_tree
 from parity.frameworks.jax.initialising import initialiser
+from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
 
+KNOWN_BY = KnownBy.ATTRIBUTES
+PACKAGES = ("haiku",)
 
-def owns(model: Any) -> bool:
+
+class InitApply(Protocol):
+    """The pair: `init(rng, ...)` makes params, or (params, state), for `apply`."""
+
+    @property
+    def init(self) -> Callable[..., PyTree]:
+        """Makes the params."""
+
+    @property
+    def apply(self) -> Callable[..., PyTree]:
+        """Calls the model: `apply(params, [state,] [rng,] *inputs)`."""
+
+
+def owns(model: object) -> bool:
     """Whether this has both functions.
 
     Args:
@@ -20,19 +37,16 @@ def owns(model: Any) -> bool:
     return hasattr(model, "init") and hasattr(model, "apply")
 
 
-def called(model: Any) -> Callable[..., Any]:
+def called(model: InitApply) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
         model: one that this library owns.
     """
-    apply: Callable[..., Any] = model.apply
-    return apply
+    return model.apply
 
 
-def open_model(
-    model: Any, params: PyTree | None, inputs: Arrays | None, modes: Mapping[str, Any]
-) -> Functional:
+def open_model(model: InitApply, params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
     """Open a pair of functions: `apply(params, [state,] [rng,] *inputs)`, and `init(rng, ...)` for params.
 
     Args:
@@ -44,8 +58,6 @@ def open_model(
     Raises:
         TypeError: if params are missing and cannot be made, or a state is missing beside them.
     """
-    import jax
-
     names = list(inspect.signature(model.apply).parameters)
     stateful = "state" in names[1:2]
     random = any(name in KEYS for name in names[1 + stateful : 2 + stateful])
@@ -62,14 +74,14 @@ def open_model(
             params = (params[0], jax.jit(lambda: init()[1])())
     if not stateful:
 
-        def stateless(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+        def stateless(own: PyTree, *args: object, **kwargs: object) -> PyTree:
             return model.apply(own, *((None,) if random else ()), *args, **kwargs)
 
         return from_tree(params, stateless)._replace(target=model.apply, skip=1 + random)
     if not isinstance(params, tuple | list) or len(params) != 2:
         raise TypeError("the JAX model has a state beside its params; give both as (params, state)")
 
-    def call(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+    def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
         leading = (own["params"], own["state"], *((None,) if random else ()))
         return model.apply(*leading, *args, **kwargs)[0]
 

@@ -1,15 +1,23 @@
 """Flax NNX modules."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, is_floating, loaded_module
+from parity.frameworks.jax.functional import Functional, Modes, is_floating, loaded_module
+from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
 
+if TYPE_CHECKING:
+    from flax import nnx
 
-def owns(model: Any) -> bool:
+KNOWN_BY = KnownBy.CLASS
+PACKAGES = ("flax",)
+
+
+def owns(model: object) -> bool:
     """Whether this is a Flax NNX module.
 
     Args:
@@ -19,31 +27,28 @@ def owns(model: Any) -> bool:
     return nnx is not None and isinstance(model, nnx.Module)
 
 
-def called(model: Any) -> Callable[..., Any]:
+def called(model: "nnx.Module") -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
         model: one that this library owns.
     """
-    return type(model).__call__
+    function: Callable[..., object] = type(model).__call__
+    return function
 
 
-def random_key(name: str) -> Any:
+def random_key(name: str) -> "nnx.Rngs | None":
     """What an argument for random numbers of this name gets, None for any key.
 
     Args:
         name: of the argument.
     """
-    return loaded_module("flax.nnx").Rngs(0) if name == "rngs" else None
+    from flax import nnx
+
+    return nnx.Rngs(0) if name == "rngs" else None
 
 
-def open_model(
-    model: Any,
-    params: PyTree | None,
-    inputs: Arrays | None,
-    modes: Mapping[str, Any],
-    function: Callable[..., Any] | None = None,
-) -> Functional:
+def open_model(model: "nnx.Module", params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
     """Open a module. See `open_nnx`.
 
     Args:
@@ -51,13 +56,22 @@ def open_model(
         params: weights in the place of its own; None for these.
         inputs: not used: a module has its weights.
         modes: not used: a module has a mode of its own.
-        function: `function(model, *inputs)`, to be called instead of the module.
     """
-    return open_nnx(model, params, function)
+    return open_nnx(model, params)
+
+
+def open_function(function: Callable[..., PyTree], module: "nnx.Module") -> Functional:
+    """Open a function whose params are a module. See `open_nnx`.
+
+    Args:
+        function: `function(module, *inputs)`.
+        module: the module.
+    """
+    return open_nnx(module, function=function)
 
 
 def open_nnx(
-    model: Any, given: PyTree | None = None, function: Callable[..., Any] | None = None
+    model: "nnx.Module", given: PyTree | None = None, function: Callable[..., PyTree] | None = None
 ) -> Functional:
     """Open a Flax NNX module in the mode it is in, as PyTorch's runs in its own, but without random numbers.
 
@@ -68,7 +82,6 @@ def open_nnx(
         given: weights in the place of its own: a state, a pure dict, or a module of the same structure.
         function: `function(model, *inputs)`, to be called instead of the module.
     """
-    import jax
     from flax import nnx
 
     def in_training(mode: str) -> str:
@@ -91,7 +104,7 @@ def open_nnx(
             given = nnx.split(given, lambda _, value: _all_floating(value), ...)[1]
         weights = nnx.to_pure_dict(given) if isinstance(given, nnx.State) else given
 
-    def call(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+    def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
         filled = jax.tree.map(lambda leaf: leaf, state)  # replacing works in place, on this copy
         nnx.replace_by_pure_dict(filled, own)
         merged = nnx.merge(graph, filled, rest, copy=True)
@@ -102,8 +115,6 @@ def open_nnx(
     return Functional(weights, call, target, 1, lambda path: path in names, tuple(notes))
 
 
-def _all_floating(value: Any) -> bool:
-    import jax
-
+def _all_floating(value: PyTree) -> bool:
     leaves = jax.tree.leaves(value)
     return bool(leaves) and all(is_floating(leaf) for leaf in leaves)

@@ -2,18 +2,36 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
 
+import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, from_tree, is_floating, loaded_module, takes
+from parity.frameworks.jax.functional import (
+    Functional,
+    Modes,
+    from_tree,
+    is_floating,
+    loaded_module,
+    takes,
+)
+from parity.frameworks.jax.libraries import KnownBy
 from parity.frameworks.jax.trees import flatten
 from parity.frameworks.task import bind
 from parity.numerics.arrays import Arrays, to_jax
 
+if TYPE_CHECKING:
+    import equinox as eqx
 
-def owns(model: Any) -> bool:
+KNOWN_BY = KnownBy.CLASS
+PACKAGES = ("equinox",)
+
+Model: TypeAlias = "eqx.Module | tuple[eqx.Module, eqx.nn.State]"
+"""A module, or a pair of one with its state, which is called as `module(x, state) -> (output, state)`."""
+
+
+def owns(model: object) -> bool:
     """Whether this is an Equinox module, or (module, state); wrappers of functions are not.
 
     Args:
@@ -29,7 +47,7 @@ def owns(model: Any) -> bool:
     return isinstance(model, equinox.Module) and (not wrapper or _has_weights(model))
 
 
-def called(model: Any) -> Callable[..., Any]:
+def called(model: Model) -> Callable[..., object]:
     """The function whose arguments are the model's inputs.
 
     Args:
@@ -38,22 +56,15 @@ def called(model: Any) -> Callable[..., Any]:
     return type(model[0] if isinstance(model, tuple) else model).__call__
 
 
-def random_key(name: str) -> Any:
+def random_key(name: str) -> None:
     """What an argument for random numbers of this name gets, None for any key.
 
     Args:
         name: of the argument.
     """
-    return None
 
 
-def open_model(
-    model: Any,
-    params: PyTree | None,
-    inputs: Arrays | None,
-    modes: Mapping[str, Any],
-    function: Callable[..., Any] | None = None,
-) -> Functional:
+def open_model(model: Model, params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
     """Open a module; one that takes single samples is mapped over the first axis of `inputs`.
 
     Args:
@@ -61,21 +72,29 @@ def open_model(
         params: another module of the same structure, whose weights are taken; None for the model's own.
         inputs: arrays by argument name; None if they are not known.
         modes: arguments that put the model in inference mode.
-        function: `function(model, *inputs)`, to be called instead of the module.
     """
-    functional = open_equinox(model if params is None else params, function)
-    return functional if inputs is None or function is not None else _over_batch(functional, modes, inputs)
+    functional = open_equinox(model if params is None else params)
+    return functional if inputs is None else _over_batch(functional, modes, inputs)
 
 
-def open_equinox(model: Any, function: Callable[..., Any] | None = None) -> Functional:
+def open_function(function: Callable[..., PyTree], module: Model) -> Functional:
+    """Open a function whose params are a module. See `open_equinox`.
+
+    Args:
+        function: `function(module, *inputs)`; it decides what is mapped over the samples.
+        module: the module, or (module, state).
+    """
+    return open_equinox(module, function)
+
+
+def open_equinox(model: Model, function: Callable[..., PyTree] | None = None) -> Functional:
     """Open an Equinox module, or a pair of one with its `eqx.nn.State`, in inference mode.
 
     Args:
-        model: the module, or (module, state), which is called as `module(x, state) -> (output, state)`.
+        model: the module, or (module, state).
         function: `function(model, *inputs)`, to be called instead of the module.
     """
     import equinox as eqx
-    import jax
 
     notes: tuple[str, ...] = ()
     # Where it says so a module ends the walk, so that only such modules and arrays are leaves.
@@ -88,7 +107,7 @@ def open_equinox(model: Any, function: Callable[..., Any] | None = None) -> Func
         functional = from_tree(model, lambda whole, *args, **kwargs: whole(*args, **kwargs))
         return functional._replace(target=type(model).__call__, notes=notes)
 
-    def call(whole: PyTree, *args: Any, **kwargs: Any) -> Any:
+    def call(whole: PyTree, *args: object, **kwargs: object) -> PyTree:
         module, state = whole["model"], whole["state"]
         if takes(type(module).__call__, "state"):
             return module(*args, state=state, **kwargs)[0]
@@ -102,17 +121,16 @@ def open_equinox(model: Any, function: Callable[..., Any] | None = None) -> Func
     )
 
 
-def _over_batch(functional: Functional, modes: Mapping[str, Any], inputs: Arrays) -> Functional:
+def _over_batch(functional: Functional, modes: Modes, inputs: Arrays) -> Functional:
     """The model mapped over the first axis of its inputs, if it takes them so and not as they are.
 
     Equinox's layers take single samples, where those of the other libraries take batches.
     """
-    import jax
 
-    def mapped(own: PyTree, *args: Any, **kwargs: Any) -> Any:
+    def mapped(own: PyTree, *args: object, **kwargs: object) -> PyTree:
         return jax.vmap(lambda args, kwargs: functional.call(own, *args, **kwargs))(args, kwargs)
 
-    def runs(call: Callable[..., Any]) -> bool:
+    def runs(call: Callable[..., PyTree]) -> bool:
         try:
             args, kwargs = bind(functools.partial(functional.target, **modes), functional.skip, given)
             jax.eval_shape(lambda own: call(own, *args, **kwargs, **modes), functional.weights)
@@ -127,21 +145,21 @@ def _over_batch(functional: Functional, modes: Mapping[str, Any], inputs: Arrays
     return functional._replace(call=mapped, notes=(*functional.notes, note))
 
 
-def _has_weights(model: Any) -> bool:
+def _has_weights(model: "eqx.Module") -> bool:
     return any(map(is_floating, flatten(model)[0].values()))
 
 
-def _is_training(part: Any) -> bool:
+def _is_training(part: object) -> bool:
     return getattr(part, "inference", None) is False
 
 
-def _without_state(function: Callable[..., Any]) -> Callable[..., Any]:
+def _without_state(function: Callable[..., object]) -> Callable[..., object]:
     """The same argument names but for the state, which is not an input."""
     signature = inspect.signature(function)
     names = list(signature.parameters)
     state = "state" if "state" in names else next(n for n in reversed(names) if n != "key")
 
-    def stateless(*args: Any, **kwargs: Any) -> Any:
+    def stateless(*args: object, **kwargs: object) -> object:
         return function(*args, **kwargs)
 
     rest = [p for name, p in signature.parameters.items() if name != state]

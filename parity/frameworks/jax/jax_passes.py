@@ -1,0 +1,106 @@
+"""The forward and backward pass of a JAX model: from its leaves and inputs to outputs, loss and gradients.
+
+JAX traces the user's code from here: no line above this file is the place of an equation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from parity.frameworks.jax.jax_model import JaxModel
+from parity.frameworks.jax.trees import flatten
+from parity.frameworks.task import Task, bind, direction, targets_of
+from parity.report.errors import raised_by
+
+Named = Mapping[str, jax.Array]
+"""Arrays by name: leaves by path, inputs, outputs."""
+
+Gradients = Callable[[PyTree, jax.Array, jax.Array | Named], PyTree]
+"""`gradients(params, x, targets)`, written by hand."""
+
+
+class Results(NamedTuple):
+    """What one run gives.
+
+    Attributes:
+        loss: a scalar.
+        outputs: by name.
+        gradients: of the loss, by path; empty without a backward pass.
+    """
+
+    loss: jax.Array
+    outputs: Named
+    gradients: Named
+
+
+class Passes(NamedTuple):
+    """What to compute of a model.
+
+    Attributes:
+        model: the model.
+        task: inputs, loss, layout, outputs and device.
+        by_hand: gradients instead of `jax.grad` of the loss.
+    """
+
+    model: JaxModel
+    task: Task
+    by_hand: Gradients | None = None
+
+    def returned(self, leaves: Named, given: Named) -> PyTree:
+        """What the model itself returns.
+
+        Args:
+            leaves: by path.
+            given: inputs by name, in the model's layout.
+        """
+        inputs = {name: given[name] for name in self.task.inputs}
+        args, kwargs = bind(self.model.target, self.model.skip, inputs)
+        return self.model.call(self.model.tree.build(leaves), *args, **kwargs)
+
+    def forward(self, moved: Named, fixed: Named, given: Named) -> Results:
+        """Outputs and loss.
+
+        Args:
+            moved: leaves that `both` differentiates by.
+            fixed: the other leaves.
+            given: inputs and targets by name, in the model's layout.
+        """
+        return Results(*self._loss_and_outputs(moved, fixed, given), {})
+
+    def both(self, moved: Named, fixed: Named, given: Named) -> Results:
+        """Outputs, loss and gradients; without a leaf to differentiate by no gradients.
+
+        Args:
+            moved: leaves to differentiate by.
+            fixed: the other leaves.
+            given: inputs and targets by name, in the model's layout.
+        """
+        if not moved:
+            return self.forward(moved, fixed, given)
+        differentiated = jax.value_and_grad(
+            lambda moved: self._loss_and_outputs(moved, fixed, given), has_aux=True
+        )
+        (loss, outputs), grads = differentiated(moved)
+        if self.by_hand is not None:
+            params = self.model.tree.build({**moved, **fixed})
+            by_hand = self.by_hand(params, given[self.task.inputs[0]], targets_of(given, self.task.inputs))
+            grads = {path: leaf for path, leaf in flatten(by_hand)[0].items() if path in moved}
+        return Results(loss, outputs, grads)
+
+    def _loss_and_outputs(self, moved: Named, fixed: Named, given: Named) -> tuple[jax.Array, Named]:
+        with raised_by("JAX"):
+            return self._computed({**moved, **fixed}, given)
+
+    def _computed(self, leaves: Named, given: Named) -> tuple[jax.Array, Named]:
+        out = self.returned(leaves, given)
+        outputs = self.task.outputs(out)
+        if self.task.loss is not None:
+            return self.task.loss(out, targets_of(given, self.task.inputs)), outputs
+        floating = {n: v for n, v in outputs.items() if jnp.issubdtype(v.dtype, jnp.floating)}
+        loss = jnp.zeros((), next((v.dtype for v in floating.values()), None))
+        for name, value in floating.items():
+            loss = loss + (value * jnp.asarray(direction(value.shape, name), value.dtype)).sum()
+        return loss, outputs

@@ -1,0 +1,102 @@
+"""How each weight of a traced JAX program is first used, read from its jaxpr."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
+
+from parity.frameworks.jax.jaxpr_parts import body_of, shape_of
+from parity.frameworks.jax.jaxpr_walk import callee
+from parity.frameworks.uses import Axes, known_axes, regrouped
+from parity.weights import Use
+
+Labelled = tuple[str, Axes] | None
+"""A weight and where its axes lie; None for what is no weight."""
+
+
+def jax_uses(closed: ClosedJaxpr, names: Sequence[str | None]) -> dict[str, Use]:
+    """First uses of the weights of a traced JAX program, by path.
+
+    Args:
+        closed: the jaxpr.
+        names: path of each argument that is a weight, None for the others.
+    """
+    uses: dict[str, Use] = {}
+    counter = iter(range(1 << 62))
+    arguments = [
+        (name, tuple(range(len(shape_of(v))))) if name is not None else None
+        for name, v in zip(names, closed.jaxpr.invars, strict=True)
+    ]
+    _visit(closed.jaxpr, arguments, uses, counter)
+    return uses
+
+
+def _visit(
+    jaxpr: Jaxpr, arguments: Sequence[Labelled], uses: dict[str, Use], counter: Iterator[int]
+) -> list[Labelled]:
+    env: dict[Var, Labelled] = dict(zip(jaxpr.invars, arguments, strict=True))
+    for eqn in jaxpr.eqns:
+        given = [None if isinstance(v, Literal) else env.get(v) for v in eqn.invars]
+        name, params = eqn.primitive.name, eqn.params
+        position = next(counter)
+        inner = callee(eqn)
+        if inner is not None:
+            env.update(zip(eqn.outvars, _visit(body_of(inner), given, uses, counter), strict=True))
+            continue
+        if name == "scan":
+            start = params["num_consts"] + params["num_carry"]
+            rows = [g if i < start or g is None else (g[0], g[1][1:]) for i, g in enumerate(given)]
+            _visit(params["jaxpr"].jaxpr, rows, uses, counter)
+            continue
+        if name == "while":
+            _visit(params["body_jaxpr"].jaxpr, given[params["cond_nconsts"] :], uses, counter)
+            continue
+        if name == "cond":
+            _visit(params["branches"][0].jaxpr, given[1:], uses, counter)
+            continue
+        kept = _rearranged(eqn, given)
+        if kept is not None:
+            env[eqn.outvars[0]] = kept
+            continue
+        for index, held in enumerate(given):
+            if held is not None and held[0] not in uses:
+                uses[held[0]] = Use(position, *_jax_use(name, params, index, held[1]))
+    return [None if isinstance(v, Literal) else env.get(v) for v in jaxpr.outvars]
+
+
+def _rearranged(eqn: JaxprEqn, given: Sequence[Labelled]) -> Labelled:
+    """The weight with its axes after an equation that only rearranges it, or None."""
+    held = given[0] if given else None
+    if held is None or len(eqn.invars) != 1:
+        return None
+    name, axes = held
+    shape, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
+    match eqn.primitive.name:
+        case "transpose":
+            return name, tuple(axes[i] for i in eqn.params["permutation"])
+        case "broadcast_in_dim":
+            moved: list[int | None] = [None] * len(after)
+            for axis, target in zip(axes, eqn.params["broadcast_dimensions"], strict=True):
+                moved[target] = axis
+            return name, tuple(moved)
+        case "convert_element_type" | "copy" | "copy_p" | "stop_gradient" | "rev":
+            return name, axes
+        case "reshape" | "squeeze" | "expand_dims":
+            return name, regrouped(axes, shape, after)
+        case _:
+            return None
+
+
+def _jax_use(name: str, params: Mapping[str, Any], index: int, axes: Axes) -> tuple[str, tuple[int, ...]]:
+    match name:
+        case "dot_general":
+            return "matmul", known_axes([axes[i] for i in params["dimension_numbers"][0][index]])
+        case "conv_general_dilated":
+            spec = params["dimension_numbers"].rhs_spec
+            return "conv", known_axes([axes[i] for i in spec[1:]])
+        case "gather" | "dynamic_slice":
+            return "gather", ()
+        case "add" | "sub" | "mul" | "div":
+            return {"sub": "add", "div": "mul"}.get(name, name), ()
+        case _:
+            return "other", ()

@@ -1,0 +1,65 @@
+"""What is said of a traced JAX program: its narrow dtypes, its random numbers, values that it has leaked."""
+
+from collections.abc import Iterable
+
+import jax
+from jax.extend.core import ClosedJaxpr
+from jax.typing import ArrayLike
+
+from parity.frameworks.jax.jaxpr_parts import dtype_name
+from parity.frameworks.jax.jaxpr_walk import equations
+from parity.frameworks.jax.wide_dtypes import NARROW
+from parity.trace.graph import Spot
+
+
+def narrow_in(closed: ClosedJaxpr) -> dict[str, Spot]:
+    """bfloat16 and float16 inside a traced JAX program, with the first place of each.
+
+    Args:
+        closed: the jaxpr.
+    """
+    found: dict[str, Spot] = {}
+    for eqn, spot in equations(closed.jaxpr):
+        for dtype in map(dtype_name, eqn.outvars):
+            if dtype in NARROW:
+                found.setdefault(dtype, spot)
+    return found
+
+
+def random_remarks(closed: ClosedJaxpr) -> tuple[str, ...]:
+    """Remarks on random numbers that a traced JAX program draws.
+
+    Args:
+        closed: the jaxpr.
+    """
+    found = dict.fromkeys(
+        f"{spot.file}:{spot.line}" if spot.file else "inside a library"
+        for eqn, spot in equations(closed.jaxpr)
+        if eqn.primitive.name in ("random_bits", "rng_bit_generator")
+    )
+    if not found:
+        return ()
+    return (
+        f"the JAX model draws random numbers ({', '.join(found)}): if this is dropout, switch it off "
+        "(deterministic=True, model.eval()); otherwise give the random numbers as an input",
+    )
+
+
+def require_no_leaks(consts: Iterable[ArrayLike]) -> None:
+    """Refuse traced values among the constants of a jaxpr that was traced at top level.
+
+    JAX itself notices them only when the jaxpr runs, if at all.
+
+    Args:
+        consts: the constants of a jaxpr.
+
+    Raises:
+        TypeError: saying what they are.
+    """
+    for value in consts:
+        if isinstance(value, jax.core.Tracer):
+            raise TypeError(
+                f"the JAX model uses or returns a traced value {value.dtype}{list(value.shape)} of a "
+                "computation that has ended: it was kept, for example in a global or an attribute, while a "
+                "compiled function ran; return it from that function instead"
+            )

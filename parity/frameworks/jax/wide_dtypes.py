@@ -1,0 +1,52 @@
+"""Dtypes narrower than float64, and values brought from them to float64."""
+
+from typing import TypeVar
+
+import numpy as np
+from jax.typing import ArrayLike
+
+Dtype = TypeVar("Dtype")
+
+NARROW = ("bfloat16", "float16")
+"""Dtypes in which rounding is a decision of the model's author."""
+
+
+def is_narrow(value: object) -> bool:
+    """Whether a value is floating and narrower than float64.
+
+    Args:
+        value: of any type.
+    """
+    return str(getattr(value, "dtype", "")) in ("float32", "bfloat16", "float16")
+
+
+def is_key(value: object) -> bool:
+    """Whether a value is a random key of JAX's, which is no array of numbers.
+
+    Args:
+        value: of any type.
+    """
+    return "key<" in str(getattr(value, "dtype", ""))
+
+
+def wide(dtype: Dtype) -> "Dtype | np.dtype[np.generic]":
+    """float64 for a narrower floating dtype, complex128 for complex64, the dtype itself for all others.
+
+    Args:
+        dtype: of NumPy or JAX, or its name.
+    """
+    names = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
+    name = names.get(str(dtype))
+    return np.dtype(name) if name else dtype
+
+
+def widen(value: ArrayLike) -> ArrayLike:
+    """A value in the wide counterpart of its dtype.
+
+    Args:
+        value: an array; one of Python's own numbers stays as it is.
+    """
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or isinstance(value, bool | int | float | complex) or wide(dtype) is dtype:
+        return value
+    return value.astype(wide(dtype))
