@@ -10,7 +10,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -92,7 +91,7 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
     return None
 
 
-def _in_64_bits() -> contextlib.AbstractContextManager[Any]:
+def _in_64_bits() -> contextlib.AbstractContextManager[object]:
     """Inside, JAX keeps 64 bits when it computes operations again; without JAX there is nothing to set."""
     jax = sys.modules.get("jax")
     return jax.enable_x64(True) if jax is not None else contextlib.nullcontext()

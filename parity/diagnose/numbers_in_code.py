@@ -3,13 +3,13 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers import Literal, NumberUse, literals, reference_numbers
 from parity.diagnose.phrases import number
+from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 
@@ -161,7 +161,7 @@ def _cause(use: NumberUse, old: float, new: float) -> CauseKind:
     return CauseKind.CONSTANT
 
 
-def divisors(fault: Fault, count: float | int, new: Any) -> dict[int, Any]:
+def divisors(fault: Fault, count: float | int, new: int | Array) -> dict[int, Array]:
     """Constants that are the count of a sum, or one over it, set to another count.
 
     Args:
