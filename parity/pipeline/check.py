@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from parity.frameworks.task import Loss
 from parity.numerics.arrays import DTYPES
 from parity.numerics.precision import environment
 from parity.numerics.progress import Progress
@@ -23,13 +24,13 @@ from parity.report.sides import Sides
 
 
 def check(
-    reference: Any,
-    candidate: Any,
-    inputs: Any,
+    reference: object,
+    candidate: object,
+    inputs: object,
     *,
-    targets: Any = None,
-    loss: tuple[Any, Any] | None = None,
-    outputs: Any = None,
+    targets: object = None,
+    loss: tuple[Loss, Loss] | None = None,
+    outputs: object = None,
     layout: Mapping[str, tuple[int, ...]] | None = None,
     weights: Weights | None = None,
     settings: Settings | None = None,
