@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from parity.frameworks.task import Loss
 from parity.numerics.arrays import DTYPES
 from parity.numerics.precision import environment
 from parity.numerics.progress import Progress
@@ -29,7 +28,7 @@ def check(
     inputs: object,
     *,
     targets: object = None,
-    loss: tuple[Loss, Loss] | None = None,
+    loss: tuple[Any, Any] | None = None,
     outputs: object = None,
     layout: Mapping[str, tuple[int, ...]] | None = None,
     weights: Weights | None = None,
