@@ -32,7 +32,7 @@ from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
-from parity.report.kinds import CauseKind
+from parity.report.kinds import GRADIENT_KINDS, CauseKind
 from parity.report.results import Cause
 
 Family = Callable[[Fault], Iterator[Change]]
@@ -107,7 +107,7 @@ def _problem(family: Family, fault: Fault, error: Exception) -> str:
 
 
 def _cause(fault: Fault, change: Change, residual: float) -> Cause:
-    if fault.gradient and change.cause not in (CauseKind.DTYPE, CauseKind.GRADIENT_RULE):
+    if fault.gradient and change.cause not in GRADIENT_KINDS:
         text = f"the outputs agree, the gradient does not: {change.text}"
         return Cause(CauseKind.GRADIENT_RULE, text, residual)
     return Cause(change.cause, change.text, residual)
