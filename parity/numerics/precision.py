@@ -10,11 +10,14 @@ import os
 import platform
 import random
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from parity.report.results import Environment
+
+if TYPE_CHECKING:
+    import jax
 
 DEVICES = ("cpu", "cuda")
 """Names accepted for `device`; "cuda" is JAX's "gpu"."""
@@ -137,7 +140,7 @@ def running_torch(dtype: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def jax_device(device: str) -> Any:
+def jax_device(device: str) -> "jax.Device":
     """This process's first JAX device of a kind ("cpu" or "cuda").
 
     Args:
