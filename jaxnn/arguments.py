@@ -1,27 +1,30 @@
 """The arguments of a training run: what they must be, and their conversion to jax arrays."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpy.typing as npt
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
-from jaxnn.mesh import on_host
+from jaxnn.mesh import Held, on_host
 
-__all__ = ["Params", "Samples", "prepare"]
+__all__ = ["Apply", "Measure", "Params", "Samples", "prepare"]
 
-Params = Any
+Params: TypeAlias = PyTree
 """A pytree of arrays."""
+
+Apply = Callable[[Params, Array], Array]
+"""A network, ``apply(params, x) -> logits``."""
+
+Measure = Callable[[Array, Array], Array]
+"""A loss or a metric, ``measure(logits, labels) -> array``; of a loss and of most metrics a scalar."""
 
 Samples = tuple[Array, Array]
 """Inputs and labels, one row per sample."""
-
-Held = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
-"""An array on a device, or on the host until it is placed on a mesh."""
 
 
 def prepare(
@@ -93,7 +96,7 @@ def _faults_of_dtypes(params: Params, x: Held, x_val: Held) -> list[str]:
     ]
 
 
-def _faults_of_order(order: npt.NDArray[Any], epochs: int, num_samples: int) -> list[str]:
+def _faults_of_order(order: Shaped[np.ndarray, "..."], epochs: int, num_samples: int) -> list[str]:
     """Returns what is wrong with the order of samples; a wrong index would go unnoticed when compiled."""
     if not np.issubdtype(order.dtype, np.integer):
         return [f"`order` has dtype {order.dtype}: it must hold indices, integers."]

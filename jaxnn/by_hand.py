@@ -8,13 +8,13 @@ respect to its logits is ``q - y``, prediction minus label.
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxnn import activations, layers
+from jaxnn.models import Layer, Layers
 
 __all__ = [
     "HAND_GRADIENTS",
@@ -25,11 +25,9 @@ __all__ = [
     "two_layer_tanh_gradients",
 ]
 
-Params = Mapping[str, Any]
-
 
 def logistic_gradients(
-    params: Params, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
+    params: Layer, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
 ) -> dict[str, Array]:
     """Computes the gradient of the mean binary cross entropy of logistic regression.
 
@@ -53,7 +51,7 @@ def logistic_gradients(
 
 
 def softmax_gradients(
-    params: Params, x: Float[Array, "N D"], labels: Shaped[Array, "N K"]
+    params: Layer, x: Float[Array, "N D"], labels: Shaped[Array, "N K"]
 ) -> dict[str, Array]:
     """Computes the gradient of the mean cross entropy of softmax regression.
 
@@ -77,7 +75,7 @@ def softmax_gradients(
 
 
 def two_layer_tanh_gradients(
-    params: Params, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
+    params: Layers, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
 ) -> dict[str, dict[str, Array]]:
     """Computes the gradient of the mean binary cross entropy of the two-layer network with tanh.
 
@@ -101,7 +99,7 @@ def two_layer_tanh_gradients(
 
 
 def two_layer_as_coded_gradients(
-    params: Params, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
+    params: Layers, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
 ) -> dict[str, dict[str, Array]]:
     """Computes the right gradient of the two-layer network with the notebook's coded activation.
 
@@ -128,7 +126,7 @@ def two_layer_as_coded_gradients(
 
 
 def two_layer_as_printed_gradients(
-    params: Params, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
+    params: Layers, x: Float[Array, "N D"], labels: Shaped[Array, " N"]
 ) -> dict[str, dict[str, Array]]:
     """Computes what the notebook prints for the two-layer network, which is NOT its gradient.
 
@@ -151,7 +149,7 @@ def two_layer_as_printed_gradients(
     return _two_layer_gradients(params, x, labels, activations.shifted_logistic, lambda h: jnp.square(1 - h))
 
 
-HAND_GRADIENTS: Mapping[str, Callable[..., Any]] = MappingProxyType(
+HAND_GRADIENTS: Mapping[str, Callable[[PyTree, Array, Array], PyTree]] = MappingProxyType(
     {
         "logistic": logistic_gradients,
         "softmax": softmax_gradients,
@@ -163,7 +161,7 @@ HAND_GRADIENTS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 
 
 def _two_layer_gradients(
-    params: Params,
+    params: Layers,
     x: Float[Array, "N D"],
     labels: Shaped[Array, " N"],
     activation: Callable[[Array], Array],

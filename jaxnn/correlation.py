@@ -8,7 +8,6 @@ has P = (H - I) // s + 1 rows and Q = (W - J) // t + 1 columns:
 
 import functools
 import operator
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +55,9 @@ def by_slices(
 
 
 def _by_slices_jvp(
-    strides: tuple[int, int], primals: tuple[Array, Array], tangents: tuple[Any, Any]
+    strides: tuple[int, int],
+    primals: tuple[Array, Array],
+    tangents: tuple[Array | SymbolicZero, Array | SymbolicZero],
 ) -> tuple[Array, Array]:
     """The derivatives by what varies, one of the two at least: JAX does not ask otherwise.
 

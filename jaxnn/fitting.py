@@ -1,7 +1,6 @@
 """`fit`: checks its arguments, places them, and trains one network in one compiled program."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import optax
@@ -10,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxnn import placement
 from jaxnn import progress as progress_bar
-from jaxnn.arguments import Params, prepare
+from jaxnn.arguments import Apply, Measure, Params, prepare
 from jaxnn.training import Fit, Plan, run
 
 __all__ = ["fit"]
@@ -19,13 +18,13 @@ _compiled_run = jax.jit(run, static_argnums=0)
 
 
 def fit(
-    apply: Callable[..., Any],
+    apply: Apply,
     params: Params,
     train: tuple[ArrayLike, ArrayLike],
     val: tuple[ArrayLike, ArrayLike],
     *,
-    loss: Callable[..., Any],
-    metrics: Mapping[str, Callable[..., Any]],
+    loss: Measure,
+    metrics: Mapping[str, Measure],
     optimizer: Callable[..., optax.GradientTransformation],
     learning_rate: float,
     epochs: int,

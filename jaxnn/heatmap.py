@@ -3,11 +3,10 @@
 import io
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +27,7 @@ COLUMNS = 4
 
 def draw(
     values: Float[np.ndarray, "runs epochs"],
-    settings: Mapping[str, npt.NDArray[Any]],
+    settings: Mapping[str, Shaped[np.ndarray, " runs"]],
     *,
     label: str,
     largest: bool,
@@ -101,7 +100,10 @@ def draw(
 
 
 def _medians(
-    values: npt.NDArray[Any], settings: Mapping[str, npt.NDArray[Any]], scale: float, decay: float
+    values: Float[np.ndarray, "runs epochs"],
+    settings: Mapping[str, Shaped[np.ndarray, " runs"]],
+    scale: float,
+    decay: float,
 ) -> Float[np.ndarray, "rates epochs"]:
     """Returns the medians over the starts, a row per learning rate; NaN if any start has diverged."""
     here = (settings["scale"] == scale) & (settings["weight_decay"] == decay)
@@ -109,12 +111,12 @@ def _medians(
     return np.stack([np.median(values[here & (rates == rate)], axis=0) for rate in np.unique(rates)])
 
 
-def _logarithmic(rates: npt.NDArray[Any]) -> bool:
+def _logarithmic(rates: Float[np.ndarray, " rates"]) -> bool:
     positive = rates[rates > 0]
     return bool(rates[0] >= 0 and positive.size > 1 and positive[-1] > DECADE * positive[0])
 
 
-def _places(rates: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _places(rates: Float[np.ndarray, " rates"]) -> Float[np.ndarray, " rates"]:
     """Returns where the rates stand on their axis: themselves; zero below a logarithmic one."""
     if not _logarithmic(rates) or rates[0] > 0:
         return rates
@@ -123,7 +125,7 @@ def _places(rates: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.concatenate([[positive[0] / step], positive])
 
 
-def _edges(rates: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _edges(rates: Float[np.ndarray, " rates"]) -> Float[np.ndarray, " rates+1"]:
     """Returns the borders of the rows, half way between the rates as the axis shows them."""
     logarithmic = _logarithmic(rates)
     places = np.log(_places(rates)) if logarithmic else rates
@@ -134,7 +136,9 @@ def _edges(rates: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.exp(edges) if logarithmic else edges
 
 
-def _ring(axis: "Axes", panel: npt.NDArray[Any], rates: npt.NDArray[Any], largest: bool) -> str:
+def _ring(
+    axis: "Axes", panel: Float[np.ndarray, "rates epochs"], rates: Float[np.ndarray, " rates"], largest: bool
+) -> str:
     """Marks the best value and says where it is."""
     if np.isnan(panel).all():
         return "all diverged"
@@ -144,7 +148,7 @@ def _ring(axis: "Axes", panel: npt.NDArray[Any], rates: npt.NDArray[Any], larges
     return f"best {panel[row, epoch]:.4g} at rate {rates[row]:.3g}, epoch {epoch + 1}"
 
 
-def _rule(axis: "Axes", rates: npt.NDArray[Any]) -> None:
+def _rule(axis: "Axes", rates: Float[np.ndarray, " rates"]) -> None:
     """Labels both axes: whole epochs, and rates in plain numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 

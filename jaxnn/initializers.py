@@ -6,7 +6,6 @@ are cached: equal arguments give the same function, hence the same compiled prog
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 __all__ = ["Initializer", "normal", "torch_uniform", "zeros"]
 
-Initializer = Callable[..., Any]
+Initializer = Callable[..., Array]
 """A function ``(key, shape, dtype=float32) -> array``."""
 
 

@@ -6,18 +6,20 @@ metric over a batch is that of the whole batch, whatever its formula, and a batc
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
 __all__ = ["deal", "everywhere", "make", "on_host", "replicate", "spread", "start"]
 
 ROWS = "rows"
 """Name of the mesh's only axis, along which samples (or the runs of a sweep) are dealt out."""
+
+Held = Shaped[Array, "..."] | Shaped[np.ndarray, "..."]
+"""An array on a device, or on the host until it is placed on a mesh."""
 
 HEARTBEAT_S = 10
 """Seconds without a sign of life after which a process counts as dead and all others end, too."""
@@ -72,7 +74,7 @@ def make(devices: Sequence[jax.Device] | None = None) -> Mesh:
     return Mesh(np.array(jax.devices() if devices is None else devices), (ROWS,), axis_types=(AxisType.Auto,))
 
 
-def on_host(array: ArrayLike) -> Any:
+def on_host(array: ArrayLike) -> Held:
     """Converts to NumPy in the dtype that JAX would give it; an array of several processes stays as it is."""
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
         return array
@@ -97,19 +99,20 @@ def spread(array: Shaped[np.ndarray, "N ..."] | Array, mesh: Mesh) -> Array:
         return held
     num_rows = -(-len(held) // mesh.size) * mesh.size
 
-    def part(index: Any) -> Shaped[np.ndarray, "..."]:
-        own = held[index]
-        missing = len(range(*index[0].indices(num_rows))) - len(own)
+    def part(index: tuple[slice, ...] | None) -> Shaped[np.ndarray, "..."]:
+        rows = slice(None) if index is None else index[0]
+        own = held[rows]
+        missing = len(range(*rows.indices(num_rows))) - len(own)
         return np.pad(own, [(0, missing)] + [(0, 0)] * (own.ndim - 1))
 
     return jax.make_array_from_callback((num_rows, *held.shape[1:]), _sharding(mesh, ROWS), part)
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """Puts a whole pytree of arrays, the same on every process, on every device of a mesh."""
     whole = _sharding(mesh)
 
-    def put(leaf: Any) -> Array:
+    def put(leaf: ArrayLike) -> Array:
         held = on_host(leaf)
         if isinstance(held, jax.Array):  # of several processes, from an earlier run
             moved: Array = jax.device_put(held, whole)
@@ -119,7 +122,7 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(put, tree)
 
 
-def deal(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
+def deal(tree: PyTree, mesh: Mesh | None, axis: int = 0) -> PyTree:
     """Inside a compiled program: deals pytrees of arrays out along an axis of any length.
 
     Args:
@@ -133,7 +136,7 @@ def deal(tree: Any, mesh: Mesh | None, axis: int = 0) -> Any:
     return tree if mesh is None else _constrained(tree, _sharding(mesh, *[None] * axis, ROWS))
 
 
-def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+def everywhere(tree: PyTree, mesh: Mesh | None) -> PyTree:
     """Inside a compiled program: makes every device, so every process, hold whole arrays."""
     return tree if mesh is None else _constrained(tree, _sharding(mesh))
 
@@ -142,5 +145,5 @@ def _sharding(mesh: Mesh, *axes: str | None) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*axes))  # type: ignore[no-untyped-call]
 
 
-def _constrained(tree: Any, sharding: NamedSharding) -> Any:
+def _constrained(tree: PyTree, sharding: NamedSharding) -> PyTree:
     return jax.lax.with_sharding_constraint(tree, sharding)  # type: ignore[no-untyped-call]

@@ -10,12 +10,12 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxnn import activations, initializers, layers
 
@@ -33,10 +33,24 @@ __all__ = [
     "two_layer",
 ]
 
-Params = Mapping[str, Any]
-"""A nested mapping from names to arrays."""
+Layer = Mapping[str, Array]
+"""The params of a layer, ``{"kernel": ..., "bias": ...}``."""
+
+Layers = Mapping[str, Layer]
+"""The params of a network of several layers, by the names of the layers."""
+
+Params = Layer | Layers
+"""The params of a network."""
 
 Activation = Callable[[Array], Array]
+
+
+@runtime_checkable
+class Init(Protocol):
+    """How the params of a network are drawn."""
+
+    def __call__(self, key: Key[Array, ""], dtype: DTypeLike = ...) -> Params:
+        """Draws them from a random key."""
 
 
 class Model(NamedTuple):
@@ -44,11 +58,11 @@ class Model(NamedTuple):
 
     Attributes:
         init: ``init(key, dtype=float32) -> params``, a nested dict of arrays.
-        apply: ``apply(params, x) -> logits``.
+        apply: ``apply(params, x) -> logits``, of the params that `init` draws.
     """
 
-    init: Callable[..., Any]
-    apply: Callable[..., Any]
+    init: Init
+    apply: Callable[[PyTree, Array], Array]
 
 
 @functools.cache
@@ -77,7 +91,7 @@ def linear(
     (2, 3)
     """
 
-    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> Layer:
         shape = (num_features, num_outputs)
         return layers.init_layer(key, shape, dtype, kernel_init=kernel_init, bias_init=bias_init)
 
@@ -160,7 +174,7 @@ def two_layer(
     """
     draw = initializers.normal(0.01)
 
-    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> Layers:
         shapes = {"hidden": (num_features, num_hidden), "output": (num_hidden, 1)}
         keys = jax.random.split(key, len(shapes))
         return {
@@ -168,7 +182,7 @@ def two_layer(
             for layer_key, (name, shape) in zip(keys, shapes.items(), strict=True)
         }
 
-    def apply(params: Params, x: Float[Array, "N D"]) -> Float[Array, "N 1"]:
+    def apply(params: Layers, x: Float[Array, "N D"]) -> Float[Array, "N 1"]:
         h = hidden_activation(layers.dense(params["hidden"], x))
         return layers.dense(params["output"], h)
 
@@ -196,7 +210,7 @@ def mlp(sizes: tuple[int, ...]) -> Model:
     if len(sizes) < 2:
         raise ValueError(f"`sizes` is {sizes}: it must name the features and the outputs at least.")
 
-    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> Layers:
         return _init_stack("dense", key, list(itertools.pairwise(sizes)), dtype)
 
     return Model(init, _apply_mlp)
@@ -253,7 +267,7 @@ def cnn_global_pool(num_channels: tuple[int, ...] = (1, 16, 16, 10)) -> Model:
 
 def _init_stack(
     prefix: str, key: Key[Array, ""], kernel_shapes: list[tuple[int, ...]], dtype: DTypeLike
-) -> dict[str, Any]:
+) -> Layers:
     """Draws the params of consecutive layers, named by prefix and position."""
     keys = jax.random.split(key, len(kernel_shapes))
     return {
@@ -261,7 +275,7 @@ def _init_stack(
     }
 
 
-def _conv_init(num_channels: tuple[int, ...]) -> Callable[..., Any]:
+def _conv_init(num_channels: tuple[int, ...]) -> Init:
     """Returns the `init` of a stack of 3 x 3 convolutions."""
     if len(num_channels) < 2:
         raise ValueError(
@@ -269,7 +283,7 @@ def _conv_init(num_channels: tuple[int, ...]) -> Callable[..., Any]:
             f"convolution at least."
         )
 
-    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> dict[str, Any]:
+    def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> Layers:
         shapes: list[tuple[int, ...]] = [(3, 3, *pair) for pair in itertools.pairwise(num_channels)]
         return _init_stack("conv", key, shapes, dtype)
 
@@ -279,7 +293,7 @@ def _conv_init(num_channels: tuple[int, ...]) -> Callable[..., Any]:
 # The functions below depend on no argument of the constructors: networks of all sizes share them.
 
 
-def _apply_mlp(params: Params, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
+def _apply_mlp(params: Layers, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
     for i in range(len(params)):
         x = layers.dense(params[f"dense_{i}"], x)
         if i < len(params) - 1:
@@ -287,17 +301,17 @@ def _apply_mlp(params: Params, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
     return x
 
 
-def _convolve(params: Params, i: int, x: Float[Array, "N H W C"]) -> Float[Array, "N P Q K"]:
+def _convolve(params: Layers, i: int, x: Float[Array, "N H W C"]) -> Float[Array, "N P Q K"]:
     return layers.conv2d(params[f"conv_{i}"], x, strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
-def _apply_cnn(params: Params, x: Float[Array, "N H W C"]) -> Float[Array, "N L"]:
+def _apply_cnn(params: Layers, x: Float[Array, "N H W C"]) -> Float[Array, "N L"]:
     for i in range(len(params)):
         x = activations.relu(_convolve(params, i, x))
     return layers.flatten_channels_first(layers.avg_pool(x, 4))
 
 
-def _apply_cnn_global_pool(params: Params, x: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
+def _apply_cnn_global_pool(params: Layers, x: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
     for i in range(len(params)):
         x = _convolve(params, i, x)
         if i < len(params) - 1:

@@ -8,12 +8,11 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from jaxnn import activations, initializers, layers
 
@@ -30,7 +29,8 @@ __all__ = [
     "softmax_module",
 ]
 
-Params = Mapping[str, Any]
+Params = Mapping[str, PyTree[Array]]
+"""The params of a module: by name an array, or those of a part."""
 
 
 class Softmax(nnx.Module):  # type: ignore[misc]  # flax is untyped here
@@ -179,7 +179,7 @@ def cnn_global_pool(num_channels: tuple[int, ...] = (1, 16, 16, 10), *, rngs: nn
     return CNN(num_channels, global_pool=True, rngs=rngs)
 
 
-def functional(module: nnx.Module) -> tuple[Callable[..., Any], dict[str, Any]]:
+def functional(module: nnx.Module) -> tuple[Callable[..., PyTree], Params]:
     """Returns an NNX module as a pure function and the dict of its params.
 
     Args:
@@ -199,8 +199,8 @@ def functional(module: nnx.Module) -> tuple[Callable[..., Any], dict[str, Any]]:
     template = nnx.to_pure_dict(state)
     structure = jax.tree.structure(template)
 
-    def apply(params: Params, *args: Any, **kwargs: Any) -> Any:
-        given: Any = jax.tree.structure(params)
+    def apply(params: Params, *args: object, **kwargs: object) -> PyTree:
+        given: object = jax.tree.structure(params)
         if given != structure:
             raise ValueError(
                 f"`params` has the structure {given}: it must be {structure}, "

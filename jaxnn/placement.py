@@ -5,7 +5,8 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from jaxnn import mesh as meshes
-from jaxnn.arguments import Held, Params, Samples
+from jaxnn.arguments import Params, Samples
+from jaxnn.mesh import Held
 
 __all__ = ["placed", "without_filling"]
 

@@ -4,10 +4,9 @@ import csv
 import io
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from jaxtyping import Array, Float, Shaped
 
 from jaxnn import heatmap
@@ -38,7 +37,7 @@ class Sweep(NamedTuple):
 
     params: Params
     history: dict[str, Array]
-    settings: dict[str, npt.NDArray[Any]]
+    settings: dict[str, Shaped[np.ndarray, " runs"]]
 
     def table(self) -> dict[str, Shaped[np.ndarray, " rows"]]:
         """Returns one row per run and epoch, in this order, as columns that ``pandas.DataFrame`` takes.
@@ -69,7 +68,7 @@ class Sweep(NamedTuple):
         writer.writerows(zip(*(map(str, values) for values in columns.values()), strict=True))
         _write(path, text.getvalue().encode())
 
-    def best(self, metric: str = "val_accuracy", *, largest: bool = True) -> dict[str, Any]:
+    def best(self, metric: str = "val_accuracy", *, largest: bool = True) -> dict[str, int | float]:
         """Finds the run and the epoch where a metric is best, the first of equals.
 
         Args:
@@ -127,7 +126,7 @@ class Sweep(NamedTuple):
         return np.where(sound, values, np.nan)
 
 
-def _native(values: Array | npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _native(values: Shaped[Array, "..."] | Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """Returns values as an array of a dtype that NumPy itself has, which bfloat16 is not."""
     array = np.asarray(values)
     return array if array.dtype.kind in "biuf" else array.astype(np.float32)

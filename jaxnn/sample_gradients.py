@@ -1,26 +1,24 @@
 """The gradient of every sample's own loss, by `jax.vmap` of `jax.grad`."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxnn.arguments import Params
+from jaxnn.arguments import Apply, Measure, Params
 
 __all__ = ["per_sample_grads"]
 
 
 @functools.partial(jax.jit, static_argnames=("apply", "loss"))
 def per_sample_grads(
-    apply: Callable[..., Any],
+    apply: Apply,
     params: Params,
     x: Float[Array, "N ..."],
     y: Array,
     *,
-    loss: Callable[..., Any],
+    loss: Measure,
 ) -> Params:
     """Computes the gradient of every sample's own loss at once.
 
@@ -43,7 +41,7 @@ def per_sample_grads(
     [[2.0], [8.0]]
     """
 
-    def sample_loss(params: Params, x: Array, y: Array) -> Any:
+    def sample_loss(params: Params, x: Array, y: Array) -> Array:
         return loss(apply(params, x[jnp.newaxis]), y[jnp.newaxis])
 
     return jax.vmap(jax.grad(sample_loss), in_axes=(None, 0, 0))(params, x, y)

@@ -6,13 +6,13 @@ with ``W.T`` in store both go along the rows of x. Measured: docs/speed.md.
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
+from jax.tree_util import PyTreeDef
+from jaxtyping import Array, PyTree
 
 from jaxnn.arguments import Params
 
@@ -41,7 +41,7 @@ def of_turned(apply: Callable[..., Array]) -> Callable[..., Array]:
     return apply_turned
 
 
-def turned_state(optimizer: optax.GradientTransformation, state: Any) -> Any:
+def turned_state(optimizer: optax.GradientTransformation, state: PyTree) -> PyTree:
     """Transposes every matrix of an optimiser's state that belongs to a param."""
     return optax.tree_map_params(optimizer, lambda leaf: turned(leaf), state)
 
@@ -67,7 +67,9 @@ def treats_rows_and_columns_alike(
 
 
 @functools.lru_cache(maxsize=64)
-def _alike(optimizer: Callable[[float], optax.GradientTransformation], structure: Any, ranks: Any) -> bool:
+def _alike(
+    optimizer: Callable[[float], optax.GradientTransformation], structure: PyTreeDef, ranks: tuple[int, ...]
+) -> bool:
     rng = np.random.default_rng(0)
 
     def draw() -> Params:

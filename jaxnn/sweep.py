@@ -2,20 +2,18 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
-import numpy.typing as npt
 import optax
 from jax import lax
 from jax.sharding import Mesh, PartitionSpec
 from jax.typing import ArrayLike
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Shaped
 
 from jaxnn import mesh as meshes
 from jaxnn import training
-from jaxnn.arguments import Params, Samples, prepare
+from jaxnn.arguments import Apply, Measure, Params, Samples, prepare
 from jaxnn.results import Sweep
 
 __all__ = ["sweep"]
@@ -25,7 +23,7 @@ Values = Sequence[float | int] | ArrayLike
 
 
 def sweep(
-    apply: Callable[..., Any],
+    apply: Apply,
     params: Params,
     train: tuple[ArrayLike, ArrayLike],
     val: tuple[ArrayLike, ArrayLike],
@@ -33,8 +31,8 @@ def sweep(
     learning_rates: Values,
     scales: Values = (1.0,),
     weight_decays: Values = (0.0,),
-    loss: Callable[..., Any],
-    metrics: Mapping[str, Callable[..., Any]],
+    loss: Measure,
+    metrics: Mapping[str, Measure],
     optimizer: Callable[..., optax.GradientTransformation],
     epochs: int,
     batch_size: int | None = None,
@@ -108,16 +106,16 @@ def sweep(
     traced = {name: s.astype(np.int32 if name == "start" else leaves[0].dtype) for name, s in used.items()}
     num_runs = len(settings["start"])
     if mesh is None:
-        trained, history = _run_all(plan, chunk, None, num_runs, traced, *data)
+        trained, history = _run_all(plan, chunk, None, num_runs, traced, data)
     else:
         spread = {name: meshes.spread(values, mesh) for name, values in traced.items()}
-        trained, history = _run_all(plan, chunk, mesh, num_runs, spread, *meshes.replicate(data, mesh))
+        trained, history = _run_all(plan, chunk, mesh, num_runs, spread, meshes.replicate(data, mesh))
     return Sweep(trained, history, settings)
 
 
 def _grid(
     num_starts: int, scales: Values, weight_decays: Values, learning_rates: Values
-) -> dict[str, npt.NDArray[Any]]:
+) -> dict[str, Shaped[np.ndarray, " runs"]]:
     """Returns the settings of all runs: every combination, the last setting changing fastest."""
     given = {"scales": scales, "weight_decays": weight_decays, "learning_rates": learning_rates}
     axes = {name: np.asarray(values, np.float64) for name, values in given.items()}
@@ -140,7 +138,7 @@ def _run_all(
     mesh: Mesh | None,
     num_runs: int,
     settings: Mapping[str, Array],
-    *data: Any,
+    data: tuple[Params, Samples, Samples, Int[Array, "..."] | None],
 ) -> tuple[Params, dict[str, Array]]:
     """Maps a run over the settings: the same on every device of a mesh, each with its own settings."""
     own_runs = functools.partial(_run_own, plan, chunk)

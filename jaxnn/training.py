@@ -8,18 +8,18 @@ measures images in batches, `jaxnn.placement` and `jaxnn.mesh` deal the samples 
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
 from jaxnn import evaluation, minibatches, placement, progress, storage
 from jaxnn import mesh as meshes
-from jaxnn.arguments import Params, Samples
+from jaxnn.arguments import Apply, Measure, Params, Samples
 from jaxnn.minibatches import Batches
 
 __all__ = ["Fit", "Plan", "run"]
@@ -40,16 +40,16 @@ class Fit(NamedTuple):
     """
 
     params: Params
-    opt_state: Any
+    opt_state: PyTree
     history: History
 
 
 class Plan(NamedTuple):
     """The part of a run that is compiled in. Equal plans and equal shapes share a compiled program."""
 
-    apply: Callable[..., Any]
-    loss: Callable[..., Any]
-    metrics: tuple[tuple[str, Callable[..., Any]], ...]
+    apply: Apply
+    loss: Measure
+    metrics: tuple[tuple[str, Measure], ...]
     optimizer: Callable[..., optax.GradientTransformation]
     epochs: int
     batch_size: int | None
@@ -62,7 +62,7 @@ class State(NamedTuple):
     """What a step changes: the params, and the optimiser's own state."""
 
     params: Params
-    opt_state: Any
+    opt_state: PyTree
 
 
 def batch_loss(plan: Plan, params: Params, x: Array, y: Array) -> tuple[Array, Array]:

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +123,7 @@ def fit(
     return {name: torch.stack(values).cpu() for name, values in history.items()}
 
 
-def _epochs(train: Samples, order: npt.NDArray[Any] | None, epochs: int) -> Iterable[Samples]:
+def _epochs(train: Samples, order: np.ndarray | None, epochs: int) -> Iterable[Samples]:
     """The training samples of each epoch, in order; gathered only once if all epochs are alike."""
     x, y = train
     if order is None:
@@ -140,7 +139,7 @@ def _batches(x: Tensor, y: Tensor, batch_size: int | None) -> Iterator[Samples]:
     return zip(torch.split(x, size), torch.split(y, size), strict=True)
 
 
-def _as_numpy(order: npt.ArrayLike | Tensor) -> npt.NDArray[Any]:
+def _as_numpy(order: npt.ArrayLike | Tensor) -> np.ndarray:
     return order.cpu().numpy() if isinstance(order, Tensor) else np.asarray(order)
 
 
@@ -150,7 +149,7 @@ def _faults(
     val: Samples,
     epochs: int,
     batch_size: int | None,
-    order: npt.NDArray[Any] | None,
+    order: np.ndarray | None,
 ) -> Iterator[str]:
     """What is wrong with the arguments of `fit`, one sentence each."""
     if not any(p.requires_grad for p in parameters.values()):
@@ -166,7 +165,7 @@ def _faults(
         yield from _faults_of_order(order, num_samples=len(train[0]), epochs=epochs)
 
 
-def _faults_of_order(order: npt.NDArray[Any], num_samples: int, epochs: int) -> Iterator[str]:
+def _faults_of_order(order: np.ndarray, num_samples: int, epochs: int) -> Iterator[str]:
     if not np.issubdtype(order.dtype, np.integer):
         yield f"`order` must hold integers, got {order.dtype} of shape {order.shape}."
     elif order.ndim not in (1, 2) or (order.ndim == 2 and len(order) != epochs):

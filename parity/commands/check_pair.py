@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -68,7 +68,7 @@ def check(
     from parity.report.results import Verdict
 
     started = time.perf_counter()
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     with bad_input():
         chosen = [parse(text) for text in targets]
         require_writable(json_path, html_path, junit_path)
@@ -100,7 +100,7 @@ def check(
     sys.exit(verdict.exit_code)
 
 
-def _checked(target: TargetFunction, options: dict[str, Any], head: str) -> "Report":
+def _checked(target: TargetFunction, options: dict[str, object], head: str) -> "Report":
     """The report on one target; what is wrong with the user's file is its error."""
     from parity.report.results import Report
 

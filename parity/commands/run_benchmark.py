@@ -1,7 +1,7 @@
 """`parity bench`: how fast the built-in networks train in each program."""
 
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -9,6 +9,8 @@ from parity.commands.terminal import bad_input, complain, require_networks, requ
 from parity.numerics.progress import prefixed
 
 if TYPE_CHECKING:
+    from parity.networks.benchmark.harness import Cost
+    from parity.networks.benchmark.timing import Timing
     from parity.networks.registry import Case
 
 DEFAULT = ("logistic", "softmax", "mlp", "cnn", "softmax:64")
@@ -119,7 +121,7 @@ def _time_training(
     from parity.report.json import write_json
 
     chosen = find_asked(cases or DEFAULT)
-    timings: list[Any] = []
+    timings: list[Timing] = []
     refused: dict[str, str] = {}
     with spinner("loading PyTorch and JAX") as progress:
         from parity.frameworks.environment import environment
@@ -176,7 +178,7 @@ def _time_checks(cases: tuple[str, ...], options: _Options, repeats: int) -> lis
     from parity.report.json import write_json
 
     chosen = find_cases(cases or DEFAULT_HARNESS)
-    costs: list[Any] = []
+    costs: list[Cost] = []
     refused = []
     with spinner("loading PyTorch and JAX") as progress:
         from parity.frameworks.environment import environment

@@ -5,7 +5,7 @@ import functools
 import math
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -218,7 +218,7 @@ def _counts(results: "list[CaseResult]") -> dict[str, int]:
 def _write(path: str, results: "list[CaseResult]", verdict: "Verdict", seconds: float) -> None:
     from parity.report.json import write_json
 
-    rows: list[dict[str, Any]] = [
+    rows: list[dict[str, object]] = [
         {
             **result.report.as_dict(),
             "verdict": result.verdict.value,

@@ -35,7 +35,7 @@ class TargetError(ValueError):
     """What is wrong with the user's file or what its function returned, ready to be shown."""
 
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Arguments = tuple[tuple[object, ...], dict[str, object]]
 """Positional and keyword arguments of `parity.check`."""
 
 
@@ -116,7 +116,7 @@ def by_name(target: TargetFunction, arguments: Arguments) -> dict[str, Any]:
     return {"name": target.label, **given}
 
 
-def require_both_sides(target: TargetFunction, given: Mapping[str, Any]) -> None:
+def require_both_sides(target: TargetFunction, given: Mapping[str, object]) -> None:
     """Check that a target returned both models and the inputs.
 
     Args:
@@ -136,7 +136,7 @@ IN_ORDER = ("reference", "candidate", "inputs")
 """Arguments that a target may return in order."""
 
 
-def _evaluated(target: TargetFunction, directory: Path) -> Any:
+def _evaluated(target: TargetFunction, directory: Path) -> object:
     """What the function returns."""
     try:
         try:
@@ -155,7 +155,7 @@ def _evaluated(target: TargetFunction, directory: Path) -> Any:
         raise TargetError(f"{target.label} raised an error\n{users_traceback(error, target.file)}") from error
 
 
-def _call(target: TargetFunction) -> Any:
+def _call(target: TargetFunction) -> object:
     module = _imported(target.file)
     function = getattr(module, target.function, None)
     if function is None:
@@ -172,7 +172,7 @@ def _call(target: TargetFunction) -> Any:
     return function()
 
 
-def _needed(function: Callable[..., Any]) -> list[str]:
+def _needed(function: Callable[..., object]) -> list[str]:
     """The arguments without which a function cannot be called."""
     try:
         parameters = inspect.signature(function).parameters.values()
@@ -211,14 +211,11 @@ def _functions(module: ModuleType) -> list[str]:
     ]
 
 
-def _arguments(target: TargetFunction, value: Any) -> Arguments:
-    if isinstance(value, Mapping):
-        args: tuple[Any, ...] = ()
-        kwargs: Mapping[Any, Any] = value
-    elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], tuple | list):
+def _arguments(target: TargetFunction, value: object) -> Arguments:
+    args: tuple[object, ...] = ()
+    kwargs = value
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], tuple | list):
         args, kwargs = tuple(value[0]), value[1]
-    else:
-        kwargs = None  # type: ignore[assignment]
     if not isinstance(kwargs, Mapping):
         raise TargetError(
             f"{target.label} returned {_kind(value)}; it must return the arguments of parity.check: a dict, "
@@ -227,7 +224,7 @@ def _arguments(target: TargetFunction, value: Any) -> Arguments:
     return args, dict(kwargs)
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if isinstance(value, tuple):
         return f"a tuple of {', '.join(type(item).__name__ for item in value) or 'nothing'}"
     return "None" if value is None else f"an object of type {type(value).__name__}"

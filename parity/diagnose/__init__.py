@@ -10,7 +10,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from parity.diagnose.reductions import reductions
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
-from parity.report.kinds import CauseKind
+from parity.report.kinds import GRADIENT_KINDS, CauseKind
 from parity.report.results import Cause
 
 Family = Callable[[Fault], Iterator[Change]]
@@ -92,7 +91,7 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
     return None
 
 
-def _in_64_bits() -> contextlib.AbstractContextManager[Any]:
+def _in_64_bits() -> contextlib.AbstractContextManager[object]:
     """Inside, JAX keeps 64 bits when it computes operations again; without JAX there is nothing to set."""
     jax = sys.modules.get("jax")
     return jax.enable_x64(True) if jax is not None else contextlib.nullcontext()
@@ -108,7 +107,7 @@ def _problem(family: Family, fault: Fault, error: Exception) -> str:
 
 
 def _cause(fault: Fault, change: Change, residual: float) -> Cause:
-    if fault.gradient and change.cause not in (CauseKind.DTYPE, CauseKind.GRADIENT_RULE):
+    if fault.gradient and change.cause not in GRADIENT_KINDS:
         text = f"the outputs agree, the gradient does not: {change.text}"
         return Cause(CauseKind.GRADIENT_RULE, text, residual)
     return Cause(change.cause, change.text, residual)

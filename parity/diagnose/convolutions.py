@@ -9,7 +9,7 @@ import numpy as np
 from parity.diagnose.convolving import convolve, length
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
-from parity.diagnose.pads import as_ints, other_pads, reference_operation
+from parity.diagnose.pads import Windowing, as_ints, other_pads, reference_operation
 from parity.diagnose.trials import Change, Function
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
@@ -27,7 +27,7 @@ class Setting(NamedTuple):
 
     cause: CauseKind
     parameter: str
-    value: Any
+    value: Windowing
 
 
 def convolutions(fault: Fault) -> Iterator[Change]:
@@ -116,7 +116,9 @@ def _of_aten(node: Node, taps: Sequence[int]) -> list[Setting]:
     ]
 
 
-def _changed(fault: Fault, number: int, cause: CauseKind, text: str, changed: Mapping[str, Any]) -> Change:
+def _changed(
+    fault: Fault, number: int, cause: CauseKind, text: str, changed: Mapping[str, Windowing]
+) -> Change:
     """The change; where more or fewer places come out, means over them are divided by as many."""
     evaluation = fault.candidate.evaluations[number]
     params = {**evaluation.params, **changed}
@@ -133,7 +135,7 @@ def _places(fault: Fault, number: int, params: Mapping[str, Any]) -> int:
     """How many places come out."""
     x = fault.value(fault.candidate.evaluations[number].inputs[0])
     sizes = [x.shape[axis] for axis in params["dimension_numbers"].lhs_spec[2:]]
-    rows: Sequence[Any] = (
+    rows: Sequence[Sequence[int]] = (
         sizes,
         _taps(fault, number),
         params["window_strides"],

@@ -1,13 +1,12 @@
 """Values behind a fault by which a trial is judged: those that everything behind it goes through."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from parity.diagnose.targets import Target, same, target_of
 from parity.diagnose.trials import recompute
-from parity.localise.comparison import Comparison, Region
+from parity.localise.comparison import Comparison, Region, Value
 
 BEHIND = 40
 """Evaluations behind the fault among which targets are looked for."""
@@ -46,9 +45,9 @@ def targets_behind(
     return [t for t in found if not same(t.wanted, t.actual, t.allowed)] or found[:1]
 
 
-def _follow(comparison: Comparison, region: Region, relevant: Collection[int]) -> Mapping[int, Any]:
+def _follow(comparison: Comparison, region: Region, relevant: Collection[int]) -> Mapping[int, Value]:
     """What the candidate computes next with the reference's value in place, by node."""
-    changed: dict[int, Any] = {region.j: region.value}
+    changed: dict[int, Value] = {region.j: region.value}
     count = 0
     for number, evaluation in enumerate(comparison.candidate.evaluations):
         if count >= BEHIND:
@@ -65,5 +64,5 @@ def _follow(comparison: Comparison, region: Region, relevant: Collection[int]) -
     return changed
 
 
-def _target(comparison: Comparison, index: int, wanted: Any) -> Target:
+def _target(comparison: Comparison, index: int, wanted: Value) -> Target:
     return target_of(index, np.asarray(wanted), comparison.array(index), comparison.candidate_moves[index])

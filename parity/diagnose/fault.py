@@ -7,7 +7,6 @@ change after which a target agrees is a full explanation, wherever in between it
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from parity.diagnose.downstream import BEHIND, targets_behind
 from parity.diagnose.origins import Before, pure, static
 from parity.diagnose.targets import Array, difference, same
 from parity.diagnose.trials import Change, Function, recompute
-from parity.localise.comparison import Comparison, Region, failing
+from parity.localise.comparison import Comparison, Region, Value, failing
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
 
@@ -179,8 +178,8 @@ class Fault:
             yield from arranged(self.reference.nodes[index].array, shape)
 
     def compute(
-        self, values: Mapping[int, Any], functions: Mapping[int, Function] | None = None
-    ) -> dict[int, Any]:
+        self, values: Mapping[int, Value], functions: Mapping[int, Function] | None = None
+    ) -> dict[int, Value]:
         """The values of all nodes that change under a trial.
 
         Args:
@@ -191,7 +190,7 @@ class Fault:
             Node -> its new value, the given ones included; where operands stop to fit, nothing behind.
         """
         functions = functions or {}
-        new: dict[int, Any] = dict(values)
+        new: dict[int, Value] = dict(values)
         for number in self.active:
             evaluation = self.candidate.evaluations[number]
             if number not in functions and not any(i in new for i in evaluation.inputs):

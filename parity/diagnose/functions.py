@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -12,6 +12,7 @@ from parity.diagnose.phrases import number
 Array = Shaped[np.ndarray, "..."]
 Real = float | int
 Function = Callable[[Array], Array]
+Setting = TypeVar("Setting", int, float)
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
 
@@ -191,5 +192,5 @@ def table(ndim: int, numbers: Sequence[float]) -> Iterator[Named]:
             yield Named(family.name.format(number(n)), _set(family.function, n), family.plain, family.inner)
 
 
-def _set(function: Callable[[Array, Any], Array], setting: Real) -> Function:
+def _set(function: Callable[[Array, Setting], Array], setting: Setting) -> Function:
     return lambda x: function(x, setting)

@@ -7,7 +7,7 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
-from parity.diagnose.tolerances import SAME_NUMBER
+from parity.diagnose.tolerances import ROUND_DECIMALS, SAME_NUMBER
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 
@@ -100,6 +100,6 @@ def _tied(operation: str, value: Array, different: Array) -> str:
     first = float(value[different].flat[0])
     special = value == first
     alike = bool(np.all(special[different])) and 2 * different.sum() >= special.sum()
-    if alike and special.mean() < RARE and first == round(first, 3):
+    if alike and special.mean() < RARE and first == round(first, ROUND_DECIMALS):
         return f"where the value is {number(first)} exactly"
     return ""

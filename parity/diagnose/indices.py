@@ -1,7 +1,6 @@
 """Which entries are chosen: indices shifted or clipped, other ranks of a sort, first against last."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -75,7 +74,7 @@ def _counted(fault: Fault, target: Target) -> Iterator[Change]:
                     yield Change(CauseKind.SHIFT, text, {target.node: value})
 
 
-def _extremes(array: Array, axis: int) -> Mapping[str, Any]:
+def _extremes(array: Array, axis: int) -> Mapping[str, Array]:
     if not array.shape[axis]:
         return {}
     last = array.shape[axis] - 1

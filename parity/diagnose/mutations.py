@@ -1,14 +1,15 @@
 """Single operations exchanged for their neighbours: a minus for a plus, less for less or equal, an axis."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.neighbours import BINARY, COMPARISONS, UNARY, Other
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
+from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Evaluation
 
@@ -28,8 +29,8 @@ def mutations(fault: Fault) -> Iterator[Change]:
             yield Change(other.cause, text, functions={number: _called(other.function)})
 
 
-def _called(function: Callable[..., Any]) -> Function:
-    def compute(values: Sequence[Any]) -> Sequence[Array]:
+def _called(function: Callable[..., ArrayLike]) -> Function:
+    def compute(values: Sequence[Value]) -> Sequence[Array]:
         return [np.asarray(function(*[np.asarray(v) for v in values]))]
 
     return compute

@@ -1,9 +1,10 @@
 """The neighbours of operations: what a program may compute where it should compute another one."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from parity.report.kinds import CauseKind
 
@@ -19,7 +20,7 @@ class Other(NamedTuple):
 
     cause: CauseKind
     text: str
-    function: Callable[..., Any]
+    function: Callable[..., ArrayLike]
 
 
 COMPARISONS = {

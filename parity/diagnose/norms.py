@@ -25,6 +25,10 @@ LARGEST = 300_000
 ROOTS = names("rsqrt sqrt div pow")
 """Operations without one of which nothing is normalised."""
 
+LARGEST_TRIED = 0.1
+"""Numbers below this are tried as eps: more than a number alone is called so for (`LARGEST_EPSILON`), because
+here the whole normalised value must come out right."""
+
 SAMPLE = 64
 """Entries looked at before whole values are compared."""
 
@@ -136,7 +140,7 @@ def _kept(
 
 
 def _small(numbers: Sequence[float]) -> list[float]:
-    found = [n for n in dict.fromkeys(numbers) if 0 < n < 0.1]
+    found = [n for n in dict.fromkeys(numbers) if 0 < n < LARGEST_TRIED]
     return [*found[:4], 0.0]
 
 

@@ -3,13 +3,14 @@
 import itertools
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers import Literal, NumberUse, literals, reference_numbers
 from parity.diagnose.phrases import number
+from parity.diagnose.targets import Array
+from parity.diagnose.tolerances import SAME_DECIMALS
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 
@@ -151,7 +152,7 @@ def _cause(use: NumberUse, old: float, new: float) -> CauseKind:
             return CauseKind.SELECTION
         return CauseKind.SHIFT if use.operations & {"add", "sub"} else CauseKind.CONSTANT
     if use.operations & {"div", "mul"}:
-        plain = {round(x if x >= 1 else 1 / x, 9) for x in (old, new) if x > 0}
+        plain = {round(x if x >= 1 else 1 / x, SAME_DECIMALS) for x in (old, new) if x > 0}
         if use.summed and plain <= {float(use.summed), float(use.summed - 1)}:
             return CauseKind.VARIANCE_CORRECTION
         if use.summed and (use.summed in plain or len(plain) < 2):
@@ -161,7 +162,7 @@ def _cause(use: NumberUse, old: float, new: float) -> CauseKind:
     return CauseKind.CONSTANT
 
 
-def divisors(fault: Fault, count: float | int, new: Any) -> dict[int, Any]:
+def divisors(fault: Fault, count: float | int, new: int | Array) -> dict[int, Array]:
     """Constants that are the count of a sum, or one over it, set to another count.
 
     Args:

@@ -12,7 +12,7 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.line_maps import Pattern, as_transpose, line_map
 from parity.diagnose.targets import Array, Target, same
-from parity.diagnose.tolerances import SAME_ENTRIES, SAME_NUMBER
+from parity.diagnose.tolerances import COPIES, SAME_ENTRIES, SAME_NUMBER
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 
@@ -121,11 +121,12 @@ def origin(value: Array, source: Array, target: Target) -> Array | None:
         return None
     ranks = np.argsort(flat, kind="stable")
     ordered = flat[ranks]
-    if np.diff(ordered).min(initial=np.inf) <= 4 * target.allowed:
+    near = COPIES * target.allowed
+    if np.diff(ordered).min(initial=np.inf) <= 2 * near:
         return None
     wanted = value.astype(np.float64)
-    place = np.clip(np.searchsorted(ordered, wanted - 2 * target.allowed), 0, flat.size - 1)
-    if not np.all(np.abs(ordered[place] - wanted) <= 2 * target.allowed):
+    place = np.clip(np.searchsorted(ordered, wanted - near), 0, flat.size - 1)
+    if not np.all(np.abs(ordered[place] - wanted) <= near):
         return None
     return np.asarray(ranks[place])
 

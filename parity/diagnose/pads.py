@@ -12,6 +12,9 @@ from parity.trace.vocabulary import each_axis
 
 Pads = tuple[tuple[int, int], ...]
 
+Windowing = int | tuple[int, ...] | Pads
+"""A setting of a window, for all axes or for each."""
+
 WIDEST = 8
 """Entries of padding at most, on one side."""
 
@@ -87,7 +90,7 @@ def as_ints(value: Any) -> Any:
     return int(value) if isinstance(value, np.integer) else value
 
 
-def other_pads(padding: Sequence[Any], reaches: Sequence[int]) -> Iterator[Pads]:
+def other_pads(padding: Sequence[tuple[int, int]], reaches: Sequence[int]) -> Iterator[Pads]:
     """Paddings to try: the same total divided otherwise, then other totals for all axes alike.
 
     Args:

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.pads import Pooled, as_ints, other_pads, pooled, reference_operation, sliding_axes
+from parity.diagnose.pads import Pads, Pooled, as_ints, other_pads, pooled, reference_operation, sliding_axes
 from parity.diagnose.sliding import reduce_windows
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, Function
+from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 
 NAMES = {"max": "maximum", "min": "minimum", "sum": "average"}
@@ -67,13 +68,13 @@ def _pool_settings(
     number: int, kind: str, params: Mapping[str, Any], spatial: Sequence[int], wanted: Pooled
 ) -> Iterator[Change]:
     """The pooling with the settings in which the reference's differs."""
-    settings: tuple[tuple[CauseKind, str, Any], ...] = (
+    settings: tuple[tuple[CauseKind, str, Pads | tuple[int, ...]], ...] = (
         (CauseKind.PADDING, "padding", wanted.padding),
         (CauseKind.STRIDE, "window_strides", wanted.stride),
         (CauseKind.DILATION, "window_dilation", wanted.dilation),
     )
 
-    def now(parameter: str) -> Any:
+    def now(parameter: str) -> tuple[object, ...]:
         return tuple(as_ints(params[parameter][axis]) for axis in spatial)
 
     different = [setting for setting in settings if now(setting[1]) != setting[2]]
@@ -90,7 +91,7 @@ def _reduce_window(
     kind: str,
     params: Mapping[str, Any],
     spatial: Sequence[int],
-    changed: Mapping[str, Any],
+    changed: Mapping[str, Pads | tuple[int, ...]],
     scale: float = 1.0,
 ) -> Function:
     settings = {
@@ -101,7 +102,7 @@ def _reduce_window(
         for axis, value in zip(spatial, values, strict=True):
             settings[name][axis] = value
 
-    def compute(values: Sequence[Any]) -> Sequence[Any]:
+    def compute(values: Sequence[Value]) -> Sequence[Value]:
         window, strides, padding, base, dilation = settings.values()
         out = reduce_windows(
             np.asarray(values[0]),
@@ -139,9 +140,8 @@ def _pool_count(fault: Fault, number: int, window: Sequence[int]) -> Iterator[Ch
 
 def _pad(fault: Fault, number: int) -> Iterator[Change]:
     """A pad operation with other widths of the same total."""
-    config = [
-        tuple(int(n) for n in row) for row in fault.candidate.evaluations[number].params["padding_config"]
-    ]
+    settings = fault.candidate.evaluations[number].params["padding_config"]
+    config = [(int(low), int(high), int(inner)) for low, high, inner in settings]
     axes = [axis for axis, (low, high, _) in enumerate(config) if low or high]
     if not axes or any(inner for _, _, inner in config):
         return
@@ -150,7 +150,7 @@ def _pad(fault: Fault, number: int) -> Iterator[Change]:
         for axis, pad in zip(axes, pads, strict=True):
             widths[axis] = pad
 
-        def compute(values: Sequence[Any], widths: Any = tuple(widths)) -> Sequence[Array]:
+        def compute(values: Sequence[Value], widths: Pads = tuple(widths)) -> Sequence[Array]:
             return [np.pad(values[0], widths, constant_values=np.asarray(values[1]).item())]
 
         text = f"padded by {[config[a][:2] for a in axes]} in <candidate> and by {list(pads)} in <reference>"

@@ -2,8 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,16 +10,21 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.masks import fitting, is_mask
 from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.targets import Array
-from parity.diagnose.trials import Change
+from parity.diagnose.trials import Change, Function
+from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 
-KINDS: Mapping[str, Any] = {
+KINDS: Mapping[str, Callable[..., Array]] = {
     "reduce_sum": np.sum,
     "reduce_max": np.max,
     "reduce_min": np.min,
     "reduce_prod": np.prod,
 }
-CUMULATIVE = {"cumsum": np.cumsum, "cumprod": np.cumprod, "cummax": np.maximum.accumulate}
+CUMULATIVE: Mapping[str, Callable[..., Array]] = {
+    "cumsum": np.cumsum,
+    "cumprod": np.cumprod,
+    "cummax": np.maximum.accumulate,
+}
 
 
 def reductions(fault: Fault) -> Iterator[Change]:
@@ -59,7 +63,7 @@ def _other_axes(fault: Fault, numbers: tuple[int, ...]) -> Iterator[Change]:
         for axes in itertools.combinations(range(ndim), count):
             if axes == now:
                 continue
-            values: dict[int, Any] = {}
+            values: dict[int, tuple[tuple[int, ...], bool]] = {}
             old = new = 1
             for number in numbers:
                 operand = _operand(fault, number)
@@ -79,15 +83,15 @@ def _other_axes(fault: Fault, numbers: tuple[int, ...]) -> Iterator[Change]:
             yield Change(CauseKind.AXIS, text, divisors(fault, old, new), {**functions, **passed})
 
 
-def _reduce(operation: str, axes: tuple[int, ...], shape: tuple[int, ...]) -> Any:
-    def compute(values: Any) -> Any:
+def _reduce(operation: str, axes: tuple[int, ...], shape: tuple[int, ...]) -> Function:
+    def compute(values: Sequence[Value]) -> Sequence[Value]:
         whole = KINDS[operation](values[0], axis=axes, keepdims=True)
         return [whole.reshape(shape) if whole.size == int(np.prod(shape)) and shape else whole]
 
     return compute
 
 
-def _passed(values: Any) -> Any:
+def _passed(values: Sequence[Value]) -> Sequence[Value]:
     return [values[0]]
 
 
@@ -102,7 +106,7 @@ def _kept(fault: Fault, result: int, ndim: int) -> tuple[int, bool]:
     return result, False
 
 
-OTHERS: Mapping[str, Any] = {
+OTHERS: Mapping[str, Callable[[Array, tuple[int, ...]], Array]] = {
     "sum": np.sum,
     "largest": np.max,
     "smallest": np.min,
@@ -155,7 +159,7 @@ def _masked(fault: Fault, numbers: list[int]) -> Iterator[Change]:
 def _with_mask(fault: Fault, sums: list[int], mask: Array, axes: tuple[int, ...]) -> Iterator[Change]:
     shape = mask.shape
 
-    def compute(values: Any, axes: Any) -> Any:
+    def compute(values: Sequence[Value], axes: tuple[int, ...]) -> Sequence[Value]:
         x = values[0]
         return [np.sum(np.where(mask, x, 0) if x.shape == shape else x, axis=axes)]
 
@@ -171,7 +175,7 @@ def _cumulative(fault: Fault, number: int) -> Iterator[Change]:
     """A running sum from the other end, or that leaves its own entry out."""
     evaluation = fault.candidate.evaluations[number]
     now = int(evaluation.params["axis"])
-    accumulate: Any = CUMULATIVE[evaluation.operation]
+    accumulate = CUMULATIVE[evaluation.operation]
     x = _operand(fault, number)
     for axis in range(x.ndim):
         forward = accumulate(x, axis=axis)

@@ -1,13 +1,12 @@
 """A reduction over sliding windows in NumPy, with all settings of LAX's: a trial needs no framework."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from parity.diagnose.targets import Array
 
-REDUCERS: Mapping[str, tuple[Any, float]] = {
+REDUCERS: Mapping[str, tuple[Callable[..., Array], float]] = {
     "max": (np.max, -np.inf),
     "min": (np.min, np.inf),
     "sum": (np.sum, 0.0),

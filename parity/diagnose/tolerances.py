@@ -8,6 +8,13 @@ SAME_NUMBER = 1e-9
 """Relative difference of two numbers that are one: a few operations on float64 lose far less, and numbers
 that a programmer chooses differ by far more."""
 
+SAME_DECIMALS = 9
+"""Decimals in which a count and one worked out from its inverse are one number: `SAME_NUMBER` of numbers that
+are looked up in a set."""
+
+ROUND_DECIMALS = 3
+"""Decimals of a bound that an author wrote: the result of a computation has more."""
+
 SAME_ENTRIES = 1e-12
 """Difference of copied entries relative to the largest one: copies are exact but for a cast and a sum."""
 
@@ -34,6 +41,10 @@ greatest and the least of the differences are compared."""
 
 WORKED_OUT = 10.0
 """Multiple of the limit for a term that is worked out from both values by a few operations."""
+
+COPIES = 2.0
+"""Multiple of the limit of a target within which an entry and its copy lie: either may be off by the limit.
+Entries of one value that lie less than twice as far apart cannot be told from each other's copies."""
 
 VARIES = 100.0
 """Multiple of the limit above which a value varies, so that a constant difference is no coincidence."""

@@ -2,14 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from parity.localise.comparison import Comparison
+from parity.localise.comparison import Comparison, Value
 from parity.report.kinds import CauseKind
 
-Function = Callable[[Sequence[Any]], Sequence[Any]]
+Function = Callable[[Sequence[Value]], Sequence[Value]]
+"""From the values that an operation reads to those that it computes."""
 
 
 class Change(NamedTuple):
@@ -24,13 +25,13 @@ class Change(NamedTuple):
 
     cause: CauseKind
     text: str
-    values: Mapping[int, Any] = MappingProxyType({})
+    values: Mapping[int, Value] = MappingProxyType({})
     functions: Mapping[int, Function] = MappingProxyType({})
 
 
 def recompute(
-    comparison: Comparison, number: int, new: Mapping[int, Any], functions: Mapping[int, Function]
-) -> dict[int, Any] | None:
+    comparison: Comparison, number: int, new: Mapping[int, Value], functions: Mapping[int, Function]
+) -> dict[int, Value] | None:
     """One evaluation repeated with other values and functions.
 
     Args:

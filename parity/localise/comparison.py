@@ -1,7 +1,7 @@
 """Two traces with what is matched in them, and what a fault between them is."""
 
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped
@@ -9,6 +9,12 @@ from jaxtyping import Shaped
 from parity.trace.graph import NodeKind, Trace
 from parity.trace.match import Matcher, Summary, same_numbers
 from parity.trace.vocabulary import REPEATING
+
+if TYPE_CHECKING:
+    import jax
+
+Value: TypeAlias = "Shaped[np.ndarray, '...'] | jax.Array"
+"""A value that replaces another: NumPy's from a trace, JAX's where an operation of JAX computed it again."""
 
 
 class Region(NamedTuple):
@@ -58,8 +64,8 @@ class Comparison:
         self.reference, self.candidate = reference, candidate
         self.candidate_moves = candidate_moves
         self.matcher = Matcher(reference, reference_moves)
-        self.replaced: dict[int, Any] = {}
-        self.values: dict[int, Any] = {}
+        self.replaced: dict[int, Value] = {}
+        self.values: dict[int, Shaped[np.ndarray, ...]] = {}
         self.reference_matched: set[int] = set()
         self.partners: dict[int, list[int]] = {}
         self.summaries: dict[int, Summary] = {}
@@ -112,7 +118,7 @@ class Comparison:
         node = self.reference.nodes[index]
         return node.kind is not NodeKind.OPERATION or node.fixed or index in self.reference_matched
 
-    def put(self, index: int, value: Any) -> None:
+    def put(self, index: int, value: Value) -> None:
         """Replace a value of the candidate for good, and match what follows again.
 
         Args:

@@ -148,19 +148,19 @@ def expression(operation: str, given: Sequence[str], params: Mapping[str, Any]) 
     return None
 
 
-def _writable(value: Any) -> bool:
+def _writable(value: object) -> bool:
     if isinstance(value, list | tuple):
         return type(value) in (list, tuple) and all(_writable(v) for v in value)
     return isinstance(value, bool | int | float | str | np.integer)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, list | tuple):
         return tuple(_plain(v) for v in value)
     return int(value) if isinstance(value, np.integer) else value
 
 
-def _ints(values: Sequence[Any]) -> tuple[int, ...]:
+def _ints(values: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(v) for v in values)
 
 

@@ -30,6 +30,9 @@ Writer = Callable[[str, Sequence[str], Mapping[str, Any]], str | None]
 LARGEST = 80
 """Operations that a script may have."""
 
+RTOL, ATOL = 1e-9, 1e-12
+"""How near, in float64, a script must come to the recorded value: XLA may add in another order there."""
+
 HEAD = '''"""Divergence {number}: {candidate}'s value ({candidate_place})
 against {reference}'s ({reference_place}), from the same numbers."""
 
@@ -152,7 +155,7 @@ def _working(comparison: Comparison, region: Region, writer: Writer) -> Excerpt 
             found = np.asarray(space["candidate"](**{k: jnp.asarray(v) for k, v in program.inputs.items()}))
     except Exception:  # something that only looks like JAX: the recorded values are compared instead
         return None
-    same = found.shape == actual.shape and np.allclose(found, actual, rtol=1e-9, atol=1e-12, equal_nan=True)
+    same = found.shape == actual.shape and np.allclose(found, actual, rtol=RTOL, atol=ATOL, equal_nan=True)
     return program if same else None
 
 

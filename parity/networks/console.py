@@ -8,8 +8,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from parity.report.folding import folded
+from parity.report.kinds import TRAINING
 from parity.report.results import AS_STORED, LIMIT, STAGES, Quantity, Report, Stage, Verdict
 from parity.report.rounded import short
+from parity.report.sentences import capitalised
 from parity.report.text import describe_divergences, describe_quantity, environment_line, label
 
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.INCONCLUSIVE: "yellow"}
@@ -23,7 +25,8 @@ def print_table(console: Console, reports: Sequence[tuple[Report, Verdict, str |
         reports: (report, verdict to show, text of an erratum or None) in the order of the rows.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    for name in ("case", "", "weights", "forward", "grads", "step", "curve", "error", "yardst.", "verdict"):
+    headings = [stage.heading for stage in STAGES]
+    for name in ("case", "", *headings, "error", "yardst.", "verdict"):
         left = name in ("case", "", "verdict")
         table.add_column(name, no_wrap=True, justify="left" if left else "right")
     for report, verdict, erratum in reports:
@@ -35,13 +38,14 @@ def print_table(console: Console, reports: Sequence[tuple[Report, Verdict, str |
 
 
 def print_programs(console: Console, reports: Sequence[Report]) -> None:
-    """The worst rho of step and curve for every program that trained, against PyTorch in one process.
+    """The worst rho of training for every program that trained, against PyTorch in one process.
 
     Args:
         console: where to print; 80 columns are enough for four programs.
         reports: of cases that were trained by more than two programs.
     """
-    names = list(dict.fromkeys(q.program for r in reports for q in r.select("curve") if not r.error))
+    trained = [[q for stage in TRAINING for q in r.select(stage)] for r in reports if not r.error]
+    names = list(dict.fromkeys(q.program for quantities in trained for q in quantities))
     table = Table(
         box=None, pad_edge=False, padding=(0, 1), title="worst rho of training", title_justify="left"
     )
@@ -53,11 +57,12 @@ def print_programs(console: Console, reports: Sequence[Report]) -> None:
         for row, dtype in enumerate(report.dtypes):
             cells = [escape(report.name) if row == 0 else "", dtype.replace("float", "f")]
             for name in names:
-                training = (*report.select("step", dtype), *report.select("curve", dtype))
+                training = tuple(q for stage in TRAINING for q in report.select(stage, dtype))
                 worst = dataclasses.replace(report, quantities=training).worst(program=name)
                 cells.append("-" if worst is None else _rho(worst))
             table.add_row(*cells)
-    console.print("\nStep and curve of every program against PyTorch's in one process, worst rho:")
+    what = capitalised(" and ".join(stage.heading for stage in TRAINING))
+    console.print(f"\n{what} of every program against PyTorch's in one process, worst rho:")
     console.print(table)
 
 

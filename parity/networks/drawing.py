@@ -1,10 +1,12 @@
 """A case with its data loaded and its weights drawn: what all programs of the case share."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import numpy as np
 import torch
+from jaxtyping import PyTree
 
 import jaxnn
 import torchref
@@ -13,6 +15,9 @@ from parity.networks.registry import Case
 from parity.networks.samples import Samples, load_samples
 from parity.pipeline.pairs import Pair, match
 from parity.pipeline.request import Weights
+
+Network = torch.nn.Module | Callable[..., torch.Tensor]
+"""PyTorch's network: a module with its parameters, or a function `(params, x) -> logits` of bare tensors."""
 
 
 class Drawn(NamedTuple):
@@ -32,10 +37,10 @@ class Drawn(NamedTuple):
     torch_recipe: torchref.Recipe
     jax_recipe: jaxnn.Recipe
     samples: Samples
-    network: Any
+    network: Network
     torch_params: dict[str, torch.Tensor] | None
     model: jaxnn.Model
-    template: Any
+    template: PyTree
     order: np.ndarray | None
 
     @property
@@ -71,7 +76,9 @@ def draw_case(case: Case, data_name: str, *, seed: int = 0, limit: int | None = 
     return Drawn(torch_recipe, jax_recipe, samples, network, torch_params, model, template, order)
 
 
-def draw(recipe: torchref.Recipe, samples: Samples, seed: int) -> tuple[Any, dict[str, torch.Tensor] | None]:
+def draw(
+    recipe: torchref.Recipe, samples: Samples, seed: int
+) -> tuple[Network, dict[str, torch.Tensor] | None]:
     """Draw the weights of a recipe's PyTorch network from a seed.
 
     Args:

@@ -1,11 +1,13 @@
 """The two training programs of a case: `torchref.fit` and `jaxnn.fit` over named arrays."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 from jax.sharding import Mesh
-from torch import nn
+from jaxtyping import Array, PyTree
+from torch import Tensor, nn
 
 import jaxnn
 import torchref
@@ -17,6 +19,9 @@ from torchref.parallel import Ranks
 
 SPLITS = ("train", "val")
 ALONE = Ranks()
+
+Metric = TypeVar("Metric")
+Held = TypeVar("Held", Tensor, Array)
 
 
 def decided_by(labels: str) -> dict[str, str]:
@@ -31,7 +36,7 @@ def decided_by(labels: str) -> dict[str, str]:
     return {} if labels == "real" else {f"{split}_accuracy": f"{split}_margin" for split in SPLITS}
 
 
-def _with_margin(metrics: Mapping[str, Any], labels: str, module: Any) -> dict[str, Any]:
+def _with_margin(metrics: Mapping[str, Metric], labels: str, module: ModuleType) -> dict[str, Metric]:
     """The recipe's metrics and, for a classifier, every sample's margin."""
     if labels == "real":
         return dict(metrics)
@@ -68,7 +73,14 @@ def torch_training(
         given = {name: to_torch(array, dtype, device) for name, array in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
-        def run(train: Any, val: Any, metrics: Any, **how: Any) -> Any:
+        def run(
+            train: tuple[Tensor, Tensor],
+            val: tuple[Tensor, Tensor],
+            metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+            epochs: int,
+            batch_size: int | None = None,
+            order: np.ndarray | None = None,
+        ) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
             parameters = {n: nn.Parameter(to_torch(a, dtype, device)) for n, a in weights.items()}
             history = torchref.fit(
                 lambda x: pair.reference.call(parameters, x),
@@ -80,7 +92,9 @@ def torch_training(
                 optimizer=recipe.optimizer,
                 learning_rate=learning_rate,
                 ranks=ranks,
-                **how,
+                epochs=epochs,
+                batch_size=batch_size,
+                order=order,
             )
             return parameters, history
 
@@ -129,7 +143,14 @@ def jax_training(
         given = {name: to_jax(to_nhwc(a, name), dtype, place) for name, a in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
 
-        def run(train: Any, val: Any, metrics: Any, **how: Any) -> jaxnn.Fit:
+        def run(
+            train: tuple[Array, Array],
+            val: tuple[Array, Array],
+            metrics: Mapping[str, Callable[[Array, Array], Array]],
+            epochs: int,
+            batch_size: int | None = None,
+            order: np.ndarray | None = None,
+        ) -> jaxnn.Fit:
             return jaxnn.fit(
                 pair.candidate.call,
                 params,
@@ -140,7 +161,9 @@ def jax_training(
                 optimizer=recipe.optimizer,
                 learning_rate=learning_rate,
                 mesh=mesh,
-                **how,
+                epochs=epochs,
+                batch_size=batch_size,
+                order=order,
             )
 
         stepped = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
@@ -153,13 +176,15 @@ def jax_training(
     return program
 
 
-def _numpy_leaves(params: Any) -> dict[str, Any]:
+def _numpy_leaves(params: PyTree) -> dict[str, np.ndarray]:
     from parity.frameworks.jax.trees import flatten
 
     return {path: to_numpy(leaf) for path, leaf in flatten(params)[0].items()}
 
 
-def _first_batch(samples: Any, order: np.ndarray | None, batch_size: int | None) -> tuple[Any, Any]:
+def _first_batch(
+    samples: tuple[Held, Held], order: np.ndarray | None, batch_size: int | None
+) -> tuple[tuple[Held, Held], tuple[Held, Held]]:
     """The first batch as training and validation set: one full-batch epoch on it is one step."""
     x, y = samples
     if order is not None:
@@ -181,7 +206,7 @@ def to_nhwc(array: np.ndarray, name: str) -> np.ndarray:
     return array.transpose(0, 2, 3, 1) if name.startswith("x_") and array.ndim == 4 else array
 
 
-def _curves(history: Mapping[str, Any]) -> dict[str, Any]:
+def _curves(history: Mapping[str, Tensor | Array]) -> dict[str, np.ndarray]:
     """Histories with time on the first axis; the losses of all steps in one row."""
     curves = {name: to_numpy(value) for name, value in history.items()}
     return {**curves, "step_loss": curves["step_loss"].reshape(-1)}

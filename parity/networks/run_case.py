@@ -1,7 +1,6 @@
 """Run a built-in case: weights, forward, gradients, one step and the curve, in one report."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from flax import nnx
 
@@ -97,14 +96,22 @@ def run_case(
     return CaseResult(joined(case.name, checked, trained), used, epochs, case.erratum)
 
 
-def check_case(name: str, drawn: Drawn, settings: Settings, **how: Any) -> Report:
+def check_case(
+    name: str,
+    drawn: Drawn,
+    settings: Settings,
+    *,
+    oracles: Mapping[str, Oracle] | None = None,
+    progress: Progress = no_progress,
+) -> Report:
     """`parity.check` of a case's networks on its first samples.
 
     Args:
         name: of the report.
         drawn: the case.
         settings: of the check.
-        how: further arguments of `check`.
+        oracles: further programs of the same network, by label.
+        progress: called with a short description as each phase begins.
     """
     inputs = drawn.samples.inputs
     return check(
@@ -117,7 +124,8 @@ def check_case(name: str, drawn: Drawn, settings: Settings, **how: Any) -> Repor
         layout={"x": LAYOUT} if drawn.torch_recipe.images else None,
         settings=settings,
         name=name,
-        **how,
+        oracles=oracles,
+        progress=progress,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 
 if TYPE_CHECKING:
     import jax
@@ -189,7 +189,7 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
     return placed
 
 
-def significant_bits_at_most(array: Float[np.ndarray, "..."], bits: int) -> Any:
+def significant_bits_at_most(array: Float[np.ndarray, "..."], bits: int) -> Bool[np.ndarray, "..."]:
     """Whether each number is exact in `bits` significant bits (0, 1, 0.5 and 255 are in 8).
 
     Args:
@@ -201,7 +201,7 @@ def significant_bits_at_most(array: Float[np.ndarray, "..."], bits: int) -> Any:
     """
     mantissa, _ = np.frexp(array)
     scaled = mantissa * 2.0**bits
-    return scaled == np.round(scaled)
+    return np.asarray(scaled == np.round(scaled))
 
 
 Params = Any

@@ -5,7 +5,7 @@ Both sides of a comparison, and every oracle, see the same noise wherever they h
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -18,6 +18,9 @@ REPEATS = 4
 
 Values = dict[str, dict[str, Shaped[np.ndarray, "..."]]]
 """What a program returns: group -> leaf -> array, floating values held in float64."""
+
+Scales = Mapping[str, Mapping[str, Float[np.ndarray, "..."] | float]]
+"""What to divide the values by: group -> leaf -> a number, or one for each entry."""
 
 Runnable = Callable[[Arrays, Arrays, str], Values]
 """`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
@@ -217,7 +220,7 @@ def measure(
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def _widen(moves: Values, values: Values, base: Values, scales: Mapping[str, Mapping[str, Any]]) -> None:
+def _widen(moves: Values, values: Values, base: Values, scales: Scales) -> None:
     """Take one noisy run into the largest moves, each in its leaf's own scale."""
     for group, leaves in values.items():
         for name, value in leaves.items():
@@ -231,7 +234,7 @@ def _widen(moves: Values, values: Values, base: Values, scales: Mapping[str, Map
             moves[group][name] = np.asarray(largest if known is None else np.maximum(known, largest))
 
 
-def _scales(base: Values) -> dict[str, dict[str, Any]]:
+def _scales(base: Values) -> Scales:
     return {
         group: {name: relative_scale(held) for name, held in leaves.items()} for group, leaves in base.items()
     }

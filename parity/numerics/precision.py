@@ -10,9 +10,12 @@ import os
 import random
 import threading
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import jax
 
 DEVICES = ("cpu", "cuda")
 """Names accepted for `device`; "cuda" is JAX's "gpu"."""
@@ -135,7 +138,7 @@ def running_torch(dtype: str) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def jax_device(device: str) -> Any:
+def jax_device(device: str) -> "jax.Device":
     """This process's first JAX device of a kind ("cpu" or "cuda").
 
     Args:

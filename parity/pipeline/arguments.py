@@ -80,5 +80,5 @@ def require_known(given: Mapping[str, Any]) -> None:
     )
 
 
-def _names(kind: Any) -> set[str]:
+def _names(kind: type[Weights] | type[Settings]) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}

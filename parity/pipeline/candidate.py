@@ -23,7 +23,7 @@ from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
 from parity.report.sides import Sides
-from parity.trace.graph import Spot
+from parity.trace.graph import Spot, Trace
 from parity.weights import Plan, WeightError
 
 SAME_OUTPUTS = 1e-9
@@ -249,7 +249,7 @@ def gap(reference: Reference, program: Program, weights: Arrays) -> float:
     return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
 
 
-def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dict[str, str], Names, Names]:
+def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, dict[str, str], Names, Names]:
     """Which outputs are compared, under which names and in which layout.
 
     Returns:
@@ -280,7 +280,7 @@ def _with_outputs(attempt: _Attempt, task: Task, picked: Any) -> tuple[Task, dic
         if unused:
             notes.append(f"{name}'s outputs {', '.join(unused)}: not compared")
 
-    def outputs(out: Any) -> dict[str, Any]:
+    def outputs(out: object) -> dict[str, Any]:
         own = name_outputs(request.outputs.picked(out, 1))
         compared = {common: own[name] for common, name in names[1].items()}
         for name, axes in layout.items():
@@ -301,7 +301,7 @@ def _plan(attempt: _Attempt, model: Model, program: Program, progress: Progress)
     progress("matching the weights")
     from parity.localise import agreement
 
-    compared: list[Callable[[Any], float]] = []
+    compared: list[Callable[[Trace], float]] = []
 
     def try_plan(plan: Plan) -> float:
         weights = {**model.weights, **plan.to_candidate(reference.weights)}

@@ -23,13 +23,13 @@ from parity.report.sides import Sides
 
 
 def check(
-    reference: Any,
-    candidate: Any,
-    inputs: Any,
+    reference: object,
+    candidate: object,
+    inputs: object,
     *,
-    targets: Any = None,
+    targets: object = None,
     loss: tuple[Any, Any] | None = None,
-    outputs: Any = None,
+    outputs: object = None,
     layout: Mapping[str, tuple[int, ...]] | None = None,
     weights: Weights | None = None,
     settings: Settings | None = None,

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from parity.numerics.arrays import Arrays, is_float
 from parity.report.sides import TORCH_AND_JAX, Sides
@@ -66,8 +65,8 @@ def candidates(
 
 
 def of_outputs(
-    reference_shapes: Mapping[str, Any],
-    candidate_shapes: Mapping[str, Any],
+    reference_shapes: Mapping[str, Sequence[int]],
+    candidate_shapes: Mapping[str, Sequence[int]],
     given: Layout,
     ways: Sequence[Way] = (channels_last,),
 ) -> Layout:

@@ -1,14 +1,13 @@
 """The inputs of a comparison: named, checked, and in numbers that every precision can start from."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from parity.numerics.arrays import Arrays, is_float, round_to, to_numpy
 
 
-def name_inputs(inputs: Any, targets: Any = None) -> tuple[Arrays, tuple[str, ...]]:
+def name_inputs(inputs: object, targets: object = None) -> tuple[Arrays, tuple[str, ...]]:
     """All arrays in one dict, rounded to float32, and which of them the models take.
 
     Args:
@@ -16,11 +15,13 @@ def name_inputs(inputs: Any, targets: Any = None) -> tuple[Arrays, tuple[str, ..
         targets: array or dict of arrays for the losses.
 
     Raises:
-        TypeError: if `inputs` is one array, or one of them holds no numbers.
+        TypeError: if `inputs` is one array or no collection, or one of them holds no numbers.
         ValueError: if there is none, a name occurs twice, or one has NaN or infinity in it.
     """
     if hasattr(inputs, "shape"):
         raise TypeError("`inputs` is one array; name it, e.g. inputs={'x': x}, or put it in a list")
+    if not isinstance(inputs, Mapping | Iterable):
+        raise TypeError(f"`inputs` is of type {type(inputs).__name__}; it must be arrays by name, or a list")
     if not isinstance(inputs, Mapping):
         inputs = {f"input_{i}": value for i, value in enumerate(inputs)}
     if not inputs:
@@ -46,7 +47,7 @@ def name_inputs(inputs: Any, targets: Any = None) -> tuple[Arrays, tuple[str, ..
     return arrays, tuple(inputs)
 
 
-def sets_of(inputs: Any) -> list[Any]:
+def sets_of(inputs: object) -> list[object]:
     """The sets of inputs of one comparison: those of a list of dicts, else `inputs` itself.
 
     Raises:

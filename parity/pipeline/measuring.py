@@ -8,6 +8,7 @@ import numpy as np
 
 from parity.frameworks.model import Program
 from parity.frameworks.opening import open_model
+from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, Params
 from parity.numerics.finite_differences import Slopes, measure_slopes
 from parity.numerics.noise import Runnable, SideByDtype, Subject, Values, measure
@@ -28,9 +29,9 @@ class Oracle(NamedTuple):
         gradients: `gradients(params, x, targets)` instead of autodiff; then only gradients are compared.
     """
 
-    model: Any
+    model: object
     template: Params | None = None
-    gradients: Callable[[Params, Any, Any], Params] | None = None
+    gradients: Callable[..., Params] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,7 @@ def measured(
     )
 
 
-def restricted(reference: Reference, candidate: Candidate) -> Any:
+def restricted(reference: Reference, candidate: Candidate) -> Task:
     """The reference's task with those outputs alone that are compared, under their common names.
 
     Args:
@@ -136,7 +137,7 @@ def restricted(reference: Reference, candidate: Candidate) -> Any:
     """
     every = reference.task.outputs
 
-    def outputs(out: Any) -> dict[str, Any]:
+    def outputs(out: object) -> dict[str, Any]:
         own = every(out)
         return {common: own[name] for common, name in candidate.outputs.items()}
 

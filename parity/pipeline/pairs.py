@@ -32,7 +32,7 @@ class Pair(NamedTuple):
 
 
 def match(
-    reference: Any, candidate: Any, weights: Weights | None = None, inputs: Arrays | None = None
+    reference: object, candidate: object, weights: Weights | None = None, inputs: Arrays | None = None
 ) -> Pair:
     """Open two models and plan the weights from names, kinds and shapes alone; nothing runs.
 
@@ -56,11 +56,11 @@ def match(
 
 
 def plan_weights(
-    reference: Any,
-    candidate: Any,
-    inputs: Any,
+    reference: object,
+    candidate: object,
+    inputs: object,
     *,
-    outputs: Any = None,
+    outputs: object = None,
     layout: Mapping[str, tuple[int, ...]] | None = None,
     weights: Weights | None = None,
     settings: Settings | None = None,

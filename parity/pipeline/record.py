@@ -13,11 +13,11 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Slopes
-from parity.numerics.noise import REPEATS
+from parity.numerics.noise import REPEATS, SideByDtype
 from parity.numerics.progress import Progress
 from parity.pipeline.arguments import require_known, sorted_arguments
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
@@ -37,15 +37,15 @@ ROLES = ("reference", "candidate")
 
 def record(
     directory: Directory,
-    reference: Any = None,
-    candidate: Any = None,
-    inputs: Any = None,
+    reference: object = None,
+    candidate: object = None,
+    inputs: object = None,
     *,
     side: str | None = None,
     against: Directory | None = None,
     trace: bool = False,
     progress: Progress = lambda text: None,
-    **arguments: Any,
+    **arguments: object,
 ) -> Recording:
     """Run one side of a comparison with and without noise, and keep what the other is compared with.
 
@@ -141,7 +141,7 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
         Run(title, {}, {}, tuple(sides), REPEATS) for title, sides in candidate.runs.items()
     ]  # values only: nothing runs
 
-    def sides_of(run: Run, progress: Progress) -> dict[str, Any]:
+    def sides_of(run: Run, progress: Progress) -> dict[str, SideByDtype]:
         from parity.pipeline.shown import compared_outputs
 
         expected = reference.runs[run.title]
@@ -229,7 +229,7 @@ def reference_of(recording: Recording) -> Reference:
     )
 
 
-def _recorded_loss(outputs: Any, targets: Any) -> Any:
+def _recorded_loss(outputs: object, targets: object) -> NoReturn:
     raise ValueError("the reference is not here: only its recording is")
 
 
@@ -247,7 +247,7 @@ def _for_reference(given: Mapping[str, Any]) -> dict[str, Any]:
     return dict(given)
 
 
-def _for_candidate(candidate: Any, given: Mapping[str, Any]) -> Request:
+def _for_candidate(candidate: object, given: Mapping[str, Any]) -> Request:
     """The request for a candidate whose reference is recorded."""
     from parity.frameworks.outputs import Outputs
 
@@ -265,7 +265,7 @@ def _for_candidate(candidate: Any, given: Mapping[str, Any]) -> Request:
     )
 
 
-def _side(side: str | None, reference: Any, candidate: Any) -> str:
+def _side(side: str | None, reference: object, candidate: object) -> str:
     given = [name for name, model in zip(ROLES, (reference, candidate), strict=True) if model is not None]
     if side is None and len(given) == 1:
         return given[0]

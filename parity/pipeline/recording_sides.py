@@ -3,7 +3,6 @@
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any
 
 from parity.frameworks.environment import environment
 from parity.frameworks.outputs import pair_outputs
@@ -19,7 +18,7 @@ from parity.pipeline.planning import judge_weights
 from parity.pipeline.record import joined_environment, recorded_settings, reference_of
 from parity.pipeline.recordings import Recording, fingerprint
 from parity.pipeline.reference import Reference, open_reference
-from parity.pipeline.request import Request
+from parity.pipeline.request import Request, Settings
 from parity.pipeline.runs import MOVED, runs_of
 from parity.pipeline.traces import Traced, traced
 
@@ -230,7 +229,7 @@ def _require_all_outputs(reference: Reference, candidate: Candidate) -> None:
         )
 
 
-def _plain(settings: Any) -> dict[str, Any]:
+def _plain(settings: Settings) -> dict[str, object]:
     """Settings as JSON."""
     fields = dataclasses.asdict(settings)
     fields["reproduce"] = None

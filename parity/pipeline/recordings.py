@@ -235,7 +235,7 @@ def _as_run(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     return array.astype(np.float32) if is_float(array) else array
 
 
-def _plain(signature: Signature) -> dict[str, Any]:
+def _plain(signature: Signature) -> dict[str, object]:
     use = signature.use
     return {**signature._asdict(), "use": None if use is None else use._asdict()}
 

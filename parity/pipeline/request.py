@@ -3,9 +3,9 @@
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from parity.frameworks.outputs import Outputs
+from parity.frameworks.task import Loss
 from parity.numerics.arrays import Arrays, Params, require_dtypes
 from parity.pipeline.inputs import name_inputs, sets_of
 from parity.weights import Pins
@@ -98,11 +98,11 @@ class Request:
         name: of the report.
     """
 
-    reference: Any = None
-    candidate: Any = None
+    reference: object = None
+    candidate: object = None
     inputs: tuple[Arrays, ...] = ()
     input_names: tuple[str, ...] = ()
-    losses: tuple[Any, Any] = (None, None)
+    losses: tuple[Loss | None, Loss | None] = (None, None)
     outputs: Outputs = field(default_factory=Outputs)
     layout: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     weights: Weights = field(default_factory=Weights)
@@ -112,13 +112,13 @@ class Request:
     @classmethod
     def of(
         cls,
-        reference: Any,
-        candidate: Any,
-        inputs: Any,
+        reference: object,
+        candidate: object,
+        inputs: object,
         *,
-        targets: Any = None,
-        loss: tuple[Any, Any] | None = None,
-        outputs: Any = None,
+        targets: object = None,
+        loss: tuple[Loss, Loss] | None = None,
+        outputs: object = None,
         layout: Mapping[str, tuple[int, ...]] | None = None,
         weights: Weights | None = None,
         settings: Settings | None = None,
@@ -158,7 +158,7 @@ class Request:
             candidate,
             tuple(arrays for arrays, _ in named),
             named[0][1],
-            tuple(loss) if loss is not None else (None, None),
+            (loss[0], loss[1]) if loss is not None else (None, None),
             Outputs.of(outputs),
             {name: tuple(axes) for name, axes in (layout or {}).items()},
             weights or Weights(),

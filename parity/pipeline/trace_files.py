@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Shaped
@@ -14,6 +14,23 @@ from parity.pipeline.traces import Traced
 from parity.report.json import write_json
 from parity.trace.graph import Node, NodeKind, Spot, Trace
 from parity.weights.tensor_files import load_weights, save_weights
+
+_Plain = bool | int | float | str | list["_Plain"] | None
+"""A setting of an operation as JSON holds it."""
+
+
+class _Row(TypedDict):
+    """A node as JSON holds it; its value is a tensor of the file beside it."""
+
+    operation: str
+    kind: str
+    inputs: list[int]
+    spot: dict[str, Any]
+    params: Mapping[str, _Plain]
+    backward: bool
+    fixed: bool
+    step: int
+    complex: bool
 
 
 def write_traces(traces: Mapping[tuple[str, bool], Traced], place: Path) -> None:
@@ -82,7 +99,7 @@ def _stored(node: Node) -> Shaped[np.ndarray, "..."]:
     return array.view(np.float64) if array.dtype.kind == "c" else np.ascontiguousarray(array)
 
 
-def _row(node: Node) -> dict[str, Any]:
+def _row(node: Node) -> _Row:
     params = {name: plain for name, value in node.params.items() if (plain := _plain(value)) is not None}
     spot = node.spot._replace(code=node.place.code)
     return {
@@ -98,7 +115,7 @@ def _row(node: Node) -> dict[str, Any]:
     }
 
 
-def _node(row: Mapping[str, Any], value: Shaped[np.ndarray, "..."]) -> Node:
+def _node(row: _Row, value: Shaped[np.ndarray, "..."]) -> Node:
     if row["complex"]:
         value = value.view(np.complex128)
     return Node(
@@ -114,7 +131,7 @@ def _node(row: Mapping[str, Any], value: Shaped[np.ndarray, "..."]) -> Node:
     )
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> _Plain:
     """A setting as JSON; None where it is none (a jaxpr, a sharding)."""
     if isinstance(value, bool | int | float | str):
         return value

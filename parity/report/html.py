@@ -113,7 +113,7 @@ def _stages(report: Report) -> list[dict[str, Any]]:
         cards.append(
             {
                 "stage": stage,
-                "noun": sentences.STAGE_NOUNS[stage],
+                "noun": stage.noun,
                 "verdict": worst.verdict.value,
                 "count": len(report.select(stage)),
                 "failed": len(report.failures(stage)),
@@ -149,7 +149,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
     titles = map(sentences.capitalised, sides.titles)
     return {
         "title": sentences.capitalised(title),
-        "stage": sentences.STAGE_NOUNS[divergence.stage],
+        "stage": divergence.stage.noun,
         "headline": sentences.capitalised(sentences.headline(divergence, sides)),
         "sides": [(side, _sites(found)) for side, found in zip(titles, places, strict=True)],
         "size": size,

@@ -4,7 +4,6 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from parity.report.atomic import write_atomically
 from parity.report.report import Report
@@ -23,7 +22,7 @@ def write_report(report: Report, path: str | os.PathLike[str]) -> None:
     write_json(report.as_dict(), path)
 
 
-def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def write_json(data: Mapping[str, object], path: str | os.PathLike[str]) -> None:
     """Write data to a file, atomically; NaN and infinities become strings, since JSON has none.
 
     Args:
@@ -38,7 +37,7 @@ def write_json(data: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
     write_atomically(path, f"{text}\n".encode())
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """The same data as dicts, lists, strings, finite numbers, booleans and None.
 
     Args:

@@ -1,20 +1,41 @@
 """What a report can say, as enumerations: code compares these, never words of a sentence."""
 
 import enum
+from typing import Self
 
 
 class Stage(enum.StrEnum):
-    """The stages of a comparison, in the order in which a fault spreads."""
+    """The stages of a comparison, in the order in which a fault spreads.
+
+    Attributes:
+        noun: what is compared in it.
+        heading: of its column in a table.
+        before: what a quantity of it is, before its name.
+    """
+
+    noun: str
+    heading: str
+    before: str
+
+    def __new__(cls, value: str, noun: str = "", heading: str = "", before: str = "") -> Self:
+        """Make a member, a string; noun and heading are its value where none is given."""
+        stage = str.__new__(cls, value)
+        stage._value_ = value
+        stage.noun, stage.heading, stage.before = noun or value, heading or value, before
+        return stage
 
     WEIGHTS = "weights"
-    FORWARD = "forward"
-    GRADIENTS = "gradients"
-    STEP = "step"
-    CURVE = "curve"
+    FORWARD = "forward", "outputs"
+    GRADIENTS = "gradients", "gradients", "grads", "the gradient of "
+    STEP = "step", "first step", "step", "the first update of "
+    CURVE = "curve", "training curves", "curve", "the curve "
 
 
 STAGES = tuple(Stage)
 """All stages, in that order."""
+
+TRAINING = (Stage.STEP, Stage.CURVE)
+"""The stages of training, which `parity.check_training` judges."""
 
 
 class Kind(enum.StrEnum):
@@ -66,3 +87,7 @@ class CauseKind(enum.StrEnum):
     RECURRENCE = "recurrence"
     SELECTION = "selection"
     BROADCAST = "broadcast"
+
+
+GRADIENT_KINDS = frozenset({CauseKind.DTYPE, CauseKind.GRADIENT_RULE})
+"""Kinds that may be named where a gradient alone differs: any other is a gradient rule there."""

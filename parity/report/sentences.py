@@ -10,24 +10,8 @@ from parity.report.report import Report
 from parity.report.sides import Sides
 from parity.report.verdicts import Verdict
 
-STAGE_NOUNS = {
-    Stage.WEIGHTS: "weights",
-    Stage.FORWARD: "outputs",
-    Stage.GRADIENTS: "gradients",
-    Stage.STEP: "first step",
-    Stage.CURVE: "training curves",
-}
-"""What is compared in each stage."""
-
 PASSES = {Stage.FORWARD: "forward pass", Stage.GRADIENTS: "backward pass"}
 """The computation in whose order the operations of a stage come."""
-
-_OF_STAGE = {
-    Stage.GRADIENTS: "the gradient of ",
-    Stage.STEP: "the first update of ",
-    Stage.CURVE: "the curve ",
-}
-"""What a quantity of a stage is, before its name."""
 
 _WITHOUT_CAUSE = {
     Kind.VALUE: "No known mistake explains it. The inputs agree, so the difference arises on these "
@@ -61,7 +45,7 @@ def answer(report: Report) -> str:
         rest = "; the rest agree" if len(hidden) < number else ""
         share = _of(len(hidden), number)
         return f"Nothing certain can be said about {share} compared quantities, first {_first(hidden)}{rest}."
-    what = _listed(STAGE_NOUNS[s] for s in STAGES if report.select(s))
+    what = _listed(s.noun for s in STAGES if report.select(s))
     precision = f" in {_listed(report.dtypes)}" if report.dtypes else ""
     return f"The two programs compute the same thing: {what} agree within rounding{precision}."
 
@@ -182,7 +166,7 @@ def _first(quantities: tuple[Quantity, ...]) -> str:
     q = quantities[0]
     curve = q.curve
     since = f" from point {curve.first_failure} on" if curve and curve.first_failure is not None else ""
-    return f"{_OF_STAGE.get(q.stage, '')}{q.name} in {q.dtype}{since}"
+    return f"{q.stage.before}{q.name} in {q.dtype}{since}"
 
 
 def _of(part: int, whole: int) -> str:

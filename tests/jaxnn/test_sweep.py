@@ -187,7 +187,7 @@ def test_memory_falls_with_the_chunk(optimised):
     data = jax.tree.map(jnp.asarray, (train, val))
     settings = {"start": jnp.arange(16) % 2, "learning_rate": jnp.linspace(0.01, 0.1, 16)}
     sizes = [
-        _run_all.lower(plan, chunk, None, 16, settings, starts, *data, None)
+        _run_all.lower(plan, chunk, None, 16, settings, (starts, *data, None))
         .compile()
         .memory_analysis()
         .temp_size_in_bytes

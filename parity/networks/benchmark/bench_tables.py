@@ -4,13 +4,14 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from parity.networks.picture import save_figure
+from parity.report.results import Environment
 
 if TYPE_CHECKING:
     from parity.networks.benchmark.machine import Machine
@@ -141,7 +142,9 @@ SHARES_LEGEND = (
 """What the columns of the second table mean, on an accelerator."""
 
 
-def timings_as_data(machine: "Machine", timings: Sequence["Timing"], environment: Any) -> dict[str, Any]:
+def timings_as_data(
+    machine: "Machine", timings: Sequence["Timing"], environment: Environment
+) -> dict[str, object]:
     """Collect everything that was measured, for JSON.
 
     Args:
@@ -159,7 +162,7 @@ def timings_as_data(machine: "Machine", timings: Sequence["Timing"], environment
     }
 
 
-def _row(timing: "Timing") -> dict[str, Any]:
+def _row(timing: "Timing") -> dict[str, object]:
     row = dataclasses.asdict(timing)
     if not timing.times:
         return row

@@ -6,7 +6,6 @@ the kernels and copies of the whole process, so XLA's as well as PyTorch's.
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 
 def covered(intervals: Iterable[tuple[float, float]]) -> float:
@@ -25,7 +24,7 @@ def covered(intervals: Iterable[tuple[float, float]]) -> float:
     return total
 
 
-def launch_share(run: Callable[[], Any], device: str) -> float | None:
+def launch_share(run: Callable[[], object], device: str) -> float | None:
     """The share of one run's time in which the device did nothing, waiting to be told what to do.
 
     Args:
@@ -61,7 +60,7 @@ def idle(intervals: Iterable[tuple[float, float]], seconds: float) -> float | No
     return max(0.0, 1 - busy / seconds) if busy and seconds else None
 
 
-def _profiled(run: Callable[[], Any]) -> tuple[list[tuple[float, float]], float]:
+def _profiled(run: Callable[[], object]) -> tuple[list[tuple[float, float]], float]:
     """Seconds from start to end of each kernel, copy and fill, and the run's own seconds."""
     import torch
     from torch.profiler import ProfilerActivity, profile

@@ -5,14 +5,13 @@ Source: notebook, sections 3.1.4 and 3.2.4.
 
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from parity.numerics.arrays import Arrays
 
-Training = Callable[[Arrays, Arrays, int, float], dict[str, Any]]
+Training = Callable[[Arrays, Arrays, int, float], dict[str, np.ndarray]]
 """`training(weights, inputs, epochs, learning_rate) -> history`."""
 
 
@@ -28,11 +27,11 @@ def numpy_training(recipe: str) -> Training | None:
     return {"logistic": _logistic, "softmax": _softmax}.get(recipe)
 
 
-def _logistic(weights: Arrays, inputs: Arrays, epochs: int, learning_rate: float) -> dict[str, Any]:
+def _logistic(weights: Arrays, inputs: Arrays, epochs: int, learning_rate: float) -> dict[str, np.ndarray]:
     """Full-batch logistic regression: dl/do = q - y, of N samples the mean."""
     w, b = weights["w"].copy(), weights["b"].copy()
     x, y = inputs["x_train"], inputs["y_train"]
-    history: dict[str, list[Any]] = defaultdict(list)
+    history: dict[str, list[float]] = defaultdict(list)
 
     def record(part: str, logits: Float[np.ndarray, " N"], labels: Float[np.ndarray, " N"]) -> None:
         losses = np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits)))
@@ -49,11 +48,11 @@ def _logistic(weights: Arrays, inputs: Arrays, epochs: int, learning_rate: float
     return {name: np.array(values) for name, values in history.items()}
 
 
-def _softmax(weights: Arrays, inputs: Arrays, epochs: int, learning_rate: float) -> dict[str, Any]:
+def _softmax(weights: Arrays, inputs: Arrays, epochs: int, learning_rate: float) -> dict[str, np.ndarray]:
     """Full-batch softmax regression: dl/do = q - y, of N samples the mean; the sum is recorded."""
     W, b = weights["W"].copy(), weights["b"].copy()
     x, y = inputs["x_train"], inputs["y_train"]
-    history: dict[str, list[Any]] = defaultdict(list)
+    history: dict[str, list[float]] = defaultdict(list)
 
     def normalised(logits: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "N K"]:
         shifted = logits - logits.max(1, keepdims=True)

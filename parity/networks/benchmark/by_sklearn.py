@@ -7,7 +7,7 @@
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,6 +18,12 @@ from parity.numerics.arrays import in_float32
 
 SAME_MODEL = ("logistic", "softmax", "linear", "linear_minibatch", "mlp")
 """Recipes whose layers, ReLU, outputs and mean cross entropy are those of `MLPClassifier`."""
+
+
+class _Classifier(Protocol):
+    """A classifier of scikit-learn, which has no types of its own."""
+
+    def predict_proba(self, x: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N K"]: ...
 
 
 class _Task(NamedTuple):
@@ -47,7 +53,7 @@ class _Task(NamedTuple):
     def classes(self) -> np.ndarray:
         return np.arange(max(2, len(self.layers[-1][1])))
 
-    def record(self, history: dict[str, list[Any]], estimator: Any) -> None:
+    def record(self, history: dict[str, list[float]], estimator: _Classifier) -> None:
         """Loss and accuracy of both splits, from the probabilities that the estimator gives."""
         for split, x, y in (("train", self.x, self.y), ("val", self.x_val, self.y_val)):
             q = estimator.predict_proba(x)
@@ -121,7 +127,7 @@ def _mlp(task: _Task, epochs: int) -> History:
     for number, (matrix, bias) in enumerate(task.layers):
         estimator.coefs_[number][...] = matrix.T
         estimator.intercepts_[number][...] = bias
-    history: dict[str, list[Any]] = defaultdict(list)
+    history: dict[str, list[float]] = defaultdict(list)
     for _ in range(epochs):
         if task.batch_size is None:  # full batches: the metrics before the update
             task.record(history, estimator)
@@ -142,7 +148,7 @@ def _lbfgs(task: _Task, epochs: int) -> History:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # that it stops early is meant
         estimator.fit(task.x, task.y)
-    history: dict[str, list[Any]] = defaultdict(list)
+    history: dict[str, list[float]] = defaultdict(list)
     task.record(history, estimator)
     return _stacked(history) | {"iterations": max(1, int(np.max(estimator.n_iter_)))}
 
@@ -156,12 +162,12 @@ def _sgd(task: _Task, epochs: int) -> History:
     estimator.partial_fit(task.x[:1], task.y[:1], classes=task.classes)  # as above: to have weights
     ((matrix, bias),) = task.layers
     estimator.coef_[...], estimator.intercept_[...] = matrix, bias
-    history: dict[str, list[Any]] = defaultdict(list)
+    history: dict[str, list[float]] = defaultdict(list)
     for _ in range(epochs):
         estimator.partial_fit(task.x, task.y)
         task.record(history, estimator)
     return _stacked(history)
 
 
-def _stacked(history: dict[str, list[Any]]) -> dict[str, Any]:
+def _stacked(history: dict[str, list[float]]) -> dict[str, np.ndarray]:
     return {name: np.array(values) for name, values in history.items()}

@@ -1,7 +1,7 @@
 """PyTorch's forms of a case, trained one run after another."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 import torchref
 from parity.networks.benchmark.prepared_case import History, PreparedCase, affine_layers
 from parity.numerics.arrays import to_torch
+from torchref.optimizers import Optimizer
 
 
 class Form(NamedTuple):
@@ -25,7 +26,7 @@ class Form(NamedTuple):
     name: str
     forward: Callable[..., Tensor]
     weights: dict[str, Tensor]
-    optimizer: Callable[..., Any]
+    optimizer: Callable[[Mapping[str, Tensor], float], Optimizer]
     note: str
 
 
@@ -91,7 +92,7 @@ def training(
     recipe = chosen.torch_recipe
     given = samples_of(chosen)
 
-    def one(learning_rate: float) -> History:
+    def one(learning_rate: float) -> dict[str, Tensor]:
         parameters = {name: tensor.clone().requires_grad_() for name, tensor in form.weights.items()}
         return torchref.fit(
             lambda x: form.forward(parameters, x),

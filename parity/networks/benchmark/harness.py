@@ -5,7 +5,7 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 
@@ -169,13 +169,13 @@ def spans(marks: Sequence[tuple[str, float]], end: float) -> dict[str, float]:
     return total
 
 
-def _torch(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
+def _torch(drawn: Drawn, dtype: str, device: str) -> Callable[[], object]:
     """One forward and backward pass, eager, on the batch that a check takes."""
     pair, inputs = drawn.pair(), drawn.samples.inputs
     x, y = (to_torch(inputs[name][:BATCH], dtype, device) for name in ("x_train", "y_train"))
     weights = {n: to_torch(a, dtype, device).requires_grad_() for n, a in pair.weights.items()}
 
-    def run() -> Any:
+    def run() -> object:
         loss = drawn.torch_recipe.loss(pair.reference.call(weights, x), y)
         loss.backward()
         grads = [weight.grad for weight in weights.values()]
@@ -186,7 +186,7 @@ def _torch(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
     return run
 
 
-def _jax(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
+def _jax(drawn: Drawn, dtype: str, device: str) -> Callable[[], object]:
     """The same, compiled."""
     pair, inputs, place = drawn.pair(), drawn.samples.inputs, jax_device(device)
     gradients = jax.jit(
@@ -197,17 +197,17 @@ def _jax(drawn: Drawn, dtype: str, device: str) -> Callable[[], Any]:
         leaves = {path: to_jax(leaf, dtype, place) for path, leaf in pair.candidate_weights.items()}
     params = pair.candidate.tree.build(leaves)
 
-    def run() -> Any:
+    def run() -> object:
         with running(dtype, device):
             return jax.block_until_ready(gradients(params, x, y))  # type: ignore[no-untyped-call]
 
     return run
 
 
-_MAKERS: dict[str, Callable[[Drawn, str, str], Callable[[], Any]]] = {"torch": _torch, "jax": _jax}
+_MAKERS: dict[str, Callable[[Drawn, str, str], Callable[[], object]]] = {"torch": _torch, "jax": _jax}
 
 
-def _seconds(run: Callable[[], Any], calls: int = 1) -> float:
+def _seconds(run: Callable[[], object], calls: int = 1) -> float:
     started = time.perf_counter()
     for _ in range(calls):
         run()

@@ -3,12 +3,13 @@
 import dataclasses
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 
 from parity.networks.picture import save_figure
+from parity.report.results import Environment
 
 if TYPE_CHECKING:
     from parity.networks.benchmark.harness import Cost
@@ -62,7 +63,7 @@ EXPLAINED = (
 """What stands under the tables."""
 
 
-def costs_as_data(costs: Sequence["Cost"], environment: Any) -> dict[str, Any]:
+def costs_as_data(costs: Sequence["Cost"], environment: Environment) -> dict[str, object]:
     """Collect everything that was measured, for JSON.
 
     Args:
@@ -75,7 +76,7 @@ def costs_as_data(costs: Sequence["Cost"], environment: Any) -> dict[str, Any]:
     return {"environment": dataclasses.asdict(environment), "checks": [_row(cost) for cost in costs]}
 
 
-def _row(cost: "Cost") -> dict[str, Any]:
+def _row(cost: "Cost") -> dict[str, object]:
     plain = [p._asdict() | {"median": p.median} for p in cost.plain]
     derived = {"median": cost.median, "factor": cost.factor, "cold_factor": cost.cold_factor}
     return dataclasses.asdict(cost) | {"plain": plain} | derived

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from parity.numerics.precision import jax_device
 
@@ -84,7 +84,7 @@ def measure_machine(device: str = "cpu") -> Machine:
     left, right = (jax.device_put(jnp.asarray(m.cpu().numpy()), place) for m in (a, b))
     product = jax.jit(jnp.matmul)
 
-    def synchronised(run: Callable[[], Any]) -> Callable[[], None]:
+    def synchronised(run: Callable[[], object]) -> Callable[[], None]:
         def go() -> None:
             run()
             if device == "cuda":
@@ -100,7 +100,7 @@ def measure_machine(device: str = "cpu") -> Machine:
     return Machine(device, 2 * 4 * COPIED / min(map(_best, copies)), 2 * SIDE**3 / min(map(_best, products)))
 
 
-def _best(run: Callable[[], Any]) -> float:
+def _best(run: Callable[[], object]) -> float:
     """The least time of several: what the machine can do at most, not what it does on average."""
     run()
     times = []

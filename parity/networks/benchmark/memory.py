@@ -5,9 +5,12 @@ import ctypes
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from parity.numerics.precision import jax_device
+
+if TYPE_CHECKING:
+    import jax
 
 Returned = TypeVar("Returned")
 
@@ -72,7 +75,7 @@ def _of_torch(run: Callable[[], Returned]) -> tuple[Returned, int | None]:
     return result, torch.cuda.max_memory_allocated() - before
 
 
-def _of_jax(run: Callable[[], Returned], place: Any) -> tuple[Returned, int | None]:
+def _of_jax(run: Callable[[], Returned], place: "jax.Device") -> tuple[Returned, int | None]:
     before = place.memory_stats() or {}
     result = run()
     return result, risen(before, place.memory_stats() or {})

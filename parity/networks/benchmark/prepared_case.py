@@ -1,9 +1,12 @@
 """What is timed: a case with its data and weights, one run or many, and the contenders that train it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import numpy as np
+import torch
+from jaxtyping import PyTree
 
 import jaxnn
 import torchref
@@ -14,7 +17,7 @@ from parity.networks.samples import Samples
 from parity.numerics.arrays import Arrays, in_float32
 from parity.pipeline.pairs import Pair
 
-History = Mapping[str, Any]
+History = Mapping[str, np.ndarray | jax.Array | torch.Tensor | int]
 """What a call measured: `train_loss`, `val_loss` and so on, an entry per epoch; of many runs a row each.
 
 A program that does not train by epochs says with `iterations` how many steps of its own it made.
@@ -68,7 +71,7 @@ class PreparedCase(NamedTuple):
     jax_recipe: jaxnn.Recipe
     samples: Samples
     pair: Pair
-    params: Any
+    params: PyTree
     arrays: dict[str, np.ndarray]
     order: np.ndarray | None
     device: str

@@ -6,7 +6,7 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from parity.networks.benchmark.machine import Limit, Machine
 from parity.networks.benchmark.prepared_case import EPOCH, Contender, History, PreparedCase
 from parity.networks.benchmark.work import Work
 from parity.numerics.progress import Progress, no_progress
+
+Returned = TypeVar("Returned")
 
 LEAST_EPOCHS = 2
 
@@ -209,7 +211,7 @@ def _epochs(program: Contender, most: int, seconds: float, progress: Progress) -
     return max(LEAST_EPOCHS, min(most, round(seconds / each)))
 
 
-def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
+def _timed(run: Callable[[], Returned]) -> tuple[float, Returned]:
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,9 +1,14 @@
 """What an epoch needs at least: bytes to be read and operations to be done, whatever program does it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    from jaxnn.arguments import Apply, Measure, Params
 
 
 class Work(NamedTuple):
@@ -19,10 +24,10 @@ class Work(NamedTuple):
 
 
 def of_epoch(
-    apply: Callable[..., Any],
-    params: Any,
+    apply: "Apply",
+    params: "Params",
     arrays: Mapping[str, np.ndarray],
-    loss: Callable[..., Any],
+    loss: "Measure",
     batch_size: int | None,
     runs: int = 1,
 ) -> Work:
@@ -45,7 +50,7 @@ def of_epoch(
 
     x, y, x_val = arrays["x_train"], arrays["y_train"], arrays["x_val"]
 
-    def objective(params: Any, x: Any, y: Any) -> Any:
+    def objective(params: "Params", x: "Array", y: "Array") -> "Array":
         return loss(apply(params, x), y)
 
     gradient = _operations(jax.value_and_grad(objective), params, x, y)
@@ -58,8 +63,8 @@ def of_epoch(
     return Work(num_bytes / runs + 2.0 * steps * size_of_params, operations)
 
 
-def _operations(function: Callable[..., Any], *args: Any) -> float:
+def _operations(function: Callable[..., object], *args: object) -> float:
     import jax
 
-    analysis: Any = jax.jit(function).lower(*args).cost_analysis()
+    analysis = jax.jit(function).lower(*args).cost_analysis() or {}
     return float(analysis["flops"])
