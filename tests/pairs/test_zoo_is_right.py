@@ -49,7 +49,7 @@ def run_jax(port: Pair) -> Any:
     inputs = {n: a.transpose((port.layout or {}).get(n, range(a.ndim))) for n, a in port.inputs.items()}
     read = read_jax(port.candidate, port.template, inputs)
     leaves, _ = flatten(port.params)
-    assert {path: leaf.shape for path, leaf in read.leaves.items()} == {
+    assert {path: leaf.shape for path, leaf in read.weights.items()} == {
         p: np.shape(a) for p, a in leaves.items()
     }
     dtype = "float32" if port.single else "float64"
