@@ -105,8 +105,10 @@ def test_other():
     assert "test_wrong[1.001]: FAIL" in out
     assert "JAX = 1.001 x PyTorch" in out
     assert "parity/pipeline" not in out
+    assert "parity/frameworks" not in out
     assert "plugin.py" not in out
     assert "parity_check takes what parity.check does: there is no argument 'templete'" in out
+    assert "(did you mean 'template'?); there are reference, candidate, inputs" in out
     assert "no such luck" in out
     assert "raised by the JAX model" in out
     pages = sorted(path.name for path in (tmp_path / "pages/of/failures").iterdir())

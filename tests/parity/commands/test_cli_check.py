@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import parity
 from parity.cli import main
 from parity.report.results import Quantity, Report, Verdict
+from tests.kit.errors import HARNESS
 
 MODEL = """
 import jax.numpy as jnp
@@ -249,7 +250,7 @@ def test_an_error_in_the_users_file_is_shown_with_the_users_lines(
     assert result.exit_code == 2
     assert f'File "{path}", line {where}' in result.stderr
     assert what in result.stderr
-    assert "parity/commands" not in result.stderr
+    assert HARNESS not in result.stderr
     assert "site-packages" not in result.stderr
 
 
@@ -274,6 +275,29 @@ def test_an_error_in_one_target_spares_the_others(pair: Path, user: Any, tmp_pat
     assert "ZeroDivisionError" in result.stderr
     assert f"{pair}: PASS" in words(result.stdout)
     assert [report["verdict"] for report in json.loads(out.read_text())["reports"]] == ["error", "pass"]
+
+
+def test_a_model_that_raises_spares_the_other_targets_and_its_line_is_shown(pair: Path, user: Any) -> None:
+    broken = user(
+        "import pair\n"
+        "def raising(params, x):\n    raise RuntimeError('no such layer')\n"
+        "def parity_check():\n    return {**pair.parity_check(), 'candidate': raising}\n"
+    )
+    result = invoke("check", broken, pair)
+    assert result.exit_code == 2
+    assert f'File "{broken}", line 3' in result.stderr
+    assert "no such layer" in result.stderr
+    assert "raised by the JAX model" in result.stderr
+    assert HARNESS not in result.stderr
+    assert f"{pair}: PASS" in words(result.stdout)
+
+
+def test_bad_input_spares_the_other_targets(pair: Path, user: Any) -> None:
+    bad = user("import pair\ndef parity_check(): return {**pair.parity_check(), 'inputs': {}}\n")
+    result = invoke("check", bad, pair)
+    assert result.exit_code == 2
+    assert "`inputs` is empty" in result.stderr
+    assert f"{pair}: PASS" in words(result.stdout)
 
 
 @pytest.mark.parametrize("place", ["beside the file", "in the current directory"])

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from parity.cli import main
+from tests.kit.errors import HARNESS
 
 PAIR = """
 import jax
@@ -71,7 +72,10 @@ def test_record_both_sides_and_compare_them(here: Path) -> None:
     ("arguments", "message"),
     [
         (["record", "pair.py", "second", "--side", "candidate"], "--side candidate needs --against"),
-        (["record", "pair.py", "first", "--side", "reference", "--against", "x"], "is for --side candidate"),
+        (
+            ["record", "pair.py", "first", "--side", "reference", "--against", "x"],
+            "--against is for --side candidate",
+        ),
         (["record", "pair.py", "b", "--side", "candidate", "--against", "x", "--trace"], "--trace is for"),
         (["record", "pair.py", "second", "--side", "candidate", "--against", "x"], "x does not exist"),
         (["record", "pair.py", "a/b", "--side", "reference"], "there is no directory a"),
@@ -95,5 +99,5 @@ def test_a_model_that_raises_is_shown_with_the_users_line(here: Path) -> None:
     line = PAIR.splitlines().index('            raise RuntimeError("no such luck")') + 1
     assert f'pair.py", line {line}' in result.stderr
     assert "raised by the PyTorch model" in result.stderr
-    assert "parity/pipeline" not in result.stderr
+    assert HARNESS not in result.stderr
     assert not (here / "first").exists()

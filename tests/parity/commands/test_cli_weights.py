@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from safetensors.numpy import load_file, save_file
 
 from parity.cli import main
+from tests.kit.errors import HARNESS
 
 PAIR = """
 import jax
@@ -134,7 +135,7 @@ def test_a_model_that_raises_is_shown_with_the_users_line(pair: Path) -> None:
     line = PAIR.splitlines().index('        raise RuntimeError("no such luck")') + 1
     assert f'File "{pair}", line {line}' in result.stderr
     assert "raised by the JAX model" in result.stderr
-    assert "parity/pipeline" not in result.stderr
+    assert HARNESS not in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -335,7 +335,7 @@ def test_the_report_is_data_and_its_text_starts_with_the_verdict(pair: Any) -> N
     report = pair.check(candidate=lambda p, x: pair.candidate(p, x)[:, ::-1])
     data = report.as_dict()
     assert data["verdict"] == "fail"
-    assert [row["stage"] in STAGES for row in data["quantities"]]
+    assert all(row["stage"] in STAGES for row in data["quantities"])
     assert str(report).startswith("check: FAIL")
     row = next(r for r in data["quantities"] if r["name"] == "output" and r["dtype"] == "float64")
     assert row["yardstick"] > 0

@@ -25,7 +25,7 @@ from parity.report.results import (
     Verdict,
     once_each,
 )
-from parity.report.sentences import advice, answer
+from parity.report.sentences import advice, answer, headline_place
 from parity.report.text import FEW, MOST, describe, environment_line
 from tests.parity.report.sample_reports import EXAMPLES, HOSTILE, failed, passed, quantity, stopped, trained
 
@@ -193,6 +193,12 @@ def test_no_failure_is_put_down_to_accuracy_when_float64_did_not_agree() -> None
     report = Report("r", (unsure, quantity("w", 40.0, "float32")))
     assert "same function" not in answer(report)
     assert "do not compute the same thing" in answer(report)
+
+
+def test_a_place_without_a_line_is_named_by_its_layer_or_else_by_its_operation() -> None:
+    assert headline_place(Divergence("forward", (Place("aten.mm", "head"),), ())) == "layer `head` (mm)"
+    assert headline_place(Divergence("forward", (Place("aten.mm"),), ())) == "mm"
+    assert headline_place(Divergence("forward", (), ())) == "an unknown place"
 
 
 def test_where_no_cause_is_known_the_advice_fits_the_kind() -> None:
