@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Values
+from parity.trace.computed_constants import Constants
 from parity.trace.graph import Spot, Trace
 from parity.weights import Signature, Use
 
@@ -76,6 +77,15 @@ class Program(Protocol):
             backward: whether to record the gradients, too.
             replayable: whether to record evaluations in LAX's terms, so that a value can be changed and what
                 follows computed again.
+        """
+
+    def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:
+        """The float32 constants of a lifted run, and what it computes from constants alone.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+            trace: a trace of these weights and inputs; None runs the model for one where it is needed.
         """
 
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:

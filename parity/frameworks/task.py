@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from parity.frameworks.outputs import name_outputs
 from parity.numerics.arrays import Arrays
+from parity.trace.rounded_constants import Key, Settled
 
 Given = TypeVar("Given")
 """An array or tensor of the side's own framework."""
@@ -31,6 +32,8 @@ class Task(NamedTuple):
         rounding: whether bfloat16 and float16 inside this model are part of what it computes (because the
             other side has none), and stay when it is lifted to float64.
         numbers: those that the other side's program holds, by which float32 constants are recognised.
+        settled: what single float32 constants are taken for.
+        tables: weights without a partner on the other side: constants of this one.
         outputs: from what the model returns to named arrays, under names common to both sides.
     """
 
@@ -40,6 +43,8 @@ class Task(NamedTuple):
     device: str = "cpu"
     rounding: bool = False
     numbers: tuple[float, ...] = ()
+    settled: Mapping[Key, Settled] = {}
+    tables: tuple[str, ...] = ()
     outputs: Callable[[Any], dict[str, Any]] = name_outputs
 
     def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:

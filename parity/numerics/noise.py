@@ -151,18 +151,26 @@ class Subject(NamedTuple):
     weights: Arrays
 
 
-_running: int | None = None
+class _Running(NamedTuple):
+    """The noise run in force, and whether single values are recorded in it."""
+
+    run: int | None = None
+    tracing: bool = False
+
+
+_running = _Running()
 
 
 @contextlib.contextmanager
-def noise_run(k: int | None) -> Iterator[None]:
+def noise_run(k: int | None, *, tracing: bool = False) -> Iterator[None]:
     """Declare that what runs inside is noise run k, for constants that a program holds itself.
 
     Args:
         k: number of the noise run, from 0; None for no noise.
+        tracing: whether single values are recorded, not only outputs and gradients.
     """
     global _running
-    before, _running = _running, k
+    before, _running = _running, _Running(k, tracing)
     try:
         yield
     finally:
@@ -171,7 +179,12 @@ def noise_run(k: int | None) -> Iterator[None]:
 
 def current_noise_run() -> int | None:
     """The noise run in force, or None."""
-    return _running
+    return _running.run
+
+
+def is_tracing() -> bool:
+    """Whether single values are recorded in the noise run in force."""
+    return _running.tracing
 
 
 def measure(

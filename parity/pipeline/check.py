@@ -9,6 +9,7 @@ from parity.numerics.arrays import DTYPES
 from parity.numerics.progress import Progress
 from parity.pipeline import promotions
 from parity.pipeline.candidate import settle_candidate
+from parity.pipeline.equal_constants import with_equal_constants
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.measuring import Measured, Oracle, measured
 from parity.pipeline.outcome import Outcome
@@ -89,7 +90,10 @@ def check(
     )
     with pinned_for(request):
         known = open_reference(request, progress)
-        both = measured(known, settle_candidate(known, request, progress), oracles)
+        known, candidate_side = with_equal_constants(
+            known, settle_candidate(known, request, progress), progress
+        )
+        both = measured(known, candidate_side, oracles)
         outcome = compare_sides(both, request, progress, LiveTraces(both))
     return outcome.report(time.perf_counter() - started)
 

@@ -11,6 +11,7 @@ from parity.numerics.noise import SideByDtype, Subject, measure
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate, settle_candidate
 from parity.pipeline.check import compare_sides
+from parity.pipeline.equal_constants import with_equal_constants
 from parity.pipeline.measuring import measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
@@ -131,7 +132,9 @@ def record_candidate(recorded: Recording, request: Request, progress: Progress) 
     settings = recorded_settings(recorded)
     _require_same_kind_of_loss(recorded, request)
     with pinned_for(request, "candidate", seed=settings.seed) as frameworks:
-        candidate = settle_candidate(reference, request, progress)
+        reference, candidate = with_equal_constants(
+            reference, settle_candidate(reference, request, progress), progress
+        )
         _require_all_outputs(reference, candidate)
         dtypes = tuple(settings.dtypes or candidate.dtypes)
         both = measured(reference, candidate)
@@ -196,7 +199,9 @@ def compare_live(recorded: Recording, place: Path, request: Request, progress: P
     settings = dataclasses.replace(recorded_settings(recorded), device=device, reproduce=reproduce)
     request = dataclasses.replace(request, settings=settings, name=recorded.name)
     with pinned_for(request, "candidate"):
-        candidate = settle_candidate(reference, request, progress)
+        reference, candidate = with_equal_constants(
+            reference, settle_candidate(reference, request, progress), progress
+        )
         _require_all_outputs(reference, candidate)
         both = measured(reference, candidate, recorded=recorded.runs)
         outcome = compare_sides(both, request, progress, RecordedTraces(place, candidate))

@@ -15,8 +15,12 @@ from parity.numerics.finite_differences import Slopes
 from parity.numerics.progress import Progress
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
+from parity.trace.computed_constants import computed_in
 from parity.trace.graph import Spot, Trace
 from parity.weights import Signature
+
+MOST_NUMBERS = 4096
+"""How many numbers of a reference are kept, by which constants of the candidate are recognised."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +121,7 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         model.trainable,
         model.tables,
         outputs,
-        trace.numbers(),
+        _numbers(trace),
         census.narrow,
         model.notes,
         model.remarks(given, task),
@@ -125,6 +129,16 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         model,
         trace,
     )
+
+
+def _numbers(trace: Trace) -> tuple[float, ...]:
+    """What a trace holds, and what it computes from constants alone, small tables first."""
+    found = dict.fromkeys(trace.numbers())
+    for computed in sorted(computed_in(trace), key=lambda computed: computed.wide.size):
+        if len(found) + computed.wide.size > MOST_NUMBERS:
+            break
+        found |= dict.fromkeys(computed.wide.reshape(-1).tolist())
+    return tuple(found)
 
 
 def _census(program: Program, weights: Arrays, given: Arrays) -> Census:

@@ -62,7 +62,7 @@ def traced(
         replayable: whether values of the trace will be replaced.
     """
     trace = program.trace(weights, inputs, backward, replayable=replayable)
-    with noise_run(0):
+    with noise_run(0, tracing=True):
         there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
         moved = program.trace(*there, backward, replayable=replayable)
     same = len(moved.nodes) == len(trace.nodes)

@@ -9,20 +9,27 @@ half a float32 ulp, and noise moves it by as much.
 import contextlib
 import functools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from parity.numerics.arrays import significant_bits_at_most
-from parity.numerics.noise import current_noise_run, signs
+from parity.numerics.noise import current_noise_run, is_tracing, signs
 
 HALF_ULP = 2.0**-24
 """Largest relative error of a number rounded to float32."""
 
 TABLE_LIMIT = 4096
 """Arrays larger than this are not searched for familiar numbers; their entries are moved."""
+
+
+PLAIN_DIGITS = 4
+"""A decimal of so few digits was written as one: of all float32 numbers one in a thousand prints so short."""
+
+SHORT_DIGITS = 6
+"""A decimal of so many digits was perhaps written as one, perhaps not: one in 25 prints so."""
 
 
 class Restored(NamedTuple):
@@ -32,23 +39,71 @@ class Restored(NamedTuple):
     uncertain: Bool[np.ndarray, "..."]
 
 
-_numbers: dict[np.float32, float] = {}
+Key = tuple[tuple[int, ...], bytes]
+"""A float32 constant by its shape and bits, wherever it stands."""
+
+
+class Settled(NamedTuple):
+    """What a float32 constant is taken for.
+
+    Attributes:
+        value: in float64; rounded to float32 it is the constant.
+        known: whether the other side says so. Where it does not, the number is one among those that round to
+            the constant, and traces, which compare single values, leave it its room.
+    """
+
+    value: Float[np.ndarray, "..."]
+    known: bool
+
+
+class _Knowledge(NamedTuple):
+    """What is known of constants: numbers of the other side, and single constants."""
+
+    numbers: Mapping[np.float32, float] = {}
+    settled: Mapping[Key, Settled] = {}
+
+
+_knowledge = _Knowledge()
+_collected: "dict[Key, Shaped[np.ndarray, '...']] | None" = None
+
+
+def key_of(array: Shaped[np.ndarray, "..."]) -> Key:
+    """What a constant is known by.
+
+    Args:
+        array: floating.
+    """
+    narrow = np.asarray(array, np.float32)
+    return narrow.shape, narrow.tobytes()
 
 
 @contextlib.contextmanager
-def knowing(numbers: Iterable[float]) -> Iterator[None]:
+def knowing(numbers: Iterable[float], settled: Mapping[Key, Settled] | None = None) -> Iterator[None]:
     """Inside, a float32 constant that is the rounding of one of these numbers is taken for it.
 
-    They are those of the other side: 0.79788456 and sqrt(2 / pi) are the same float32.
+    Args:
+        numbers: those of the other side: 0.79788456 and sqrt(2 / pi) are the same float32.
+        settled: what single constants are taken for, before anything else.
     """
-    global _numbers
-    before = _numbers
+    global _knowledge
+    before = _knowledge
     with np.errstate(over="ignore"):
-        _numbers = {np.float32(number): float(number) for number in numbers}
+        _knowledge = _Knowledge({np.float32(number): float(number) for number in numbers}, settled or {})
     try:
         yield
     finally:
-        _numbers = before
+        _knowledge = before
+
+
+@contextlib.contextmanager
+def collecting() -> "Iterator[dict[Key, Shaped[np.ndarray, '...']]]":
+    """Inside, every float32 constant that a lifted program meets is put into the dict that is given."""
+    global _collected
+    before, _collected = _collected, {}
+    try:
+        yield _collected
+    finally:
+        _collected = before
 
 
 def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
@@ -66,7 +121,8 @@ def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
     flat, open_ = wide.reshape(-1).copy(), np.atleast_1d(uncertain.copy()).reshape(-1)
     for index in np.flatnonzero(open_):
         narrowed = narrow.reshape(-1)[index]
-        number = _numbers[narrowed] if narrowed in _numbers else _origin(narrowed)
+        number = _knowledge.numbers.get(narrowed)
+        number = _origin(narrowed) if number is None else number
         if number is not None:
             flat[index], open_[index] = number, False
     return Restored(flat.reshape(wide.shape), open_.reshape(wide.shape))
@@ -77,7 +133,7 @@ def _origin(number: np.float32) -> float | None:
     """The double that a float32 number was probably rounded from, or None."""
     text = f"{abs(float(str(number))):.9e}"
     digits = text.partition("e")[0].replace(".", "").rstrip("0")
-    if len(digits) <= 6:
+    if len(digits) <= PLAIN_DIGITS:
         return float(str(number))
     known = _familiar()
     magnitude = abs(float(number))
@@ -85,7 +141,7 @@ def _origin(number: np.float32) -> float | None:
     for candidate in known[max(0, position - 1) : position + 1]:
         if np.float32(candidate) == np.float32(magnitude):
             return float(math.copysign(candidate, number))
-    return None
+    return float(str(number)) if len(digits) <= SHORT_DIGITS else None
 
 
 @functools.cache
@@ -110,9 +166,24 @@ def _familiar() -> Float[np.ndarray, " numbers"]:
 
 
 def constant(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """A float32 constant for a run in float64: restored, and in a noise run moved by half an ulp."""
+    """A float32 constant for a run in float64: settled or restored, and in a noise run moved by half an ulp.
+
+    Args:
+        array: floating.
+
+    Returns:
+        An array of the same shape. Noise moves only what is not known; a constant that is settled without
+        being known is moved in traces alone.
+    """
+    key = key_of(array)
+    if _collected is not None:
+        _collected[key] = np.asarray(array, np.float32)
+    k, settled = current_noise_run(), _knowledge.settled.get(key)
+    if settled is not None:
+        if k is None or settled.known or not is_tracing():
+            return settled.value.copy()
+        return np.asarray(settled.value * (1 + HALF_ULP * signs(settled.value, k)))
     value, uncertain = restore(array)
-    k = current_noise_run()
     if k is None or not uncertain.any():
         return value
     return np.asarray(np.where(uncertain, value * (1 + HALF_ULP * signs(value, k)), value))

@@ -8,6 +8,7 @@ from jax.extend.core import ClosedJaxpr
 from jaxtyping import PyTree, Shaped
 
 from parity.frameworks.jax import promotion
+from parity.frameworks.jax.jax_constants import computed_from_constants
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.jax_passes import Gradients, Named, Passes, Results
 from parity.frameworks.jax.jax_trace import Argument, record_trace
@@ -20,12 +21,13 @@ from parity.frameworks.jax.trace_size import require_traceable
 from parity.frameworks.jax.wide_dtypes import wide
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task
-from parity.numerics.arrays import Arrays, to_jax, to_numpy
+from parity.numerics.arrays import Arrays, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
 from parity.report.errors import raised_by
+from parity.trace.computed_constants import Constants
 from parity.trace.graph import NodeKind, Spot, Trace
-from parity.trace.rounded_constants import knowing
+from parity.trace.rounded_constants import collecting, constant, knowing
 from parity.weights import Use
 
 Key = tuple[tuple[tuple[str, tuple[int, ...], str], ...], bool]
@@ -79,7 +81,7 @@ class JaxProgram:
         given = self.task.laid_out(inputs)
         if dtype == "float64":
             program = self._lift(weights, given)
-            with running(dtype, self.task.device), knowing(self.task.numbers):
+            with running(dtype, self.task.device), knowing(self.task.numbers, self.task.settled):
                 wide_args = self._wide(program.closed, weights, given)
                 args = [jax.device_put(array, device) for _, _, array in wide_args]
                 constants = [to_jax(array, dtype, device) for array in constants_of(program.closed)]
@@ -151,6 +153,21 @@ class JaxProgram:
             census: not used.
         """
 
+    def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:
+        """The float32 constants of the lifted program, and what it computes from constants alone.
+
+        Args:
+            weights: leaves by path; their shapes count, and of tables their numbers.
+            inputs: named arrays in the reference's layout; their shapes count.
+            trace: not used: the jaxpr says it.
+        """
+        program = self._lift(weights, self.task.laid_out(inputs), False)
+        with knowing(self.task.numbers, self.task.settled), collecting() as own:
+            constants_of(program.closed)
+            self._wide(program.closed, weights, self.task.laid_out(inputs))
+            computed = computed_from_constants(program.closed)
+        return Constants(own, computed)
+
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
         """The first use of each leaf, read from the jaxpr.
 
@@ -181,7 +198,7 @@ class JaxProgram:
         program = self._lift(weights, given, backward)
         require_traceable(program.closed)
         arguments = self._wide(program.closed, weights, given)
-        with knowing(self.task.numbers):
+        with knowing(self.task.numbers, self.task.settled):
             return record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)
 
     def output_dtypes(
@@ -217,9 +234,13 @@ class JaxProgram:
 
     def _wide(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> list[Argument]:
         """The same in the dtypes of the lifted program; integers in those that the user's JAX gives them."""
+        arguments = self._flat(weights, given)
+        for place, (kind, name, array) in enumerate(arguments):
+            if kind is NodeKind.WEIGHT and name in self.task.tables and is_float(array):
+                arguments[place] = (kind, name, constant(array))
         return [
             (kind, name, np.asarray(array).astype(wide(aval.dtype)))
-            for (kind, name, array), aval in zip(self._flat(weights, given), closed.in_avals, strict=True)
+            for (kind, name, array), aval in zip(arguments, closed.in_avals, strict=True)
         ]
 
     def _lift(self, weights: Arrays, given: Arrays, backward: bool = True) -> Traced:

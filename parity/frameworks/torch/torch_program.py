@@ -17,8 +17,9 @@ from parity.numerics.arrays import Arrays, is_float, to_numpy, to_torch
 from parity.numerics.noise import Values
 from parity.numerics.precision import running_torch
 from parity.report.errors import raised_by
+from parity.trace.computed_constants import Constants, computed_in
 from parity.trace.graph import NodeKind, Spot, Trace
-from parity.trace.rounded_constants import constant, knowing
+from parity.trace.rounded_constants import collecting, constant, knowing
 from parity.weights import Use
 
 
@@ -44,7 +45,7 @@ class TorchProgram:
 
     def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         """Run once; `weights` by name, the model's own where one is not given."""
-        with knowing(self.task.numbers):
+        with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, dtype)
             with _lifted(dtype):
                 outputs, loss, grads = self._run(own, given, dtype)
@@ -105,6 +106,19 @@ class TorchProgram:
         """
         require_repeatable(lambda: self._forward(weights, inputs, "float64"), self.model.state, census.random)
 
+    def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:
+        """The float32 constants of a lifted run, and what it computes from constants alone.
+
+        Args:
+            weights: tensors by name.
+            inputs: arrays by name, in the reference's layout.
+            trace: a trace of these weights and inputs; None runs the model for one.
+        """
+        with collecting() as own:
+            TorchProgram(self.model, self.task)(weights, inputs, "float64")
+        trace = self.trace(weights, inputs, False) if trace is None else trace
+        return Constants(own, computed_in(trace))
+
     def uses(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Mapping[str, Use]:
         """The first use of each tensor.
 
@@ -133,7 +147,7 @@ class TorchProgram:
 
         from parity.frameworks.torch.torch_trace import Recorder, Where, module_stack, plain_kernels
 
-        with knowing(self.task.numbers):
+        with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, "float64")
             with module_stack(self.model.module) as stack, plain_kernels(), _lifted("float64"), Where(stack):
                 recorder = replayable_recorder(stack) if replayable else Recorder(stack)
@@ -162,6 +176,8 @@ class TorchProgram:
         }
         device = self.task.device
         arrays = {**constants, **self.model.weights, **weights}
+        if widened:
+            arrays |= {name: constant(arrays[name]) for name in self.task.tables if is_float(arrays[name])}
         own = {name: to_torch(array, dtype, device) for name, array in arrays.items()}
         for name in self.trainable:
             own[name].requires_grad_()

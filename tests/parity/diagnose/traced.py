@@ -21,7 +21,7 @@ def traced(function: Callable[..., Any], params: Arrays, inputs: Arrays) -> tupl
     """The trace of f(params, *inputs) in float64, and how far one noise run moves each node."""
     program = JaxProgram(read_jax(function, params), Task(tuple(inputs)))
     trace = program.trace(params, inputs, backward=False)
-    with noise_run(0):
+    with noise_run(0, tracing=True):
         there = noisy(params, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
         moved = program.trace(*there, backward=False)
     pairs = zip(trace.nodes, moved.nodes, strict=True)
