@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError, dtype_of
+from parity.frameworks.torch.torch_memory import dtype_of
+from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
 
 HIGHEST_POWER = 16
 """Whole exponents up to this magnitude are `integer_pow`, as JAX has it."""

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from parity.frameworks.torch.aten_shapes import axis_of
-from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError, dtype_of
+from parity.frameworks.torch.torch_memory import dtype_of
+from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
 
 
 def _axes(self: Any, dim: Any) -> tuple[int, ...]:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
@@ -16,7 +16,11 @@ from parity.weights import Signature
 from parity.weights.layer_kinds import layer_name
 
 if TYPE_CHECKING:
+    import torch
+
     from parity.frameworks.torch.torch_program import TorchProgram
+
+    Weight = torch.Tensor | Shaped[np.ndarray, "..."]
 
 
 class TorchModel(NamedTuple):
@@ -37,14 +41,14 @@ class TorchModel(NamedTuple):
         dtypes: the dtype that each weight is stored in.
     """
 
-    call: Callable[..., Any]
+    call: Callable[..., object]
     weights: dict[str, Shaped[np.ndarray, "..."]]
     trainable: tuple[str, ...]
     signatures: dict[str, Signature]
-    target: Callable[..., Any]
+    target: Callable[..., object]
     constants: Arrays = MappingProxyType({})
     tables: tuple[str, ...] = ()
-    module: Any = None
+    module: "torch.nn.Module | None" = None
     skip: int = 0
     notes: tuple[str, ...] = ()
     dtypes: Mapping[str, str] = MappingProxyType({})
@@ -79,7 +83,7 @@ class TorchModel(NamedTuple):
         return stored_remarks(self.framework, [self.dtypes[name] for name in self.trainable])
 
 
-def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchModel:
+def read_torch(model: object, params: "Mapping[str, Weight] | None" = None) -> TorchModel:
     """Read a PyTorch model: an `nn.Module`, or a function `f(params, *inputs)` of a dict of tensors.
 
     A module runs through `torch.func.functional_call` with tensors of the harness, so that its own
@@ -87,7 +91,7 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
 
     Args:
         model: the module or function.
-        params: tensors by name, for a function.
+        params: tensors or arrays by name, for a function.
 
     Raises:
         TypeError: if `model` is neither, or a function comes without its params.
@@ -108,7 +112,7 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
     return TorchModel(model, weights, trainable, signatures, model, skip=1, dtypes=_dtypes(params))
 
 
-def _read_module(model: Any) -> TorchModel:
+def _read_module(model: "torch.nn.Module") -> TorchModel:
     import torch
 
     owners = {
@@ -130,7 +134,7 @@ def _read_module(model: Any) -> TorchModel:
     if trainable:  # frozen beside trained ones: sinusoids, say; the outputs tell whether they are needed
         tables += tuple(name for name, p in model.named_parameters() if not p.requires_grad)
 
-    def call(own: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+    def call(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> object:
         with _as_it_was(model):
             return torch.func.functional_call(model, dict(own), args, kwargs)
 
@@ -140,11 +144,11 @@ def _read_module(model: Any) -> TorchModel:
     )
 
 
-def _dtypes(tensors: Mapping[str, Any]) -> dict[str, str]:
+def _dtypes(tensors: "Mapping[str, Weight]") -> dict[str, str]:
     return {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
 
 
-def _other_names(model: Any) -> dict[str, tuple[str, ...]]:
+def _other_names(model: "torch.nn.Module") -> dict[str, tuple[str, ...]]:
     """Names of tied parameters besides their first."""
     names: dict[int, list[str]] = {}
     for name, tensor in model.named_parameters(remove_duplicate=False):
@@ -153,7 +157,7 @@ def _other_names(model: Any) -> dict[str, tuple[str, ...]]:
 
 
 @contextlib.contextmanager
-def _as_it_was(model: Any) -> Iterator[None]:
+def _as_it_was(model: "torch.nn.Module") -> Iterator[None]:
     """Attributes that modules set while they run (old weight norm, counters, caches) are put back."""
     before = [(module, dict(vars(module))) for module in model.modules()]
     try:

@@ -1,47 +1,15 @@
-"""What makes a PyTorch model hard to compare: random numbers, training mode, code that is compiled."""
+"""The modes of a PyTorch model that matter to a comparison: training mode, and code that is compiled."""
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from parity.frameworks.outputs import name_outputs
-from parity.trace.graph import Spot
-
-
-def require_repeatable(forward: Callable[[], Any], random: Mapping[str, Spot]) -> None:
-    """Check that two runs of a model give the same.
-
-    Args:
-        forward: runs the model.
-        random: operations that draw random numbers and where they are, as a census finds them.
-
-    Raises:
-        ValueError: if two runs differ, naming where random numbers are drawn and what to do.
-    """
+if TYPE_CHECKING:
     import torch
 
-    if not random:
-        return
 
-    def run(seed: int) -> dict[str, Any]:
-        torch.manual_seed(seed)
-        return name_outputs(forward())
-
-    first, second = run(1), run(2)
-    if all(torch.equal(first[name], second[name]) for name in first):
-        return
-    where = ", ".join(
-        f"{name} in {spot.module or 'the model'}" + (f" ({spot.file}:{spot.line})" if spot.file else "")
-        for name, spot in random.items()
-    )
-    raise ValueError(
-        f"the PyTorch model draws random numbers: {where}. Two runs differ, so nothing can be compared: call "
-        "`model.eval()` if this is dropout, or give the random numbers as an input"
-    )
-
-
-def training_remarks(module: Any) -> tuple[str, ...]:
+def training_remarks(module: "torch.nn.Module | None") -> tuple[str, ...]:
     """What to say of layers in training mode; `module` may be None."""
     if module is None or not module.training:
         return ()
@@ -52,7 +20,7 @@ def training_remarks(module: Any) -> tuple[str, ...]:
     return (f"the PyTorch model is in training mode ({', '.join(telling)}); for inference call model.eval()",)
 
 
-def uncompiled() -> contextlib.AbstractContextManager[Any]:
+def uncompiled() -> contextlib.AbstractContextManager[object]:
     """Inside, code under `torch.compile` runs as it was written, where every operation can be seen.
 
     Compiled code shows no operation, and the compiler would try to compile the harness along with the model.
@@ -64,10 +32,12 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
-def compiled_remarks(model: Any) -> tuple[str, ...]:
+def compiled_remarks(model: "torch.nn.Module | Callable[..., object]") -> tuple[str, ...]:
     """What to say of a module or function under `torch.compile`."""
+    import torch
+
     compiler = sys.modules.get("torch._dynamo")
-    modules = model.modules() if hasattr(model, "modules") else ()
+    modules = model.modules() if isinstance(model, torch.nn.Module) else ()
     compiled = compiler is not None and (
         hasattr(model, "_torchdynamo_orig_callable")
         or any(isinstance(m, compiler.OptimizedModule) or m._compiled_call_impl is not None for m in modules)
