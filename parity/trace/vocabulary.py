@@ -5,6 +5,8 @@ set here holds both vocabularies. No name means different things in the two. Set
 of an operation for each axis are read here, too.
 """
 
+from collections.abc import Sequence
+
 
 def names(text: str) -> frozenset[str]:
     """The names in a text.
@@ -61,12 +63,12 @@ COMPARISONS = names("lt le gt ge eq ne")
 """Operations that compare two values entry by entry."""
 
 
-def each_axis(value: int | list[int] | tuple[int, ...], count: int) -> tuple[int, ...]:
+def each_axis(value: int | Sequence[int], count: int) -> tuple[int, ...]:
     """A setting for every axis: one number, or one for each.
 
     Args:
         value: a number, or a sequence with one or `count` numbers.
         count: how many axes there are.
     """
-    values = [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)]
+    values = [int(value)] if isinstance(value, int) else [int(v) for v in value]
     return tuple(values * count if len(values) == 1 else values)

@@ -1,36 +1,36 @@
 """Tensors over the same memory: what they have in common, and what one holds after another was written."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Shaped
+from numpy.typing import DTypeLike
 
+from parity.frameworks.torch.torch_memory import MemoryLayout, dtype_of
 from parity.trace.graph import Function
 
 Array = Shaped[np.ndarray, "..."]
 
-Layout = tuple[int, tuple[int, ...], tuple[int, ...], int, Any]
-"""Address, shape, strides and offset in entries, PyTorch's dtype."""
 
-
-def _bytes_behind(layout: Layout) -> int:
-    _, shape, strides, offset, dtype = layout
-    if 0 in shape:
+def _bytes_behind(layout: MemoryLayout) -> int:
+    if 0 in layout.shape:
         return 0
-    return int((offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1) * dtype.itemsize)
+    steps = zip(layout.shape, layout.strides, strict=True)
+    return int((layout.offset + sum((n - 1) * s for n, s in steps) + 1) * layout.dtype.itemsize)
 
 
-def _view(memory: Array, layout: Layout, dtype: Any) -> Array:
+def _view(memory: Array, layout: MemoryLayout, dtype: DTypeLike) -> Array:
     """The entries of a tensor in memory given as bytes."""
-    _, shape, strides, offset, torch_dtype = layout
-    size = torch_dtype.itemsize
+    size = layout.dtype.itemsize
     if np.dtype(dtype).itemsize != size:
-        raise ValueError(f"`dtype` is {dtype}; it must have the {size} bytes of {torch_dtype}")
-    return np.ndarray(shape, dtype, memory.data, offset * size, [s * size for s in strides])
+        raise ValueError(f"`dtype` is {dtype}; it must have the {size} bytes of {layout.dtype}")
+    return np.ndarray(
+        layout.shape, dtype, memory.data, layout.offset * size, [s * size for s in layout.strides]
+    )
 
 
-def overlap(read: Layout, written: Layout) -> str:
+def overlap(read: MemoryLayout, written: MemoryLayout) -> str:
     """What a tensor has of the memory of another that was written.
 
     Returns:
@@ -40,11 +40,11 @@ def overlap(read: Layout, written: Layout) -> str:
         read: layout in memory of the tensor that is looked at.
         written: layout of the tensor over the same memory that was written.
     """
-    if 0 in read[1] or 0 in written[1]:
+    if 0 in read.shape or 0 in written.shape:
         return "none"
     size = max(_bytes_behind(read), _bytes_behind(written))
-    if read[4] == written[4]:
-        places = np.arange(-(-size // read[4].itemsize))
+    if read.dtype == written.dtype:
+        places = np.arange(-(-size // read.dtype.itemsize))
         first, second = (_view(places.view(np.uint8), _in_words(x), np.int64) for x in (read, written))
         if first.size == second.size and np.array_equal(first.reshape(-1), second.reshape(-1)):
             return "same"
@@ -54,23 +54,18 @@ def overlap(read: Layout, written: Layout) -> str:
     return "all" if found.all() else "some" if found.any() else "none"
 
 
-class _Word:
-    """The dtype of places in memory, counted in entries."""
-
-    itemsize = 8
-
-
-def _in_words(layout: Layout) -> Layout:
-    return (*layout[:4], _Word)
+def _in_words(layout: MemoryLayout) -> MemoryLayout:
+    """The same places in memory that holds an int64 for each entry."""
+    return layout._replace(dtype=torch.int64)
 
 
-def _each_byte(memory: Array, layout: Layout) -> Array:
-    _, shape, strides, offset, dtype = layout
-    size = dtype.itemsize
-    return np.ndarray((*shape, size), np.uint8, memory.data, offset * size, [*(s * size for s in strides), 1])
+def _each_byte(memory: Array, layout: MemoryLayout) -> Array:
+    size = layout.dtype.itemsize
+    strides = [*(s * size for s in layout.strides), 1]
+    return np.ndarray((*layout.shape, size), np.uint8, memory.data, layout.offset * size, strides)
 
 
-def rebuilt(read: Layout, written: Layout) -> Function:
+def rebuilt(read: MemoryLayout, written: MemoryLayout) -> Function:
     """What a tensor holds after another over the same memory was written.
 
     Returns:
@@ -82,19 +77,13 @@ def rebuilt(read: Layout, written: Layout) -> Function:
     """
     size = max(_bytes_behind(read), _bytes_behind(written))
 
-    def function(values: Sequence[Any]) -> Sequence[Any]:
+    def function(values: Sequence[Array]) -> list[Array]:
         *old, new = (np.asarray(value) for value in values)
         memory = np.zeros(size, np.uint8)
-        dtype = old[0].dtype if old else _numpy_dtype(read[4])
+        dtype = old[0].dtype if old else dtype_of(read.dtype)
         for value in old:
             _view(memory, read, value.dtype)[...] = value
         _view(memory, written, new.dtype)[...] = new
         return [_view(memory, read, dtype).copy()]
 
     return function
-
-
-def _numpy_dtype(dtype: Any) -> "np.dtype[Any]":
-    from parity.frameworks.torch.torch_tape import dtype_of
-
-    return dtype_of(dtype)

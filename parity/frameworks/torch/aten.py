@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +12,14 @@ from parity.frameworks.torch import (
     aten_creation,
     aten_elementwise,
     aten_indexing,
+    aten_ordering,
     aten_pooling,
     aten_reductions,
     aten_shapes,
 )
+from parity.frameworks.torch.torch_decompositions import Decomposition, decomposition
+from parity.frameworks.torch.torch_operations import Argument, AtenOperation, bare_name
 from parity.frameworks.torch.torch_tape import Rule
-from parity.frameworks.torch.torch_trace import decomposition
 from parity.numerics.noise import ordinary
 
 Array = Shaped[np.ndarray, "..."]
@@ -34,6 +35,7 @@ RULES: Mapping[str, Rule] = {
     **aten_elementwise.RULES,
     **aten_shapes.RULES,
     **aten_reductions.RULES,
+    **aten_ordering.RULES,
     **aten_indexing.RULES,
     **aten_convolutions.RULES,
     **aten_pooling.RULES,
@@ -61,19 +63,14 @@ SPLIT = frozenset(_NAMES.split())
 """Operations that PyTorch itself can put down to simpler ones, besides those that every recorder splits."""
 
 
-def bare_name(func: Any) -> str:
-    """The name of an operation without its overload."""
-    return str(func.__name__.partition(".")[0])
-
-
-def rule_of(func: Any) -> Rule | None:
+def rule_of(func: AtenOperation) -> Rule | None:
     """The rule of an operation; that of `add` also serves `add_`."""
     name = bare_name(func)
     return RULES.get(name) or (RULES.get(name[:-1]) if name.endswith("_") else None)
 
 
 @functools.cache
-def simpler(func: Any) -> Callable[..., Any] | None:
+def simpler(func: AtenOperation) -> Decomposition | None:
     """How to compute an operation from simpler ones, or None if it stands for itself."""
     from torch._decomp import decomposition_table
 
@@ -92,11 +89,13 @@ def simpler(func: Any) -> Callable[..., Any] | None:
     return None
 
 
-def _in_place(functional: Any, tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+def _in_place(
+    functional: Callable[..., torch.Tensor], tensor: torch.Tensor, *args: Argument, **kwargs: Argument
+) -> torch.Tensor:
     return tensor.copy_(functional(tensor, *args, **kwargs))
 
 
-def _uneven(split: Callable[..., Any] | None, x: torch.Tensor, output_size: Any) -> Any:
+def _uneven(split: Decomposition | None, x: torch.Tensor, output_size: Sequence[int]) -> object:
     """An average over parts of unequal size; equal ones are an ordinary pooling."""
     count = len(output_size)
     even = all(n % m == 0 for n, m in zip(x.shape[-count:], output_size, strict=True))

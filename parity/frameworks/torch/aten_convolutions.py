@@ -1,7 +1,8 @@
 """Aten's convolutions in LAX's terms."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+import torch
 
 from parity.frameworks.torch.lax_numpy import ConvDimensionNumbers
 from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
@@ -53,14 +54,14 @@ def _turned(tape: Tape, weight: Ref, groups: int) -> Ref:
 
 def _convolution(
     tape: Tape,
-    input: Any,
-    weight: Any,
-    bias: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     transposed: bool,
-    output_padding: Any,
+    output_padding: Sequence[int],
     groups: int,
 ) -> Ref:
     if bias is not None:
@@ -81,15 +82,15 @@ def _convolution(
 
 def _convolution_backward(
     tape: Tape,
-    grad_output: Any,
-    input: Any,
-    weight: Any,
-    bias_sizes: Any,
-    stride: Any,
-    padding: Any,
-    dilation: Any,
+    grad_output: torch.Tensor,
+    input: torch.Tensor,
+    weight: torch.Tensor,
+    bias_sizes: Sequence[int] | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     transposed: bool,
-    output_padding: Any,
+    output_padding: Sequence[int],
     groups: int,
     output_mask: Sequence[bool],
 ) -> list[Ref]:

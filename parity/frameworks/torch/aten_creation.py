@@ -1,39 +1,41 @@
 """Aten's constants, counts, triangles and masks in LAX's terms."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import DTypeLike
 
-from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
+from parity.frameworks.torch.torch_tape import Operand, Ref, Rule, Tape, UntranslatedError
 
 
-def _broadcast_in_dim(tape: Tape, a: Any, shape: Any, broadcast_dimensions: Any) -> Ref:
+def _broadcast_in_dim(
+    tape: Tape, a: torch.Tensor, shape: Sequence[int], broadcast_dimensions: Sequence[int]
+) -> Ref:
     return tape.broadcast(tape.read(a), shape, broadcast_dimensions)
 
 
-def _filled(tape: Tape, value: Any) -> Ref:
+def _filled(tape: Tape, value: Operand) -> Ref:
     return tape.broadcast(tape.read(value, tape.dtype), tape.out[0].shape)
 
 
-def _full_of(value: Any) -> Rule:
+def _full_of(value: complex) -> Rule:
     return lambda tape, *_, **__: _filled(tape, value)
 
 
-def _full(tape: Tape, size: Any, fill_value: Any, **_: Any) -> Ref:
+def _full(tape: Tape, size: Sequence[int] | torch.Tensor, fill_value: complex, **_: object) -> Ref:
     return _filled(tape, fill_value)
 
 
-def _new_full(tape: Tape, self: Any, size: Any, fill_value: Any, **_: Any) -> Ref:
+def _new_full(tape: Tape, self: torch.Tensor, size: Sequence[int], fill_value: complex, **_: object) -> Ref:
     return _filled(tape, fill_value)
 
 
-def _scalar(tape: Tape, s: Any, **_: Any) -> Ref:
+def _scalar(tape: Tape, s: complex, **_: object) -> Ref:
     return tape.constant(s, tape.dtype)
 
 
-def _arange(tape: Tape, *bounds: Any, **_: Any) -> Ref:
+def _arange(tape: Tape, *bounds: complex, **_: object) -> Ref:
     """A count from 0, times the step and plus the start where they are not 1 and 0."""
     start = bounds[0] if len(bounds) > 1 else 0
     step = bounds[2] if len(bounds) > 2 else 1
@@ -44,13 +46,13 @@ def _arange(tape: Tape, *bounds: Any, **_: Any) -> Ref:
     return tape.run("add", out, tape.constant(start, dtype)) if start else out
 
 
-def _linspace(tape: Tape, start: Any, end: Any, steps: int, **_: Any) -> Ref:
+def _linspace(tape: Tape, start: float, end: float, steps: int, **_: object) -> Ref:
     step = (end - start) / max(steps - 1, 1)
     scaled = tape.run("mul", iota(tape, (steps,), 0, tape.dtype), tape.constant(step, tape.dtype))
     return tape.run("add", scaled, tape.constant(start, tape.dtype))
 
 
-def iota(tape: Tape, shape: tuple[int, ...], axis: int, dtype: Any = np.int64) -> Ref:
+def iota(tape: Tape, shape: tuple[int, ...], axis: int, dtype: DTypeLike = np.int64) -> Ref:
     """0, 1, ... along one axis.
 
     Args:
@@ -62,7 +64,7 @@ def iota(tape: Tape, shape: tuple[int, ...], axis: int, dtype: Any = np.int64) -
     return tape.run("iota", dtype=np.dtype(dtype), shape=shape, dimension=axis, sharding=None)
 
 
-def _eye(tape: Tape, *_: Any, **__: Any) -> Ref:
+def _eye(tape: Tape, *_: object, **__: object) -> Ref:
     shape = tuple(tape.out[0].shape)
     return tape.convert(tape.run("eq", iota(tape, shape, 0), iota(tape, shape, 1)), tape.dtype)
 
@@ -70,7 +72,7 @@ def _eye(tape: Tape, *_: Any, **__: Any) -> Ref:
 def _triangle(comparison: str) -> Rule:
     """A matrix with zeros above or below a diagonal."""
 
-    def rule(tape: Tape, self: Any, diagonal: int = 0) -> Ref:
+    def rule(tape: Tape, self: torch.Tensor, diagonal: int = 0) -> Ref:
         shape = tuple(self.shape[-2:])
         rows = iota(tape, shape, 0)
         if diagonal:

@@ -2,9 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
-from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError, dtype_of
+import torch
+
+from parity.frameworks.torch.torch_memory import dtype_of
+from parity.frameworks.torch.torch_tape import Operand, Ref, Rule, Tape, UntranslatedError
 
 HIGHEST_POWER = 16
 """Whole exponents up to this magnitude are `integer_pow`, as JAX has it."""
@@ -13,7 +15,7 @@ HIGHEST_POWER = 16
 def _binary(operation: str, *, swapped: bool = False) -> Rule:
     """a + alpha * b and the like, both in the dtype that PyTorch computes in."""
 
-    def rule(tape: Tape, self: Any, other: Any, alpha: Any = 1) -> Ref:
+    def rule(tape: Tape, self: Operand, other: Operand, alpha: complex = 1) -> Ref:
         dtype = tape.common(self, other)
         a, b = (other, self) if swapped else (self, other)
         first, second = tape.read(a, dtype), tape.read(b, dtype)
@@ -24,7 +26,7 @@ def _binary(operation: str, *, swapped: bool = False) -> Rule:
     return rule
 
 
-def _division(tape: Tape, self: Any, other: Any, rounding_mode: str | None = None) -> Ref:
+def _division(tape: Tape, self: Operand, other: Operand, rounding_mode: str | None = None) -> Ref:
     dtype = tape.common(self, other)
     if rounding_mode is None or dtype.kind == "f":
         dtype = dtype if dtype.kind in "fc" else tape.dtype
@@ -35,21 +37,21 @@ def _division(tape: Tape, self: Any, other: Any, rounding_mode: str | None = Non
     return tape.run("floor_divide", tape.read(self, dtype), tape.read(other, dtype))
 
 
-def _floor_divide(tape: Tape, self: Any, other: Any) -> Ref:
+def _floor_divide(tape: Tape, self: Operand, other: Operand) -> Ref:
     return _division(tape, self, other, "floor")
 
 
 def _unary(operation: str) -> Rule:
     """A function of one value; integers become floating where the result is."""
 
-    def rule(tape: Tape, self: Any) -> Ref:
+    def rule(tape: Tape, self: torch.Tensor) -> Ref:
         return tape.run(operation, tape.read(self, tape.dtype if tape.dtype.kind in "fc" else None))
 
     return rule
 
 
 def _logarithm(base: float) -> Rule:
-    def rule(tape: Tape, self: Any) -> Ref:
+    def rule(tape: Tape, self: torch.Tensor) -> Ref:
         x = tape.run("log", tape.read(self, tape.dtype))
         return tape.run("div", x, tape.constant(math.log(base), tape.dtype))
 
@@ -57,14 +59,14 @@ def _logarithm(base: float) -> Rule:
 
 
 def _comparison(operation: str) -> Rule:
-    def rule(tape: Tape, self: Any, other: Any) -> Ref:
+    def rule(tape: Tape, self: Operand, other: Operand) -> Ref:
         dtype = tape.common(self, other)
         return tape.run(operation, tape.read(self, dtype), tape.read(other, dtype))
 
     return rule
 
 
-def _truth(tape: Tape, x: Any) -> Ref:
+def _truth(tape: Tape, x: Operand) -> Ref:
     """Whether entries are not zero."""
     index = tape.read(x)
     dtype = tape.value(index).dtype
@@ -72,17 +74,17 @@ def _truth(tape: Tape, x: Any) -> Ref:
 
 
 def _logical(operation: str) -> Rule:
-    def rule(tape: Tape, *operands: Any) -> Ref:
+    def rule(tape: Tape, *operands: Operand) -> Ref:
         return tape.run(operation, *[_truth(tape, x) for x in operands])
 
     return rule
 
 
-def _bitwise_not(tape: Tape, self: Any) -> Ref:
+def _bitwise_not(tape: Tape, self: torch.Tensor) -> Ref:
     return tape.run("not", tape.read(self))
 
 
-def _pow(tape: Tape, self: Any, exponent: Any) -> Ref:
+def _pow(tape: Tape, self: Operand, exponent: Operand) -> Ref:
     dtype = tape.dtype
     x = tape.read(self, dtype)
     if isinstance(exponent, int | float) and dtype.kind == "f":
@@ -97,62 +99,61 @@ def _pow(tape: Tape, self: Any, exponent: Any) -> Ref:
     return tape.run("pow", x, tape.read(exponent, dtype))
 
 
-def _reciprocal(tape: Tape, self: Any) -> Ref:
+def _reciprocal(tape: Tape, self: torch.Tensor) -> Ref:
     return tape.run("integer_pow", tape.read(self, tape.dtype), y=-1)
 
 
-def _relu(tape: Tape, self: Any) -> Ref:
+def _relu(tape: Tape, self: torch.Tensor) -> Ref:
     x = tape.read(self)
     return tape.run("max", x, tape.constant(0, tape.value(x).dtype))
 
 
-def _clamp(tape: Tape, self: Any, min: Any = None, max: Any = None) -> Ref:
+def _clamp(tape: Tape, self: torch.Tensor, min: Operand | None = None, max: Operand | None = None) -> Ref:
     dtype = tape.dtype
     x = tape.read(self, dtype)
-    numbers = all(isinstance(bound, int | float) for bound in (min, max))
-    if numbers and min <= max:
+    if isinstance(min, int | float) and isinstance(max, int | float) and min <= max:
         return tape.run("clamp", tape.constant(min, dtype), x, tape.constant(max, dtype))
     if min is not None:
         x = tape.run("max", x, tape.read(min, dtype))
     return x if max is None else tape.run("min", x, tape.read(max, dtype))
 
 
-def _clamp_min(tape: Tape, self: Any, min: Any) -> Ref:
+def _clamp_min(tape: Tape, self: torch.Tensor, min: Operand) -> Ref:
     return _clamp(tape, self, min=min)
 
 
-def _clamp_max(tape: Tape, self: Any, max: Any) -> Ref:
+def _clamp_max(tape: Tape, self: torch.Tensor, max: Operand) -> Ref:
     return _clamp(tape, self, max=max)
 
 
-def _hardtanh(tape: Tape, self: Any, min_val: Any = -1, max_val: Any = 1) -> Ref:
+def _hardtanh(tape: Tape, self: torch.Tensor, min_val: float = -1, max_val: float = 1) -> Ref:
     return _clamp(tape, self, min_val, max_val)
 
 
-def _where(tape: Tape, condition: Any, self: Any = None, other: Any = None) -> Ref:
-    if self is None:
+def _where(tape: Tape, condition: Operand, self: Operand | None = None, other: Operand | None = None) -> Ref:
+    if self is None or other is None:
         raise UntranslatedError
     which, no, yes = _truth(tape, condition), tape.read(other, tape.dtype), tape.read(self, tape.dtype)
     return tape.run("select_n", which, no, yes)
 
 
-def _masked_fill(tape: Tape, self: Any, mask: Any, value: Any) -> Ref:
+def _masked_fill(tape: Tape, self: torch.Tensor, mask: torch.Tensor, value: Operand) -> Ref:
     return _where(tape, mask, value, self)
 
 
-def _threshold_backward(tape: Tape, grad_output: Any, self: Any, threshold: Any) -> Ref:
+def _threshold_backward(tape: Tape, grad_output: torch.Tensor, self: torch.Tensor, threshold: float) -> Ref:
     x = tape.read(self)
     passed = tape.run("gt", x, tape.constant(threshold, tape.value(x).dtype))
     return tape.run("select_n", passed, tape.constant(0, tape.dtype), tape.read(grad_output))
 
 
-def _shrink_backward(tape: Tape, grad: Any, self: Any, lambd: Any) -> Ref:
+def _shrink_backward(tape: Tape, grad: torch.Tensor, self: torch.Tensor, lambd: float) -> Ref:
     x = tape.read(self)
     inside = tape.run("le", tape.run("abs", x), tape.constant(lambd, tape.value(x).dtype))
     return tape.run("select_n", inside, tape.read(grad), tape.constant(0, tape.dtype))
 
 
-def _isnan(tape: Tape, self: Any) -> Ref:
+def _isnan(tape: Tape, self: torch.Tensor) -> Ref:
     x = tape.read(self)
     return tape.run("ne", x, x)
 
@@ -160,7 +161,7 @@ def _isnan(tape: Tape, self: Any) -> Ref:
 def _infinite(sign: int) -> Rule:
     """Whether entries are infinite, of one sign or (0) of either."""
 
-    def rule(tape: Tape, self: Any) -> Ref:
+    def rule(tape: Tape, self: torch.Tensor) -> Ref:
         x = tape.read(self)
         bound = tape.constant(math.copysign(math.inf, sign), tape.value(x).dtype)
         return tape.run("eq", x if sign else tape.run("abs", x), bound)
@@ -168,18 +169,18 @@ def _infinite(sign: int) -> Rule:
     return rule
 
 
-def _round(tape: Tape, self: Any, decimals: int = 0) -> Ref:
+def _round(tape: Tape, self: torch.Tensor, decimals: int = 0) -> Ref:
     if decimals:
         raise UntranslatedError
     return tape.run("round", tape.read(self))
 
 
-def _same(tape: Tape, self: Any, *_: Any, **__: Any) -> Ref:
+def _same(tape: Tape, self: torch.Tensor, *_: object, **__: object) -> Ref:
     """A cast, or a copy, which is no operation of its own."""
     return tape.read(self, tape.dtype)
 
 
-def _copy(tape: Tape, self: Any, src: Any, non_blocking: bool = False) -> Ref:
+def _copy(tape: Tape, self: torch.Tensor, src: Operand, non_blocking: bool = False) -> Ref:
     return tape.broadcast(tape.read(src, dtype_of(self.dtype)), self.shape)
 
 

@@ -1,13 +1,19 @@
 """Aten's pooling in LAX's terms."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
+from jaxtyping import Shaped
 
 from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
 from parity.trace.vocabulary import each_axis
+
+Array = Shaped[np.ndarray, "..."]
+
+ForEachAxis = int | Sequence[int]
+"""A setting of a window: one number for all of its axes, or one for each."""
 
 
 def _reduce_window(
@@ -33,7 +39,12 @@ def _reduce_window(
 
 
 def _pads(
-    tape: Tape, self: Any, size: Any, stride: Any, padding: Any, dilation: Any
+    tape: Tape,
+    self: torch.Tensor,
+    size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
 ) -> list[tuple[int, int]]:
     """The border before and behind; behind it is as wide as the windows need that are there (ceil_mode)."""
     count = len(size)
@@ -48,15 +59,13 @@ def _pads(
 def _max_pool(count: int) -> Rule:
     def rule(
         tape: Tape,
-        self: Any,
-        kernel_size: Any,
-        stride: Any = (),
-        padding: Any = 0,
-        dilation: Any = 1,
+        self: torch.Tensor,
+        kernel_size: ForEachAxis,
+        stride: ForEachAxis = (),
+        padding: ForEachAxis = 0,
+        dilation: ForEachAxis = 1,
         ceil_mode: bool = False,
     ) -> Ref | list[Ref]:
-        import torch
-
         size = each_axis(kernel_size, count)
         settings = (
             size,
@@ -71,7 +80,7 @@ def _max_pool(count: int) -> Rule:
             return values
         pool = getattr(torch.ops.aten, f"max_pool{count}d_with_indices")
 
-        def indices(values: Sequence[Any]) -> Sequence[Any]:
+        def indices(values: Sequence[Array]) -> list[Array]:
             return [pool(torch.from_numpy(np.array(values[0])), *settings, ceil_mode)[1].numpy()]
 
         return [values, *tape.emit(f"max_pool{count}d_indices", {"kernel_size": size}, [x], indices)]
@@ -82,28 +91,38 @@ def _max_pool(count: int) -> Rule:
 def _max_pool_backward(count: int) -> Rule:
     """Each gradient goes where the largest entry of its window stands."""
 
-    def rule(tape: Tape, grad_output: Any, self: Any, *settings: Any) -> Ref:
+    def rule(
+        tape: Tape,
+        grad_output: torch.Tensor,
+        self: torch.Tensor,
+        kernel_size: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+        dilation: Sequence[int],
+        ceil_mode: bool,
+        indices: torch.Tensor,
+    ) -> Ref:
         shape, lead = tuple(self.shape), self.dim() - count
 
-        def function(values: Sequence[Any]) -> Sequence[Any]:
+        def function(values: Sequence[Array]) -> list[Array]:
             grad, at = (np.asarray(v).reshape(math.prod(shape[:lead]), -1) for v in values)
             out = np.zeros((len(grad), math.prod(shape[lead:])), grad.dtype)
             np.add.at(out, (np.arange(len(grad))[:, None], at), grad)
             return [out.reshape(shape)]
 
-        inputs = [tape.read(grad_output), tape.read(settings[-1])]
-        return tape.emit("select_and_scatter_add", {"kernel_size": settings[0]}, inputs, function)[0]
+        inputs = [tape.read(grad_output), tape.read(indices)]
+        return tape.emit("select_and_scatter_add", {"kernel_size": kernel_size}, inputs, function)[0]
 
     return rule
 
 
-def _avg_pool(count: int) -> Rule:
+def _avg_pool(count: int) -> Callable[..., Ref]:
     def rule(
         tape: Tape,
-        self: Any,
-        kernel_size: Any,
-        stride: Any = (),
-        padding: Any = 0,
+        self: torch.Tensor,
+        kernel_size: ForEachAxis,
+        stride: ForEachAxis = (),
+        padding: ForEachAxis = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
         divisor_override: int | None = None,
@@ -131,11 +150,11 @@ def _avg_pool(count: int) -> Rule:
 def _adaptive(count: int) -> Rule:
     """Averages over parts of equal size; others are PyTorch's own decomposition."""
 
-    def rule(tape: Tape, self: Any, output_size: Any) -> Ref:
+    def rule(tape: Tape, self: torch.Tensor, output_size: ForEachAxis) -> Ref:
         sizes, places = self.shape[-count:], each_axis(output_size, count)
         if any(n % m for n, m in zip(sizes, places, strict=True)):
             raise UntranslatedError
-        return _avg_pool(count)(tape, self, [n // m for n, m in zip(sizes, places, strict=True)])  # type: ignore[return-value]
+        return _avg_pool(count)(tape, self, [n // m for n, m in zip(sizes, places, strict=True)])
 
     return rule
 

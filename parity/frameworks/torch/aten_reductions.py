@@ -1,16 +1,26 @@
-"""Aten's sums, means, extremes, running sums, sorting and products of matrices in LAX's terms."""
+"""Aten's sums, means, extremes and products of matrices in LAX's terms."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Shaped
 
 from parity.frameworks.torch.aten_shapes import axis_of
-from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError, dtype_of
+from parity.frameworks.torch.torch_memory import dtype_of
+from parity.frameworks.torch.torch_tape import Ref, Rule, Tape, UntranslatedError
+
+Array = Shaped[np.ndarray, "..."]
+
+Dims = int | Sequence[int] | None
+"""What is reduced: an axis, several, or with None or the empty list all of them."""
+
+AxisPairs = tuple[tuple[int, ...], tuple[int, ...]]
+"""Axes of the first operand of a product, and for each of them that of the second."""
 
 
-def _axes(self: Any, dim: Any) -> tuple[int, ...]:
+def _axes(self: torch.Tensor, dim: Dims) -> tuple[int, ...]:
     """The reduced axes; None and the empty list are all of them."""
     rank = self.dim()
     if dim is None or (not isinstance(dim, int) and not len(dim)):
@@ -29,12 +39,15 @@ def _reduced(tape: Tape, operation: str, x: Ref, axes: Sequence[int], keepdim: b
     return tape.broadcast(out, kept, [a for a in range(len(shape)) if a not in axes])
 
 
-def _sum(tape: Tape, self: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+def _sum(
+    tape: Tape,
+    self: torch.Tensor,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Ref:
     return _reduced(tape, "reduce_sum", tape.read(self, tape.dtype), _axes(self, dim), keepdim)
-
-
-def _count(self: Any, axes: Sequence[int]) -> int:
-    return math.prod(self.shape[a] for a in axes)
 
 
 def _mean_of(tape: Tape, x: Ref, axes: Sequence[int], keepdim: bool, correction: float = 0) -> Ref:
@@ -43,12 +56,19 @@ def _mean_of(tape: Tape, x: Ref, axes: Sequence[int], keepdim: bool, correction:
     return tape.run("div", total, tape.constant(max(count, 0), tape.value(x).dtype))
 
 
-def _mean(tape: Tape, self: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+def _mean(
+    tape: Tape,
+    self: torch.Tensor,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Ref:
     return _mean_of(tape, tape.read(self, tape.dtype), _axes(self, dim), keepdim)
 
 
 def _variance(
-    tape: Tape, self: Any, dim: Any, correction: Any, unbiased: bool, keepdim: bool
+    tape: Tape, self: torch.Tensor, dim: Dims, correction: float | None, unbiased: bool, keepdim: bool
 ) -> tuple[Ref, Ref]:
     """The variance, and the mean."""
     x, axes = tape.read(self), _axes(self, dim)
@@ -62,15 +82,15 @@ def _variance(
 def _spread(root: bool, with_mean: bool) -> Rule:
     def rule(
         tape: Tape,
-        self: Any,
-        dim: Any = None,
+        self: torch.Tensor,
+        dim: Dims = None,
         unbiased: bool = True,
         keepdim: bool = False,
         *,
-        correction: Any = None,
+        correction: float | None = None,
     ) -> Ref | list[Ref]:
         if isinstance(dim, bool):  # the oldest overload has nothing but `unbiased`
-            dim, unbiased = None, dim
+            unbiased, dim = dim, None
         variance, mean = _variance(tape, self, dim, correction, unbiased, keepdim)
         out = tape.run("sqrt", variance) if root else variance
         return [out, mean] if with_mean else out
@@ -81,8 +101,10 @@ def _spread(root: bool, with_mean: bool) -> Rule:
 def _extreme(which: str) -> Rule:
     """amax; max of all, along an axis with the index, or of two values."""
 
-    def rule(tape: Tape, self: Any, dim: Any = None, keepdim: bool = False) -> Ref | list[Ref]:
-        if hasattr(dim, "dim"):
+    def rule(
+        tape: Tape, self: torch.Tensor, dim: Dims | torch.Tensor = None, keepdim: bool = False
+    ) -> Ref | list[Ref]:
+        if isinstance(dim, torch.Tensor):
             dtype = tape.common(self, dim)
             return tape.run(which, tape.read(self, dtype), tape.read(dim, dtype))
         axes = _axes(self, dim)
@@ -92,7 +114,7 @@ def _extreme(which: str) -> Rule:
     return rule
 
 
-def _position(tape: Tape, which: str, self: Any, axes: Sequence[int], keepdim: bool) -> Ref:
+def _position(tape: Tape, which: str, self: torch.Tensor, axes: Sequence[int], keepdim: bool) -> Ref:
     if len(axes) != 1:
         raise UntranslatedError
     out = tape.run(f"arg{which}", tape.read(self), axes=tuple(axes), index_dtype=np.dtype(np.int64))
@@ -102,7 +124,7 @@ def _position(tape: Tape, which: str, self: Any, axes: Sequence[int], keepdim: b
 
 
 def _argument(which: str) -> Rule:
-    def rule(tape: Tape, self: Any, dim: int | None = None, keepdim: bool = False) -> Ref:
+    def rule(tape: Tape, self: torch.Tensor, dim: int | None = None, keepdim: bool = False) -> Ref:
         if dim is not None:
             return _position(tape, which, self, _axes(self, dim), keepdim)
         flat = tape.reshape(tape.read(self), (self.numel(),))
@@ -112,7 +134,7 @@ def _argument(which: str) -> Rule:
 
 
 def _whether(operation: str) -> Rule:
-    def rule(tape: Tape, self: Any, dim: Any = None, keepdim: bool = False) -> Ref:
+    def rule(tape: Tape, self: torch.Tensor, dim: Dims = None, keepdim: bool = False) -> Ref:
         x = tape.read(self)
         dtype = tape.value(x).dtype
         truth = x if dtype.kind == "b" else tape.run("ne", x, tape.constant(0, dtype))
@@ -121,12 +143,25 @@ def _whether(operation: str) -> Rule:
     return rule
 
 
-def _prod(tape: Tape, self: Any, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Ref:
+def _prod(
+    tape: Tape,
+    self: torch.Tensor,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
+) -> Ref:
     return _reduced(tape, "reduce_prod", tape.read(self, tape.dtype), _axes(self, dim), keepdim)
 
 
 def _norm(
-    tape: Tape, self: Any, ord: float | None = 2, dim: Any = None, keepdim: bool = False, *, dtype: Any = None
+    tape: Tape,
+    self: torch.Tensor,
+    ord: float | None = 2,
+    dim: Dims = None,
+    keepdim: bool = False,
+    *,
+    dtype: torch.dtype | None = None,
 ) -> Ref:
     x, axes = tape.read(self, tape.dtype), _axes(self, dim)
     power = 2 if ord is None else ord
@@ -144,50 +179,9 @@ def _norm(
     return tape.run("pow", total, tape.constant(1 / power, tape.dtype))
 
 
-def _running(operation: str) -> Rule:
-    def rule(tape: Tape, self: Any, dim: int, *, dtype: Any = None) -> Ref:
-        x = tape.read(self, tape.dtype)
-        return tape.run(operation, x, axis=axis_of(dim, self.dim()), reverse=False)
-
-    return rule
-
-
-def _sort(tape: Tape, self: Any, *rest: Any, **named: Any) -> list[Ref]:
-    """Values and indices, equal ones in their order; downwards, what is upwards from the other end."""
-    given = dict(zip(("dim", "descending"), [r for r in rest if r is not None], strict=False)) | named
-    if rest and len(rest) == 3:  # sort.stable
-        given = {"dim": rest[1], "descending": rest[2]}
-    axis, down = axis_of(given.get("dim", -1), self.dim()), bool(given.get("descending", False))
-
-    def function(values: Sequence[Any]) -> Sequence[Any]:
-        order = _order(values[0], axis, down)
-        return [np.take_along_axis(values[0], order, axis), order]
-
-    params = {"dimension": axis, "num_keys": 1, "is_stable": True, "descending": down}
-    return tape.emit("sort", params, [tape.read(self)], function)
-
-
-def _order(x: Any, axis: int, descending: bool) -> Any:
-    """The indices that sort x stably along an axis."""
-    if not descending:
-        return np.argsort(x, axis, kind="stable")
-    last = x.shape[axis] - 1
-    return np.flip(last - np.argsort(np.flip(x, axis), axis, kind="stable"), axis)
-
-
-def _topk(
-    tape: Tape, self: Any, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> list[Ref]:
-    axis = axis_of(dim, self.dim())
-
-    def function(values: Sequence[Any]) -> Sequence[Any]:
-        order = np.take(_order(values[0], axis, largest), np.arange(k), axis)
-        return [np.take_along_axis(values[0], order, axis), order]
-
-    return tape.emit("top_k", {"k": k, "axis": axis, "largest": largest}, [tape.read(self)], function)
-
-
-def _dot_general(tape: Tape, a: Any, b: Any, summed: Any, batch: Any = ((), ())) -> Ref:
+def _dot_general(
+    tape: Tape, a: torch.Tensor, b: torch.Tensor, summed: AxisPairs, batch: AxisPairs = ((), ())
+) -> Ref:
     numbers = (summed, batch)
     return tape.run(
         "dot_general",
@@ -200,11 +194,11 @@ def _dot_general(tape: Tape, a: Any, b: Any, summed: Any, batch: Any = ((), ()))
     )
 
 
-def _mm(tape: Tape, self: Any, mat2: Any) -> Ref:
+def _mm(tape: Tape, self: torch.Tensor, mat2: torch.Tensor) -> Ref:
     return _dot_general(tape, self, mat2, ((self.dim() - 1,), (0,)))
 
 
-def _bmm(tape: Tape, self: Any, mat2: Any) -> Ref:
+def _bmm(tape: Tape, self: torch.Tensor, mat2: torch.Tensor) -> Ref:
     return _dot_general(tape, self, mat2, ((2,), (1,)), ((0,), (0,)))
 
 
@@ -226,10 +220,6 @@ RULES: Mapping[str, Rule] = {
     "prod": _prod,
     "linalg_vector_norm": _norm,
     "norm": _norm,
-    "cumsum": _running("cumsum"),
-    "cumprod": _running("cumprod"),
-    "sort": _sort,
-    "topk": _topk,
     "mm": _mm,
     "bmm": _bmm,
     "dot": _mm,

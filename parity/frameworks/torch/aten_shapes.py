@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,14 +19,14 @@ def axis_of(axis: int, rank: int) -> int:
     return axis % max(rank, 1)
 
 
-def _view(tape: Tape, self: Any, *_: Any, **__: Any) -> Ref:
+def _view(tape: Tape, self: torch.Tensor, *_: object, **__: object) -> Ref:
     if tape.out[0].dtype != self.dtype:
         raise UntranslatedError
     return tape.reshape(tape.read(self), tape.out[0].shape)
 
 
-def _transpose(tape: Tape, self: Any, dim0: Any, dim1: int | None = None) -> Ref:
-    if dim1 is None:  # PyTorch's primitive of this name, which has a permutation
+def _transpose(tape: Tape, self: torch.Tensor, dim0: int | Sequence[int], dim1: int = 0) -> Ref:
+    if not isinstance(dim0, int):  # PyTorch's primitive of this name, which has a permutation
         return tape.transpose(tape.read(self), dim0)
     axes = list(range(self.dim()))
     if axes:
@@ -35,25 +34,25 @@ def _transpose(tape: Tape, self: Any, dim0: Any, dim1: int | None = None) -> Ref
     return tape.transpose(tape.read(self), axes)
 
 
-def _t(tape: Tape, self: Any) -> Ref:
+def _t(tape: Tape, self: torch.Tensor) -> Ref:
     return tape.transpose(tape.read(self), range(self.dim())[::-1])
 
 
-def _permute(tape: Tape, self: Any, dims: Sequence[int]) -> Ref:
+def _permute(tape: Tape, self: torch.Tensor, dims: Sequence[int]) -> Ref:
     return tape.transpose(tape.read(self), [axis_of(d, self.dim()) for d in dims])
 
 
-def _expand(tape: Tape, self: Any, *_: Any, **__: Any) -> Ref:
+def _expand(tape: Tape, self: torch.Tensor, *_: object, **__: object) -> Ref:
     return tape.broadcast(tape.read(self), tape.out[0].shape)
 
 
-def _unsqueeze(tape: Tape, self: Any, dim: int) -> Ref:
+def _unsqueeze(tape: Tape, self: torch.Tensor, dim: int) -> Ref:
     new = dim % (self.dim() + 1)
     axes = [a for a in range(self.dim() + 1) if a != new]
     return tape.broadcast(tape.read(self), tape.out[0].shape, axes)
 
 
-def _squeeze(tape: Tape, self: Any, dim: Any = None) -> Ref:
+def _squeeze(tape: Tape, self: torch.Tensor, dim: int | Sequence[int] | None = None) -> Ref:
     rank = self.dim()
     dims = range(rank) if dim is None else [dim] if isinstance(dim, int) else dim
     axes = sorted({axis_of(d, rank) for d in dims if rank})
@@ -61,7 +60,12 @@ def _squeeze(tape: Tape, self: Any, dim: Any = None) -> Ref:
 
 
 def _slice(
-    tape: Tape, self: Any, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+    tape: Tape,
+    self: torch.Tensor,
+    dim: int = 0,
+    start: int | None = None,
+    end: int | None = None,
+    step: int = 1,
 ) -> Ref:
     axis = axis_of(dim, self.dim())
     first, last, _ = slice(start, end).indices(self.shape[axis])
@@ -72,23 +76,23 @@ def _row(tape: Tape, x: Ref, axis: int, index: int) -> Ref:
     return tape.squeeze(tape.slice(x, axis, index, index + 1), [axis])
 
 
-def _select(tape: Tape, self: Any, dim: int, index: int) -> Ref:
+def _select(tape: Tape, self: torch.Tensor, dim: int, index: int) -> Ref:
     axis = axis_of(dim, self.dim())
     return _row(tape, tape.read(self), axis, int(index) % self.shape[axis])
 
 
-def _unbind(tape: Tape, self: Any, dim: int = 0) -> list[Ref]:
+def _unbind(tape: Tape, self: torch.Tensor, dim: int = 0) -> list[Ref]:
     x, axis = tape.read(self), axis_of(dim, self.dim())
     return [_row(tape, x, axis, i) for i in range(self.shape[axis])]
 
 
-def _split(tape: Tape, self: Any, split_size: Any, dim: int = 0) -> list[Ref]:
+def _split(tape: Tape, self: torch.Tensor, split_size: int | Sequence[int], dim: int = 0) -> list[Ref]:
     x, axis = tape.read(self), axis_of(dim, self.dim())
     ends = list(itertools.accumulate(int(part.shape[axis]) for part in tape.out))
     return [tape.slice(x, axis, a, b) for a, b in zip([0, *ends], ends, strict=False)]
 
 
-def _cat(tape: Tape, tensors: Sequence[Any], dim: int = 0) -> Ref:
+def _cat(tape: Tape, tensors: Sequence[torch.Tensor], dim: int = 0) -> Ref:
     rank = tape.out[0].dim()
     parts = [
         tape.read(x, tape.dtype) for x in tensors if x.dim() == rank
@@ -97,7 +101,7 @@ def _cat(tape: Tape, tensors: Sequence[Any], dim: int = 0) -> Ref:
     return parts[0] if len(parts) == 1 else tape.run("concatenate", *parts, dimension=axis)
 
 
-def _stack(tape: Tape, tensors: Sequence[Any], dim: int = 0) -> Ref:
+def _stack(tape: Tape, tensors: Sequence[torch.Tensor], dim: int = 0) -> Ref:
     rank = tape.out[0].dim()
     axis = dim % rank
     shape = [1 if a == axis else n for a, n in enumerate(tape.out[0].shape)]
@@ -106,12 +110,12 @@ def _stack(tape: Tape, tensors: Sequence[Any], dim: int = 0) -> Ref:
     return parts[0] if len(parts) == 1 else tape.run("concatenate", *parts, dimension=axis)
 
 
-def _flip(tape: Tape, self: Any, dims: Sequence[int]) -> Ref:
+def _flip(tape: Tape, self: torch.Tensor, dims: Sequence[int]) -> Ref:
     axes = tuple(axis_of(d, self.dim()) for d in dims)
     return tape.run("rev", tape.read(self), dimensions=axes) if axes and self.dim() else tape.read(self)
 
 
-def _roll(tape: Tape, self: Any, shifts: Any, dims: Any = ()) -> Ref:
+def _roll(tape: Tape, self: torch.Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] = ()) -> Ref:
     """The two parts of each axis changed about."""
     shifts = [shifts] if isinstance(shifts, int) else shifts
     dims = [dims] if isinstance(dims, int) else dims
@@ -128,19 +132,19 @@ def _roll(tape: Tape, self: Any, shifts: Any, dims: Any = ()) -> Ref:
     return tape.reshape(x, self.shape)
 
 
-def _repeat(tape: Tape, self: Any, repeats: Sequence[int]) -> Ref:
+def _repeat(tape: Tape, self: torch.Tensor, repeats: Sequence[int]) -> Ref:
     x = tape.broadcast(tape.read(self), (1,) * (len(repeats) - self.dim()) + tuple(self.shape))
     return tape.run("tile", x, reps=tuple(int(n) for n in repeats)) if any(n != 1 for n in repeats) else x
 
 
-def _pad(tape: Tape, self: Any, pad: Sequence[int], value: Any = 0) -> Ref:
+def _pad(tape: Tape, self: torch.Tensor, pad: Sequence[int], value: complex = 0) -> Ref:
     config = [(0, 0, 0)] * self.dim()
     for i in range(len(pad) // 2):
         config[-1 - i] = (int(pad[2 * i]), int(pad[2 * i + 1]), 0)
     return tape.run("pad", tape.read(self), tape.constant(value, tape.dtype), padding_config=tuple(config))
 
 
-def _as_strided(tape: Tape, self: Any, *_: Any, **__: Any) -> Ref:
+def _as_strided(tape: Tape, self: torch.Tensor, *_: object, **__: object) -> Ref:
     """Any view: where each of its entries stands in the operand."""
     places = torch.full((self.untyped_storage().nbytes() // self.element_size(),), -1)
     at = (self.shape, self.stride(), self.storage_offset())

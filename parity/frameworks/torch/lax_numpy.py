@@ -4,15 +4,17 @@ Convolutions are PyTorch's own: spread and padded as LAX does it, they are one c
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
+from numpy.typing import DTypeLike
 
 from parity.trace import numpy_ops
 
 Array = Shaped[np.ndarray, "..."]
-Function = Callable[..., Any]
+Computation = Callable[..., Array]
+"""`computation(*operands, **params) -> result`, with the parameters that a jaxpr has."""
 
 
 class ConvDimensionNumbers(NamedTuple):
@@ -23,7 +25,7 @@ class ConvDimensionNumbers(NamedTuple):
     out_spec: tuple[int, ...]
 
 
-def run_lax(operation: str, values: Sequence[Any], params: Mapping[str, Any]) -> Array:
+def run_lax(operation: str, values: Sequence[Array], params: Mapping[str, object]) -> Array:
     """The result of one operation.
 
     Args:
@@ -39,23 +41,23 @@ def run_lax(operation: str, values: Sequence[Any], params: Mapping[str, Any]) ->
         return np.asarray(known(*[np.asarray(value) for value in values], **params))
 
 
-def _special(name: str) -> Function:
-    def function(x: Array, **_: Any) -> Any:
+def _special(name: str) -> Computation:
+    def function(x: Array, **_: object) -> Array:
         from scipy import special
 
-        return getattr(special, name)(x)
+        return np.asarray(getattr(special, name)(x))
 
     return function
 
 
-def _plain(function: Function) -> Function:
+def _plain(function: Computation) -> Computation:
     return lambda *values, **_: function(*values)
 
 
-def cumulative(accumulate: Function) -> Function:
+def cumulative(accumulate: Computation) -> Computation:
     """A running reduction along an axis, from either end."""
 
-    def function(x: Array, *, axis: int, reverse: bool = False, **_: Any) -> Array:
+    def function(x: Array, *, axis: int, reverse: bool = False, **_: object) -> Array:
         if not x.ndim:
             return x
         found = accumulate(np.flip(x, axis) if reverse else x, axis=axis)
@@ -64,15 +66,15 @@ def cumulative(accumulate: Function) -> Function:
     return function
 
 
-def _extreme(function: Function) -> Function:
-    def compute(x: Array, *, axes: Sequence[int], index_dtype: Any, **_: Any) -> Array:
+def _extreme(function: Computation) -> Computation:
+    def compute(x: Array, *, axes: Sequence[int], index_dtype: DTypeLike, **_: object) -> Array:
         (axis,) = axes
         return np.asarray(function(x, axis=axis)).astype(index_dtype)
 
     return compute
 
 
-def _pad(x: Array, fill: Array, *, padding_config: Any, **_: Any) -> Array:
+def _pad(x: Array, fill: Array, *, padding_config: Sequence[tuple[int, int, int]], **_: object) -> Array:
     """Borders of one number; entries cut off where they are negative."""
     widths = [(max(0, low), max(0, high)) for low, high, _ in padding_config]
     out = np.pad(x, widths, constant_values=fill.item())
@@ -80,7 +82,7 @@ def _pad(x: Array, fill: Array, *, padding_config: Any, **_: Any) -> Array:
     return out[tuple(slice(a, n - b) for n, (a, b) in zip(out.shape, cut, strict=True))]
 
 
-def _window(reduce: Function, fill: float) -> Function:
+def _window(reduce: Computation, fill: float) -> Computation:
     def function(
         x: Array,
         *,
@@ -88,7 +90,7 @@ def _window(reduce: Function, fill: float) -> Function:
         window_strides: Sequence[int],
         padding: Sequence[Sequence[int]],
         window_dilation: Sequence[int],
-        **_: Any,
+        **_: object,
     ) -> Array:
         padded = np.pad(x, [tuple(p) for p in padding], constant_values=x.dtype.type(fill))
         spans = [(n - 1) * d + 1 for n, d in zip(window_dimensions, window_dilation, strict=True)]
@@ -99,37 +101,49 @@ def _window(reduce: Function, fill: float) -> Function:
     return function
 
 
-def _convolution(x: Array, kernel: Array, **params: Any) -> Array:
+def _convolution(
+    x: Array,
+    kernel: Array,
+    *,
+    dimension_numbers: ConvDimensionNumbers,
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    lhs_dilation: Sequence[int],
+    rhs_dilation: Sequence[int],
+    feature_group_count: int,
+    **_: object,
+) -> Array:
     """`jax.lax.conv_general_dilated` with the parameters of its equation."""
     import torch
 
-    numbers = params["dimension_numbers"]
-    x = np.transpose(x, numbers.lhs_spec)
-    kernel = np.transpose(kernel, numbers.rhs_spec)
-    inner = [int(d) - 1 for d in params["lhs_dilation"]]
+    x = np.transpose(x, dimension_numbers.lhs_spec)
+    kernel = np.transpose(kernel, dimension_numbers.rhs_spec)
+    inner = [int(d) - 1 for d in lhs_dilation]
     if any(inner):
         longer = [(n - 1) * (d + 1) + 1 for n, d in zip(x.shape[2:], inner, strict=True)]
         spread = np.zeros((*x.shape[:2], *longer), x.dtype)
         spread[(slice(None), slice(None), *(slice(None, None, d + 1) for d in inner))] = x
         x = spread
-    config = [(0, 0, 0), (0, 0, 0), *((int(low), int(high), 0) for low, high in params["padding"])]
+    config = [(0, 0, 0), (0, 0, 0), *((int(low), int(high), 0) for low, high in padding)]
     x = _pad(x, np.zeros((), x.dtype), padding_config=config)
     count = len(inner)
     out = torch.ops.aten.convolution.default(
         torch.from_numpy(np.ascontiguousarray(x)),
         torch.from_numpy(np.ascontiguousarray(kernel)),
         None,
-        [int(s) for s in params["window_strides"]],
+        [int(s) for s in window_strides],
         [0] * count,
-        [int(d) for d in params["rhs_dilation"]],
+        [int(d) for d in rhs_dilation],
         False,
         [0] * count,
-        int(params["feature_group_count"]),
+        int(feature_group_count),
     )
-    return np.transpose(out.numpy(), np.argsort(numbers.out_spec))
+    return np.transpose(out.numpy(), np.argsort(dimension_numbers.out_spec))
 
 
-def _gather(x: Array, *indices: Array, dimension: int | None = None, along: bool = False, **_: Any) -> Array:
+def _gather(
+    x: Array, *indices: Array, dimension: int | None = None, along: bool = False, **_: object
+) -> Array:
     """Entries of x: rows along one axis, or those that index arrays choose, the axes of None left out."""
     if along:
         return np.asarray(x[_open_grid(indices[0], dimension)])
@@ -138,7 +152,7 @@ def _gather(x: Array, *indices: Array, dimension: int | None = None, along: bool
     raise ValueError("`dimension` must be given")
 
 
-def _open_grid(index: Array, axis: int | None) -> tuple[Any, ...]:
+def _open_grid(index: Array, axis: int | None) -> tuple[Array, ...]:
     """Where the entries stand that an index of the operand's rank chooses along one axis."""
     grid = [
         np.arange(n).reshape([-1 if a == i else 1 for a in range(index.ndim)])
@@ -147,8 +161,8 @@ def _open_grid(index: Array, axis: int | None) -> tuple[Any, ...]:
     return tuple(index if i == axis else g for i, g in enumerate(grid))
 
 
-def _scatter(add: bool) -> Function:
-    def function(x: Array, index: Array, updates: Array, *, dimension: int, **_: Any) -> Array:
+def _scatter(add: bool) -> Computation:
+    def function(x: Array, index: Array, updates: Array, *, dimension: int, **_: object) -> Array:
         out = x.copy()
         if not x.ndim:
             return np.asarray(x + updates if add else updates).reshape(())
@@ -164,7 +178,7 @@ def _scatter(add: bool) -> Function:
     return function
 
 
-OPERATIONS: Mapping[str, Function] = {
+OPERATIONS: Mapping[str, Computation] = {
     "rem": _plain(np.fmod),
     "remainder": _plain(np.mod),
     "round": _plain(np.round),

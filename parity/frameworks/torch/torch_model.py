@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from jaxtyping import Shaped
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from parity.frameworks.torch.torch_program import TorchProgram
+
+    Weight = torch.Tensor | Shaped[np.ndarray, "..."]
 
 
 class TorchModel(NamedTuple):
@@ -41,14 +43,14 @@ class TorchModel(NamedTuple):
         state: what else the model may change when it runs.
     """
 
-    call: Callable[..., Any]
+    call: Callable[..., object]
     weights: dict[str, Shaped[np.ndarray, "..."]]
     trainable: tuple[str, ...]
     signatures: dict[str, Signature]
-    target: Callable[..., Any]
+    target: Callable[..., object]
     constants: Arrays = MappingProxyType({})
     tables: tuple[str, ...] = ()
-    module: Any = None
+    module: "torch.nn.Module | None" = None
     skip: int = 0
     notes: tuple[str, ...] = ()
     dtypes: Mapping[str, str] = MappingProxyType({})
@@ -84,7 +86,7 @@ class TorchModel(NamedTuple):
         return stored_remarks(self.framework, [self.dtypes[name] for name in self.trainable])
 
 
-def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchModel:
+def read_torch(model: object, params: "Mapping[str, Weight] | None" = None) -> TorchModel:
     """Read a PyTorch model: an `nn.Module`, or a function `f(params, *inputs)` of a dict of tensors.
 
     A module runs with tensors of the harness in place of its own, and everything else that it changes is put
@@ -92,7 +94,7 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
 
     Args:
         model: the module or function.
-        params: tensors by name, for a function.
+        params: tensors or arrays by name, for a function.
 
     Raises:
         TypeError: if `model` is neither, is a module of TorchScript, or a function comes without its params.
@@ -117,7 +119,7 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
     trainable = tuple(name for name, array in weights.items() if is_float(array))
     state = KeptState(model)
 
-    def call(own: "Mapping[str, torch.Tensor]", *args: Any, **kwargs: Any) -> Any:
+    def call(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> object:
         with state.restored():
             return model(own, *args, **kwargs)
 
@@ -126,7 +128,7 @@ def read_torch(model: Any, params: Mapping[str, Any] | None = None) -> TorchMode
     )
 
 
-def _read_module(model: Any) -> TorchModel:
+def _read_module(model: "torch.nn.Module") -> TorchModel:
     import torch
 
     owners = {
@@ -150,7 +152,7 @@ def _read_module(model: Any) -> TorchModel:
 
     state = KeptState(model)
 
-    def call(own: "Mapping[str, torch.Tensor]", *args: Any, **kwargs: Any) -> Any:
+    def call(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> object:
         with _holding(model, own, state):
             return model(*args, **kwargs)
 
@@ -171,11 +173,11 @@ def _read_module(model: Any) -> TorchModel:
     )
 
 
-def _dtypes(tensors: Mapping[str, Any]) -> dict[str, str]:
+def _dtypes(tensors: "Mapping[str, Weight]") -> dict[str, str]:
     return {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
 
 
-def _other_names(model: Any) -> dict[str, tuple[str, ...]]:
+def _other_names(model: "torch.nn.Module") -> dict[str, tuple[str, ...]]:
     """Names of tied parameters besides their first."""
     names: dict[int, list[str]] = {}
     for name, tensor in model.named_parameters(remove_duplicate=False):

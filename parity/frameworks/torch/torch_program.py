@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Shaped
@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from parity.frameworks.model import Census
 from parity.frameworks.task import Task, bind, direction, targets_of
 from parity.frameworks.torch.torch_model import TorchModel
-from parity.frameworks.torch.torch_modes import require_repeatable, uncompiled
+from parity.frameworks.torch.torch_modes import uncompiled
 from parity.frameworks.uses import torch_uses
 from parity.numerics.arrays import Arrays, is_float, to_numpy, to_torch
 from parity.numerics.noise import Values
@@ -21,6 +21,14 @@ from parity.trace.computed_constants import Constants, computed_in
 from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import collecting, constant, knowing
 from parity.weights import Use
+
+if TYPE_CHECKING:
+    import torch
+
+    from parity.frameworks.torch.torch_trace import Recorder
+
+Tensors = Mapping[str, "torch.Tensor"]
+"""Weights, inputs or outputs by name."""
 
 
 class TorchProgram:
@@ -58,7 +66,7 @@ class TorchProgram:
             },
         }
 
-    def returned(self, weights: Arrays, inputs: Arrays) -> Any:
+    def returned(self, weights: Arrays, inputs: Arrays) -> object:
         """What the model itself returns, in float32 and as it stands: nothing is lifted.
 
         Args:
@@ -87,7 +95,8 @@ class TorchProgram:
             weights: arrays by the model's own names.
             inputs: arrays by name, in the reference's layout.
         """
-        from parity.frameworks.torch.torch_trace import Counter, module_stack
+        from parity.frameworks.torch.torch_census import Counter
+        from parity.frameworks.torch.torch_places import module_stack
 
         with uncompiled(), module_stack(self.model.module) as stack, Counter(stack) as counter:
             self._forward(weights, inputs, "float32")
@@ -104,6 +113,8 @@ class TorchProgram:
         Raises:
             ValueError: if they differ, naming the output, the reason and what to do.
         """
+        from parity.frameworks.torch.torch_census import require_repeatable
+
         require_repeatable(lambda: self._forward(weights, inputs, "float64"), self.model.state, census.random)
 
     def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:
@@ -145,7 +156,9 @@ class TorchProgram:
             return TorchProgram(self.model, self.task).trace(weights, inputs, replayable=replayable)
         import torch
 
-        from parity.frameworks.torch.torch_trace import Recorder, Where, module_stack, plain_kernels
+        from parity.frameworks.torch.torch_decompositions import plain_kernels
+        from parity.frameworks.torch.torch_places import Where, module_stack
+        from parity.frameworks.torch.torch_trace import Recorder
 
         with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, "float64")
@@ -168,7 +181,7 @@ class TorchProgram:
             }
         return recorder.trace
 
-    def _tensors(self, weights: Arrays, inputs: Arrays, dtype: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _tensors(self, weights: Arrays, inputs: Arrays, dtype: str) -> tuple[Tensors, Tensors]:
         widened = dtype == "float64"
         constants = {
             name: constant(array) if widened and is_float(array) else array
@@ -184,12 +197,12 @@ class TorchProgram:
         laid_out = self.task.laid_out(inputs)
         return own, {name: to_torch(array, dtype, device) for name, array in laid_out.items()}
 
-    def _call(self, own: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    def _call(self, own: Tensors, given: Tensors) -> object:
         inputs = {name: given[name] for name in self.task.inputs}
         args, kwargs = bind(self.model.target, self.model.skip, inputs)
         return self.model.call(own, *args, **kwargs)
 
-    def _forward(self, weights: Arrays, inputs: Arrays, dtype: str) -> Any:
+    def _forward(self, weights: Arrays, inputs: Arrays, dtype: str) -> object:
         import torch
 
         own, given = self._tensors(weights, inputs, dtype)
@@ -203,8 +216,9 @@ class TorchProgram:
             return self._call(own, given)
 
     def _run(
-        self, own: dict[str, Any], given: dict[str, Any], dtype: str
-    ) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+        self, own: Tensors, given: Tensors, dtype: str
+    ) -> "tuple[Tensors, torch.Tensor, Mapping[str, torch.Tensor | None]]":
+        """Outputs, loss, and gradients, which are None for a tensor that the loss does not depend on."""
         import torch
 
         task = self.task
@@ -215,7 +229,7 @@ class TorchProgram:
             raised_by("PyTorch", f"in {dtype}"),
         ):
             out = self._call(own, given)
-            outputs = task.outputs(out)
+            outputs: Tensors = task.outputs(out)
             if task.loss is None:
                 loss = torch.zeros((), dtype=getattr(torch, dtype), device=task.device)
                 for name, value in outputs.items():
@@ -230,22 +244,22 @@ class TorchProgram:
         return outputs, loss, dict(itertools.zip_longest(self.trainable, grads))
 
 
-def replayable_recorder(stack: list[str]) -> Any:
+def replayable_recorder(stack: list[str]) -> "Recorder":
     """A recorder in LAX's terms and with evaluations, as a candidate is recorded."""
     from parity.frameworks.torch.torch_replay import ReplayableRecorder
 
     return ReplayableRecorder(stack)
 
 
-def _lifted(dtype: str) -> Any:
+def _lifted(dtype: str) -> contextlib.AbstractContextManager[None]:
     if dtype != "float64":
         return contextlib.nullcontext()
-    from parity.frameworks.torch.torch_trace import lifting
+    from parity.frameworks.torch.torch_lift import lifting
 
     return lifting()
 
 
-def _to_numpy(grad: Any) -> Shaped[np.ndarray, "..."]:
+def _to_numpy(grad: "torch.Tensor") -> Shaped[np.ndarray, "..."]:
     """A gradient in the precision it was computed in."""
     array = grad.detach().cpu()
     plain = str(array.dtype) in ("torch.float32", "torch.float64")

@@ -8,26 +8,27 @@ Tensors share memory. Writing to one changes others; their new values are evalua
 next read: what the tensor was before, with the part that was written put in.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
-from torch.utils._pytree import tree_leaves
 
 from parity.frameworks.torch.aliasing import overlap, rebuilt
-from parity.frameworks.torch.aten import bare_name, largest, results_apart, rule_of, simpler
-from parity.frameworks.torch.torch_calls import always, called
-from parity.frameworks.torch.torch_tape import Ref, Tape, UntranslatedError, as_array
-from parity.frameworks.torch.torch_trace import (
-    Key,
-    Recorder,
-    key_of,
+from parity.frameworks.torch.aten import largest, results_apart, rule_of, simpler
+from parity.frameworks.torch.torch_calls import always, repeated
+from parity.frameworks.torch.torch_memory import MemoryLayout, as_array, layout_of, storage_of
+from parity.frameworks.torch.torch_operations import (
+    Argument,
+    AtenOperation,
+    bare_name,
     settings_of,
-    storage_of,
+    tensors_in,
     written_tensors,
 )
+from parity.frameworks.torch.torch_tape import Ref, Tape, UntranslatedError
+from parity.frameworks.torch.torch_trace import Recorder
 from parity.trace.graph import Node, Spot
 
 Array = Shaped[np.ndarray, "..."]
@@ -44,7 +45,7 @@ class Write(NamedTuple):
     """Values that were written into memory: their node, where they lie, and where that was asked for."""
 
     node: int
-    key: Key
+    layout: MemoryLayout
     spot: Spot
     backward: bool
 
@@ -60,17 +61,17 @@ class ReplayableRecorder(Recorder):
         super().__init__(stack)
         self.untranslated: dict[str, str] = {}
         self.writes: dict[int, list[Write]] = {}
-        self.included: dict[Key, int] = {}  # how many writes to its memory a tensor's node has in it
+        self.included: dict[MemoryLayout, int] = {}  # how many writes to its memory a tensor's node has in it
         self.owners: dict[int, int] = {}  # the memory that a node's value is a view of
 
     def node_of(self, tensor: torch.Tensor) -> int:
         """The node of a tensor as its memory is now."""
         index = super().node_of(tensor)
-        key = key_of(tensor)
-        writes = self.writes.get(key[0], [])
-        for write in writes[self.included[key] :]:
-            index = self._overwritten(key, index, write)
-        self.known[key], self.included[key] = index, len(writes)
+        layout = layout_of(tensor)
+        writes = self.writes.get(layout.storage, [])
+        for write in writes[self.included[layout] :]:
+            index = self._overwritten(layout, index, write)
+        self.known[layout], self.included[layout] = index, len(writes)
         return index
 
     def _add(self, node: Node, tensor: torch.Tensor) -> int:
@@ -82,8 +83,8 @@ class ReplayableRecorder(Recorder):
 
     def _is_of(self, tensor: torch.Tensor, index: int) -> None:
         """From now on a tensor's value is that of a node."""
-        key = key_of(tensor)
-        self.known[key], self.included[key] = index, len(self.writes.get(key[0], []))
+        layout = layout_of(tensor)
+        self.known[layout], self.included[layout] = index, len(self.writes.get(layout.storage, []))
         self.alive.append(tensor)
 
     def _holds(self, index: int, storage: int) -> None:
@@ -107,8 +108,12 @@ class ReplayableRecorder(Recorder):
                 self.owners.pop(index, None)
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
+        self,
+        func: AtenOperation,
+        types: Sequence[type],
+        args: tuple[Argument, ...] = (),
+        kwargs: Mapping[str, Argument] | None = None,
+    ) -> object:
         kwargs = dict(kwargs or {})
         split = simpler(func)
         if split is not None:
@@ -116,36 +121,40 @@ class ReplayableRecorder(Recorder):
                 result = split(*args, **kwargs)
             if result is not NotImplemented:
                 return result
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        given = tensors_in((args, kwargs))
         known = {id(tensor): self.node_of(tensor) for tensor in given}
         written = written_tensors(func, args, kwargs)
         for tensor in written:
             self._keep_values(storage_of(tensor))
         out = func(*args, **kwargs)
         if bare_name(func) in UNWRITTEN:
-            out.zero_()
-        places = {key_of(tensor) for tensor in written}
-        results = [leaf for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
-        results = [*written, *(leaf for leaf in results if key_of(leaf) not in places)]
+            for made in tensors_in(out):
+                made.zero_()
+        places = {layout_of(tensor) for tensor in written}
+        results = [*written, *(made for made in tensors_in(out) if layout_of(made) not in places)]
         if results:
             spot, backward = self._spot()
             tape = Tape(self.trace, known, results, spot, backward, self._shares)
-            nodes = self._translated(tape, func, args, kwargs, len(written))
+            nodes = self._translated(tape, func, args, kwargs)
             if nodes is None:
                 nodes = self._asked_of_torch(tape, func, args, kwargs, given)
             for position, (tensor, index) in enumerate(zip(results, nodes, strict=True)):
                 self._is_of(tensor.detach(), index)
                 if position < len(written):
-                    self._written(tensor, Write(index, key_of(tensor), spot, backward))
+                    self._written(tensor, Write(index, layout_of(tensor), spot, backward))
         return out
 
     def _written(self, tensor: torch.Tensor, write: Write) -> None:
-        key = key_of(tensor)
-        self.writes.setdefault(key[0], []).append(write)
-        self.included[key] += 1
+        layout = layout_of(tensor)
+        self.writes.setdefault(layout.storage, []).append(write)
+        self.included[layout] += 1
 
     def _translated(
-        self, tape: Tape, func: Any, args: Any, kwargs: dict[str, Any], written: int
+        self,
+        tape: Tape,
+        func: AtenOperation,
+        args: Sequence[Argument],
+        kwargs: Mapping[str, Argument],
     ) -> Sequence[int] | None:
         """The nodes of the results by a rule, or None if there is none that holds."""
         rule = rule_of(func)
@@ -197,7 +206,12 @@ class ReplayableRecorder(Recorder):
         return [tape.broadcast(r, t.shape) for r, t in zip(fitted, tape.out, strict=True)]
 
     def _asked_of_torch(
-        self, tape: Tape, func: Any, args: Any, kwargs: dict[str, Any], given: Sequence[torch.Tensor]
+        self,
+        tape: Tape,
+        func: AtenOperation,
+        args: Sequence[Argument],
+        kwargs: Mapping[str, Argument],
+        given: Sequence[torch.Tensor],
     ) -> Sequence[int]:
         """One evaluation under aten's name."""
         name = bare_name(func)
@@ -208,21 +222,21 @@ class ReplayableRecorder(Recorder):
             if name.endswith(("_", "_like")):  # a tensor that only lends its shape
                 inputs = []
         else:
-            function = called(func, args, kwargs, values) if given else always(values)
+            function = repeated(func, args, kwargs, values) if given else always(values)
         nodes = tape.record(name, settings_of(func, args, kwargs), inputs, values, function)
         for index, tensor in zip(nodes, tape.out, strict=True):
             self._holds(index, storage_of(tensor))
         return nodes
 
-    def _overwritten(self, key: Key, index: int, write: Write) -> int:
+    def _overwritten(self, layout: MemoryLayout, index: int, write: Write) -> int:
         """The node of a tensor after other values were written into its memory."""
-        touched = overlap(key, write.key)
+        touched = overlap(layout, write.layout)
         if touched == "none":
             return index
         tape = Tape(self.trace, {}, (), write.spot, write.backward, self._shares)
         if touched == "same":
-            return tape.reshape(Ref(write.node), key[1])
+            return tape.reshape(Ref(write.node), layout.shape)
         inputs = [write.node] if touched == "all" else [index, write.node]
-        params = {"shape": key[1], "strides": key[2], "offset": key[3]}
-        function: Callable[[Sequence[Any]], Sequence[Any]] = rebuilt(key, write.key)
+        params = {"shape": layout.shape, "strides": layout.strides, "offset": layout.offset}
+        function = rebuilt(layout, write.layout)
         return tape.emit("gather" if touched == "all" else "scatter", params, inputs, function)[0]

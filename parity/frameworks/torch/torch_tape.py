@@ -1,14 +1,14 @@
 """A tape on which one PyTorch operation is written down as LAX evaluations, each with its value."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Shaped
+from numpy.typing import DTypeLike
 
 from parity.frameworks.torch import lax_numpy
+from parity.frameworks.torch.torch_memory import dtype_of
 from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.vocabulary import REARRANGING
 
@@ -19,25 +19,15 @@ class Ref(int):
     """Index of a node; an int of its own type, because operations have plain ints among their arguments."""
 
 
+Operand = torch.Tensor | Ref | complex
+"""What is computed with: a tensor, a node, or a number (to a type checker, float is complex)."""
+
 Rule = Callable[..., Ref | Sequence[Ref]]
 """`rule(tape, *args, **kwargs) -> results`, with the arguments of the aten operation's schema."""
 
 
 class UntranslatedError(Exception):
     """Raised by a rule that does not cover these arguments."""
-
-
-@functools.cache
-def dtype_of(dtype: torch.dtype) -> "np.dtype[Any]":
-    """NumPy's dtype in which a tensor's values are held; float32 for those that NumPy lacks."""
-    return as_array(torch.empty(0, dtype=dtype)).dtype
-
-
-def as_array(tensor: torch.Tensor) -> Array:
-    """A tensor's values, sharing its memory where it lies on the CPU."""
-    if tensor.dtype == torch.bfloat16:
-        tensor = tensor.float()
-    return np.asarray(tensor.numpy(force=True))
 
 
 class Tape:
@@ -74,15 +64,20 @@ class Tape:
         return self.value(index).shape
 
     @property
-    def dtype(self) -> "np.dtype[Any]":
+    def dtype(self) -> "np.dtype[np.generic]":
         """The dtype of the operation's first result."""
         return dtype_of(self.out[0].dtype)
 
-    def common(self, *operands: Any) -> "np.dtype[Any]":
-        """The dtype in which PyTorch computes with two operands, tensors or numbers."""
-        return dtype_of(torch.result_type(*operands))
+    def common(self, first: torch.Tensor | complex, second: torch.Tensor | complex) -> "np.dtype[np.generic]":
+        """The dtype in which PyTorch computes with two operands.
 
-    def constant(self, value: Any, dtype: Any) -> Ref:
+        Args:
+            first: a tensor or a number.
+            second: a tensor or a number.
+        """
+        return dtype_of(torch.result_type(first, second))
+
+    def constant(self, value: Array | complex, dtype: DTypeLike | None) -> Ref:
         """A number as a node of its own.
 
         Args:
@@ -93,7 +88,7 @@ class Tape:
         self.trace.nodes.append(Node("constant", NodeKind.CONSTANT, (), held, fixed=True))
         return Ref(len(self.trace.nodes) - 1)
 
-    def read(self, operand: Any, dtype: Any = None) -> Ref:
+    def read(self, operand: Operand, dtype: DTypeLike | None = None) -> Ref:
         """The node of an operand, which is a tensor, a node or a number; converted to `dtype`."""
         if isinstance(operand, torch.Tensor):
             index = Ref(self.known[id(operand)])
@@ -103,16 +98,16 @@ class Tape:
             return self.constant(operand, dtype)
         return index if dtype is None else self.convert(index, dtype)
 
-    def run(self, operation: str, *inputs: int, **params: Any) -> Ref:
+    def run(self, operation: str, *inputs: int, **params: object) -> Ref:
         """One evaluation with one result, computed by NumPy."""
 
-        def function(values: Sequence[Any]) -> Sequence[Any]:
+        def function(values: Sequence[Array]) -> list[Array]:
             return [lax_numpy.run_lax(operation, values, params)]
 
         return self.emit(operation, params, inputs, function)[0]
 
     def emit(
-        self, operation: str, params: Mapping[str, Any], inputs: Sequence[int], function: Function
+        self, operation: str, params: Mapping[str, object], inputs: Sequence[int], function: Function
     ) -> list[Ref]:
         """One evaluation, computed by a function of its own.
 
@@ -129,9 +124,9 @@ class Tape:
     def record(
         self,
         operation: str,
-        params: Mapping[str, Any],
+        params: Mapping[str, object],
         inputs: Sequence[int],
-        values: Sequence[Any],
+        values: Sequence[Array],
         function: Function,
     ) -> list[Ref]:
         """One evaluation whose results are known.
@@ -160,7 +155,7 @@ class Tape:
         self.trace.evaluations.append(Evaluation(operation, params, inputs, held, function))
         return outs
 
-    def convert(self, x: Ref, dtype: Any) -> Ref:
+    def convert(self, x: Ref, dtype: DTypeLike) -> Ref:
         """x in another dtype.
 
         Args:

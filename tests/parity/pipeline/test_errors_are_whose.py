@@ -82,9 +82,9 @@ def test_a_bug_of_the_harness_is_its_own(
 
 
 def test_a_bug_inside_lifting_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from parity.frameworks.torch import torch_trace
+    from parity.frameworks.torch import torch_lift
 
-    monkeypatch.setattr(torch_trace.Lift, "_wider", staticmethod(broken))
+    monkeypatch.setattr(torch_lift.Lift, "_wider", staticmethod(broken))
     with pytest.raises(parity.HarnessError, match=r"lifting the reference to float64.*report it"):
         check()
 

@@ -1,0 +1,57 @@
+"""A tensor's memory: which it is, how the tensor lies there, and the same values as a NumPy array."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+
+Array = Shaped[np.ndarray, "..."]
+
+
+class MemoryLayout(NamedTuple):
+    """What tells a tensor from others: its memory and how it lies there.
+
+    Attributes:
+        storage: address of its memory.
+        shape: entries along each axis.
+        strides: distance of neighbours along each axis, in entries.
+        offset: where its first entry stands, in entries.
+        dtype: PyTorch's dtype.
+    """
+
+    storage: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+
+
+def storage_of(tensor: torch.Tensor) -> int:
+    """The address of a tensor's memory."""
+    return int(tensor.untyped_storage().data_ptr())
+
+
+def layout_of(tensor: torch.Tensor) -> MemoryLayout:
+    """The layout in memory of a tensor."""
+    return MemoryLayout(
+        storage_of(tensor),
+        tuple(tensor.shape),
+        tuple(tensor.stride()),
+        int(tensor.storage_offset()),
+        tensor.dtype,
+    )
+
+
+@functools.cache
+def dtype_of(dtype: torch.dtype) -> "np.dtype[np.generic]":
+    """NumPy's dtype in which a tensor's values are held; float32 for those that NumPy lacks."""
+    return as_array(torch.empty(0, dtype=dtype)).dtype
+
+
+def as_array(tensor: torch.Tensor) -> Array:
+    """A tensor's values, sharing its memory where it lies on the CPU."""
+    if tensor.dtype == torch.bfloat16:
+        tensor = tensor.float()
+    return np.asarray(tensor.numpy(force=True))
