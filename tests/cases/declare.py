@@ -94,11 +94,19 @@ def plain(case: Case) -> Any:
     return pytest.param(case, id=case.id)
 
 
+QUICK = {"dtypes": ["float64"], "finite_differences": False, "moved_weights": False}
+"""What a case whose place or cause is in question is checked with: float64, and the weights as they are."""
+
+
+def right_report(case: Case) -> Report:
+    """A quick report on the right twin."""
+    return check(case.right, **QUICK)
+
+
 @functools.cache
-def faulty_report(case: Case, quick: bool = False) -> Report:
-    """The report on a faulty twin, made once; a quick one is of float64 and of the weights as they are."""
-    how = {"dtypes": ["float64"], "finite_differences": False, "moved_weights": False} if quick else {}
-    return check(case.faulty, **how)
+def faulty_report(case: Case, whole: bool = False) -> Report:
+    """The report on a faulty twin, made once: a quick one, or one of a whole check."""
+    return check(case.faulty, **({} if whole else QUICK))
 
 
 def require_pass(report: Report) -> None:

@@ -13,8 +13,7 @@ from torch import nn
 
 from parity.report.divergences import once_each
 from parity.report.kinds import CauseKind, Stage
-from tests.cases.declare import cause, faulty_report, first, lines, only, require_pass, twins
-from tests.kit.checking import check
+from tests.cases.declare import cause, faulty_report, first, lines, only, require_pass, right_report, twins
 from tests.kit.conversion import dense, norm
 from tests.kit.inputs import integers, normal
 from tests.kit.pairs import Pair
@@ -83,7 +82,7 @@ def residual(faulty: bool) -> Pair:
 
 @pytest.mark.whole
 def test_residual_blocks_pass() -> None:
-    require_pass(check(residual.right))
+    require_pass(right_report(residual))
 
 
 @pytest.mark.xfail(
@@ -93,7 +92,7 @@ def test_residual_blocks_pass() -> None:
 )
 @pytest.mark.whole
 def test_two_causes_between_two_matches_are_both_named_once() -> None:
-    report = faulty_report(residual, quick=True)
+    report = faulty_report(residual)
     first(report)
     faults = [fault[0] for fault in once_each(report.divergences)]
     assert {lines(fault)[0] for fault in faults} == residual.fault
@@ -180,13 +179,13 @@ def turned_before_normalised(faulty: bool) -> Pair:
 
 @pytest.mark.whole
 def test_attention_that_normalises_and_turns_passes() -> None:
-    require_pass(check(turned_before_normalised.right))
+    require_pass(right_report(turned_before_normalised))
 
 
 @pytest.mark.xfail(strict=True, reason="issue 16, kind 10: placed inside the helper `turn`, at its split")
 @pytest.mark.whole
 def test_the_order_of_two_operations_is_placed_where_they_are_called() -> None:
-    fault = first(faulty_report(turned_before_normalised, quick=True))
+    fault = first(faulty_report(turned_before_normalised))
     assert lines(fault)[0] in turned_before_normalised.fault
 
 
@@ -195,7 +194,7 @@ def test_the_order_of_two_operations_is_placed_where_they_are_called() -> None:
 )
 @pytest.mark.whole
 def test_the_order_of_two_operations_is_no_missing_term() -> None:
-    report = faulty_report(turned_before_normalised, quick=True)
+    report = faulty_report(turned_before_normalised)
     first(report)
     assert {d.cause.name for d in report.divergences if d.cause} <= {CauseKind.ORDER}
 
@@ -262,7 +261,7 @@ def routed(faulty: bool) -> Pair:
 
 
 def test_a_router_with_a_correction_passes() -> None:
-    require_pass(check(routed.right))
+    require_pass(right_report(routed))
 
 
 def test_scores_read_with_a_correction_are_placed() -> None:
@@ -322,7 +321,7 @@ def advantages(faulty: bool) -> Pair:
 
 
 def test_advantages_pass() -> None:
-    require_pass(check(advantages.right))
+    require_pass(right_report(advantages))
 
 
 @pytest.mark.xfail(
@@ -382,7 +381,7 @@ def contrast(faulty: bool) -> Pair:
 
 
 def test_a_loss_of_the_users_own_passes() -> None:
-    require_pass(check(contrast.right))
+    require_pass(right_report(contrast))
 
 
 def test_a_fault_in_a_loss_of_the_users_own_is_placed() -> None:
@@ -437,7 +436,7 @@ def pooled_neighbours(faulty: bool) -> Pair:
 
 
 def test_a_maximum_over_neighbours_passes() -> None:
-    require_pass(check(pooled_neighbours.right))
+    require_pass(right_report(pooled_neighbours))
 
 
 def test_what_fills_an_empty_segment_is_placed() -> None:
@@ -480,7 +479,7 @@ def error_for_each(faulty: bool) -> Pair:
 
 
 def test_two_outputs_of_the_same_sizes_pass() -> None:
-    require_pass(check(error_for_each.right))
+    require_pass(right_report(error_for_each))
 
 
 @pytest.mark.xfail(

@@ -101,7 +101,7 @@ def test_a_model_that_detaches_passes_with_a_note() -> None:
     reason="issue 16, kind 1: also fails against finite differences, on both sides, as the right twin does",
 )
 def test_a_weight_on_the_wrong_detached_term_is_between_the_two_sides() -> None:
-    report = faulty_report(quantiser)
+    report = faulty_report(quantiser, whole=True)
     fault = first(report)
     assert fault.stage is Stage.GRADIENTS
     assert not report.failures("forward")
@@ -115,7 +115,7 @@ def test_a_weight_on_the_wrong_detached_term_is_between_the_two_sides() -> None:
     "multiply by 0.25 (the 4 is the width of the codes)",
 )
 def test_a_weight_on_the_wrong_detached_term_is_named_by_its_factor() -> None:
-    report = faulty_report(quantiser)
+    report = faulty_report(quantiser, whole=True)
     found = cause(first(report))
     assert found.name in (CauseKind.SCALE, CauseKind.GRADIENT_RULE)
     assert "0.25" in found.text

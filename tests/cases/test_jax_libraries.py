@@ -134,7 +134,7 @@ def test_decoding_token_by_token_passes() -> None:
 
 @pytest.mark.whole
 def test_a_mask_that_every_decoded_token_has_is_placed_once() -> None:
-    fault = only(faulty_report(decoding, quick=True))
+    fault = only(faulty_report(decoding))
     assert lines(fault)[0] in decoding.fault
     assert fault.reference[0].module == "attend"
 
@@ -142,7 +142,7 @@ def test_a_mask_that_every_decoded_token_has_is_placed_once() -> None:
 @pytest.mark.xfail(strict=True, reason="issue 16, kind 15: placed once, but no cause is named")
 @pytest.mark.whole
 def test_a_mask_that_every_decoded_token_has_is_named() -> None:
-    assert cause(first(faulty_report(decoding, quick=True))).name is CauseKind.MASK
+    assert cause(first(faulty_report(decoding))).name is CauseKind.MASK
 
 
 class Dense(nn.Module):

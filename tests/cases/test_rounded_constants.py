@@ -127,7 +127,7 @@ def test_an_embedding_of_the_timestep_passes() -> None:
     strict=True, reason="issue 16, kind 18: a false pass: rho 0.9, the yardstick of the output is 5e-6"
 )
 def test_an_epsilon_behind_an_embedding_of_the_timestep_is_found() -> None:
-    fault = first(faulty_report(timestep))
+    fault = first(faulty_report(timestep, whole=True))
     assert lines(fault)[0] in timestep.fault
     assert cause(fault).name is CauseKind.EPSILON
 

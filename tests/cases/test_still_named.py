@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from parity.report.kinds import CauseKind
-from tests.cases.declare import Case, cause, faulty_report, first, lines, require_pass, twins
-from tests.kit.checking import check
+from tests.cases.declare import Case, cause, faulty_report, first, lines, require_pass, right_report, twins
 from tests.kit.conversion import dense
 from tests.kit.inputs import normal
 from tests.kit.pairs import Pair
@@ -225,7 +224,7 @@ NAMED = {
 
 @pytest.mark.parametrize("case", NAMED, ids=lambda case: case.id)
 def test_the_right_port_passes(case: Case) -> None:
-    require_pass(check(case.right))
+    require_pass(right_report(case))
 
 
 @pytest.mark.parametrize("case", NAMED, ids=lambda case: case.id)
