@@ -7,13 +7,13 @@ the one with the fault (True); the lines that compute the wrong thing carry the 
 
 import functools
 import importlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from parity.report.kinds import CauseKind, Stage
 from tests.kit.conversion import Convert
+from tests.kit.marks import marked_lines
 from tests.kit.pairs import Pair
 
 HERE = Path(__file__).parent
@@ -71,14 +71,7 @@ def cases() -> tuple[Case, ...]:
 
 def fault_lines(id: str) -> tuple[tuple[str, int], ...]:
     """(file, line number) of every line marked with this id (`# FAULT: A01`, or several: `A01, A02`)."""
-    found: list[tuple[str, int]] = []
-    for name in _row_modules():
-        path = HERE / f"{name}.py"
-        for number, line in enumerate(path.read_text().splitlines(), 1):
-            mark = re.search(r"# FAULT: ([\w, ]+)", line)
-            if mark and id in mark.group(1).split(", "):
-                found.append((str(path), number))
-    return tuple(found)
+    return marked_lines(id, [HERE / f"{name}.py" for name in _row_modules()])
 
 
 def _row_modules() -> list[str]:

@@ -5,15 +5,22 @@ import importlib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 import torch
 
-from tests.faults.declare import HERE, Case
+from tests.faults.declare import HERE
+from tests.kit.conversion import Convert
 from tests.kit.pairs import Pair
 from tests.kit.weights import weights
+
+
+class Converted(Protocol):
+    """What these runs need of a case: how its weights are converted; None: the names are equal."""
+
+    convert: Convert | None
 
 
 def worst(actual: Any, expected: Any) -> float:
@@ -44,14 +51,14 @@ def torch_run(pair: Pair) -> Any:
     return jax.tree.map(lambda value: value.numpy(), out, is_leaf=torch.is_tensor)
 
 
-def jax_run(case: Case, pair: Pair) -> Any:
+def jax_run(case: Converted, pair: Pair) -> Any:
     """Outputs of the JAX model in float64, with the weights converted as the case says."""
     with jax.enable_x64(True):
         call, params = jax_function(case, pair)
         return jax.device_get(jax.jit(call)(params))
 
 
-def jax_function(case: Case, pair: Pair) -> tuple[Any, Any]:
+def jax_function(case: Converted, pair: Pair) -> tuple[Any, Any]:
     """The JAX side as a function of its leaves by path, and these leaves, in float64."""
     model = pair.candidate
     layout = pair.layout or {}
@@ -78,6 +85,8 @@ def jax_function(case: Case, pair: Pair) -> tuple[Any, Any]:
         def apply(params: Any, *args: Any) -> Any:
             return equinox.combine(params, static)(*args)
 
+    elif isinstance(model, tuple):  # Haiku's (init, apply)
+        apply = model.apply
     leaves, structure = leaves_of(tree)
     if pair.params is None:
         own = {name: lifted(array) for name, array in weights(pair.reference).items()}
@@ -109,7 +118,7 @@ def author_lines(jaxpr: Any) -> Iterator[tuple[str, int]]:
                     yield from author_lines(inner)
 
 
-def gradients_differ(case: Case, right: Pair, faulty: Pair) -> float:
+def gradients_differ(case: Converted, right: Pair, faulty: Pair) -> float:
     """How far JAX's gradients lie from PyTorch's, along a random direction in each tensor (relative)."""
     module = copy.deepcopy(right.reference).double()
     given = [torch.from_numpy(np.array(lifted(value))) for value in right.inputs.values()]
