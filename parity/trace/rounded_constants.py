@@ -181,7 +181,7 @@ def constant(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     k, settled = current_noise_run(), _knowledge.settled.get(key)
     if settled is not None:
         if k is None or settled.known or not is_tracing():
-            return settled.value.copy()
+            return np.array(settled.value, np.float64)
         return np.asarray(settled.value * (1 + HALF_ULP * signs(settled.value, k)))
     value, uncertain = restore(array)
     if k is None or not uncertain.any():

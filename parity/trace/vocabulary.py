@@ -70,5 +70,5 @@ def each_axis(value: int | Sequence[int], count: int) -> tuple[int, ...]:
         value: a number, or a sequence with one or `count` numbers.
         count: how many axes there are.
     """
-    values = [int(value)] if isinstance(value, int) else [int(v) for v in value]
+    values = [int(v) for v in value] if isinstance(value, Sequence) else [int(value)]
     return tuple(values * count if len(values) == 1 else values)
