@@ -1,17 +1,22 @@
-r"""Gradients against finite differences in float64: the oracle that no framework's autodiff can bend.
+r"""Gradients against finite differences in float64: a probe that no framework's autodiff can bend.
 
-For a leaf w of the weights and a random unit direction v,
+For a random direction v over some weights w, of length 1 in each of them,
 
     D(h) = (L(w + h v) - L(w - h v)) / 2h   is compared with   <gradient, v>
 
 The error bound is measured, too. Truncation and kinks inside the step show in the spread of D(h), D(2h)
 and D(4h). A kink exactly at w (ReLU of zero) does not: there the slopes to both sides differ, and their gap
 g(h) = (L(w + h v) - 2 L(w) + L(w - h v)) / h stays as h shrinks, where that of a smooth loss halves; so
-|2 g(h) - g(2h)| is added. The rounding of L adds eps |L| / h. Where all this leaves nothing to be said of a
-leaf, it is not judged, and the report says so.
+|2 g(h) - g(2h)| is added. The rounding of L adds eps |L| / h. Where all this leaves nothing to be said,
+nothing is.
+
+One direction over all weights catches a mistake that both sides share with probability one. Both may mean it,
+as a detached value is meant, so that it is a finding and no failure. Where the two sides' gradients differ,
+single weights tell which of them is the derivative.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,132 +32,58 @@ STEP = 2.0**-19
 """h: smaller than the cube root of eps, which balances truncation and rounding of smooth functions,
 because the error at the kinks of ReLU and max pooling grows with h."""
 
-DIRECTIONS = 2
-"""Random directions per leaf, one where leaves are sampled: a wrong gradient is orthogonal to
-them with probability zero."""
+MOST_WEIGHTS = 4
+"""How many weights are differenced by themselves, at most, where the two sides' gradients differ."""
 
 
-MOST_LEAVES, MOST_NUMBERS = 12, 5e7
-"""Of models with more leaves, or with so many numbers times leaves, an evenly spaced sample is judged: both
-sides' gradients are compared with each other leaf by leaf; this is the oracle for a mistake they share."""
-
-
-def sample(names: Sequence[str], numbers: int) -> list[str]:
-    """Evenly spaced names of a large model, at least two; all names of a small one.
-
-    Args:
-        names: of its weights.
-        numbers: how many numbers all weights have together.
-
-    >>> sample(["a", "b", "c", "d", "e"], numbers=100_000_000)
-    ['a', 'e']
-    """
-    count = max(2, min(len(names), MOST_LEAVES, int(MOST_NUMBERS / max(1, numbers))))
-    if count >= len(names):
-        return list(names)
-    return [names[round(i * (len(names) - 1) / (count - 1))] for i in range(count)]
-
-
-class Slopes(NamedTuple):
-    """Directional derivatives of one program's loss, as measured.
+class Slope(NamedTuple):
+    """A directional derivative of a program's loss, as measured.
 
     Attributes:
-        rows: per judged weight and direction (slope, bound on its error).
-        left_out: how many weights a sample leaves out.
+        names: the weights that move.
+        value: the derivative.
+        bound: on its error.
     """
 
-    rows: Mapping[str, Sequence[tuple[float, float]]]
-    left_out: int = 0
+    names: tuple[str, ...]
+    value: float
+    bound: float
 
 
-def measure_slopes(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slopes:
-    """Measure the slope of a loss along random directions of each weight.
+class Probed(NamedTuple):
+    """What finite differences say of both sides' gradients.
+
+    Attributes:
+        quantities: a row for each side along all weights, and along each weight that differs.
+        findings: what is no failure by itself, in words.
+        unsaid: whether the loss has kinks there, or is too coarse, to say anything.
+        shared: whether both sides agree on what is not the derivative.
+    """
+
+    quantities: list[Quantity]
+    findings: tuple[str, ...]
+    unsaid: bool
+    shared: bool = False
+
+
+Gradients = Mapping[str, Shaped[np.ndarray, "..."]]
+"""Gradients in float64 by the names of the weights."""
+
+
+def measure_slope(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slope:
+    """Measure the slope of a loss along one random direction.
 
     Args:
         subject: the program whose loss (group "loss", leaf "loss") is differenced, and its weights.
         inputs: named inputs.
-        names: the weights whose gradients are to be judged; of many an evenly spaced sample is taken.
+        names: the weights that move, each by a direction of length 1.
     """
-    chosen = sample(names, sum(a.size for a in subject.weights.values()))
-    count = DIRECTIONS if len(chosen) == len(names) else 1
-    rows = {
-        name: [
-            _derivative(subject, inputs, name, v)
-            for v in _directions(number, subject.weights[name].shape, count)
-        ]
-        for number, name in enumerate(chosen)
-    }
-    return Slopes(rows, len(names) - len(chosen))
-
-
-def judge_gradients(
-    slopes: Slopes,
-    gradients: Mapping[str, Mapping[str, Shaped[np.ndarray, "..."]]],
-    honest: Mapping[str, Mapping[str, float]],
-) -> tuple[list[Quantity], list[str]]:
-    """Judge gradients leaf by leaf against measured slopes.
-
-    Args:
-        slopes: of the reference's loss.
-        gradients: label -> weight -> float64 gradient at that point, one label per program.
-        honest: label -> weight -> how far an entry of this gradient may honestly lie from the reference's
-            (its yardstick): what rounding in one side alone explains is no mistake of its derivative.
-
-    Returns:
-        One quantity per label and weight, of the worst direction: its `floor` is the error bound and its
-        `scale` the gradient's projection. And the weights that are not judged, because the bound exceeds a
-        tenth of the largest slope.
-    """
-    largest = max((abs(slope) for rows in slopes.rows.values() for slope, _ in rows), default=0.0)
-    quantities, not_judged = [], []
-    for number, (name, rows) in enumerate(slopes.rows.items()):
-        if not max(bound for _, bound in rows) <= INCONCLUSIVE_SHARE * largest:
-            not_judged.append(name)
-            continue
-        for label, leaves in gradients.items():
-            shape = leaves[name].shape
-            room = honest.get(label, {}).get(name, 0.0)
-            rho, difference, scale, floor = max(
-                _against(v, slope, bound + room * float(np.abs(v).sum()), leaves[name])
-                for v, (slope, bound) in zip(_directions(number, shape, len(rows)), rows, strict=True)
-            )
-            passed = rho <= LIMIT
-            quantities.append(
-                Quantity(
-                    Stage.GRADIENTS,
-                    "finite differences",
-                    name,
-                    "float64",
-                    Verdict.PASS if passed else Verdict.FAIL,
-                    rho,
-                    difference,
-                    scale,
-                    floor=floor,
-                    program=f"{label} against finite differences",
-                    shape=shape,
-                    notes=() if passed else ("this gradient is not the derivative of <reference>'s loss",),
-                )
-            )
-    return quantities, not_judged
-
-
-def _directions(seed: int, shape: Sequence[int], count: int) -> Iterator[Float[np.ndarray, "..."]]:
-    """Random unit directions, the same for the same seed."""
-    rng = np.random.default_rng(seed)
-    for _ in range(count):
-        v = rng.standard_normal(tuple(shape))
-        yield np.asarray(v / np.linalg.norm(v))
-
-
-def _derivative(
-    subject: Subject, inputs: Arrays, name: str, v: Float[np.ndarray, "..."]
-) -> tuple[float, float]:
-    """The directional derivative of the loss and a bound on its error."""
     program, weights = subject
+    along = {name: _direction(name, weights[name].shape) for name in names}
 
     def loss(step: float) -> float:
-        moved = {**weights, name: np.asarray(weights[name] + step * v)}
-        return float(program(moved, inputs, "float64")["loss"]["loss"])
+        moved = {name: np.asarray(weights[name] + step * v) for name, v in along.items()}
+        return float(program({**weights, **moved}, inputs, "float64")["loss"]["loss"])
 
     here = loss(0.0)
     steps = (STEP, 2 * STEP, 4 * STEP)
@@ -160,14 +91,98 @@ def _derivative(
     slopes = [(up - down) / (2 * h) for (up, down), h in zip(pairs, steps, strict=True)]
     gaps = [(up - 2 * here + down) / h for (up, down), h in zip(pairs, steps, strict=True)]
     rounding = FLOOR_ULPS * eps_of("float64") * max(abs(here), *map(abs, pairs[0])) / STEP
-    return slopes[0], max(slopes) - min(slopes) + abs(2 * gaps[0] - gaps[1]) + rounding
+    bound = max(slopes) - min(slopes) + abs(2 * gaps[0] - gaps[1]) + rounding
+    return Slope(tuple(names), slopes[0], bound)
 
 
-def _against(
-    v: Float[np.ndarray, "..."], slope: float, bound: float, gradient: Shaped[np.ndarray, "..."]
-) -> tuple[float, float, float, float]:
-    """(rho, difference, scale, bound) of one gradient along one direction; NaN counts as infinite."""
-    projection = float(np.sum(gradient * v))
-    difference = abs(projection - slope)
+def probe_gradients(
+    slope_along: Callable[[Sequence[str]], Slope | None],
+    names: Sequence[str],
+    gradients: Mapping[str, Gradients],
+    honest: Mapping[str, float],
+    differing: Sequence[str],
+) -> Probed:
+    """Compare both sides' gradients with finite differences of the reference's loss.
+
+    Args:
+        slope_along: measures a slope; None where it cannot be had.
+        names: the compared weights.
+        gradients: of "reference" and "candidate".
+        honest: how far an entry of the candidate's gradient of each weight may lie from the reference's:
+            what rounding in one side alone explains is no mistake of its derivative.
+        differing: weights whose gradients differ between the sides.
+    """
+    whole = slope_along(names) if names else None
+    if whole is None:
+        return Probed([], (), unsaid=bool(names))
+    rows = _rows(whole, gradients, honest)
+    if rows is None:
+        return Probed([], (), unsaid=True)
+    right = [row.verdict is Verdict.PASS for row in rows]
+    if not differing:
+        if all(right):
+            return Probed(rows, (), unsaid=False)
+        return Probed([], (_SHARED.format(max(row.rho for row in rows)),), False, shared=True)
+    found: list[Quantity] = []
+    for name in list(differing)[:MOST_WEIGHTS]:
+        single = slope_along([name])
+        of_one = None if single is None else _rows(single, gradients, honest)
+        if of_one is not None and any(row.verdict is Verdict.PASS for row in of_one):
+            found += of_one
+    neither = (
+        () if found or any(right) else ("gradients: where they differ, neither is the loss's derivative",)
+    )
+    return Probed(found, neither, unsaid=False)
+
+
+_SHARED = (
+    "gradients: both sides agree, and neither is the derivative of the loss along a random direction (finite "
+    "differences, rho {:.2g}): as with detach() or stop_gradient, a rule written by hand, or rounding inside "
+    "the model"
+)
+
+
+def _rows(
+    slope: Slope, gradients: Mapping[str, Gradients], honest: Mapping[str, float]
+) -> list[Quantity] | None:
+    """A row for each side that has all of these gradients; None where nothing can be said."""
+    rows = []
+    for label, leaves in gradients.items():
+        if any(name not in leaves for name in slope.names):
+            continue
+        along = {name: _direction(name, leaves[name].shape) for name in slope.names}
+        projection = float(sum(np.sum(leaves[name] * v) for name, v in along.items()))
+        room = sum(honest.get(name, 0.0) * float(np.abs(v).sum()) for name, v in along.items())
+        bound = slope.bound + room * (label == "candidate")
+        scale = max(abs(projection), abs(slope.value))
+        if not slope.bound <= INCONCLUSIVE_SHARE * scale:
+            return None
+        rows.append(_quantity(slope, label, projection, bound, scale))
+    return rows or None
+
+
+def _quantity(slope: Slope, label: str, projection: float, bound: float, scale: float) -> Quantity:
+    difference = abs(projection - slope.value)
     rho = difference / bound if bound > 0 else (0.0 if difference == 0 else np.inf)
-    return (np.inf if np.isnan(rho) else rho, difference, max(abs(projection), abs(slope)), bound)
+    rho = np.inf if np.isnan(rho) else rho
+    passed = rho <= LIMIT
+    name = slope.names[0] if len(slope.names) == 1 else f"all {len(slope.names)} weights"
+    return Quantity(
+        Stage.GRADIENTS,
+        "finite differences",
+        name,
+        "float64",
+        Verdict.PASS if passed else Verdict.FAIL,
+        rho,
+        difference,
+        scale,
+        floor=bound,
+        program=f"{label} against finite differences",
+        notes=() if passed else ("this gradient is not the derivative of <reference>'s loss",),
+    )
+
+
+def _direction(name: str, shape: Sequence[int]) -> Float[np.ndarray, "..."]:
+    """A random direction of length 1, the same for the same name and shape."""
+    v = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(shape))
+    return np.asarray(v / (np.linalg.norm(v) or 1.0))

@@ -134,10 +134,13 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         both.sides,
         settings,
         progress,
-        slopes=both.slopes,
+        slope=both.slope,
         differentiable=lambda: both.candidate_program.undifferentiable is None,
         by_hand=both.by_hand,
     )
+    if judged.probed is not None:
+        where = _stopped(both) if judged.probed.shared else ()
+        outcome.findings = (*outcome.findings, *judged.probed.findings, *where)
     weights = judge_weights(plan, reference.weights, candidate.weights)
     apart = [one for dtype in dtypes if dtype not in DTYPES for one in _apart(both, dtype)]
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
@@ -159,6 +162,22 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         outcome.growth = found.growth
         outcome.findings = (*outcome.findings, *found.findings)
     return outcome
+
+
+def _stopped(both: Measured) -> tuple[str, ...]:
+    """Where the two sides stop gradients, in words."""
+    reference, candidate = both.reference, both.candidate
+    given = reference.inputs[0]
+    traces = {candidate.model.framework: both.candidate_program.trace(candidate.weights, given, False)}
+    if reference.trace is not None:
+        traces = {reference.framework: reference.trace, **traces}
+    lines = []
+    for framework, trace in traces.items():
+        places = [node.place for node in trace.nodes if node.operation in ("detach", "stop_gradient")]
+        found = dict.fromkeys(f"{place.file}:{place.line}" for place in places if place.file)
+        if found:
+            lines.append(f"the {framework} model stops gradients at {', '.join(list(found)[:4])}")
+    return tuple(lines)
 
 
 def _running(both: Measured) -> tuple[str, ...]:

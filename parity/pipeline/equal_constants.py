@@ -22,7 +22,7 @@ from parity.pipeline.candidate import Candidate
 from parity.pipeline.measuring import restricted
 from parity.pipeline.reference import Reference
 from parity.trace.computed_constants import Computed, Constants, settled_by, telling
-from parity.trace.rounded_constants import HALF_ULP, Key, Settled, restore
+from parity.trace.rounded_constants import HALF_ULP, Key, Settled, knowing, restore
 
 MOST_NUMBERS = 4
 """An array with more numbers than this that differ is a table: its numbers are not solved for."""
@@ -49,6 +49,7 @@ class _Side(NamedTuple):
         program: its forward pass; it reads `settled`.
         weights: what it runs with.
         constants: of a lifted run.
+        numbers: those of the other side, by which its constants are recognised.
         settled: what is known so far; changed while trying.
     """
 
@@ -56,7 +57,15 @@ class _Side(NamedTuple):
     program: Program
     weights: Arrays
     constants: Constants
+    numbers: tuple[float, ...]
     settled: dict[Key, Settled]
+
+    def value(self, key: Key) -> Float[np.ndarray, "..."]:
+        """What a constant is taken for now."""
+        if key in self.settled:
+            return self.settled[key].value
+        with knowing(self.numbers):
+            return restore(self.constants.own[key]).value
 
     def outputs(self, inputs: Arrays) -> Arrays:
         """The outputs in float64."""
@@ -77,7 +86,7 @@ class _Unknown(NamedTuple):
 
     def moved(self, half_ulps: float) -> Settled:
         """The constant with this number moved."""
-        value = _value(self.side, self.key)
+        value = self.side.value(self.key)
         return Settled(
             np.where(self.constant == np.float32(self.number), value * (1 + half_ulps * HALF_ULP), value),
             True,
@@ -85,7 +94,7 @@ class _Unknown(NamedTuple):
 
     def allows(self, half_ulps: float) -> bool:
         """Whether the number still rounds to the constant, or nearly so."""
-        value = _value(self.side, self.key)[self.constant == np.float32(self.number)]
+        value = self.side.value(self.key)[self.constant == np.float32(self.number)]
         moved = float(value.reshape(-1)[0]) * (1 + half_ulps * HALF_ULP)
         return abs(moved - self.number) <= ROOM * HALF_ULP * abs(self.number)
 
@@ -109,7 +118,7 @@ def with_equal_constants(
     if unknowns and len(unknowns) <= MOST_UNKNOWNS and len(sides) == 2:
         notes += _solved(sides, unknowns, reference.inputs[0])
     for unknown in unknowns:  # nobody moves it where outputs are judged
-        value = _value(unknown.side, unknown.key)
+        value = unknown.side.value(unknown.key)
         unknown.side.settled.setdefault(unknown.key, Settled(value, known=False))
     own = sides[-1].settled
     candidate = dataclasses.replace(
@@ -139,11 +148,13 @@ def _sides(reference: Reference, candidate: Candidate) -> list[_Side]:
         task = restricted(reference, candidate)._replace(loss=None, settled=settled, tables=tables)
         program = reference.program(task, trainable=())
         constants = program.constants(reference.weights, given, None if tables else reference.trace)
-        sides.append(_Side(reference.framework, program, reference.weights, constants, settled))
+        sides.append(_Side(reference.framework, program, reference.weights, constants, (), settled))
     settled = {}
     program = candidate.model.program(candidate.task._replace(loss=None, settled=settled), trainable=())
     constants = program.constants(candidate.weights, given)
-    sides.append(_Side(candidate.model.framework, program, candidate.weights, constants, settled))
+    sides.append(
+        _Side(candidate.model.framework, program, candidate.weights, constants, reference.numbers, settled)
+    )
     return sides
 
 
@@ -171,12 +182,6 @@ def _recognised(sides: Sequence[_Side]) -> tuple[str, ...]:
                         f"for what the {other.framework} model computes"
                     )
     return tuple(dict.fromkeys(notes))
-
-
-def _value(side: _Side, key: Key) -> Float[np.ndarray, "..."]:
-    """What a constant is taken for now."""
-    known = side.settled.get(key)
-    return restore(side.constants.own[key]).value if known is None else known.value
 
 
 def _unknowns(sides: Sequence[_Side]) -> list[_Unknown]:

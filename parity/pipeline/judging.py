@@ -1,11 +1,12 @@
 """Every run of both sides judged by the yardstick, and what a comparison does not look at, in words."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from parity.numerics.arrays import DTYPES, Arrays
-from parity.numerics.finite_differences import Slopes, judge_gradients
+from parity.numerics.finite_differences import Probed, Slope, probe_gradients
 from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import SideByDtype
 from parity.numerics.progress import Progress
@@ -33,14 +34,12 @@ class Judged(NamedTuple):
     Attributes:
         quantities: in the order of the runs.
         failed: the runs with a difference in float64.
-        kinks: weights whose slopes say nothing: the loss has a kink there.
-        left_out: how many weights a sample of the finite differences leaves out.
+        probed: what finite differences say of the gradients of the first run; None where they were not asked.
     """
 
     quantities: list[Quantity]
     failed: list[Failed]
-    kinks: list[str]
-    left_out: int
+    probed: Probed | None = None
 
 
 def judge_runs(
@@ -49,7 +48,7 @@ def judge_runs(
     settings: Settings,
     progress: Progress,
     *,
-    slopes: Callable[[Run], Slopes | None],
+    slope: Callable[[Run, Sequence[str]], Slope | None],
     differentiable: bool | Callable[[], bool] = True,
     by_hand: Collection[str] = (),
 ) -> Judged:
@@ -60,12 +59,11 @@ def judge_runs(
         sides_of: the values of every program in a run, by label and dtype.
         settings: tolerance, finite differences.
         progress: called as each phase begins.
-        slopes: finite differences of the reference's loss in the first run; None: they are not to be had.
+        slope: a finite difference of the reference's loss along some weights; None: it is not to be had.
         differentiable: whether gradients are compared; asked after the first run where it is a function.
         by_hand: labels of programs that have gradients alone.
     """
-    judged = Judged([], [], [], 0)
-    left_out = 0
+    judged = Judged([], [])
     for run in runs:
         sides = sides_of(run, progress)
         progress("judging")
@@ -74,18 +72,15 @@ def judge_runs(
         found = _judge(run, sides, rules, settings, by_hand)
         if run.title == FIRST and settings.finite_differences and "float64" in run.dtypes and with_gradients:
             progress("finite differences")
-            measured = slopes(run)
-            if measured is not None:
-                left_out = measured.left_out
-                more, kinks = judge_gradients(measured, *_gradients(sides, found))
-                found += more
-                judged.kinks.extend(kinks)
+            probed = _probe(functools.partial(slope, run), sides, found)
+            found += probed.quantities
+            judged = judged._replace(probed=probed)
         del sides  # of large models these are gigabytes: not to be kept beside the next run's
         judged.quantities.extend(found)
         failing = [q.group for q in found if q.verdict is Verdict.FAIL and q.dtype == "float64"]
         if failing:
             judged.failed.append(Failed(frozenset(failing), run))
-    return judged._replace(left_out=left_out)
+    return judged
 
 
 def _judge(
@@ -106,19 +101,22 @@ def _judge(
     return found
 
 
-def _gradients(
-    sides: Mapping[str, SideByDtype], quantities: Sequence[Quantity]
-) -> tuple[dict[str, Arrays], dict[str, dict[str, float]]]:
-    """Both sides' float64 gradients, and how far the candidate's may honestly lie from the reference's."""
+def _probe(
+    slope: Callable[[Sequence[str]], Slope | None],
+    sides: Mapping[str, SideByDtype],
+    quantities: Sequence[Quantity],
+) -> Probed:
+    """What finite differences say of both sides' gradients in float64."""
     gradients: dict[str, Arrays] = {
         label: sides[label]["float64"].base["gradients"] for label in ("reference", "candidate")
     }
-    honest = {
-        q.name: q.yardstick
-        for q in quantities
-        if q.group == "gradients" and q.dtype == "float64" and q.program == "candidate"
-    }
-    return gradients, {"candidate": honest}
+    own = [
+        q for q in quantities if q.group == "gradients" and q.dtype == "float64" and q.program == "candidate"
+    ]
+    honest = {q.name: q.yardstick for q in own}
+    differing = [q.name for q in own if q.verdict is Verdict.FAIL]
+    names = [name for name in gradients["reference"] if name in gradients["candidate"]]
+    return probe_gradients(slope, names, gradients, honest, differing)
 
 
 def not_checked(
@@ -140,13 +138,10 @@ def not_checked(
         lines.append("other weights than these: zeros and ones as at initialisation hide faults")
     if not own_loss:
         lines.append("the models' own losses (gradients are those of a random projection of the outputs)")
-    if not settings.finite_differences or "float64" not in dtypes:
+    if judged.probed is None:
         lines.append("gradients against finite differences")
-    if judged.kinks:
-        names = ", ".join(judged.kinks)
-        lines.append(f"finite differences of {names}: the loss has a kink there or is too coarse")
-    if judged.left_out:
-        lines.append(f"finite differences of {judged.left_out} more weights (a sample was taken)")
+    elif judged.probed.unsaid:
+        lines.append("gradients against finite differences: the loss has kinks there or is too coarse")
     lines += [f"weight {name}: left out as allowed" for name in left_out]
     return tuple(lines)
 

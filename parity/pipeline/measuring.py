@@ -1,7 +1,7 @@
 """Both sides of a comparison in one run: programs that are here are run, those that are recorded are read."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +10,7 @@ from parity.frameworks.model import Program
 from parity.frameworks.opening import open_model
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, Params
-from parity.numerics.finite_differences import Slopes, measure_slopes
+from parity.numerics.finite_differences import Slope, measure_slope
 from parity.numerics.noise import Runnable, SideByDtype, Subject, Values, measure
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate
@@ -68,9 +68,17 @@ class Measured:
         found = self.reference_program.output_dtypes(self.reference.weights, given, dtype)
         return {name: kind for name, (kind, _) in found.items()}
 
-    def slopes(self, run: Run) -> Slopes | None:
-        """Finite differences of the reference's loss in its first run; None where they were not recorded."""
-        return self.reference.slopes if self.reference.model is None else measured_slopes(self, run)
+    def slope(self, run: Run, names: Sequence[str]) -> Slope | None:
+        """A finite difference of the reference's loss in its first run; None where it was not recorded.
+
+        Args:
+            run: the run whose gradients are compared with it.
+            names: the tensors that move.
+        """
+        if self.reference.model is None:
+            known = self.reference.slope
+            return known if known is not None and set(known.names) == set(names) else None
+        return measured_slope(self, run, names)
 
     def sides(self, run: Run, progress: Progress) -> dict[str, SideByDtype]:
         """Every program's values in one run, by label and dtype.
@@ -162,33 +170,21 @@ def _oracle(
     return in_tensors(program, plan, tensors, leaves=not plan.reversed), weights
 
 
-def measured_slopes(both: Measured, run: Run) -> Slopes:
-    """Finite differences of the reference's loss along each compared tensor.
+def measured_slope(both: Measured, run: Run, names: Sequence[str]) -> Slope:
+    """A finite difference of the reference's loss.
 
     Args:
         both: two sides that have been measured.
-        run: the run whose gradients are compared with them.
+        run: the run whose gradients are compared with it.
+        names: the plan's tensors that move.
     """
     reference, candidate = both.reference, both.candidate
-    names = sorted_like(compared_tensors(candidate.plan, reference.trainable), candidate, reference)
     forward = reference.program(restricted(reference, candidate), trainable=())
     if not candidate.plan.reversed:
-        return measure_slopes(Subject(forward, reference.weights), run.inputs, names)
+        return measure_slope(Subject(forward, reference.weights), run.inputs, names)
 
     def in_tensors(tensors: Arrays, inputs: Arrays, dtype: str) -> Values:
         return forward({**reference.weights, **candidate.plan.to_leaves(tensors)}, inputs, dtype)
 
     planned = {name: np.asarray(candidate.weights[name]) for name in candidate.plan.names()}
-    return measure_slopes(Subject(in_tensors, planned), run.inputs, names)
-
-
-def sorted_like(names: frozenset[str], candidate: Candidate, reference: Reference) -> list[str]:
-    """Tensors in the order in which their side has them.
-
-    Args:
-        names: names of tensors.
-        candidate: gives the order if the plan leads from it to the reference.
-        reference: gives the order otherwise.
-    """
-    order: Iterator[str] = iter(candidate.weights if candidate.plan.reversed else reference.weights)
-    return [name for name in order if name in names]
+    return measure_slope(Subject(in_tensors, planned), run.inputs, names)

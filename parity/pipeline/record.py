@@ -11,12 +11,12 @@ both see the same numbers and the same noise. What `check` compares is compared,
 import dataclasses
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from parity.numerics.arrays import DTYPES, Arrays
-from parity.numerics.finite_differences import Slopes
+from parity.numerics.finite_differences import Slope
 from parity.numerics.noise import REPEATS, SideByDtype
 from parity.numerics.progress import Progress
 from parity.pipeline.arguments import require_known, sorted_arguments
@@ -156,7 +156,7 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
         sides_of,
         settings,
         progress,
-        slopes=lambda run: recorded_slopes(reference),
+        slope=lambda run, names: recorded_slope(reference, names),
         differentiable=why is None,
     )
     from parity.pipeline import promotions
@@ -172,6 +172,8 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
             dtype,
         )
     ]
+    if judged.probed is not None:
+        outcome.findings = (*outcome.findings, *judged.probed.findings)
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
     named = named_on_both_sides(quantities, own["names"], turned=own["turned"])
     outcome.quantities = [*candidate.quantities, *named]
@@ -191,13 +193,17 @@ def recorded_settings(reference: Recording) -> Settings:
     return Settings(**reference.settings["settings"])
 
 
-def recorded_slopes(reference: Recording) -> Slopes | None:
-    """The recorded finite differences of the reference's loss, if there are any."""
-    slopes = reference.settings["slopes"]
-    if slopes is None:
+def recorded_slope(reference: Recording, names: Collection[str] | None = None) -> Slope | None:
+    """The recorded finite difference of the reference's loss, if there is one.
+
+    Args:
+        reference: its recording.
+        names: the weights that must have been moved; None for any.
+    """
+    known = reference.settings["slope"]
+    if known is None or (names is not None and set(names) != set(known["names"])):
         return None
-    rows = {name: [(float(s), float(b)) for s, b in own] for name, own in slopes["rows"].items()}
-    return Slopes(rows, slopes["left_out"])
+    return Slope(tuple(known["names"]), float(known["value"]), float(known["bound"]))
 
 
 def reference_of(recording: Recording) -> Reference:
@@ -225,7 +231,7 @@ def reference_of(recording: Recording) -> Reference:
         {dtype: Spot(**spot) for dtype, spot in known["narrow"].items()},
         tuple(recording.findings),
         output_dtypes=known["output_dtypes"],
-        slopes=recorded_slopes(recording),
+        slope=recorded_slope(recording),
     )
 
 

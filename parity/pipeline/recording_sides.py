@@ -53,13 +53,13 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
                 progress("tracing the reference")
                 for backward in (False, True):
                     traces[run.title, backward] = traced(program, run.weights, run.inputs, backward)
-        slopes = None
+        slope = None
         if settings.finite_differences and "float64" in dtypes:
-            from parity.numerics.finite_differences import measure_slopes
+            from parity.numerics.finite_differences import measure_slope
 
             progress("finite differences")
             forward = reference.program(trainable=())
-            slopes = measure_slopes(
+            slope = measure_slope(
                 Subject(forward, reference.weights), reference.inputs[0], list(reference.trainable)
             )
         narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
@@ -71,7 +71,7 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
             "numbers": list(reference.numbers),
             "narrow": {dtype: spot._asdict() for dtype, spot in reference.narrow.items()},
             "settings": _plain(settings),
-            "slopes": None if slopes is None else slopes._asdict(),
+            "slope": None if slope is None else slope._asdict(),
             "output_dtypes": {
                 dtype: {
                     name: kind

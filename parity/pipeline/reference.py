@@ -11,7 +11,7 @@ from parity.frameworks.opening import open_model
 from parity.frameworks.outputs import name_outputs, unnamed_outputs
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, in_float32, is_float
-from parity.numerics.finite_differences import Slopes
+from parity.numerics.finite_differences import Slope
 from parity.numerics.progress import Progress
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
@@ -44,7 +44,7 @@ class Reference:
         model: the model itself; None where only its recording is here.
         trace: of the forward pass, where there is one.
         output_dtypes: of a recording: dtype of a run -> dtypes of its outputs.
-        slopes: of a recording: finite differences of its loss, where they were measured.
+        slope: of a recording: a finite difference of its loss along all trained weights, if measured.
     """
 
     framework: str
@@ -63,7 +63,7 @@ class Reference:
     model: Model | None = None
     trace: Trace | None = None
     output_dtypes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
-    slopes: Slopes | None = None
+    slope: Slope | None = None
 
     def program(self, task: Task | None = None, *, trainable: Collection[str] | None = None) -> Program:
         """The reference's program.

@@ -60,6 +60,8 @@ def computed_from_constants(closed: ClosedJaxpr) -> list[Computed]:
             narrow = apply(eqn.primitive, [value.narrow for value in known], eqn.params)
         except Exception:  # an effect, or a primitive that cannot be run by itself
             return unknown
+        if any(map(is_key, wide)):
+            return unknown
         return [keep(_Both(*pair)) for pair in zip(wide, narrow, strict=True)]
 
     with jax.enable_x64(True):

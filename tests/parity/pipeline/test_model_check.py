@@ -25,16 +25,13 @@ def test_a_right_pair_passes_in_every_stage_and_dtype(pair: Any) -> None:
     assert report.verdict is Verdict.PASS, str(report)
     assert report.dtypes == ("float64", "float32")
     for dtype in report.dtypes:
-        assert {q.name for q in report.select("gradients", dtype)} == {
-            "0.weight",
-            "0.bias",
-            "2.weight",
-            "2.bias",
-        }
+        names = {q.name for q in report.select("gradients", dtype)}
+        probe = {"all 4 weights"} if dtype == "float64" else set()  # by finite differences
+        assert names == {"0.weight", "0.bias", "2.weight", "2.bias"} | probe
         assert {q.name for q in report.select("forward", dtype)} == {"output", "loss"}
         assert all(q.rho <= 10 for q in report.select(dtype=dtype))
-    names = {q.name: q.candidate_name for q in report.select("gradients")}
-    assert names["0.weight"] == "hidden/kernel"
+    partners = {q.name: q.candidate_name for q in report.select("gradients")}
+    assert partners["0.weight"] == "hidden/kernel"
     assert report.environment is not None
     assert report.environment.settings["jax matmul precision"] == "highest"
 
