@@ -91,7 +91,7 @@ def unrepeatable(
             for operation, spot in drawn.items()
         )
         return (
-            f"{head}. It draws random numbers: {where}. Call `model.eval()` if this is dropout, or give the "
+            f"{head}. It draws random numbers: {where}; call `model.eval()` if this is dropout, or give the "
             "random numbers as an input"
         )
     if changes_itself:

@@ -13,6 +13,7 @@ from parity.frameworks.jax.jax_modes import inference_modes
 from parity.frameworks.jax.jaxpr_remarks import random_remarks
 from parity.frameworks.jax.libraries import library_of
 from parity.frameworks.jax.trees import Tree, flatten
+from parity.frameworks.kept_state import KeptState
 from parity.frameworks.model import stored_remarks
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, to_numpy_narrow
@@ -40,6 +41,7 @@ class JaxModel(NamedTuple):
         notes: what was done to the model or chosen for it, for the report.
         shapes_only: paths of leaves of which only the shape is known.
         dtypes: the dtype that each leaf is stored in.
+        state: what else the model may change when it is traced.
     """
 
     call: Callable[..., PyTree]
@@ -51,6 +53,7 @@ class JaxModel(NamedTuple):
     notes: tuple[str, ...] = ()
     shapes_only: tuple[str, ...] = ()
     dtypes: Mapping[str, str] = MappingProxyType({})
+    state: KeptState = KeptState()
 
     @property
     def framework(self) -> str:
@@ -129,8 +132,14 @@ def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None 
         # Bound as keywords, so that they are neither inputs nor missing.
         call, target = functools.partial(call, **modes), functools.partial(target, **modes)
     leaves, tree = flatten(functional.weights)
+    state = KeptState(model)
+
+    def as_it_was(*args: object, **kwargs: object) -> PyTree:
+        with state.restored():
+            return call(*args, **kwargs)
+
     return JaxModel(
-        call,
+        as_it_was,
         {path: _values_of(leaf) for path, leaf in leaves.items()},
         tree,
         target,
@@ -139,6 +148,7 @@ def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None 
         (*functional.notes, *notes),
         tuple(path for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct)),
         {path: str(leaf.dtype) for path, leaf in leaves.items()},
+        state,
     )
 
 

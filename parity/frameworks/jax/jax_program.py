@@ -11,6 +11,7 @@ from parity.frameworks.jax import promotion
 from parity.frameworks.jax.jax_constants import computed_from_constants
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.jax_passes import Gradients, Named, Passes, Results
+from parity.frameworks.jax.jax_repeating import evaluated, require_same_again
 from parity.frameworks.jax.jax_trace import Argument, record_trace
 from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
@@ -145,13 +146,35 @@ class JaxProgram:
         return Census(narrow_in(self.jaxpr(weights, inputs)))
 
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
-        """Accept every program: JAX's random numbers come from keys, so a traced program repeats itself.
+        """Check that tracing the model again gives the same program.
 
         Args:
-            weights: not used.
-            inputs: not used.
-            census: not used.
+            weights: leaves by path.
+            inputs: named arrays in the reference's layout.
+            census: not used: JAX's own random numbers come from keys.
+
+        Raises:
+            ValueError: if what it computes differs, naming the output, the reason and what to do.
         """
+        given = self.task.laid_out(inputs)
+        known = self._lift(weights, given, False)
+        leaves, inputs_given = shapes_in_jax(self._leaves(weights)), shapes_in_jax(given)
+
+        def run(closed: ClosedJaxpr) -> dict[str, jax.Array]:
+            rng = np.random.default_rng(0)  # a template's zeros would hide what they are multiplied by
+            arguments = [
+                np.asarray(rng.uniform(0.5, 1.5, a.shape) if kind is NodeKind.WEIGHT else a, aval.dtype)
+                for (kind, _, a), aval in zip(self._flat(weights, given), closed.in_avals, strict=True)
+            ]
+            results = evaluated(closed, list(arguments))
+            named = zip(known.labels, results, strict=True)
+            return {name: value for (group, name), value in named if group == "outputs"}
+
+        def trace() -> ClosedJaxpr:
+            anew = lambda *shapes: self._passes.forward({}, *shapes)  # noqa: E731 (of a known one JAX keeps the trace)
+            return jax.make_jaxpr(anew)(leaves, inputs_given)
+
+        require_same_again(trace, known.closed, self.model.state, run)
 
     def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:
         """The float32 constants of the lifted program, and what it computes from constants alone.

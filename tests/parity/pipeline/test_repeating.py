@@ -15,6 +15,7 @@ import parity
 
 X = {"x": np.random.default_rng(4).normal(size=(4, 3)).astype(np.float32)}
 DRAWS = np.random.default_rng(1)
+CHANGES, DRAWN = "It changes something when it runs", "random numbers of Python or NumPy"
 
 
 class Around(nn.Module):
@@ -52,12 +53,12 @@ def remembered(model: Any) -> float:
 @pytest.mark.parametrize(
     ("factor", "reason"),
     [
-        (lambda model: 1 + 0.05 * random.random(), "random numbers of Python or NumPy"),
-        (lambda model: 1 + 0.05 * np.random.rand(), "random numbers of Python or NumPy"),  # noqa: NPY002
-        (lambda model: 1 + 0.05 * np.random.default_rng().random(), "random numbers of Python or NumPy"),
-        (lambda model: 1 + 0.05 * DRAWS.random(), "It changes something when it runs"),
+        (lambda model: 1 + 0.05 * random.random(), DRAWN),
+        (lambda model: 1 + 0.05 * np.random.rand(), DRAWN),  # noqa: NPY002
+        (lambda model: 1 + 0.05 * np.random.default_rng().random(), DRAWN),
+        (lambda model: 1 + 0.05 * DRAWS.random(), CHANGES),
         (lambda model: 1 + 0.05 * torch.rand(()).item(), "draws random numbers: rand"),
-        (counting, "It changes something when it runs"),
+        (counting, CHANGES),
     ],
     ids=["python", "numpy", "fresh", "global", "torch", "counter"],
 )
@@ -71,3 +72,55 @@ def test_a_cache_that_changes_nothing_is_no_reason() -> None:
     model = Around(remembered)
     assert check(model).verdict is parity.Verdict.PASS
     assert model.cache is None
+
+
+class Counting:
+    """A JAX function with a counter."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, params: Any, x: jax.Array) -> jax.Array:
+        self.calls += 1
+        return port(params, x) * (1 + 0.01 * self.calls)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason"),
+    [
+        (
+            lambda params, x: port(params, x) * (1 + 0.05 * random.random()),
+            DRAWN,
+        ),
+        (lambda params, x: port(params, x) + np.random.rand(4, 2), DRAWN),  # noqa: NPY002
+        (
+            lambda params, x: port(params, x) * (1 + 0.05 * DRAWS.random()),
+            CHANGES,
+        ),
+        (Counting(), CHANGES),
+    ],
+    ids=["python", "numpy", "global", "counter"],
+)
+def test_runs_of_a_candidate_that_differ(candidate: Callable[..., jax.Array], reason: str) -> None:
+    with pytest.raises(ValueError, match="two runs of the same JAX model differ in `output`") as caught:
+        check(Around(lambda model: 1.0), candidate)
+    assert reason in str(caught.value)
+    assert not isinstance(candidate, Counting) or candidate.calls == 0
+
+
+def test_a_jax_model_that_only_counts_is_judged() -> None:
+    seen: list[Any] = []
+
+    def logged(params: Any, x: jax.Array) -> jax.Array:
+        seen.append(x.shape)
+        return port(params, x)
+
+    assert check(Around(lambda model: 1.0), logged).verdict is parity.Verdict.PASS
+    assert seen == []
+
+
+def test_keys_of_jax_repeat_themselves() -> None:
+    def drawn(params: Any, x: jax.Array) -> jax.Array:
+        return port(params, x) * (1 + 0 * jax.random.normal(jax.random.key(0), (4, 2)))
+
+    assert check(Around(lambda model: 1.0), drawn).verdict is parity.Verdict.PASS
