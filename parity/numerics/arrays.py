@@ -24,6 +24,20 @@ DTYPES = ("float64", "float32")
 """Judged by default: float64 decides structure, float32 shows the accuracy people train with."""
 
 
+def smallest_normal(dtype: str) -> float:
+    """The smallest number of a floating dtype below which a machine may take numbers for zero.
+
+    Args:
+        dtype: name of a floating dtype.
+
+    >>> smallest_normal("float32")
+    1.1754943508222875e-38
+    """
+    import ml_dtypes  # comes with JAX and does not need it
+
+    return float(ml_dtypes.finfo(numpy_dtype(dtype)).smallest_normal)
+
+
 def eps_of(dtype: str) -> float:
     """Machine epsilon of a floating dtype given by name.
 
@@ -63,6 +77,17 @@ def is_float(array: Shaped[np.ndarray, "..."]) -> bool:
         array: of any dtype.
     """
     return bool(np.issubdtype(array.dtype, np.floating))
+
+
+def is_wide_integer(array: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether an array holds integers of 32 or 64 bits, which a framework may hold in its own default.
+
+    Narrower ones (pixels in uint8) stay what they are: their arithmetic wraps, and that is part of a program.
+
+    Args:
+        array: of any dtype.
+    """
+    return bool(np.issubdtype(array.dtype, np.integer)) and array.dtype.itemsize >= 4
 
 
 def to_numpy(value: Any) -> Shaped[np.ndarray, "..."]:
@@ -149,7 +174,7 @@ def to_torch(array: Shaped[np.ndarray, "..."], dtype: str, device: str = "cpu") 
 
     Args:
         array: of any dtype.
-        dtype: of floating values; integers become int64.
+        dtype: of floating values; integers become int64, those of fewer than 32 bits stay as they are.
         device: "cpu" or "cuda".
 
     Returns:
@@ -160,7 +185,7 @@ def to_torch(array: Shaped[np.ndarray, "..."], dtype: str, device: str = "cpu") 
     target: torch.dtype | None = None
     if is_float(array):
         target = getattr(torch, dtype)
-    elif np.issubdtype(array.dtype, np.integer):
+    elif is_wide_integer(array):
         target = torch.int64
     # A copy: tensors made by from_numpy would share memory with the harness's own array.
     return torch.from_numpy(np.array(array)).to(device=device, dtype=target)
@@ -171,7 +196,8 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
 
     Args:
         array: of any dtype.
-        dtype: of floating values; integers become JAX's default.
+        dtype: of floating values; integers become JAX's default, those of fewer than 32 bits stay as they
+            are.
         device: where to put it; None for JAX's default device.
 
     Returns:
@@ -183,7 +209,7 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
     if is_float(array):
         # Round on the host: without x64, JAX would see float64 data and warn.
         array = array.astype(numpy_dtype(dtype))
-    elif np.issubdtype(array.dtype, np.integer):
+    elif is_wide_integer(array):
         array = array.astype(jnp.asarray(0).dtype)
     placed: jax.Array = jax.device_put(array, device)
     return placed

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from parity.numerics.arrays import eps_of
+from parity.numerics.arrays import eps_of, smallest_normal
 from parity.numerics.noise import Side, relative_scale
 from parity.report.results import LIMIT
 
@@ -125,7 +125,8 @@ def measure_leaf(
     magnitude = np.maximum(norm(own[0]), norm(own[1]))
     if rule.scale is not None:
         magnitude = np.maximum(magnitude, rule.scale.get(name, 0.0))
-    floor = FLOOR_ULPS * eps_of(dtype) * magnitude
+    # What is below the smallest normal number, a machine may flush to zero.
+    floor = np.maximum(FLOOR_ULPS * eps_of(dtype) * magnitude, smallest_normal(dtype))
     rounding = np.zeros_like(floor)
     if dtype == "float64":
         # Where float32 overflows it says nothing of rounding, and must not excuse anything.

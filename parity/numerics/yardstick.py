@@ -28,6 +28,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from parity.numerics.arrays import smallest_normal
 from parity.numerics.measured_leaf import (
     Criterion,
     MeasuredLeaf,
@@ -231,6 +232,8 @@ def _verdict(
         verdict = Verdict.PASS
         if less_accurate_reference:
             notes.append("<reference> is further from float64 than <candidate> is")
+    largest = float(leaf.magnitude.max(initial=0.0))
+    notes += wording.on_denormals(largest, smallest_normal(dtype), dtype)
     return verdict, notes + wording.on_stability(leaf.noise_reference, leaf.noise_candidate, leaf.floor)
 
 

@@ -58,6 +58,22 @@ def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
     return [f"stability: {side} moves {ratio:.0f} times as far under the same one-ulp noise"]
 
 
+def on_denormals(magnitude: float, smallest: float, dtype: str) -> list[str]:
+    """Whether numbers are so small that a machine may take them for zero.
+
+    Args:
+        magnitude: the largest on either side.
+        smallest: the smallest normal number of the dtype.
+        dtype: its name.
+
+    Returns:
+        One sentence, or none where the numbers are zero or normal.
+    """
+    if not 0 < magnitude < smallest:
+        return []
+    return [f"denormal in {dtype}, below {smallest:.2g}: either side may flush it to zero"]
+
+
 def on_difference(
     t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"], yardstick: float
 ) -> list[str]:
@@ -73,6 +89,10 @@ def on_difference(
     """
     if not (np.isfinite(t).all() and np.isfinite(j).all()):
         return []
+    if wrapped := _wrapped(t, j):
+        return [
+            f"the same integers modulo 2^{wrapped}: one side holds them in {wrapped} bits, where they wrap"
+        ]
     size = float(max(np.max(np.abs(t), initial=0.0), np.max(np.abs(j), initial=0.0)))
     if size == 0:
         return []
@@ -92,6 +112,14 @@ def on_difference(
         amount = f"(1 {factor - 1:+.3g})" if near_one else f"{factor:.8g}"
         return [f"<candidate> = {amount} x <reference>: look for a reduction (sum, mean), a rate or a scale"]
     return []
+
+
+def _wrapped(t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"]) -> int:
+    """The bits of integers in which two different arrays of integers are the same; 0 if there are none."""
+    difference = j - t
+    if not difference.any() or (np.floor(t) != t).any() or (np.floor(j) != j).any():
+        return 0
+    return next((bits for bits in (32, 16, 8) if not (difference % 2.0**bits).any()), 0)
 
 
 def _permuted(t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"], allowed: float) -> bool:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
@@ -16,7 +17,7 @@ from parity.frameworks.jax.trees import Tree, flatten
 from parity.frameworks.kept_state import KeptState
 from parity.frameworks.model import stored_remarks
 from parity.frameworks.task import Task
-from parity.numerics.arrays import Arrays, to_numpy_narrow
+from parity.numerics.arrays import Arrays, is_wide_integer, to_numpy_narrow
 from parity.report.errors import raised_by
 from parity.weights import Signature
 
@@ -99,7 +100,7 @@ class JaxModel(NamedTuple):
         from parity.frameworks.jax.jax_program import JaxProgram
 
         random = random_remarks(JaxProgram(self, task).jaxpr({}, inputs))
-        return (*stored_remarks(self.framework, set(self.dtypes.values())), *random)
+        return (*stored_remarks(self.framework, set(self.dtypes.values())), *random, *_beyond_int32(inputs))
 
 
 def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None = None) -> JaxModel:
@@ -149,6 +150,24 @@ def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None 
         tuple(path for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct)),
         {path: str(leaf.dtype) for path, leaf in leaves.items()},
         state,
+    )
+
+
+def _beyond_int32(inputs: Arrays) -> tuple[str, ...]:
+    """What to say of integers that JAX, without 64-bit types, does not hold."""
+    if jnp.asarray(0).dtype == np.int64:
+        return ()
+    limits = np.iinfo(np.int32)
+    large = [
+        name
+        for name, array in inputs.items()
+        if is_wide_integer(array) and array.size and (array.max() > limits.max or array.min() < limits.min)
+    ]
+    if not large:
+        return ()
+    return (
+        f"{', '.join(large)}: integers beyond int32, in which JAX holds them unless jax_enable_x64 is set; "
+        "there they are other numbers",
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree, Shaped
 
-from parity.numerics.arrays import Arrays, is_float
+from parity.numerics.arrays import Arrays, is_float, is_wide_integer
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 """Shapes and dtypes by the names of the arrays that they stand for."""
@@ -36,7 +36,7 @@ def shapes_in_jax(arrays: Arrays, floating: str = "float32") -> Shapes:
     def dtype(array: Shaped[np.ndarray, "..."]) -> DTypeLike:
         if is_float(array):
             return jnp.dtype(floating)
-        return jnp.asarray(0).dtype if np.issubdtype(array.dtype, np.integer) else array.dtype
+        return jnp.asarray(0).dtype if is_wide_integer(array) else array.dtype
 
     return {name: shape_struct(array.shape, dtype(array)) for name, array in arrays.items()}
 
