@@ -35,7 +35,7 @@ def smallest_normal(dtype: str) -> float:
     """
     import ml_dtypes  # comes with JAX and does not need it
 
-    return float(ml_dtypes.finfo(numpy_dtype(dtype)).smallest_normal)
+    return float(ml_dtypes.finfo(numpy_dtype(dtype)).smallest_normal)  # type: ignore[no-untyped-call]
 
 
 def eps_of(dtype: str) -> float:

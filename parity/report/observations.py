@@ -90,9 +90,7 @@ def on_difference(
     if not (np.isfinite(t).all() and np.isfinite(j).all()):
         return []
     if wrapped := _wrapped(t, j):
-        return [
-            f"the same integers modulo 2^{wrapped}: one side holds them in {wrapped} bits, where they wrap"
-        ]
+        return [f"the same integers modulo 2^{wrapped}: on one side they wrap, held in {wrapped} bits"]
     size = float(max(np.max(np.abs(t), initial=0.0), np.max(np.abs(j), initial=0.0)))
     if size == 0:
         return []
@@ -117,7 +115,8 @@ def on_difference(
 def _wrapped(t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"]) -> int:
     """The bits of integers in which two different arrays of integers are the same; 0 if there are none."""
     difference = j - t
-    if not difference.any() or (np.floor(t) != t).any() or (np.floor(j) != j).any():
+    largest = max(np.abs(t).max(initial=0.0), np.abs(j).max(initial=0.0))
+    if not difference.any() or largest >= 2.0**53 or (np.floor(t) != t).any() or (np.floor(j) != j).any():
         return 0
     return next((bits for bits in (32, 16, 8) if not (difference % 2.0**bits).any()), 0)
 
