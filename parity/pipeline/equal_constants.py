@@ -16,6 +16,7 @@ from jaxtyping import Float, Shaped
 
 from parity.frameworks.model import Program
 from parity.numerics.arrays import EPS, Arrays
+from parity.numerics.least_change import least_change
 from parity.numerics.noise import ordinary
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate
@@ -36,6 +37,9 @@ roundings."""
 
 ROWS = 2**16
 """How many entries of the outputs a solution is found from: those that differ most."""
+
+NEWTON = 3
+"""Steps of Newton's method: outputs are nearly linear in a move of half an ulp."""
 
 SOLVED = 1e-3
 """A solution must leave at most this share of the difference: what is left is of another order."""
@@ -92,11 +96,12 @@ class _Unknown(NamedTuple):
             True,
         )
 
-    def allows(self, half_ulps: float) -> bool:
-        """Whether the number still rounds to the constant, or nearly so."""
+    @property
+    def room(self) -> tuple[float, float]:
+        """How far the number may move, in half ulps, and still be one that was rounded to the constant."""
         value = self.side.value(self.key)[self.constant == np.float32(self.number)]
-        moved = float(value.reshape(-1)[0]) * (1 + half_ulps * HALF_ULP)
-        return abs(moved - self.number) <= ROOM * HALF_ULP * abs(self.number)
+        off = (float(value.reshape(-1)[0]) / self.number - 1) / HALF_ULP
+        return -ROOM - off, ROOM - off
 
 
 def with_equal_constants(
@@ -212,23 +217,35 @@ def _solved(sides: Sequence[_Side], unknowns: Sequence[_Unknown], inputs: Arrays
         if moved is None or moved[0].shape != apart.shape:
             return ()
         columns.append((moved[0] - apart)[rows])
-    steps = np.linalg.lstsq(np.stack(columns, axis=1), -apart[rows], rcond=None)[0]
-    if not all(unknown.allows(step) for unknown, step in zip(unknowns, steps, strict=True)):
-        return ()
-    for unknown, step in zip(unknowns, steps, strict=True):
-        unknown.side.settled[unknown.key] = unknown.moved(float(step))
-    after = _difference(sides, inputs)
-    largest = np.inf if after is None else float(np.abs(after[0]).max(initial=0.0))
-    if largest > max(SOLVED * float(np.abs(apart).max()), 64 * EPS["float64"] * scale):
-        for unknown in unknowns:
-            unknown.side.settled.pop(unknown.key, None)
+    matrix = np.stack(columns, axis=1)
+    room = [unknown.room for unknown in unknowns]
+    enough = max(SOLVED * float(np.abs(apart).max()), 64 * EPS["float64"] * scale)
+    steps, left = np.zeros(len(unknowns)), apart
+    for _ in range(NEWTON):
+        steps = least_change(matrix, left[rows] - matrix @ steps, room, enough)
+        _settle(unknowns, steps)
+        after = _difference(sides, inputs)
+        left = np.full_like(apart, np.inf) if after is None else after[0]
+        if after is None:
+            break
+    if not float(np.abs(left).max(initial=0.0)) <= enough:
+        _settle(unknowns, np.zeros(len(unknowns)))
         return ()
     return tuple(
         f"a constant of the {unknown.side.framework} model, {unknown.number:.9g} in float32, is taken for "
         f"{unknown.number * (1 + _shift(unknown)):.15g}: with that the outputs agree"
-        for unknown in unknowns
-        if abs(_shift(unknown)) > 0.01 * HALF_ULP
+        for unknown, step in zip(unknowns, steps, strict=True)
+        if step
     )
+
+
+def _settle(unknowns: Sequence[_Unknown], steps: Float[np.ndarray, " unknowns"]) -> None:
+    """Take each constant for itself moved by these steps; one that does not move is not settled."""
+    for unknown in unknowns:
+        unknown.side.settled.pop(unknown.key, None)
+    for unknown, step in zip(unknowns, steps, strict=True):
+        if step:
+            unknown.side.settled[unknown.key] = unknown.moved(float(step))
 
 
 def _shift(unknown: _Unknown) -> float:
