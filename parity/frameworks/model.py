@@ -21,10 +21,12 @@ class Census(NamedTuple):
     Attributes:
         narrow: bfloat16 and float16 inside it, each with the first place.
         random: operations that draw random numbers, each with the first place.
+        computed: those narrow dtypes that it computes in, rather than rounding single values to them.
     """
 
     narrow: Mapping[str, Spot] = {}
     random: Mapping[str, Spot] = {}
+    computed: frozenset[str] = frozenset()
 
 
 @runtime_checkable

@@ -29,8 +29,8 @@ class Task(NamedTuple):
         loss: in the side's own framework; None is a fixed random projection of the outputs.
         layout: per input the permutation from the reference's axes to this side's, e.g. (0, 2, 3, 1).
         device: "cpu" or "cuda".
-        rounding: whether bfloat16 and float16 inside this model are part of what it computes (because the
-            other side has none), and stay when it is lifted to float64.
+        rounding: whether roundings to bfloat16 and float16 inside this model stay when it is lifted to
+            float64: they are part of what it computes, unless both sides compute in that dtype throughout.
         numbers: those that the other side's program holds, by which float32 constants are recognised.
         settled: what single float32 constants are taken for.
         tables: weights without a partner on the other side: constants of this one.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from parity.frameworks.model import Model, Program
+from parity.frameworks.model import Census, Model, Program
 from parity.frameworks.opening import framework_of, open_model
 from parity.frameworks.outputs import name_outputs, pair_outputs, unnamed_outputs
 from parity.frameworks.task import Task
@@ -147,8 +147,8 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     probe = model.program(task._replace(loss=None), trainable=())
     census = probe.census(model.weights, given)
     probe.require_repeatable(model.weights, given, census)
-    task = task._replace(rounding=bool(census.narrow) and not reference.narrow)
-    dtypes, remarks = dtypes_in_use(reference, model.framework, census.narrow)
+    task = task._replace(rounding=bool(census.narrow) and not reference.computed & census.computed)
+    dtypes, remarks = dtypes_in_use(reference, model.framework, census)
     plan = _plan(attempt, model, model.program(task._replace(loss=None), trainable=()), progress)
     converted = request.weights.params is not None
     weights = load(plan, reference.weights, model, converted=converted)
@@ -171,19 +171,22 @@ def forward(candidate: Candidate) -> Program:
 
 
 def dtypes_in_use(
-    reference: Reference, framework: str, narrow: Mapping[str, Spot]
+    reference: Reference, framework: str, census: Census
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The dtypes to judge, and what to say of hard-coded ones.
 
     Args:
         reference: with the narrow dtypes inside it.
         framework: the candidate's.
-        narrow: bfloat16 and float16 inside the candidate, with the first place of each.
+        census: of the candidate.
     """
-    if both := [dtype for dtype in reference.narrow if dtype in narrow]:
+    if both := sorted(reference.computed & census.computed):
         return ("float64", both[0]), (
             f"both models compute in {both[0]}: judged in it and, lifted, in float64",
         )
+    narrow = census.narrow
+    if same := [dtype for dtype in reference.narrow if dtype in narrow]:
+        return DTYPES, (f"both models round values to {same[0]}: these roundings stay in every run",)
     remarks = [
         f"{_model(one, reference.framework == framework, role)} computes in {dtype}{_at(spot)}, "
         f"{_model(other, reference.framework == framework, rest)} does not"

@@ -139,6 +139,8 @@ def measured(
 def restricted(reference: Reference, candidate: Candidate) -> Task:
     """The reference's task with those outputs alone that are compared, under their common names.
 
+    Its roundings to narrow dtypes stay, unless both sides compute in one.
+
     Args:
         reference: with every output it has.
         candidate: whose outputs have been paired with the reference's.
@@ -149,7 +151,8 @@ def restricted(reference: Reference, candidate: Candidate) -> Task:
         own = every(out)
         return {common: own[name] for common, name in candidate.outputs.items()}
 
-    return reference.task._replace(outputs=outputs)
+    kept = bool(reference.narrow) and not reference.computed & set(candidate.dtypes)
+    return reference.task._replace(outputs=outputs, rounding=kept)
 
 
 def _oracle(

@@ -229,6 +229,7 @@ def reference_of(recording: Recording) -> Reference:
         _outputs_in_float64(recording),
         tuple(known["numbers"]),
         {dtype: Spot(**spot) for dtype, spot in known["narrow"].items()},
+        frozenset(known["computed"]),
         tuple(recording.findings),
         output_dtypes=known["output_dtypes"],
         slope=recorded_slope(recording),

@@ -42,7 +42,7 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
         reference = _with_names(reference, request)
         program = reference.program()
         # Which of these the candidate is in, too, is known when it is recorded.
-        dtypes = tuple(settings.dtypes or dict.fromkeys((*DTYPES, *reference.narrow)))
+        dtypes = tuple(settings.dtypes or dict.fromkeys((*DTYPES, *sorted(reference.computed))))
         moved = settings.moved_weights and settings.tolerance is None
         runs: dict[str, SideByDtype] = {}
         traces: TracesByRun = {}
@@ -69,6 +69,7 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
             "trainable": list(reference.trainable),
             "tables": list(reference.tables),
             "numbers": list(reference.numbers),
+            "computed": sorted(reference.computed),
             "narrow": {dtype: spot._asdict() for dtype, spot in reference.narrow.items()},
             "settings": _plain(settings),
             "slope": None if slope is None else slope._asdict(),

@@ -38,6 +38,7 @@ class Reference:
         outputs: of the first inputs, without noise, in float64, by its own names.
         numbers: those that its program holds, by which float32 constants of the candidate are recognised.
         narrow: bfloat16 and float16 inside it, with the first place of each.
+        computed: those of them that it computes in, rather than rounding single values to them.
         notes: what was done to the model or chosen for it.
         remarks: what is worth saying of it besides.
         left: outputs that cannot be compared, with their types.
@@ -57,6 +58,7 @@ class Reference:
     outputs: Arrays
     numbers: tuple[float, ...] = ()
     narrow: Mapping[str, Spot] = dataclasses.field(default_factory=dict)
+    computed: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
@@ -106,7 +108,10 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         name_outputs(picked)
         left = unnamed_outputs(picked)
     census = _census(program, weights, given)
-    task = task._replace(outputs=lambda out: name_outputs(request.outputs.picked(out, 0)))
+    task = task._replace(
+        outputs=lambda out: name_outputs(request.outputs.picked(out, 0)),
+        rounding=bool(census.narrow) and not census.computed,
+    )
     program = model.program(task._replace(loss=None), trainable=())
     with by_the_harness("lifting the reference to float64"):
         outputs = program(weights, given, "float64")["outputs"]
@@ -123,6 +128,7 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         outputs,
         _numbers(trace),
         census.narrow,
+        census.computed,
         model.notes,
         model.remarks(given, task),
         left,

@@ -79,7 +79,8 @@ class Node:
         if "key<" in str(value.dtype):  # a random key holds no numbers
             return np.zeros(0)
         if hasattr(value, "detach"):
-            value = value.detach().cpu().numpy()
+            value = value.detach().cpu()
+            value = (value.double() if "bfloat16" in str(value.dtype) else value).numpy()
         return np.asarray(value)
 
     @property

@@ -27,6 +27,14 @@ REARRANGING = names("""
 """)
 """Operations that only move, repeat or select entries: of weights alone, the result is still a weight."""
 
+ROUNDING = REARRANGING | names("""
+    where gather index_select index embedding masked_fill stack lift_fresh scalar_tensor full fill empty
+    zeros ones zeros_like ones_like empty_like expand_as
+
+    select_n gather reshape squeeze transpose slice copy copy_p iota
+""")
+"""Operations whose result holds no number but those of their inputs: in a narrow dtype they only round."""
+
 REPEATING = names("expand repeat _to_copy clone broadcast_in_dim convert_element_type")
 """Operations whose result says no more than their input."""
 

@@ -15,7 +15,7 @@ from parity.frameworks.jax.jax_repeating import evaluated, require_same_again
 from parity.frameworks.jax.jax_trace import Argument, record_trace
 from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
-from parity.frameworks.jax.jaxpr_remarks import narrow_in
+from parity.frameworks.jax.jaxpr_remarks import computed_in, narrow_in
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.shapes import shapes_in_jax, shapes_returned
 from parity.frameworks.jax.trace_size import require_traceable
@@ -143,7 +143,8 @@ class JaxProgram:
             weights: leaves by path; their shapes count.
             inputs: named arrays in the reference's layout; their shapes count.
         """
-        return Census(narrow_in(self.jaxpr(weights, inputs)))
+        closed = self.jaxpr(weights, inputs)
+        return Census(narrow_in(closed), computed=computed_in(closed))
 
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
         """Check that tracing the model again gives the same program.

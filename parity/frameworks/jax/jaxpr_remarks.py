@@ -7,9 +7,10 @@ from jax.extend.core import ClosedJaxpr
 from jax.typing import ArrayLike
 
 from parity.frameworks.jax.jaxpr_parts import dtype_name
-from parity.frameworks.jax.jaxpr_walk import equations
+from parity.frameworks.jax.jaxpr_walk import equations, inner_jaxprs
 from parity.frameworks.jax.wide_dtypes import NARROW
 from parity.trace.graph import Spot
+from parity.trace.vocabulary import ROUNDING
 
 
 def narrow_in(closed: ClosedJaxpr) -> dict[str, Spot]:
@@ -24,6 +25,21 @@ def narrow_in(closed: ClosedJaxpr) -> dict[str, Spot]:
             if dtype in NARROW:
                 found.setdefault(dtype, spot)
     return found
+
+
+def computed_in(closed: ClosedJaxpr) -> frozenset[str]:
+    """Those narrow dtypes in which a traced JAX program computes; a value that is only cast is rounded.
+
+    Args:
+        closed: the jaxpr.
+    """
+    return frozenset(
+        dtype
+        for eqn, _ in equations(closed.jaxpr)
+        if eqn.primitive.name not in ROUNDING and not any(True for _ in inner_jaxprs(eqn.params))
+        for dtype in map(dtype_name, eqn.outvars)
+        if dtype in NARROW
+    )
 
 
 def random_remarks(closed: ClosedJaxpr) -> tuple[str, ...]:

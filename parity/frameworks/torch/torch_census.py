@@ -17,6 +17,7 @@ from parity.frameworks.torch.torch_operations import (
 from parity.frameworks.torch.torch_places import here
 from parity.numerics.arrays import Arrays, to_numpy
 from parity.trace.graph import Spot
+from parity.trace.vocabulary import ROUNDING
 
 
 class Counter(DispatchMode):
@@ -27,6 +28,7 @@ class Counter(DispatchMode):
         self.stack = stack
         self.narrow: dict[str, Spot] = {}
         self.random: dict[str, Spot] = {}
+        self.computed: set[str] = set()
 
     def __torch_dispatch__(
         self,
@@ -40,7 +42,10 @@ class Counter(DispatchMode):
             self.random.setdefault(bare_name(func), here(self.stack))
         for tensor in tensors_in(out):
             if tensor.dtype in (torch.bfloat16, torch.float16):
-                self.narrow.setdefault(str(tensor.dtype).removeprefix("torch."), here(self.stack))
+                dtype = str(tensor.dtype).removeprefix("torch.")
+                self.narrow.setdefault(dtype, here(self.stack))
+                if bare_name(func) not in ROUNDING:
+                    self.computed.add(dtype)
         return out
 
 

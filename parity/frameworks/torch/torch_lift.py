@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from parity.frameworks.torch.torch_modes import uncompiled
 from parity.trace.rounded_constants import constant
@@ -44,7 +44,16 @@ EXACT: Mapping[Callable[..., object], Callable[..., torch.Tensor]] = {
 class Lift(TorchFunctionMode):
     """Requests for a narrow floating dtype become requests for float64; narrow tensors met are widened."""
 
-    _CASTS: ClassVar = {"float", "half", "bfloat16"}
+    _CASTS: ClassVar = {"float": None, "half": torch.float16, "bfloat16": torch.bfloat16}
+
+    def __init__(self, *, rounding: bool = False) -> None:
+        """A mode.
+
+        Args:
+            rounding: whether what is cast below float32 is rounded to that dtype, and stays float64.
+        """
+        super().__init__()
+        self.rounding = rounding
 
     def __torch_function__(
         self,
@@ -55,7 +64,7 @@ class Lift(TorchFunctionMode):
     ) -> object:
         name = getattr(func, "__name__", "")
         if name in self._CASTS and func is getattr(torch.Tensor, name, None):
-            return args[0].double()
+            return self._rounded(args[0].double(), self._CASTS[name])
         if func is torch.nn.functional.rms_norm:
             # The default eps is that of the dtype: of the user's float32, not of the lifted float64.
             bound = dict(
@@ -74,8 +83,17 @@ class Lift(TorchFunctionMode):
             return EXACT[func](*args, **{k: v for k, v in (kwargs or {}).items() if k != "inplace"})
         if name in ("__get__", "__set__") or name.startswith("is_"):
             return func(*args, **(kwargs or {}))
-        args, kwargs = tree_map(self._wider, (args, dict(kwargs or {})))
-        return func(*args, **kwargs)
+        given = args, dict(kwargs or {})
+        asked = [value for value in tree_leaves(given) if value in (torch.float16, torch.bfloat16)]
+        args, kwargs = tree_map(self._wider, given)
+        out = func(*args, **kwargs)
+        return self._rounded(out, asked[0]) if asked else out
+
+    def _rounded(self, value: object, dtype: torch.dtype | None) -> object:
+        """A float64 tensor with its numbers rounded to a narrow dtype, where roundings stay."""
+        if not self.rounding or dtype is None or not isinstance(value, torch.Tensor):
+            return value
+        return value.to(dtype).double() if value.dtype == torch.float64 else value
 
     @staticmethod
     def _wider(value: object) -> object:
@@ -89,8 +107,12 @@ class Lift(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def lifting() -> Iterator[None]:
-    """Inside, a PyTorch model computes in float64 whatever dtypes it asks for; limits stay float32's."""
+def lifting(*, rounding: bool = False) -> Iterator[None]:
+    """Inside, a PyTorch model computes in float64 whatever dtypes it asks for; limits stay float32's.
+
+    Args:
+        rounding: whether values that the model casts to bfloat16 or float16 are rounded to them.
+    """
     finfo = torch.finfo
     narrow = {torch.float64: torch.float32}
 
@@ -108,7 +130,7 @@ def lifting() -> Iterator[None]:
 
     torch.finfo = OfFloat32  # type: ignore[misc,assignment]
     try:
-        with uncompiled(), Lift():
+        with uncompiled(), Lift(rounding=rounding):
             yield
     finally:
         torch.finfo = finfo  # type: ignore[misc]

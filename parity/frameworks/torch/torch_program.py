@@ -55,7 +55,7 @@ class TorchProgram:
         """Run once; `weights` by name, the model's own where one is not given."""
         with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, dtype)
-            with _lifted(dtype):
+            with _lifted(dtype, self.task.rounding):
                 outputs, loss, grads = self._run(own, given, dtype)
         return {
             "outputs": {name: to_numpy(value) for name, value in outputs.items()},
@@ -100,7 +100,7 @@ class TorchProgram:
 
         with uncompiled(), module_stack(self.model.module) as stack, Counter(stack) as counter:
             self._forward(weights, inputs, "float32")
-        return Census(counter.narrow, counter.random)
+        return Census(counter.narrow, counter.random, frozenset(counter.computed))
 
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
         """Check that two runs give the same.
@@ -162,7 +162,12 @@ class TorchProgram:
 
         with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, "float64")
-            with module_stack(self.model.module) as stack, plain_kernels(), _lifted("float64"), Where(stack):
+            with (
+                module_stack(self.model.module) as stack,
+                plain_kernels(),
+                _lifted("float64", self.task.rounding),
+                Where(stack),
+            ):
                 recorder = replayable_recorder(stack) if replayable else Recorder(stack)
                 for name, tensor in own.items():
                     recorder.source(
@@ -207,7 +212,7 @@ class TorchProgram:
 
         own, given = self._tensors(weights, inputs, dtype)
         with (
-            _lifted(dtype),
+            _lifted(dtype, self.task.rounding),
             running_torch(dtype),
             torch.inference_mode(False),
             torch.no_grad(),
@@ -251,12 +256,12 @@ def replayable_recorder(stack: list[str]) -> "Recorder":
     return ReplayableRecorder(stack)
 
 
-def _lifted(dtype: str) -> contextlib.AbstractContextManager[None]:
+def _lifted(dtype: str, rounding: bool) -> contextlib.AbstractContextManager[None]:
     if dtype != "float64":
         return contextlib.nullcontext()
     from parity.frameworks.torch.torch_lift import lifting
 
-    return lifting()
+    return lifting(rounding=rounding)
 
 
 def _to_numpy(grad: "torch.Tensor") -> Shaped[np.ndarray, "..."]:
