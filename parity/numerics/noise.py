@@ -26,7 +26,9 @@ Runnable = Callable[[Arrays, Arrays, str], Values]
 """`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
 
 
-def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
+def perturb(
+    arrays: Arrays, k: int, eps: float, *, inputs: bool, given: Arrays | None = None
+) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Noise run k: every floating value times (1 + eps u), u in {-1, 0, 1} from a hash of (value, k).
 
     Equal values get equal noise, on both sides and anywhere in the model, so tied weights stay tied and
@@ -38,15 +40,19 @@ def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Sh
         k: number of the noise run.
         eps: machine epsilon of the dtype under test.
         inputs: whether these are inputs (the 8-bit exemption applies) rather than weights.
+        given: the same arrays as the user gave them, by which the exemption goes: rounded to bfloat16 all
+            numbers have 8 bits.
     """
     noisy = {}
     for name, array in arrays.items():
         if is_float(array):
             flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
+            own = (given or arrays)[name].reshape(-1)
             for start in range(0, flat.size, BLOCK):
                 part = flat[start : start + BLOCK]
                 moved = part * (1 + eps * signs(part, k))
-                part[:] = np.where(significant_bits_at_most(part, 8), part, moved) if inputs else moved
+                exact = significant_bits_at_most(own[start : start + BLOCK], 8) if inputs else False
+                part[:] = np.where(exact, part, moved)
             array = flat.reshape(array.shape)
         noisy[name] = np.asarray(array)
     return noisy
@@ -280,4 +286,4 @@ def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shap
         inputs: whether these are inputs rather than weights; see `perturb`.
     """
     rounded = {name: round_to(array, dtype) for name, array in arrays.items()}
-    return perturb(rounded, k, eps_of(dtype), inputs=inputs)
+    return perturb(rounded, k, eps_of(dtype), inputs=inputs, given=arrays)

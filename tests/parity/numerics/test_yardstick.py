@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import Subject, measure, ordinary, perturb
+from parity.numerics.noise import Subject, measure, noisy, ordinary, perturb
 from parity.numerics.yardstick import judge_quantities
 from parity.report.results import Verdict
 
@@ -241,3 +241,11 @@ def test_a_filler_sets_no_scale_even_where_it_fills_most() -> None:
     assert ordinary(np.array([1.0, 1e-9, 1e-12, 1.0])).all(), "probabilities are no fillers"
     assert ordinary(np.zeros(3)).all()
     assert ordinary(np.array([np.inf, 1.0, 2.0])).tolist() == [False, True, True]
+
+
+def test_inputs_move_in_bfloat16_unless_nobody_rounded_them() -> None:
+    x = np.float32([0.1, 0.5, 3.0, 1 / 3]).astype(np.float64)
+    moved = [noisy({"x": x}, k, "bfloat16", inputs=True)["x"] for k in range(8)]
+    steps = np.ptp(np.stack(moved), axis=0)
+    assert (steps[[1, 2]] == 0).all()
+    assert (steps[[0, 3]] > 0).all()
