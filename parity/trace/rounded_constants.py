@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Inexact, Shaped
 
 from parity.numerics.arrays import significant_bits_at_most
 from parity.numerics.noise import current_noise_run, signs
@@ -109,8 +109,14 @@ def _familiar() -> Float[np.ndarray, " numbers"]:
     return np.array(sorted(fractions | roots | pis | special))
 
 
-def constant(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
-    """A float32 constant for a run in float64: restored, and in a noise run moved by half an ulp."""
+def constant(array: Shaped[np.ndarray, "..."]) -> Inexact[np.ndarray, "..."]:
+    """A float32 constant for a run in float64: restored, and in a noise run moved by half an ulp.
+
+    A complex one is restored and moved by its real and imaginary part.
+    """
+    if np.iscomplexobj(array):
+        parts = constant(np.stack([array.real, array.imag], axis=-1))
+        return parts.view(np.complex128)[..., 0]
     value, uncertain = restore(array)
     k = current_noise_run()
     if k is None or not uncertain.any():

@@ -90,9 +90,9 @@ def test_a_bug_inside_lifting_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_bug_inside_lifting_of_jax_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from parity.frameworks.jax import lift
+    from parity.frameworks.jax import wide_equations
 
-    monkeypatch.setattr(lift, "wide_params", broken)
+    monkeypatch.setattr(wide_equations, "wide_params", broken)
     with pytest.raises(parity.HarnessError, match="report it"):
         check()
 
