@@ -15,9 +15,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Inexact, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of
+from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.numerics.noise import Subject
 from parity.numerics.yardstick import INCONCLUSIVE_SHARE
@@ -77,8 +78,7 @@ def measure_slopes(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Sl
     count = DIRECTIONS if len(chosen) == len(names) else 1
     rows = {
         name: [
-            _derivative(subject, inputs, name, v)
-            for v in _directions(number, subject.weights[name].shape, count)
+            _derivative(subject, inputs, name, v) for v in _directions(number, subject.weights[name], count)
         ]
         for number, name in enumerate(chosen)
     }
@@ -110,11 +110,11 @@ def judge_gradients(
             not_judged.append(name)
             continue
         for label, leaves in gradients.items():
-            shape = leaves[name].shape
+            gradient = leaves[name]
             room = honest.get(label, {}).get(name, 0.0)
             rho, difference, scale, floor = max(
-                _against(v, slope, bound + room * float(np.abs(v).sum()), leaves[name])
-                for v, (slope, bound) in zip(_directions(number, shape, len(rows)), rows, strict=True)
+                _against(v, slope, bound + room * float(np.abs(v).sum()), gradient)
+                for v, (slope, bound) in zip(_directions(number, gradient, len(rows)), rows, strict=True)
             )
             passed = rho <= LIMIT
             quantities.append(
@@ -129,23 +129,27 @@ def judge_gradients(
                     scale,
                     floor=floor,
                     program=f"{label} against finite differences",
-                    shape=shape,
+                    shape=gradient.shape,
                     notes=() if passed else ("this gradient is not the derivative of <reference>'s loss",),
                 )
             )
     return quantities, not_judged
 
 
-def _directions(seed: int, shape: Sequence[int], count: int) -> Iterator[Float[np.ndarray, "..."]]:
-    """Random unit directions, the same for the same seed."""
+def _directions(
+    seed: int, like: Shaped[np.ndarray, "..."], count: int
+) -> Iterator[Inexact[np.ndarray, "..."]]:
+    """Random unit directions of a weight's shape, complex if it is; the same for the same seed."""
     rng = np.random.default_rng(seed)
+    is_complex = like.dtype.kind == "c"
     for _ in range(count):
-        v = rng.standard_normal(tuple(shape))
-        yield np.asarray(v / np.linalg.norm(v))
+        v = rng.standard_normal((*like.shape, *(2,) * is_complex))
+        unit = np.asarray(v / np.linalg.norm(v))
+        yield of_parts(unit) if is_complex else unit
 
 
 def _derivative(
-    subject: Subject, inputs: Arrays, name: str, v: Float[np.ndarray, "..."]
+    subject: Subject, inputs: Arrays, name: str, v: Inexact[np.ndarray, "..."]
 ) -> tuple[float, float]:
     """The directional derivative of the loss and a bound on its error."""
     program, weights = subject
@@ -164,10 +168,10 @@ def _derivative(
 
 
 def _against(
-    v: Float[np.ndarray, "..."], slope: float, bound: float, gradient: Shaped[np.ndarray, "..."]
+    v: Inexact[np.ndarray, "..."], slope: float, bound: float, gradient: Shaped[np.ndarray, "..."]
 ) -> tuple[float, float, float, float]:
     """(rho, difference, scale, bound) of one gradient along one direction; NaN counts as infinite."""
-    projection = float(np.sum(gradient * v))
+    projection = float(np.sum(real_parts(gradient) * real_parts(v)))
     difference = abs(projection - slope)
     rho = difference / bound if bound > 0 else (0.0 if difference == 0 else np.inf)
     return (np.inf if np.isnan(rho) else rho, difference, max(abs(projection), abs(slope)), bound)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
+from parity.numerics.complex_parts import by_parts, real_parts
 from parity.numerics.progress import Progress, no_progress
 
 REPEATS = 4
@@ -39,16 +40,18 @@ def perturb(arrays: Arrays, k: int, eps: float, *, inputs: bool) -> dict[str, Sh
         eps: machine epsilon of the dtype under test.
         inputs: whether these are inputs (the 8-bit exemption applies) rather than weights.
     """
+
+    def move(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
+        for start in range(0, flat.size, BLOCK):
+            part = flat[start : start + BLOCK]
+            moved = part * (1 + eps * signs(part, k))
+            part[:] = np.where(significant_bits_at_most(part, 8), part, moved) if inputs else moved
+        return np.asarray(flat.reshape(array.shape))
+
     noisy = {}
     for name, array in arrays.items():
-        if is_float(array):
-            flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
-            for start in range(0, flat.size, BLOCK):
-                part = flat[start : start + BLOCK]
-                moved = part * (1 + eps * signs(part, k))
-                part[:] = np.where(significant_bits_at_most(part, 8), part, moved) if inputs else moved
-            array = flat.reshape(array.shape)
-        noisy[name] = np.asarray(array)
+        noisy[name] = by_parts(move, array) if is_float(array) else np.asarray(array)
     return noisy
 
 
@@ -224,7 +227,7 @@ def _widen(moves: Values, values: Values, base: Values, scales: Scales) -> None:
     """Take one noisy run into the largest moves, each in its leaf's own scale."""
     for group, leaves in values.items():
         for name, value in leaves.items():
-            held = base[group][name]
+            held, value = real_parts(base[group][name]), real_parts(value)
             # Of a shape that noise changes nothing can be said; compare says so.
             if value.shape != held.shape or not np.issubdtype(held.dtype, np.number):
                 value = held
@@ -236,7 +239,8 @@ def _widen(moves: Values, values: Values, base: Values, scales: Scales) -> None:
 
 def _scales(base: Values) -> Scales:
     return {
-        group: {name: relative_scale(held) for name, held in leaves.items()} for group, leaves in base.items()
+        group: {name: relative_scale(real_parts(held)) for name, held in leaves.items()}
+        for group, leaves in base.items()
     }
 
 

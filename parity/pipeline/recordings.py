@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.numerics.arrays import Arrays, is_float, to_numpy
+from parity.numerics.arrays import Arrays, in_float32, to_numpy
 from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
@@ -222,8 +222,8 @@ def _groups(arrays: Arrays, prefix: str = "") -> Values:
 
 
 def _narrowed(arrays: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Floating values that float32 holds exactly, in float32."""
-    return {name: np.asarray(a, np.float32) if is_float(a) else a for name, a in arrays.items()}
+    """Floating values that float32 holds exactly, in float32; complex ones likewise."""
+    return {name: in_float32(a) for name, a in arrays.items()}
 
 
 def _load(place: Path, name: str) -> dict[str, Shaped[np.ndarray, "..."]]:
@@ -232,7 +232,7 @@ def _load(place: Path, name: str) -> dict[str, Shaped[np.ndarray, "..."]]:
 
 def _as_run(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """A weight in the dtype that it is held in while models run."""
-    return array.astype(np.float32) if is_float(array) else array
+    return in_float32(array)
 
 
 def _plain(signature: Signature) -> dict[str, object]:

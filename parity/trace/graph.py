@@ -79,13 +79,13 @@ class Node:
         if "key<" in str(value.dtype):  # a random key holds no numbers
             return np.zeros(0)
         if hasattr(value, "detach"):
-            value = value.detach().cpu().numpy()
+            value = value.detach().numpy(force=True)
         return np.asarray(value)
 
     @property
     def floating(self) -> bool:
-        """Whether the value is a floating array."""
-        return "float" in str(self.value.dtype)
+        """Whether the value is a floating or complex array."""
+        return "float" in str(self.value.dtype) or "complex" in str(self.value.dtype)
 
     @property
     def place(self) -> Place:
@@ -195,7 +195,7 @@ class Trace:
                     take(item)
 
         for node in self.nodes:
-            if node.kind is NodeKind.CONSTANT and node.floating and node.array.size == 1:
+            if node.kind is NodeKind.CONSTANT and node.array.dtype.kind == "f" and node.array.size == 1:
                 take(float(node.array.reshape(())))
             for value in node.params.values():
                 take(value)

@@ -10,12 +10,12 @@ from parity.trace.graph import Function
 
 Array = Shaped[np.ndarray, "..."]
 
-Layout = tuple[int, tuple[int, ...], tuple[int, ...], int, Any]
-"""Address, shape, strides and offset in entries, PyTorch's dtype."""
+Layout = tuple[int, tuple[int, ...], tuple[int, ...], int, Any, Any]
+"""Address, shape, strides and offset in entries, PyTorch's dtype; whether it is conjugated, negated."""
 
 
 def _bytes_behind(layout: Layout) -> int:
-    _, shape, strides, offset, dtype = layout
+    _, shape, strides, offset, dtype, _ = layout
     if 0 in shape:
         return 0
     return int((offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True)) + 1) * dtype.itemsize)
@@ -23,7 +23,7 @@ def _bytes_behind(layout: Layout) -> int:
 
 def _view(memory: Array, layout: Layout, dtype: Any) -> Array:
     """The entries of a tensor in memory given as bytes."""
-    _, shape, strides, offset, torch_dtype = layout
+    _, shape, strides, offset, torch_dtype, _ = layout
     size = torch_dtype.itemsize
     if np.dtype(dtype).itemsize != size:
         raise ValueError(f"`dtype` is {dtype}; it must have the {size} bytes of {torch_dtype}")
@@ -61,11 +61,11 @@ class _Word:
 
 
 def _in_words(layout: Layout) -> Layout:
-    return (*layout[:4], _Word)
+    return (*layout[:4], _Word, layout[5])
 
 
 def _each_byte(memory: Array, layout: Layout) -> Array:
-    _, shape, strides, offset, dtype = layout
+    _, shape, strides, offset, dtype, _ = layout
     size = dtype.itemsize
     return np.ndarray((*shape, size), np.uint8, memory.data, offset * size, [*(s * size for s in strides), 1])
 

@@ -54,14 +54,14 @@ EXACT = {
 class Lift(TorchFunctionMode):
     """Requests for a narrow floating dtype become requests for float64; narrow tensors met are widened."""
 
-    _CASTS: ClassVar = {"float", "half", "bfloat16"}
+    _CASTS: ClassVar = {"float", "half", "bfloat16", "cfloat", "chalf"}
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         name = getattr(func, "__name__", "")
         if name in self._CASTS and func is getattr(torch.Tensor, name, None):
-            return args[0].double()
+            return args[0].to(torch.complex128) if name[0] == "c" else args[0].double()
         if func is torch.nn.functional.rms_norm:
             # The default eps is that of the dtype: of the user's float32, not of the lifted float64.
             bound = dict(
@@ -88,9 +88,10 @@ class Lift(TorchFunctionMode):
         if isinstance(value, torch.dtype):
             return NARROW.get(value, value)
         if isinstance(value, torch.Tensor) and value.dtype in NARROW and not value.requires_grad:
-            if value.dtype == torch.complex64 or type(value) is not torch.Tensor:
+            if type(value) is not torch.Tensor:
                 return value.to(NARROW[value.dtype])
-            return torch.from_numpy(constant(value.detach().float().numpy()))
+            narrow = value.detach() if value.is_complex() else value.detach().float()
+            return torch.from_numpy(constant(narrow.numpy(force=True)))
         return value
 
 
@@ -197,7 +198,7 @@ def module_stack(model: Any) -> Iterator[list[str]]:
             handle.remove()
 
 
-Key = tuple[int, tuple[int, ...], tuple[int, ...], int, torch.dtype]
+Key = tuple[int, tuple[int, ...], tuple[int, ...], int, torch.dtype, tuple[bool, bool]]
 
 
 class _Mode(TorchDispatchMode):
@@ -311,13 +312,14 @@ def storage_of(tensor: torch.Tensor) -> int:
 
 
 def key_of(tensor: torch.Tensor) -> Key:
-    """What tells a tensor from others: its memory and how it lies there."""
+    """What tells a tensor from others: its memory, how it lies there, and how it is read from it."""
     return (
         storage_of(tensor),
         tuple(tensor.shape),
         tuple(tensor.stride()),
         int(tensor.storage_offset()),
         tensor.dtype,
+        (tensor.is_conj(), tensor.is_neg()),
     )
 
 
