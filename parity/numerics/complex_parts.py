@@ -27,6 +27,15 @@ def complex_dtype(floating: str) -> str:
     return COMPLEX_DTYPES.get(floating, "complex64")
 
 
+def widened(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+    """An array in float64, or in complex128 if it is complex.
+
+    Args:
+        array: of any dtype of numbers.
+    """
+    return np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64)
+
+
 def real_parts(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """A complex array as floating numbers; any other as it is.
 

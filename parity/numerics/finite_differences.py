@@ -22,6 +22,7 @@ from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.numerics.noise import Subject
 from parity.numerics.yardstick import INCONCLUSIVE_SHARE
+from parity.report.errors import is_of_a_model
 from parity.report.results import LIMIT, Quantity, Stage, Verdict
 
 STEP = 2.0**-19
@@ -73,15 +74,22 @@ def measure_slopes(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Sl
         subject: the program whose loss (group "loss", leaf "loss") is differenced, and its weights.
         inputs: named inputs.
         names: the weights whose gradients are to be judged; of many an evenly spaced sample is taken.
+
+    Returns:
+        The slopes; with an infinite bound where the model raises beside its weights, as one does that
+        requires a triangular matrix to be one.
     """
     chosen = sample(names, sum(a.size for a in subject.weights.values()))
     count = DIRECTIONS if len(chosen) == len(names) else 1
-    rows = {
-        name: [
-            _derivative(subject, inputs, name, v) for v in _directions(number, subject.weights[name], count)
-        ]
-        for number, name in enumerate(chosen)
-    }
+    rows: dict[str, Sequence[tuple[float, float]]] = {}
+    for number, name in enumerate(chosen):
+        directions = _directions(number, subject.weights[name], count)
+        try:
+            rows[name] = [_derivative(subject, inputs, name, v) for v in directions]
+        except Exception as error:
+            if not is_of_a_model(error):
+                raise
+            rows[name] = [(0.0, np.inf)] * count
     return Slopes(rows, len(names) - len(chosen))
 
 

@@ -11,7 +11,8 @@ from parity.numerics.noise import SideByDtype
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.pipeline.request import Settings
-from parity.pipeline.runs import FIRST, Run
+from parity.pipeline.runs import FIRST, MOVED, Run
+from parity.report.errors import is_of_a_model
 from parity.report.results import Quantity, Verdict
 
 
@@ -34,12 +35,14 @@ class Judged(NamedTuple):
         quantities: in the order of the runs.
         failed: the runs with a difference in float64.
         kinks: weights whose slopes say nothing: the loss has a kink there.
+        refused: runs that a model does not take, in words.
         left_out: how many weights a sample of the finite differences leaves out.
     """
 
     quantities: list[Quantity]
     failed: list[Failed]
     kinks: list[str]
+    refused: list[str]
     left_out: int
 
 
@@ -64,10 +67,19 @@ def judge_runs(
         differentiable: whether gradients are compared; asked after the first run where it is a function.
         by_hand: labels of programs that have gradients alone.
     """
-    judged = Judged([], [], [], 0)
+    judged = Judged([], [], [], [], 0)
     left_out = 0
     for run in runs:
-        sides = sides_of(run, progress)
+        try:
+            sides = sides_of(run, progress)
+        except Exception as error:
+            if run.title != MOVED or not is_of_a_model(error):
+                raise
+            why = str(error).partition("\n")[0]
+            judged.refused.append(
+                f"moved weights: a model does not take them ({type(error).__name__}: {why})"
+            )
+            continue
         progress("judging")
         with_gradients = differentiable() if callable(differentiable) else differentiable
         rules = {group: rule for group, rule in FORWARD.items() if group != "gradients" or with_gradients}
@@ -144,7 +156,10 @@ def not_checked(
         lines.append("gradients against finite differences")
     if judged.kinks:
         names = ", ".join(judged.kinks)
-        lines.append(f"finite differences of {names}: the loss has a kink there or is too coarse")
+        lines.append(
+            f"finite differences of {names}: the loss has a kink there, is too coarse, or is undefined nearby"
+        )
+    lines += judged.refused
     if judged.left_out:
         lines.append(f"finite differences of {judged.left_out} more weights (a sample was taken)")
     lines += [f"weight {name}: left out as allowed" for name in left_out]
