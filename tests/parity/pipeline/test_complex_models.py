@@ -1,7 +1,10 @@
 """Models with complex weights, inputs and outputs: right ones pass, faulty ones fail with their place."""
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -163,3 +166,29 @@ def test_complex_inputs() -> None:
     z = (RNG.standard_normal((2, 3)) + 1j * RNG.standard_normal((2, 3))).astype(np.complex64)
     report = parity.check(Moduli(), candidate, {"z": z}, weights=parity.Weights(template={"scale": shape(3)}))
     assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_a_fault_among_complex_values_is_reproduced(tmp_path: Path) -> None:
+    def candidate(p: Any, x: jax.Array) -> dict[str, jax.Array]:
+        return spectral(p, x, "scaled")
+
+    settings = parity.Settings(finite_differences=False, moved_weights=False, reproduce=tmp_path)
+    weights = parity.Weights(template=SPECTRAL)
+    report = parity.check(Spectral(), candidate, {"x": SIGNAL}, weights=weights, settings=settings)
+    assert any("reproducer of divergence 1" in finding for finding in report.findings)
+    script = tmp_path / "divergence-1" / "reproduce.py"
+    ran = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert "relative difference 1.000e-02" in ran.stdout
+
+
+@pytest.mark.parametrize("fault", ["", "scaled"])
+def test_recordings_hold_complex_values_and_traces(fault: str, tmp_path: Path) -> None:
+    def candidate(p: Any, x: jax.Array) -> dict[str, jax.Array]:
+        return spectral(p, x, fault)
+
+    place = tmp_path / "reference"
+    parity.record(place, reference=Spectral(), inputs={"x": SIGNAL}, trace=True, finite_differences=False)
+    report = parity.compare(place, {"candidate": candidate, "template": SPECTRAL})
+    assert report.verdict is (Verdict.FAIL if fault else Verdict.PASS), str(report)
+    if fault:
+        assert fault_line(spectral, fault) == report.divergences[0].candidate[0].line
