@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from parity.frameworks.authors import is_framework
 from parity.frameworks.torch.torch_modes import uncompiled
+from parity.report.errors import by_the_harness
 from parity.trace.graph import Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
 from parity.trace.vocabulary import REARRANGING
@@ -80,7 +81,8 @@ class Lift(TorchFunctionMode):
             return EXACT[func](*args, **{k: v for k, v in (kwargs or {}).items() if k != "inplace"})
         if name in ("__get__", "__set__") or name.startswith("is_"):
             return func(*args, **(kwargs or {}))
-        args, kwargs = tree_map(self._wider, (args, dict(kwargs or {})))
+        with by_the_harness("lifting the PyTorch model to float64"):  # inside the model's own forward pass
+            args, kwargs = tree_map(self._wider, (args, dict(kwargs or {})))
         return func(*args, **kwargs)
 
     @staticmethod
