@@ -9,6 +9,7 @@ import contextlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -72,7 +73,8 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
     """
     if not region.settled and region.value.shape != comparison.array(region.j).shape:
         return None
-    with _in_64_bits(), np.errstate(all="ignore"):
+    with _in_64_bits(), np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("error", np.exceptions.ComplexWarning)
         for depth in DEPTHS:
             fault = Fault(comparison, region, depth, SECONDS / len(DEPTHS))
             if not fault.differs or not (fault.target.wanted.any() or fault.gradient):
@@ -81,6 +83,8 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
                 try:
                     found = fault.first(family(fault))
                 except Exception as error:
+                    if _of_real_numbers(comparison, error):
+                        continue
                     if os.environ.get("PARITY_DEBUG"):
                         raise
                     if problems is not None:
@@ -89,6 +93,12 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
                 if found is not None:
                     return _cause(fault, *found)
     return None
+
+
+def _of_real_numbers(comparison: Comparison, error: Exception) -> bool:
+    """Whether an error says no more than that a family knows real numbers alone, and these are complex."""
+    is_complex = any("complex" in str(node.value.dtype) for node in comparison.candidate.nodes)
+    return is_complex and isinstance(error, TypeError | np.exceptions.ComplexWarning)
 
 
 def _in_64_bits() -> contextlib.AbstractContextManager[object]:

@@ -7,6 +7,7 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
+from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
 
 
@@ -32,7 +33,7 @@ def dtypes(fault: Fault) -> Iterator[Change]:
 def _narrower(target: Target) -> str | None:
     """The dtype to which the wanted value is rounded, by its name; None if it is not rounded."""
     wanted, actual = target.wanted, target.actual
-    if wanted.shape != actual.shape or wanted.size < 2 or not np.isfinite(wanted.astype(np.float64)).all():
+    if wanted.shape != actual.shape or wanted.size < 2 or not np.isfinite(widened(wanted)).all():
         return None
     import ml_dtypes
 

@@ -9,6 +9,7 @@ from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.tolerances import ROUND_DECIMALS, SAME_NUMBER
 from parity.diagnose.trials import Change
+from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
 
 RARE = 0.75
@@ -39,7 +40,7 @@ def gradient_rules(fault: Fault) -> Iterator[Change]:
 
 
 def _different(target: Target) -> Array:
-    a, b = target.wanted.astype(np.float64), target.actual.astype(np.float64)
+    a, b = widened(target.wanted), widened(target.actual)
     with np.errstate(invalid="ignore"):
         return np.asarray(~((np.abs(a - b) <= target.allowed) | (a == b)))
 
@@ -68,7 +69,7 @@ def _ratio(wanted: Array, actual: Array) -> str:
 
 def _special(fault: Fault, target: Target, different: Array) -> str:
     """What is special about the places that differ, in words; empty if nothing is."""
-    if np.isnan(target.actual[different].astype(np.float64)).all():
+    if np.isnan(widened(target.actual[different])).all():
         return "at a zero, where the derivative is not defined"
     before = [i for i in range(target.node) if not fault.node(i).backward]
     ties = [i for i in before if fault.node(i).operation == "eq"]

@@ -14,6 +14,7 @@ from parity.diagnose.line_maps import Pattern, as_transpose, line_map
 from parity.diagnose.targets import Array, Target, same
 from parity.diagnose.tolerances import COPIES, SAME_ENTRIES, SAME_NUMBER
 from parity.diagnose.trials import Change
+from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
 
 LARGEST = 200_000
@@ -116,7 +117,9 @@ def origin(value: Array, source: Array, target: Target) -> Array | None:
         Positions in the flattened `source`, of the shape of `value`; None if an entry is nowhere, or if
         `source` holds a number twice.
     """
-    flat = source.reshape(-1).astype(np.float64)
+    if "c" in (source.dtype.kind, value.dtype.kind):
+        return None  # complex numbers have no order to search in
+    flat = widened(source.reshape(-1))
     if not np.isfinite(flat).all():
         return None
     ranks = np.argsort(flat, kind="stable")
@@ -124,7 +127,7 @@ def origin(value: Array, source: Array, target: Target) -> Array | None:
     near = COPIES * target.allowed
     if np.diff(ordered).min(initial=np.inf) <= 2 * near:
         return None
-    wanted = value.astype(np.float64)
+    wanted = widened(value)
     place = np.clip(np.searchsorted(ordered, wanted - near), 0, flat.size - 1)
     if not np.all(np.abs(ordered[place] - wanted) <= near):
         return None

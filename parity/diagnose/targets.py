@@ -7,6 +7,7 @@ from jaxtyping import Shaped
 
 from parity.diagnose.tolerances import HUGE_ENTRIES, LOOSEST
 from parity.numerics.arrays import EPS
+from parity.numerics.complex_parts import widened
 from parity.numerics.noise import ordinary
 from parity.report.results import LIMIT
 from parity.trace.match import TRACE_ULPS
@@ -39,9 +40,9 @@ def target_of(node: int, wanted: Array, actual: Array, move: float) -> Target:
         actual: what it is.
         move: how far one-ulp noise moves an entry of the candidate's value.
     """
-    usual = ordinary(wanted) if wanted.dtype.kind == "f" else np.ones(wanted.shape, bool)
+    usual = ordinary(wanted) if wanted.dtype.kind in "fc" else np.ones(wanted.shape, bool)
     with np.errstate(invalid="ignore"):
-        scale = float(np.max(np.abs(wanted[usual].astype(np.float64)), initial=0.0))
+        scale = float(np.max(np.abs(widened(wanted[usual])), initial=0.0))
     allowed = LIMIT * (min(move, LOOSEST * scale / LIMIT) + TRACE_ULPS * EPS["float64"] * scale)
     return Target(node, wanted, actual, allowed)
 
@@ -65,9 +66,9 @@ def difference(new: Array, target: Target) -> float | None:
     if not same(new, target.wanted, target.allowed):
         return None
     with np.errstate(invalid="ignore"):
-        gap = np.abs(new.astype(np.float64) - target.wanted.astype(np.float64))
+        gap = np.abs(widened(new) - widened(target.wanted))
     usual = ordinary(target.wanted) & np.isfinite(gap)
-    scale = float(np.max(np.abs(target.wanted.astype(np.float64)), where=usual, initial=0.0))
+    scale = float(np.max(np.abs(widened(target.wanted)), where=usual, initial=0.0))
     return float(np.max(gap, where=usual, initial=0.0)) / (scale or 1.0)
 
 
@@ -79,7 +80,7 @@ def same(a: Array, b: Array, allowed: float) -> bool:
         b: what it should be, of the same shape.
         allowed: how far a usual entry may be off.
     """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    a, b = widened(np.asarray(a)), widened(np.asarray(b))
     with np.errstate(invalid="ignore", over="ignore"):
         limit = np.where(ordinary(b), allowed, HUGE_ENTRIES * np.abs(b))
         near = np.isfinite(b) & (np.abs(a - b) <= limit)

@@ -31,8 +31,7 @@ def name_outputs(out: object) -> dict[str, Any]:
     them): a cache, a distribution.
 
     Raises:
-        TypeError: if there is no array in it, or if it has a number or text of Python's, or complex
-            numbers, in it.
+        TypeError: if there is no array in it, or if it has a number or text of Python's in it.
 
     >>> import numpy as np
     >>> sorted(name_outputs({"logits": np.ones(2), "states": (np.ones(1), None)}))
@@ -63,7 +62,6 @@ def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:
     if value is None:
         return
     if _is_array(value):
-        _require_comparable(value, name)
         yield name, value
         return
     if isinstance(value, bool | int | float | complex | str | bytes):
@@ -84,11 +82,6 @@ def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:
         return
     for key, child in children:
         yield from _walk(child, f"{path}/{key}" if path else str(key))
-
-
-def _require_comparable(value: Output, name: str) -> None:
-    if "complex" in str(value.dtype):
-        raise TypeError(f"output {name!r} is complex; return its real and imaginary part, to be compared")
 
 
 class Outputs(NamedTuple):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from parity.numerics.complex_parts import real_parts
 from parity.trace.graph import Node, NodeKind, Trace
 from parity.trace.match import Matcher, Summary, same_value
 
@@ -55,7 +56,7 @@ def agreement(reference: Trace) -> Callable[[Trace], float]:
 
 def _assumed_move(node: Node) -> float:
     """A move that covers rounding, where none was measured."""
-    array = node.array
+    array = real_parts(node.array)
     if not node.floating:
         return 0.0
     return ASSUMED_MOVE * float(np.nanmax(np.abs(array[np.isfinite(array)]), initial=0.0))

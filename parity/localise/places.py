@@ -58,14 +58,14 @@ def _hidden(region: Region) -> Collection[str]:
 def _places(trace: Trace, nodes: Sequence[int], hidden: Collection[str]) -> tuple[Place, ...]:
     """The places of some operations, each line once: first those where numbers are computed, in order.
 
-    What is made of constants alone (a range of indices) only feeds them, and comes after.
+    What is made of constants alone only feeds them, and comes after; indices (a range) come last.
     """
     computing = [i for i in nodes if trace.nodes[i].operation not in hidden] or list(nodes)
     of_data: set[int] = set()
     for index, node in enumerate(trace.nodes):
         if node.kind in (NodeKind.INPUT, NodeKind.WEIGHT) or not of_data.isdisjoint(node.inputs):
             of_data.add(index)
-    computing.sort(key=lambda index: index not in of_data)
+    computing.sort(key=lambda index: 0 if index in of_data else 1 if trace.nodes[index].floating else 2)
     found: dict[tuple[str, str, int, str], Place] = {}
     for index in [*computing, *nodes]:
         spot = trace.nodes[index].spot

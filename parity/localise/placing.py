@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.localise.comparison import Comparison
+from parity.numerics.complex_parts import of_parts, real_parts
 from parity.trace.graph import Node, Trace
 from parity.trace.match import same_numbers
 from parity.trace.vocabulary import REARRANGING, REPEATING
@@ -74,7 +75,11 @@ def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterato
     for t, j in dict.fromkeys(ordered):
         a, b = reference.nodes[t], candidate.nodes[j]
         lone_filler = np.size(a.array) == 1 and a.floating and not np.isfinite(a.array).all()
-        if np.size(a.array) == np.size(b.array) and a.floating == b.floating and not lone_filler:
+        if (
+            real_parts(a.array).size == real_parts(b.array).size
+            and a.floating == b.floating
+            and not lone_filler
+        ):
             yield t, j
 
 
@@ -85,7 +90,7 @@ def _otherwise_arranged(comparison: Comparison, t: int, j: int) -> bool:
     a, b = comparison.reference.nodes[t].array, comparison.array(j)
     honest = comparison.summaries[j].largest
     return a.shape == b.shape and bool(
-        np.max(np.abs(np.subtract(a, b, dtype=np.float64)), initial=0.0) > honest
+        np.max(np.abs(np.subtract(a, b, dtype=np.result_type(a, b, np.float64))), initial=0.0) > honest
     )
 
 
@@ -97,10 +102,22 @@ def in_place(node: Node, like: Shaped[np.ndarray, "..."]) -> Iterator[Shaped[np.
         like: the candidate's value.
 
     Yields:
-        Arrays of the shape and dtype of `like`, the likeliest layout first.
+        Arrays of the shape and dtype of `like`, the likeliest layout first; none where the sizes differ.
     """
-    value = node.array
+    if like.dtype.kind == "c":
+        for parts in _in_place(real_parts(node.array), real_parts(like)):
+            yield of_parts(parts)
+    else:
+        yield from _in_place(real_parts(node.array), like)
+
+
+def _in_place(
+    value: Shaped[np.ndarray, "..."], like: Shaped[np.ndarray, "..."]
+) -> Iterator[Shaped[np.ndarray, "..."]]:
+    """The same for arrays that are not complex."""
     target = like.shape
+    if value.size != like.size:
+        return
     if value.dtype.kind != like.dtype.kind and "b" in (value.dtype.kind, like.dtype.kind):
         return
     value = value.astype(like.dtype)
@@ -193,7 +210,7 @@ def matters(
     for _, out in failed:
         if out in changed:
             with np.errstate(invalid="ignore", over="ignore"):
-                gap = np.abs(np.subtract(changed[out], comparison.array(out), dtype=np.float64))
+                gap = np.abs(real_parts(np.asarray(changed[out])) - real_parts(comparison.array(out)) * 1.0)
             if not np.max(gap, initial=0.0) <= comparison.summaries[out].usual:  # NaN counts
                 return True
     return False

@@ -18,6 +18,7 @@ from jaxtyping import Shaped
 
 from parity.localise.comparison import Comparison, Region
 from parity.localise.jax_code import SEVERAL, expression
+from parity.numerics.complex_parts import real_parts
 from parity.report.results import Place
 from parity.report.sides import Sides
 from parity.trace.graph import NodeKind, Trace
@@ -47,14 +48,14 @@ from safetensors.numpy import load_file
 jax.config.update("jax_enable_x64", True)
 loaded = load_file(Path(__file__).with_name("values.safetensors"))
 values = {{name: jnp.asarray(array) for name, array in loaded.items()}}
-expected = values.pop("expected").astype(float)
+{joined}expected = values.pop("expected") * 1.0
 
 
 {program}
 
 
 actual = candidate(**values)
-gap, scale = jnp.abs(actual.astype(float) - expected), jnp.nanmax(jnp.abs(expected))
+gap, scale = jnp.abs(actual * 1.0 - expected), jnp.nanmax(jnp.abs(expected))
 print(f"largest difference {{jnp.nanmax(gap):.3e}}, largest value {{scale:.3e}}")
 print(f"relative difference {{jnp.nanmax(gap) / scale:.3e}}")
 """
@@ -129,7 +130,9 @@ def write_reproducer(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
-        save_file({k: np.ascontiguousarray(v) for k, v in values.items()}, temporary / "values.safetensors")
+        # Of complex numbers the two parts: safetensors knows no complex128.
+        stored = {k: np.ascontiguousarray(real_parts(v)) for k, v in values.items()}
+        save_file(stored, temporary / "values.safetensors")
         script = _script(comparison, region, number, program, sides or Sides())
         (temporary / "reproduce.py").write_text(script)
         shutil.rmtree(target, ignore_errors=True)
@@ -205,7 +208,15 @@ def _script(
 ) -> str:
     """The text of `reproduce.py`."""
     body = COMPUTED if program is not None else RECORDED
+    inputs = program.inputs if program is not None else {}
+    held = {**inputs, "expected": np.asarray(region.value)}
+    joined = "".join(
+        f"values[{name!r}] = jax.lax.complex(values[{name!r}][..., 0], values[{name!r}][..., 1])\n"
+        for name, array in held.items()
+        if np.iscomplexobj(array)
+    )
     return (HEAD + body).format(
+        joined=joined,
         number=number,
         candidate=sides.candidate,
         reference=sides.reference,

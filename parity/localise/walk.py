@@ -15,6 +15,7 @@ from jaxtyping import Shaped
 
 from parity.localise.comparison import Comparison, Region, failing, unmatched
 from parity.localise.placing import Walked, in_place, matters, mends, pairs_to_try, score
+from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
 from parity.trace.graph import Trace
 from parity.trace.match import same_numbers
@@ -86,10 +87,11 @@ def _region(
 ) -> Region:
     """The fault between two nodes, settled, with the difference of their values."""
     summary = comparison.summaries[j]
-    usual = ordinary(value)
-    scale = float(np.max(np.abs(value), where=usual, initial=0.0))
+    held, parts = (np.asarray(real_parts(array), np.float64) for array in (comparison.array(j), value))
+    usual = ordinary(parts)
+    scale = float(np.max(np.abs(parts), where=usual, initial=0.0))
     with np.errstate(invalid="ignore", over="ignore"):
-        gap = np.abs(np.asarray(comparison.array(j), np.float64) - np.asarray(value, np.float64))
+        gap = np.abs(held - parts)
     difference = float(np.max(np.nan_to_num(gap, nan=np.inf), where=usual, initial=0.0))
     if not difference:  # then it is the huge entries that differ
         difference = float(np.max(np.nan_to_num(gap, nan=np.inf), initial=0.0))

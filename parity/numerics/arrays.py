@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from parity.numerics.complex_parts import by_parts, complex_dtype
+
 if TYPE_CHECKING:
     import jax
     import torch
@@ -71,12 +73,12 @@ def require_dtypes(dtypes: Sequence[str]) -> None:
 
 
 def is_float(array: Shaped[np.ndarray, "..."]) -> bool:
-    """Whether an array is floating (only those are cast and perturbed).
+    """Whether an array is floating or complex (only those are cast and perturbed).
 
     Args:
         array: of any dtype.
     """
-    return bool(np.issubdtype(array.dtype, np.floating))
+    return bool(np.issubdtype(array.dtype, np.inexact))
 
 
 def is_wide_integer(array: Shaped[np.ndarray, "..."]) -> bool:
@@ -97,31 +99,34 @@ def to_numpy(value: Any) -> Shaped[np.ndarray, "..."]:
         value: of NumPy, PyTorch, JAX or Python, on any device.
 
     Returns:
-        An array of the same shape: floating values exactly, as float64; other dtypes as they are.
+        An array of the same shape: floating values exactly, as float64, complex ones as complex128; other
+        dtypes as they are.
     """
     if hasattr(value, "detach"):  # a torch tensor; bfloat16 has no NumPy dtype of its own
         value = value.detach().cpu()
-        value = value.double().numpy() if value.is_floating_point() else value.numpy()
+        value = value.double().numpy() if value.is_floating_point() else value.numpy(force=True)
     array = np.asarray(value)
+    if array.dtype.kind == "c":
+        return array.astype(np.complex128)
     if array.dtype.kind == "V" or array.dtype.name in EPS:  # ml_dtypes' bfloat16 has kind V
         return array.astype(np.float64)
     return array
 
 
 def to_numpy_narrow(value: Any) -> Shaped[np.ndarray, "..."]:
-    """Convert like `to_numpy`, but keep floating values in float32 where that loses nothing, to save memory.
+    """Convert like `to_numpy`, but keep numbers in float32 where that loses nothing, to save memory.
 
     Args:
         value: any array, tensor or number.
 
     Returns:
-        An array of the same shape: float32 or float64, or a dtype that is not floating as it is.
+        An array of the same shape: float32 or float64, complex likewise; of other dtypes as it is.
     """
     array = to_numpy(value)
     if not is_float(array):
         return array
     with np.errstate(over="ignore"):
-        narrow = np.asarray(array, np.float32)
+        narrow = in_float32(array)
     return narrow if np.array_equal(narrow, array, equal_nan=True) else array
 
 
@@ -137,11 +142,11 @@ def round_to(array: Shaped[np.ndarray, "..."], dtype: str) -> Shaped[np.ndarray,
     """
     if not is_float(array) or dtype == "float64":
         return array
-    return array.astype(numpy_dtype(dtype)).astype(np.float64)
+    return by_parts(lambda part: part.astype(numpy_dtype(dtype)).astype(np.float64), array)
 
 
 def in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-    """Cast floating values to float32; integers stay as they are.
+    """Cast floating values to float32, complex ones to complex64; integers stay as they are.
 
     Args:
         array: of any dtype; what overflows becomes infinite.
@@ -149,10 +154,20 @@ def in_float32(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     Returns:
         An array of the same shape.
     """
-    if not is_float(array) or array.dtype == np.float32:
+    if not is_float(array):
         return array
     with np.errstate(over="ignore"):
-        return np.asarray(array.astype(np.float32))
+        return np.asarray(array.astype(dtype_in_run(array, "float32"), copy=False))
+
+
+def dtype_in_run(array: Shaped[np.ndarray, "..."], dtype: str) -> str:
+    """The name of the dtype that an array is given in to a program that runs in a floating dtype.
+
+    Args:
+        array: floating or complex.
+        dtype: of the run.
+    """
+    return complex_dtype(dtype) if array.dtype.kind == "c" else dtype
 
 
 def numpy_dtype(name: str) -> "np.dtype[Any]":
@@ -184,7 +199,7 @@ def to_torch(array: Shaped[np.ndarray, "..."], dtype: str, device: str = "cpu") 
 
     target: torch.dtype | None = None
     if is_float(array):
-        target = getattr(torch, dtype)
+        target = getattr(torch, dtype_in_run(array, dtype))
     elif is_wide_integer(array):
         target = torch.int64
     # A copy: tensors made by from_numpy would share memory with the harness's own array.
@@ -208,7 +223,7 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
 
     if is_float(array):
         # Round on the host: without x64, JAX would see float64 data and warn.
-        array = array.astype(numpy_dtype(dtype))
+        array = array.astype(numpy_dtype(dtype_in_run(array, dtype)))
     elif is_wide_integer(array):
         array = array.astype(jnp.asarray(0).dtype)
     placed: jax.Array = jax.device_put(array, device)

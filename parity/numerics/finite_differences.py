@@ -20,12 +20,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Inexact, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of
+from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.numerics.noise import Subject
 from parity.numerics.yardstick import INCONCLUSIVE_SHARE
+from parity.report.errors import is_of_a_model
 from parity.report.results import LIMIT, Quantity, Stage, Verdict
 
 STEP = 2.0**-19
@@ -77,9 +79,22 @@ def measure_slope(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slo
         subject: the program whose loss (group "loss", leaf "loss") is differenced, and its weights.
         inputs: named inputs.
         names: the weights that move, each by a direction of length 1.
+
+    Returns:
+        The slope; with an infinite bound where the model raises beside its weights, as one does that
+        requires a triangular matrix to be one.
     """
+    try:
+        return _measured(subject, inputs, names)
+    except Exception as error:
+        if not is_of_a_model(error):
+            raise
+        return Slope(tuple(names), 0.0, np.inf)
+
+
+def _measured(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slope:
     program, weights = subject
-    along = {name: _direction(name, weights[name].shape) for name in names}
+    along = {name: _direction(name, weights[name]) for name in names}
 
     def loss(step: float) -> float:
         moved = {name: np.asarray(weights[name] + step * v) for name, v in along.items()}
@@ -150,8 +165,9 @@ def _rows(
     for label, leaves in gradients.items():
         if any(name not in leaves for name in slope.names):
             continue
-        along = {name: _direction(name, leaves[name].shape) for name in slope.names}
-        projection = float(sum(np.sum(leaves[name] * v) for name, v in along.items()))
+        along = {name: _direction(name, leaves[name]) for name in slope.names}
+        products = [np.sum(real_parts(leaves[name]) * real_parts(v)) for name, v in along.items()]
+        projection = float(sum(products))
         room = sum(honest.get(name, 0.0) * float(np.abs(v).sum()) for name, v in along.items())
         bound = slope.bound + room * (label == "candidate")
         scale = max(abs(projection), abs(slope.value))
@@ -182,7 +198,10 @@ def _quantity(slope: Slope, label: str, projection: float, bound: float, scale: 
     )
 
 
-def _direction(name: str, shape: Sequence[int]) -> Float[np.ndarray, "..."]:
-    """A random direction of length 1, the same for the same name and shape."""
-    v = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(tuple(shape))
-    return np.asarray(v / (np.linalg.norm(v) or 1.0))
+def _direction(name: str, like: Shaped[np.ndarray, "..."]) -> Inexact[np.ndarray, "..."]:
+    """A random direction of length 1, complex if the weight is; the same for the same name and shape."""
+    is_complex = like.dtype.kind == "c"
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    v = rng.standard_normal((*like.shape, *(2,) * is_complex))
+    unit = np.asarray(v / (np.linalg.norm(v) or 1.0))
+    return of_parts(unit) if is_complex else unit

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from parity.numerics.arrays import eps_of, smallest_normal
+from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import Side, relative_scale
 from parity.report.results import LIMIT
 
@@ -40,7 +41,8 @@ class Criterion(NamedTuple):
 class MeasuredLeaf(NamedTuple):
     """A leaf of both sides with its noise, floor and rounding; one row per point in time.
 
-    A leaf that is not over time has one row. Values are float64, huge entries in their own scale.
+    A leaf that is not over time has one row. Values are float64, huge entries in their own scale; complex
+    ones are their real and imaginary parts, one beside the other.
 
     Attributes:
         reference: the reference's values.
@@ -111,9 +113,14 @@ def measure_leaf(
     """
     sides = (reference, candidate)
     values = [side.base[group][name] for side in sides]
+    others = [side.other[group][name] for side in sides]
     shape = values[0].shape
     if values[1].shape != shape:
         return None
+    if any(value.dtype.kind == "c" for value in values):
+        values, others = (
+            [real_parts(np.asarray(v, np.complex128)) for v in both] for both in (values, others)
+        )
 
     def rows(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "points values"]:
         return array.reshape(shape[0] if rule.over_time else 1, -1).astype(np.float64)
@@ -121,7 +128,7 @@ def measure_leaf(
     # Huge entries (a mask's -1e9) are judged in their own scale, and set nobody else's.
     scale = relative_scale(np.asarray(np.maximum(np.abs(values[0]), np.abs(values[1]))))
     own = [rows(np.asarray(value / scale)) for value in values]
-    other = [rows(np.asarray(side.other[group][name] / scale)) for side in sides]
+    other = [rows(np.asarray(value / scale)) for value in others]
     magnitude = np.maximum(norm(own[0]), norm(own[1]))
     if rule.scale is not None:
         magnitude = np.maximum(magnitude, rule.scale.get(name, 0.0))

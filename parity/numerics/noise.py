@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
+from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.progress import Progress, no_progress
 
 REPEATS = 4
@@ -43,17 +44,22 @@ def perturb(
         given: the same arrays as the user gave them, by which the exemption goes: rounded to bfloat16 all
             numbers have 8 bits.
     """
+
+    def move(array: Shaped[np.ndarray, "..."], own: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
+        own = own.reshape(-1)
+        for start in range(0, flat.size, BLOCK):
+            part = flat[start : start + BLOCK]
+            moved = part * (1 + eps * signs(part, k))
+            exact = significant_bits_at_most(own[start : start + BLOCK], 8) if inputs else False
+            part[:] = np.where(exact, part, moved)
+        return np.asarray(flat.reshape(array.shape))
+
     noisy = {}
     for name, array in arrays.items():
         if is_float(array):
-            flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
-            own = (given or arrays)[name].reshape(-1)
-            for start in range(0, flat.size, BLOCK):
-                part = flat[start : start + BLOCK]
-                moved = part * (1 + eps * signs(part, k))
-                exact = significant_bits_at_most(own[start : start + BLOCK], 8) if inputs else False
-                part[:] = np.where(exact, part, moved)
-            array = flat.reshape(array.shape)
+            moved = move(real_parts(array), real_parts((given or arrays)[name]))
+            array = of_parts(moved) if array.dtype.kind == "c" else moved
         noisy[name] = np.asarray(array)
     return noisy
 
@@ -243,7 +249,7 @@ def _widen(moves: Values, values: Values, base: Values, scales: Scales) -> None:
     """Take one noisy run into the largest moves, each in its leaf's own scale."""
     for group, leaves in values.items():
         for name, value in leaves.items():
-            held = base[group][name]
+            held, value = real_parts(base[group][name]), real_parts(value)
             # Of a shape that noise changes nothing can be said; compare says so.
             if value.shape != held.shape or not np.issubdtype(held.dtype, np.number):
                 value = held
@@ -255,7 +261,8 @@ def _widen(moves: Values, values: Values, base: Values, scales: Scales) -> None:
 
 def _scales(base: Values) -> Scales:
     return {
-        group: {name: relative_scale(held) for name, held in leaves.items()} for group, leaves in base.items()
+        group: {name: relative_scale(real_parts(held)) for name, held in leaves.items()}
+        for group, leaves in base.items()
     }
 
 

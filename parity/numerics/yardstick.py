@@ -22,6 +22,7 @@ passes), divided by ten (so that rho = 10 is exactly that share).
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -243,7 +244,8 @@ def _worst_index(leaf: MeasuredLeaf, point: int) -> tuple[int, ...] | None:
     if not gap.size:
         return None
     inner = leaf.shape[1:] if leaf.over_time else leaf.shape
-    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)), inner))
+    parts = gap.size // max(1, math.prod(inner))  # two of a complex number
+    index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)) // parts, inner))
     return (point, *index) if leaf.over_time else index
 
 

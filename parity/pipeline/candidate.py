@@ -154,7 +154,10 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     weights = load(plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
     notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides))
-    if not any("float" in str(value.dtype) for value in (reference.outputs[name] for name in names.values())):
+    if not any(
+        "float" in str(value.dtype) or "complex" in str(value.dtype)
+        for value in (reference.outputs[name] for name in names.values())
+    ):
         remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
     remarks += model.remarks(given, task)
     candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks, lacking)

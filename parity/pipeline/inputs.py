@@ -34,8 +34,10 @@ def name_inputs(inputs: object, targets: object = None) -> tuple[Arrays, tuple[s
         raise ValueError(f"`inputs` and `targets` both have {', '.join(twice)}; rename one of them")
     arrays = {name: to_numpy(value) for name, value in {**inputs, **targets}.items()}
     for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"`{name}` has dtype {array.dtype}; it must be floating, integer or boolean")
+        if array.dtype.kind not in "fciub":
+            raise TypeError(
+                f"`{name}` has dtype {array.dtype}; it must be floating, complex, integer or boolean"
+            )
         # In float32's numbers, so that all precisions start from the same.
         with np.errstate(over="ignore"):
             arrays[name] = round_to(array, "float32")

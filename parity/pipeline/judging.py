@@ -12,7 +12,8 @@ from parity.numerics.noise import SideByDtype
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.pipeline.request import Settings
-from parity.pipeline.runs import FIRST, Run
+from parity.pipeline.runs import FIRST, MOVED, Run
+from parity.report.errors import is_of_a_model
 from parity.report.results import Quantity, Verdict
 
 
@@ -34,11 +35,13 @@ class Judged(NamedTuple):
     Attributes:
         quantities: in the order of the runs.
         failed: the runs with a difference in float64.
+        refused: runs that a model does not take, in words.
         probed: what finite differences say of the gradients of the first run; None where they were not asked.
     """
 
     quantities: list[Quantity]
     failed: list[Failed]
+    refused: list[str]
     probed: Probed | None = None
 
 
@@ -63,9 +66,18 @@ def judge_runs(
         differentiable: whether gradients are compared; asked after the first run where it is a function.
         by_hand: labels of programs that have gradients alone.
     """
-    judged = Judged([], [])
+    judged = Judged([], [], [])
     for run in runs:
-        sides = sides_of(run, progress)
+        try:
+            sides = sides_of(run, progress)
+        except Exception as error:
+            if run.title != MOVED or not is_of_a_model(error):
+                raise
+            why = str(error).partition("\n")[0]
+            judged.refused.append(
+                f"moved weights: a model does not take them ({type(error).__name__}: {why})"
+            )
+            continue
         progress("judging")
         with_gradients = differentiable() if callable(differentiable) else differentiable
         rules = {group: rule for group, rule in FORWARD.items() if group != "gradients" or with_gradients}
@@ -141,7 +153,11 @@ def not_checked(
     if judged.probed is None:
         lines.append("gradients against finite differences")
     elif judged.probed.unsaid:
-        lines.append("gradients against finite differences: the loss has kinks there or is too coarse")
+        lines.append(
+            "gradients against finite differences: the loss has kinks there, is too coarse or undefined "
+            "nearby"
+        )
+    lines += judged.refused
     lines += [f"weight {name}: left out as allowed" for name in left_out]
     return tuple(lines)
 

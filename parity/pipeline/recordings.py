@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.numerics.arrays import Arrays, is_float, to_numpy
+from parity.numerics.arrays import Arrays, in_float32, to_numpy
+from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
@@ -125,7 +126,7 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
             flat = _flat(base)
             order[f"{number}-{dtype}"] = list(flat)  # which safetensors forgets
             narrow = flat if dtype == "float64" else _narrowed(flat)
-            save_weights(narrow, place / f"values-{number}-{dtype}.safetensors")
+            save_weights(_in_parts(narrow), place / f"values-{number}-{dtype}.safetensors")
         for dtype, side in sides.items():
             moves |= {f"{number}/{dtype}/{key}": a for key, a in _flat(side.moves).items()}
     files: dict[str, Arrays] = {"moves": moves}
@@ -133,7 +134,7 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
         inputs = {f"{n}/{name}": a for n, some in enumerate(recording.inputs) for name, a in some.items()}
         files |= {"weights": _narrowed(recording.weights), "inputs": _narrowed(inputs)}
     for name, arrays in files.items():
-        save_weights(arrays, place / f"{name}.safetensors")
+        save_weights(_in_parts(arrays), place / f"{name}.safetensors")
     index = {
         "format": FORMAT,
         "noise_runs": REPEATS,
@@ -222,17 +223,29 @@ def _groups(arrays: Arrays, prefix: str = "") -> Values:
 
 
 def _narrowed(arrays: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Floating values that float32 holds exactly, in float32."""
-    return {name: np.asarray(a, np.float32) if is_float(a) else a for name, a in arrays.items()}
+    """Floating values that float32 holds exactly, in float32; complex ones likewise."""
+    return {name: in_float32(a) for name, a in arrays.items()}
+
+
+IN_PARTS = " (real, imaginary)"
+"""What a name ends in whose complex array was stored in parts: safetensors knows no complex128."""
+
+
+def _in_parts(arrays: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+    return {name + IN_PARTS * (a.dtype.kind == "c"): real_parts(a) for name, a in arrays.items()}
 
 
 def _load(place: Path, name: str) -> dict[str, Shaped[np.ndarray, "..."]]:
-    return {key: to_numpy(array) for key, array in load_weights(place / f"{name}.safetensors").items()}
+    loaded = load_weights(place / f"{name}.safetensors")
+    return {
+        key.removesuffix(IN_PARTS): to_numpy(of_parts(array) if key.endswith(IN_PARTS) else array)
+        for key, array in loaded.items()
+    }
 
 
 def _as_run(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     """A weight in the dtype that it is held in while models run."""
-    return array.astype(np.float32) if is_float(array) else array
+    return in_float32(array)
 
 
 def _plain(signature: Signature) -> dict[str, object]:

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.numerics.complex_parts import of_parts, real_parts
 from parity.pipeline.candidate import Candidate
 from parity.pipeline.runs import Run
 from parity.pipeline.traces import Traced
@@ -95,8 +96,7 @@ def _stem(title: str, backward: bool) -> str:
 
 
 def _stored(node: Node) -> Shaped[np.ndarray, "..."]:
-    array = node.array
-    return array.view(np.float64) if array.dtype.kind == "c" else np.ascontiguousarray(array)
+    return np.ascontiguousarray(real_parts(node.array))
 
 
 def _row(node: Node) -> _Row:
@@ -117,7 +117,7 @@ def _row(node: Node) -> _Row:
 
 def _node(row: _Row, value: Shaped[np.ndarray, "..."]) -> Node:
     if row["complex"]:
-        value = value.view(np.complex128)
+        value = of_parts(value)
     return Node(
         row["operation"],
         NodeKind(row["kind"]),

@@ -7,6 +7,7 @@ from jaxtyping import Shaped
 
 from parity.frameworks.model import Program
 from parity.numerics.arrays import Arrays
+from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import noise_run, noisy, ordinary
 from parity.pipeline.measuring import Measured
 from parity.pipeline.runs import Run
@@ -77,6 +78,7 @@ def traced(
 def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> float:
     if base.shape != moved.shape:
         return 0.0
+    base, moved = real_parts(base), real_parts(moved)
     gap = np.asarray(np.abs(moved - base))
     usual = ordinary(base) & np.isfinite(gap)
     return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move

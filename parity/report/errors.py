@@ -31,7 +31,7 @@ def raised_by(framework: str, doing: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not on_purpose(error) and not _noted(error):
+        if not on_purpose(error) and not is_of_a_model(error):
             error.add_note(f"{RAISED_BY} {framework} model{f' {doing}' if doing else ''}")
         raise
 
@@ -54,7 +54,7 @@ def by_the_harness(doing: str) -> Iterator[None]:
     except HarnessError:
         raise
     except Exception as error:
-        if on_purpose(error) or _noted(error):
+        if on_purpose(error) or is_of_a_model(error):
             raise
         raise HarnessError(
             f"a bug of the harness while {doing}, not of your model: {type(error).__name__}: {error}; please "
@@ -84,7 +84,12 @@ def without_the_harness(traceback: TracebackType | None) -> TracebackType | None
     return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
 
 
-def _noted(error: BaseException) -> bool:
+def is_of_a_model(error: BaseException) -> bool:
+    """Whether an error was raised by the user's own model, as `raised_by` noted.
+
+    Args:
+        error: that was caught.
+    """
     return any(str(note).startswith(RAISED_BY) for note in getattr(error, "__notes__", ()))
 
 

@@ -79,14 +79,14 @@ class Node:
         if "key<" in str(value.dtype):  # a random key holds no numbers
             return np.zeros(0)
         if hasattr(value, "detach"):
-            value = value.detach().cpu()
-            value = (value.double() if "bfloat16" in str(value.dtype) else value).numpy()
+            value = value.detach()
+            value = (value.double() if "bfloat16" in str(value.dtype) else value).numpy(force=True)
         return np.asarray(value)
 
     @property
     def floating(self) -> bool:
-        """Whether the value is a floating array."""
-        return "float" in str(self.value.dtype)
+        """Whether the value is a floating or complex array."""
+        return "float" in str(self.value.dtype) or "complex" in str(self.value.dtype)
 
     @property
     def place(self) -> Place:
@@ -196,7 +196,7 @@ class Trace:
                     take(item)
 
         for node in self.nodes:
-            if node.kind is NodeKind.CONSTANT and node.floating and node.array.size == 1:
+            if node.kind is NodeKind.CONSTANT and node.array.dtype.kind == "f" and node.array.size == 1:
                 take(float(node.array.reshape(())))
             for value in node.params.values():
                 take(value)

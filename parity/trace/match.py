@@ -1,8 +1,9 @@
 """Which values of two traces are the same numbers, whatever their layout.
 
 Two values match when their sizes agree, their sorted entries agree within what is honest at that place, and
-one is a rearrangement of axes of the other. The same entries in an order that no permutation of axes
-explains are "the same numbers, arranged differently", which is a finding of its own.
+one is a rearrangement of axes of the other. A complex value is its real and imaginary parts along a further
+axis: that is how it matches real ones, such as `torch.view_as_real` gives. The same entries in an order that
+no permutation of axes explains are "the same numbers, arranged differently", which is a finding of its own.
 """
 
 import functools
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from parity.numerics.arrays import EPS
+from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
 from parity.report.results import LIMIT
 from parity.trace.graph import Trace
@@ -82,7 +84,7 @@ class Summary:
 
 
 def _flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
-    values = np.asarray(array, np.float64).reshape(-1)
+    values = np.asarray(real_parts(array), np.float64).reshape(-1)
     with np.errstate(invalid="ignore", over="ignore"):
         largest = float(np.max(np.abs(values), initial=0.0))
     if largest < 1e30:  # of NaN this is false
@@ -117,7 +119,7 @@ def arrangement(
         j: the other.
         honest: how far apart two entries may be.
     """
-    a, b = (_flat(v).reshape(np.squeeze(v).shape) for v in (t, j))
+    a, b = (_flat(v).reshape(np.squeeze(real_parts(v)).shape) for v in (t, j))
     if a.ndim < b.ndim:
         a, b = b, a
     target = b.reshape(-1)

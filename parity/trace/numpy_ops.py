@@ -106,7 +106,7 @@ def _dot(a: Array, b: Array, *, dimension_numbers: DotAxes, **_: object) -> Arra
 def _select(which: Array, *cases: Array, **_: object) -> Array:
     if which.dtype.kind == "b":
         return np.where(which, cases[1], cases[0])
-    return np.choose(which, cases)
+    return np.choose(which, cases, mode="clip")
 
 
 def _slice(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Inexact, Shaped
 
 from parity.numerics.arrays import significant_bits_at_most
 from parity.numerics.noise import current_noise_run, is_tracing, signs
@@ -165,16 +165,19 @@ def _familiar() -> Float[np.ndarray, " numbers"]:
     return np.array(sorted(fractions | roots | pis | special))
 
 
-def constant(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def constant(array: Shaped[np.ndarray, "..."]) -> Inexact[np.ndarray, "..."]:
     """A float32 constant for a run in float64: settled or restored, and in a noise run moved by half an ulp.
 
     Args:
-        array: floating.
+        array: floating, or complex: then its real and imaginary parts are constants.
 
     Returns:
         An array of the same shape. Noise moves only what is not known; a constant that is settled without
         being known is moved in traces alone.
     """
+    if np.iscomplexobj(array):
+        parts = constant(np.stack([array.real, array.imag], axis=-1))
+        return parts.view(np.complex128)[..., 0]
     key = key_of(array)
     if _collected is not None:
         _collected[key] = np.asarray(array, np.float32)

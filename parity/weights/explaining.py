@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.numerics.arrays import eps_of, is_float, round_to
+from parity.numerics.complex_parts import real_parts
 from parity.report.kinds import CauseKind
 from parity.weights.sameness import same_but_for_rounding
 from parity.weights.sameness import unit_order as unit_order
@@ -130,7 +131,9 @@ def _rounded(mismatch: Mismatch) -> Explanation | None:
     """Whether every number is one of a narrow dtype, and as near as that dtype allows."""
     if not (is_float(mismatch.planned) and is_float(mismatch.held)):
         return None
-    wanted, found = mismatch.planned.astype(np.float64), mismatch.held.astype(np.float64)
+    wanted, found = (real_parts(a).astype(np.float64) for a in (mismatch.planned, mismatch.held))
+    if wanted.shape != found.shape:
+        return None
     for dtype, least in NARROW.items():
         with np.errstate(over="ignore"):
             nearest, again = round_to(wanted, dtype), round_to(found, dtype)

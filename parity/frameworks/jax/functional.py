@@ -97,13 +97,13 @@ def loaded_module(name: str) -> ModuleType | None:
 
 
 def is_floating(leaf: object) -> bool:
-    """Whether a leaf is a floating array or its shape; Python's own numbers are settings, not weights.
+    """Whether a leaf is a floating or complex array or its shape; Python's numbers are settings, not weights.
 
     Args:
         leaf: of a pytree.
     """
     dtype = getattr(leaf, "dtype", None)
-    return hasattr(leaf, "shape") and dtype is not None and bool(jnp.issubdtype(dtype, jnp.floating))
+    return hasattr(leaf, "shape") and dtype is not None and bool(jnp.issubdtype(dtype, jnp.inexact))
 
 
 def takes(function: Callable[..., object], name: str) -> bool:

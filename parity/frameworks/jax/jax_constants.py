@@ -11,9 +11,10 @@ from jax.typing import ArrayLike
 from parity.frameworks.jax.jaxpr_parts import shape_of
 from parity.frameworks.jax.jaxpr_places import TOP
 from parity.frameworks.jax.jaxpr_walk import Constant, evaluate, inner_jaxprs
-from parity.frameworks.jax.lift import apply, bind_wide
+from parity.frameworks.jax.lift import wide_jaxpr
 from parity.frameworks.jax.lifted_constants import value_of
 from parity.frameworks.jax.wide_dtypes import is_key, is_narrow, widen
+from parity.frameworks.jax.wide_equations import apply, bind_wide
 from parity.trace.computed_constants import LARGEST, Computed, telling
 from parity.trace.graph import Spot
 from parity.trace.rounded_constants import constant
@@ -56,7 +57,7 @@ def computed_from_constants(closed: ClosedJaxpr) -> list[Computed]:
         if len(known) < len(inputs) or size > LARGEST or any(True for _ in inner_jaxprs(eqn.params)):
             return unknown
         try:
-            wide = bind_wide(eqn, [value.wide for value in known])
+            wide = bind_wide(eqn, [value.wide for value in known], wide_jaxpr)
             narrow = apply(eqn.primitive, [value.narrow for value in known], eqn.params)
         except Exception:  # an effect, or a primitive that cannot be run by itself
             return unknown

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree, Shaped
 
 from parity.frameworks.jax.jax_modes import inference_modes
-from parity.frameworks.jax.jaxpr_remarks import random_remarks
+from parity.frameworks.jax.jaxpr_remarks import foreign_remarks, random_remarks
 from parity.frameworks.jax.libraries import library_of
 from parity.frameworks.jax.trees import Tree, flatten
 from parity.frameworks.kept_state import KeptState
@@ -91,7 +91,7 @@ class JaxModel(NamedTuple):
         return JaxProgram(self, task, moved, gradients=gradients)
 
     def remarks(self, inputs: Arrays, task: Task) -> tuple[str, ...]:
-        """Remarks on random numbers that the model draws, and on weights stored in a narrow dtype.
+        """Remarks on random numbers, on callbacks, and on weights stored in a narrow dtype.
 
         Args:
             inputs: named arrays in the reference's layout.
@@ -99,8 +99,9 @@ class JaxModel(NamedTuple):
         """
         from parity.frameworks.jax.jax_program import JaxProgram
 
-        random = random_remarks(JaxProgram(self, task).jaxpr({}, inputs))
-        return (*stored_remarks(self.framework, set(self.dtypes.values())), *random, *_beyond_int32(inputs))
+        closed = JaxProgram(self, task).jaxpr({}, inputs)
+        stored = stored_remarks(self.framework, set(self.dtypes.values()))
+        return (*stored, *random_remarks(closed), *foreign_remarks(closed), *_beyond_int32(inputs))
 
 
 def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None = None) -> JaxModel:

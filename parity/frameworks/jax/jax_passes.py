@@ -13,7 +13,7 @@ from jaxtyping import PyTree
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.trees import flatten
 from parity.frameworks.task import Task, bind, direction, targets_of
-from parity.report.errors import raised_by
+from parity.report.errors import by_the_harness, raised_by
 
 Named = Mapping[str, jax.Array]
 """Arrays by name: leaves by path, inputs, outputs."""
@@ -88,7 +88,7 @@ class Passes(NamedTuple):
             params = self.model.tree.build({**moved, **fixed})
             by_hand = self.by_hand(params, given[self.task.inputs[0]], targets_of(given, self.task.inputs))
             grads = {path: leaf for path, leaf in flatten(by_hand)[0].items() if path in moved}
-        return Results(loss, outputs, grads)
+        return Results(loss, outputs, {path: _as_of_parts(grad) for path, grad in grads.items()})
 
     def _loss_and_outputs(self, moved: Named, fixed: Named, given: Named) -> tuple[jax.Array, Named]:
         with raised_by("JAX"):
@@ -99,8 +99,27 @@ class Passes(NamedTuple):
         outputs = self.task.outputs(out)
         if self.task.loss is not None:
             return self.task.loss(out, targets_of(given, self.task.inputs)), outputs
-        floating = {n: v for n, v in outputs.items() if jnp.issubdtype(v.dtype, jnp.floating)}
-        loss = jnp.zeros((), next((v.dtype for v in floating.values()), None))
-        for name, value in floating.items():
-            loss = loss + (value * jnp.asarray(direction(value.shape, name), value.dtype)).sum()
-        return loss, outputs
+        with by_the_harness("projecting the outputs of the JAX model"):
+            return _projected(outputs), outputs
+
+
+def _projected(outputs: Named) -> jax.Array:
+    """A fixed random projection of all floating outputs, and of both parts of complex ones."""
+    floating = {n: _parts(v) for n, v in outputs.items() if jnp.issubdtype(v.dtype, jnp.inexact)}
+    loss = jnp.zeros((), next((v.dtype for v in floating.values()), None))
+    for name, value in floating.items():
+        loss = loss + (value * jnp.asarray(direction(value.shape, name), value.dtype)).sum()
+    return loss
+
+
+def _parts(value: jax.Array) -> jax.Array:
+    """`complex_parts.real_parts` in JAX."""
+    return jnp.stack([value.real, value.imag], axis=-1) if jnp.iscomplexobj(value) else value
+
+
+def _as_of_parts(grad: jax.Array) -> jax.Array:
+    """A gradient of JAX's as dL/da + i dL/db of a weight a + i b: JAX gives the conjugate of that.
+
+    Differs: PyTorch gives it so, and so it can be compared, added to the weight, and held against slopes.
+    """
+    return jnp.conj(grad) if jnp.iscomplexobj(grad) else grad

@@ -25,7 +25,7 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
-from parity.report.errors import raised_by
+from parity.report.errors import by_the_harness, raised_by
 from parity.trace.computed_constants import Constants
 from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import collecting, constant, knowing
@@ -222,7 +222,8 @@ class JaxProgram:
         program = self._lift(weights, given, backward)
         require_traceable(program.closed)
         arguments = self._wide(program.closed, weights, given)
-        with knowing(self.task.numbers, self.task.settled):
+        known = knowing(self.task.numbers, self.task.settled)
+        with known, by_the_harness("tracing the JAX model"):
             return record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)
 
     def output_dtypes(

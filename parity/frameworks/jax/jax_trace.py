@@ -16,9 +16,10 @@ from jaxtyping import Shaped
 from parity.frameworks.jax.jaxpr_parts import dtype_name, shape_of
 from parity.frameworks.jax.jaxpr_places import TOP, Caller
 from parity.frameworks.jax.jaxpr_walk import Constant, evaluate
-from parity.frameworks.jax.lift import apply, bind_wide, round_narrow, wide_params
+from parity.frameworks.jax.lift import round_narrow, wide_jaxpr
 from parity.frameworks.jax.lifted_constants import value_of
 from parity.frameworks.jax.wide_dtypes import is_key, is_narrow, wide, widen
+from parity.frameworks.jax.wide_equations import apply, keeps_dtype, own_dtype, wide_params
 from parity.trace import numpy_ops
 from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
@@ -66,6 +67,12 @@ def _on_host(value: ArrayLike) -> ArrayLike:
 
 def _row(index: int, values: Sequence[jax.Array | np.ndarray]) -> Sequence[ArrayLike]:
     return [values[0][index]]
+
+
+def _kept_where_done(values: Sequence[jax.Array | np.ndarray]) -> Sequence[ArrayLike]:
+    """`lift.kept_where_done` in NumPy."""
+    going_on, old, new = map(np.asarray, values)
+    return [np.where(going_on.reshape(going_on.shape + (1,) * (new.ndim - going_on.ndim)), new, old)]
 
 
 class _Recorder:
@@ -138,7 +145,8 @@ class _Recorder:
             case "cond":
                 return self._cond(eqn, list(inputs), spot)
         if id(eqn) not in self.params:
-            self.params[id(eqn)] = (eqn, wide_params(eqn.params))
+            own = keeps_dtype(eqn)
+            self.params[id(eqn)] = (eqn, eqn.params if own else wide_params(eqn.params, wide_jaxpr))
         params = self.params[id(eqn)][1]
 
         def function(values: Sequence[ArrayLike]) -> Sequence[ArrayLike]:
@@ -146,8 +154,8 @@ class _Recorder:
                 outs: Sequence[ArrayLike] = numpy_ops.run_primitive(name, values, params)
             else:
                 with jax.enable_x64(True):  # a replay may come from anywhere
-                    as_it_is = name in ("reduce_precision", "bitcast_convert_type")
-                    run = bind_wide(eqn, values) if as_it_is else apply(eqn.primitive, values, params)
+                    own = keeps_dtype(eqn)
+                    run = own_dtype(eqn, values) if own else apply(eqn.primitive, values, params)
                     outs = [_on_host(value) for value in run]
             return round_narrow(eqn, outs) if self.rounding else outs
 
@@ -189,9 +197,16 @@ class _Recorder:
         while True:
             inner = spot._replace(step=f"{spot.step}, while step {turn}".strip(", "))
             (test,) = self._inside(p["cond_jaxpr"], cond_consts + carry, inner)
-            if not bool(self.trace.nodes[test].value):
+            going_on = np.asarray(self.trace.nodes[test].value)
+            if not going_on.any():
                 return carry
-            carry = self._inside(p["body_jaxpr"], body_consts + carry, inner)
+            new = self._inside(p["body_jaxpr"], body_consts + carry, inner)
+            if going_on.ndim:  # a batch of loops: those that have ended keep their values
+                new = [
+                    self.run("select_n", [test, old, one], _kept_where_done, inner, {})[0]
+                    for one, old in zip(new, carry, strict=True)
+                ]
+            carry = new
             turn += 1
 
     def _cond(self, eqn: JaxprEqn, inputs: list[int], spot: Spot) -> list[int]:

@@ -11,6 +11,7 @@ from jaxtyping import PyTreeDef
 
 from parity.frameworks.jax.jax_passes import Passes
 from parity.frameworks.jax.jaxpr_remarks import require_no_leaks
+from parity.frameworks.jax.jaxpr_walk import equations
 from parity.frameworks.jax.lift import Lifted, lifted
 from parity.frameworks.jax.shapes import Shapes
 from parity.report.errors import by_the_harness, raised_by
@@ -75,13 +76,38 @@ def traced_passes(
         closed, returned = jax.make_jaxpr(passes.forward, return_shape=True)(*leaves, given)
         undifferentiable = (str(error) or type(error).__name__).splitlines()[0]
     require_no_leaks(closed.consts)
-    run_wide = jax.jit(_as_the_harness(lifted(closed, rounding=rounding)))
+    compiled = jax.jit(_as_the_harness(lifted(closed, rounding=rounding)))
+    run_wide = _blaming(
+        compiled, calls_out=any(eqn.primitive.name in CALLBACKS for eqn, _ in equations(closed.jaxpr))
+    )
     return Traced(closed, jax.tree.structure(returned), run_wide, undifferentiable)
 
 
 def _no_derivative(error: Exception) -> bool:
     """Whether an error says that an operation has no derivative; any other is one of the user's own rules."""
     return isinstance(error, NotImplementedError) or NO_DERIVATIVE.search(str(error)) is not None
+
+
+CALLBACKS = frozenset({"pure_callback", "io_callback", "debug_callback", "ffi_call"})
+"""Primitives by which a running program calls the user's own code."""
+
+
+def _blaming(compiled: Lifted, *, calls_out: bool) -> Lifted:
+    """A lifted program whose errors while it runs are the harness's, or the model's if it calls user code."""
+
+    def run(constants: Sequence[ArrayLike], *args: ArrayLike) -> list[ArrayLike]:
+        whose = (
+            raised_by("JAX", "in float64") if calls_out else by_the_harness("running the lifted JAX model")
+        )
+        with whose:
+            try:
+                return compiled(constants, *args)
+            except jax.errors.JaxRuntimeError as error:
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    raise MemoryError("the JAX model does not fit into memory in float64") from error
+                raise
+
+    return run
 
 
 def _as_the_harness(lifted: Lifted) -> Lifted:

@@ -6,7 +6,7 @@ from typing import Any
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from parity.frameworks.jax.jaxpr_parts import body_of, shape_of
-from parity.frameworks.jax.jaxpr_walk import callee
+from parity.frameworks.jax.jaxpr_walk import callee, passed_on
 from parity.frameworks.uses import Axes, known_axes, regrouped
 from parity.weights import Use
 
@@ -41,7 +41,9 @@ def _visit(
         position = next(counter)
         inner = callee(eqn)
         if inner is not None:
-            env.update(zip(eqn.outvars, _visit(body_of(inner), given, uses, counter), strict=True))
+            env.update(
+                zip(eqn.outvars, _visit(body_of(inner), passed_on(eqn, given), uses, counter), strict=True)
+            )
             continue
         if name == "scan":
             start = params["num_consts"] + params["num_carry"]

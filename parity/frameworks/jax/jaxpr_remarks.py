@@ -1,4 +1,4 @@
-"""What is said of a traced JAX program: its narrow dtypes, its random numbers, values that it has leaked."""
+"""What is said of a traced JAX program: its narrow dtypes, random numbers, code of others, leaked values."""
 
 from collections.abc import Iterable
 
@@ -9,6 +9,7 @@ from jax.typing import ArrayLike
 from parity.frameworks.jax.jaxpr_parts import dtype_name
 from parity.frameworks.jax.jaxpr_walk import equations, inner_jaxprs
 from parity.frameworks.jax.wide_dtypes import NARROW
+from parity.frameworks.jax.wide_equations import ASKED
 from parity.trace.graph import Spot
 from parity.trace.vocabulary import ROUNDING
 
@@ -58,6 +59,29 @@ def random_remarks(closed: ClosedJaxpr) -> tuple[str, ...]:
     return (
         f"the JAX model draws random numbers ({', '.join(found)}): if this is dropout, switch it off "
         "(deterministic=True, model.eval()); otherwise give the random numbers as an input",
+    )
+
+
+def foreign_remarks(closed: ClosedJaxpr) -> tuple[str, ...]:
+    """Remarks on code of another's that a traced JAX program calls, which cannot be lifted.
+
+    Args:
+        closed: the jaxpr.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for eqn, spot in equations(closed.jaxpr):
+        if eqn.primitive.name in ASKED or eqn.primitive.name == "pure_callback":
+            place = f"{spot.file}:{spot.line}" if spot.file else "inside a library"
+            found.setdefault(eqn.primitive.name, {})[place] = None
+    return tuple(
+        f"the JAX model calls {name} ({', '.join(places)}), which cannot be lifted to float64: it is "
+        + (
+            "asked in float64, or in float32 if it takes nothing else"
+            if name not in ASKED
+            else "run in float32"
+        )
+        + ", so a difference of float32's rounding in a run in float64 says nothing (dtypes=['float32'])"
+        for name, places in found.items()
     )
 
 

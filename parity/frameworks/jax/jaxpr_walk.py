@@ -22,8 +22,15 @@ CALLS = {
     "remat2": "jaxpr",
     "checkpoint": "jaxpr",
     "custom_lin": "jaxpr",
+    "custom_vmap_call": "call",
+    "linear_call": "callee",
+    "composite": "jaxpr",
 }
 """Primitives that only call another jaxpr, and the parameter that holds it."""
+
+SOLVES = "custom_linear_solve"
+"""A primitive that holds four jaxprs, of which its value is that of one, the solver; the others are for its
+derivative, and what was traced has been differentiated."""
 
 Value = TypeVar("Value")
 """What stands for a value of the program: an array, the index of a node, a place."""
@@ -70,7 +77,7 @@ def evaluate(
         if inner is not None:
             body, closed_over = body_of(inner), [constant(value) for value in consts_of(inner)]
             outs: Sequence[Value] = evaluate(
-                body, closed_over, inputs, step, constant, caller_of(eqn, here, body)
+                body, closed_over, passed_on(eqn, inputs), step, constant, caller_of(eqn, here, body)
             )
         else:
             outs = step(eqn, inputs, here)
@@ -87,20 +94,43 @@ def callee(eqn: JaxprEqn) -> AnyJaxpr | None:
     Args:
         eqn: an equation.
     """
+    if eqn.primitive.name == SOLVES:
+        solver: AnyJaxpr = eqn.params["jaxprs"].solve
+        return solver
     name = CALLS.get(eqn.primitive.name)
     return eqn.params.get(name) if name is not None else None
 
 
+def passed_on(eqn: JaxprEqn, operands: Sequence[Value]) -> Sequence[Value]:
+    """The operands of an equation that only calls a jaxpr which that jaxpr takes.
+
+    Args:
+        eqn: an equation with a `callee`.
+        operands: all of them.
+    """
+    if eqn.primitive.name != SOLVES:
+        return operands
+    lengths = eqn.params["const_lengths"]
+    before = lengths.matvec + lengths.vecmat
+    return [*operands[before : before + lengths.solve], *operands[sum(lengths) :]]
+
+
 def inner_jaxprs(params: Mapping[str, object]) -> Iterator[AnyJaxpr]:
-    """All jaxprs among the parameters of an equation.
+    """All jaxprs among the parameters of an equation, also those in tuples.
 
     Args:
         params: of an equation.
     """
     for value in params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            if is_jaxpr(item):
-                yield item
+        yield from _jaxprs_in(value)
+
+
+def _jaxprs_in(value: object) -> Iterator[AnyJaxpr]:
+    if is_jaxpr(value):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _jaxprs_in(item)
 
 
 def equations(jaxpr: Jaxpr, caller: Caller = TOP) -> Iterator[tuple[JaxprEqn, Spot]]:

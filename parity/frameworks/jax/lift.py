@@ -5,21 +5,22 @@ are float32. All of that stands in the jaxpr, where it can be replaced. Works th
 derivatives, remat, scan, while and cond; what a primitive does not allow is run in its own dtype.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.extend.core import ClosedJaxpr, JaxprEqn, Primitive
+from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.typing import ArrayLike
 
-from parity.frameworks.jax.jaxpr_parts import AnyJaxpr, dtype_name, is_jaxpr
+from parity.frameworks.jax.jaxpr_parts import AnyJaxpr, dtype_name
 from parity.frameworks.jax.jaxpr_places import TOP, Caller
 from parity.frameworks.jax.jaxpr_walk import Constant, Step, evaluate
 from parity.frameworks.jax.lifted_constants import constants_of, holders, value_of
 from parity.frameworks.jax.shapes import shape_struct
 from parity.frameworks.jax.wide_dtypes import NARROW, wide, widen
+from parity.frameworks.jax.wide_equations import bind_wide
 from parity.numerics.arrays import numpy_dtype
 from parity.trace.graph import Spot
 
@@ -48,8 +49,7 @@ def lifted(closed: ClosedJaxpr, *, rounding: bool = False) -> Lifted:
         def constant(holder: Constant) -> ArrayLike:
             if id(holder) in values:
                 return values[id(holder)]
-            value = value_of(holder)
-            return widen(np.asarray(value) if isinstance(value, np.generic | np.ndarray) else value)
+            return widen(value_of(holder))
 
         step = _lifted_step(constant, rounding)
         consts = [constant(value) for value in closed.consts]
@@ -90,13 +90,22 @@ def _lifted_step(constant: Callable[[Constant], ArrayLike], rounding: bool) -> S
         split = (params["cond_nconsts"], params["body_nconsts"])
         cond_consts, body_consts = list(inputs[: split[0]]), list(inputs[split[0] : sum(split)])
         test, turn = inside(params["cond_jaxpr"], spot), inside(params["body_jaxpr"], spot)
-        return list(
-            lax.while_loop(
-                lambda c: test([*cond_consts, *c])[0],
-                lambda c: turn([*body_consts, *c]),
-                list(inputs[sum(split) :]),
-            )
-        )
+
+        batched = bool(params["cond_jaxpr"].out_avals[0].shape)
+
+        def going_on(carry: Iterable[ArrayLike]) -> ArrayLike:
+            return test([*cond_consts, *carry])[0]
+
+        def any_going_on(carry: Iterable[ArrayLike]) -> ArrayLike:
+            return jnp.any(going_on(carry)) if batched else going_on(carry)
+
+        def once_more(carry: Iterable[ArrayLike]) -> Carry:
+            new = turn([*body_consts, *carry])
+            if not batched:
+                return new
+            return [kept_where_done(going_on(carry), n, o) for n, o in zip(new, carry, strict=True)]
+
+        return list(lax.while_loop(any_going_on, once_more, list(inputs[sum(split) :])))
 
     def step(eqn: JaxprEqn, inputs: Sequence[ArrayLike], spot: Spot) -> Sequence[ArrayLike]:
         match eqn.primitive.name:
@@ -107,59 +116,23 @@ def _lifted_step(constant: Callable[[Constant], ArrayLike], rounding: bool) -> S
             case "cond":
                 branches = [inside(branch, spot) for branch in eqn.params["branches"]]
                 return list(lax.switch(inputs[0], branches, list(inputs[1:])))
-        outs = bind_wide(eqn, inputs)
+        outs = bind_wide(eqn, inputs, wide_jaxpr)
         return round_narrow(eqn, outs) if rounding else outs
 
     return step
 
 
-def bind_wide(eqn: JaxprEqn, inputs: Sequence[ArrayLike]) -> list[ArrayLike]:
-    """Evaluate one equation on float64 values; in its own dtype where it allows no other.
+def kept_where_done(going_on: ArrayLike, new: ArrayLike, old: ArrayLike) -> ArrayLike:
+    """One value of a batch of loops after one more turn, as `while` means it under `vmap`.
 
     Args:
-        eqn: the equation.
-        inputs: its operands.
+        going_on: which loops of the batch have not ended, a boolean for each.
+        new: the value after the turn, the batch's axes first.
+        old: the value before it: that of a loop that has ended.
     """
-    primitive, name = eqn.primitive, eqn.primitive.name
-    if name == "reduce_precision" or (name == "bitcast_convert_type" and _mixes_bits(eqn)):
-        return own_dtype(eqn, inputs)
-    return apply(primitive, inputs, wide_params(eqn.params))
-
-
-def apply(primitive: Primitive, inputs: Sequence[ArrayLike], params: Mapping[str, object]) -> list[ArrayLike]:
-    """Evaluate a primitive.
-
-    Args:
-        primitive: which one.
-        inputs: its operands.
-        params: its parameters.
-
-    Returns:
-        Its results, also a single one, in a list.
-    """
-    bound = primitive.get_bind_params(dict(params))  # type: ignore[no-untyped-call]
-    functions, bound = bound if isinstance(bound, tuple) else ((), bound)  # a pair up to jax 0.9
-    out = primitive.bind(*functions, *inputs, **bound)  # type: ignore[no-untyped-call]
-    return list(out) if primitive.multiple_results else [out]
-
-
-def wide_params(params: Mapping[str, object]) -> dict[str, object]:
-    """Parameters of a primitive with dtypes widened, also inside jaxprs (reducers, scatter updates).
-
-    Args:
-        params: of an equation.
-    """
-    widened: dict[str, object] = {}
-    for name, value in params.items():
-        if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-            widened[name] = wide(np.dtype(value))
-        elif is_jaxpr(value):
-            widened[name] = wide_jaxpr(value)
-        elif isinstance(value, tuple) and any(isinstance(one, ClosedJaxpr) for one in value):
-            widened[name] = tuple(wide_jaxpr(one) if isinstance(one, ClosedJaxpr) else one for one in value)
-        else:
-            widened[name] = value
-    return widened
+    axes = range(jnp.ndim(going_on))
+    where = lax.broadcast_in_dim(going_on, jnp.shape(new), tuple(axes))
+    return lax.select(where, jnp.asarray(new), jnp.asarray(old))
 
 
 def wide_jaxpr(jaxpr: AnyJaxpr) -> AnyJaxpr:
@@ -175,25 +148,6 @@ def wide_jaxpr(jaxpr: AnyJaxpr) -> AnyJaxpr:
     run = lifted(closed)
     again = jax.make_jaxpr(lambda *args: run(constants_of(closed), *args))(*avals)
     return again if isinstance(jaxpr, ClosedJaxpr) else again.jaxpr
-
-
-def own_dtype(eqn: JaxprEqn, inputs: Sequence[ArrayLike]) -> list[ArrayLike]:
-    """Evaluate one equation in the dtypes it was traced with; its results are widened.
-
-    Args:
-        eqn: the equation.
-        inputs: its operands, float64 where they are floating.
-    """
-    narrow = [
-        jnp.asarray(value, dtype_name(atom)) if "float" in str(getattr(value, "dtype", "")) else value
-        for atom, value in zip(eqn.invars, inputs, strict=True)
-    ]
-    return [widen(value) for value in apply(eqn.primitive, narrow, eqn.params)]
-
-
-def _mixes_bits(eqn: JaxprEqn) -> bool:
-    new_dtype: np.dtype[np.generic] = np.dtype(eqn.params["new_dtype"])
-    return numpy_dtype(dtype_name(eqn.invars[0])).kind != new_dtype.kind
 
 
 def round_narrow(eqn: JaxprEqn, outs: Sequence[ArrayLike]) -> list[ArrayLike]:

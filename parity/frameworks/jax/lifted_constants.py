@@ -1,4 +1,4 @@
-"""The floating constants of a traced JAX program: literals of equations, and arrays that are closed over.
+"""The floating and complex constants of a traced JAX program: literals, and arrays that are closed over.
 
 A program lifted to float64 takes them as arguments, so that noise can move them without compiling again.
 """
@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jax.typing import ArrayLike
-from jaxtyping import Float
+from jaxtyping import Inexact
 
 from parity.frameworks.jax.jaxpr_parts import body_of, consts_of
 from parity.frameworks.jax.jaxpr_walk import Constant, inner_jaxprs
-from parity.frameworks.jax.wide_dtypes import is_narrow
+from parity.frameworks.jax.wide_dtypes import is_key, is_narrow
 from parity.trace.rounded_constants import constant
 
 
-def constants_of(closed: ClosedJaxpr) -> list[Float[np.ndarray, "..."]]:
-    """The floating constants of a traced program, restored or moved by the noise run in force.
+def constants_of(closed: ClosedJaxpr) -> list[Inexact[np.ndarray, "..."]]:
+    """The floating and complex constants of a traced program, restored or moved by the noise run in force.
 
     Args:
         closed: the jaxpr.
@@ -54,10 +54,14 @@ def holders(closed: ClosedJaxpr) -> Iterator[Constant]:
 
 
 def value_of(holder: Constant) -> ArrayLike:
-    """The value of a constant.
+    """The value of a constant, in the dtype that the program holds it in.
+
+    Literals are numbers of Python's, or of JAX's with a dtype; NumPy alone would make an int64 of an int32.
 
     Args:
         holder: a literal, or the constant itself.
     """
     value: ArrayLike = holder.val if isinstance(holder, Literal) else holder
-    return value
+    if not isinstance(holder, Literal) or is_key(value):
+        return value
+    return np.asarray(value, getattr(holder.aval, "dtype", None))

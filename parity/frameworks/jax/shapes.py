@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import PyTree, Shaped
 
-from parity.numerics.arrays import Arrays, is_float, is_wide_integer
+from parity.numerics.arrays import Arrays, dtype_in_run, is_float, is_wide_integer
 
 Shapes = dict[str, jax.ShapeDtypeStruct]
 """Shapes and dtypes by the names of the arrays that they stand for."""
@@ -35,7 +35,7 @@ def shapes_in_jax(arrays: Arrays, floating: str = "float32") -> Shapes:
 
     def dtype(array: Shaped[np.ndarray, "..."]) -> DTypeLike:
         if is_float(array):
-            return jnp.dtype(floating)
+            return jnp.dtype(dtype_in_run(array, floating))
         return jnp.asarray(0).dtype if is_wide_integer(array) else array.dtype
 
     return {name: shape_struct(array.shape, dtype(array)) for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""Dtypes narrower than float64, and values brought from them to float64."""
+"""Dtypes narrower than float64 or complex128, and values brought from them to these."""
 
 from typing import TypeVar
 
@@ -11,13 +11,17 @@ NARROW = ("bfloat16", "float16")
 """Dtypes in which rounding is a decision of the model's author."""
 
 
+WIDER = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
+"""The wide counterpart of each narrow dtype."""
+
+
 def is_narrow(value: object) -> bool:
-    """Whether a value is floating and narrower than float64.
+    """Whether a value is floating and narrower than float64, or complex and narrower than complex128.
 
     Args:
         value: of any type.
     """
-    return str(getattr(value, "dtype", "")) in ("float32", "bfloat16", "float16")
+    return str(getattr(value, "dtype", "")) in WIDER
 
 
 def is_key(value: object) -> bool:
@@ -35,8 +39,7 @@ def wide(dtype: Dtype) -> "Dtype | np.dtype[np.generic]":
     Args:
         dtype: of NumPy or JAX, or its name.
     """
-    names = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
-    name = names.get(str(dtype))
+    name = WIDER.get(str(dtype))
     return np.dtype(name) if name else dtype
 
 
@@ -44,9 +47,11 @@ def widen(value: ArrayLike) -> ArrayLike:
     """A value in the wide counterpart of its dtype.
 
     Args:
-        value: an array; one of Python's own numbers stays as it is.
+        value: an array, or a number with a dtype; one of Python's own numbers stays as it is.
     """
     dtype = getattr(value, "dtype", None)
-    if dtype is None or isinstance(value, bool | int | float | complex) or wide(dtype) is dtype:
+    if dtype is None or wide(dtype) is dtype:
         return value
+    if isinstance(value, int | float | complex):  # JAX's numbers with a dtype
+        return np.asarray(value, wide(dtype))
     return value.astype(wide(dtype))

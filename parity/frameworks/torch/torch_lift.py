@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from parity.frameworks.torch.torch_modes import uncompiled
+from parity.report.errors import by_the_harness
 from parity.trace.rounded_constants import constant
 
 NARROW = {
@@ -44,7 +45,13 @@ EXACT: Mapping[Callable[..., object], Callable[..., torch.Tensor]] = {
 class Lift(TorchFunctionMode):
     """Requests for a narrow floating dtype become requests for float64; narrow tensors met are widened."""
 
-    _CASTS: ClassVar = {"float": None, "half": torch.float16, "bfloat16": torch.bfloat16}
+    _CASTS: ClassVar = {
+        "float": None,
+        "half": torch.float16,
+        "bfloat16": torch.bfloat16,
+        "cfloat": None,
+        "chalf": None,
+    }
 
     def __init__(self, *, rounding: bool = False) -> None:
         """A mode.
@@ -64,7 +71,8 @@ class Lift(TorchFunctionMode):
     ) -> object:
         name = getattr(func, "__name__", "")
         if name in self._CASTS and func is getattr(torch.Tensor, name, None):
-            return self._rounded(args[0].double(), self._CASTS[name])
+            wide = args[0].to(torch.complex128) if name[0] == "c" else args[0].double()
+            return self._rounded(wide, self._CASTS[name])
         if func is torch.nn.functional.rms_norm:
             # The default eps is that of the dtype: of the user's float32, not of the lifted float64.
             bound = dict(
@@ -85,7 +93,8 @@ class Lift(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         given = args, dict(kwargs or {})
         asked = [value for value in tree_leaves(given) if value in (torch.float16, torch.bfloat16)]
-        args, kwargs = tree_map(self._wider, given)
+        with by_the_harness("lifting the PyTorch model to float64"):  # inside the model's own forward pass
+            args, kwargs = tree_map(self._wider, given)
         out = func(*args, **kwargs)
         return self._rounded(out, asked[0]) if asked else out
 
@@ -100,9 +109,10 @@ class Lift(TorchFunctionMode):
         if isinstance(value, torch.dtype):
             return NARROW.get(value, value)
         if isinstance(value, torch.Tensor) and value.dtype in NARROW and not value.requires_grad:
-            if value.dtype == torch.complex64 or type(value) is not torch.Tensor:
+            if type(value) is not torch.Tensor:
                 return value.to(NARROW[value.dtype])
-            return torch.from_numpy(constant(value.detach().float().numpy()))
+            narrow = value.detach() if value.is_complex() else value.detach().float()
+            return torch.from_numpy(constant(narrow.numpy(force=True)))
         return value
 
 

@@ -19,6 +19,7 @@ class MemoryLayout(NamedTuple):
         strides: distance of neighbours along each axis, in entries.
         offset: where its first entry stands, in entries.
         dtype: PyTorch's dtype.
+        turned: whether it is read conjugated, and negated.
     """
 
     storage: int
@@ -26,6 +27,7 @@ class MemoryLayout(NamedTuple):
     strides: tuple[int, ...]
     offset: int
     dtype: torch.dtype
+    turned: tuple[bool, bool] = (False, False)
 
 
 def storage_of(tensor: torch.Tensor) -> int:
@@ -41,6 +43,7 @@ def layout_of(tensor: torch.Tensor) -> MemoryLayout:
         tuple(tensor.stride()),
         int(tensor.storage_offset()),
         tensor.dtype,
+        (tensor.is_conj(), tensor.is_neg()),
     )
 
 

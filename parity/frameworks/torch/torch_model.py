@@ -137,10 +137,10 @@ def _read_module(model: "torch.nn.Module") -> TorchModel:
         for leaf, _ in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
     }
     tensors: dict[str, torch.Tensor] = dict(model.named_parameters())
-    trainable = tuple(name for name, p in tensors.items() if p.requires_grad and p.is_floating_point())
+    trainable = tuple(name for name, p in tensors.items() if p.requires_grad and _is_number(p))
     saved = model.state_dict().keys()
     buffers = dict(model.named_buffers())
-    tensors |= {name: b for name, b in buffers.items() if b.is_floating_point() and name in saved}
+    tensors |= {name: b for name, b in buffers.items() if _is_number(b) and name in saved}
     constants = {name: to_numpy(b) for name, b in buffers.items() if name not in tensors}
     tied = _other_names(model)
     signatures = {
@@ -171,6 +171,11 @@ def _read_module(model: "torch.nn.Module") -> TorchModel:
         _dtypes(tensors),
         state,
     )
+
+
+def _is_number(tensor: "torch.Tensor") -> bool:
+    """Whether a tensor is floating or complex."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _dtypes(tensors: "Mapping[str, Weight]") -> dict[str, str]:

@@ -238,9 +238,10 @@ class TorchProgram:
             if task.loss is None:
                 loss = torch.zeros((), dtype=getattr(torch, dtype), device=task.device)
                 for name, value in outputs.items():
-                    if value.is_floating_point():
-                        along = to_torch(direction(value.shape, name), dtype, task.device)
-                        loss = loss + (value * along).sum()
+                    parts = torch.view_as_real(value.resolve_conj()) if value.is_complex() else value
+                    if parts.is_floating_point():
+                        along = to_torch(direction(parts.shape, name), dtype, task.device)
+                        loss = loss + (parts * along).sum()
             else:
                 loss = task.loss(out, targets_of(given, task.inputs))
             # A loss that no weight reaches has no graph at all, and the gradients are zero.

@@ -85,14 +85,14 @@ def test_a_bug_inside_lifting_is_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     from parity.frameworks.torch import torch_lift
 
     monkeypatch.setattr(torch_lift.Lift, "_wider", staticmethod(broken))
-    with pytest.raises(parity.HarnessError, match=r"lifting the reference to float64.*report it"):
+    with pytest.raises(parity.HarnessError, match=r"lifting the PyTorch model to float64.*report it"):
         check()
 
 
 def test_a_bug_inside_lifting_of_jax_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    from parity.frameworks.jax import lift
+    from parity.frameworks.jax import wide_equations
 
-    monkeypatch.setattr(lift, "wide_params", broken)
+    monkeypatch.setattr(wide_equations, "wide_params", broken)
     with pytest.raises(parity.HarnessError, match="report it"):
         check()
 
@@ -209,3 +209,19 @@ def test_a_loss_that_raises() -> None:
 
     require_the_users(lambda: check(loss=(bad, mean), targets=targets), "PyTorch", 'raise OwnError("mine")')
     require_the_users(lambda: check(loss=(mean, bad), targets=targets), "JAX", 'raise OwnError("mine")')
+
+
+def test_a_bug_inside_lifting_is_not_the_models_in_whose_forward_pass_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from parity.frameworks.torch import torch_lift
+
+    wider = torch_lift.Lift._wider
+
+    def at_tensors(value: Any) -> Any:
+        return broken() if isinstance(value, torch.Tensor) else wider(value)
+
+    monkeypatch.setattr(torch_lift.Lift, "_wider", staticmethod(at_tensors))
+    with pytest.raises(parity.HarnessError, match="report it") as caught:
+        check()
+    assert not any("raised by" in note for note in getattr(caught.value, "__notes__", ()))
