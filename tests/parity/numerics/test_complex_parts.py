@@ -5,7 +5,7 @@ import torch
 
 from parity.numerics.arrays import in_float32, round_to, to_jax, to_numpy, to_numpy_narrow, to_torch
 from parity.numerics.complex_parts import of_parts, real_parts
-from parity.numerics.finite_differences import judge_gradients, measure_slopes
+from parity.numerics.finite_differences import measure_slope, probe_gradients
 from parity.numerics.moved_weights import jittered
 from parity.numerics.noise import Subject, Values, measure, perturb
 from parity.numerics.yardstick import FORWARD, judge_quantities
@@ -55,11 +55,14 @@ def program(weights: dict[str, np.ndarray], inputs: dict[str, np.ndarray], dtype
 
 
 def test_a_gradient_is_that_of_both_parts() -> None:
-    slopes = measure_slopes(Subject(program, {"z": Z}), {}, ["z"])
+    slope = measure_slope(Subject(program, {"z": Z}), {}, ["z"])
     right = program({"z": Z}, {}, "float64")["gradients"]["z"]
-    for gradient, verdict in ((right, Verdict.PASS), (right.conj(), Verdict.FAIL)):
-        (quantity,), _ = judge_gradients(slopes, {"one": {"z": gradient}}, {})
-        assert quantity.verdict is verdict
+    sides = {"reference": {"z": right}, "candidate": {"z": right.conj()}}
+    probed = probe_gradients(lambda names: slope, ["z"], sides, {}, differing=["z"])
+    verdicts = [quantity.verdict for quantity in probed.quantities]
+    assert verdicts == [Verdict.PASS, Verdict.FAIL]
+    both = {side: {"z": right.conj()} for side in sides}
+    assert probe_gradients(lambda names: slope, ["z"], both, {}, differing=[]).shared
 
 
 def test_the_yardstick_sees_either_part() -> None:
