@@ -17,8 +17,8 @@ from tests.mutants.working import Work, prepared, worked
 FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 """Every program runs a few times: compiling well would take longer than it saves."""
 
-EACH = 8
-"""Mutants of a port by default, before the count is reached or the ports run out."""
+EACH = 5
+"""Mutants of a port at least, until there are as many as were asked for."""
 
 
 def main() -> None:
@@ -109,12 +109,12 @@ def show(identifier: str, seconds: float) -> None:
     from tests.mutants.trying import mutants_of, reports
 
     name = identifier.rsplit(":", 3)[0]
-    with reports() as kept:
+    with reports() as printed:
         rows = list(mutants_of(name, 0, 1, seconds, identifier))
     if not rows:
         sys.exit(f"{name} has no mutant {identifier}")
     for row in rows:
-        print(*kept, f"changed: {row.text} at {row.line}", in_words(row), sep="\n")
+        print(*printed, f"changed: {row.text} at {row.line}", in_words(row), sep="\n")
 
 
 if __name__ == "__main__":

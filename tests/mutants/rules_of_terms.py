@@ -2,7 +2,8 @@
 
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
@@ -78,11 +79,11 @@ def term(site: Site) -> Iterator[Variant]:
             yield of_results(eqn, f"{name} twice", lambda out: apply(eqn.primitive, [out], eqn.params)[0])
 
 
-def of_results_with(site: Site, text: str, operand: int, combine: object) -> Variant:
+def of_results_with(site: Site, text: str, operand: int, combine: Callable[[Any, Any], Any]) -> Variant:
     """A variant that combines the result with an operand once more."""
     eqn = site.eqn
 
-    def replace(xs: object, _: object) -> list[object]:
+    def replace(xs: Sequence[Any], _: Sequence[Any]) -> list[Any]:
         return [combine(apply(eqn.primitive, xs, eqn.params)[0], xs[operand])]
 
     return Variant(text, replace)
@@ -96,7 +97,7 @@ def cast(site: Site) -> Iterator[Variant]:
             yield of_results(site.eqn, f"rounded to {jnp.dtype(dtype).name}", change)
 
 
-def _rounded(value: object, dtype: object) -> object:
+def _rounded(value: Any, dtype: Any) -> Any:
     return lax.convert_element_type(lax.convert_element_type(value, dtype), value.dtype)
 
 
@@ -111,7 +112,9 @@ def weight(site: Site) -> Iterator[Variant]:
     for operand, others in site.others.items():
         for number in others:
 
-            def replace(xs: object, args: object, operand: int = operand, number: int = number) -> object:
+            def replace(
+                xs: Sequence[Any], args: Sequence[Any], operand: int = operand, number: int = number
+            ) -> list[Any]:
                 given = [args[number] if i == operand else x for i, x in enumerate(xs)]
                 return apply(site.eqn.primitive, given, site.eqn.params)
 

@@ -5,11 +5,15 @@ import json
 import pytest
 
 from tests.mutants.__main__ import kept, planned, rows_of
+from tests.mutants.mutating import mutated
 from tests.mutants.renamed import renamed_rows
 from tests.mutants.rows import Outcome, Row, in_words
-from tests.mutants.sources import port_names
+from tests.mutants.rules import RULES
+from tests.mutants.settled import evaluated, settle
+from tests.mutants.sites import sites_of
+from tests.mutants.sources import given, port_names
 from tests.mutants.table import by_rule, page
-from tests.mutants.trying import mutants_of
+from tests.mutants.trying import mutants_of, refilled
 from tests.mutants.working import Work
 
 PORTS = ("linear/plain", "prelu/linen", "square/plain", "tied/plain", "layer-norm/plain", "conv1d/plain")
@@ -34,6 +38,21 @@ def test_the_right_port_passes_under_other_names(name: str) -> None:
     (row,) = renamed_rows(name, [1], SECONDS)
     assert row.outcome is Outcome.EQUIVALENT, in_words(row)
     assert row.verdict == "pass"
+
+
+@pytest.mark.filterwarnings("ignore")  # the models under test may warn
+def test_a_kernel_that_lies_the_other_way_changes_nothing() -> None:
+    name = "square/plain"
+    with given(name) as arguments:
+        right = settle(arguments)
+    site = next(
+        site for site in sites_of(right.closed, len(right.paths)) if site.eqn.primitive.name == "dot_general"
+    )
+    (other,) = RULES["axis"].changes(site)
+    (stopped,) = RULES["stop_gradient"].changes(site)
+    base = evaluated(right, right.closed)
+    assert refilled(right, mutated(right.closed, site.path, other.replace), base)
+    assert not refilled(right, mutated(right.closed, site.path, stopped.replace), base)
 
 
 def test_a_mutant_can_be_checked_again_by_its_id() -> None:

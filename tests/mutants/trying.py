@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax.extend.core import ClosedJaxpr
 
 import parity
@@ -145,15 +146,18 @@ def candidate_of(right: Right, closed: ClosedJaxpr) -> dict[str, Any]:
 def refilled(right: Right, closed: ClosedJaxpr, base: Values) -> bool:
     """Whether a mutant computes the right outputs with the weights that the harness loads it with.
 
-    `x @ kernel.T` for `x @ kernel` is a port as right, of a kernel that lies the other way.
+    `x @ kernel.T` for `x @ kernel` is a port as right, of a kernel that lies the other way. Its gradients are
+    the right ones in another order.
     """
     again = settle({**right.arguments, **candidate_of(right, closed)})
-    return same(of_outputs(base), of_outputs(evaluated(again, again.closed)))
+    return same(_in_any_order(base), _in_any_order(evaluated(again, again.closed)))
 
 
-def of_outputs(values: Values) -> Values:
-    """The outputs alone: gradients lie as the leaves do."""
-    return {key: value for key, value in values.items() if key[0] == "outputs"}
+def _in_any_order(values: Values) -> Values:
+    """Outputs and loss as they are, all entries of all gradients sorted."""
+    gradients = [value.ravel() for (group, _), value in values.items() if group == "gradients"]
+    kept = {key: value for key, value in values.items() if key[0] != "gradients"}
+    return {**kept, ("gradients", "all"): np.sort(np.concatenate([np.zeros(0), *gradients]))}
 
 
 def checked(right: Right, closed: ClosedJaxpr, name: str) -> Report:
