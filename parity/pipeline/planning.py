@@ -65,10 +65,7 @@ def plan_between(
     wishes = wishes or Weights()
     alike = reference.framework == candidate.framework
     turned = not alike and candidate.framework == "PyTorch"
-    own = {
-        name: signature._replace(use=(uses or {}).get(name, signature.use))
-        for name, signature in candidate.signatures.items()
-    }
+    own = with_uses(candidate.signatures, uses)
     tensors, leaves = (own, reference.signatures) if turned else (reference.signatures, own)
     unused, missing = wishes.unused, wishes.missing
     if turned:
@@ -98,6 +95,16 @@ def plan_between(
             return plan(tables)
         except WeightError:
             raise error from None
+
+
+def with_uses(known: Mapping[str, Signature], uses: Mapping[str, Use] | None) -> dict[str, Signature]:
+    """What is known of weights, with their first uses.
+
+    Args:
+        known: what is known of each weight.
+        uses: first uses, where known.
+    """
+    return {name: one._replace(use=(uses or {}).get(name, one.use)) for name, one in known.items()}
 
 
 def _turned(pins: Pins) -> Pins:
