@@ -18,6 +18,7 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
 from parity.numerics.progress import Progress
 from parity.pipeline import image_layouts
+from parity.pipeline.conversions import Conversion, explained_part, remarks_on
 from parity.pipeline.planning import load, plan_between, reordered, with_uses
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
@@ -53,6 +54,7 @@ class Candidate:
         lacking: outputs of the reference, by its own names, that the candidate does not return.
         notes: what was chosen on the way, in words.
         remarks: what is worth saying besides.
+        conversion: of the user's own params, where no whole plan explains them.
     """
 
     model: Model
@@ -64,6 +66,7 @@ class Candidate:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    conversion: Conversion | None = None
 
 
 def settle_candidate(reference: Reference, request: Request, progress: Progress) -> Candidate:
@@ -161,15 +164,18 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     dtypes, remarks = dtypes_in_use(reference, model.framework, census.narrow)
     converted = request.weights.params is not None
     program = model.program(task._replace(loss=None), trainable=())
-    plan, more = _plan(attempt, model, program, progress, vary=not converted)
+    plan, more, conversion = _plan(attempt, model, program, progress)
     weights = load(plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
     notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides), *more)
     if not any("float" in str(value.dtype) for value in (reference.outputs[name] for name in names.values())):
         remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
     remarks += model.remarks(given, task)
-    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks, lacking)
-    other = reordered(candidate.plan, reference.weights, weights) if converted else None
+    if conversion is not None:
+        remarks += remarks_on(conversion)
+    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks, lacking, conversion)
+    whole = converted and conversion is None
+    other = reordered(candidate.plan, reference.weights, weights) if whole else None
     if other is not None and gap(reference, forward(candidate), weights) <= SAME_OUTPUTS:
         same = f"the {model.framework} params hold hidden units in another order: the same function"
         candidate = dataclasses.replace(candidate, plan=other, notes=(*notes, same))
@@ -311,13 +317,14 @@ def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, 
 
 
 def _plan(
-    attempt: _Attempt, model: Model, program: Program, progress: Progress, *, vary: bool
-) -> tuple[Plan, Names]:
+    attempt: _Attempt, model: Model, program: Program, progress: Progress
+) -> tuple[Plan, Names, Conversion | None]:
     """The plan, with the evidence of both computations, and what is to be said of it.
 
-    Where it does not make the two agree, others that fit are tried, unless the weights are the user's own.
+    Where it does not make the two agree, others that fit are tried, unless the weights are the user's own;
+    those may have no whole plan.
     """
-    reference = attempt.reference
+    reference, wishes = attempt.reference, attempt.request.weights
     given = reference.inputs[0]
     progress("matching the weights")
     from parity.localise import agreement
@@ -337,13 +344,21 @@ def _plan(
 
     with by_the_harness("reading how the candidate uses its weights"):
         uses = program.uses(model.weights, given)
-    plan = plan_between(reference, model, attempt.request.weights, uses=uses, try_plan=try_plan)
-    if not vary or reference.trace is None or gap(reference, program, loaded(plan)) <= NEAR:
-        return plan, ()
+    own = with_uses(model.signatures, uses)
+    try:
+        plan = plan_between(reference, model, wishes, uses=uses, try_plan=try_plan)
+    except WeightError:
+        if wishes.params is None:
+            raise
+        part = plan_between(reference, model, wishes, uses=uses, partial=True)
+        ends = (own, reference.signatures) if part.reversed else (reference.signatures, own)
+        conversion = explained_part(part, reference.weights, model.weights, *ends)
+        return conversion.plan, (), conversion
+    if wishes.params is not None or reference.trace is None or gap(reference, program, loaded(plan)) <= NEAR:
+        return plan, (), None
     from parity.pipeline.varying import vary_plan
 
     progress("trying other plans of the weights")
-    own = with_uses(model.signatures, uses)
     ends = (own, reference.signatures) if plan.reversed else (reference.signatures, own)
     found = vary_plan(
         plan,
@@ -354,4 +369,4 @@ def _plan(
         sizes={size for array in given.values() for size in array.shape[1:]},
         agree=lambda plan: gap(reference, program, loaded(plan)) <= NEAR,
     )
-    return found.plan, found.notes
+    return found.plan, found.notes, None

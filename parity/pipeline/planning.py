@@ -46,6 +46,7 @@ def plan_between(
     *,
     uses: Mapping[str, Use] | None = None,
     try_plan: Callable[[Plan], float] | None = None,
+    partial: bool = False,
 ) -> Plan:
     """The weight plan of two sides.
 
@@ -58,6 +59,7 @@ def plan_between(
         wishes: pins, and what may be unused or missing.
         uses: first uses of the candidate's weights, where known.
         try_plan: how well a plan makes the two sides agree, 0 to 1, to settle ties.
+        partial: whether weights may be left over.
 
     Raises:
         WeightError: naming every weight that is unused, missing or ambiguous.
@@ -84,6 +86,7 @@ def plan_between(
             allow_unused=[*unused, *without],
             allow_missing=missing,
             sides=Sides.of(reference.framework, candidate.framework),
+            partial=partial,
         )
 
     try:
