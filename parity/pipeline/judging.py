@@ -11,7 +11,8 @@ from parity.numerics.noise import SideByDtype
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.pipeline.request import Settings
-from parity.pipeline.runs import FIRST, Run
+from parity.pipeline.runs import FIRST, MOVED, Run
+from parity.report.errors import HarnessError
 from parity.report.results import Quantity, Verdict
 
 
@@ -35,12 +36,14 @@ class Judged(NamedTuple):
         failed: the runs with a difference in float64.
         kinks: weights whose slopes say nothing: the loss has a kink there.
         left_out: how many weights a sample of the finite differences leaves out.
+        unmoved: what a model raised where its weights were moved, by what was then left out.
     """
 
     quantities: list[Quantity]
     failed: list[Failed]
     kinks: list[str]
     left_out: int
+    unmoved: dict[str, str]
 
 
 def judge_runs(
@@ -64,17 +67,29 @@ def judge_runs(
         differentiable: whether gradients are compared; asked after the first run where it is a function.
         by_hand: labels of programs that have gradients alone.
     """
-    judged = Judged([], [], [], 0)
+    judged = Judged([], [], [], 0, {})
     left_out = 0
     for run in runs:
-        sides = sides_of(run, progress)
+        try:
+            sides = sides_of(run, progress)
+        except Exception as error:
+            if run.title != MOVED or isinstance(error, HarnessError):
+                raise
+            judged.unmoved["other weights than these"] = _first_line(error)
+            continue
         progress("judging")
         with_gradients = differentiable() if callable(differentiable) else differentiable
         rules = {group: rule for group, rule in FORWARD.items() if group != "gradients" or with_gradients}
         found = _judge(run, sides, rules, settings, by_hand)
         if run.title == FIRST and settings.finite_differences and "float64" in run.dtypes and with_gradients:
             progress("finite differences")
-            measured = slopes(run)
+            measured = None
+            try:
+                measured = slopes(run)
+            except Exception as error:  # the model ran as it is, so that it refuses the moved weights
+                if isinstance(error, HarnessError):
+                    raise
+                judged.unmoved["gradients against finite differences"] = _first_line(error)
             if measured is not None:
                 left_out = measured.left_out
                 more, kinks = judge_gradients(measured, *_gradients(sides, found))
@@ -86,6 +101,10 @@ def judge_runs(
         if failing:
             judged.failed.append(Failed(frozenset(failing), run))
     return judged._replace(left_out=left_out)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def _judge(
@@ -147,6 +166,9 @@ def not_checked(
         lines.append(f"finite differences of {names}: the loss has a kink there or is too coarse")
     if judged.left_out:
         lines.append(f"finite differences of {judged.left_out} more weights (a sample was taken)")
+    lines += [
+        f"{what}: the model refuses weights that are moved ({why})" for what, why in judged.unmoved.items()
+    ]
     lines += [f"weight {name}: left out as allowed" for name in left_out]
     return tuple(lines)
 
