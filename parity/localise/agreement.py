@@ -30,10 +30,10 @@ def agreement(reference: Trace) -> Callable[[Trace], float]:
 
     @functools.cache
     def matcher() -> Matcher:  # expensive, and not needed where the outputs agree
-        return Matcher(reference, [_assumed_move(node) for node in reference.nodes])
+        return Matcher(reference, [assumed_move(node) for node in reference.nodes])
 
     def summary(node: Node) -> Summary:
-        return Summary(node.array, _assumed_move(node))
+        return Summary(node.array, assumed_move(node))
 
     def agree(t: Node, j: Node) -> bool:
         return same_value(t.array, summary(t), j.array, summary(j))
@@ -54,8 +54,15 @@ def agreement(reference: Trace) -> Callable[[Trace], float]:
     return of
 
 
-def _assumed_move(node: Node) -> float:
-    """A move that covers rounding, where none was measured."""
+def assumed_move(node: Node) -> float:
+    """A move that covers rounding, where none was measured.
+
+    Args:
+        node: a value of a trace.
+
+    Returns:
+        How far noise may move its entries.
+    """
     array = real_parts(node.array)
     if not node.floating:
         return 0.0

@@ -18,7 +18,8 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
 from parity.numerics.progress import Progress
 from parity.pipeline import image_layouts
-from parity.pipeline.planning import load, plan_between, reordered
+from parity.pipeline.conversions import Conversion, explained_part, remarks_on
+from parity.pipeline.planning import load, plan_between, reordered, with_uses
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
@@ -33,6 +34,8 @@ NEAR = 1e-6
 """Outputs that agree to this relative difference in float64 settle which of several plans is meant, where the
 reference has no trace."""
 
+MOST_LAYOUTS = 2
+"""Layouts of the images that are tried where the candidate runs in them but does not agree."""
 
 Names = tuple[str, ...]
 
@@ -51,6 +54,7 @@ class Candidate:
         lacking: outputs of the reference, by its own names, that the candidate does not return.
         notes: what was chosen on the way, in words.
         remarks: what is worth saying besides.
+        conversion: of the user's own params, where no whole plan explains them.
     """
 
     model: Model
@@ -62,6 +66,7 @@ class Candidate:
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
+    conversion: Conversion | None = None
 
 
 def settle_candidate(reference: Reference, request: Request, progress: Progress) -> Candidate:
@@ -98,14 +103,22 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
         except Exception as error:  # another layout may do; if none does, the first error is the user's
             first = first or _clearer(attempt, error, layout)
             continue
-        if not _could_lie_either_way(inputs, request.layout):
+        either = _could_lie_either_way(inputs, request.layout)
+        settled = not _has_images(inputs, request.layout) or _agrees(reference, found[-1])
+        if not either and (settled or len(found) >= MOST_LAYOUTS):
             break
     if not found:
         raise first or ValueError("no layout of the inputs fits the candidate")
     if len(found) == 1:
         return found[0]
     progress("trying layouts")
-    return min(found, key=lambda one: gap(reference, forward(one), one.weights))
+    if _could_lie_either_way(inputs, request.layout):
+        return min(found, key=lambda one: gap(reference, forward(one), one.weights))
+    return next((one for one in found if _agrees(reference, one)), found[0])
+
+
+def _agrees(reference: Reference, candidate: Candidate) -> bool:
+    return gap(reference, forward(candidate), candidate.weights) <= NEAR
 
 
 class _Attempt(NamedTuple):
@@ -149,19 +162,23 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     probe.require_repeatable(model.weights, given, census)
     task = task._replace(rounding=bool(census.narrow) and not reference.computed & census.computed)
     dtypes, remarks = dtypes_in_use(reference, model.framework, census)
-    plan = _plan(attempt, model, model.program(task._replace(loss=None), trainable=()), progress)
     converted = request.weights.params is not None
+    program = model.program(task._replace(loss=None), trainable=())
+    plan, more, conversion = _plan(attempt, model, program, progress)
     weights = load(plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
-    notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides))
+    notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides), *more)
     if not any(
         "float" in str(value.dtype) or "complex" in str(value.dtype)
         for value in (reference.outputs[name] for name in names.values())
     ):
         remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
     remarks += model.remarks(given, task)
-    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks, lacking)
-    other = reordered(candidate.plan, reference.weights, weights) if converted else None
+    if conversion is not None:
+        remarks += remarks_on(conversion)
+    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks, lacking, conversion)
+    whole = converted and conversion is None
+    other = reordered(candidate.plan, reference.weights, weights) if whole else None
     if other is not None and gap(reference, forward(candidate), weights) <= SAME_OUTPUTS:
         same = f"the {model.framework} params hold hidden units in another order: the same function"
         candidate = dataclasses.replace(candidate, plan=other, notes=(*notes, same))
@@ -234,6 +251,11 @@ def _could_lie_either_way(inputs: Arrays, given: image_layouts.Layout) -> bool:
     )
 
 
+def _has_images(inputs: Arrays, given: image_layouts.Layout) -> bool:
+    """Whether an input has the axes of an image whose channels may lie elsewhere."""
+    return any(name not in given and array.ndim >= 4 for name, array in inputs.items())
+
+
 def gap(reference: Reference, program: Program, weights: Arrays) -> float:
     """The largest difference from the reference's outputs in float64, relative to their size.
 
@@ -300,17 +322,26 @@ def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, 
     return task._replace(outputs=outputs), names[0], lacking, tuple(notes)
 
 
-def _plan(attempt: _Attempt, model: Model, program: Program, progress: Progress) -> Plan:
-    """The plan, with the evidence of both computations."""
-    reference = attempt.reference
+def _plan(
+    attempt: _Attempt, model: Model, program: Program, progress: Progress
+) -> tuple[Plan, Names, Conversion | None]:
+    """The plan, with the evidence of both computations, and what is to be said of it.
+
+    Where it does not make the two agree, others that fit are tried, unless the weights are the user's own;
+    those may have no whole plan.
+    """
+    reference, wishes = attempt.reference, attempt.request.weights
     given = reference.inputs[0]
     progress("matching the weights")
     from parity.localise import agreement
 
     compared: list[Callable[[Trace], float]] = []
 
+    def loaded(plan: Plan) -> Arrays:
+        return {**model.weights, **plan.to_candidate(reference.weights, exact=True)}
+
     def try_plan(plan: Plan) -> float:
-        weights = {**model.weights, **plan.to_candidate(reference.weights)}
+        weights = loaded(plan)
         if reference.trace is None:
             return float(gap(reference, program, weights) <= NEAR)
         if not compared:
@@ -319,4 +350,29 @@ def _plan(attempt: _Attempt, model: Model, program: Program, progress: Progress)
 
     with by_the_harness("reading how the candidate uses its weights"):
         uses = program.uses(model.weights, given)
-    return plan_between(reference, model, attempt.request.weights, uses=uses, try_plan=try_plan)
+    own = with_uses(model.signatures, uses)
+    try:
+        plan = plan_between(reference, model, wishes, uses=uses, try_plan=try_plan)
+    except WeightError:
+        if wishes.params is None:
+            raise
+        part = plan_between(reference, model, wishes, uses=uses, partial=True)
+        ends = (own, reference.signatures) if part.reversed else (reference.signatures, own)
+        conversion = explained_part(part, reference.weights, model.weights, *ends)
+        return conversion.plan, (), conversion
+    if wishes.params is not None or reference.trace is None or gap(reference, program, loaded(plan)) <= NEAR:
+        return plan, (), None
+    from parity.pipeline.varying import vary_plan
+
+    progress("trying other plans of the weights")
+    ends = (own, reference.signatures) if plan.reversed else (reference.signatures, own)
+    found = vary_plan(
+        plan,
+        *ends,
+        reference=reference.trace,
+        trace=lambda plan: program.trace(loaded(plan), given, False, replayable=True),
+        weights=reference.weights,
+        sizes={size for array in given.values() for size in array.shape[1:]},
+        agree=lambda plan: gap(reference, program, loaded(plan)) <= NEAR,
+    )
+    return found.plan, found.notes, None

@@ -9,6 +9,7 @@ from parity.numerics.arrays import DTYPES
 from parity.numerics.progress import Progress
 from parity.pipeline import promotions
 from parity.pipeline.candidate import settle_candidate
+from parity.pipeline.conversions import judge_misfits, not_planned
 from parity.pipeline.equal_constants import with_equal_constants
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.measuring import Measured, Oracle, measured
@@ -141,13 +142,16 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     if judged.probed is not None:
         where = _stopped(both) if judged.probed.shared else ()
         outcome.findings = (*outcome.findings, *judged.probed.findings, *where)
-    weights = judge_weights(plan, reference.weights, candidate.weights)
+    weights = [
+        *judge_weights(plan, reference.weights, candidate.weights),
+        *judge_misfits(candidate.conversion, bool(judged.failed)),
+    ]
     apart = [one for dtype in dtypes if dtype not in DTYPES for one in _apart(both, dtype)]
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
     outcome.quantities = [*weights, *named_on_both_sides(quantities, plan.names(), turned=plan.reversed)]
-    outcome.not_checked = not_checked(
-        settings, dtypes, (*plan.unused, *plan.missing), judged, own_loss=reference.task.loss is not None
-    )
+    left_out, by_result = not_planned((*plan.unused, *plan.missing), candidate.conversion)
+    own_loss = reference.task.loss is not None
+    outcome.not_checked = (*not_checked(settings, dtypes, left_out, judged, own_loss=own_loss), *by_result)
     if (why := both.candidate_program.undifferentiable) is not None:
         line = f"gradients: the {candidate.model.framework} model cannot be differentiated ({why})"
         outcome.not_checked = (line, *outcome.not_checked)

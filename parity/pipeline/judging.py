@@ -73,9 +73,9 @@ def judge_runs(
         except Exception as error:
             if run.title != MOVED or not is_of_a_model(error):
                 raise
-            why = str(error).partition("\n")[0]
+            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             judged.refused.append(
-                f"moved weights: a model does not take them ({type(error).__name__}: {why})"
+                f"other weights than these: the model refuses weights that are moved ({why})"
             )
             continue
         progress("judging")

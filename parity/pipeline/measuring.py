@@ -14,6 +14,7 @@ from parity.numerics.finite_differences import Slope, measure_slope
 from parity.numerics.noise import Runnable, SideByDtype, Subject, Values, measure
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate
+from parity.pipeline.conversions import RoundedOnce
 from parity.pipeline.planning import load, plan_between
 from parity.pipeline.reference import Reference
 from parity.pipeline.runs import MOVED, Run, compared_tensors, in_tensors, leaves_of, program_weights
@@ -126,7 +127,10 @@ def measured(
         reference_program = reference.program(task, trainable=trainable)
         programs["reference"] = in_tensors(reference_program, plan, tensors, leaves=plan.reversed)
     program = candidate.model.program(candidate.task, trainable=list(tensors) if plan.reversed else own)
-    programs["candidate"] = in_tensors(program, plan, tensors, leaves=not plan.reversed)
+    run: Runnable = program
+    if candidate.conversion is not None:
+        run = RoundedOnce(program, candidate.conversion.computed)
+    programs["candidate"] = in_tensors(run, plan, tensors, leaves=not plan.reversed)
     weights: dict[str, Arrays] = {}
     for label, oracle in (oracles or {}).items():
         programs[label], weights[label] = _oracle(oracle, reference, candidate, tensors)

@@ -46,6 +46,7 @@ def plan_between(
     *,
     uses: Mapping[str, Use] | None = None,
     try_plan: Callable[[Plan], float] | None = None,
+    partial: bool = False,
 ) -> Plan:
     """The weight plan of two sides.
 
@@ -58,6 +59,7 @@ def plan_between(
         wishes: pins, and what may be unused or missing.
         uses: first uses of the candidate's weights, where known.
         try_plan: how well a plan makes the two sides agree, 0 to 1, to settle ties.
+        partial: whether weights may be left over.
 
     Raises:
         WeightError: naming every weight that is unused, missing or ambiguous.
@@ -65,10 +67,7 @@ def plan_between(
     wishes = wishes or Weights()
     alike = reference.framework == candidate.framework
     turned = not alike and candidate.framework == "PyTorch"
-    own = {
-        name: signature._replace(use=(uses or {}).get(name, signature.use))
-        for name, signature in candidate.signatures.items()
-    }
+    own = with_uses(candidate.signatures, uses)
     tensors, leaves = (own, reference.signatures) if turned else (reference.signatures, own)
     unused, missing = wishes.unused, wishes.missing
     if turned:
@@ -87,6 +86,7 @@ def plan_between(
             allow_unused=[*unused, *without],
             allow_missing=missing,
             sides=Sides.of(reference.framework, candidate.framework),
+            partial=partial,
         )
 
     try:
@@ -98,6 +98,16 @@ def plan_between(
             return plan(tables)
         except WeightError:
             raise error from None
+
+
+def with_uses(known: Mapping[str, Signature], uses: Mapping[str, Use] | None) -> dict[str, Signature]:
+    """What is known of weights, with their first uses.
+
+    Args:
+        known: what is known of each weight.
+        uses: first uses, where known.
+    """
+    return {name: one._replace(use=(uses or {}).get(name, one.use)) for name, one in known.items()}
 
 
 def _turned(pins: Pins) -> Pins:

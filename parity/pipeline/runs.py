@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.model import Program
 from parity.numerics.arrays import Arrays
 from parity.numerics.moved_weights import jittered
 from parity.numerics.noise import REPEATS, Runnable, Values
@@ -91,7 +90,7 @@ def moved_alike(
     return {**own, **shifted}
 
 
-def in_tensors(program: Program, plan: Plan, tensors: frozenset[str], *, leaves: bool) -> Runnable:
+def in_tensors(program: Runnable, plan: Plan, tensors: frozenset[str], *, leaves: bool) -> Runnable:
     """A program whose gradients come back under the names of the plan's tensors, where both sides meet.
 
     Args:
@@ -101,7 +100,7 @@ def in_tensors(program: Program, plan: Plan, tensors: frozenset[str], *, leaves:
         leaves: whether this side holds the plan's leaves; the other has the tensors' names already.
     """
     if not leaves:
-        return program.__call__
+        return program
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         values = program(weights, inputs, dtype)

@@ -1,6 +1,6 @@
 """What is wrong with a plan, in words: what is left over, what is filled twice, what is still open."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 import numpy as np
@@ -41,6 +41,7 @@ def require_complete(
     allow_missing: Collection[str] = (),
     *,
     what: tuple[str, str] = ARRAY_NAMES,
+    guess: Callable[[], Iterable[str]] = tuple,
 ) -> None:
     """Every number of every tensor is used and every number of every leaf filled, but for what is allowed.
 
@@ -51,6 +52,7 @@ def require_complete(
         allow_unused: tensors that may stay without a leaf.
         allow_missing: leaves that may stay without a tensor.
         what: what a tensor and a leaf are called.
+        guess: what is probably the matter, a line each.
 
     Raises:
         WeightError: naming every tensor and leaf that is left over, whole or in part, and every leaf whose
@@ -75,7 +77,7 @@ def require_complete(
     if faults:
         raise WeightError(
             "the weights of the two models do not pair up:\n  "
-            + "\n  ".join(_shortened(faults))
+            + "\n  ".join([*_shortened(faults), *_shortened(list(guess()))])
             + "\nPin pairs with pins={tensor_name: leaf_path}, or allow tensors by name with "
             "unused=[...] and missing=[...] of parity.Weights"
         )
@@ -121,6 +123,27 @@ def _tensor(match: Match) -> str:
 def _shortened(lines: list[str]) -> list[str]:
     more = len(lines) - LISTED
     return lines if more <= 0 else [*lines[:LISTED], f"and {more} more"]
+
+
+def is_read(shape: Shape, transfers: Sequence[Transfer]) -> bool:
+    """Whether transfers read every number of a tensor.
+
+    Args:
+        shape: the tensor's.
+        transfers: those that read it.
+    """
+    return not _unread(shape, transfers)
+
+
+def is_filled(shape: Shape, transfers: Sequence[Transfer]) -> bool:
+    """Whether transfers fill every number of a leaf, none of them twice in part.
+
+    Args:
+        shape: the leaf's.
+        transfers: those that fill it.
+    """
+    rest, overlaps = _unfilled(shape, transfers)
+    return not rest and not overlaps
 
 
 def _unread(shape: Shape, transfers: Sequence[Transfer]) -> str:

@@ -13,6 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from parity.weights.layer_kinds import GROUPS, KEPT, PERMUTED, SPATIAL, LayerKind, Order, kind_named
+from parity.weights.rearrangements import Block, rearrangements
 from parity.weights.reshapes import carry, regroups, squeeze
 from parity.weights.transfer import Shape
 
@@ -24,6 +25,12 @@ CONTRADICTED = 15.0
 
 CONVOLUTION_LIKE = 0.5
 """How much less an unknown order of axes costs if a convolution's kernel has it."""
+
+SPLIT = 7.0
+"""Cost of an axis that is split, what was another axis between its parts: heads stacked in front."""
+
+LATER = 0.1
+"""How much more each further way to split axes costs."""
 
 SAME_ORDER = "same order of axes"
 
@@ -81,7 +88,7 @@ def layouts(tensor: End, leaf: End, is_alike: bool = False) -> tuple[Layout, ...
     shape, leaf_shape = tensor.shape, leaf.shape
     if math.prod(shape) != math.prod(leaf_shape):
         return ()
-    found = []
+    found: list[Layout] = []
     for option in _alike_options(tensor, leaf) if is_alike else _options(tensor, leaf):
         view = shape if option.view is None else option.view
         moved = tuple(view[axis] for axis in option.axes)
@@ -96,6 +103,7 @@ def layouts(tensor: End, leaf: End, is_alike: bool = False) -> tuple[Layout, ...
             if carried is None or set(carried) & long != set(leaf.summed) & long:
                 cost += CONTRADICTED
         found.append(option._replace(cost=cost))
+    found = found or _split(tensor, leaf)
     return tuple(sorted(found, key=lambda option: option.cost))
 
 
@@ -142,6 +150,21 @@ def _alike_options(tensor: End, leaf: End) -> list[Layout]:
     for way in ways:
         known.setdefault((way.axes, way.flip, way.view), way)
     return list(known.values())
+
+
+def _split(tensor: End, leaf: End) -> list[Layout]:
+    """The ways of a matrix whose axes are split, another between their parts: (heads * size, in) as a stack.
+
+    Only where no axis is kept whole elsewhere: heads lie in front where one function is mapped over them.
+    """
+    axes = set() if tensor.kind is None else set(tensor.kind.axes.split())
+    if len(tensor.shape) != 2 or len(leaf.shape) < 3 or axes not in (set(), {"out", "in"}):
+        return []
+    blocks = Block(tensor.shape, tensor.summed), Block(leaf.shape, leaf.summed)
+    return [
+        Layout(one.view, one.axes, (), "an axis split, another between its parts", SPLIT + LATER * number)
+        for number, one in enumerate(rearrangements(*blocks, split=False))
+    ]
 
 
 def _is_flat(shape: Shape, kind: LayerKind | None) -> bool:

@@ -8,7 +8,7 @@
 What then is left over or open is an error that lists the candidates and the line that pins one.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from parity.report.sides import Sides
@@ -18,6 +18,7 @@ from parity.weights.completeness import allowed, require_complete, require_settl
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.matches import Match, as_plan, by_convention, could_turn, matched
+from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
 from parity.weights.plan import Plan
 from parity.weights.pricing import Pricing
@@ -88,6 +89,7 @@ def find_plan(
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
     sides: Sides | None = None,
+    partial: bool = False,
 ) -> Plan:
     """The plan that pairs every tensor with a leaf.
 
@@ -110,6 +112,8 @@ def find_plan(
         allow_missing: leaves that may stay without a tensor, likewise.
         sides: what the reference and the candidate are called in messages; by default PyTorch and JAX, or
             the other way round if the plan is reversed.
+        partial: whether arrays may be left over: what pairs up whole is planned, all else is listed as unused
+            or missing, and ties are settled as well as they can be.
 
     Returns:
         The plan. Its `reversed` is the argument's, unless only the other direction has a plan: within one
@@ -132,6 +136,8 @@ def find_plan(
         reversed,
         sides,
     )
+    if partial:
+        return _find(sought, try_plan, partial=True)
     try:
         return _find(sought, try_plan)
     except WeightError as error:
@@ -162,7 +168,7 @@ def _from_the_other_side(sought: Sought) -> Sought | None:
     )
 
 
-def _find(sought: Sought, try_plan: TryPlan | None) -> Plan:
+def _find(sought: Sought, try_plan: TryPlan | None, *, partial: bool = False) -> Plan:
     """The plan in one direction."""
     tensors, leaves, pins, what = sought.tensors, sought.leaves, sought.pins, sought.what
     pricing = Pricing(sought.is_alike)
@@ -172,7 +178,14 @@ def _find(sought: Sought, try_plan: TryPlan | None) -> Plan:
     paths = [p for p in leaves if p not in filled and p not in sought.allow_missing]
     matches, ties = _match(names, paths, tensors, leaves, pricing)
     allowed = sought.allow_unused, sought.allow_missing
-    require_complete(sought.plan(matches, given), tensors, leaves, *allowed, what=what)
+    first = sought.plan(matches, given)
+    if partial:
+        return whole_part(first, tensors, leaves)
+
+    def guess() -> Iterator[str]:
+        return guesses(whole_part(first, tensors, leaves), tensors, leaves)
+
+    require_complete(first, tensors, leaves, *allowed, what=what, guess=guess)
     matches, turns, ties = _settled(
         by_convention(matches),
         ties,

@@ -21,6 +21,9 @@ PARTS = (2, 3, 4)
 LONGEST_STACK = 512
 """The most layers that one array may stack."""
 
+MOST_TIED = 4
+"""Further names of one tensor of which any may be a leaf of its own; of more, all or none."""
+
 STACKED = 0.02
 TIED = 0.3
 """Costs of seeing an array as a stack, and a tied tensor twice."""
@@ -63,8 +66,11 @@ def of_tensor(
     choices = [_as_units(way) for way in ways]
     if tensor.tied:
         unit = whole.as_unit()
-        others = (unit._replace(label=other, role=role(other), use=None) for other in tensor.tied)
-        choices.insert(1, taken((unit, *others), TIED))
+        others = [unit._replace(label=other, role=role(other), use=None) for other in tensor.tied]
+        # The other side may have a leaf for each name, or for some of them.
+        counts = range(len(others), 0, -1) if len(others) <= MOST_TIED else (len(others),)
+        some = (chosen for count in counts for chosen in itertools.combinations(others, count))
+        choices[1:1] = [taken((unit, *chosen), TIED) for chosen in some]
     return Group((name,), tuple(choices))
 
 

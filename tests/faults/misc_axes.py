@@ -169,7 +169,6 @@ def repeat(faulty: bool) -> Pair:
     "patches flattened as (height, width, channel) for a Dense layer of (channel, height, width)",
     cause=CauseKind.ORDER,
     also=(CauseKind.KERNEL_LAYOUT,),
-    convert=by_table({"kernel": ("embed.weight", (1, 0)), "bias": "embed.bias"}),
 )
 def patches(faulty: bool) -> Pair:
     class Patches(nn.Module):
@@ -189,9 +188,8 @@ def patches(faulty: bool) -> Pair:
         flat = cut.reshape(2, 9, 12)  # FAULT: M20
         return jnp.tanh(flat @ params["kernel"] + params["bias"])
 
-    return Pair(
-        reference=randomise(Patches()),
-        candidate=apply,
-        template=shapes({"kernel": (12, 8), "bias": (8,)}),
-        inputs={"x": normal(2, 3, 6, 6)},
-    )
+    model = randomise(
+        Patches()
+    )  # converted in the usual way: a plan could lay the kernel out for the patches
+    params = {"kernel": model.embed.weight.detach().numpy().T, "bias": model.embed.bias.detach().numpy()}
+    return Pair(reference=model, candidate=apply, params=params, inputs={"x": normal(2, 3, 6, 6)})

@@ -11,7 +11,11 @@ from parity.frameworks.uses import Axes, known_axes, regrouped
 from parity.weights import Use
 
 Labelled = tuple[str, Axes] | None
-"""A weight and where its axes lie; None for what is no weight."""
+"""A weight and where its axes lie; None for what is no weight, or `COUNTER`."""
+
+
+COUNTER: tuple[str, Axes] = ("", ())
+"""Stands for a number that depends on no input and no weight: an index that a loop counts."""
 
 
 def jax_uses(closed: ClosedJaxpr, names: Sequence[str | None]) -> dict[str, Use]:
@@ -36,7 +40,7 @@ def _visit(
 ) -> list[Labelled]:
     env: dict[Var, Labelled] = dict(zip(jaxpr.invars, arguments, strict=True))
     for eqn in jaxpr.eqns:
-        given = [None if isinstance(v, Literal) else env.get(v) for v in eqn.invars]
+        given = [COUNTER if isinstance(v, Literal) else env.get(v) for v in eqn.invars]
         name, params = eqn.primitive.name, eqn.params
         position = next(counter)
         inner = callee(eqn)
@@ -45,13 +49,19 @@ def _visit(
                 zip(eqn.outvars, _visit(body_of(inner), passed_on(eqn, given), uses, counter), strict=True)
             )
             continue
+        if all(held is COUNTER for held in given) and name not in ("scan", "while", "cond"):
+            env.update(dict.fromkeys(eqn.outvars, COUNTER))
+            continue
         if name == "scan":
             start = params["num_consts"] + params["num_carry"]
-            rows = [g if i < start or g is None else (g[0], g[1][1:]) for i, g in enumerate(given)]
-            _visit(params["jaxpr"].jaxpr, rows, uses, counter)
+            rows = [g if i < start or g in (None, COUNTER) else (g[0], g[1][1:]) for i, g in enumerate(given)]
+            body = params["jaxpr"].jaxpr
+            _visit(body, _steady(body, rows, params["num_consts"], params["num_carry"]), uses, counter)
             continue
         if name == "while":
-            _visit(params["body_jaxpr"].jaxpr, given[params["cond_nconsts"] :], uses, counter)
+            body, own = params["body_jaxpr"].jaxpr, given[params["cond_nconsts"] :]
+            carried = len(own) - params["body_nconsts"]
+            _visit(body, _steady(body, own, params["body_nconsts"], carried), uses, counter)
             continue
         if name == "cond":
             _visit(params["branches"][0].jaxpr, given[1:], uses, counter)
@@ -61,17 +71,45 @@ def _visit(
             env[eqn.outvars[0]] = kept
             continue
         for index, held in enumerate(given):
-            if held is not None and held[0] not in uses:
+            if held not in (None, COUNTER) and held[0] not in uses:
                 uses[held[0]] = Use(position, *_jax_use(name, params, index, held[1]))
-    return [None if isinstance(v, Literal) else env.get(v) for v in jaxpr.outvars]
+    return [COUNTER if isinstance(v, Literal) else env.get(v) for v in jaxpr.outvars]
+
+
+def _steady(body: Jaxpr, given: Sequence[Labelled], start: int, count: int) -> list[Labelled]:
+    """What a loop's body reads, where a carried number that starts as a counter need not stay one."""
+    own = list(given)
+    while True:
+        after = _visit(body, own, {}, iter(range(1 << 62)))[:count]
+        lost = [
+            start + i for i, held in enumerate(after) if own[start + i] is COUNTER and held is not COUNTER
+        ]
+        if not lost:
+            return own
+        for place in lost:
+            own[place] = None
+
+
+def _takes_one(eqn: JaxprEqn) -> bool:
+    """Whether an equation takes one whole entry along an array's first axis: a layer of a stack."""
+    if eqn.primitive.name not in ("dynamic_slice", "gather"):
+        return False
+    shape, sizes = shape_of(eqn.invars[0]), tuple(eqn.params["slice_sizes"])
+    after = shape_of(eqn.outvars[0])
+    return sizes == (1, *shape[1:]) and after in (shape[1:], (1, *shape[1:]))
 
 
 def _rearranged(eqn: JaxprEqn, given: Sequence[Labelled]) -> Labelled:
     """The weight with its axes after an equation that only rearranges it, or None."""
     held = given[0] if given else None
-    if held is None or len(eqn.invars) != 1:
+    if held is None or held is COUNTER:
         return None
     name, axes = held
+    if len(eqn.invars) != 1:
+        is_layer = all(other is COUNTER for other in given[1:]) and _takes_one(eqn)
+        return (
+            (name, (None,) * (len(shape_of(eqn.outvars[0])) - len(axes) + 1) + axes[1:]) if is_layer else None
+        )
     shape, after = shape_of(eqn.invars[0]), shape_of(eqn.outvars[0])
     match eqn.primitive.name:
         case "transpose":

@@ -215,5 +215,6 @@ def test_a_model_that_refuses_moved_weights_is_judged_without_them() -> None:
     report = parity.check(model, candidate, {"x": X}, weights=parity.Weights(template=TEMPLATE))
     assert report.verdict is Verdict.PASS, str(report)
     assert any(
-        "does not take them (ValueError: the bias must be zero)" in line for line in report.not_checked
+        "refuses weights that are moved (ValueError: the bias must be zero)" in line
+        for line in report.not_checked
     )

@@ -128,7 +128,9 @@ def _over_batch(functional: Functional, modes: Modes, inputs: Arrays) -> Functio
     """
 
     def mapped(own: PyTree, *args: object, **kwargs: object) -> PyTree:
-        return jax.vmap(lambda args, kwargs: functional.call(own, *args, **kwargs))(args, kwargs)
+        fixed = {name: value for name, value in kwargs.items() if name in modes}  # a key, a flag
+        named = {name: value for name, value in kwargs.items() if name not in modes}
+        return jax.vmap(lambda args, named: functional.call(own, *args, **named, **fixed))(args, named)
 
     def runs(call: Callable[..., PyTree]) -> bool:
         try:

@@ -1,0 +1,116 @@
+"""Where two computations part, and the weights nearest to that place: those that a plan may have wrong."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from parity.localise.agreement import assumed_move
+from parity.trace.graph import Node, NodeKind, Trace
+from parity.trace.match import Matcher, Summary
+from parity.trace.vocabulary import PARTS, REARRANGING
+
+FARTHEST = 12
+"""How many operations may lie between the place and a weight."""
+
+FOLLOWING = 3
+"""How many steps behind the place values are looked at, too."""
+
+MOVING = PARTS | REARRANGING
+"""Operations whose result agrees where all they read does."""
+
+MOST_NODES = 64
+"""How many values at the place are looked at, the first ones."""
+
+
+class Parting:
+    """The place where a candidate's computation leaves the reference's.
+
+    Attributes:
+        frontier: nodes of the candidate whose numbers the reference does not have, made from what it has.
+        near: names of the candidate's weights, those that are read nearest to the frontier first.
+    """
+
+    def __init__(self, matcher: Matcher, candidate: Trace) -> None:
+        """The place where `candidate` leaves the trace of `matcher`."""
+        self._matcher, self._candidate = matcher, candidate
+        agrees: list[bool] = []
+        for node in candidate.nodes:
+            # What is cut out of values that agree, or put together, need not be a value of the other side.
+            part = node.operation in MOVING and all(agrees[k] for k in node.inputs)
+            agrees.append(part or self._agrees(node))
+        ends = candidate.outputs.get("outputs", {}).values()
+        seen: set[int] = set()
+        waiting = [index for index in ends if not agrees[index]]
+        while waiting:
+            index = waiting.pop()
+            if index not in seen:
+                seen.add(index)
+                waiting += [i for i in candidate.nodes[index].inputs if not agrees[i]]
+        self.frontier = [i for i in sorted(seen) if all(agrees[k] for k in candidate.nodes[i].inputs)]
+        self.frontier = self.frontier[:MOST_NODES]
+        self.near = self._nearest()
+        self._parted = sorted(seen)
+        self._watched = self._following()
+
+    def mended(self, values: Mapping[str, np.ndarray[Any, Any]], *, anywhere: bool = False) -> int:
+        """How many values at the place the reference has, once some weights have other values.
+
+        Args:
+            values: weights by the candidate's names.
+            anywhere: whether to look at all that follows: one side may compute in one operation, as a fused
+                recurrent layer, what the other does in many.
+
+        Returns:
+            The number of values.
+        """
+        trace = self._candidate
+        watched = self._parted if anywhere else self._watched
+        if not watched:
+            return 0
+        given = {
+            trace.weights[name]: np.asarray(value, trace.nodes[trace.weights[name]].array.dtype)
+            for name, value in values.items()
+            if name in trace.weights
+        }
+        new = trace.replay(given, until=watched[-1])
+        found = 0
+        for index in watched:
+            if index in new:
+                node = trace.nodes[index]
+                held = Summary(np.asarray(new[index]), assumed_move(node))
+                found += held.size > 1 and not held.empty and bool(self._matcher.same_numbers(held))
+        return found
+
+    def _following(self) -> list[int]:
+        """The frontier and what follows closely: one side may do in one step what the other does in two."""
+        level = dict.fromkeys(self.frontier, 0)
+        for index in self._parted:
+            before = [level[i] for i in self._candidate.nodes[index].inputs if i in level]
+            if before and index not in level and min(before) < FOLLOWING:
+                level[index] = min(before) + 1
+        return sorted(level)
+
+    def _agrees(self, node: Node) -> bool:
+        if node.kind is not NodeKind.OPERATION or node.fixed or not node.floating or node.array.size < 2:
+            return True
+        held = Summary(node.array, assumed_move(node))
+        return held.empty or bool(self._matcher.same_numbers(held))
+
+    def _nearest(self) -> list[str]:
+        """The weights upstream of the frontier, by the number of operations in between."""
+        trace = self._candidate
+        names = {index: name for name, index in trace.weights.items()}
+        far: dict[int, int] = dict.fromkeys(self.frontier, 0)
+        waiting = list(self.frontier)
+        found: dict[str, None] = {}
+        for index in waiting:  # grows: breadth first
+            if index in names:
+                found[names[index]] = None
+            if far[index] >= FARTHEST:
+                continue
+            for before in trace.nodes[index].inputs:
+                if before not in far:
+                    far[before] = far[index] + 1
+                    waiting.append(before)
+        return list(found)

@@ -1,0 +1,113 @@
+"""A plan that does not make the two sides agree is varied, before the difference is called the port's.
+
+The place where the computations part names the weights that may lie otherwise. Each plan that fits is tried
+there alone: the candidate is replayed up to the place with the weights of that plan, and what gives numbers
+that the reference has is kept. Only a plan with which all outputs agree replaces the first one.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.localise.agreement import assumed_move
+from parity.localise.parting import Parting
+from parity.numerics.arrays import Arrays
+from parity.trace.graph import Trace
+from parity.trace.match import Matcher
+from parity.weights import Plan
+from parity.weights.alternatives import Alternative, alternatives
+from parity.weights.evidence import Known
+
+TRIES = 200
+"""How many plans are tried for one place at most."""
+
+FAR_TRIES = 24
+"""How many of them are tried with all that follows the place, where its own numbers say nothing."""
+
+SECONDS = 30.0
+"""CPU time for it, in seconds."""
+
+CHANGES = 40
+"""How many changes one plan may take."""
+
+
+class Varied(NamedTuple):
+    """What varying a plan came to: the plan to go on with, and what is to be said of it."""
+
+    plan: Plan
+    notes: tuple[str, ...]
+
+
+def vary_plan(
+    plan: Plan,
+    tensors: Known,
+    leaves: Known,
+    *,
+    reference: Trace,
+    trace: Callable[[Plan], Trace],
+    weights: Arrays,
+    sizes: Collection[int],
+    agree: Callable[[Plan], bool],
+) -> Varied:
+    """Look for a plan that fits and makes the two sides agree.
+
+    Args:
+        plan: the first plan, with which they do not agree.
+        tensors: its tensors by name, with their first uses.
+        leaves: its leaves by path, likewise.
+        reference: the reference's trace.
+        trace: the candidate's trace with a plan, replayable.
+        weights: the reference's.
+        sizes: lengths that are known, such as an image's channels.
+        agree: whether all outputs agree with a plan.
+
+    Returns:
+        The plan that makes them agree, with a note for each change; or the first one, and a note that it was
+        varied, if others fit.
+    """
+    search = _Search(plan, tensors, leaves, weights, sizes, time.process_time() + SECONDS)
+    matcher = Matcher(reference, [assumed_move(node) for node in reference.nodes])
+    changes: dict[tuple[str, ...], str] = {}
+    while len(changes) < CHANGES:
+        place = Parting(matcher, trace(search.plan))
+        found = search.better(place, TRIES) or search.better(place, FAR_TRIES, anywhere=True)
+        if found is None:
+            break
+        search.plan, changes[found.about] = found.plan, found.text
+        if agree(found.plan):
+            return Varied(found.plan, tuple(f"{text}: then the two agree" for text in changes.values()))
+    return _kept(plan, search.tried)
+
+
+class _Search:
+    """The plans tried so far."""
+
+    def __init__(
+        self, plan: Plan, tensors: Known, leaves: Known, weights: Arrays, sizes: Collection[int], until: float
+    ) -> None:
+        self.plan, self.tried = plan, 0
+        self._known, self._weights, self._sizes, self._until = (tensors, leaves), weights, sizes, until
+
+    def better(self, place: Parting, tries: int, *, anywhere: bool = False) -> Alternative | None:
+        """The first alternative with which the candidate has more of the reference's numbers at a place."""
+        before = self.plan.to_candidate(self._weights, exact=True)
+        options = alternatives(self.plan, place.near, *self._known, self._sizes)
+        for other in itertools.islice(options, tries):
+            if time.process_time() > self._until:
+                return None
+            self.tried += not anywhere
+            after = other.plan.to_candidate(self._weights, exact=True)
+            moved = {name: after[name] for name in after if not np.array_equal(after[name], before[name])}
+            if moved and place.mended(moved, anywhere=anywhere):
+                return other
+        return None
+
+
+def _kept(plan: Plan, tried: int) -> Varied:
+    if not tried:
+        return Varied(plan, ())
+    text = f"the plan was varied ({tried} tried): no other plan of the weights that fits makes the two agree"
+    return Varied(plan, (text,))

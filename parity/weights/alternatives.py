@@ -1,0 +1,251 @@
+"""Other plans that fit: what a plan could be where it does not make the two sides agree.
+
+A plan is a hypothesis. Its alternatives lay an array out in another way, all arrays of its family alike, or
+exchange two modules, or two arrays, that have the same shapes. Every alternative is a bijection on the same
+numbers, and none contradicts the user's pins, the axes that products sum over, or what names say.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.weights.evidence import Known, Signature
+from parity.weights.exchanges import PINNED, exchanged
+from parity.weights.layer_kinds import kind_of
+from parity.weights.names import owner
+from parity.weights.plan import Plan
+from parity.weights.rearrangements import Block, Rearrangement, canonical, rearrangements
+from parity.weights.transfer import Index, Shape, Transfer
+
+
+class Alternative(NamedTuple):
+    """Another plan that fits.
+
+    Attributes:
+        plan: the plan.
+        about: the names of what is otherwise in it; a later alternative about the same takes its place.
+        text: what is otherwise, in words.
+    """
+
+    plan: Plan
+    about: tuple[str, ...]
+    text: str
+
+
+def alternatives(
+    plan: Plan, near: Sequence[str], tensors: Known, leaves: Known, sizes: Collection[int] = ()
+) -> Iterator[Alternative]:
+    """The plans that differ from a plan in the layout or the partners of some weights.
+
+    Args:
+        plan: the plan.
+        near: names of the candidate's weights to vary, those that most likely lie otherwise first.
+        tensors: all tensors by name.
+        leaves: all leaves by path, with their first uses.
+        sizes: lengths that the models are known to have, such as an image's channels.
+
+    Yields:
+        The alternatives, weight by weight: exchanges first, which are few.
+    """
+    for name in near:
+        own = [t for t in plan.transfers if (t.tensor_name if plan.reversed else t.leaf_path) == name]
+        if not own or any(t.reason == PINNED for t in own):
+            continue
+        for other, names, text in exchanged(plan, own[0]):
+            yield Alternative(other, names, text)
+        yield from _laid_otherwise(plan, own, tensors, leaves, sizes)
+
+
+def _laid_otherwise(
+    plan: Plan, own: Sequence[Transfer], tensors: Known, leaves: Known, sizes: Collection[int]
+) -> Iterator[Alternative]:
+    """The plans in which one weight, or all of its family, has another layout."""
+    first = own[0]
+    if any(_form(t) != _form(first) for t in own):  # several tensors in one, each in its own way
+        return
+    blocks = block_of(first, tensors, leaves)
+    family = [t for t in plan.transfers if _form(t) == _form(first) and t.reason != PINNED]
+    groups = [family] if {t.leaf_path for t in family} == {t.leaf_path for t in own} else [family, list(own)]
+    if blocks is None:
+        return
+    now = _now(first, blocks[0].shape)
+    for way in rearrangements(*blocks, sizes):
+        if canonical(*way) == now:
+            continue
+        for group in groups:
+            changed = {id(t): relaid(t, way) for t in group}
+            companions = _companions(plan, group, changed, tensors, leaves, sizes)
+            if companions is None:
+                continue
+            changed |= companions
+            names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in group))
+            text = _in_words(names, changed[id(group[0])], sizes)
+            yield Alternative(_with(plan, changed), names, text)
+
+
+def block_of(transfer: Transfer, tensors: Known, leaves: Known) -> tuple[Block, Block] | None:
+    """The blocks of a transfer on both sides, with what their products sum over.
+
+    Args:
+        transfer: the transfer.
+        tensors: all tensors by name.
+        leaves: all leaves by path, with their first uses.
+
+    Returns:
+        The tensor's block, whatever view it is read in now, and the leaf's; None for a block that is no
+        whole tensor and no part of equal parts.
+    """
+    shape = _part_shape(transfer)
+    if shape is None or not transfer.shapes()[1]:
+        return None
+    tensor, leaf = tensors[transfer.tensor_name], leaves[transfer.leaf_path]
+    return (
+        Block(shape, _summed(tensor, ())),
+        Block(transfer.shapes()[1], _summed(leaf, transfer.put)),
+    )
+
+
+def relaid(transfer: Transfer, way: Rearrangement) -> Transfer:
+    """A transfer that takes the same block in another way.
+
+    Args:
+        transfer: the transfer.
+        way: how its block is read.
+
+    Returns:
+        The transfer.
+    """
+    reason = "axes split, in another order"
+    if not transfer.take:
+        return transfer._replace(view=way.view, axes=way.axes, flip=(), reason=reason)
+    part = _part(transfer)
+    assert part is not None  # as `block_of` has seen
+    count, number = part
+    return transfer._replace(view=(count, *way.view), take=(number,), axes=way.axes, flip=(), reason=reason)
+
+
+def _now(transfer: Transfer, shape: Shape) -> tuple[Shape, tuple[int, ...]] | None:
+    """How a block of a shape is read now; None if it runs backwards, which no alternative does."""
+    view = shape if transfer.view is None else transfer.view
+    if transfer.take and transfer.view is not None:
+        view = view[1:]
+    return None if transfer.flip else canonical(view, transfer.axes or tuple(range(len(view))))
+
+
+def _part(transfer: Transfer) -> tuple[int, int] | None:
+    """How many equal parts along its first axis a tensor is read in, and which of them is taken."""
+    length = transfer.tensor_shape[0] if transfer.tensor_shape else 0
+    if len(transfer.take) != 1:
+        return None
+    at = transfer.take[0]
+    if isinstance(at, slice) and transfer.view is None and at.start is not None and at.stop is not None:
+        size = at.stop - at.start
+        return (length // size, at.start // size) if length % size == 0 == at.start % size else None
+    if isinstance(at, int) and (transfer.view is None or length % transfer.view[0] == 0):
+        return (length if transfer.view is None else transfer.view[0]), at
+    return None
+
+
+def _part_shape(transfer: Transfer) -> Shape | None:
+    if not transfer.take:
+        return transfer.tensor_shape
+    part = _part(transfer)
+    if part is None:
+        return None
+    rows = transfer.tensor_shape[0] // part[0]
+    stacked = isinstance(transfer.take[0], int) and transfer.view is None
+    return transfer.tensor_shape[1:] if stacked else (rows, *transfer.tensor_shape[1:])
+
+
+def _summed(known: Signature, put: Index) -> tuple[int, ...] | None:
+    """The axes of a block that a product sums over, None if not known."""
+    kind = kind_of(known.layer)
+    over = kind.summed_axes(len(known.shape)) if kind is not None else None
+    if over is None and known.use is not None and known.use.contracted:
+        over = known.use.contracted
+    if over is None:
+        return None
+    kept = [axis for axis in range(len(known.shape)) if axis >= len(put) or isinstance(put[axis], slice)]
+    return tuple(kept.index(axis) for axis in over if axis in kept)
+
+
+def _form(transfer: Transfer) -> tuple[object, ...]:
+    """What the transfers of a family have in common: the arrays that differ in numbers alone."""
+    names = (re.sub(r"\d+", "#", name) for name in (transfer.tensor_name, transfer.leaf_path))
+    slices = tuple(at if isinstance(at, slice) else None for at in transfer.put)
+    take = tuple(str(at) if isinstance(at, slice) else None for at in transfer.take)
+    shapes = transfer.tensor_shape, transfer.leaf_shape, transfer.view, transfer.axes, transfer.flip
+    return (*names, *shapes, str(slices), take)
+
+
+def _with(plan: Plan, changed: dict[int, Transfer]) -> Plan:
+    return plan._replace(transfers=tuple(changed.get(id(t), t) for t in plan.transfers))
+
+
+def _outputs_in_order(transfer: Transfer, summed: Collection[int]) -> tuple[int, ...] | None:
+    """The outputs of a layer in the order in which a leaf has them; None if that cannot be told."""
+    target = transfer.shapes()[1]
+    rows = transfer.tensor_shape[0] if transfer.tensor_shape else 0
+    numbers = np.broadcast_to(
+        np.arange(rows).reshape(-1, *[1] * (len(transfer.tensor_shape) - 1)), transfer.tensor_shape
+    )
+    block = transfer.source(np.array(numbers)).reshape(target)
+    kept = block[tuple(0 if axis in summed else slice(None) for axis in range(len(target)))]
+    return tuple(int(n) for n in kept.reshape(-1))
+
+
+def _companions(
+    plan: Plan,
+    group: Sequence[Transfer],
+    changed: dict[int, Transfer],
+    tensors: Known,
+    leaves: Known,
+    sizes: Collection[int],
+) -> dict[int, Transfer] | None:
+    """The biases beside some weights, with their numbers in the weights' new order; None if they cannot."""
+    found: dict[int, Transfer] = {}
+    for transfer in group:
+        blocks = block_of(transfer, tensors, leaves)
+        if blocks is None or blocks[0].summed is None or 0 in blocks[0].summed or blocks[1].summed is None:
+            continue
+        before, after = (
+            _outputs_in_order(one, blocks[1].summed) for one in (transfer, changed[id(transfer)])
+        )
+        if before == after:
+            continue
+        for other in plan.transfers:
+            beside = owner(other.tensor_name) == owner(transfer.tensor_name) and len(other.tensor_shape) == 1
+            if not beside or _outputs_in_order(other, ()) != before:
+                continue
+            own = block_of(other, tensors, leaves)
+            ways = () if own is None else rearrangements(*own, sizes)
+            turned = (relaid(other, way) for way in ways)
+            fitting = next((t for t in turned if _outputs_in_order(t, ()) == after), None)
+            if fitting is None or other.reason == PINNED:
+                return None
+            found[id(other)] = fitting
+    return found
+
+
+def _in_words(names: Sequence[str], way: Transfer, sizes: Collection[int]) -> str:
+    """What is otherwise, in words: "`patch.weight` lies channels last in the candidate (view ...)"."""
+    rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    verb = "lie" if rest else "lies"
+    return f"`{names[0]}`{rest} {verb} {_order(way, sizes)} in the candidate ({way.how})"
+
+
+def _order(way: Transfer, sizes: Collection[int]) -> str:
+    """How the inputs of a weight lie: channels last or first where two or three factors changed places."""
+    view = way.view or way.tensor_shape
+    inside = [axis for axis in way.axes if axis != 0]
+    moved = sorted(inside)
+    if len(inside) < 2 or inside == moved or len(way.axes) != len(view):
+        return "in another order"
+    first, last = view[moved[0]], view[moved[-1]]
+    if inside == [*moved[1:], moved[0]] and (len(moved) > 2 or first in sizes or last not in sizes):
+        return "channels last"
+    if inside == [moved[-1], *moved[:-1]]:
+        return "channels first"
+    return "in another order"
