@@ -270,10 +270,17 @@ def gap(reference: Reference, program: Program, weights: Arrays) -> float:
     outputs = program(weights, reference.inputs[0], "float64")["outputs"]
     gaps = []
     for name in [name for name in outputs if name in reference.outputs]:
-        wanted, actual = reference.outputs[name], outputs[name]
-        size = float(np.max(np.abs(wanted), initial=0.0)) or 1.0
-        same = wanted.shape == actual.shape
-        gaps.append(float(np.max(np.abs(actual - wanted), initial=0.0)) / size if same else np.inf)
+        wanted, actual = (
+            array.astype(np.result_type(array.dtype, np.float64))  # truth values have no difference
+            for array in (reference.outputs[name], outputs[name])
+        )
+        if wanted.shape != actual.shape:
+            return float("inf")
+        finite = np.isfinite(wanted)
+        size = float(np.max(np.abs(wanted), where=finite, initial=0.0)) or 1.0
+        with np.errstate(invalid="ignore"):  # equal infinities, as a mask holds them, are no difference
+            apart = np.where(actual == wanted, 0.0, np.abs(actual - wanted))
+        gaps.append(float(np.max(apart, initial=0.0)) / size)
     return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
 
 

@@ -175,5 +175,5 @@ def _beyond_int32(inputs: Arrays) -> tuple[str, ...]:
 def _values_of(leaf: Leaf) -> Shaped[np.ndarray, "..."]:
     """A leaf as a NumPy array; of one that has only a shape, zeros to be loaded."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        return np.zeros(leaf.shape, np.float32)
+        return np.zeros(leaf.shape, np.complex64 if np.dtype(leaf.dtype).kind == "c" else np.float32)
     return to_numpy_narrow(leaf)

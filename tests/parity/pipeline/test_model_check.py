@@ -251,7 +251,7 @@ def test_a_model_that_raises_is_an_error_that_names_the_side(pair: Any) -> None:
     [
         ({"inputs": {}}, "`inputs` is empty"),
         ({"inputs": {"x": np.full((2, 6), np.nan)}}, "NaN, infinity"),
-        ({"inputs": {"x": np.array(["a"])}}, "must be floating, integer or boolean"),
+        ({"inputs": {"x": np.array(["a"])}}, "must be floating, complex, integer or boolean"),
         ({"targets": {"x": np.zeros(7, int)}}, "both have x"),
         ({"reference": 3}, "must be an nn.Module"),
         ({"reference": lambda params, x: x}, "reference_params"),
