@@ -14,7 +14,8 @@ tensor and eps of the dtype:
 
 A quantity over time is judged point by point. In float64 a rho above 10 means a different function. In
 a narrower dtype the reference's float64 value r64 is the judge: |c - r64| <= 10 (|r - r64| + N + F), since
-the reference may be the less accurate side.
+the reference may be the less accurate side. N leaves out the noise of a candidate that loses accuracy by its
+own rounding (`parity.numerics.lost_accuracy`): that is `fail: accuracy`, however large its noise.
 
 An accuracy moves in steps of one sample, so its floor is the share of samples that rounding may move to the
 other side: those whose margin is within ten times the yardstick of the margins (ten, because rho up to ten
@@ -28,6 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
+from parity.numerics.lost_accuracy import NULL_SHARE, LostAccuracy, amplification, lost_accuracy
 from parity.numerics.measured_leaf import (
     Criterion,
     MeasuredLeaf,
@@ -42,9 +44,6 @@ from parity.report.results import LIMIT, Curve, Quantity, Stage, Verdict
 
 INCONCLUSIVE_SHARE = 0.1
 """Noise above this share of the scale of the quantity's group: nothing can be said."""
-
-NULL_SHARE = 1e-6
-"""A quantity may be called zero only if its noise is at most this share of its group's scale."""
 
 FORWARD: Mapping[str, Criterion] = {
     "outputs": Criterion("forward"),
@@ -105,11 +104,13 @@ class _Points(NamedTuple):
         failed: the two sides differ.
         hidden: nothing can be said: noise is too large, or both sides have the same NaN or infinity.
         null: a difference that is no failure, since the quantity is zero within rounding on both sides.
+        lost: the candidate loses accuracy by its own rounding; None where that was not asked.
     """
 
     failed: Bool[np.ndarray, " points"]
     hidden: Bool[np.ndarray, " points"]
     null: Bool[np.ndarray, " points"]
+    lost: Bool[np.ndarray, " points"] | None = None
 
     @property
     def first_failure(self) -> int | None:
@@ -140,6 +141,9 @@ def _judge(
     if leaf.over_time:
         group_scale = largest_magnitude([leaf.reference, leaf.candidate])
     points = _judge_points(leaf, rho if accuracy is None else accuracy, group_scale, tolerance)
+    if accuracy is not None and tolerance is None:
+        lost = lost_accuracy(leaf, group_scale, same_in_float64)
+        points = _without_excuse(points, leaf, group_scale, lost)
     less_accurate_reference = accuracy is not None and bool((rho > LIMIT).any()) and not points.null.any()
     verdict, notes = _verdict(blank.dtype, leaf, points, same_in_float64, less_accurate_reference)
 
@@ -191,6 +195,16 @@ def _judge_points(
     return _Points(failed, hidden, null)
 
 
+def _without_excuse(
+    points: _Points, leaf: MeasuredLeaf, group_scale: float, lost: LostAccuracy
+) -> _Points:
+    """The points judged by the noise of the side that does not lose accuracy."""
+    enough = INCONCLUSIVE_SHARE * group_scale
+    failed = points.failed | lost.candidate & (leaf.noise_reference <= enough)
+    settled = failed | lost.reference & (leaf.noise_candidate <= enough)
+    return points._replace(failed=failed, hidden=points.hidden & ~settled, lost=lost.candidate)
+
+
 def _finite_part_differs(leaf: MeasuredLeaf) -> Bool[np.ndarray, " points"]:
     """Of rows with NaN or infinity: whether finite entries lie over a thousandth of their size apart.
 
@@ -216,6 +230,8 @@ def _verdict(
     notes += wording.on_finiteness(*finite, over_time=leaf.over_time)
     first, horizon = points.first_failure, points.horizon
     if first is not None:
+        if points.lost is not None and points.lost[first]:
+            return Verdict.FAIL, [*notes, wording.on_lost_accuracy(dtype, float(amplification(leaf)[first]))]
         verdict = Verdict.FAIL
         notes += wording.on_difference(leaf.reference[first], leaf.candidate[first], leaf.yardstick[first])
         if same_in_float64:

@@ -6,6 +6,7 @@ The sides are called `<reference>` and `<candidate>`; the report puts their name
 import numpy as np
 from jaxtyping import Bool, Float
 
+from parity.report.rounded import rounded
 from parity.report.verdicts import LIMIT
 
 STABILITY_RATIO = 100.0
@@ -55,7 +56,21 @@ def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
         return []
     side = "<candidate side>" if noise_j[unstable][0] > noise_t[unstable][0] else "<reference side>"
     ratio = np.max(high[unstable] / low[unstable])
-    return [f"stability: {side} moves {ratio:.0f} times as far under the same one-ulp noise"]
+    return [f"stability: {side} moves {rounded(float(ratio))} times as far under the same one-ulp noise"]
+
+
+def on_lost_accuracy(dtype: str, ratio: float) -> str:
+    """Why a candidate that is the same function in float64 fails in a narrower dtype by its own rounding.
+
+    Args:
+        dtype: in which it fails.
+        ratio: how many times as far as the reference one-ulp noise moves it.
+    """
+    return (
+        f"accuracy: the same function in float64, but {dtype} on <candidate side> loses more: rounding moves "
+        f"it {rounded(ratio)} times as far as <reference side>; look for a small difference of large numbers, "
+        "such as a variance computed as E[x^2] - E[x]^2"
+    )
 
 
 def on_difference(
