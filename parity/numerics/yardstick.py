@@ -36,6 +36,7 @@ from parity.numerics.measured_leaf import (
     largest_magnitude,
     measure_leaf,
     norm,
+    own_errors,
     ratio,
 )
 from parity.numerics.noise import SideByDtype
@@ -195,9 +196,7 @@ def _judge_points(
     return _Points(failed, hidden, null)
 
 
-def _without_excuse(
-    points: _Points, leaf: MeasuredLeaf, group_scale: float, lost: LostAccuracy
-) -> _Points:
+def _without_excuse(points: _Points, leaf: MeasuredLeaf, group_scale: float, lost: LostAccuracy) -> _Points:
     """The points judged by the noise of the side that does not lose accuracy."""
     enough = INCONCLUSIVE_SHARE * group_scale
     failed = points.failed | lost.candidate & (leaf.noise_reference <= enough)
@@ -247,7 +246,10 @@ def _verdict(
         verdict = Verdict.PASS
         if less_accurate_reference:
             notes.append("<reference> is further from float64 than <candidate> is")
-    return verdict, notes + wording.on_stability(leaf.noise_reference, leaf.noise_candidate, leaf.floor)
+    errors, least = own_errors(leaf, dtype)
+    return verdict, notes + wording.on_stability(
+        leaf.noise_reference, leaf.noise_candidate, leaf.floor, errors, least
+    )
 
 
 def _worst_index(leaf: MeasuredLeaf, point: int) -> tuple[int, ...] | None:

@@ -176,6 +176,8 @@ def _in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) 
 
 def _again(divergence: Divergence, step: str) -> Divergence:
     """The same fault, met once more."""
+    if not step:  # outside of the loop, or no step is known
+        return divergence
     again = f"also in {step}" if not divergence.detail else f"{divergence.detail}; {step}"
     return dataclasses.replace(divergence, detail=again)
 
@@ -208,7 +210,7 @@ def _divergence(comparison: Comparison, region: Region, stage: Stage, cause: Cau
         found[0],
         found[1],
         Kind.ORDER if region.order else Kind.VALUE,
-        "the same numbers, arranged differently" if region.order else "",
+        "",
         region.error,
         region.honest,
         (tensor_shape, leaf_shape),

@@ -18,6 +18,8 @@ class Place:
         line: line in it, from 1; 0 if unknown.
         code: that line of source, stripped.
         step: for an operation inside a loop, which iteration, e.g. "scan step 2"; else "".
+        layer: class of the module, of a library's module with its settings: "GELU(approximate='none')"; ""
+            if unknown.
     """
 
     operation: str
@@ -26,6 +28,7 @@ class Place:
     line: int = 0
     code: str = ""
     step: str = ""
+    layer: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,11 +91,14 @@ class Divergence:
         object.__setattr__(self, "kind", Kind(self.kind))
 
     def repeats(self, other: "Divergence") -> bool:
-        """Whether this is the same fault as another: the same cause at the same lines, in another module."""
+        """Whether this is the same fault as another: the same cause at the same lines, in another module.
+
+        Where a side has no lines, as of a library's layers, layers with the same settings are alike.
+        """
 
         def lines(divergence: Divergence) -> list[tuple[str, int]]:
             places = [*divergence.reference[:1], *divergence.candidate[:1]]
-            return [(place.file, place.line) for place in places if place.file]
+            return [(place.file or place.layer, place.line) for place in places if place.file or place.layer]
 
         if self.cause is None or other.cause is None or not lines(self):
             return False

@@ -20,6 +20,7 @@ from markupsafe import Markup, escape
 from parity.report import sentences
 from parity.report.atomic import write_atomically
 from parity.report.charts import Chart, curve_chart, growth_charts
+from parity.report.divergence_text import agreement_in_words
 from parity.report.divergences import Divergence, Place, once_each
 from parity.report.kinds import STAGES, Stage
 from parity.report.locations import location, printable
@@ -28,7 +29,6 @@ from parity.report.report import Report
 from parity.report.rounded import rounded, short
 from parity.report.sides import Sides
 from parity.report.table import Scale, rho_text, table_rows
-from parity.report.text import agreement_in_words
 from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
 _HERE = Path(__file__).parent
@@ -155,7 +155,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "size": size,
         "shapes": divergence.shapes,
         "detail": sentences.capitalised(divergence.detail),
-        "also_in": sentences.also_in(others),
+        "also_in": ", ".join(sentences.also_in(others)),
         "cause": cause,
         "agreement": "" if cause is None else agreement_in_words(cause),
         "advice": sentences.advice(divergence),
@@ -175,7 +175,7 @@ class _Site(NamedTuple):
 def _sites(places: Sequence[Place]) -> list[_Site]:
     found: dict[_Site, list[str]] = {}
     for place in places:
-        module = " ".join(filter(None, (place.module, place.step and f"({place.step})")))
+        module = " ".join(filter(None, (sentences.layer_in_words(place), place.step and f"({place.step})")))
         line = location(place)
         directory = location(place, full=True).removesuffix(line)
         site = _Site(module, directory, line, place.code, "")

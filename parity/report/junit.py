@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from parity.report.atomic import write_atomically
+from parity.report.divergence_text import describe_divergences
 from parity.report.folding import folded
 from parity.report.kinds import STAGES, Stage
 from parity.report.locations import printable
@@ -14,13 +15,7 @@ from parity.report.report import Report
 from parity.report.rounded import rounded
 from parity.report.sentences import answer
 from parity.report.sides import Sides
-from parity.report.text import (
-    describe_divergences,
-    describe_quantity,
-    environment_line,
-    label,
-    package,
-)
+from parity.report.text import describe_quantity, environment_line, label, package
 from parity.report.verdicts import Verdict
 
 _TAGS = {Verdict.FAIL: "failure", Verdict.ERROR: "error", Verdict.INCONCLUSIVE: "skipped"}
@@ -62,7 +57,9 @@ def _add_suites(root: Element, report: Report) -> None:
         _result(case, Verdict.ERROR, reason.partition("\n")[0], [reason])
     for stage in stages:
         suites.append(suite := _suite(root, report, stage))
-        evidence = describe_divergences(report) if stage is _stage_of_divergences(report) else []
+        evidence = (
+            describe_divergences(report, verbose=True) if stage is _stage_of_divergences(report) else []
+        )
         for quantity in report.select(stage):
             _add_case(suite, quantity, report.sides, evidence)
             if quantity.verdict is Verdict.FAIL:

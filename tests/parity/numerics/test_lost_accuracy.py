@@ -1,4 +1,4 @@
-"""A candidate that loses accuracy by its own rounding fails, whatever its noise; a reference that does, not."""
+"""A candidate that loses accuracy by its own rounding fails, whatever its noise; a reference does not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -110,3 +110,21 @@ def test_what_is_zero_in_theory_is_rounding_on_both_sides() -> None:
 def test_of_curves_nothing_is_said() -> None:
     found = judged(two_pass, one_pass, values(1e3), over_time=True)
     assert not any("times as far as <reference" in note for note in found["float32"].notes)
+
+
+def test_a_constant_of_one_side_alone_is_no_instability() -> None:
+    w = values(1.0)
+    kept = np.asarray(w, np.float32).astype(np.float64)
+
+    def moved(x: Any, dtype: str) -> Any:
+        return two_pass(x, dtype) + 1e4 * np.max(np.abs(x - kept.astype(dtype)))
+
+    for quantity in judged(two_pass, moved, w).values():
+        assert quantity.noise_candidate > 100 * quantity.noise_reference
+        assert quantity.notes == ()
+
+
+def test_a_side_that_is_less_accurate_is_said_to_be_less_stable_in_float64_too() -> None:
+    found = judged(two_pass, one_pass, values(1e2))["float64"]
+    assert found.verdict is Verdict.PASS
+    assert found.notes[0].startswith("stability: <candidate side> moves")
