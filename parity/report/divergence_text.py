@@ -58,7 +58,7 @@ def _describe_fault(
     told = [("", counted(left, "more place", MORE))] if left else []
     told += _figures(divergence, sides)
     if divergence.detail:
-        told.append(("detail", divergence.detail))
+        told.append(("detail", divergence.detail if verbose else _few_steps(divergence.detail)))
     if divergence.cause:
         told.append(("cause", explained(divergence.cause)))
     elif divergence.stage is not Stage.WEIGHTS or not divergence.detail:
@@ -87,6 +87,18 @@ def _elsewhere(others: Sequence[Divergence], verbose: bool) -> str:
     if verbose or len(named) <= OTHERS + 1:
         return ", ".join(named)
     return f"{', '.join(named[:OTHERS])} and {len(named) - OTHERS} more, {MORE}"
+
+
+def _few_steps(detail: str) -> str:
+    """A detail that lists the steps of a loop in which the fault shows, with few of them.
+
+    >>> _few_steps("also in scan step 1; scan step 2; scan step 3; scan step 4; scan step 5")
+    'also in scan step 1; scan step 2; scan step 3 and 2 more, with --verbose'
+    """
+    steps = detail.split("; ")
+    if not detail.startswith("also in ") or len(steps) <= OTHERS + 1:
+        return detail
+    return f"{'; '.join(steps[:OTHERS])} and {len(steps) - OTHERS} more, {MORE}"
 
 
 def counted(number: int, noun: str, more: str = "") -> str:
@@ -141,7 +153,7 @@ def _table(rows: Sequence[tuple[str, str, str, str]], margin: int, width: int) -
             lines.append(f"  {side:{margin}}{module:{first}}{where:{second}}{code}".rstrip())
             continue
         room = width - margin - 2
-        cells = (shortened(module, room), shortened_path(where, room), shortened(f"  {code}".rstrip(), room))
-        shown = [cell for cell in cells if cell]
+        cells = (shortened_path(where, room), shortened(f"  {code}".rstrip(), room))
+        shown = [*folded([module], room), *(cell for cell in cells if cell)]
         lines += [f"  {'' if i else side:{margin}}{cell}" for i, cell in enumerate(shown)]
     return lines

@@ -93,17 +93,33 @@ class Divergence:
     def repeats(self, other: "Divergence") -> bool:
         """Whether this is the same fault as another: the same cause at the same lines, in another module.
 
-        Where a side has no lines, as of a library's layers, layers with the same settings are alike.
+        Where a side has no lines, as of a library's layers, layers with the same settings are alike. Weights
+        are alike that were converted with the same mistake.
         """
 
         def lines(divergence: Divergence) -> list[tuple[str, int]]:
             places = [*divergence.reference[:1], *divergence.candidate[:1]]
             return [(place.file or place.layer, place.line) for place in places if place.file or place.layer]
 
-        if self.cause is None or other.cause is None or not lines(self):
+        if self.cause is None or other.cause is None:
+            return False
+        if Stage.WEIGHTS in (self.stage, other.stage):
+            return self.stage is other.stage and (self.cause.name, _mistake(self)) == (
+                other.cause.name,
+                _mistake(other),
+            )
+        if not lines(self):
             return False
         same_cause = (self.cause.name, self.cause.text) == (other.cause.name, other.cause.text)
         return same_cause and lines(self) == lines(other)
+
+
+def _mistake(divergence: Divergence) -> str:
+    """What is wrong with a weight, without its names and without what would be right for it alone."""
+    text = "" if divergence.cause is None else divergence.cause.text.partition(": ")[0]
+    for place in (*divergence.reference, *divergence.candidate):
+        text = text.replace(place.module, "")
+    return text
 
 
 def once_each(divergences: Sequence[Divergence]) -> list[list[Divergence]]:

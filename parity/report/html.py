@@ -23,7 +23,7 @@ from parity.report.charts import Chart, curve_chart, growth_charts
 from parity.report.divergence_text import agreement_in_words
 from parity.report.divergences import Divergence, Place, once_each
 from parity.report.kinds import STAGES, Stage
-from parity.report.locations import location, printable
+from parity.report.locations import location, printable, with_relative_paths
 from parity.report.quantities import AS_STORED
 from parity.report.report import Report
 from parity.report.rounded import rounded, short
@@ -95,6 +95,8 @@ def page(report: Report) -> str:
         curves=[("", charts[:shown]), (f"{len(charts) - shown} more curves", charts[shown:])],
         growth=growth_charts(report),
         starred=any(row.rho.text.endswith("*") for row in rows),
+        findings=[with_relative_paths(line) for line in report.findings],
+        doubts=report.doubts if report.verdict is not Verdict.PASS else (),
         zip=zip,
         readout=_readout,
         figures=lambda chart: {"rows": [[printable(cell) for cell in row] for row in chart.rows]},

@@ -9,7 +9,8 @@ from parity.report.atomic import write_atomically
 from parity.report.divergence_text import describe_divergences
 from parity.report.folding import folded
 from parity.report.kinds import STAGES, Stage
-from parity.report.locations import printable
+from parity.report.locations import printable, with_relative_paths
+from parity.report.plan_text import describe_doubts
 from parity.report.quantities import Quantity
 from parity.report.report import Report
 from parity.report.rounded import rounded
@@ -65,7 +66,9 @@ def _add_suites(root: Element, report: Report) -> None:
             if quantity.verdict is Verdict.FAIL:
                 evidence = []  # once, at the first failure
     suites[0].set("time", f"{report.seconds:.3f}")  # that of the whole comparison, once
-    told = [*(f"finding: {x}" for x in report.findings), *(f"not checked: {x}" for x in report.not_checked)]
+    told = describe_doubts(report, 10_000, verbose=True)
+    told += [f"finding: {with_relative_paths(line)}" for line in report.findings]
+    told += [f"not checked: {line}" for line in report.not_checked]
     SubElement(suites[-1], "system-out").text = _clean([answer(report), *told, environment_line(report)])
     for suite in suites:
         _count(suite, suite.findall("testcase"))

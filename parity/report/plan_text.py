@@ -43,9 +43,9 @@ def describe_doubts(report: Report, width: int = WIDTH, *, verbose: bool = False
     number = len(report.doubts)
     shown = report.doubts if verbose else report.doubts[:DOUBTS]
     lines = [
-        f"{counted(number, 'line')} of the weight plan ({len(report.plan)}) "
-        f"{'is' if number == 1 else 'are'} doubtful; where one is wrong, pin the right partner "
-        "(`pins` of `parity.Weights`):",
+        f"{number} of {counted(len(report.plan), 'line')} of the weight plan "
+        f"{'is' if number == 1 else 'are'} doubtful; where one is wrong, pin the right partner (`pins` of "
+        "`parity.Weights`):",
         *_rows(shown, width),
     ]
     if number > len(shown):

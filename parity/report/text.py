@@ -5,6 +5,7 @@ import math
 from parity.report.divergence_text import MORE, counted, describe_divergences
 from parity.report.folding import folded, line_width
 from parity.report.kinds import STAGES
+from parity.report.locations import with_relative_paths
 from parity.report.notes import Note, each_once
 from parity.report.plan_text import describe_doubts, describe_plan
 from parity.report.quantities import Quantity
@@ -38,7 +39,7 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     width = line_width() if width is None else width
     lines = [f"{report.name}: {report.verdict.value.upper()}"]
     if report.error is not None:
-        lines += [f"  {line}" for line in report.error.splitlines()]
+        lines += [f"  {line}" for line in with_relative_paths(report.error).splitlines()]
     elif not report.divergences and report.verdict is not Verdict.PASS:
         lines.append(f"  {answer(report)}")
     lines += [f"  {line}" for line in describe_divergences(report, width - 2, verbose=verbose)]
@@ -47,13 +48,13 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     for stage in STAGES:
         worst = report.worst(stage)
         if worst is not None:
-            size = "not compared" if math.isnan(worst.rho) else f"worst rho {rounded(worst.rho)}"
+            size = "without a rho" if math.isnan(worst.rho) else f"worst rho {rounded(worst.rho)}"
             lines.append(f"  {stage}: {len(report.select(stage))} compared, {size} ({label(worst)})")
     notes = [_told(note) for note in each_once(report.select(verdict=Verdict.PASS))]
     lines += [f"  note: {line}" for line in notes[:MOST]]
     if len(notes) > MOST:
         lines.append(f"  ... and {counted(len(notes) - MOST, 'more note', MORE)}")
-    lines += [f"  finding: {line}" for line in report.findings]
+    lines += [f"  finding: {with_relative_paths(line)}" for line in report.findings]
     lines += [f"  {line}" for line in (describe_plan(report, width - 2) if plan else ())]
     lines += [f"  not checked: {line}" for line in report.not_checked]
     if verbose:
@@ -67,13 +68,18 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
 def _not_passed(report: Report) -> list[str]:
     """The quantities that failed or are inconclusive; few where the place is known, and each note once."""
     most = FEW if report.divergences else MOST
+    causes = {divergence.cause.text for divergence in report.divergences if divergence.cause}
     lines = []
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
         found = report.select(verdict=verdict)
         notes = {(note.first, note.text): note for note in each_once(found)}
         shown = list({(q.stage, q.name): q for q in reversed(found)}.values())[::-1][:most]
         for quantity in shown:
-            told = [notes[quantity, text] for text in quantity.notes if (quantity, text) in notes]
+            told = [
+                notes[quantity, text]
+                for text in quantity.notes
+                if (quantity, text) in notes and text not in causes
+            ]
             lines += [f"  {line}" for line in _figures(quantity, report.sides)]
             lines += [f"      {note.text}{_likewise(note)}" for note in told]
         if len(found) > len(shown):

@@ -209,3 +209,24 @@ def test_a_loss_that_raises() -> None:
 
     require_the_users(lambda: check(loss=(bad, mean), targets=targets), "PyTorch", 'raise OwnError("mine")')
     require_the_users(lambda: check(loss=(mean, bad), targets=targets), "JAX", 'raise OwnError("mine")')
+
+
+def test_where_every_layout_fails_the_error_that_got_furthest_is_raised() -> None:
+    class Conv(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x)
+
+    def images(params: Any, x: jax.Array) -> jax.Array:
+        y = jnp.einsum("nhwi,io->nhwo", x, params["kernel"])  # channels last: the other layout stops here
+        if y.shape[-1] == 4:
+            raise OwnError("the user's own mistake, after the convolution")
+        return y
+
+    x = {"x": np.random.default_rng(0).standard_normal((2, 3, 5, 6)).astype(np.float32)}
+    template = {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)}
+    with pytest.raises(OwnError, match="own mistake, after the convolution"):
+        check(Conv(), images, x, weights=parity.Weights(template=template))

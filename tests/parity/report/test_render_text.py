@@ -281,9 +281,7 @@ def test_what_many_quantities_say_alike_is_one_note_with_a_count() -> None:
     passing = [quantity(f"w{n}", 0.1, notes=(note,)) for n, note in enumerate(notes)]
     text = describe(Report("r", tuple(passing)), width=200)
     assert text.count("note:") == 1
-    assert (
-        "note: w0: stability: the JAX side moves 1e+05 times as far (and 19 more like it" in text
-    )
+    assert "note: w0: stability: the JAX side moves 1e+05 times as far (and 19 more like it" in text
     assert all(note in describe(Report("r", tuple(passing)), width=200, verbose=True) for note in notes)
     failing = [quantity(f"w{n}", 99.0, notes=(note,)) for n, note in enumerate(notes)]
     text = describe(Report("r", tuple(failing)), width=200)
@@ -310,7 +308,7 @@ def test_the_doubtful_lines_of_the_plan_are_shown_unless_the_verdict_is_pass(ver
     if verdict is Verdict.PASS:
         assert "doubtful" not in text
         return
-    assert "8 lines of the weight plan (16) are doubtful" in text
+    assert "8 of 16 lines of the weight plan are doubtful" in text
     assert "w0 -> k0  as it is: settled by running" in text
     assert "... and 2 more, with --verbose" in text
     assert "w7 -> k7" in describe(report, verbose=True)
@@ -322,3 +320,30 @@ def test_nothing_is_lost_with_verbose() -> None:
     text = describe(report, verbose=True, plan=True, width=10_000)
     assert all(f"{q.stage}, {q.dtype}: {q.name}" in text for q in report.quantities)
     assert all(note in text for q in report.quantities for note in q.notes)
+
+
+def test_weights_converted_with_one_mistake_are_one_fault() -> None:
+    def rounded(name: str) -> Divergence:
+        text = f"rounded to bfloat16: {name}/kernel needs `permute (1, 0)` of {name}.weight in float32"
+        places = (Place("weight", f"{name}.weight"),), (Place("weight", f"{name}/kernel"),)
+        return Divergence("weights", *places, cause=Cause("dtype", text, 0.0))
+
+    other = dataclasses.replace(rounded("c"), cause=Cause("dtype", "rounded to float16: in float32", 0.0))
+    assert [len(fault) for fault in once_each([rounded("a"), rounded("b"), other])] == [2, 1]
+    text = describe(_diverging(rounded("a"), rounded("b")))
+    assert "divergence 2" not in text
+    assert "also in  b.weight" in text
+
+
+def test_many_steps_of_a_loop_are_counted() -> None:
+    place = Place("mul", "", "port.py", 3, step="scan step 0")
+    steps = "; ".join(f"scan step {n}" for n in range(1, 100))
+    report = _diverging(Divergence("forward", (place,), (place,), detail=f"also in {steps}"))
+    assert "scan step 3 and 96 more, with --verbose" in describe(report, width=200)
+    assert "scan step 99" in describe(report, verbose=True)
+
+
+def test_the_settings_of_a_layer_are_never_cut() -> None:
+    layer = "Conv2d(4, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=4, bias=False)"
+    report = _diverging(Divergence("forward", (Place("conv", "depthwise", "m.py", 1, layer=layer),), ()))
+    assert layer in " ".join(describe(report, width=60).split())
