@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of
+from parity.numerics.judged_points import INCONCLUSIVE_SHARE
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.numerics.noise import Subject
-from parity.numerics.yardstick import INCONCLUSIVE_SHARE
 from parity.report.results import LIMIT, Quantity, Stage, Verdict
 
 STEP = 2.0**-19

@@ -21,7 +21,7 @@ from parity.pipeline import image_layouts
 from parity.pipeline.planning import load, plan_between, reordered
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
-from parity.report.errors import by_the_harness, raised_by, furthest
+from parity.report.errors import by_the_harness, furthest, raised_by
 from parity.report.sides import Sides
 from parity.trace.graph import Spot, Trace
 from parity.weights import Plan, WeightError

@@ -177,7 +177,8 @@ class _Site(NamedTuple):
 def _sites(places: Sequence[Place]) -> list[_Site]:
     found: dict[_Site, list[str]] = {}
     for place in places:
-        module = " ".join(filter(None, (sentences.layer_in_words(place), place.step and f"({place.step})")))
+        layer = f"{place.module}: {place.layer}" if place.module and place.layer else place.module
+        module = " ".join(filter(None, (layer, place.step and f"({place.step})")))
         line = location(place)
         directory = location(place, full=True).removesuffix(line)
         site = _Site(module, directory, line, place.code, "")

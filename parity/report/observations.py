@@ -15,6 +15,17 @@ STABILITY_RATIO = 100.0
 Points = Float[np.ndarray, " points"]
 
 
+def on_shapes(t: tuple[int, ...], j: tuple[int, ...]) -> str:
+    """That two shapes differ, and what may make them alike.
+
+    Args:
+        t: the reference's shape.
+        j: the candidate's.
+    """
+    hint = "; give the permutation of its axes as `layout`" if sorted(t) == sorted(j) else ""
+    return f"the shapes differ: {t} on <reference side>, {j} on <candidate side>{hint}"
+
+
 def on_finiteness(
     finite_t: Bool[np.ndarray, " points"], finite_j: Bool[np.ndarray, " points"], *, over_time: bool
 ) -> list[str]:
