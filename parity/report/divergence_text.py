@@ -34,15 +34,19 @@ def describe_divergences(report: Report, width: int = WIDTH, *, verbose: bool = 
         Lines; none where no place is known.
     """
     faults = once_each(report.divergences)
-    return [
-        line
-        for position, fault in enumerate(faults)
-        for line in _describe_fault(fault, ordinal(position, len(faults)), report.sides, width, verbose)
-    ]
+    lines: list[str] = []
+    advised: set[str] = set()
+    for position, fault in enumerate(faults):
+        title, told = ordinal(position, len(faults)), advice(fault[0])
+        to_do = "as above" if told in advised else told
+        lines += _describe_fault(fault, title, to_do, report.sides, width, verbose)
+        if fault[0].cause is None:
+            advised.add(told)
+    return lines
 
 
 def _describe_fault(
-    fault: Sequence[Divergence], title: str, sides: Sides, width: int, verbose: bool
+    fault: Sequence[Divergence], title: str, to_do: str, sides: Sides, width: int, verbose: bool
 ) -> list[str]:
     """A divergence, and where else it shows."""
     divergence, *others = fault
@@ -62,7 +66,7 @@ def _describe_fault(
     if divergence.cause:
         told.append(("cause", explained(divergence.cause)))
     elif divergence.stage is not Stage.WEIGHTS or not divergence.detail:
-        told.append(("to do", advice(divergence)))
+        told.append(("to do", to_do))
     if others:
         told.append(("also in", _elsewhere(others, verbose)))
     facts = folded((f"  {word:{margin}}{text}" for word, text in told), width, hanging=margin)

@@ -93,21 +93,20 @@ class Divergence:
     def repeats(self, other: "Divergence") -> bool:
         """Whether this is the same fault as another: the same cause at the same lines, in another module.
 
-        Where a side has no lines, as of a library's layers, layers with the same settings are alike. Weights
-        are alike that were converted with the same mistake.
+        A library's layers with the same settings are alike, wherever they are called. Weights are alike that
+        were converted with the same mistake.
         """
 
         def lines(divergence: Divergence) -> list[tuple[str, int]]:
             places = [*divergence.reference[:1], *divergence.candidate[:1]]
-            return [(place.file or place.layer, place.line) for place in places if place.file or place.layer]
+            named = [(p.layer, 0) if "(" in p.layer or not p.file else (p.file, p.line) for p in places]
+            return [name for name in named if name[0]]
 
         if self.cause is None or other.cause is None:
             return False
         if Stage.WEIGHTS in (self.stage, other.stage):
-            return self.stage is other.stage and (self.cause.name, _mistake(self)) == (
-                other.cause.name,
-                _mistake(other),
-            )
+            alike = (self.cause.name, _mistake(self)) == (other.cause.name, _mistake(other))
+            return alike and self.stage is other.stage
         if not lines(self):
             return False
         same_cause = (self.cause.name, self.cause.text) == (other.cause.name, other.cause.text)

@@ -347,3 +347,24 @@ def test_the_settings_of_a_layer_are_never_cut() -> None:
     layer = "Conv2d(4, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=4, bias=False)"
     report = _diverging(Divergence("forward", (Place("conv", "depthwise", "m.py", 1, layer=layer),), ()))
     assert layer in " ".join(describe(report, width=60).split())
+
+
+def test_a_library_layer_is_the_same_fault_wherever_it_is_called() -> None:
+    def norm(module: str, line: int) -> Divergence:
+        layer = Place("norm", module, "model.py", line, layer="LayerNorm((8,), eps=1e-06)")
+        port = Place("add", "", "port.py", 22)
+        return Divergence("forward", (layer,), (port,), cause=Cause("epsilon", "eps is 1e-5", 0.0))
+
+    assert [len(fault) for fault in once_each([norm("a.norm", 12), norm("norm", 19)])] == [2]
+
+
+def test_advice_is_given_once_and_why_there_is_no_place_stands_in_its_stead() -> None:
+    one, other = (Divergence("forward", (), (Place("add", "", "port.py", n),)) for n in (3, 4))
+    text = describe(_diverging(one, other), width=200)
+    assert text.count(advice(one)) == 1
+    assert "to do    as above" in text
+    why = "the place was not found because of a bug of the harness"
+    report = Report("r", (quantity("w", 99.0),), findings=("another", why))
+    lines = describe(report, width=200).splitlines()
+    assert (lines[2], lines.count(f"  finding: {why}")) == (f"  {why}", 0)
+    assert "  finding: another" in lines
