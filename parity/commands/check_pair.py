@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--junit", "junit_path", metavar="PATH", help="Write JUnit XML, for continuous integration.")
 @click.option("--plan", is_flag=True, help="Print the weight plan, too.")
 @click.option("--reproduce", metavar="DIR", help="Write the smallest reproducer of a divergence here.")
-@click.option("-v", "--verbose", is_flag=True, help="Show every compared quantity.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every place, note and quantity.")
 def check(
     targets: tuple[str, ...],
     dtypes: str | None,
@@ -126,17 +126,11 @@ def show(report: "Report", *, plan: bool, verbose: bool) -> None:
     Args:
         report: what to print.
         plan: whether to print the weight plan, too.
-        verbose: whether to print every compared quantity, too.
+        verbose: whether to print every place, every note and every compared quantity, too.
     """
-    from parity.report.folding import folded, line_width
-    from parity.report.text import describe, describe_quantity
+    from parity.report.text import describe
 
-    click.echo(describe(report, plan=plan))
-    if verbose:
-        click.echo("  every compared quantity:")
-        lines = (line for q in report.quantities for line in describe_quantity(q, report.sides))
-        for line in folded((f"    {line}" for line in lines), line_width()):
-            click.echo(line)
+    click.echo(describe(report, plan=plan, verbose=verbose))
 
 
 def write_reports(

@@ -1,5 +1,6 @@
 """The lines of code of a fault, on both sides, the one that is most to blame first."""
 
+import dataclasses
 from collections.abc import Collection, Sequence
 
 from parity.localise.comparison import Comparison, Region
@@ -69,5 +70,6 @@ def _places(trace: Trace, nodes: Sequence[int], hidden: Collection[str]) -> tupl
     found: dict[tuple[str, str, int, str], Place] = {}
     for index in [*computing, *nodes]:
         spot = trace.nodes[index].spot
-        found.setdefault((spot.module, spot.file, spot.line, spot.step), trace.nodes[index].place)
+        place = dataclasses.replace(trace.nodes[index].place, layer=trace.layers.get(spot.module, ""))
+        found.setdefault((spot.module, spot.file, spot.line, spot.step), place)
     return tuple(found.values())

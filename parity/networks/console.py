@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from parity.report.divergence_text import describe_divergences
 from parity.report.folding import folded
 from parity.report.kinds import TRAINING
 from parity.report.results import AS_STORED, LIMIT, STAGES, Quantity, Report, Stage, Verdict
 from parity.report.rounded import short
 from parity.report.sentences import capitalised
-from parity.report.text import describe_divergences, describe_quantity, environment_line, label
+from parity.report.text import describe_quantity, environment_line, label
 
 COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.ERROR: "red", Verdict.INCONCLUSIVE: "yellow"}
 
@@ -108,7 +109,8 @@ def print_findings(console: Console, report: Report, *, everything: bool = False
     shown = chosen if everything or len(chosen) <= most else chosen[:most]
     if shown:
         console.print(f"[bold]{escape(report.name)}[/]")
-    for line in folded(describe_divergences(report, console.width - 2), console.width - 2):
+    places = describe_divergences(report, console.width - 2, verbose=everything)
+    for line in folded(places, console.width - 2):
         console.print(f"  {escape(line)}", soft_wrap=True)
     for quantity in shown:
         head, *notes = describe_quantity(quantity, report.sides)

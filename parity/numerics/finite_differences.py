@@ -24,9 +24,9 @@ from jaxtyping import Inexact, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.complex_parts import of_parts, real_parts
+from parity.numerics.judged_points import INCONCLUSIVE_SHARE
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.numerics.noise import Subject
-from parity.numerics.yardstick import INCONCLUSIVE_SHARE
 from parity.report.errors import is_of_a_model
 from parity.report.results import LIMIT, Quantity, Stage, Verdict
 

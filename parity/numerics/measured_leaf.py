@@ -162,6 +162,25 @@ def measure_leaf(
     )
 
 
+@np.errstate(invalid="ignore", over="ignore")
+def own_errors(
+    leaf: MeasuredLeaf, dtype: str
+) -> tuple[tuple[Float[np.ndarray, " points"], Float[np.ndarray, " points"]], Float[np.ndarray, " points"]]:
+    """How far each side lies from itself in the other precision, and the least such error that says anything.
+
+    Args:
+        leaf: both sides.
+        dtype: name of the floating dtype that is judged.
+
+    Returns:
+        The errors of the reference and of the candidate, 0 where one is not finite; F of the narrower dtype.
+    """
+    pairs = ((leaf.reference, leaf.reference_other), (leaf.candidate, leaf.candidate_other))
+    errors = [np.nan_to_num(norm(own - other), nan=0.0, posinf=0.0) for own, other in pairs]
+    wider = eps_of("float32") / eps_of("float64") if dtype == "float64" else 1.0
+    return (errors[0], errors[1]), leaf.floor * wider
+
+
 def _moves(moves: Shaped[np.ndarray, "..."], *, over_time: bool) -> Float[np.ndarray, " points"]:
     """The largest move at each point in time, of the moves of each entry of the first axis."""
     points = moves.shape[0] if over_time else 1

@@ -14,7 +14,8 @@ tensor and eps of the dtype:
 
 A quantity over time is judged point by point. In float64 a rho above 10 means a different function. In
 a narrower dtype the reference's float64 value r64 is the judge: |c - r64| <= 10 (|r - r64| + N + F), since
-the reference may be the less accurate side.
+the reference may be the less accurate side. N leaves out the noise of a candidate that loses accuracy by its
+own rounding (`parity.numerics.lost_accuracy`): that is `fail: accuracy`, however large its noise.
 
 An accuracy moves in steps of one sample, so its floor is the share of samples that rounding may move to the
 other side: those whose margin is within ten times the yardstick of the margins (ten, because rho up to ten
@@ -24,29 +25,25 @@ passes), divided by ten (so that rho = 10 is exactly that share).
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from parity.numerics.arrays import smallest_normal
+from parity.numerics.judged_points import Points, judge_points, without_excuse
+from parity.numerics.lost_accuracy import amplification, lost_accuracy
 from parity.numerics.measured_leaf import (
     Criterion,
     MeasuredLeaf,
     largest_magnitude,
     measure_leaf,
     norm,
+    own_errors,
     ratio,
 )
 from parity.numerics.noise import SideByDtype
 from parity.report import observations as wording
 from parity.report.results import LIMIT, Curve, Quantity, Stage, Verdict
-
-INCONCLUSIVE_SHARE = 0.1
-"""Noise above this share of the scale of the quantity's group: nothing can be said."""
-
-NULL_SHARE = 1e-6
-"""A quantity may be called zero only if its noise is at most this share of its group's scale."""
 
 FORWARD: Mapping[str, Criterion] = {
     "outputs": Criterion("forward"),
@@ -93,6 +90,10 @@ def judge_quantities(
                     quantities.append(dataclasses.replace(blank, notes=(note,)))
                     continue
                 leaf = measure_leaf(*sides, group, name, rule, dtype)
+                if leaf is None:
+                    shapes = wording.on_shapes(*(tuple(side[name].shape) for side in leaves))
+                    quantities.append(dataclasses.replace(blank, notes=(shapes,)))
+                    continue
                 quantity = _judge(blank, leaf, scale, same_in_float64.get((group, name)), tolerance)
                 if dtype == "float64":
                     same_in_float64[group, name] = quantity.verdict is Verdict.PASS
@@ -100,48 +101,25 @@ def judge_quantities(
     return quantities
 
 
-class _Points(NamedTuple):
-    """What is found at each point in time.
-
-    Attributes:
-        failed: the two sides differ.
-        hidden: nothing can be said: noise is too large, or both sides have the same NaN or infinity.
-        null: a difference that is no failure, since the quantity is zero within rounding on both sides.
-    """
-
-    failed: Bool[np.ndarray, " points"]
-    hidden: Bool[np.ndarray, " points"]
-    null: Bool[np.ndarray, " points"]
-
-    @property
-    def first_failure(self) -> int | None:
-        """The first point that fails."""
-        return int(np.argmax(self.failed)) if self.failed.any() else None
-
-    @property
-    def horizon(self) -> int | None:
-        """The first point of which nothing can be said."""
-        return int(np.argmax(self.hidden)) if self.hidden.any() else None
-
-
 @np.errstate(invalid="ignore", over="ignore")
 def _judge(
     blank: Quantity,
-    leaf: MeasuredLeaf | None,
+    leaf: MeasuredLeaf,
     group_scale: float,
     same_in_float64: bool | None,
     tolerance: tuple[float, float] | None,
 ) -> Quantity:
     """The verdict on one leaf, with what can be said about the difference."""
-    if leaf is None:
-        return dataclasses.replace(blank, notes=("the two sides have different shapes; see the layout",))
     rho, accuracy = ratio(leaf.difference, leaf.yardstick), None
     if blank.dtype != "float64":
         exact = leaf.reference_other
         accuracy = ratio(norm(leaf.candidate - exact), norm(leaf.reference - exact) + leaf.noise + leaf.floor)
     if leaf.over_time:
         group_scale = largest_magnitude([leaf.reference, leaf.candidate])
-    points = _judge_points(leaf, rho if accuracy is None else accuracy, group_scale, tolerance)
+    points = judge_points(leaf, rho if accuracy is None else accuracy, group_scale, tolerance)
+    if accuracy is not None and tolerance is None:
+        lost = lost_accuracy(leaf, group_scale, same_in_float64)
+        points = without_excuse(points, leaf, group_scale, lost)
     less_accurate_reference = accuracy is not None and bool((rho > LIMIT).any()) and not points.null.any()
     verdict, notes = _verdict(blank.dtype, leaf, points, same_in_float64, less_accurate_reference)
 
@@ -166,47 +144,10 @@ def _judge(
     )
 
 
-def _judge_points(
-    leaf: MeasuredLeaf,
-    judged: Float[np.ndarray, " points"],
-    group_scale: float,
-    tolerance: tuple[float, float] | None,
-) -> _Points:
-    """Which points fail, given rho or, in a narrower dtype, the accuracy ratio of each."""
-    failed = ~(judged <= LIMIT)  # NaN must not pass
-    null = (leaf.magnitude <= LIMIT * leaf.yardstick) & (leaf.noise <= NULL_SHARE * group_scale) & failed
-    failed &= ~null
-    hidden = ~(leaf.noise <= INCONCLUSIVE_SHARE * group_scale)
-    if tolerance is not None:
-        rtol, atol = tolerance
-        gap = np.abs(leaf.candidate - leaf.reference)
-        failed = ~(gap <= atol + rtol * np.abs(leaf.reference)).all(axis=1)
-        hidden = np.zeros_like(failed)
-    finite = leaf.both_finite.all(axis=1)
-    # NaN and infinity never pass; in other places, or of another sign, they are a fault.
-    both_nan = np.isnan(leaf.reference) & np.isnan(leaf.candidate)
-    same_places = ((leaf.reference == leaf.candidate) | both_nan | leaf.both_finite).all(axis=1)
-    failed = np.where(finite, failed & ~hidden, ~same_places | _finite_part_differs(leaf))
-    hidden = hidden | ~finite & ~failed
-    if leaf.reference.shape[1] == 0:
-        hidden = np.ones_like(hidden)
-    return _Points(failed, hidden, null)
-
-
-def _finite_part_differs(leaf: MeasuredLeaf) -> Bool[np.ndarray, " points"]:
-    """Of rows with NaN or infinity: whether finite entries lie over a thousandth of their size apart.
-
-    Noise says nothing here (infinity minus infinity), so only what is plainly another number counts.
-    """
-    reference, candidate = (np.where(leaf.both_finite, v, 0.0) for v in (leaf.reference, leaf.candidate))
-    largest = np.maximum(norm(reference), norm(candidate))
-    return np.asarray(norm(candidate - reference) > 1e-3 * largest)
-
-
 def _verdict(
     dtype: str,
     leaf: MeasuredLeaf,
-    points: _Points,
+    points: Points,
     same_in_float64: bool | None,
     less_accurate_reference: bool,
 ) -> tuple[Verdict, list[str]]:
@@ -218,6 +159,8 @@ def _verdict(
     notes += wording.on_finiteness(*finite, over_time=leaf.over_time)
     first, horizon = points.first_failure, points.horizon
     if first is not None:
+        if points.lost is not None and points.lost[first]:
+            return Verdict.FAIL, [*notes, wording.on_lost_accuracy(dtype, float(amplification(leaf)[first]))]
         verdict = Verdict.FAIL
         notes += wording.on_difference(leaf.reference[first], leaf.candidate[first], leaf.yardstick[first])
         if same_in_float64:
@@ -235,7 +178,10 @@ def _verdict(
             notes.append("<reference> is further from float64 than <candidate> is")
     largest = float(leaf.magnitude.max(initial=0.0))
     notes += wording.on_denormals(largest, smallest_normal(dtype), dtype)
-    return verdict, notes + wording.on_stability(leaf.noise_reference, leaf.noise_candidate, leaf.floor)
+    errors, least = own_errors(leaf, dtype)
+    return verdict, notes + wording.on_stability(
+        leaf.noise_reference, leaf.noise_candidate, leaf.floor, errors, least
+    )
 
 
 def _worst_index(leaf: MeasuredLeaf, point: int) -> tuple[int, ...] | None:
@@ -249,7 +195,7 @@ def _worst_index(leaf: MeasuredLeaf, point: int) -> tuple[int, ...] | None:
     return (point, *index) if leaf.over_time else index
 
 
-def _curve(leaf: MeasuredLeaf, rho: Float[np.ndarray, " points"], points: _Points) -> Curve:
+def _curve(leaf: MeasuredLeaf, rho: Float[np.ndarray, " points"], points: Points) -> Curve:
     """The points of a quantity over time; an array-valued metric is shown by its largest magnitude."""
     values = [v[:, 0] if v.shape[1] == 1 else norm(v) for v in (leaf.reference, leaf.candidate)]
     reference, candidate, yardstick, ratios = (

@@ -22,7 +22,7 @@ from parity.pipeline.conversions import Conversion, explained_part, remarks_on
 from parity.pipeline.planning import load, plan_between, reordered, with_uses
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
-from parity.report.errors import by_the_harness, raised_by
+from parity.report.errors import by_the_harness, furthest, raised_by
 from parity.report.sides import Sides
 from parity.trace.graph import Spot, Trace
 from parity.weights import Plan, WeightError
@@ -95,20 +95,20 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
     )
     given = {name: axes for name, axes in request.layout.items() if name in inputs}
     found: list[Candidate] = []
-    first: Exception | None = None
+    raised: list[Exception] = []
     for layout in image_layouts.candidates(inputs, given, attempt.ways):
         progress("reading the candidate" if layout == given else "trying another layout of the images")
         try:
             found.append(_settled(attempt, layout, progress))
-        except Exception as error:  # another layout may do; if none does, the first error is the user's
-            first = first or _clearer(attempt, error, layout)
+        except Exception as error:  # another layout may do; if none does, one of the errors is the user's
+            raised.append(_clearer(attempt, error, layout))
             continue
         either = _could_lie_either_way(inputs, request.layout)
         settled = not _has_images(inputs, request.layout) or _agrees(reference, found[-1])
         if not either and (settled or len(found) >= MOST_LAYOUTS):
             break
     if not found:
-        raise first or ValueError("no layout of the inputs fits the candidate")
+        raise furthest(raised) if raised else ValueError("no layout of the inputs fits the candidate")
     if len(found) == 1:
         return found[0]
     progress("trying layouts")

@@ -113,7 +113,8 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     dtypes = tuple(settings.dtypes) if settings.dtypes is not None else candidate.dtypes
     sides = Sides.of(reference.framework, candidate.model.framework)
     outcome = Outcome(request.name, sides=sides)
-    outcome.plan, outcome.environment = plan.rows(), environment(settings.device, _running(both))
+    outcome.plan, outcome.doubts = plan.rows(), plan.doubts()
+    outcome.environment = environment(settings.device, _running(both))
     outcome.findings = (
         *reference.notes,
         *candidate.notes,

@@ -21,6 +21,7 @@ class Outcome:
     growth: Sequence[Growth] = ()
     findings: tuple[str, ...] = ()
     sides: Sides = dataclasses.field(default_factory=Sides)
+    doubts: tuple[tuple[str, str, str], ...] = ()
 
     def report(self, seconds: float = 0.0) -> Report:
         """The finished report, the names of the sides put into every sentence; `seconds` it took."""
@@ -38,6 +39,7 @@ class Outcome:
             growth=tuple(self.growth),
             findings=tuple(map(named, self.findings)),
             sides=self.sides,
+            doubts=self.doubts,
         )
 
 
@@ -75,4 +77,5 @@ def joined(name: str, *reports: Report) -> Report:
         tuple(growth for report in reports for growth in report.growth),
         tuple(dict.fromkeys(line for report in reports for line in report.findings)),
         next((report.sides for report in reports), Sides()),
+        next((report.doubts for report in reports if report.doubts), ()),
     )

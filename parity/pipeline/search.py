@@ -59,38 +59,47 @@ def search(
         reproduce: directory for reproducers.
         progress: called as each phase begins.
     """
+    wrong: tuple[Divergence, ...] = ()
     try:
-        return _searched(both, failed, traces, reproduce, progress)
+        wrong = _wrong_weights(both)
+        return _searched(both, failed, wrong, traces, reproduce, progress)
     except Exception as error:
         if os.environ.get("PARITY_DEBUG"):
             raise
         what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         if on_purpose(error):
-            return Found(findings=(f"the place was not looked for: {what}",))
+            return Found(wrong, findings=(f"the place was not looked for: {what}",))
         return Found(
+            wrong,
             findings=(
                 f"the place was not found because of a bug of the harness ({what}); please report it: set "
                 "PARITY_DEBUG=1 for the traceback",
-            )
+            ),
         )
+
+
+def _wrong_weights(both: Measured) -> tuple[Divergence, ...]:
+    """The weights that the candidate does not hold: known without any trace."""
+    own = both.candidate.weights
+    wrong = wrong_weights(both.candidate.plan, both.reference.weights, own)
+    return tuple(_of_weight(name, partners, why) for name, (partners, why) in wrong.items())
 
 
 def _searched(
     both: Measured,
     failed: Failed,
+    divergences: tuple[Divergence, ...],
     traces: Traces | None,
     reproduce: str | os.PathLike[str] | None,
     progress: Progress,
 ) -> Found:
     plan, run = both.candidate.plan, failed.run
     own = program_weights(run, plan, both.reference.weights, both.candidate.weights)["candidate"]
-    wrong = wrong_weights(plan, both.reference.weights, both.candidate.weights)
-    divergences = [_of_weight(name, partners, why) for name, (partners, why) in wrong.items()]
     if divergences:  # mended, to see what else there is
         own = {**own, **plan.to_candidate(run.weights, exact=True)}
     passes = [False, True] if "outputs" in failed.groups else [True]
     reproducer = None if reproduce is None else _reproducer(both, reproduce)
-    found = Found(tuple(divergences))
+    found = Found(divergences)
     for backward in passes:
         progress("tracing both sides")
         first = traces.reference(run, backward) if traces is not None else None
@@ -176,6 +185,8 @@ def _in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) 
 
 def _again(divergence: Divergence, step: str) -> Divergence:
     """The same fault, met once more."""
+    if not step:  # outside of the loop, or no step is known
+        return divergence
     again = f"also in {step}" if not divergence.detail else f"{divergence.detail}; {step}"
     return dataclasses.replace(divergence, detail=again)
 
@@ -208,7 +219,7 @@ def _divergence(comparison: Comparison, region: Region, stage: Stage, cause: Cau
         found[0],
         found[1],
         Kind.ORDER if region.order else Kind.VALUE,
-        "the same numbers, arranged differently" if region.order else "",
+        "",
         region.error,
         region.honest,
         (tensor_shape, leaf_shape),

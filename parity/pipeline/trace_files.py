@@ -47,7 +47,7 @@ def write_traces(traces: Mapping[tuple[str, bool], Traced], place: Path) -> None
         save_weights(values, place / f"{stem}.safetensors")
         rows = [_row(node) for node in trace.nodes]
         outputs = {group: dict(leaves) for group, leaves in trace.outputs.items()}
-        index = {"nodes": rows, "moves": moves, "outputs": outputs}
+        index = {"nodes": rows, "moves": moves, "outputs": outputs, "layers": trace.layers}
         write_json({**index, "weights": trace.weights, "inputs": trace.inputs}, place / f"{stem}.json")
 
 
@@ -65,7 +65,9 @@ def read_trace(place: Path, title: str, backward: bool) -> Traced | None:
     index = json.loads((place / f"{stem}.json").read_text())
     values = load_weights(place / f"{stem}.safetensors")
     nodes = [_node(row, values[str(number)]) for number, row in enumerate(index["nodes"])]
-    return Trace(nodes, index["outputs"], index["weights"], index["inputs"]), index["moves"]
+    trace = Trace(nodes, index["outputs"], index["weights"], index["inputs"])
+    trace.layers = index.get("layers", {})
+    return trace, index["moves"]
 
 
 class RecordedTraces:

@@ -18,6 +18,8 @@ class Place:
         line: line in it, from 1; 0 if unknown.
         code: that line of source, stripped.
         step: for an operation inside a loop, which iteration, e.g. "scan step 2"; else "".
+        layer: class of the module, of a library's module with its settings: "GELU(approximate='none')"; ""
+            if unknown.
     """
 
     operation: str
@@ -26,6 +28,7 @@ class Place:
     line: int = 0
     code: str = ""
     step: str = ""
+    layer: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,16 +91,34 @@ class Divergence:
         object.__setattr__(self, "kind", Kind(self.kind))
 
     def repeats(self, other: "Divergence") -> bool:
-        """Whether this is the same fault as another: the same cause at the same lines, in another module."""
+        """Whether this is the same fault as another: the same cause at the same lines, in another module.
+
+        A library's layers with the same settings are alike, wherever they are called. Weights are alike that
+        were converted with the same mistake.
+        """
 
         def lines(divergence: Divergence) -> list[tuple[str, int]]:
             places = [*divergence.reference[:1], *divergence.candidate[:1]]
-            return [(place.file, place.line) for place in places if place.file]
+            named = [(p.layer, 0) if "(" in p.layer or not p.file else (p.file, p.line) for p in places]
+            return [name for name in named if name[0]]
 
-        if self.cause is None or other.cause is None or not lines(self):
+        if self.cause is None or other.cause is None:
+            return False
+        if Stage.WEIGHTS in (self.stage, other.stage):
+            alike = (self.cause.name, _mistake(self)) == (other.cause.name, _mistake(other))
+            return alike and self.stage is other.stage
+        if not lines(self):
             return False
         same_cause = (self.cause.name, self.cause.text) == (other.cause.name, other.cause.text)
         return same_cause and lines(self) == lines(other)
+
+
+def _mistake(divergence: Divergence) -> str:
+    """What is wrong with a weight, without its names and without what would be right for it alone."""
+    text = "" if divergence.cause is None else divergence.cause.text.partition(": ")[0]
+    for place in (*divergence.reference, *divergence.candidate):
+        text = text.replace(place.module, "")
+    return text
 
 
 def once_each(divergences: Sequence[Divergence]) -> list[list[Divergence]]:

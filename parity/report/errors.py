@@ -2,7 +2,7 @@
 
 import contextlib
 import opcode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -82,6 +82,32 @@ def without_the_harness(traceback: TracebackType | None) -> TracebackType | None
     if traceback.tb_frame.f_code.co_filename.startswith(HERE):
         return rest
     return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
+
+
+def furthest(errors: Sequence[Exception]) -> Exception:
+    """Of the errors of several attempts the one that got furthest: the other attempts were the wrong ones.
+
+    What the harness says of weights or outputs comes after a run that succeeded. Of two errors of a model,
+    that one got further which was raised at a later line, in the outermost function where they part.
+
+    Args:
+        errors: of one attempt each, at least one, in the order of the attempts.
+
+    Returns:
+        The first of those that got furthest.
+    """
+    return max(errors, key=_reached)
+
+
+def _reached(error: BaseException) -> tuple[bool, list[int]]:
+    """How far a model ran before this: whether all of it did, and the lines on the way, outermost first."""
+    lines = []
+    step = error.__traceback__
+    while step is not None:
+        if not step.tb_frame.f_code.co_filename.startswith(HERE):
+            lines.append(step.tb_lineno)
+        step = step.tb_next
+    return on_purpose(error), lines
 
 
 def is_of_a_model(error: BaseException) -> bool:

@@ -20,15 +20,15 @@ from markupsafe import Markup, escape
 from parity.report import sentences
 from parity.report.atomic import write_atomically
 from parity.report.charts import Chart, curve_chart, growth_charts
+from parity.report.divergence_text import agreement_in_words
 from parity.report.divergences import Divergence, Place, once_each
 from parity.report.kinds import STAGES, Stage
-from parity.report.locations import location, printable
+from parity.report.locations import location, printable, with_relative_paths
 from parity.report.quantities import AS_STORED
 from parity.report.report import Report
 from parity.report.rounded import rounded, short
 from parity.report.sides import Sides
 from parity.report.table import Scale, rho_text, table_rows
-from parity.report.text import agreement_in_words
 from parity.report.verdicts import GRAVITY, LIMIT, Verdict
 
 _HERE = Path(__file__).parent
@@ -95,6 +95,8 @@ def page(report: Report) -> str:
         curves=[("", charts[:shown]), (f"{len(charts) - shown} more curves", charts[shown:])],
         growth=growth_charts(report),
         starred=any(row.rho.text.endswith("*") for row in rows),
+        findings=[with_relative_paths(line) for line in report.findings],
+        doubts=report.doubts if report.verdict is not Verdict.PASS else (),
         zip=zip,
         readout=_readout,
         figures=lambda chart: {"rows": [[printable(cell) for cell in row] for row in chart.rows]},
@@ -155,7 +157,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "size": size,
         "shapes": divergence.shapes,
         "detail": sentences.capitalised(divergence.detail),
-        "also_in": sentences.also_in(others),
+        "also_in": ", ".join(sentences.also_in(others)),
         "cause": cause,
         "agreement": "" if cause is None else agreement_in_words(cause),
         "advice": sentences.advice(divergence),
@@ -175,7 +177,8 @@ class _Site(NamedTuple):
 def _sites(places: Sequence[Place]) -> list[_Site]:
     found: dict[_Site, list[str]] = {}
     for place in places:
-        module = " ".join(filter(None, (place.module, place.step and f"({place.step})")))
+        layer = f"{place.module}: {place.layer}" if place.module and place.layer else place.module
+        module = " ".join(filter(None, (layer, place.step and f"({place.step})")))
         line = location(place)
         directory = location(place, full=True).removesuffix(line)
         site = _Site(module, directory, line, place.code, "")

@@ -6,21 +6,17 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from parity.report.atomic import write_atomically
+from parity.report.divergence_text import describe_divergences
 from parity.report.folding import folded
 from parity.report.kinds import STAGES, Stage
-from parity.report.locations import printable
+from parity.report.locations import printable, with_relative_paths
+from parity.report.plan_text import describe_doubts
 from parity.report.quantities import Quantity
 from parity.report.report import Report
 from parity.report.rounded import rounded
 from parity.report.sentences import answer
 from parity.report.sides import Sides
-from parity.report.text import (
-    describe_divergences,
-    describe_quantity,
-    environment_line,
-    label,
-    package,
-)
+from parity.report.text import describe_quantity, environment_line, label, package
 from parity.report.verdicts import Verdict
 
 _TAGS = {Verdict.FAIL: "failure", Verdict.ERROR: "error", Verdict.INCONCLUSIVE: "skipped"}
@@ -62,13 +58,17 @@ def _add_suites(root: Element, report: Report) -> None:
         _result(case, Verdict.ERROR, reason.partition("\n")[0], [reason])
     for stage in stages:
         suites.append(suite := _suite(root, report, stage))
-        evidence = describe_divergences(report) if stage is _stage_of_divergences(report) else []
+        evidence = (
+            describe_divergences(report, verbose=True) if stage is _stage_of_divergences(report) else []
+        )
         for quantity in report.select(stage):
             _add_case(suite, quantity, report.sides, evidence)
             if quantity.verdict is Verdict.FAIL:
                 evidence = []  # once, at the first failure
     suites[0].set("time", f"{report.seconds:.3f}")  # that of the whole comparison, once
-    told = [*(f"finding: {x}" for x in report.findings), *(f"not checked: {x}" for x in report.not_checked)]
+    told = describe_doubts(report, 10_000, verbose=True)
+    told += [f"finding: {with_relative_paths(line)}" for line in report.findings]
+    told += [f"not checked: {line}" for line in report.not_checked]
     SubElement(suites[-1], "system-out").text = _clean([answer(report), *told, environment_line(report)])
     for suite in suites:
         _count(suite, suite.findall("testcase"))

@@ -6,12 +6,24 @@ The sides are called `<reference>` and `<candidate>`; the report puts their name
 import numpy as np
 from jaxtyping import Bool, Float
 
+from parity.report.rounded import rounded
 from parity.report.verdicts import LIMIT
 
 STABILITY_RATIO = 100.0
 """A side that moves this many times as far as the other under the same noise is reported."""
 
 Points = Float[np.ndarray, " points"]
+
+
+def on_shapes(t: tuple[int, ...], j: tuple[int, ...]) -> str:
+    """That two shapes differ, and what may make them alike.
+
+    Args:
+        t: the reference's shape.
+        j: the candidate's.
+    """
+    hint = "; give the permutation of its axes as `layout`" if sorted(t) == sorted(j) else ""
+    return f"the shapes differ: {t} on <reference side>, {j} on <candidate side>{hint}"
 
 
 def on_finiteness(
@@ -38,24 +50,46 @@ def on_finiteness(
     return [f"NaN or infinity on {' and '.join(bad)}{where}"]
 
 
-def on_stability(noise_t: Points, noise_j: Points, floor: Points) -> list[str]:
+def on_stability(
+    noise_t: Points, noise_j: Points, floor: Points, errors: tuple[Points, Points], least: Points
+) -> list[str]:
     """Whether one side computes less stably: a fault must not hide in its own noise.
+
+    A side that holds constants which the other does not have moves with the noise on them and computes no
+    less accurately. So only a side whose rounding is larger, too, is called less stable.
 
     Args:
         noise_t: largest move of the reference under one-ulp noise, in units of the quantity.
         noise_j: likewise of the candidate.
         floor: rounding of the quantity itself, in the same unit.
+        errors: difference between both precisions, of the reference and of the candidate, without noise.
+        least: an error that says nothing: the rounding of the quantity itself in the narrower precision.
 
     Returns:
         One sentence, or none where neither side moves 100 times as far as the other.
     """
     low, high = np.maximum(np.minimum(noise_t, noise_j), floor), np.maximum(noise_t, noise_j)
-    unstable = high > STABILITY_RATIO * low
+    own, other = (np.where(noise_j > noise_t, *pair) for pair in (errors[::-1], errors))
+    unstable = (high > STABILITY_RATIO * low) & (own > LIMIT * np.maximum(other, least))
     if not unstable.any():
         return []
     side = "<candidate side>" if noise_j[unstable][0] > noise_t[unstable][0] else "<reference side>"
     ratio = np.max(high[unstable] / low[unstable])
-    return [f"stability: {side} moves {ratio:.0f} times as far under the same one-ulp noise"]
+    return [f"stability: {side} moves {rounded(float(ratio))} times as far under the same one-ulp noise"]
+
+
+def on_lost_accuracy(dtype: str, ratio: float) -> str:
+    """Why a candidate that is the same function in float64 fails in a narrower dtype by its own rounding.
+
+    Args:
+        dtype: in which it fails.
+        ratio: how many times as far as the reference one-ulp noise moves it.
+    """
+    return (
+        f"accuracy: the same function in float64, but {dtype} on <candidate side> loses more: rounding moves "
+        f"it {rounded(ratio)} times as far as <reference side>; look for a small difference of large "
+        "numbers, such as a variance computed as E[x^2] - E[x]^2"
+    )
 
 
 def on_denormals(magnitude: float, smallest: float, dtype: str) -> list[str]:

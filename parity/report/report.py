@@ -48,6 +48,7 @@ class Report:
         growth: the difference along the computation, one entry per matched operation.
         findings: observations that do not decide the verdict, as sentences.
         sides: what the two sides are called.
+        doubts: the rows of the plan that rest on little, with the reason in place of how.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Report:
     growth: tuple[Growth, ...] = ()
     findings: tuple[str, ...] = ()
     sides: Sides = TORCH_AND_JAX
+    doubts: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def verdict(self) -> Verdict:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from parity.report.divergences import Divergence
+from parity.report.divergences import Divergence, Place
 from parity.report.kinds import STAGES, Kind, Stage
 from parity.report.locations import location
 from parity.report.quantities import Quantity
@@ -90,6 +90,9 @@ def headline_place(divergence: Divergence) -> str:
     >>> port = Place("mul", file="port.py", line=11)
     >>> headline_place(Divergence(Stage.FORWARD, (Place("aten.gelu", "1"),), (port,)))
     'layer `1` (gelu), port.py:11'
+    >>> library = Place("aten.gelu", "1", layer="GELU(approximate='none')")
+    >>> headline_place(Divergence(Stage.FORWARD, (library,), (port,)))
+    "layer `1`: GELU(approximate='none'), port.py:11"
     """
     places = (*divergence.reference[:1], *divergence.candidate[:1])
     module = next((place.module for place in divergence.reference[:1]), "")
@@ -97,23 +100,41 @@ def headline_place(divergence: Divergence) -> str:
     operation = next((place.operation for place in places if place.operation), "").removeprefix("aten.")
     if not module:
         return line or operation or "an unknown place"
-    detail = f" ({operation})" if operation and divergence.stage is not Stage.WEIGHTS else ""
-    noun = "weight" if divergence.stage is Stage.WEIGHTS else "layer"
-    return ", ".join(filter(None, (f"{noun} `{module}`{detail}", line)))
+    if divergence.stage is Stage.WEIGHTS:
+        where = f"weight `{module}`"
+    elif divergence.reference[0].layer:
+        where = layer_in_words(divergence.reference[0])
+    else:
+        where = f"layer `{module}`" + (f" ({operation})" if operation else "")
+    return ", ".join(filter(None, (where, line)))
 
 
-def also_in(others: Sequence[Divergence]) -> str:
+def layer_in_words(place: Place) -> str:
+    """The layer of a place, with its class and settings where these are known; "" outside of all layers.
+
+    >>> layer_in_words(Place("aten.gelu", "1", layer="GELU(approximate='none')"))
+    "layer `1`: GELU(approximate='none')"
+    >>> layer_in_words(Place("aten.gelu", "1"))
+    '1'
+
+    Args:
+        place: where an operation stands.
+    """
+    return f"layer `{place.module}`: {place.layer}" if place.module and place.layer else place.module
+
+
+def also_in(others: Sequence[Divergence]) -> list[str]:
     """The other places of a fault, by the reference's modules.
 
     Args:
         others: divergences that repeat one which has been shown.
 
     Returns:
-        Names, separated by commas; "" where there is no other place.
+        A name for each other place, once.
     """
     modules = [divergence.reference[0].module if divergence.reference else "" for divergence in others]
     places = [module or headline_place(other) for module, other in zip(modules, others, strict=True)]
-    return ", ".join(dict.fromkeys(places))
+    return list(dict.fromkeys(places))
 
 
 def headline(divergence: Divergence, sides: Sides) -> str:

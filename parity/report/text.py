@@ -1,39 +1,37 @@
 """A report as plain text: what `str(report)` and the message of a `ParityError` say."""
 
 import math
-from collections.abc import Sequence
 
-from parity.report.divergences import Cause, Divergence, Place, once_each
-from parity.report.folding import WIDTH, folded, line_width, shortened, shortened_path
+from parity.report.divergence_text import MORE, counted, describe_divergences
+from parity.report.folding import folded, line_width
 from parity.report.kinds import STAGES
-from parity.report.locations import location, printable
+from parity.report.locations import with_relative_paths
+from parity.report.notes import Note, each_once
+from parity.report.plan_text import describe_doubts, describe_plan
 from parity.report.quantities import Quantity
 from parity.report.report import Report
-from parity.report.rounded import rounded, short
-from parity.report.sentences import also_in, headline, ordinal
+from parity.report.rounded import rounded
+from parity.report.sentences import answer
 from parity.report.sides import Sides
 from parity.report.verdicts import Verdict
 
 MOST = 12
 """Quantities listed per verdict; the rest are counted."""
 
-FEW = 4
+FEW = 2
 """The same where the place is known: what follows from it matters less."""
 
-PLACES = 3
-"""Operations listed per side of a divergence, the likeliest culprit first."""
 
-_LABEL = 9
-"""Width of the words that head the lines of a divergence, "PyTorch" or "detail"; "candidate" takes more."""
-
-
-def describe(report: Report, *, plan: bool = False, width: int | None = None) -> str:
+def describe(report: Report, *, plan: bool = False, width: int | None = None, verbose: bool = False) -> str:
     """Verdict first, then where the two sides part, what did not pass, and what was not checked.
+
+    What repeats itself is told once and counted; the files that a report is saved as have all of it.
 
     Args:
         report: what a comparison found.
         plan: whether to list the weight plan, too.
         width: longest line, in columns; None: that of the terminal, or 100 where there is none.
+        verbose: whether to unfold everything: every place, every note, every compared quantity.
 
     Returns:
         Lines of at most that width.
@@ -41,138 +39,69 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None) ->
     width = line_width() if width is None else width
     lines = [f"{report.name}: {report.verdict.value.upper()}"]
     if report.error is not None:
-        lines += [f"  {line}" for line in report.error.splitlines()]
-    lines += [f"  {line}" for line in describe_divergences(report, width - 2)]
-    most = FEW if report.divergences else MOST
-    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
-        found = report.select(verdict=verdict)
-        for quantity in found[:most]:
-            lines += [f"  {line}" for line in describe_quantity(quantity, report.sides)]
-        if len(found) > most:
-            lines.append(f"  ... and {len(found) - most} more with verdict {verdict.value}")
+        lines += [f"  {line}" for line in with_relative_paths(report.error).splitlines()]
+    elif not report.divergences and report.verdict is not Verdict.PASS:
+        lines += [f"  {answer(report)}", *(f"  {line}" for line in _why_no_place(report))]
+    lines += [f"  {line}" for line in describe_divergences(report, width - 2, verbose=verbose)]
+    lines += [f"  {line}" for line in describe_doubts(report, width - 2, verbose=verbose)]
+    lines += _not_passed(report)
     for stage in STAGES:
         worst = report.worst(stage)
         if worst is not None:
-            count = len(report.select(stage))
-            lines.append(f"  {stage}: {count} compared, worst rho {rounded(worst.rho)} ({label(worst)})")
-    notes = [f"{label(q)}: {note}" for q in report.select(verdict=Verdict.PASS) for note in q.notes]
+            size = "without a rho" if math.isnan(worst.rho) else f"worst rho {rounded(worst.rho)}"
+            lines.append(f"  {stage}: {len(report.select(stage))} compared, {size} ({label(worst)})")
+    notes = [_told(note) for note in each_once(report.select(verdict=Verdict.PASS))]
     lines += [f"  note: {line}" for line in notes[:MOST]]
-    lines += [f"  finding: {line}" for line in report.findings]
+    if len(notes) > MOST:
+        lines.append(f"  ... and {counted(len(notes) - MOST, 'more note', MORE)}")
+    told = _why_no_place(report)
+    lines += [f"  finding: {line}" for line in map(with_relative_paths, report.findings) if line not in told]
     lines += [f"  {line}" for line in (describe_plan(report, width - 2) if plan else ())]
     lines += [f"  not checked: {line}" for line in report.not_checked]
+    if verbose:
+        lines.append("  every compared quantity:")
+        lines += [f"    {line}" for q in report.quantities for line in describe_quantity(q, report.sides)]
     if report.environment is not None:
         lines.append(f"  {environment_line(report)}")
     return "\n".join(folded(lines, width))
 
 
-def describe_divergences(report: Report, width: int = WIDTH) -> list[str]:
-    """Where the two sides part: the source on both sides and the cause, the first divergence first.
-
-    Args:
-        report: what a comparison found.
-        width: columns in which it is laid out; the line that heads a divergence is left to be folded.
-
-    Returns:
-        Lines; none where no place is known.
-    """
-    faults = once_each(report.divergences)
-    return [
-        line
-        for position, fault in enumerate(faults)
-        for line in _describe_fault(fault, ordinal(position, len(faults)), report.sides, width)
-    ]
-
-
-def _describe_fault(fault: Sequence[Divergence], title: str, sides: Sides, width: int) -> list[str]:
-    """A divergence, and where else it shows."""
-    divergence, *others = fault
-    lines = [f"{title} ({divergence.stage}): {headline(divergence, sides)}"]
-    rows: list[tuple[str, str, str, str]] = []
-    for side, places in zip(sides.titles, (divergence.reference, divergence.candidate), strict=True):
-        distinct = list(dict.fromkeys(_columns(place) for place in places))
-        rows += [("" if i else side, *columns) for i, columns in enumerate(distinct[:PLACES])]
-        if len(distinct) > PLACES:
-            rows.append(("", f"... and {len(distinct) - PLACES} more", "", ""))
-    margin = max(_LABEL, *(len(side) + 2 for side in sides.titles))
-    told = []
-    if not math.isnan(divergence.relative_error):
-        told.append(("error", f"{rounded(divergence.relative_error)} relative; {_rounding(divergence)}"))
-    if divergence.shapes is not None and divergence.shapes[0] != divergence.shapes[1]:
-        shapes = zip(divergence.shapes, (sides.reference, sides.candidate), strict=True)
-        told.append(("shapes", ", ".join(f"{shape} in {side}" for shape, side in shapes)))
-    if divergence.detail:
-        told.append(("detail", divergence.detail))
-    if divergence.cause:
-        told.append(("cause", explained(divergence.cause)))
-    if others:
-        told.append(("also in", also_in(others)))
-    facts = folded((f"  {word:{margin}}{text}" for word, text in told), width, hanging=margin)
-    return [*lines, *_table(rows, margin, width), *facts]
-
-
-def _rounding(divergence: Divergence) -> str:
-    return f"rounding alone explains up to {short(divergence.relative_yardstick)}"
-
-
-def explained(cause: Cause) -> str:
-    """What kind of fault, what differs, and how well the sides agree once that is changed.
-
-    >>> explained(Cause("epsilon", "1e-06 in JAX and 1e-05 in PyTorch", 3e-16))
-    'epsilon: 1e-06 in JAX and 1e-05 in PyTorch; with that changed, both sides agree to 3e-16'
-    """
-    head = "" if cause.text.lower().startswith(cause.name) else f"{cause.name}: "
-    return f"{head}{cause.text.rstrip('. ')}; with that changed, both sides agree {agreement_in_words(cause)}"
-
-
-def agreement_in_words(cause: Cause) -> str:
-    """How well the two sides agree with a cause mended: "exactly", or "to 3e-16" relative."""
-    return "exactly" if cause.residual == 0 else f"to {short(cause.residual)}"
-
-
-def _columns(place: Place) -> tuple[str, str, str]:
-    """Module or operation, file and line, and the source of one place."""
-    module = " ".join(filter(None, (place.module or place.operation, place.step and f"({place.step})")))
-    return module, location(place, full=True), place.code
-
-
-def _table(rows: Sequence[tuple[str, str, str, str]], margin: int, width: int) -> list[str]:
-    """Rows of (side, module, location, code) in columns; where that is too wide, one below the other."""
-    rows = [
-        (side, printable(module), printable(where), printable(code)) for side, module, where, code in rows
-    ]
-    first, second = (max((len(row[i]) for row in rows), default=0) + 3 for i in (1, 2))
-    wide = all(2 + margin + first + second + len(code) <= width for *_, code in rows)
-    lines = []
-    for side, module, where, code in rows:
-        if wide:
-            lines.append(f"  {side:{margin}}{module:{first}}{where:{second}}{code}".rstrip())
-            continue
-        room = width - margin - 2
-        cells = (shortened(module, room), shortened_path(where, room), shortened(f"  {code}".rstrip(), room))
-        shown = [cell for cell in cells if cell]
-        lines += [f"  {'' if i else side:{margin}}{cell}" for i, cell in enumerate(shown)]
-    return lines
-
-
-def describe_plan(report: Report, width: int = WIDTH) -> list[str]:
-    """The weight plan, a tensor a line: its names on both sides, and how the one becomes the other.
-
-    Args:
-        report: what a comparison found.
-        width: longest line; what does not fit takes two.
-
-    Returns:
-        Lines; none where there is no plan.
-    """
-    if not report.plan:
+def _why_no_place(report: Report) -> list[str]:
+    """Why no place is named, where that is known: it is read in the place's stead."""
+    if report.divergences or report.error is not None or report.verdict is Verdict.PASS:
         return []
-    rows = [tuple(printable(cell) for cell in row) for row in report.plan]
-    first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
-    lines = [f"weight plan, {len(rows)} tensors:"]
-    for reference, candidate, how in rows:
-        line = f"  {reference:{first}} -> {candidate:{second}}  {how}"
-        lines += [line] if len(line) <= width else [f"  {reference}", f"      -> {candidate}  {how}"]
+    return [with_relative_paths(line) for line in report.findings if line.startswith("the place was")]
+
+
+def _not_passed(report: Report) -> list[str]:
+    """The quantities that failed or are inconclusive; few where the place is known, and each note once."""
+    most = FEW if report.divergences else MOST
+    causes = {divergence.cause.text for divergence in report.divergences if divergence.cause}
+    lines = []
+    for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):
+        found = report.select(verdict=verdict)
+        notes = {(note.first, note.text): note for note in each_once(found)}
+        shown = list({(q.stage, q.name): q for q in reversed(found)}.values())[::-1][:most]
+        for quantity in shown:
+            told = [
+                notes[quantity, text]
+                for text in quantity.notes
+                if (quantity, text) in notes and text not in causes
+            ]
+            lines += [f"  {line}" for line in _figures(quantity, report.sides)]
+            lines += [f"      {note.text}{_likewise(note)}" for note in told]
+        if len(found) > len(shown):
+            lines.append(f"  ... and {len(found) - len(shown)} more with verdict {verdict.value} (--verbose)")
     return lines
+
+
+def _told(note: Note) -> str:
+    return f"{label(note.first)}: {note.text}{_likewise(note)}"
+
+
+def _likewise(note: Note) -> str:
+    """Of how many other quantities a note says the same."""
+    return f" (and {note.others} more like it, {MORE})" if note.others else ""
 
 
 def describe_quantity(quantity: Quantity, sides: Sides) -> list[str]:
@@ -185,6 +114,11 @@ def describe_quantity(quantity: Quantity, sides: Sides) -> list[str]:
     Returns:
         Lines, not folded.
     """
+    return _figures(quantity, sides) + [f"    {note}" for note in quantity.notes]
+
+
+def _figures(quantity: Quantity, sides: Sides) -> list[str]:
+    """One quantity in a line of figures; of a curve with the first point that fails."""
     figures = ""
     if not math.isnan(quantity.rho):
         figures = (
@@ -199,7 +133,7 @@ def describe_quantity(quantity: Quantity, sides: Sides) -> list[str]:
         step = curve.first_failure
         values = zip(sides.titles, (curve.reference[step], curve.candidate[step]), strict=True)
         lines.append(f"    first at point {step}: " + ", ".join(f"{side} {v:.8g}" for side, v in values))
-    return lines + [f"    {note}" for note in quantity.notes]
+    return lines
 
 
 def label(quantity: Quantity) -> str:

@@ -129,6 +129,7 @@ class Trace:
         weights: index of each weight by name.
         inputs: index of each input by name.
         evaluations: what computed the nodes, in order; none in a trace that cannot be replayed.
+        layers: module path -> its class, of a library's module with its settings, where they are known.
     """
 
     nodes: list[Node]
@@ -136,6 +137,7 @@ class Trace:
     weights: dict[str, int]
     inputs: dict[str, int]
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
+    layers: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def replay(
         self,

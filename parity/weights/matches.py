@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from parity.weights.assigning import MARGIN
+from parity.weights.doubt import BY_CONVENTION
 from parity.weights.evidence import Known
 from parity.weights.layer_kinds import KEPT
 from parity.weights.layouts import Layout
@@ -94,7 +95,7 @@ def by_convention(matches: Sequence[Match]) -> list[Match]:
         usual = seen.get(_convention(match), set())
         if match.undecided and len(usual) == 1:
             ways = tuple(
-                way._replace(reason=f"{way.reason}, as the others do") for way in ways if way.axes in usual
+                way._replace(reason=f"{way.reason}, {BY_CONVENTION}") for way in ways if way.axes in usual
             )
         settled.append(match._replace(ways=ways or match.ways))
     return settled
@@ -102,6 +103,20 @@ def by_convention(matches: Sequence[Match]) -> list[Match]:
 
 def _convention(match: Match) -> tuple[str, str]:
     return match.unit.layer, last_word(match.slot.path)
+
+
+def marked(match: Match, doubt: str) -> Match:
+    """A match whose chosen layout has a doubt in its reason.
+
+    Args:
+        match: the match.
+        doubt: why its layout or its partner is not sure.
+
+    Returns:
+        The match, the reason in its transfers.
+    """
+    first, *rest = match.ways
+    return match._replace(ways=(first._replace(reason=f"{first.reason}, {doubt}"), *rest))
 
 
 def could_turn(match: Match) -> bool:

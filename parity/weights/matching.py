@@ -15,9 +15,10 @@ from parity.report.sides import Sides
 from parity.weights.assigning import MARGIN, Exchange, assign
 from parity.weights.balance import balanced
 from parity.weights.completeness import allowed, require_complete, require_settled
+from parity.weights.doubt import AGAINST_EVIDENCE, BY_RUNNING
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
-from parity.weights.matches import Match, as_plan, by_convention, could_turn, matched
+from parity.weights.matches import Match, as_plan, by_convention, could_turn, marked, matched
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
 from parity.weights.plan import Plan
@@ -251,11 +252,23 @@ def _settled(
     if sure.agreement < 1.0:
         best = settle(sure.matches, [*map(turn, others), *exchanges(weak)], agreement, budget=budget // 4)
     still = [] if best.agreement >= 1.0 else sure.open
+    by_running = {*turns, *(place for tie in open_ties for place in (tie.first, tie.second))}
     return (
-        best.matches,
+        _with_doubts(sure.matches, best.matches, by_running),
         [turns[i] for i in still if i < len(turns)],
         [open_ties[i - len(turns)] for i in still if i >= len(turns)],
     )
+
+
+def _with_doubts(sure: Sequence[Match], best: Sequence[Match], by_running: Collection[int]) -> list[Match]:
+    """The matches; those that running decided have a doubt in their reason."""
+    doubted = []
+    for place, (before, match) in enumerate(zip(sure, best, strict=True)):
+        if (before.slot, before.ways[0]) != (match.slot, match.ways[0]):
+            doubted.append(marked(match, AGAINST_EVIDENCE))
+        else:
+            doubted.append(marked(match, BY_RUNNING) if place in by_running else match)
+    return doubted
 
 
 def _position(match: Match) -> float:

@@ -19,6 +19,7 @@ from jaxtyping import Shaped
 
 from parity.numerics.arrays import Arrays
 from parity.report.sides import Sides
+from parity.weights.doubt import is_doubtful
 from parity.weights.transfer import Shape, Transfer, WeightError, array_names, grouped, repeats
 
 
@@ -211,6 +212,18 @@ class Plan(NamedTuple):
         return tuple(
             (f"{t.tensor_name} {t.tensor_shape}", f"{t.leaf_path} {t.leaf_shape}", t.how)
             for t in self.transfers
+        )
+
+    def doubts(self) -> tuple[tuple[str, str, str], ...]:
+        """The rows that rest on little, as `rows` has them, each with the reason of its layout.
+
+        Returns:
+            (tensor name and shape, leaf path and shape, how and why) of each doubtful transfer.
+        """
+        return tuple(
+            (tensor, leaf, f"{how}: {transfer.reason}")
+            for (tensor, leaf, how), transfer in zip(self.rows(), self.transfers, strict=True)
+            if is_doubtful(transfer.reason)
         )
 
     def __str__(self) -> str:

@@ -25,3 +25,18 @@ def test_a_right_port_passes(name: str) -> None:
     report = check(PORTS[name]().unaided(), name=name, **how)
     assert report.verdict is Verdict.PASS, str(report)
     assert report.divergences == ()
+
+
+MEANS = ("bare/nnx", "image-norms/linen", "layer-norm/linen", "resnet/linen")
+"""Ports that compute means and variances, some of them in one pass: what the rule on accuracy is about."""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MEANS)
+def test_a_right_port_is_not_said_to_lose_accuracy_in_float32(name: str) -> None:
+    jax.clear_caches()
+    how = {"dtypes": ["float64", "float32"], "finite_differences": False, "moved_weights": False}
+    report = check(PORTS[name]().unaided(), name=name, **how)
+    assert report.verdict is Verdict.PASS, str(report)
+    notes = [note for q in report.quantities for note in q.notes]
+    assert not [note for note in notes if note.startswith("accuracy")]

@@ -86,6 +86,31 @@ def written_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
 
 
+def layers_of(model: torch.nn.Module | None) -> dict[str, str]:
+    """What each module is: its class, and the settings of a library's.
+
+    >>> layers_of(torch.nn.Sequential(torch.nn.GELU()))
+    {'': 'Sequential', '0': "GELU(approximate='none')"}
+
+    Args:
+        model: the model; None where a function has none.
+
+    Returns:
+        By the module's path.
+    """
+    modules = model.named_modules() if model is not None else ()
+    return {written_name(name): _in_words(module) for name, module in modules}
+
+
+def _in_words(module: torch.nn.Module) -> str:
+    """A module's class; with its settings where these are the library's to tell, in one line."""
+    name = type(module).__name__
+    if not type(module).__module__.startswith("torch."):
+        return name
+    settings = " ".join(module.extra_repr().split())
+    return f"{name}({settings})" if settings else name
+
+
 @contextlib.contextmanager
 def module_stack(model: torch.nn.Module | None) -> Iterator[list[str]]:
     """The names of the modules whose forward is running, innermost last; through hooks on no module."""

@@ -157,7 +157,7 @@ class TorchProgram:
         import torch
 
         from parity.frameworks.torch.torch_decompositions import plain_kernels
-        from parity.frameworks.torch.torch_places import Where, module_stack
+        from parity.frameworks.torch.torch_places import Where, layers_of, module_stack
         from parity.frameworks.torch.torch_trace import Recorder
 
         with knowing(self.task.numbers, self.task.settled):
@@ -184,6 +184,7 @@ class TorchProgram:
                     for name, grad in grads.items()
                 },
             }
+        recorder.trace.layers = layers_of(self.model.module)
         return recorder.trace
 
     def _tensors(self, weights: Arrays, inputs: Arrays, dtype: str) -> tuple[Tensors, Tensors]:

@@ -225,3 +225,24 @@ def test_a_bug_inside_lifting_is_not_the_models_in_whose_forward_pass_it_is(
     with pytest.raises(parity.HarnessError, match="report it") as caught:
         check()
     assert not any("raised by" in note for note in getattr(caught.value, "__notes__", ()))
+
+
+def test_where_every_layout_fails_the_error_that_got_furthest_is_raised() -> None:
+    class Conv(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x)
+
+    def images(params: Any, x: jax.Array) -> jax.Array:
+        y = jnp.einsum("nhwi,io->nhwo", x, params["kernel"])  # channels last: the other layout stops here
+        if y.shape[-1] == 4:
+            raise OwnError("the user's own mistake, after the convolution")
+        return y
+
+    x = {"x": np.random.default_rng(0).standard_normal((2, 3, 5, 6)).astype(np.float32)}
+    template = {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)}
+    with pytest.raises(OwnError, match="own mistake, after the convolution"):
+        check(Conv(), images, x, weights=parity.Weights(template=template))

@@ -197,6 +197,26 @@ def test_a_side_that_computes_less_stably_is_reported() -> None:
     assert any(note.startswith("stability: the JAX side moves") for note in output.notes)
 
 
+def test_a_port_that_loses_accuracy_by_its_own_rounding_fails_for_it() -> None:
+    class Variance(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x.var(dim=1, unbiased=False)
+
+    def one_pass(params: Any, x: jax.Array) -> jax.Array:
+        return jnp.mean(x * x, axis=1) - jnp.mean(x, axis=1) ** 2
+
+    for mean in (1e3, 1e4):
+        x = np.random.default_rng(0).standard_normal((5, 64)) + mean
+        report = parity.check(Variance(), one_pass, {"x": x}, weights=parity.Weights(template={}))
+        assert report.verdict is Verdict.FAIL
+        assert report.failures("forward", "float64") == ()
+        (output,) = (q for q in report.failures("forward", "float32") if q.name == "output")
+        assert output.program == "candidate"
+        assert output.notes[0].startswith("accuracy: the same function in float64, but float32 on the JAX")
+        assert report.divergences == ()
+        assert "the same function in float64, but the JAX side loses more accuracy" in str(report)
+
+
 def test_the_less_accurate_reference_is_no_fault_of_the_port(pair: Any) -> None:
     class Lossy(nn.Module):
         def __init__(self) -> None:

@@ -60,7 +60,7 @@ def judged(quantity: Quantity) -> tuple[Any, ...]:
 def found(divergence: Divergence) -> tuple[Any, ...]:
     """Where a fault is and why, in the candidate as in the reference."""
     sides = [
-        [(p.operation, p.module, p.file, p.line, p.step) for p in places]
+        [(p.operation, p.module, p.file, p.line, p.step, p.layer) for p in places]
         for places in (divergence.reference, divergence.candidate)
     ]
     cause = divergence.cause

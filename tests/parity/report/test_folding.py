@@ -9,7 +9,7 @@ import pytest
 
 from parity.report.divergences import Divergence, Place
 from parity.report.folding import WIDTH, folded, line_width, shortened, shortened_path
-from parity.report.locations import location, relative
+from parity.report.locations import location, relative, with_relative_paths
 from parity.report.text import describe
 from tests.parity.report.sample_reports import EXAMPLES, failed
 
@@ -69,3 +69,22 @@ def test_paths_are_relative_to_the_working_directory_or_the_packages(
     assert location(installed, full=True) == "flax/nnx/norm.py:4"
     report = dataclasses.replace(failed(), divergences=(Divergence("forward", (installed,), ()),))
     assert " flax/nnx/norm.py:4" in describe(report)
+
+
+def test_paths_in_a_sentence_are_relative_and_a_package_is_known_by_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "src" / "port" / "layers"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").touch()
+    assert relative(str(package / "norm.py")) == os.path.join("port", "layers", "norm.py")
+    assert relative(str(tmp_path / "src" / "norm.py")) == str(tmp_path / "src" / "norm.py")
+    monkeypatch.chdir(tmp_path)
+    said = f"JAX computes in bfloat16 ({tmp_path}/rotary.py:85), 1/2 of it; see /elsewhere/a.py"
+    assert (
+        with_relative_paths(said) == "JAX computes in bfloat16 (rotary.py:85), 1/2 of it; see /elsewhere/a.py"
+    )
+    report = dataclasses.replace(failed(), findings=(said,))
+    assert "bfloat16 (rotary.py:85)" in describe(report)
+    assert str(tmp_path) in str(report.as_dict()["findings"]), "files keep the whole path"

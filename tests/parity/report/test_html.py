@@ -1,6 +1,7 @@
 """The HTML page as text: whole in itself, in the right order, and with nothing taken for markup."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import math
@@ -22,6 +23,7 @@ from tests.parity.report.sample_reports import (
     failed,
     hostile,
     large,
+    passed,
     quantity,
     stopped,
 )
@@ -246,3 +248,17 @@ def test_the_ending_says_how_a_report_is_saved(tmp_path: Path) -> None:
     for ending in (".html", ".json", ".xml"):
         with pytest.raises(ValueError, match="does not exist; make it first"):
             failed().save(tmp_path / "missing" / f"report{ending}")
+
+
+def test_the_page_has_every_place_the_layer_and_the_doubts_of_the_plan() -> None:
+    doubts = (("w (2, 2)", "kernel (2, 2)", "as it is: settled by running"),)
+    fault = failed().divergences[0]
+    place = dataclasses.replace(fault.reference[0], layer="LayerNorm((768,), eps=1e-06)")
+    report = dataclasses.replace(
+        failed(), doubts=doubts, divergences=(dataclasses.replace(fault, reference=(place,)),)
+    )
+    text = page(report)
+    assert "LayerNorm((768,), eps=1e-06)" in text
+    assert "as it is: settled by running" in text
+    passing = dataclasses.replace(passed(), doubts=doubts)
+    assert "settled by running" not in page(passing)

@@ -81,7 +81,8 @@ def test_findings_show_names_and_notes_literally() -> None:
 def test_the_text_lists_failures_first_and_counts_the_rest() -> None:
     many = tuple(Quantity("gradients", "g", f"w{i}", "float64", Verdict.FAIL, rho=20.0) for i in range(20))
     text = describe(Report("case", many, not_checked=("the weather",)))
-    assert text.startswith("case: FAIL\n  FAIL gradients, float64: w0")
+    assert text.startswith("case: FAIL\n  The two programs do not compute the same thing")
+    assert text.index("\n  FAIL gradients, float64: w0") < text.index("\n  gradients: 20 compared")
     assert "and 8 more with verdict fail" in text
     assert "not checked: the weather" in text
 

@@ -1,5 +1,6 @@
 """JUnit XML: what build servers read, and that no name can break it."""
 
+import dataclasses
 from pathlib import Path
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -109,3 +110,10 @@ def test_one_report_or_several_and_a_directory_that_is_missing(tmp_path: Path) -
     assert [suite.attrib["name"].split(".")[0] for suite in both][-1] == "encoder"
     with pytest.raises(ValueError, match="does not exist; make it first"):
         write_junit(passed(), tmp_path / "missing" / "r.xml")
+
+
+def test_doubts_of_the_plan_are_told_where_the_verdict_is_not_pass(tmp_path: Path) -> None:
+    doubts = (("w (2, 2)", "kernel (2, 2)", "as it is: settled by running"),)
+    for make, told in ((failed, True), (passed, False)):
+        write_junit(dataclasses.replace(make(), doubts=doubts), tmp_path / "report.xml")
+        assert ("settled by running" in (tmp_path / "report.xml").read_text()) is told

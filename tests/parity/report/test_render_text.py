@@ -87,10 +87,13 @@ def test_what_only_one_side_computes_says_which() -> None:
 
 def test_more_places_than_fit_are_counted() -> None:
     places = tuple(Place("add", "head", "jax_model.py", n, "x + 1") for n in range(1, 8))
-    text = describe(_diverging(Divergence("forward", (), places)))
-    assert "jax_model.py:3 " in text
-    assert "jax_model.py:4" not in text
-    assert "... and 4 more" in text
+    report = _diverging(Divergence("forward", (), places))
+    text = describe(report)
+    assert "jax_model.py:1 " in text
+    assert "jax_model.py:2" not in text
+    assert "6 more places, with --verbose" in text
+    assert all(f"jax_model.py:{n} " in describe(report, verbose=True) for n in range(1, 8))
+    assert "more places" not in describe(report, verbose=True)
 
 
 def _diverging(*divergences: Divergence) -> Report:
@@ -234,3 +237,134 @@ def test_control_characters_become_escapes_and_letters_stay() -> None:
     shown = printable(HOSTILE)
     assert shown.isprintable()
     assert r"\x1b[31m\u202e\ud800" in shown
+
+
+def test_at_most_one_place_per_side_is_shown_and_the_rest_counted() -> None:
+    torch = tuple(Place("mm", f"layer.{n}", "model.py", n, "x @ w") for n in range(1, 4))
+    jax = tuple(Place("add", "", "port.py", n, "x + b") for n in range(1, 4))
+    text = describe(_diverging(Divergence("forward", torch, jax)))
+    assert (text.count("model.py:"), text.count("port.py:")) == (1, 1)
+    assert "    4 more places, with --verbose" in " ".join(text.split(" "))
+
+
+def test_a_layer_of_a_library_has_its_class_and_settings() -> None:
+    gelu = Place("aten.gelu", "1", layer="GELU(approximate='none')")
+    report = _diverging(Divergence("forward", (gelu,), (Place("mul", file="port.py", line=3),)))
+    assert "PyTorch  layer `1`: GELU(approximate='none')" in describe(report)
+    assert "at layer `1`: GELU(approximate='none'), port.py:3." in answer(report)
+
+
+def test_where_no_cause_is_known_the_text_says_what_to_do() -> None:
+    place = Place("add", "head", "port.py", 3, "x + 1")
+    unknown = Divergence("forward", (place,), (place,))
+    assert f"to do    {advice(unknown)[:40]}" in describe(_diverging(unknown))
+    known = dataclasses.replace(unknown, cause=Cause("epsilon", "eps is 1e-6", 0.0))
+    assert "to do" not in describe(_diverging(known))
+
+
+def test_one_fault_in_many_layers_is_told_once_with_a_count() -> None:
+    def gelu(n: int) -> Divergence:
+        place = Place("aten.gelu", f"block.{n}", layer="GELU(approximate='none')")
+        return Divergence("forward", (place,), (place,), cause=Cause("activation", "use tanh", 0.0))
+
+    faults = [gelu(n) for n in range(12)]
+    text = describe(_diverging(*faults))
+    assert "divergence 2" not in text
+    assert "also in  block.1, block.2, block.3 and 8 more, with --verbose" in text
+    assert "block.11" in describe(_diverging(*faults), verbose=True)
+    other = dataclasses.replace(faults[1].reference[0], layer="GELU(approximate='tanh')")
+    assert len(once_each([faults[0], dataclasses.replace(faults[1], reference=(other,))])) == 2
+
+
+def test_what_many_quantities_say_alike_is_one_note_with_a_count() -> None:
+    notes = [f"stability: the JAX side moves {n}e+05 times as far" for n in range(1, 21)]
+    passing = [quantity(f"w{n}", 0.1, notes=(note,)) for n, note in enumerate(notes)]
+    text = describe(Report("r", tuple(passing)), width=200)
+    assert text.count("note:") == 1
+    assert "note: w0: stability: the JAX side moves 1e+05 times as far (and 19 more like it" in text
+    assert all(note in describe(Report("r", tuple(passing)), width=200, verbose=True) for note in notes)
+    failing = [quantity(f"w{n}", 99.0, notes=(note,)) for n, note in enumerate(notes)]
+    text = describe(Report("r", tuple(failing)), width=200)
+    assert text.count("stability:") == 1
+    assert "(and 19 more like it, with --verbose)" in text
+
+
+def test_a_quantity_that_fails_in_every_precision_is_listed_once() -> None:
+    failing = [quantity("w", 99.0), quantity("w", 98.0, "float32"), quantity("v", 97.0, "float32")]
+    text = describe(Report("r", tuple(failing)))
+    listed = [line for line in text.splitlines() if line.startswith("  FAIL")]
+    assert [line.split(":")[0] for line in listed] == [
+        "  FAIL gradients, float64",
+        "  FAIL gradients, float32",
+    ]
+    assert "... and 1 more with verdict fail (--verbose)" in text
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_the_doubtful_lines_of_the_plan_are_shown_unless_the_verdict_is_pass(verdict: Verdict) -> None:
+    doubts = tuple((f"w{n}", f"k{n}", "as it is: settled by running") for n in range(8))
+    report = Report("r", (quantity("w", 1.0, verdict=verdict),), plan=doubts * 2, doubts=doubts)
+    text = describe(report)
+    if verdict is Verdict.PASS:
+        assert "doubtful" not in text
+        return
+    assert "8 of 16 lines of the weight plan are doubtful" in text
+    assert "w0 -> k0  as it is: settled by running" in text
+    assert "... and 2 more, with --verbose" in text
+    assert "w7 -> k7" in describe(report, verbose=True)
+    assert "doubtful" not in describe(dataclasses.replace(report, doubts=()))
+
+
+def test_nothing_is_lost_with_verbose() -> None:
+    report = failed()
+    text = describe(report, verbose=True, plan=True, width=10_000)
+    assert all(f"{q.stage}, {q.dtype}: {q.name}" in text for q in report.quantities)
+    assert all(note in text for q in report.quantities for note in q.notes)
+
+
+def test_weights_converted_with_one_mistake_are_one_fault() -> None:
+    def rounded(name: str) -> Divergence:
+        text = f"rounded to bfloat16: {name}/kernel needs `permute (1, 0)` of {name}.weight in float32"
+        places = (Place("weight", f"{name}.weight"),), (Place("weight", f"{name}/kernel"),)
+        return Divergence("weights", *places, cause=Cause("dtype", text, 0.0))
+
+    other = dataclasses.replace(rounded("c"), cause=Cause("dtype", "rounded to float16: in float32", 0.0))
+    assert [len(fault) for fault in once_each([rounded("a"), rounded("b"), other])] == [2, 1]
+    text = describe(_diverging(rounded("a"), rounded("b")))
+    assert "divergence 2" not in text
+    assert "also in  b.weight" in text
+
+
+def test_many_steps_of_a_loop_are_counted() -> None:
+    place = Place("mul", "", "port.py", 3, step="scan step 0")
+    steps = "; ".join(f"scan step {n}" for n in range(1, 100))
+    report = _diverging(Divergence("forward", (place,), (place,), detail=f"also in {steps}"))
+    assert "scan step 3 and 96 more, with --verbose" in describe(report, width=200)
+    assert "scan step 99" in describe(report, verbose=True)
+
+
+def test_the_settings_of_a_layer_are_never_cut() -> None:
+    layer = "Conv2d(4, 16, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1), groups=4, bias=False)"
+    report = _diverging(Divergence("forward", (Place("conv", "depthwise", "m.py", 1, layer=layer),), ()))
+    assert layer in " ".join(describe(report, width=60).split())
+
+
+def test_a_library_layer_is_the_same_fault_wherever_it_is_called() -> None:
+    def norm(module: str, line: int) -> Divergence:
+        layer = Place("norm", module, "model.py", line, layer="LayerNorm((8,), eps=1e-06)")
+        port = Place("add", "", "port.py", 22)
+        return Divergence("forward", (layer,), (port,), cause=Cause("epsilon", "eps is 1e-5", 0.0))
+
+    assert [len(fault) for fault in once_each([norm("a.norm", 12), norm("norm", 19)])] == [2]
+
+
+def test_advice_is_given_once_and_why_there_is_no_place_stands_in_its_stead() -> None:
+    one, other = (Divergence("forward", (), (Place("add", "", "port.py", n),)) for n in (3, 4))
+    text = describe(_diverging(one, other), width=200)
+    assert text.count(advice(one)) == 1
+    assert "to do    as above" in text
+    why = "the place was not found because of a bug of the harness"
+    report = Report("r", (quantity("w", 99.0),), findings=("another", why))
+    lines = describe(report, width=200).splitlines()
+    assert (lines[2], lines.count(f"  finding: {why}")) == (f"  {why}", 0)
+    assert "  finding: another" in lines
