@@ -6,7 +6,7 @@ change after which a target agrees is a full explanation, wherever in between it
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -213,31 +213,61 @@ class Fault:
             The largest difference relative to the largest entry; None if no target agrees.
         """
         new = self.compute(change.values, change.functions)
-        for target in self.targets:
+        for number, target in enumerate(self.targets):
             if target.node in new:
                 left = difference(np.asarray(new[target.node]), target)
                 if left is not None:
-                    return left
+                    return left if self._stays(new, number + 1) else None
         return None
+
+    def _stays(self, new: Mapping[int, Value], first: int) -> bool:
+        """Whether the targets behind one that agrees do so, too: what changed may go around it."""
+        behind = [t for t in self.targets[first:] if t.node in new]
+        return all(difference(np.asarray(new[t.node]), t) is not None for t in behind)
+
+    def reading(self, index: int, value: Value) -> tuple[Mapping[int, Value], Mapping[int, Function]]:
+        """A trial in which the faulty operations read another value; other readers keep the old one.
+
+        Args:
+            index: node of the candidate.
+            value: what is read in its place.
+
+        Returns:
+            The values and the functions of a change.
+        """
+        inside = {self.node(i).step for i in (*self.region.candidate_nodes, self.region.j)}
+        readers = self.readers(index)
+        if inside.issuperset(readers) or not inside.intersection(readers):
+            return {index: value}, {}
+        return {}, {n: self._with(n, index, value) for n in readers if n in inside}
+
+    def _with(self, number: int, index: int, value: Value) -> Function:
+        """An evaluation with another value for one of its operands."""
+        evaluation = self.candidate.evaluations[number]
+
+        def compute(given: Sequence[Value]) -> Sequence[Value]:
+            read = [value if i == index else v for i, v in zip(evaluation.inputs, given, strict=True)]
+            return evaluation.function(read)
+
+        return compute
 
     @property
     def late(self) -> bool:
         """Whether the time is up; not wall time, because how busy a machine is must not decide."""
         return time.process_time() > self.deadline
 
-    def first(self, changes: Iterable[Change]) -> tuple[Change, float] | None:
-        """The first change that makes a target agree, with the relative difference it leaves.
+    def agreeing(self, changes: Iterable[Change]) -> Iterator[tuple[Change, float]]:
+        """The changes that make a target agree, each with the relative difference it leaves.
 
         Args:
             changes: what is tried, in order, until the time is up.
 
-        Returns:
-            The change and its residual; None if none makes a target agree.
+        Yields:
+            A change and its residual.
         """
         for change in changes:
             if self.late:
-                return None
+                return
             left = self.residual(change)
             if left is not None:
-                return change, left
-        return None
+                yield change, left

@@ -94,7 +94,7 @@ def pairs_of_constants(fault: Fault) -> Iterator[Change]:
 def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator[Change]:
     """Literals of one value, all with another value."""
     old, use = which[0].value, which[0].use
-    if new == old:
+    if new == old or (new == 0 and use.divides):
         return
     values = {}
     for literal in which:

@@ -15,6 +15,7 @@ from parity.pipeline.judging import Failed
 from parity.pipeline.measuring import Measured
 from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
+from parity.pipeline.second_draw import SecondDraw
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import on_purpose
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
@@ -102,7 +103,8 @@ def _searched(
         candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
         progress("comparing the traces")
         comparison = Comparison(reference, candidate, first[1], second[1])
-        found = _walked(comparison, divergences, reproducer, progress)
+        again = SecondDraw(both, run, own, backward, comparison)
+        found = _walked(comparison, divergences, reproducer, again, progress)
         if any(divergence.stage is not Stage.WEIGHTS for divergence in found.divergences):
             break
     return found
@@ -112,6 +114,7 @@ def _walked(
     comparison: Comparison,
     known: Sequence[Divergence],
     reproducer: Reproducer | None,
+    again: SecondDraw,
     progress: Progress,
 ) -> Found:
     """What walking back from the outputs finds, and from the gradients if the outputs agree."""
@@ -126,13 +129,16 @@ def _walked(
             same = _in_another_step(divergences, candidate_places(comparison, region))
             if same is not None:
                 divergences[same] = _again(divergences[same], comparison.candidate.nodes[region.j].spot.step)
+                again.note(region)
                 continue
             if len(once_each(divergences)) >= MOST_SHOWN:
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
             problems: list[str] = []
-            divergences.append(_divergence(comparison, region, kind, diagnose(comparison, region, problems)))
+            cause = diagnose(comparison, region, problems, again.at)
+            divergences.append(_divergence(comparison, region, kind, cause))
+            again.note(region)
             findings += [f"a bug of the harness, which may have cost a cause: {text}" for text in problems]
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))

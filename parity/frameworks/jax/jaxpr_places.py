@@ -20,12 +20,12 @@ class Caller(NamedTuple):
 
     Attributes:
         spot: the place of the equation that calls it.
-        overrides: whether that is the place of every equation inside; else only of those without a place of
-            their own.
+        framework_file: the framework's file whose function is called; empty for a user's function. Frames
+            of the stack from that function outwards are its first caller's.
     """
 
     spot: Spot = NOWHERE
-    overrides: bool = False
+    framework_file: str = ""
 
 
 TOP = Caller()
@@ -58,8 +58,8 @@ def spot_of(eqn: JaxprEqn, caller: Caller) -> Spot:
     outer = caller.spot
     names = str(eqn.source_info.name_stack)
     module = f"{outer.module}/{names}" if names and outer.module else names or outer.module
-    file, line = frame_of(eqn.source_info.traceback)
-    if not file or caller.overrides:
+    file, line = frame_of(eqn.source_info.traceback, caller.framework_file)
+    if not file:
         file, line = outer.file, outer.line
     return Spot(module, file, line, outer.step)
 
@@ -69,6 +69,7 @@ def caller_of(eqn: JaxprEqn, here: Spot, body: Jaxpr) -> Caller:
 
     JAX traces a jitted function once and keeps it, with the frames of its first caller. Inside a
     function of a framework those are wrong for every later caller, whose place, if it has one, holds instead.
+    What a framework's function calls itself, as that of `eqx.filter_jit` does the user's, lies further in.
 
     Args:
         eqn: an equation that only calls.
@@ -76,15 +77,17 @@ def caller_of(eqn: JaxprEqn, here: Spot, body: Jaxpr) -> Caller:
         body: the jaxpr that it calls.
     """
     source = str(getattr(getattr(body, "debug_info", None), "func_src_info", "") or "")
-    foreign = " at " in source and _is_framework(source.partition(" at ")[2].rpartition(":")[0])
-    return Caller(here, foreign and here.line > 0)
+    file = source.partition(" at ")[2].rpartition(":")[0]
+    foreign = bool(file) and here.line > 0 and _is_framework(file)
+    return Caller(here, file if foreign else "")
 
 
-def frame_of(traceback: Frames | None) -> tuple[str, int]:
+def frame_of(traceback: Frames | None, framework_file: str = "") -> tuple[str, int]:
     """(file, line) of the innermost frame that belongs to no framework.
 
     Args:
         traceback: of an equation; None where JAX keeps none.
+        framework_file: a file at which the search ends, as at the entry.
 
     Returns:
         The file and line; "" and 0 without such a frame.
@@ -92,8 +95,8 @@ def frame_of(traceback: Frames | None) -> tuple[str, int]:
     if traceback is not None:
         codes, positions = traceback.raw_frames()
         for code, position in zip(codes, positions, strict=True):
-            if code.co_filename.endswith(ENTRY):  # what lies above is who called the check
-                break
+            if code.co_filename.endswith(ENTRY) or code.co_filename == framework_file:
+                break  # what lies above is who called the check, or who called the function first
             if not _is_framework(code.co_filename):
                 return code.co_filename, type(traceback).code_addr2location(code, position)[0]
     return "", 0
