@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from parity.diagnose.activations import activations, likely_activations, plain_f
 from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
+from parity.diagnose.exchanged_steps import exchanged_steps
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.fault import Fault
 from parity.diagnose.fillers import fillers
@@ -25,7 +27,7 @@ from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
 from parity.diagnose.mutations import mutations
 from parity.diagnose.norms import norms
-from parity.diagnose.numbers_in_code import constants, pairs_of_constants
+from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
 from parity.diagnose.order import order, shifted
 from parity.diagnose.plainly import written_plainly
@@ -33,7 +35,7 @@ from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.roundings import roundings
-from parity.diagnose.terms import terms
+from parity.diagnose.terms import single_numbers, terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
 from parity.report.kinds import GRADIENT_KINDS, CauseKind
@@ -56,10 +58,11 @@ FAMILIES: tuple[Family, ...] = (
         extra_operations,
         terms,
     ),
-    *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands, likely_activations),
-    *(other_paddings, pairs_of_constants, pairs_of_operands, missing_operations),
+    *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
+    *(single_numbers, other_numbers, likely_activations),
+    *(other_paddings, exchanged_steps, pairs_of_constants, pairs_of_operands, missing_operations),
 )
-"""The families, simple explanations first."""
+"""The families: what a programmer would have written first, a number that merely fits last."""
 
 OF_GRADIENTS: tuple[Family, ...] = (dtypes, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
@@ -71,12 +74,19 @@ DEPTHS = (0, 3)
 """How many operations before the fault are looked at, too: first none, then some."""
 
 
+class Diagnosis(NamedTuple):
+    """A cause, with the nodes of the candidate that are joined wrongly, where that is the cause."""
+
+    cause: Cause
+    joined: tuple[int, ...] = ()
+
+
 def diagnose(
     comparison: Comparison,
     region: Region,
     problems: list[str] | None = None,
     elsewhere: Elsewhere | None = None,
-) -> Cause | None:
+) -> Diagnosis | None:
     """The cause of a fault: the first change to the candidate that makes it agree, here and on another draw.
 
     An error inside a family of hypotheses, which is a bug of this package, costs that family alone. With
@@ -116,7 +126,7 @@ def diagnose(
                         problems.append(_problem(family, fault, error))
                     continue
                 if found is not None:
-                    return _cause(fault, *found)
+                    return Diagnosis(_cause(fault, *found), found[0].joined)
     return None
 
 

@@ -121,7 +121,7 @@ def _computed(
     setting, affine = wanted
     new = {target.node: affine.of(normalised(x, setting))}
     actual = found(x, target.actual, [*actual_eps, *wanted_eps])
-    for other in arguments if actual is None else ():
+    for other in sorted(arguments) if actual is None else ():
         alike = found(fault.value(other), target.actual, [*actual_eps, *wanted_eps])
         if alike is not None and alike[0] == setting:
             read, instead = described(fault, index), described(fault, other)

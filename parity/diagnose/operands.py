@@ -68,6 +68,28 @@ def other_values(fault: Fault) -> Iterator[Change]:
                 why = _explained(fault, index, substitute)
                 if why is not None:
                     yield Change(why.cause, why.text, *fault.reading(index, substitute.value))
+        for twin in _earlier(fault, index):
+            text = f"<candidate> reads {described(fault, index)} where <reference> reads what is "
+            text += f"{described(fault, twin)} in <candidate>"
+            values, functions = fault.reading(index, fault.value(twin))
+            joined = (index, *fault.region.candidate_nodes)
+            yield Change(CauseKind.OPERANDS, text, values, functions, joined)
+
+
+def _earlier(fault: Fault, index: int) -> list[int]:
+    """Values that both sides compute and an operand was computed from, the nearest first."""
+    if fault.node(index).kind is not NodeKind.OPERATION or not fault.comparison.partners[index]:
+        return []
+    near = list(dict.fromkeys(fault.node(index).inputs))
+    for k in near:  # breadth first; what is found is looked at in turn
+        near += [i for i in fault.node(k).inputs if i not in near] if len(near) < MOST else []
+    return [
+        k
+        for k in near
+        if fault.node(k).kind is NodeKind.OPERATION
+        and fault.comparison.partners[k]
+        and _alike(fault.value(k), fault.value(index))
+    ]
 
 
 def _exchanges(fault: Fault) -> Iterator[tuple[int, int]]:

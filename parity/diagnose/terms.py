@@ -39,15 +39,26 @@ class Term(NamedTuple):
 
 
 def terms(fault: Fault) -> Iterator[Change]:
-    """The difference, or the ratio, of both sides is one number or a known value."""
+    """The difference, or the ratio, of both sides is a known value."""
     known = _known(fault)
+    for target in _numeric(fault):
+        yield from _values(target, known)
+
+
+def single_numbers(fault: Fault) -> Iterator[Change]:
+    """The difference, or the ratio, of both sides is one number: true of much, and so tried late."""
+    for target in _numeric(fault):
+        yield from _one_number(fault, target)
+
+
+def _numeric(fault: Fault) -> Iterator[Target]:
+    """The targets of a few finite numbers or more."""
     for target in fault.targets:
         if target.wanted.dtype.kind != "f" or target.wanted.size < 3:
             continue
         if not (np.isfinite(target.wanted).all() and np.isfinite(target.actual).all()):
             continue
-        yield from _one_number(fault, target)
-        yield from _values(target, known)
+        yield target
 
 
 def _one_number(fault: Fault, target: Target) -> Iterator[Change]:

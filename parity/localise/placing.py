@@ -97,8 +97,10 @@ def in_place(node: Node, like: Shaped[np.ndarray, "..."]) -> Iterator[Shaped[np.
         like: the candidate's value.
 
     Yields:
-        Arrays of the shape and dtype of `like`, the likeliest layout first.
+        Arrays of the shape and dtype of `like`, the likeliest layout first; none for another size.
     """
+    if node.array.size != like.size:
+        return
     value = node.array
     target = like.shape
     if value.dtype.kind != like.dtype.kind and "b" in (value.dtype.kind, like.dtype.kind):

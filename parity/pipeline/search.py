@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose import diagnose
+from parity.diagnose import Diagnosis, diagnose
 from parity.localise import Comparison, Region, candidate_places, failing, find_regions, reference_places
 from parity.numerics.progress import Progress
 from parity.pipeline.judging import Failed
@@ -65,7 +65,7 @@ def search(
     except Exception as error:
         if os.environ.get("PARITY_DEBUG"):
             raise
-        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        what = _named(error)
         if on_purpose(error):
             return Found(findings=(f"the place was not looked for: {what}",))
         return Found(
@@ -74,6 +74,11 @@ def search(
                 "PARITY_DEBUG=1 for the traceback",
             )
         )
+
+
+def _named(error: Exception) -> str:
+    """An error's class, and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _searched(
@@ -125,7 +130,8 @@ def _walked(
         if any(d.stage is Stage.FORWARD for d in divergences):
             break  # gradients differ because the forward pass does
         region = None
-        for region in find_regions(comparison, group):
+        errors: list[Exception] | None = None if os.environ.get("PARITY_DEBUG") else []
+        for region in find_regions(comparison, group, errors):
             same = _in_another_step(divergences, candidate_places(comparison, region))
             if same is not None:
                 divergences[same] = _again(divergences[same], comparison.candidate.nodes[region.j].spot.step)
@@ -136,13 +142,16 @@ def _walked(
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
             problems: list[str] = []
-            cause = diagnose(comparison, region, problems, again.at)
-            divergences.append(_divergence(comparison, region, kind, cause))
+            found = diagnose(comparison, region, problems, again.at)
+            divergences.append(_divergence(comparison, region, kind, found))
             again.note(region)
             findings += [f"a bug of the harness, which may have cost a cause: {text}" for text in problems]
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
+            findings += [
+                f"a bug of the harness, which may have cost places: {_named(e)}" for e in errors or ()
+            ]
         else:
             names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
             left = [names[j] for _, j in failing(comparison, group)]
@@ -205,10 +214,13 @@ def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
     return trace
 
 
-def _divergence(comparison: Comparison, region: Region, stage: Stage, cause: Cause | None) -> Divergence:
+def _divergence(
+    comparison: Comparison, region: Region, stage: Stage, diagnosis: Diagnosis | None
+) -> Divergence:
     tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
     leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
-    found = reference_places(comparison.reference, region), candidate_places(comparison, region)
+    cause, joined = diagnosis if diagnosis is not None else (None, ())
+    found = reference_places(comparison.reference, region), candidate_places(comparison, region, joined)
     return Divergence(
         stage,
         found[0],
