@@ -35,6 +35,7 @@ from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.roundings import roundings
+from parity.diagnose.sums_and_means import sums_and_means
 from parity.diagnose.terms import single_numbers, terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
@@ -45,7 +46,7 @@ Family = Callable[[Fault], Iterator[Change]]
 """A family of hypotheses: takes a fault and yields the changes to be tried there, the likeliest first."""
 
 FAMILIES: tuple[Family, ...] = (
-    *(fillers, written_plainly, roundings),
+    *(fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order, shifted),
     *(
         padding_modes,

@@ -38,11 +38,12 @@ class Fault:
         self.comparison, self.region = comparison, region
         self.reference, self.candidate = comparison.reference, comparison.candidate
         self.deadline = time.process_time() + seconds
-        self.gradient = not failing(comparison, "outputs")
+        group = next((g for g in ("outputs", "loss") if failing(comparison, g)), "gradients")
+        self.gradient = group == "gradients"
         self.pure = pure(self.candidate.nodes)
         self.consumers = self.candidate.consumers()
-        group = self.candidate.outputs.get("gradients" if self.gradient else "outputs", {})
-        self.relevant = self.candidate.ancestors([*group.values(), region.j])
+        failed = self.candidate.outputs.get(group, {})
+        self.relevant = self.candidate.ancestors([*failed.values(), region.j])
         self.targets = targets_behind(comparison, region, self.relevant, self.consumers)
         self.target = self.targets[0]
         self.differs = not same(self.target.wanted, self.target.actual, self.target.allowed)
@@ -217,13 +218,22 @@ class Fault:
             if target.node in new:
                 left = difference(np.asarray(new[target.node]), target)
                 if left is not None:
-                    return left if self._stays(new, number + 1) else None
+                    written = all(i in self.pure for i in change.values)
+                    return left if not written or self._stays(new, number + 1) else None
         return None
 
     def _stays(self, new: Mapping[int, Value], first: int) -> bool:
-        """Whether the targets behind one that agrees do so, too: what changed may go around it."""
-        behind = [t for t in self.targets[first:] if t.node in new]
-        return all(difference(np.asarray(new[t.node]), t) is not None for t in behind)
+        """Whether the targets behind one that agrees do so, too: what changed may go around it.
+
+        Asked of numbers and operations that are exchanged: they stand for themselves, wherever they are read.
+        Where it mends the next fault as well, they are the reference's with both mended.
+        """
+        for target in self.targets[first:]:
+            if target.node in new:
+                value = np.asarray(new[target.node])
+                if difference(value, target) is None and not self.comparison.matches(target.node, value):
+                    return False
+        return True
 
     def reading(self, index: int, value: Value) -> tuple[Mapping[int, Value], Mapping[int, Function]]:
         """A trial in which the faulty operations read another value; other readers keep the old one.

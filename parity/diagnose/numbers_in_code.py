@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -65,14 +65,16 @@ def derived(value: float) -> Iterator[float]:
 def constants(fault: Fault) -> Iterator[Change]:
     """Numbers of the candidate exchanged for numbers of the reference that a programmer chooses."""
     here, there = literals(fault), reference_numbers(fault)
-    chosen = [value for value in there if value not in NEUTRAL]
-    for literal, new in itertools.product(here, chosen):
-        yield from _exchanged(fault, (literal,), new)
+    for literal, new in itertools.product(here, there):
+        if not _merely_fits((literal,), new):
+            yield from _exchanged(fault, (literal,), new)
     by_value = _by_value(here)
     yield from _rounded(fault, here, [value for value in there if math.isfinite(value)])
-    for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], chosen):
-        yield from _exchanged(fault, tuple(same), new)
+    for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], there):
+        if not _merely_fits(same, new):
+            yield from _exchanged(fault, tuple(same), new)
     yield from _swapped(fault, by_value)
+    yield from _worked_out(fault, [literal for literal in here if literal.use.whole], there)
 
 
 def other_numbers(fault: Fault) -> Iterator[Change]:
@@ -81,14 +83,26 @@ def other_numbers(fault: Fault) -> Iterator[Change]:
     Some such number fits by coincidence where another function, flag or operand is the cause: they come late.
     """
     here, there = literals(fault), reference_numbers(fault)
-    neutral = [value for value in there if value in NEUTRAL]
-    for literal, new in itertools.product(here, neutral):
-        yield from _exchanged(fault, (literal,), new)
-    for same, new in itertools.product([s for s in _by_value(here).values() if len(s) > 1], neutral):
-        yield from _exchanged(fault, tuple(same), new)
+    for literal, new in itertools.product(here, there):
+        if _merely_fits((literal,), new):
+            yield from _exchanged(fault, (literal,), new)
+    for same, new in itertools.product([s for s in _by_value(here).values() if len(s) > 1], there):
+        if _merely_fits(same, new):
+            yield from _exchanged(fault, tuple(same), new)
+    yield from _worked_out(fault, [literal for literal in here if not literal.use.whole], there)
+
+
+def _worked_out(fault: Fault, here: list[Literal], there: list[float]) -> Iterator[Change]:
     known = dict.fromkeys(d for value in there if math.isfinite(value) for d in derived(value))
     for literal, new in itertools.product(here, known):
         yield from _exchanged(fault, (literal,), new)
+
+
+def _merely_fits(which: Sequence[Literal], new: float) -> bool:
+    """Whether a number says little: zero or one, but for an index, and for a factor that is left out."""
+    use = which[0].use
+    left_out = new == 1 and bool(use.operations & {"mul", "div"})
+    return new in NEUTRAL and not (use.whole or left_out)
 
 
 def _by_value(here: list[Literal]) -> dict[float, list[Literal]]:

@@ -62,17 +62,18 @@ def operands(fault: Fault) -> Iterator[Change]:
 def other_values(fault: Fault) -> Iterator[Change]:
     """A value read where another one belongs that both sides compute: before, behind or beside it."""
     for index in _readable(fault):
+        joined = (index, *fault.region.candidate_nodes)
         for substitute in _substitutes(fault, index):
             twin = substitute.twin
             if twin is not None and _both_compute(fault, index, twin):
                 why = _explained(fault, index, substitute)
                 if why is not None:
-                    yield Change(why.cause, why.text, *fault.reading(index, substitute.value))
+                    values, functions = fault.reading(index, substitute.value)
+                    yield Change(why.cause, why.text, values, functions, joined)
         for twin in _earlier(fault, index):
             text = f"<candidate> reads {described(fault, index)} where <reference> reads what is "
             text += f"{described(fault, twin)} in <candidate>"
             values, functions = fault.reading(index, fault.value(twin))
-            joined = (index, *fault.region.candidate_nodes)
             yield Change(CauseKind.OPERANDS, text, values, functions, joined)
 
 

@@ -91,6 +91,12 @@ def judge_quantities(
                     quantities.append(dataclasses.replace(blank, notes=(note,)))
                     continue
                 leaf = measure_leaf(*sides, group, name, rule, dtype)
+                if leaf is None:
+                    shapes = [side[name].shape for side in leaves]
+                    note = f"the shape is {shapes[0]} in <reference> and {shapes[1]} in <candidate>: "
+                    note += "see the layout"
+                    quantities.append(dataclasses.replace(blank, notes=(note,)))
+                    continue
                 quantity = _judge(blank, leaf, scale, same_in_float64.get((group, name)), tolerance)
                 if dtype == "float64":
                     same_in_float64[group, name] = quantity.verdict is Verdict.PASS
@@ -125,14 +131,12 @@ class _Points(NamedTuple):
 @np.errstate(invalid="ignore", over="ignore")
 def _judge(
     blank: Quantity,
-    leaf: MeasuredLeaf | None,
+    leaf: MeasuredLeaf,
     group_scale: float,
     same_in_float64: bool | None,
     tolerance: tuple[float, float] | None,
 ) -> Quantity:
     """The verdict on one leaf, with what can be said about the difference."""
-    if leaf is None:
-        return dataclasses.replace(blank, notes=("the two sides have different shapes; see the layout",))
     rho, accuracy = ratio(leaf.difference, leaf.yardstick), None
     if blank.dtype != "float64":
         exact = leaf.reference_other

@@ -28,6 +28,9 @@ MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
 
 
+GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.FORWARD, "gradients": Stage.GRADIENTS}
+"""Groups of values that are walked back from, in the order of computation; a user's own loss is one."""
+
 Reproducer = Callable[[Comparison, Region, int], Path]
 """Writes what reproduces a fault, given its number, and says where."""
 
@@ -106,6 +109,9 @@ def _searched(
         second = traced(both.candidate_program, own, run.inputs, backward, replayable=True)
         reference = _under_tensor_names(first[0], plan) if plan.reversed else first[0]
         candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
+        if both.candidate.task.loss is None:  # the harness's own projection is no place of the user's
+            for trace in (reference, candidate):
+                trace.outputs.pop("loss", None)
         progress("comparing the traces")
         comparison = Comparison(reference, candidate, first[1], second[1])
         again = SecondDraw(both, run, own, backward, comparison)
@@ -126,7 +132,7 @@ def _walked(
     divergences = list(known)
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
-    for group, kind in (("outputs", Stage.FORWARD), ("gradients", Stage.GRADIENTS)):
+    for group, kind in GROUPS.items():
         if any(d.stage is Stage.FORWARD for d in divergences):
             break  # gradients differ because the forward pass does
         region = None

@@ -140,7 +140,7 @@ class Trace:
 
     Attributes:
         nodes: all values.
-        outputs: group ("outputs", "gradients") -> leaf -> index of the node.
+        outputs: group ("outputs", "loss", "gradients") -> leaf -> index of the node.
         weights: index of each weight by name.
         inputs: index of each input by name.
         evaluations: what computed the nodes, in order; none in a trace that cannot be replayed.
