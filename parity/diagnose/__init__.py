@@ -11,26 +11,33 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from parity.diagnose.activations import activations, likely_activations, plain_functions
+from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
+from parity.diagnose.exchanged_steps import exchanged_steps
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.fault import Fault
+from parity.diagnose.fillers import fillers
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
 from parity.diagnose.mutations import mutations
 from parity.diagnose.norms import norms
-from parity.diagnose.numbers_in_code import constants, pairs_of_constants
-from parity.diagnose.operands import exchanged_parts, operands, pairs_of_operands
+from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
+from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
 from parity.diagnose.order import order, shifted
+from parity.diagnose.plainly import written_plainly
 from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
-from parity.diagnose.terms import terms
+from parity.diagnose.roundings import roundings
+from parity.diagnose.sums_and_means import sums_and_means
+from parity.diagnose.terms import single_numbers, terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
 from parity.report.kinds import GRADIENT_KINDS, CauseKind
@@ -40,12 +47,24 @@ Family = Callable[[Fault], Iterator[Change]]
 """A family of hypotheses: takes a fault and yields the changes to be tried there, the likeliest first."""
 
 FAMILIES: tuple[Family, ...] = (
+    *(fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order, shifted),
-    *(padding_modes, masked_states, reductions, norms, mutations, opposite_operands, extra_operations, terms),
-    *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands, likely_activations),
-    *(other_paddings, pairs_of_constants, pairs_of_operands, missing_operations),
+    *(
+        padding_modes,
+        masked_states,
+        reductions,
+        other_values,
+        norms,
+        mutations,
+        opposite_operands,
+        extra_operations,
+        terms,
+    ),
+    *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
+    *(single_numbers, other_numbers, likely_activations),
+    *(other_paddings, exchanged_steps, pairs_of_constants, pairs_of_operands, missing_operations),
 )
-"""The families, simple explanations first."""
+"""The families: what a programmer would have written first, a number that merely fits last."""
 
 OF_GRADIENTS: tuple[Family, ...] = (dtypes, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
@@ -57,8 +76,20 @@ DEPTHS = (0, 3)
 """How many operations before the fault are looked at, too: first none, then some."""
 
 
-def diagnose(comparison: Comparison, region: Region, problems: list[str] | None = None) -> Cause | None:
-    """The cause of a fault: the first change to the candidate that makes it agree.
+class Diagnosis(NamedTuple):
+    """A cause, with the nodes of the candidate that are joined wrongly, where that is the cause."""
+
+    cause: Cause
+    joined: tuple[int, ...] = ()
+
+
+def diagnose(
+    comparison: Comparison,
+    region: Region,
+    problems: list[str] | None = None,
+    elsewhere: Elsewhere | None = None,
+) -> Diagnosis | None:
+    """The cause of a fault: the first change to the candidate that makes it agree, here and on another draw.
 
     An error inside a family of hypotheses, which is a bug of this package, costs that family alone. With
     `PARITY_DEBUG` in the environment it is raised.
@@ -67,12 +98,14 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
         comparison: both traces, with what has been put in place so far.
         region: the fault.
         problems: takes a sentence for every family that failed with an error.
+        elsewhere: gives the same place on another draw of inputs and weights.
 
     Returns:
         The cause with the relative difference that the change leaves; None if no hypothesis matches.
     """
     if not region.settled and region.value.shape != comparison.array(region.j).shape:
         return None
+    confirmation = Confirmation(elsewhere, region)
     with _in_64_bits(), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         for depth in DEPTHS:
@@ -81,7 +114,14 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
                 return None  # zeros say nothing
             for family in OF_GRADIENTS if fault.gradient else FAMILIES:
                 try:
-                    found = fault.first(family(fault))
+                    found = next(
+                        (
+                            (change, left)
+                            for change, left in fault.agreeing(family(fault))
+                            if confirmation.holds(family, depth, change, fault)
+                        ),
+                        None,
+                    )
                 except Exception as error:
                     if _of_real_numbers(comparison, error):
                         continue
@@ -91,7 +131,7 @@ def diagnose(comparison: Comparison, region: Region, problems: list[str] | None 
                         problems.append(_problem(family, fault, error))
                     continue
                 if found is not None:
-                    return _cause(fault, *found)
+                    return Diagnosis(_cause(fault, *found), found[0].joined)
     return None
 
 

@@ -10,7 +10,7 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.functions import Named, exponential_below, table, two_slopes
 from parity.diagnose.numbers import literals, reference_numbers
 from parity.diagnose.phrases import number
-from parity.diagnose.targets import Array, Target, difference
+from parity.diagnose.targets import Array, Target, difference, same
 from parity.diagnose.tolerances import NEAR_KINK, SAME_NUMBER, SAME_SLOPE
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
@@ -77,7 +77,7 @@ def _known(fault: Fault) -> Iterator[tuple[Target, Array, Named]]:
     """Targets whose wanted value is a known function of a value that goes in."""
     numbers = _numbers(fault)
     for target in fault.targets:
-        if target.wanted.dtype.kind != "f" or target.wanted.size < 4:
+        if target.wanted.dtype.kind != "f" or target.wanted.size < 4 or _differs_at_fillers_alone(target):
             continue
         for x in [*_arguments(fault, target), target.actual]:
             if fault.late:
@@ -85,6 +85,12 @@ def _known(fault: Fault) -> Iterator[tuple[Target, Array, Named]]:
             wanted = identify(x, target, target.wanted, numbers)
             if wanted is not None:
                 yield target, x, wanted
+
+
+def _differs_at_fillers_alone(target: Target) -> bool:
+    """Whether the two values agree wherever both are numbers: any threshold between would do then."""
+    numbers = np.isfinite(target.wanted) & np.isfinite(target.actual)
+    return not numbers.all() and same(target.actual[numbers], target.wanted[numbers], target.allowed)
 
 
 def _arguments(fault: Fault, target: Target) -> list[Array]:

@@ -29,6 +29,9 @@ FUNCTIONS = names("""
     max relu relu_ tanh logistic sigmoid erf erfc exp expm1 log log1p sqrt rsqrt abs gelu silu softmax sin cos
     clamp clamp_min hardtanh pow integer_pow square
 """)
+MOST_LEFT_OUT = 6
+"""Different operations that may be too many at once: a longer list names no cause."""
+
 GLUE = names("""
     reshape view broadcast_in_dim expand expand_dims unsqueeze squeeze convert_element_type _to_copy clone t
     transpose _unsafe_view copy copy_p zeros_like ones_like scalar_tensor detach stop_gradient unsafe_split
@@ -52,6 +55,8 @@ def extra_operations(fault: Fault) -> Iterator[Change]:
             if not skipped:
                 continue
             nodes = [fault.node(i) for i in skipped]
+            if len({node.operation for node in nodes} - GLUE) > MOST_LEFT_OUT:
+                continue
             cause = cause_of(nodes, missing=False, number=_by_number(fault, skipped))
             flips = any(node.operation == "rev" for node in nodes)
             if cause is CauseKind.ORDER and flips and fault.reaches(index, CONVOLUTIONS, 4):

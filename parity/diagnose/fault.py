@@ -6,7 +6,7 @@ change after which a target agrees is a full explanation, wherever in between it
 """
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -38,11 +38,12 @@ class Fault:
         self.comparison, self.region = comparison, region
         self.reference, self.candidate = comparison.reference, comparison.candidate
         self.deadline = time.process_time() + seconds
-        self.gradient = not failing(comparison, "outputs")
+        group = next((g for g in ("outputs", "loss") if failing(comparison, g)), "gradients")
+        self.gradient = group == "gradients"
         self.pure = pure(self.candidate.nodes)
         self.consumers = self.candidate.consumers()
-        group = self.candidate.outputs.get("gradients" if self.gradient else "outputs", {})
-        self.relevant = self.candidate.ancestors([*group.values(), region.j])
+        failed = self.candidate.outputs.get(group, {})
+        self.relevant = self.candidate.ancestors([*failed.values(), region.j])
         self.targets = targets_behind(comparison, region, self.relevant, self.consumers)
         self.target = self.targets[0]
         self.differs = not same(self.target.wanted, self.target.actual, self.target.allowed)
@@ -213,31 +214,70 @@ class Fault:
             The largest difference relative to the largest entry; None if no target agrees.
         """
         new = self.compute(change.values, change.functions)
-        for target in self.targets:
+        for number, target in enumerate(self.targets):
             if target.node in new:
                 left = difference(np.asarray(new[target.node]), target)
                 if left is not None:
-                    return left
+                    written = all(i in self.pure for i in change.values)
+                    return left if not written or self._stays(new, number + 1) else None
         return None
+
+    def _stays(self, new: Mapping[int, Value], first: int) -> bool:
+        """Whether the targets behind one that agrees do so, too: what changed may go around it.
+
+        Asked of numbers and operations that are exchanged: they stand for themselves, wherever they are read.
+        Where it mends the next fault as well, they are the reference's with both mended.
+        """
+        for target in self.targets[first:]:
+            if target.node in new:
+                value = np.asarray(new[target.node])
+                if difference(value, target) is None and not self.comparison.matches(target.node, value):
+                    return False
+        return True
+
+    def reading(self, index: int, value: Value) -> tuple[Mapping[int, Value], Mapping[int, Function]]:
+        """A trial in which the faulty operations read another value; other readers keep the old one.
+
+        Args:
+            index: node of the candidate.
+            value: what is read in its place.
+
+        Returns:
+            The values and the functions of a change.
+        """
+        inside = {self.node(i).step for i in (*self.region.candidate_nodes, self.region.j)}
+        readers = self.readers(index)
+        if inside.issuperset(readers) or not inside.intersection(readers):
+            return {index: value}, {}
+        return {}, {n: self._with(n, index, value) for n in readers if n in inside}
+
+    def _with(self, number: int, index: int, value: Value) -> Function:
+        """An evaluation with another value for one of its operands."""
+        evaluation = self.candidate.evaluations[number]
+
+        def compute(given: Sequence[Value]) -> Sequence[Value]:
+            read = [value if i == index else v for i, v in zip(evaluation.inputs, given, strict=True)]
+            return evaluation.function(read)
+
+        return compute
 
     @property
     def late(self) -> bool:
         """Whether the time is up; not wall time, because how busy a machine is must not decide."""
         return time.process_time() > self.deadline
 
-    def first(self, changes: Iterable[Change]) -> tuple[Change, float] | None:
-        """The first change that makes a target agree, with the relative difference it leaves.
+    def agreeing(self, changes: Iterable[Change]) -> Iterator[tuple[Change, float]]:
+        """The changes that make a target agree, each with the relative difference it leaves.
 
         Args:
             changes: what is tried, in order, until the time is up.
 
-        Returns:
-            The change and its residual; None if none makes a target agree.
+        Yields:
+            A change and its residual.
         """
         for change in changes:
             if self.late:
-                return None
+                return
             left = self.residual(change)
             if left is not None:
-                return change, left
-        return None
+                yield change, left

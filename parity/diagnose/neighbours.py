@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from parity.diagnose.targets import Array
 from parity.report.kinds import CauseKind
 
 
@@ -21,6 +22,16 @@ class Other(NamedTuple):
     cause: CauseKind
     text: str
     function: Callable[..., ArrayLike]
+
+
+def halves_up(x: Array) -> Array:
+    """An array rounded, halves upwards."""
+    return np.asarray(np.floor(x + 0.5))
+
+
+def halves_away(x: Array) -> Array:
+    """An array rounded, halves away from zero."""
+    return np.asarray(np.sign(x) * np.floor(np.abs(x) + 0.5))
 
 
 COMPARISONS = {
@@ -49,6 +60,8 @@ BINARY: Mapping[str, tuple[Other, ...]] = {
         Other(CauseKind.OPERANDS, "adds", np.add),
     ),
     "div": (
+        Other(CauseKind.SELECTION, "rounds the quotient down", np.floor_divide),
+        Other(CauseKind.SELECTION, "cuts the quotient off", lambda a, b: np.trunc(np.divide(a, b))),
         Other(CauseKind.OPERANDS, "divides the other way round", lambda a, b: b / a),
         Other(CauseKind.OPERANDS, "multiplies", np.multiply),
     ),
@@ -69,14 +82,17 @@ UNARY: Mapping[str, tuple[Other, ...]] = {
     "cos": (Other(CauseKind.OPERANDS, "takes the sine", np.sin),),
     "floor": (
         Other(CauseKind.SELECTION, "rounds up", np.ceil),
-        Other(CauseKind.SELECTION, "rounds", np.round),
+        Other(CauseKind.SELECTION, "rounds halves to even", np.round),
         Other(CauseKind.SELECTION, "cuts off", np.trunc),
     ),
     "ceil": (
         Other(CauseKind.SELECTION, "rounds down", np.floor),
-        Other(CauseKind.SELECTION, "rounds", np.round),
+        Other(CauseKind.SELECTION, "rounds halves to even", np.round),
     ),
     "round": (
+        Other(CauseKind.SELECTION, "rounds halves to even", np.round),
+        Other(CauseKind.SELECTION, "rounds halves up", halves_up),
+        Other(CauseKind.SELECTION, "rounds halves away from zero", halves_away),
         Other(CauseKind.SELECTION, "rounds down", np.floor),
         Other(CauseKind.SELECTION, "cuts off", np.trunc),
         Other(CauseKind.SELECTION, "rounds up", np.ceil),

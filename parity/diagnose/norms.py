@@ -12,6 +12,7 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.normalising import Normalisation, normalisation_in_words, normalisations, normalised
 from parity.diagnose.numbers import literals, reference_numbers
+from parity.diagnose.operands import described
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
@@ -86,22 +87,25 @@ def norms(fault: Fault) -> Iterator[Change]:
         if wanted.dtype.kind != "f" or not 8 <= wanted.size <= LARGEST or not 2 <= wanted.ndim <= 5:
             continue
         affines = _affines(fault, target)
-        for x in _arguments(fault, target):
-            yield from _computed(fault, target, x, affines, wanted_eps, actual_eps)
-            yield from _kept(fault, target, x, affines, wanted_eps)
+        arguments = _arguments(fault, target)
+        for index in arguments:
+            yield from _computed(fault, target, index, arguments, affines, (wanted_eps, actual_eps))
+            yield from _kept(fault, target, fault.value(index), affines, wanted_eps)
 
 
 def _computed(
     fault: Fault,
     target: Target,
-    x: Array,
+    index: int,
+    arguments: Sequence[int],
     affines: Sequence[Affine],
-    wanted_eps: Sequence[float],
-    actual_eps: Sequence[float],
+    epsilons: tuple[Sequence[float], Sequence[float]],
 ) -> Iterator[Change]:
-    """Both sides normalised by statistics of x."""
+    """Both sides normalised by statistics of a value, or the candidate alike by those of another value."""
+    x = fault.value(index)
+    wanted_eps, actual_eps = epsilons
 
-    def found(goal: Array, epsilons: Sequence[float]) -> tuple[Normalisation, Affine] | None:
+    def found(x: Array, goal: Array, epsilons: Sequence[float]) -> tuple[Normalisation, Affine] | None:
         search = Search(target, goal, affines)
         for setting in normalisations(x, epsilons):
             if fault.late:
@@ -111,12 +115,32 @@ def _computed(
                 return setting, affine
         return None
 
-    wanted = found(target.wanted, wanted_eps)
-    if wanted is not None:
-        setting, affine = wanted
-        actual = found(target.actual, [*actual_eps, *wanted_eps])
-        cause, text = _difference(x, setting, actual[0] if actual is not None else None)
-        yield Change(cause, text, {target.node: affine.of(normalised(x, setting))})
+    wanted = found(x, target.wanted, wanted_eps)
+    if wanted is None:
+        return
+    setting, affine = wanted
+    new = {target.node: affine.of(normalised(x, setting))}
+    actual = found(x, target.actual, [*actual_eps, *wanted_eps])
+    for other in sorted(arguments) if actual is None else ():
+        alike = found(fault.value(other), target.actual, [*actual_eps, *wanted_eps])
+        if alike is not None and alike[0] == setting:
+            read, instead = described(fault, index), described(fault, other)
+            text = f"<candidate> normalises {instead} where <reference> normalises {read}, in the same way"
+            yield Change(CauseKind.OPERANDS, text, new)
+            return
+    if actual is None and not _has_roots(fault):
+        words = normalisation_in_words(x, setting)
+        text = f"<reference> normalises {words}; <candidate> does not normalise here"
+        yield Change(CauseKind.MISSING_TERM, text, new)
+        return
+    cause, text = _difference(x, setting, actual[0] if actual is not None else None)
+    yield Change(cause, text, new)
+
+
+def _has_roots(fault: Fault) -> bool:
+    """Whether the faulty operations themselves may normalise."""
+    inside = (*fault.region.candidate_nodes, fault.region.j)
+    return any(fault.node(i).operation in ROOTS for i in inside)
 
 
 def _kept(
@@ -144,10 +168,14 @@ def _small(numbers: Sequence[float]) -> list[float]:
     return [*found[:4], 0.0]
 
 
-def _arguments(fault: Fault, target: Target) -> list[Array]:
-    arrays = [fault.value(i) for i in reversed(fault.inputs) if i < target.node]
-    fitting = [a for a in arrays if a.shape == target.wanted.shape and a.dtype.kind == "f" and np.ptp(a) > 0]
-    return fitting[:3]
+def _arguments(fault: Fault, target: Target) -> list[int]:
+    """Values of the target's shape that go in, the nearest first."""
+    found = []
+    for index in reversed([i for i in fault.inputs if i < target.node]):
+        array = fault.value(index)
+        if array.shape == target.wanted.shape and array.dtype.kind == "f" and np.ptp(array) > 0:
+            found.append(index)
+    return found[:3]
 
 
 def _affines(fault: Fault, target: Target) -> list[Affine]:

@@ -35,6 +35,7 @@ class NumberUse(NamedTuple):
         softmax: whether what it goes into is exponentiated.
         summed: of a divisor of a sum, over how many entries the sum went; else 0.
         corrects: whether it is subtracted from the divisor of a sum.
+        divides: whether something is divided by it.
         whole: whether it is an integer.
     """
 
@@ -44,6 +45,7 @@ class NumberUse(NamedTuple):
     softmax: bool
     summed: int
     corrects: bool
+    divides: bool
     whole: bool
 
 
@@ -114,6 +116,10 @@ def _use(fault: Fault, index: int) -> NumberUse:
         any(fault.reaches(o, SOFTMAX, 12) for o in results),
         _count(fault, index),
         any(fault.node(o).operation == "sub" and _divides(fault, o) for o in results if o in fault.pure),
+        any(
+            e.operation in ("div", "rem") and e.inputs[-1] == index
+            for e in (fault.candidate.evaluations[n] for n in numbers)
+        ),
         fault.value(index).dtype.kind in "iu",
     )
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -33,6 +33,9 @@ LARGEST_EPSILON = 0.05
 MOST_PAIRED = 10
 """Numbers of the reference of which two are tried at once."""
 
+NEUTRAL = (0.0, 1.0, -1.0)
+"""Numbers that stand in every program, so that they say little."""
+
 NEAR = 0.02
 """Relative difference up to which two constants are taken for the same one, written with fewer digits."""
 
@@ -60,28 +63,58 @@ def derived(value: float) -> Iterator[float]:
 
 
 def constants(fault: Fault) -> Iterator[Change]:
-    """Every number of the candidate exchanged for every number of the reference."""
+    """Numbers of the candidate exchanged for numbers of the reference that a programmer chooses."""
     here, there = literals(fault), reference_numbers(fault)
-    finite = [value for value in there if math.isfinite(value)]
-    known = dict.fromkeys(d for value in finite for d in derived(value))
     for literal, new in itertools.product(here, there):
-        yield from _exchanged(fault, (literal,), new)
-    by_value: dict[float, list[Literal]] = {}
-    for literal in here:
-        by_value.setdefault(literal.value, []).append(literal)
-    yield from _rounded(fault, here, finite)
+        if not _merely_fits((literal,), new):
+            yield from _exchanged(fault, (literal,), new)
+    by_value = _by_value(here)
+    yield from _rounded(fault, here, [value for value in there if math.isfinite(value)])
     for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], there):
-        yield from _exchanged(fault, tuple(same), new)
+        if not _merely_fits(same, new):
+            yield from _exchanged(fault, tuple(same), new)
     yield from _swapped(fault, by_value)
+    yield from _worked_out(fault, [literal for literal in here if literal.use.whole], there)
+
+
+def other_numbers(fault: Fault) -> Iterator[Change]:
+    """The same for zero and one, and for what a number of the reference becomes the other way round.
+
+    Some such number fits by coincidence where another function, flag or operand is the cause: they come late.
+    """
+    here, there = literals(fault), reference_numbers(fault)
+    for literal, new in itertools.product(here, there):
+        if _merely_fits((literal,), new):
+            yield from _exchanged(fault, (literal,), new)
+    for same, new in itertools.product([s for s in _by_value(here).values() if len(s) > 1], there):
+        if _merely_fits(same, new):
+            yield from _exchanged(fault, tuple(same), new)
+    yield from _worked_out(fault, [literal for literal in here if not literal.use.whole], there)
+
+
+def _worked_out(fault: Fault, here: list[Literal], there: list[float]) -> Iterator[Change]:
+    known = dict.fromkeys(d for value in there if math.isfinite(value) for d in derived(value))
     for literal, new in itertools.product(here, known):
         yield from _exchanged(fault, (literal,), new)
 
 
+def _merely_fits(which: Sequence[Literal], new: float) -> bool:
+    """Whether a number says little: zero or one, but for an index, and for a factor that is left out."""
+    use = which[0].use
+    left_out = new == 1 and bool(use.operations & {"mul", "div"})
+    return new in NEUTRAL and not (use.whole or left_out)
+
+
+def _by_value(here: list[Literal]) -> dict[float, list[Literal]]:
+    found: dict[float, list[Literal]] = {}
+    for literal in here:
+        found.setdefault(literal.value, []).append(literal)
+    return found
+
+
 def pairs_of_constants(fault: Fault) -> Iterator[Change]:
     """Two numbers of the candidate, wherever they stand, exchanged for two of the reference's."""
-    by_value: dict[float, list[Literal]] = {}
-    for literal in literals(fault):
-        by_value.setdefault(literal.value, []).append(literal)
+    by_value = _by_value(literals(fault))
     there = reference_numbers(fault)[:MOST_PAIRED]
     for a, b in itertools.combinations(list(by_value)[:6], 2):
         for x, y in itertools.permutations(there, 2):
@@ -94,7 +127,7 @@ def pairs_of_constants(fault: Fault) -> Iterator[Change]:
 def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator[Change]:
     """Literals of one value, all with another value."""
     old, use = which[0].value, which[0].use
-    if new == old:
+    if new == old or (new == 0 and use.divides):
         return
     values = {}
     for literal in which:
@@ -177,8 +210,8 @@ def divisors(fault: Fault, count: float | int, new: int | Array) -> dict[int, Ar
     for index in fault.constants:
         array = fault.value(index)
         if array.size == 1 and array.dtype.kind in "fi":
-            if float(array) == count:
+            if array.item() == count:
                 values[index] = np.asarray(new, array.dtype)
-            elif float(array) == 1 / count:
+            elif array.item() == 1 / count:
                 values[index] = 1.0 / np.asarray(new)
     return values

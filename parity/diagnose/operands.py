@@ -55,8 +55,42 @@ def operands(fault: Fault) -> Iterator[Change]:
         for substitute in _substitutes(fault, index):
             why = _explained(fault, index, substitute)
             if why is not None:
-                yield Change(why.cause, why.text, {index: substitute.value})
+                yield Change(why.cause, why.text, *fault.reading(index, substitute.value))
     yield from _weights(fault, readable)
+
+
+def other_values(fault: Fault) -> Iterator[Change]:
+    """A value read where another one belongs that both sides compute: before, behind or beside it."""
+    for index in _readable(fault):
+        joined = (index, *fault.region.candidate_nodes)
+        for substitute in _substitutes(fault, index):
+            twin = substitute.twin
+            if twin is not None and _both_compute(fault, index, twin):
+                why = _explained(fault, index, substitute)
+                if why is not None:
+                    values, functions = fault.reading(index, substitute.value)
+                    yield Change(why.cause, why.text, values, functions, joined)
+        for twin in _earlier(fault, index):
+            text = f"<candidate> reads {described(fault, index)} where <reference> reads what is "
+            text += f"{described(fault, twin)} in <candidate>"
+            values, functions = fault.reading(index, fault.value(twin))
+            yield Change(CauseKind.OPERANDS, text, values, functions, joined)
+
+
+def _earlier(fault: Fault, index: int) -> list[int]:
+    """Values that both sides compute and an operand was computed from, the nearest first."""
+    if fault.node(index).kind is not NodeKind.OPERATION or not fault.comparison.partners[index]:
+        return []
+    near = list(dict.fromkeys(fault.node(index).inputs))
+    for k in near:  # breadth first; what is found is looked at in turn
+        near += [i for i in fault.node(k).inputs if i not in near] if len(near) < MOST else []
+    return [
+        k
+        for k in near
+        if fault.node(k).kind is NodeKind.OPERATION
+        and fault.comparison.partners[k]
+        and _alike(fault.value(k), fault.value(index))
+    ]
 
 
 def _exchanges(fault: Fault) -> Iterator[tuple[int, int]]:
@@ -66,7 +100,7 @@ def _exchanges(fault: Fault) -> Iterator[tuple[int, int]]:
 
 
 def _exchange(fault: Fault, a: int, b: int) -> Change:
-    text = f"{_described(fault, a)} and {_described(fault, b)} are exchanged in <candidate>"
+    text = f"{described(fault, a)} and {described(fault, b)} are exchanged in <candidate>"
     return Change(_exchanged(fault, a, b), text, {a: fault.value(b), b: fault.value(a)})
 
 
@@ -119,7 +153,7 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     operation = other.operation.strip("_")
     own = f"{other.kind.value} {other.operation}"
     there = f"the {operation if other.kind is NodeKind.OPERATION else own}"
-    here = _described(fault, index)
+    here = described(fault, index)
     text = f"<candidate> reads {here} where <reference> reads {there}"
     if index in fault.pure:
         stale = substitute.t in fault.reference_static
@@ -132,6 +166,11 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     twin = substitute.twin
     if twin is not None and _parents(fault, index) & _parents(fault, twin):
         return Explained(_packed(fault, index), f"{text}: another part of the same packed value")
+    if twin is not None and _both_compute(fault, index, twin):
+        instead = described(fault, twin)
+        unread = "" if any(k in fault.relevant for k in fault.consumers[twin]) else ", which nothing reads"
+        text = f"<candidate> reads {here} where <reference> reads what is {instead} in <candidate>{unread}"
+        return Explained(CauseKind.OPERANDS, text)
     order = moved(fault, index, substitute.value)
     if order is not None:
         return Explained(CauseKind.ORDER, f"{here}: {order}")
@@ -151,6 +190,13 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     return Explained(CauseKind.OPERANDS, text)
 
 
+def _both_compute(fault: Fault, index: int, twin: int) -> bool:
+    """Whether both sides compute an operand and what belongs in its place: another value was read."""
+    if any(fault.node(i).kind is not NodeKind.OPERATION for i in (index, twin)):
+        return False
+    return twin not in fault.ancestors(index) or bool(fault.comparison.partners[index])
+
+
 def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
     """The reference's operations from one of some values to another, if it is near."""
     edge, path = {end}, [end]
@@ -163,7 +209,13 @@ def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
     return None
 
 
-def _described(fault: Fault, index: int) -> str:
+def described(fault: Fault, index: int) -> str:
+    """What a value of the candidate is called in a text.
+
+    Args:
+        fault: the fault.
+        index: node of the candidate.
+    """
     node = fault.node(index)
     if node.kind is NodeKind.OPERATION:
         where = f" of line {node.spot.line}" if node.spot.line else ""
@@ -226,6 +278,6 @@ def _weights(fault: Fault, readable: list[int]) -> Iterator[Change]:
                 old = fault.value(index)
                 if turned.size == old.size and turned.ndim <= old.ndim and not same_entries(turned, old):
                     new = turned.reshape(old.shape)
-                    text = f"<candidate> reads {_described(fault, index)} where {name} belongs"
+                    text = f"<candidate> reads {described(fault, index)} where {name} belongs"
                     cause = CauseKind.STALE_WEIGHTS if index in fault.pure else CauseKind.SWAPPED_WEIGHTS
                     yield Change(cause, text, {index: new})

@@ -21,12 +21,15 @@ class Change(NamedTuple):
         text: what is on both sides and what to do.
         values: node -> its value instead.
         functions: index of an evaluation -> what to compute it by instead.
+        joined: nodes of the candidate that are joined wrongly, where no single operation is wrong: the fault
+            stands where all of them are put together.
     """
 
     cause: CauseKind
     text: str
     values: Mapping[int, Value] = MappingProxyType({})
     functions: Mapping[int, Function] = MappingProxyType({})
+    joined: tuple[int, ...] = ()
 
 
 def recompute(

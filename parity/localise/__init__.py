@@ -3,6 +3,7 @@
 from parity.localise.agreement import agreement
 from parity.localise.comparison import Comparison, Region, failing
 from parity.localise.places import candidate_places, reference_places
+from parity.localise.placing import in_place
 from parity.localise.walk import find_regions
 
 __all__ = [
@@ -12,5 +13,6 @@ __all__ = [
     "candidate_places",
     "failing",
     "find_regions",
+    "in_place",
     "reference_places",
 ]

@@ -62,7 +62,7 @@ class Comparison:
             candidate_moves: the same for the candidate.
         """
         self.reference, self.candidate = reference, candidate
-        self.candidate_moves = candidate_moves
+        self.reference_moves, self.candidate_moves = reference_moves, candidate_moves
         self.matcher = Matcher(reference, reference_moves)
         self.replaced: dict[int, Value] = {}
         self.values: dict[int, Shaped[np.ndarray, ...]] = {}

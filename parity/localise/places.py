@@ -1,11 +1,12 @@
 """The lines of code of a fault, on both sides, the one that is most to blame first."""
 
 import dataclasses
+import linecache
 from collections.abc import Collection, Sequence
 
 from parity.localise.comparison import Comparison, Region
 from parity.report.results import Place
-from parity.trace.graph import NodeKind, Trace
+from parity.trace.graph import Frame, NodeKind, Trace
 from parity.trace.vocabulary import REARRANGING
 
 OPERANDS = 3
@@ -22,7 +23,7 @@ def reference_places(trace: Trace, region: Region) -> tuple[Place, ...]:
     return _places(trace, region.reference_nodes, _hidden(region))
 
 
-def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...]:
+def candidate_places(comparison: Comparison, region: Region, joined: Sequence[int] = ()) -> tuple[Place, ...]:
     """The operations of the candidate at a fault, then the lines that their operands come from.
 
     Where the candidate lacks an operation, its value agrees with the one before it: then the fault lies
@@ -32,7 +33,46 @@ def candidate_places(comparison: Comparison, region: Region) -> tuple[Place, ...
     Args:
         comparison: both traces.
         region: the fault.
+        joined: nodes that are put together wrongly; the line that calls them all is the first place then.
     """
+    trace = comparison.candidate
+    found = _found(comparison, region)
+    first = _calling(trace, region, joined)
+    if first is None:
+        return found
+    return (first, *[p for p in found if (p.file, p.line) != (first.file, first.line)])
+
+
+def _calling(trace: Trace, region: Region, joined: Sequence[int]) -> Place | None:
+    """The line on which the innermost function that calls all of some nodes reaches the faulty one."""
+    own = _stack(trace, region.j)
+    stacks = [_stack(trace, i) for i in joined if trace.nodes[i].spot.file]
+    depth = min((_common(own, stack) for stack in stacks), default=-1)
+    if depth < 0 or all(len(stack) <= depth + 1 for stack in [own, *stacks]):
+        return None  # all in one function: its lines tell more
+    file, line, _ = own[depth]
+    place = trace.nodes[region.j].place
+    return dataclasses.replace(place, file=file, line=line, code=linecache.getline(file, line).strip())
+
+
+def _stack(trace: Trace, index: int) -> list[Frame]:
+    """The author's functions that an operation was called from, the outermost first."""
+    spot = trace.nodes[index].spot
+    return [*reversed(spot.callers), Frame(spot.file, spot.line, spot.function)]
+
+
+def _common(own: Sequence[Frame], other: Sequence[Frame]) -> int:
+    """The depth in a stack of the innermost call of a function that another stack is inside, too."""
+    for depth, (a, b) in enumerate(zip(own, other, strict=False)):
+        if (a.file, a.function) != (b.file, b.function):
+            return depth - 1
+        if a.line != b.line:
+            return depth
+    return min(len(own), len(other)) - 1
+
+
+def _found(comparison: Comparison, region: Region) -> tuple[Place, ...]:
+    """The places that the operations themselves tell."""
     trace = comparison.candidate
     if comparison.partners[region.j] and not region.order:
         reading = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]

@@ -24,25 +24,39 @@ MOST = 40
 """Faults looked for in one run; each is replaced before the next is looked for."""
 
 SECONDS = 40.0
-"""Wall time for one search, in seconds; what is known by then is reported."""
+"""CPU time for one search, in seconds; what is known by then is reported. Not wall time, because how busy a
+machine is must not decide."""
 
 
-def find_regions(comparison: Comparison, group: str) -> Iterator[Region]:
+def find_regions(
+    comparison: Comparison, group: str, problems: list[Exception] | None = None
+) -> Iterator[Region]:
     """The faults behind the failed leaves of a group, one after the other; each is mended in `comparison`.
+
+    An error on the way, which is a bug of this package, does not cost the place: what feeds the failed leaf
+    and does not agree is the fault then, and the last one.
 
     Args:
         comparison: both traces.
         group: "outputs" or "gradients".
+        problems: takes the errors; without it they are raised.
 
     Yields:
         The faults in the order in which they were found, the nearest to the inputs first.
     """
-    deadline = time.monotonic() + SECONDS
+    deadline = time.process_time() + SECONDS
     for number in range(MOST):
         failed = failing(comparison, group)
-        if not failed or (number and time.monotonic() > deadline):
+        if not failed or (number and time.process_time() > deadline):
             return
-        region = _search(comparison, failed, deadline)
+        try:
+            region = _search(comparison, failed, deadline)
+        except Exception as error:
+            if problems is None:
+                raise
+            problems.append(error)
+            yield _at_output(comparison, failed, *_walks(comparison, failed))._replace(settled=False)
+            return
         if not region.settled or matters(comparison, failed, region.j, region.value):
             yield region
         if not region.settled:
@@ -55,12 +69,11 @@ def find_regions(comparison: Comparison, group: str) -> Iterator[Region]:
 
 def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: float) -> Region:
     """The pair of nodes after which most falls into place; else the first failed output itself."""
-    reference, candidate = comparison.reference, comparison.candidate
-    there = Walked(*unmatched(reference, [t for t, _ in failed], comparison.reference_agrees))
-    here = Walked(*unmatched(candidate, [j for _, j in failed], comparison.candidate_agrees))
+    reference = comparison.reference
+    there, here = _walks(comparison, failed)
     best: tuple[float, Region] | None = None
     for t, j in pairs_to_try(comparison, there, here):
-        if time.monotonic() > deadline:
+        if time.process_time() > deadline:
             break
         for value in in_place(reference.nodes[t], comparison.array(j)):
             points = score(comparison, failed, j, value)
@@ -72,8 +85,20 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
                 best = points, _region(comparison, t, j, value, there, here)
     if best is not None:
         return best[1]
+    return _at_output(comparison, failed, there, here)
+
+
+def _walks(comparison: Comparison, failed: list[tuple[int, int]]) -> tuple[Walked, Walked]:
+    """What does not agree on the way to the failed outputs, in the reference and in the candidate."""
+    there = unmatched(comparison.reference, [t for t, _ in failed], comparison.reference_agrees)
+    here = unmatched(comparison.candidate, [j for _, j in failed], comparison.candidate_agrees)
+    return Walked(*there), Walked(*here)
+
+
+def _at_output(comparison: Comparison, failed: list[tuple[int, int]], there: Walked, here: Walked) -> Region:
+    """The first failed output itself."""
     t, j = failed[0]
-    found = list(in_place(reference.nodes[t], comparison.array(j)))[:1]
+    found = list(in_place(comparison.reference.nodes[t], comparison.array(j)))[:1]
     value = found[0] if found else comparison.array(j)
     return _region(comparison, t, j, value, there, here)._replace(
         settled=bool(found) and len(failed) > 1,

@@ -70,7 +70,7 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
             "tables": list(reference.tables),
             "numbers": list(reference.numbers),
             "computed": sorted(reference.computed),
-            "narrow": {dtype: spot._asdict() for dtype, spot in reference.narrow.items()},
+            "narrow": {dtype: spot.on_file() for dtype, spot in reference.narrow.items()},
             "settings": _plain(settings),
             "slope": None if slope is None else slope._asdict(),
             "output_dtypes": {
@@ -159,7 +159,7 @@ def record_candidate(recorded: Recording, request: Request, progress: Progress) 
             "undifferentiable": both.candidate_program.undifferentiable,
             "output_dtypes": {
                 dtype: {
-                    name: (kind, None if spot is None else spot._asdict())
+                    name: (kind, None if spot is None else spot.on_file())
                     for name, (kind, spot) in both.candidate_program.output_dtypes(
                         candidate.weights, given, dtype
                     ).items()

@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose import diagnose
+from parity.diagnose import Diagnosis, diagnose
 from parity.localise import Comparison, Region, candidate_places, failing, find_regions, reference_places
 from parity.numerics.progress import Progress
 from parity.pipeline.judging import Failed
 from parity.pipeline.measuring import Measured
 from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
+from parity.pipeline.second_draw import SecondDraw
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import on_purpose
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
@@ -26,6 +27,9 @@ from parity.weights.explaining import Explanation
 MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
 
+
+GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.FORWARD, "gradients": Stage.GRADIENTS}
+"""Groups of values that are walked back from, in the order of computation; a user's own loss is one."""
 
 Reproducer = Callable[[Comparison, Region, int], Path]
 """Writes what reproduces a fault, given its number, and says where."""
@@ -66,7 +70,7 @@ def search(
     except Exception as error:
         if os.environ.get("PARITY_DEBUG"):
             raise
-        what = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        what = _named(error)
         if on_purpose(error):
             return Found(wrong, findings=(f"the place was not looked for: {what}",))
         return Found(
@@ -76,6 +80,11 @@ def search(
                 "PARITY_DEBUG=1 for the traceback",
             ),
         )
+
+
+def _named(error: Exception) -> str:
+    """An error's class, and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _wrong_weights(both: Measured) -> tuple[Divergence, ...]:
@@ -109,9 +118,13 @@ def _searched(
         second = traced(both.candidate_program, own, run.inputs, backward, replayable=True)
         reference = _under_tensor_names(first[0], plan) if plan.reversed else first[0]
         candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
+        if both.candidate.task.loss is None:  # the harness's own projection is no place of the user's
+            for trace in (reference, candidate):
+                trace.outputs.pop("loss", None)
         progress("comparing the traces")
         comparison = Comparison(reference, candidate, first[1], second[1])
-        found = _walked(comparison, divergences, reproducer, progress)
+        again = SecondDraw(both, run, own, backward, comparison)
+        found = _walked(comparison, divergences, reproducer, again, progress)
         if any(divergence.stage is not Stage.WEIGHTS for divergence in found.divergences):
             break
     return found
@@ -121,31 +134,39 @@ def _walked(
     comparison: Comparison,
     known: Sequence[Divergence],
     reproducer: Reproducer | None,
+    again: SecondDraw,
     progress: Progress,
 ) -> Found:
     """What walking back from the outputs finds, and from the gradients if the outputs agree."""
     divergences = list(known)
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
-    for group, kind in (("outputs", Stage.FORWARD), ("gradients", Stage.GRADIENTS)):
+    for group, kind in GROUPS.items():
         if any(d.stage is Stage.FORWARD for d in divergences):
             break  # gradients differ because the forward pass does
         region = None
-        for region in find_regions(comparison, group):
+        errors: list[Exception] | None = None if os.environ.get("PARITY_DEBUG") else []
+        for region in find_regions(comparison, group, errors):
             same = _in_another_step(divergences, candidate_places(comparison, region))
             if same is not None:
                 divergences[same] = _again(divergences[same], comparison.candidate.nodes[region.j].spot.step)
+                again.note(region)
                 continue
             if len(once_each(divergences)) >= MOST_SHOWN:
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
             problems: list[str] = []
-            divergences.append(_divergence(comparison, region, kind, diagnose(comparison, region, problems)))
+            found = diagnose(comparison, region, problems, again.at)
+            divergences.append(_divergence(comparison, region, kind, found))
+            again.note(region)
             findings += [f"a bug of the harness, which may have cost a cause: {text}" for text in problems]
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
+            findings += [
+                f"a bug of the harness, which may have cost places: {_named(e)}" for e in errors or ()
+            ]
         else:
             names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
             left = [names[j] for _, j in failing(comparison, group)]
@@ -210,10 +231,13 @@ def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
     return trace
 
 
-def _divergence(comparison: Comparison, region: Region, stage: Stage, cause: Cause | None) -> Divergence:
+def _divergence(
+    comparison: Comparison, region: Region, stage: Stage, diagnosis: Diagnosis | None
+) -> Divergence:
     tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
     leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
-    found = reference_places(comparison.reference, region), candidate_places(comparison, region)
+    cause, joined = diagnosis if diagnosis is not None else (None, ())
+    found = reference_places(comparison.reference, region), candidate_places(comparison, region, joined)
     return Divergence(
         stage,
         found[0],

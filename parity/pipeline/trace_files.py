@@ -108,7 +108,7 @@ def _row(node: Node) -> _Row:
         "operation": node.operation,
         "kind": node.kind.value,
         "inputs": list(node.inputs),
-        "spot": spot._asdict(),
+        "spot": spot.on_file(),
         "params": params,
         "backward": node.backward,
         "fixed": node.fixed,

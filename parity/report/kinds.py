@@ -87,6 +87,7 @@ class CauseKind(enum.StrEnum):
     RECURRENCE = "recurrence"
     SELECTION = "selection"
     BROADCAST = "broadcast"
+    STABILITY = "stability"
 
 
 GRADIENT_KINDS = frozenset({CauseKind.DTYPE, CauseKind.GRADIENT_RULE})

@@ -29,10 +29,20 @@ class NodeKind(enum.Enum):
     OPERATION = "operation"
 
 
+class Frame(NamedTuple):
+    """A line of a function that was running."""
+
+    file: str
+    line: int
+    function: str
+
+
 class Spot(NamedTuple):
     """Where an operation was called from, cheap to keep for every one of them.
 
     `code` is the line of source, of a trace that comes from another machine; else it is read when asked for.
+    `function` is the author's function that the line is of, and `callers` are those that called it, each with
+    its file and line, the innermost first; neither is kept on file.
     """
 
     module: str = ""
@@ -40,6 +50,12 @@ class Spot(NamedTuple):
     line: int = 0
     step: str = ""
     code: str = ""
+    function: str = ""
+    callers: "tuple[Frame, ...]" = ()
+
+    def on_file(self) -> dict[str, str | int]:
+        """What is kept of it on file, by name."""
+        return {name: value for name, value in self._asdict().items() if name not in ("function", "callers")}
 
 
 NOWHERE = Spot()
@@ -125,7 +141,7 @@ class Trace:
 
     Attributes:
         nodes: all values.
-        outputs: group ("outputs", "gradients") -> leaf -> index of the node.
+        outputs: group ("outputs", "loss", "gradients") -> leaf -> index of the node.
         weights: index of each weight by name.
         inputs: index of each input by name.
         evaluations: what computed the nodes, in order; none in a trace that cannot be replayed.

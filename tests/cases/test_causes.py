@@ -389,11 +389,6 @@ def test_a_fault_in_a_loss_of_the_users_own_is_placed() -> None:
     assert lines(fault)[0] in contrast.fault
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 13: stage gradients, gradient rule: the outputs agree, the gradient does "
-    "not: the number is 0.2 in JAX and 5 in PyTorch: use 5",
-)
 def test_a_fault_in_a_loss_of_the_users_own_is_one_of_the_loss() -> None:
     report = faulty_report(contrast)
     fault = only(report)
@@ -444,10 +439,6 @@ def test_what_fills_an_empty_segment_is_placed() -> None:
     assert lines(fault)[0] in pooled_neighbours.use
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 14: activation: PyTorch applies threshold at -1, JAX none: use threshold at -1",
-)
 def test_what_fills_an_empty_segment_is_no_activation() -> None:
     fault = only(faulty_report(pooled_neighbours))
     assert cause(fault).name is not CauseKind.ACTIVATION
@@ -482,21 +473,12 @@ def test_two_outputs_of_the_same_sizes_pass() -> None:
     require_pass(right_report(error_for_each))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 21: the place was not found because of a bug of the harness (ValueError: "
-    "cannot reshape array of size 1 into shape (4,))",
-)
 def test_an_output_of_another_size_hides_no_place() -> None:
     fault = first(faulty_report(error_for_each))
     assert lines(fault)[0] in error_for_each.fault
     assert cause(fault).name is CauseKind.ACTIVATION
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 21: the note is only: the two sides have different shapes; see the layout",
-)
 def test_an_output_of_another_size_is_told_with_both_sizes() -> None:
     report = faulty_report(error_for_each)
     (wrong,) = [

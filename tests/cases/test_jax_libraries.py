@@ -14,7 +14,6 @@ from parity.report.kinds import CauseKind
 from tests.cases.declare import (
     Case,
     cause,
-    fails_today,
     faulty_report,
     first,
     lines,
@@ -220,9 +219,7 @@ def test_what_a_library_jits_passes(case: Case) -> None:
 @pytest.mark.parametrize(
     "case",
     [
-        fails_today(
-            JITTED["jitted_by_equinox"], "issue 16, kind 20: placed at the call, `return self.jitted(x)`"
-        ),
+        plain(JITTED["jitted_by_equinox"]),
         plain(JITTED["jitted_by_nnx"]),
         plain(JITTED["jitted_by_linen"]),
     ],

@@ -9,10 +9,13 @@ from jax.extend.core import Jaxpr, JaxprEqn
 
 from parity.frameworks.authors import is_framework
 from parity.frameworks.jax.libraries import library_packages
-from parity.trace.graph import NOWHERE, Spot
+from parity.trace.graph import NOWHERE, Frame, Spot
 
 ENTRY = os.path.join("parity", "frameworks", "jax", "jax_passes.py")
 """The file from which models are called."""
+
+MOST_CALLERS = 6
+"""Callers whose lines are kept with an operation."""
 
 
 class Caller(NamedTuple):
@@ -20,12 +23,12 @@ class Caller(NamedTuple):
 
     Attributes:
         spot: the place of the equation that calls it.
-        overrides: whether that is the place of every equation inside; else only of those without a place of
-            their own.
+        framework_file: the framework's file whose function is called; empty for a user's function. Frames
+            of the stack from that function outwards are its first caller's.
     """
 
     spot: Spot = NOWHERE
-    overrides: bool = False
+    framework_file: str = ""
 
 
 TOP = Caller()
@@ -58,10 +61,11 @@ def spot_of(eqn: JaxprEqn, caller: Caller) -> Spot:
     outer = caller.spot
     names = str(eqn.source_info.name_stack)
     module = f"{outer.module}/{names}" if names and outer.module else names or outer.module
-    file, line = frame_of(eqn.source_info.traceback)
-    if not file or caller.overrides:
-        file, line = outer.file, outer.line
-    return Spot(module, file, line, outer.step)
+    lines = frames_of(eqn.source_info.traceback, caller.framework_file)
+    if not lines:
+        lines = [Frame(outer.file, outer.line, outer.function), *outer.callers]
+    (file, line, function), *callers = lines
+    return Spot(module, file, line, outer.step, function=function, callers=tuple(callers))
 
 
 def caller_of(eqn: JaxprEqn, here: Spot, body: Jaxpr) -> Caller:
@@ -69,6 +73,7 @@ def caller_of(eqn: JaxprEqn, here: Spot, body: Jaxpr) -> Caller:
 
     JAX traces a jitted function once and keeps it, with the frames of its first caller. Inside a
     function of a framework those are wrong for every later caller, whose place, if it has one, holds instead.
+    What a framework's function calls itself, as that of `eqx.filter_jit` does the user's, lies further in.
 
     Args:
         eqn: an equation that only calls.
@@ -76,8 +81,9 @@ def caller_of(eqn: JaxprEqn, here: Spot, body: Jaxpr) -> Caller:
         body: the jaxpr that it calls.
     """
     source = str(getattr(getattr(body, "debug_info", None), "func_src_info", "") or "")
-    foreign = " at " in source and _is_framework(source.partition(" at ")[2].rpartition(":")[0])
-    return Caller(here, foreign and here.line > 0)
+    file = source.partition(" at ")[2].rpartition(":")[0]
+    foreign = bool(file) and here.line > 0 and _is_framework(file)
+    return Caller(here, file if foreign else "")
 
 
 def frame_of(traceback: Frames | None) -> tuple[str, int]:
@@ -89,14 +95,28 @@ def frame_of(traceback: Frames | None) -> tuple[str, int]:
     Returns:
         The file and line; "" and 0 without such a frame.
     """
+    return next(((frame.file, frame.line) for frame in frames_of(traceback)), ("", 0))
+
+
+def frames_of(traceback: Frames | None, framework_file: str = "") -> list[Frame]:
+    """The frames that belong to no framework, the innermost first.
+
+    Args:
+        traceback: of an equation; None where JAX keeps none.
+        framework_file: a file at which the search ends, as at the entry.
+    """
+    found: list[Frame] = []
     if traceback is not None:
         codes, positions = traceback.raw_frames()
         for code, position in zip(codes, positions, strict=True):
-            if code.co_filename.endswith(ENTRY):  # what lies above is who called the check
-                break
+            if code.co_filename.endswith(ENTRY) or code.co_filename == framework_file:
+                break  # what lies above is who called the check, or who called the function first
             if not _is_framework(code.co_filename):
-                return code.co_filename, type(traceback).code_addr2location(code, position)[0]
-    return "", 0
+                line = type(traceback).code_addr2location(code, position)[0]
+                found.append(Frame(code.co_filename, line, code.co_qualname))
+                if len(found) > MOST_CALLERS:
+                    break
+    return found
 
 
 def _is_framework(file: str) -> bool:

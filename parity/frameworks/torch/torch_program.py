@@ -176,9 +176,10 @@ class TorchProgram:
                 for name in self.task.inputs:
                     recorder.source(NodeKind.INPUT, name, given[name])
                 with recorder:
-                    outputs, _, grads = self._run(own, given, "float64")
+                    outputs, loss, grads = self._run(own, given, "float64")
             recorder.trace.outputs = {
                 "outputs": {name: recorder.node_of(value) for name, value in outputs.items()},
+                "loss": {"loss": recorder.node_of(loss)},
                 "gradients": {
                     name: recorder.node_of(torch.zeros_like(own[name]) if grad is None else grad)
                     for name, grad in grads.items()

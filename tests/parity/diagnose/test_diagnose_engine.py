@@ -76,7 +76,8 @@ def test_traces_of_any_origin_are_explained_without_a_framework(
     comparison = compared(scaled(0.5, in_params=in_params), scaled(0.25))
     region = next(find_regions(comparison, "outputs"))
     problems: list[str] = []
-    cause = diagnose(comparison, region, problems)
+    diagnosis = diagnose(comparison, region, problems)
+    cause = diagnosis.cause if diagnosis is not None else None
     assert candidate_places(comparison, region)[0].line == 2
     assert cause is not None
     assert (cause.name, problems) == (CauseKind.CONSTANT, [])
@@ -99,12 +100,14 @@ def test_an_error_inside_a_family_is_told_and_costs_no_other(monkeypatch: pytest
     monkeypatch.delenv("PARITY_DEBUG", raising=False)
     monkeypatch.setattr(engine, "FAMILIES", (broken, *engine.FAMILIES))
     problems: list[str] = []
-    cause = diagnose(*a_fault(), problems)
+    diagnosis = diagnose(*a_fault(), problems)
+    assert diagnosis is not None
+    cause = diagnosis.cause
     assert cause is not None
     assert cause.name == CauseKind.CONSTANT
     (problem,) = problems
     assert all(word in problem for word in ("broken", "IndexError", "no such axis", "mul", ".py:"))
-    assert diagnose(*a_fault()) == cause  # without a list to tell it to
+    assert diagnose(*a_fault()) == diagnosis  # without a list to tell it to
 
 
 def test_an_error_inside_a_family_is_raised_for_developers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,8 @@ def test_another_gradient_rule_than_that_of_a_jax_reference() -> None:
     )
     for trace in (comparison.reference, comparison.candidate):
         trace.outputs = {"gradients": trace.outputs["outputs"]}
-    cause = diagnose(comparison, next(find_regions(comparison, "gradients")))
+    diagnosis = diagnose(comparison, next(find_regions(comparison, "gradients")))
+    cause = diagnosis.cause if diagnosis is not None else None
     assert cause is not None
     assert cause.name == "gradient rule"
     assert "where" in cause.text

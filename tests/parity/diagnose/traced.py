@@ -51,5 +51,6 @@ def first_fault(
     """The first fault: the reference's places, the candidate's, and the cause."""
     comparison = compared(reference, candidate, params, *inputs)
     region = next(find_regions(comparison, "outputs"))
-    cause = diagnose(comparison, region)
+    diagnosis = diagnose(comparison, region)
+    cause = diagnosis.cause if diagnosis is not None else None
     return reference_places(comparison.reference, region), candidate_places(comparison, region), cause

@@ -1,0 +1,157 @@
+"""The order of steps: one side scales, caps, normalises or turns before a step, the other behind it.
+
+A step is a stretch of operations from one value to another of the same shape that nothing else reads from.
+It is taken out where the candidate has it, and put in where another value is read.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.diagnose.extra import GLUE
+from parity.diagnose.fault import Fault
+from parity.diagnose.operands import described
+from parity.diagnose.phrases import operations
+from parity.diagnose.targets import Array
+from parity.diagnose.trials import Change
+from parity.localise.comparison import Value
+from parity.report.kinds import CauseKind
+
+LONGEST = 30
+"""Operations of one step at most."""
+
+MOST_STEPS = 40
+"""Steps that are tried elsewhere, the shortest first."""
+
+SECONDS = 1.5
+"""CPU time for all of them, in seconds."""
+
+
+class Step(NamedTuple):
+    """A stretch of operations.
+
+    Attributes:
+        start: the node that goes in.
+        end: the node that comes out.
+        nodes: what is computed, the end included.
+        numbers: the evaluations that compute it, in order.
+    """
+
+    start: int
+    end: int
+    nodes: frozenset[int]
+    numbers: tuple[int, ...]
+
+
+def exchanged_steps(fault: Fault) -> Iterator[Change]:
+    """Every step at the fault, taken out and put in where another value of its shape is read."""
+    deadline = time.process_time() + SECONDS
+    computed = [i for i in fault.computed() if _is_array(fault.value(i))]
+    inputs = [i for i in fault.inputs if _is_array(fault.value(i)) and not fault.node(i).fixed]
+    for step in _steps(fault, inputs, computed):
+        shape = fault.value(step.start).shape
+        for at in sorted({*inputs, *computed} - step.nodes - {step.start}, key=lambda i: abs(i - step.start)):
+            if fault.value(at).shape != shape:
+                continue
+            for readers in _choices(fault, at, step):
+                if time.process_time() > deadline:
+                    return
+                values = _Rewritten(fault, step, at, readers).targets()
+                if values:
+                    nodes = [fault.node(i) for i in sorted(step.nodes)]
+                    text = (
+                        f"the order of steps: <candidate> computes {operations(nodes)} on "
+                        f"{described(fault, step.start)}, <reference> on {described(fault, at)}"
+                    )
+                    joined = (*sorted(step.nodes), step.start, at)
+                    yield Change(CauseKind.ORDER, text, values, joined=joined)
+
+
+def _is_array(array: Array) -> bool:
+    return array.dtype.kind == "f" and array.size > 1
+
+
+def _steps(fault: Fault, inputs: Sequence[int], computed: Sequence[int]) -> list[Step]:
+    """Stretches from one value to another of its shape that nothing outside reads from, shortest first."""
+    inside, found = set(fault.computed()), []
+    for start in (*inputs, *computed):
+        reached = {start}
+        for index in sorted(i for i in inside if i > start):
+            if reached.intersection(fault.node(index).inputs):
+                reached.add(index)
+        for end in computed:
+            if end not in reached or end == start or fault.value(end).shape != fault.value(start).shape:
+                continue
+            nodes = _leading_to(fault, end, reached - {start})
+            if len(nodes) <= LONGEST and _closed(fault, nodes, end):
+                numbers = tuple(sorted({fault.node(i).step for i in nodes}))
+                found.append(Step(start, end, frozenset(nodes), numbers))
+    return sorted(found, key=lambda step: len(step.nodes))[:MOST_STEPS]
+
+
+def _leading_to(fault: Fault, end: int, reached: set[int]) -> set[int]:
+    nodes, waiting = set(), [end]
+    while waiting:
+        index = waiting.pop()
+        if index in reached and index not in nodes:
+            nodes.add(index)
+            waiting += fault.node(index).inputs
+    return nodes
+
+
+def _closed(fault: Fault, nodes: set[int], end: int) -> bool:
+    """Whether nothing outside reads what is computed on the way, and something is computed."""
+    if all(fault.node(i).operation in GLUE for i in nodes):
+        return False
+    return all(k in nodes for i in nodes - {end} for k in fault.consumers[i] if k in fault.relevant)
+
+
+def _choices(fault: Fault, at: int, step: Step) -> list[frozenset[int] | None]:
+    """Which readers of a value read it through the step: all of them (None), or one alone."""
+    readers = [n for n in fault.readers(at) if n not in step.numbers]
+    single = [frozenset({n}) for n in readers] if len(readers) > 1 else []
+    return [None, *single]
+
+
+class _Rewritten:
+    """The candidate's operations with a step in another place."""
+
+    def __init__(self, fault: Fault, step: Step, at: int, readers: frozenset[int] | None) -> None:
+        self.fault, self.step, self.at, self.readers = fault, step, at, readers
+        self.made = {o: n for n in fault.active for o in fault.candidate.evaluations[n].outputs}
+        self.known: dict[int, Value] = {}
+
+    def targets(self) -> Mapping[int, Value]:
+        """The values of the targets; nothing where operands do not fit."""
+        try:
+            with np.errstate(all="ignore"):
+                return {t.node: np.asarray(self._read(t.node, -1)) for t in self.fault.targets}
+        except Exception:  # operands that do not fit, or a step inside itself: no explanation
+            return {}
+
+    def _read(self, index: int, number: int) -> Value:
+        """A node as an evaluation reads it."""
+        value = self._value(self.step.start if index == self.step.end else index)
+        through = index == self.at and (self.readers is None or number in self.readers)
+        return self._stepped(value) if through else value
+
+    def _value(self, index: int) -> Value:
+        number = self.made.get(index)
+        if number is None:
+            return self.fault.value(index)
+        if index not in self.known:
+            evaluation = self.fault.candidate.evaluations[number]
+            given = [self._read(i, number) for i in evaluation.inputs]
+            self.known.update(zip(evaluation.outputs, evaluation.function(given), strict=True))
+        return self.known[index]
+
+    def _stepped(self, value: Value) -> Value:
+        """The step on another value; what else it reads stays what it was."""
+        made: dict[int, Value] = {self.step.start: value}
+        for number in self.step.numbers:
+            evaluation = self.fault.candidate.evaluations[number]
+            given = [made[i] if i in made else self.fault.value(i) for i in evaluation.inputs]
+            made.update(zip(evaluation.outputs, evaluation.function(given), strict=True))
+        return made[self.step.end]
