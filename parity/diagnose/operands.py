@@ -90,6 +90,7 @@ def _earlier(fault: Fault, index: int) -> list[int]:
         if fault.node(k).kind is NodeKind.OPERATION
         and fault.comparison.partners[k]
         and _alike(fault.value(k), fault.value(index))
+        and not same_entries(fault.value(k), fault.value(index))
     ]
 
 
@@ -194,6 +195,8 @@ def _both_compute(fault: Fault, index: int, twin: int) -> bool:
     """Whether both sides compute an operand and what belongs in its place: another value was read."""
     if any(fault.node(i).kind is not NodeKind.OPERATION for i in (index, twin)):
         return False
+    if same_entries(fault.value(twin), fault.value(index)):
+        return False  # the same in another order
     return twin not in fault.ancestors(index) or bool(fault.comparison.partners[index])
 
 
