@@ -60,7 +60,7 @@ FAMILIES: tuple[Family, ...] = (
         terms,
     ),
     *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
-    *(other_numbers, likely_activations),
+    *(likely_activations,),
     *(other_paddings, exchanged_steps, pairs_of_constants, pairs_of_operands, missing_operations),
 )
 """The families: what a programmer would have written first, a number that merely fits last."""

@@ -62,7 +62,7 @@ def operands(fault: Fault) -> Iterator[Change]:
 def other_values(fault: Fault) -> Iterator[Change]:
     """A value read where another one belongs that both sides compute: before, behind or beside it."""
     for index in _readable(fault):
-        joined = (index, *fault.region.candidate_nodes)
+        joined = fault.region.candidate_nodes
         for substitute in _substitutes(fault, index):
             twin = substitute.twin
             if twin is not None and _both_compute(fault, index, twin):
