@@ -57,6 +57,7 @@ FAMILIES: tuple[Family, ...] = (
         mutations,
         opposite_operands,
         extra_operations,
+        other_numbers,
         terms,
     ),
     *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
