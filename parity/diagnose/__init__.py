@@ -37,7 +37,7 @@ from parity.diagnose.rearranging import opposite_operands, paired_operands, rear
 from parity.diagnose.reductions import reductions
 from parity.diagnose.roundings import roundings
 from parity.diagnose.sums_and_means import sums_and_means
-from parity.diagnose.terms import single_numbers, terms
+from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
 from parity.report.kinds import GRADIENT_KINDS, CauseKind
@@ -58,10 +58,11 @@ FAMILIES: tuple[Family, ...] = (
         mutations,
         opposite_operands,
         extra_operations,
+        other_numbers,
         terms,
     ),
     *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
-    *(single_numbers, other_numbers, likely_activations),
+    *(likely_activations,),
     *(other_paddings, exchanged_steps, pairs_of_constants, pairs_of_operands, missing_operations),
 )
 """The families: what a programmer would have written first, a number that merely fits last."""

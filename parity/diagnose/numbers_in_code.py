@@ -74,7 +74,7 @@ def constants(fault: Fault) -> Iterator[Change]:
         if not _merely_fits(same, new):
             yield from _exchanged(fault, tuple(same), new)
     yield from _swapped(fault, by_value)
-    yield from _worked_out(fault, [literal for literal in here if literal.use.whole], there)
+    yield from _worked_out(fault, [literal for literal in here if _is_factor(literal)], there)
 
 
 def other_numbers(fault: Fault) -> Iterator[Change]:
@@ -89,7 +89,7 @@ def other_numbers(fault: Fault) -> Iterator[Change]:
     for same, new in itertools.product([s for s in _by_value(here).values() if len(s) > 1], there):
         if _merely_fits(same, new):
             yield from _exchanged(fault, tuple(same), new)
-    yield from _worked_out(fault, [literal for literal in here if not literal.use.whole], there)
+    yield from _worked_out(fault, [literal for literal in here if not _is_factor(literal)], there)
 
 
 def _worked_out(fault: Fault, here: list[Literal], there: list[float]) -> Iterator[Change]:
@@ -98,11 +98,16 @@ def _worked_out(fault: Fault, here: list[Literal], there: list[float]) -> Iterat
         yield from _exchanged(fault, (literal,), new)
 
 
+def _is_factor(literal: Literal) -> bool:
+    """Whether a number scales or counts: it is often written as the inverse or the root of another one."""
+    return literal.use.whole or bool(literal.use.operations & {"mul", "div"})
+
+
 def _merely_fits(which: Sequence[Literal], new: float) -> bool:
     """Whether a number says little: zero or one, but for an index, and for a factor that is left out."""
     use = which[0].use
     left_out = new == 1 and bool(use.operations & {"mul", "div"})
-    return new in NEUTRAL and not (use.whole or left_out)
+    return new in NEUTRAL and not (use.whole or use.corrects or left_out)
 
 
 def _by_value(here: list[Literal]) -> dict[float, list[Literal]]:

@@ -62,7 +62,7 @@ def operands(fault: Fault) -> Iterator[Change]:
 def other_values(fault: Fault) -> Iterator[Change]:
     """A value read where another one belongs that both sides compute: before, behind or beside it."""
     for index in _readable(fault):
-        joined = (index, *fault.region.candidate_nodes)
+        joined = fault.region.candidate_nodes
         for substitute in _substitutes(fault, index):
             twin = substitute.twin
             if twin is not None and _both_compute(fault, index, twin):
@@ -90,6 +90,7 @@ def _earlier(fault: Fault, index: int) -> list[int]:
         if fault.node(k).kind is NodeKind.OPERATION
         and fault.comparison.partners[k]
         and _alike(fault.value(k), fault.value(index))
+        and not same_entries(fault.value(k), fault.value(index))
     ]
 
 
@@ -194,6 +195,8 @@ def _both_compute(fault: Fault, index: int, twin: int) -> bool:
     """Whether both sides compute an operand and what belongs in its place: another value was read."""
     if any(fault.node(i).kind is not NodeKind.OPERATION for i in (index, twin)):
         return False
+    if same_entries(fault.value(twin), fault.value(index)):
+        return False  # the same in another order
     return twin not in fault.ancestors(index) or bool(fault.comparison.partners[index])
 
 

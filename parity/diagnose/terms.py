@@ -23,9 +23,6 @@ from parity.numerics.noise import ordinary
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
 
-OF_COUNTS = (CauseKind.VARIANCE_CORRECTION, CauseKind.REDUCTION)
-"""What a ratio is called that is one of counts."""
-
 
 class Term(NamedTuple):
     """A known value that may be added or multiplied.
@@ -42,17 +39,11 @@ class Term(NamedTuple):
 
 
 def terms(fault: Fault) -> Iterator[Change]:
-    """The ratio of both sides is that of two counts, or their difference or ratio is a known value."""
+    """The difference, or the ratio, of both sides is one number or a known value."""
     known = _known(fault)
     for target in _numeric(fault):
-        yield from (change for change in _one_number(fault, target) if change.cause in OF_COUNTS)
+        yield from _one_number(fault, target)
         yield from _values(target, known)
-
-
-def single_numbers(fault: Fault) -> Iterator[Change]:
-    """The difference, or the ratio, of both sides is one number: true of much, and so tried late."""
-    for target in _numeric(fault):
-        yield from (change for change in _one_number(fault, target) if change.cause not in OF_COUNTS)
 
 
 def _numeric(fault: Fault) -> Iterator[Target]:

@@ -36,7 +36,7 @@ def widened(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     return np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64)
 
 
-def real_parts(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+def real_parts(array: Shaped[np.ndarray, "..."] | np.generic) -> Shaped[np.ndarray, "..."]:
     """A complex array as floating numbers; any other as it is.
 
     Args:
@@ -48,6 +48,7 @@ def real_parts(array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
     >>> real_parts(np.array([1 + 2j])).tolist()
     [[1.0, 2.0]]
     """
+    array = np.asarray(array)
     if array.dtype.kind != "c":
         return array
     dense = np.ascontiguousarray(array).reshape(array.shape)

@@ -469,7 +469,7 @@ def _named(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason) if reason else ())
 
 
-@pytest.mark.parametrize("name", list(map(_named, CASES)))
+@pytest.mark.parametrize("name", [_named(name) for name in CASES])
 def test_the_kind_is_named(name: str) -> None:
     case, kinds, words = CASES[name]
     fault = first(faulty_report(case))
