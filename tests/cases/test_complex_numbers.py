@@ -13,7 +13,6 @@ from torch import nn
 
 from tests.cases.declare import (
     Case,
-    fails_today,
     faulty_report,
     first,
     lines,
@@ -176,26 +175,22 @@ def table_of_complex_numbers() -> Pair:
     return between(own, lambda h: (h @ jnp.asarray(turns)).real)
 
 
-LIFTING = "issue 16, kind 2: HarnessError while lifting the JAX model to float64: TypeError: lax."
-
-
 @pytest.mark.parametrize(
     "case",
     [
         plain(mixing_by_fft),
         plain(table_of_complex_numbers),
-        fails_today(overlapping_windows, LIFTING + "mul got complex64, complex128"),
-        fails_today(magnitudes, LIFTING + "eq got complex128, complex64"),
-        fails_today(rotary_as_a_product, LIFTING + "mul got complex64, complex128"),
-        fails_today(filter_of_frequencies, LIFTING + "mul got complex128, complex64"),
-        fails_today(imaginary_literal, LIFTING + "mul got complex64, complex128"),
+        plain(overlapping_windows),
+        plain(magnitudes),
+        plain(rotary_as_a_product),
+        plain(filter_of_frequencies),
+        plain(imaginary_literal),
     ],
 )
 def test_a_right_port_passes(case: Case) -> None:
     require_pass(check(case.right))
 
 
-@pytest.mark.xfail(strict=True, reason=LIFTING + "mul got complex64, complex128")
 def test_a_fault_behind_complex_numbers_is_placed() -> None:
     fault = first(faulty_report(overlapping_windows))
     assert lines(fault)[0] in overlapping_windows.use

@@ -17,6 +17,7 @@ from tests.cases.declare import (
     faulty_report,
     first,
     lines,
+    plain,
     require_pass,
     right_only,
     twins,
@@ -84,11 +85,6 @@ def quantiser(faulty: bool) -> Pair:
     return Pair(randomise(Quantiser()), port, {"x": normal(9, 6)}, template=shapes(template))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 1: fail: both sides' gradients against finite differences, rho 1e9, with "
-    "the note: this gradient is not the derivative of PyTorch's loss",
-)
 def test_a_model_that_detaches_passes_with_a_note() -> None:
     report = check(quantiser.right)
     require_pass(report)
@@ -96,10 +92,6 @@ def test_a_model_that_detaches_passes_with_a_note() -> None:
     assert any("detach" in note for note in notes), notes
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 1: also fails against finite differences, on both sides, as the right twin does",
-)
 def test_a_weight_on_the_wrong_detached_term_is_between_the_two_sides() -> None:
     report = faulty_report(quantiser, whole=True)
     fault = first(report)
@@ -173,10 +165,7 @@ def probabilities() -> Pair:
             "issue 16, kind 7: ValueError: Expected parameter scale_tril of MultivariateNormal to satisfy "
             "the constraint LowerCholesky() (raised by the PyTorch model in float64)",
         ),
-        fails_today(
-            probabilities,
-            "issue 16, kind 7: ValueError: the shares have to sum to one (raised by the PyTorch model)",
-        ),
+        plain(probabilities),
     ],
 )
 def test_a_weight_that_may_not_be_moved_is_judged_as_given(case: Any) -> None:

@@ -74,11 +74,6 @@ class WithBoth(eqx.Module):
         return self.dropout(jnp.tanh(self.conv(x)), key=key, inference=inference).ravel()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 8: ValueError: Input to `Conv` needs to have rank 3, but input has shape "
-    "(4, 2, 6, 6) (raised by the JAX model)",
-)
 @pytest.mark.parametrize("module", [WithKey, WithInference, WithBoth])
 def test_a_module_for_single_samples_is_mapped_over_the_inputs_alone(module: type[eqx.Module]) -> None:
     report = check(convolving(module))

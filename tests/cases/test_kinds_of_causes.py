@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from parity.report.kinds import CauseKind
+from parity.report.kinds import CauseKind, Stage
 from tests.cases.declare import Case, cause, faulty_report, first, lines, require_pass, right_report, twins
 from tests.kit.conversion import dense
 from tests.kit.inputs import normal
@@ -406,7 +406,7 @@ def plain_log(faulty: bool) -> Pair:
     return between(lambda h: 1e13 * (1e-13 * h.square()).log1p(), port)
 
 
-@twins(layers)
+@twins(layers, stage=Stage.GRADIENTS)
 def detached(faulty: bool) -> Pair:
     """Statistics without a gradient; in the faulty port they have one."""
 

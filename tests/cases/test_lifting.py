@@ -14,7 +14,6 @@ from parity.report.kinds import CauseKind
 from tests.cases.declare import (
     Case,
     cause,
-    fails_today,
     faulty_report,
     lines,
     only,
@@ -91,21 +90,12 @@ def captured_under_checkpoint() -> Pair:
     return filled(remembered)
 
 
-LIFTING = "HarnessError while lifting the JAX model to float64: "
-
-
 @pytest.mark.parametrize(
     "case",
     [
-        fails_today(
-            captured_by_where, f"issue 16, kind 6: {LIFTING}TypeError: lax.select got float32, float64"
-        ),
-        fails_today(
-            captured_by_select, f"issue 16, kind 6: {LIFTING}TypeError: lax.select got float32, float64"
-        ),
-        fails_today(
-            captured_by_arithmetic, f"issue 16, kind 6: {LIFTING}TypeError: lax.sub got float64, float32"
-        ),
+        plain(captured_by_where),
+        plain(captured_by_select),
+        plain(captured_by_arithmetic),
         plain(captured_under_checkpoint),
     ],
 )
@@ -168,12 +158,9 @@ def by_cholesky() -> Pair:
     return solving(own, port)
 
 
-NO_SOLVE = f"issue 16, kind 22: {LIFTING}AttributeError: 'tuple' object has no attribute 'solve'"
-
-
 @pytest.mark.parametrize(
     "case",
-    [fails_today(solve, NO_SOLVE), fails_today(inverse, NO_SOLVE), plain(triangular), plain(by_cholesky)],
+    [plain(solve), plain(inverse), plain(triangular), plain(by_cholesky)],
 )
 def test_linear_systems_are_solved_in_float64(case: Case) -> None:
     require_pass(check(case.right))

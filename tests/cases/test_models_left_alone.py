@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.cases.declare import Case, fails_today, plain, require_pass, right_only
+from tests.cases.declare import Case, plain, require_pass, right_only
 from tests.kit.checking import check
 from tests.kit.inputs import integers, normal
 from tests.kit.pairs import Pair
@@ -86,23 +86,13 @@ def layer_run_twice() -> Pair:
     return Pair(reference, port, {"input": normal(3, 5)}, template=template)
 
 
-DTYPES = (
-    "issue 16, kind 19: RuntimeError: expected m1 and m2 to have the same dtype, but got: double != float"
-)
-
-
-@pytest.mark.parametrize(
-    "case", [plain(shared_embedding), fails_today(tied_embedding, DTYPES), plain(layer_run_twice)]
-)
+@pytest.mark.parametrize("case", [plain(shared_embedding), plain(tied_embedding), plain(layer_run_twice)])
 def test_a_module_under_two_names_is_judged(case: Case) -> None:
     require_pass(check(case.right))
 
 
-REPLACED = "issue 16, kind 19: the shared tensors are replaced by float64 ones of the harness"
-
-
 @pytest.mark.parametrize(
-    "case", [fails_today(case, REPLACED) for case in (shared_embedding, tied_embedding, layer_run_twice)]
+    "case", [plain(case) for case in (shared_embedding, tied_embedding, layer_run_twice)]
 )
 def test_a_module_under_two_names_is_left_as_it_was(case: Case) -> None:
     pair = case.right

@@ -65,19 +65,10 @@ def autoencoder(faulty: bool) -> Pair:
     )
 
 
-UNPLANNED = pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 3: WeightError: unused PyTorch tensors 'fc_mean.weight', 'fc_var.weight' "
-    "and their biases, missing JAX leaves 'fc_mean/w', 'fc_var/w', 'fc_mean/b', 'fc_var/b'",
-)
-
-
-@UNPLANNED
 def test_an_autoencoder_is_planned_without_pins() -> None:
     require_pass(check(autoencoder.right))
 
 
-@UNPLANNED
 def test_the_deviation_of_an_autoencoder_is_placed() -> None:
     fault = first(check(autoencoder.faulty))
     assert lines(fault)[0] in autoencoder.use
@@ -92,17 +83,11 @@ LIKE_STATISTICS = [
     ("running_mean", "running_var"),
 ]
 OTHERS = [("mu", "logvar"), ("loc", "scale"), ("scale", "bias"), ("u", "v")]
-NOT_PLANNED = pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 3: WeightError: unused PyTorch tensor '...mean.weight', missing JAX leaf "
-    "'mean/w', and the same of its bias and of every other layer called mean or var",
-)
 
 
 def named(names: tuple[str, str], leaves: str) -> Any:
     """Names of two layers and of their leaves, marked where they are not planned today."""
-    marks = (NOT_PLANNED,) if names in LIKE_STATISTICS and leaves == "w b" else ()
-    return pytest.param(names, tuple(leaves.split()), marks=marks, id="-".join((*names, *leaves.split())))
+    return pytest.param(names, tuple(leaves.split()), id="-".join((*names, *leaves.split())))
 
 
 @pytest.mark.parametrize(
@@ -207,11 +192,6 @@ def test_a_tower_with_its_pooling_passes() -> None:
     require_pass(check(tower.right))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 4: WeightError: PyTorch tensor 'head.probe' is not in the plan; allow it "
-    "by name or plan it (and the four of head.attention), though all five are allowed",
-)
 def test_weights_that_are_allowed_unused_do_not_hide_what_should_use_them() -> None:
     fault = first(check(tower.faulty, unused=POOLED))
     assert fault.reference[0].module.startswith("head")
@@ -266,18 +246,10 @@ def renamed(pair: Pair) -> Pair:
     return pair._replace(candidate=port, template={"p": pair.template["one"], "q": pair.template["two"]})
 
 
-@pytest.mark.xfail(
-    strict=True, reason="issue 16, kind 4: WeightError: unused PyTorch tensor 'scales' (3,), whole"
-)
 def test_a_table_beside_tied_layers_stays_unused() -> None:
     require_pass(check(renamed(table_beside_two_squares.right)))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 4: WeightError: PyTorch tensor 'scales' is not in the plan; allow it by "
-    "name or plan it",
-)
 def test_a_table_beside_tied_layers_stays_unused_where_that_is_allowed() -> None:
     require_pass(check(renamed(table_beside_two_squares.right), unused=["scales"]))
 

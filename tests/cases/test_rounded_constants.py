@@ -13,7 +13,6 @@ from torch import nn
 from parity.report.kinds import CauseKind
 from tests.cases.declare import (
     cause,
-    fails_today,
     faulty_report,
     first,
     lines,
@@ -74,14 +73,9 @@ def table_not_saved() -> Pair:
     return rotating("buffer that is not saved")
 
 
-ROUNDED = (
-    "issue 16, kind 5: fail in float64, rho 1e7, at the table, which stays as rounded to float32 in PyTorch"
-)
-
-
 @pytest.mark.parametrize(
     "case",
-    [fails_today(table_frozen, ROUNDED), fails_today(table_saved, ROUNDED), plain(table_not_saved)],
+    [plain(table_frozen), plain(table_saved), plain(table_not_saved)],
 )
 def test_a_table_may_be_kept_or_computed(case: Any) -> None:
     require_pass(check(case.right))
@@ -123,9 +117,6 @@ def test_an_embedding_of_the_timestep_passes() -> None:
     require_pass(check(timestep.right))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="issue 16, kind 18: a false pass: rho 0.9, the yardstick of the output is 5e-6"
-)
 def test_an_epsilon_behind_an_embedding_of_the_timestep_is_found() -> None:
     fault = first(faulty_report(timestep, whole=True))
     assert lines(fault)[0] in timestep.fault
@@ -154,9 +145,5 @@ def root_that_prints_short() -> Pair:
     )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 24: fail in float64, rho 1e7; scale: PyTorch's value is 1.00000003171 times JAX's",
-)
 def test_a_number_is_not_taken_for_the_decimal_that_it_prints_as() -> None:
     require_pass(check(root_that_prints_short.right))
