@@ -8,7 +8,7 @@ from jax._src import source_info_util
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal
 
 from parity.frameworks.jax.jaxpr_parts import body_of, consts_of
-from parity.frameworks.jax.lift import apply
+from parity.frameworks.jax.wide_equations import apply
 from tests.mutants.sites import Path, inside
 
 Replace = Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]

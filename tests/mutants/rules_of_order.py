@@ -8,7 +8,7 @@ from typing import Any
 from jax import lax
 from jax.extend.core import JaxprEqn
 
-from parity.frameworks.jax.lift import apply
+from parity.frameworks.jax.wide_equations import apply
 from tests.mutants.sites import Site
 from tests.mutants.variant import (
     Variant,

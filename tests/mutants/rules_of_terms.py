@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from parity.frameworks.jax.lift import apply
+from parity.frameworks.jax.wide_equations import apply
 from tests.mutants.sites import Site
 from tests.mutants.variant import (
     Variant,

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn
 
-from parity.frameworks.jax.lift import apply
+from parity.frameworks.jax.wide_equations import apply
 from tests.mutants.mutating import Replace
 
 
