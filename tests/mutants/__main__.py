@@ -20,6 +20,9 @@ FAST = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=t
 EACH = 5
 """Mutants of a port at least, until there are as many as were asked for."""
 
+BATCH = 24
+"""Pieces of work for each process before a new one takes over."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
@@ -76,20 +79,26 @@ def rows_of(work: list[Work], jobs: int, minutes: float | None, keep: Path | Non
     """The rows, computed in processes of their own and printed as they come, those that are kept first."""
     until = time.monotonic() + 60 * minutes if minutes else None
     context = multiprocessing.get_context("spawn")
-    pool = futures.ProcessPoolExecutor(jobs, context, prepared, (until,), max_tasks_per_child=16)
     known = dict(kept(keep)) if keep is not None and keep.exists() else {}
     for one in work:
         yield from known.get(one, ())
-    with pool:
-        waiting = {pool.submit(worked, one): one for one in work if one not in known}
-        for done, future in enumerate(futures.as_completed(waiting), 1):
-            rows, whole = future.result()
-            for row in rows:
-                print(f"{done}/{len(waiting)} {in_words(row)}", flush=True)
-            if keep is not None and whole:
-                with keep.open("a") as file:
-                    file.write(json.dumps([waiting[future], rows]) + "\n")
-            yield from rows
+    left = [one for one in work if one not in known]
+    done = 0
+    # New processes now and then, for memory; `max_tasks_per_child` can hang in Python 3.11 (gh-115634).
+    for start in range(0, len(left), BATCH * jobs):
+        with futures.ProcessPoolExecutor(jobs, context, prepared, (until,)) as pool:
+            waiting = {pool.submit(worked, one): one for one in left[start : start + BATCH * jobs]}
+            for future in futures.as_completed(waiting):
+                done += 1
+                rows, whole = future.result()
+                for row in rows:
+                    print(f"{done}/{len(left)} {in_words(row)}", flush=True)
+                if keep is not None and whole:
+                    with keep.open("a") as file:
+                        file.write(json.dumps([waiting[future], rows]) + "\n")
+                yield from rows
+        if until is not None and time.monotonic() > until:
+            return
 
 
 def kept(path: Path) -> Iterator[tuple[Work, list[Row]]]:
