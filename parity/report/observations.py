@@ -141,9 +141,14 @@ def on_difference(
         return ["zero on <candidate side>"]
     near_one = abs(factor - 1) < 1e-6
     if t.size > 1 or (not near_one and abs(factor - round(factor)) < 1e-6 * abs(factor)):
-        amount = f"(1 {factor - 1:+.3g})" if near_one else f"{factor:.8g}"
+        amount = f"(1 {factor - 1:+.3g})" if near_one else f"{factor:.{_digits(allowed)}g}"
         return [f"<candidate> = {amount} x <reference>: look for a reduction (sum, mean), a rate or a scale"]
     return []
+
+
+def _digits(allowed: float) -> int:
+    """How many digits of a number are known to this relative difference: from 3 to 8."""
+    return 8 if allowed <= 0 else min(8, max(3, 1 + int(-np.log10(allowed))))
 
 
 def _wrapped(t: Float[np.ndarray, " values"], j: Float[np.ndarray, " values"]) -> int:
