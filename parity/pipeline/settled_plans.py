@@ -52,10 +52,16 @@ def gap(reference: Reference, program: Program, weights: Arrays) -> float:
     outputs = program(weights, reference.inputs[0], "float64")["outputs"]
     gaps = []
     for name in [name for name in outputs if name in reference.outputs]:
-        wanted, actual = reference.outputs[name], outputs[name]
-        size = float(np.max(np.abs(wanted), initial=0.0)) or 1.0
-        same = wanted.shape == actual.shape
-        gaps.append(float(np.max(np.abs(actual - wanted), initial=0.0)) / size if same else np.inf)
+        wanted, actual = (
+            value.astype(np.float64) if value.dtype == bool else value
+            for value in (reference.outputs[name], outputs[name])
+        )
+        size = float(np.max(np.abs(wanted), where=np.isfinite(wanted), initial=0.0)) or 1.0
+        if wanted.shape != actual.shape:
+            gaps.append(np.inf)
+            continue
+        with np.errstate(invalid="ignore"):  # infinities are equal to their like: a mask's
+            gaps.append(float(np.max(np.abs(actual - wanted), where=actual != wanted, initial=0.0)) / size)
     return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
 
 
