@@ -6,7 +6,7 @@ sides agree.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,21 +18,19 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
 from parity.numerics.progress import Progress
 from parity.pipeline import image_layouts
-from parity.pipeline.conversions import Conversion, explained_part, remarks_on
-from parity.pipeline.planning import load, plan_between, reordered, with_uses
+from parity.pipeline.conversions import Conversion, remarks_on
+from parity.pipeline.planning import load, plan_between, reordered
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
-from parity.report.errors import by_the_harness, furthest, raised_by
+from parity.pipeline.settled_plans import NEAR, gap, settle_plan
+from parity.report.errors import furthest, raised_by
 from parity.report.sides import Sides
-from parity.trace.graph import Spot, Trace
+from parity.trace.graph import Spot
 from parity.weights import Plan, WeightError
 
 SAME_OUTPUTS = 1e-9
 """Relative difference in float64 up to which two ways of loading weights give the same function."""
 
-NEAR = 1e-6
-"""Outputs that agree to this relative difference in float64 settle which of several plans is meant, where the
-reference has no trace."""
 
 MOST_LAYOUTS = 2
 """Layouts of the images that are tried where the candidate runs in them but does not agree."""
@@ -164,7 +162,7 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     dtypes, remarks = dtypes_in_use(reference, model.framework, census)
     converted = request.weights.params is not None
     program = model.program(task._replace(loss=None), trainable=())
-    plan, more, conversion = _plan(attempt, model, program, progress)
+    plan, more, conversion = settle_plan(reference, request.weights, model, program, progress)
     weights = load(plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
     notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides), *more)
@@ -256,34 +254,6 @@ def _has_images(inputs: Arrays, given: image_layouts.Layout) -> bool:
     return any(name not in given and array.ndim >= 4 for name, array in inputs.items())
 
 
-def gap(reference: Reference, program: Program, weights: Arrays) -> float:
-    """The largest difference from the reference's outputs in float64, relative to their size.
-
-    Args:
-        reference: with its outputs on the first inputs.
-        program: the candidate's, outputs under the reference's names.
-        weights: what it is loaded with.
-
-    Returns:
-        Infinity where a shape differs or nothing can be compared.
-    """
-    outputs = program(weights, reference.inputs[0], "float64")["outputs"]
-    gaps = []
-    for name in [name for name in outputs if name in reference.outputs]:
-        wanted, actual = (
-            array.astype(np.result_type(array.dtype, np.float64))  # truth values have no difference
-            for array in (reference.outputs[name], outputs[name])
-        )
-        if wanted.shape != actual.shape:
-            return float("inf")
-        finite = np.isfinite(wanted)
-        size = float(np.max(np.abs(wanted), where=finite, initial=0.0)) or 1.0
-        with np.errstate(invalid="ignore"):  # equal infinities, as a mask holds them, are no difference
-            apart = np.where(actual == wanted, 0.0, np.abs(actual - wanted))
-        gaps.append(float(np.max(apart, initial=0.0)) / size)
-    return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
-
-
 def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, dict[str, str], Names, Names]:
     """Which outputs are compared, under which names and in which layout.
 
@@ -327,59 +297,3 @@ def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, 
 
     lacking = tuple(own for common, own in names[0].items() if common not in names[1])
     return task._replace(outputs=outputs), names[0], lacking, tuple(notes)
-
-
-def _plan(
-    attempt: _Attempt, model: Model, program: Program, progress: Progress
-) -> tuple[Plan, Names, Conversion | None]:
-    """The plan, with the evidence of both computations, and what is to be said of it.
-
-    Where it does not make the two agree, others that fit are tried, unless the weights are the user's own;
-    those may have no whole plan.
-    """
-    reference, wishes = attempt.reference, attempt.request.weights
-    given = reference.inputs[0]
-    progress("matching the weights")
-    from parity.localise import agreement
-
-    compared: list[Callable[[Trace], float]] = []
-
-    def loaded(plan: Plan) -> Arrays:
-        return {**model.weights, **plan.to_candidate(reference.weights, exact=True)}
-
-    def try_plan(plan: Plan) -> float:
-        weights = loaded(plan)
-        if reference.trace is None:
-            return float(gap(reference, program, weights) <= NEAR)
-        if not compared:
-            compared.append(agreement(reference.trace))
-        return float(compared[0](program.trace(weights, given, False)))
-
-    with by_the_harness("reading how the candidate uses its weights"):
-        uses = program.uses(model.weights, given)
-    own = with_uses(model.signatures, uses)
-    try:
-        plan = plan_between(reference, model, wishes, uses=uses, try_plan=try_plan)
-    except WeightError:
-        if wishes.params is None:
-            raise
-        part = plan_between(reference, model, wishes, uses=uses, partial=True)
-        ends = (own, reference.signatures) if part.reversed else (reference.signatures, own)
-        conversion = explained_part(part, reference.weights, model.weights, *ends)
-        return conversion.plan, (), conversion
-    if wishes.params is not None or reference.trace is None or gap(reference, program, loaded(plan)) <= NEAR:
-        return plan, (), None
-    from parity.pipeline.varying import vary_plan
-
-    progress("trying other plans of the weights")
-    ends = (own, reference.signatures) if plan.reversed else (reference.signatures, own)
-    found = vary_plan(
-        plan,
-        *ends,
-        reference=reference.trace,
-        trace=lambda plan: program.trace(loaded(plan), given, False, replayable=True),
-        weights=reference.weights,
-        sizes={size for array in given.values() for size in array.shape[1:]},
-        agree=lambda plan: gap(reference, program, loaded(plan)) <= NEAR,
-    )
-    return found.plan, found.notes, None

@@ -16,7 +16,7 @@ from parity.weights.exchanges import PINNED, exchanged
 from parity.weights.layer_kinds import kind_of
 from parity.weights.names import owner
 from parity.weights.plan import Plan
-from parity.weights.rearrangements import Block, Rearrangement, canonical, rearrangements
+from parity.weights.rearrangements import Block, Rearrangement, canonical, split_orders
 from parity.weights.transfer import Index, Shape, Transfer
 
 
@@ -71,7 +71,7 @@ def _laid_otherwise(
     if blocks is None:
         return
     now = _now(first, blocks[0].shape)
-    for way in rearrangements(*blocks, sizes):
+    for way in split_orders(*blocks, sizes):
         if canonical(*way) == now:
             continue
         for group in groups:
@@ -220,7 +220,7 @@ def _companions(
             if not beside or _outputs_in_order(other, ()) != before:
                 continue
             own = block_of(other, tensors, leaves)
-            ways = () if own is None else rearrangements(*own, sizes)
+            ways = () if own is None else split_orders(*own, sizes)
             turned = (relaid(other, way) for way in ways)
             fitting = next((t for t in turned if _outputs_in_order(t, ()) == after), None)
             if fitting is None or other.reason == PINNED:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import NamedTuple
 
 from parity.weights.layer_kinds import GROUPS, KEPT, PERMUTED, SPATIAL, LayerKind, Order, kind_named
-from parity.weights.rearrangements import Block, rearrangements
+from parity.weights.rearrangements import Block, split_orders
 from parity.weights.reshapes import carry, regroups, squeeze
 from parity.weights.transfer import Shape
 
@@ -163,7 +163,7 @@ def _split(tensor: End, leaf: End) -> list[Layout]:
     blocks = Block(tensor.shape, tensor.summed), Block(leaf.shape, leaf.summed)
     return [
         Layout(one.view, one.axes, (), "an axis split, another between its parts", SPLIT + LATER * number)
-        for number, one in enumerate(rearrangements(*blocks, split=False))
+        for number, one in enumerate(split_orders(*blocks, split=False))
     ]
 
 

@@ -35,12 +35,12 @@ class Rearrangement(NamedTuple):
     axes: tuple[int, ...]
 
 
-def rearrangements(
+def split_orders(
     tensor: Block, leaf: Block, sizes: Collection[int] = (), *, split: bool = True
 ) -> Iterator[Rearrangement]:
     """The rearrangements that take a block of a tensor to one of a leaf, axes split where that is needed.
 
-    >>> next(rearrangements(Block((6, 4), (1,)), Block((2, 4, 3), (1,)), split=False))
+    >>> next(split_orders(Block((6, 4), (1,)), Block((2, 4, 3), (1,)), split=False))
     Rearrangement(view=(2, 3, 4), axes=(0, 2, 1))
 
     Args:

@@ -84,3 +84,26 @@ def test_of_three_names_of_a_tied_tensor_any_number_are_leaves(names: tuple[str,
     quick = parity.Settings(finite_differences=False, localise=False, moved_weights=False)
     report = parity.check(Thrice(), apply, {"x": normal(4, 5)}, weights=weights, settings=quick)
     assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_an_output_of_booleans_beside_a_floating_one() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 4)
+
+        def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+            h = self.fc(x)
+            return {"h": h, "mask": h > 0}
+
+    def apply(p: dict[str, jax.Array], x: jax.Array) -> dict[str, jax.Array]:
+        h = x @ p["kernel"] + p["bias"]
+        return {"h": h, "mask": h > 0}
+
+    shapes = {"kernel": (3, 4), "bias": (4,)}
+    template = {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}
+    quick = parity.Settings(finite_differences=False, localise=False)
+    report = parity.check(
+        Masked(), apply, {"x": normal(5, 3)}, weights=parity.Weights(template=template), settings=quick
+    )
+    assert report.verdict is Verdict.PASS, str(report)

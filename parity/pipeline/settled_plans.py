@@ -1,0 +1,129 @@
+"""The plan between two sides that run: ties settled, other plans tried, a user's own conversion read.
+
+What names and shapes leave open is settled by what the two sides compute.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.frameworks.model import Model, Program
+from parity.numerics.arrays import Arrays
+from parity.numerics.progress import Progress
+from parity.pipeline.conversions import Conversion, explained_part
+from parity.pipeline.planning import plan_between, with_uses
+from parity.pipeline.reference import Reference
+from parity.pipeline.request import Weights
+from parity.report.errors import by_the_harness
+from parity.trace.graph import Trace
+from parity.weights import Plan, WeightError
+
+NEAR = 1e-6
+"""Outputs that agree to this relative difference in float64 settle which of several plans is meant, where the
+reference has no trace."""
+
+
+class SettledPlan(NamedTuple):
+    """A plan and how it was come by.
+
+    Attributes:
+        plan: the plan.
+        notes: what was chosen on the way, in words.
+        conversion: of the user's own params, where no whole plan explains them.
+    """
+
+    plan: Plan
+    notes: tuple[str, ...] = ()
+    conversion: Conversion | None = None
+
+
+def gap(reference: Reference, program: Program, weights: Arrays) -> float:
+    """The largest difference from the reference's outputs in float64, relative to their size.
+
+    Args:
+        reference: with its outputs on the first inputs.
+        program: the candidate's, outputs under the reference's names.
+        weights: what it is loaded with.
+
+    Returns:
+        Infinity where a shape differs or nothing can be compared.
+    """
+    outputs = program(weights, reference.inputs[0], "float64")["outputs"]
+    gaps = []
+    for name in [name for name in outputs if name in reference.outputs]:
+        wanted, actual = (
+            array.astype(np.result_type(array.dtype, np.float64))  # truth values have no difference
+            for array in (reference.outputs[name], outputs[name])
+        )
+        if wanted.shape != actual.shape:
+            return float("inf")
+        size = float(np.max(np.abs(wanted), where=np.isfinite(wanted), initial=0.0)) or 1.0
+        with np.errstate(invalid="ignore"):  # infinities are equal to their like: a mask's
+            gaps.append(float(np.max(np.abs(actual - wanted), where=actual != wanted, initial=0.0)) / size)
+    return float(np.nan_to_num(max(gaps, default=np.inf), nan=np.inf))
+
+
+def settle_plan(
+    reference: Reference, wishes: Weights, model: Model, program: Program, progress: Progress
+) -> SettledPlan:
+    """The plan, with the evidence of both computations.
+
+    Where it does not make the two agree, others that fit are tried, unless the weights are the user's own;
+    those may have no whole plan.
+
+    Args:
+        reference: with its outputs on the first inputs, and its trace where there is one.
+        wishes: what the user said of the weights.
+        model: the candidate.
+        program: the candidate's forward pass, outputs under the reference's names.
+        progress: called as each phase begins.
+
+    Raises:
+        WeightError: if weights that are not the user's own conversion do not pair up.
+    """
+    given = reference.inputs[0]
+    progress("matching the weights")
+    from parity.localise import agreement
+
+    compared: list[Callable[[Trace], float]] = []
+
+    def loaded(plan: Plan) -> Arrays:
+        return {**model.weights, **plan.to_candidate(reference.weights, exact=True)}
+
+    def try_plan(plan: Plan) -> float:
+        weights = loaded(plan)
+        if reference.trace is None:
+            return float(gap(reference, program, weights) <= NEAR)
+        if not compared:
+            compared.append(agreement(reference.trace))
+        return float(compared[0](program.trace(weights, given, False)))
+
+    with by_the_harness("reading how the candidate uses its weights"):
+        uses = program.uses(model.weights, given)
+    own = with_uses(model.signatures, uses)
+    try:
+        plan = plan_between(reference, model, wishes, uses=uses, try_plan=try_plan)
+    except WeightError:
+        if wishes.params is None:
+            raise
+        part = plan_between(reference, model, wishes, uses=uses, partial=True)
+        ends = (own, reference.signatures) if part.reversed else (reference.signatures, own)
+        conversion = explained_part(part, reference.weights, model.weights, *ends)
+        return SettledPlan(conversion.plan, conversion=conversion)
+    if wishes.params is not None or reference.trace is None or gap(reference, program, loaded(plan)) <= NEAR:
+        return SettledPlan(plan)
+    from parity.pipeline.varying import vary_plan
+
+    progress("trying other plans of the weights")
+    ends = (own, reference.signatures) if plan.reversed else (reference.signatures, own)
+    found = vary_plan(
+        plan,
+        *ends,
+        reference=reference.trace,
+        trace=lambda plan: program.trace(loaded(plan), given, False, replayable=True),
+        weights=reference.weights,
+        sizes={size for array in given.values() for size in array.shape[1:]},
+        agree=lambda plan: gap(reference, program, loaded(plan)) <= NEAR,
+    )
+    return SettledPlan(found.plan, found.notes)
