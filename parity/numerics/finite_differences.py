@@ -16,7 +16,7 @@ single weights tell which of them is the derivative.
 """
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +50,14 @@ class Slope(NamedTuple):
     names: tuple[str, ...]
     value: float
     bound: float
+
+    def along(self, names: Collection[str]) -> "Slope | None":
+        """This slope, if it is the one along these weights; else None.
+
+        Args:
+            names: the weights that must have moved.
+        """
+        return self if set(self.names) == set(names) else None
 
 
 class Probed(NamedTuple):

@@ -6,6 +6,7 @@ sides agree.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -94,6 +95,12 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
     given = {name: axes for name, axes in request.layout.items() if name in inputs}
     found: list[Candidate] = []
     raised: list[Exception] = []
+    either = _could_lie_either_way(inputs, request.layout)
+
+    @functools.cache
+    def gap_of(number: int) -> float:
+        return gap(reference, forward(found[number]), found[number].weights)
+
     for layout in image_layouts.candidates(inputs, given, attempt.ways):
         progress("reading the candidate" if layout == given else "trying another layout of the images")
         try:
@@ -101,8 +108,7 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
         except Exception as error:  # another layout may do; if none does, one of the errors is the user's
             raised.append(_clearer(attempt, error, layout))
             continue
-        either = _could_lie_either_way(inputs, request.layout)
-        settled = not _has_images(inputs, request.layout) or _agrees(reference, found[-1])
+        settled = not _has_images(inputs, request.layout) or gap_of(len(found) - 1) <= NEAR
         if not either and (settled or len(found) >= MOST_LAYOUTS):
             break
     if not found:
@@ -110,13 +116,10 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
     if len(found) == 1:
         return found[0]
     progress("trying layouts")
-    if _could_lie_either_way(inputs, request.layout):
-        return min(found, key=lambda one: gap(reference, forward(one), one.weights))
-    return next((one for one in found if _agrees(reference, one)), found[0])
-
-
-def _agrees(reference: Reference, candidate: Candidate) -> bool:
-    return gap(reference, forward(candidate), candidate.weights) <= NEAR
+    numbers = range(len(found))
+    if either:
+        return found[min(numbers, key=gap_of)]
+    return found[next((number for number in numbers if gap_of(number) <= NEAR), 0)]
 
 
 class _Attempt(NamedTuple):
@@ -161,7 +164,7 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     task = task._replace(rounding=bool(census.narrow) and not reference.computed & census.computed)
     dtypes, remarks = dtypes_in_use(reference, model.framework, census)
     converted = request.weights.params is not None
-    program = model.program(task._replace(loss=None), trainable=())
+    program = model.program(task._replace(loss=None), trainable=()) if task.rounding else probe
     plan, more, conversion = settle_plan(reference, request.weights, model, program, progress)
     weights = load(plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}

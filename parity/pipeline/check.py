@@ -165,7 +165,8 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         found = search(both, judged.failed[0], traces, settings.reproduce, progress)
         outcome.divergences = (*found.divergences, *outcome.divergences)
         outcome.growth = found.growth
-        outcome.findings = (*outcome.findings, *found.findings)
+        outcome.unplaced = found.unplaced
+        outcome.findings = (*outcome.findings, *filter(None, (*found.findings, found.unplaced)))
     return outcome
 
 

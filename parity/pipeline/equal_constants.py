@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float
 
 from parity.frameworks.model import Program
 from parity.numerics.arrays import EPS, Arrays
@@ -84,23 +84,24 @@ class _Unknown(NamedTuple):
     number: float
 
     @property
-    def constant(self) -> Shaped[np.ndarray, "..."]:
-        """The float32 constant."""
-        return self.side.constants.own[self.key]
+    def where(self) -> Bool[np.ndarray, "..."]:
+        """The entries of the constant that are this number."""
+        return np.asarray(self.side.constants.own[self.key] == np.float32(self.number))
+
+    @property
+    def shift(self) -> float:
+        """How far what the number is taken for now lies from it, of its size."""
+        return float(self.side.value(self.key)[self.where][0]) / self.number - 1
 
     def moved(self, half_ulps: float) -> Settled:
         """The constant with this number moved."""
         value = self.side.value(self.key)
-        return Settled(
-            np.where(self.constant == np.float32(self.number), value * (1 + half_ulps * HALF_ULP), value),
-            True,
-        )
+        return Settled(np.where(self.where, value * (1 + half_ulps * HALF_ULP), value), True)
 
     @property
     def room(self) -> tuple[float, float]:
         """How far the number may move, in half ulps, and still be one that was rounded to the constant."""
-        value = self.side.value(self.key)[self.constant == np.float32(self.number)]
-        off = (float(value.reshape(-1)[0]) / self.number - 1) / HALF_ULP
+        off = self.shift / HALF_ULP
         return -ROOM - off, ROOM - off
 
 
@@ -233,7 +234,7 @@ def _solved(sides: Sequence[_Side], unknowns: Sequence[_Unknown], inputs: Arrays
         return ()
     return tuple(
         f"a constant of the {unknown.side.framework} model, {unknown.number:.9g} in float32, is taken for "
-        f"{unknown.number * (1 + _shift(unknown)):.15g}: with that the outputs agree"
+        f"{unknown.number * (1 + unknown.shift):.15g}: with that the outputs agree"
         for unknown, step in zip(unknowns, steps, strict=True)
         if step
     )
@@ -246,12 +247,6 @@ def _settle(unknowns: Sequence[_Unknown], steps: Float[np.ndarray, " unknowns"])
     for unknown, step in zip(unknowns, steps, strict=True):
         if step:
             unknown.side.settled[unknown.key] = unknown.moved(float(step))
-
-
-def _shift(unknown: _Unknown) -> float:
-    """How far the number that was found lies from the constant, of its size."""
-    value = unknown.side.settled[unknown.key].value[unknown.constant == np.float32(unknown.number)]
-    return float(value.reshape(-1)[0]) / unknown.number - 1
 
 
 def _difference(sides: Sequence[_Side], inputs: Arrays) -> tuple[Float[np.ndarray, " entries"], float] | None:

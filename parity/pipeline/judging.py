@@ -13,7 +13,7 @@ from parity.numerics.progress import Progress
 from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.pipeline.request import Settings
 from parity.pipeline.runs import FIRST, MOVED, Run
-from parity.report.errors import is_of_a_model
+from parity.report.errors import in_one_line, is_of_a_model
 from parity.report.results import Quantity, Verdict
 
 
@@ -73,9 +73,8 @@ def judge_runs(
         except Exception as error:
             if run.title != MOVED or not is_of_a_model(error):
                 raise
-            why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             judged.refused.append(
-                f"other weights than these: the model refuses weights that are moved ({why})"
+                f"other weights than these: the model refuses weights that are moved ({in_one_line(error)})"
             )
             continue
         progress("judging")

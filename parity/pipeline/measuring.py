@@ -78,7 +78,7 @@ class Measured:
         """
         if self.reference.model is None:
             known = self.reference.slope
-            return known if known is not None and set(known.names) == set(names) else None
+            return None if known is None else known.along(names)
         return measured_slope(self, run, names)
 
     def sides(self, run: Run, progress: Progress) -> dict[str, SideByDtype]:

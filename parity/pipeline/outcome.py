@@ -22,6 +22,7 @@ class Outcome:
     findings: tuple[str, ...] = ()
     sides: Sides = dataclasses.field(default_factory=Sides)
     doubts: tuple[tuple[str, str, str], ...] = ()
+    unplaced: str = ""
 
     def report(self, seconds: float = 0.0) -> Report:
         """The finished report, the names of the sides put into every sentence; `seconds` it took."""
@@ -40,6 +41,7 @@ class Outcome:
             findings=tuple(map(named, self.findings)),
             sides=self.sides,
             doubts=self.doubts,
+            unplaced=named(self.unplaced),
         )
 
 
@@ -78,4 +80,5 @@ def joined(name: str, *reports: Report) -> Report:
         tuple(dict.fromkeys(line for report in reports for line in report.findings)),
         next((report.sides for report in reports), Sides()),
         next((report.doubts for report in reports if report.doubts), ()),
+        next((report.unplaced for report in reports if report.unplaced), ""),
     )

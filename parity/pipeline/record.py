@@ -11,7 +11,7 @@ both see the same numbers and the same noise. What `check` compares is compared,
 import dataclasses
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -150,13 +150,13 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
             "candidate": candidate.runs[run.title],
         }
 
-    why = own["undifferentiable"]
+    why, slope = own["undifferentiable"], recorded_slope(reference)
     judged = judge_runs(
         runs,
         sides_of,
         settings,
         progress,
-        slope=lambda run, names: recorded_slope(reference, names),
+        slope=lambda run, names: None if slope is None else slope.along(names),
         differentiable=why is None,
     )
     from parity.pipeline import promotions
@@ -193,15 +193,10 @@ def recorded_settings(reference: Recording) -> Settings:
     return Settings(**reference.settings["settings"])
 
 
-def recorded_slope(reference: Recording, names: Collection[str] | None = None) -> Slope | None:
-    """The recorded finite difference of the reference's loss, if there is one.
-
-    Args:
-        reference: its recording.
-        names: the weights that must have been moved; None for any.
-    """
+def recorded_slope(reference: Recording) -> Slope | None:
+    """The recorded finite difference of the reference's loss, if there is one."""
     known = reference.settings["slope"]
-    if known is None or (names is not None and set(names) != set(known["names"])):
+    if known is None:
         return None
     return Slope(tuple(known["names"]), float(known["value"]), float(known["bound"]))
 

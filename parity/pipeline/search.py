@@ -17,7 +17,7 @@ from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
 from parity.pipeline.second_draw import SecondDraw
 from parity.pipeline.traces import Traces, traced
-from parity.report.errors import on_purpose
+from parity.report.errors import in_one_line, on_purpose
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
 from parity.report.sides import Sides
 from parity.trace.graph import NodeKind, Trace
@@ -36,11 +36,19 @@ Reproducer = Callable[[Comparison, Region, int], Path]
 
 
 class Found(NamedTuple):
-    """What the traces tell."""
+    """What the traces tell.
+
+    Attributes:
+        divergences: the places.
+        growth: the difference along the computation.
+        findings: what else is to be said.
+        unplaced: why no place was looked for, or none was found; "" where that did not happen.
+    """
 
     divergences: tuple[Divergence, ...] = ()
     growth: tuple[Growth, ...] = ()
     findings: tuple[str, ...] = ()
+    unplaced: str = ""
 
 
 def search(
@@ -70,21 +78,14 @@ def search(
     except Exception as error:
         if os.environ.get("PARITY_DEBUG"):
             raise
-        what = _named(error)
+        what = in_one_line(error)
         if on_purpose(error):
-            return Found(wrong, findings=(f"the place was not looked for: {what}",))
+            return Found(wrong, unplaced=f"the place was not looked for: {what}")
         return Found(
             wrong,
-            findings=(
-                f"the place was not found because of a bug of the harness ({what}); please report it: set "
-                "PARITY_DEBUG=1 for the traceback",
-            ),
+            unplaced=f"the place was not found because of a bug of the harness ({what}); please report it: "
+            "set PARITY_DEBUG=1 for the traceback",
         )
-
-
-def _named(error: Exception) -> str:
-    """An error's class, and the first line of what it says."""
-    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _wrong_weights(both: Measured) -> tuple[Divergence, ...]:
@@ -114,7 +115,7 @@ def _searched(
         first = traces.reference(run, backward) if traces is not None else None
         if first is None:
             missing = "the place was not looked for: the reference's recording has no trace (record --trace)"
-            return found._replace(findings=(missing,))
+            return found._replace(unplaced=missing)
         second = traced(both.candidate_program, own, run.inputs, backward, replayable=True)
         reference = _under_tensor_names(first[0], plan) if plan.reversed else first[0]
         candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
@@ -164,9 +165,6 @@ def _walked(
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
-            findings += [
-                f"a bug of the harness, which may have cost places: {_named(e)}" for e in errors or ()
-            ]
         else:
             names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
             left = [names[j] for _, j in failing(comparison, group)]
@@ -174,6 +172,8 @@ def _walked(
                 findings.append(
                     f"{', '.join(left)}: still different with what is listed mended; look again then"
                 )
+        cost = "a bug of the harness, which may have cost places"
+        findings += [f"{cost}: {in_one_line(error)}" for error in errors or ()]
     return Found(tuple(divergences), growth, tuple(findings))
 
 

@@ -84,6 +84,18 @@ def without_the_harness(traceback: TracebackType | None) -> TracebackType | None
     return TracebackType(rest, traceback.tb_frame, traceback.tb_lasti, traceback.tb_lineno)
 
 
+def in_one_line(error: BaseException) -> str:
+    r"""An error's class, and the first line of what it says.
+
+    >>> in_one_line(ValueError("no such size\nsecond line"))
+    'ValueError: no such size'
+
+    Args:
+        error: any.
+    """
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
 def furthest(errors: Sequence[Exception]) -> Exception:
     """Of the errors of several attempts the one that got furthest: the other attempts were the wrong ones.
 

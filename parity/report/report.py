@@ -49,6 +49,7 @@ class Report:
         findings: observations that do not decide the verdict, as sentences.
         sides: what the two sides are called.
         doubts: the rows of the plan that rest on little, with the reason in place of how.
+        unplaced: which of the findings says why no place is named; "" where none does.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Report:
     findings: tuple[str, ...] = ()
     sides: Sides = TORCH_AND_JAX
     doubts: tuple[tuple[str, str, str], ...] = ()
+    unplaced: str = ""
 
     @property
     def verdict(self) -> Verdict:

@@ -38,10 +38,12 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     """
     width = line_width() if width is None else width
     lines = [f"{report.name}: {report.verdict.value.upper()}"]
+    instead = ""  # of a place
     if report.error is not None:
         lines += [f"  {line}" for line in with_relative_paths(report.error).splitlines()]
     elif not report.divergences and report.verdict is not Verdict.PASS:
-        lines += [f"  {answer(report)}", *(f"  {line}" for line in _why_no_place(report))]
+        instead = report.unplaced
+        lines += [f"  {line}" for line in (answer(report), with_relative_paths(instead)) if line]
     lines += [f"  {line}" for line in describe_divergences(report, width - 2, verbose=verbose)]
     lines += [f"  {line}" for line in describe_doubts(report, width - 2, verbose=verbose)]
     lines += _not_passed(report)
@@ -54,8 +56,8 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     lines += [f"  note: {line}" for line in notes[:MOST]]
     if len(notes) > MOST:
         lines.append(f"  ... and {counted(len(notes) - MOST, 'more note', MORE)}")
-    told = _why_no_place(report)
-    lines += [f"  finding: {line}" for line in map(with_relative_paths, report.findings) if line not in told]
+    more = [line for line in report.findings if line != instead]
+    lines += [f"  finding: {with_relative_paths(line)}" for line in more]
     lines += [f"  {line}" for line in (describe_plan(report, width - 2) if plan else ())]
     lines += [f"  not checked: {line}" for line in report.not_checked]
     if verbose:
@@ -64,13 +66,6 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     if report.environment is not None:
         lines.append(f"  {environment_line(report)}")
     return "\n".join(folded(lines, width))
-
-
-def _why_no_place(report: Report) -> list[str]:
-    """Why no place is named, where that is known: it is read in the place's stead."""
-    if report.divergences or report.error is not None or report.verdict is Verdict.PASS:
-        return []
-    return [with_relative_paths(line) for line in report.findings if line.startswith("the place was")]
 
 
 def _not_passed(report: Report) -> list[str]:

@@ -270,78 +270,71 @@ def normalised_axes(faulty: bool) -> Pair:
     return between(lambda h: nn.functional.layer_norm(h, h.shape[1:]), port, x)
 
 
-@twins(
-    lambda t: {
+class Recurrent(nn.Module):
+    """A GRU of which all states are returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell = nn.GRU(3, 4, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.cell(x)[0]
+
+
+def recurrent_params(t: Any) -> Any:
+    return {
         "w": t["cell.weight_ih_l0"].T,
         "u": t["cell.weight_hh_l0"].T,
         "b": t["cell.bias_ih_l0"],
         "c": t["cell.bias_hh_l0"],
     }
-)
+
+
+def recurrent(step: Callable[..., tuple[jax.Array, jax.Array]]) -> Pair:
+    """A GRU and a port that scans `step(params, state, input)`."""
+
+    def port(p: Any, x: jax.Array) -> jax.Array:
+        start = jnp.zeros((len(x), 4), x.dtype)
+        return jax.lax.scan(lambda h, x: step(p, h, x), start, x.swapaxes(0, 1))[1].swapaxes(0, 1)
+
+    template = {"w": (3, 12), "u": (4, 12), "b": (12,), "c": (12,)}
+    return Pair(randomise(Recurrent()), port, {"x": normal(2, 3, 3)}, template=shapes(template))
+
+
+@twins(recurrent_params)
 def reset_gate(faulty: bool) -> Pair:
     """A GRU resets after the product with the state's kernel; the faulty port before it."""
 
-    class Recurrent(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cell = nn.GRU(3, 4, batch_first=True)
+    def step(p: Any, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        given, kept = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
+        r = jax.nn.sigmoid(given[:, :4] + kept[:, :4])
+        z = jax.nn.sigmoid(given[:, 4:8] + kept[:, 4:8])
+        if faulty:
+            n = jnp.tanh(given[:, 8:] + (r * h) @ p["u"][:, 8:] + p["c"][8:])  # FAULT: reset_gate
+        else:
+            n = jnp.tanh(given[:, 8:] + r * kept[:, 8:])
+        h = (1 - z) * n + z * h
+        return h, h
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.cell(x)[0]
-
-    def port(p: Any, x: jax.Array) -> jax.Array:
-        def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            given, kept = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
-            r = jax.nn.sigmoid(given[:, :4] + kept[:, :4])
-            z = jax.nn.sigmoid(given[:, 4:8] + kept[:, 4:8])
-            if faulty:
-                n = jnp.tanh(given[:, 8:] + (r * h) @ p["u"][:, 8:] + p["c"][8:])  # FAULT: reset_gate
-            else:
-                n = jnp.tanh(given[:, 8:] + r * kept[:, 8:])
-            h = (1 - z) * n + z * h
-            return h, h
-
-        return jax.lax.scan(step, jnp.zeros((len(x), 4), x.dtype), x.swapaxes(0, 1))[1].swapaxes(0, 1)
-
-    template = {"w": (3, 12), "u": (4, 12), "b": (12,), "c": (12,)}
-    return Pair(randomise(Recurrent()), port, {"x": normal(2, 3, 3)}, template=shapes(template))
+    return recurrent(step)
 
 
-@twins(
-    lambda t: {
-        "w": t["cell.weight_ih_l0"].T,
-        "u": t["cell.weight_hh_l0"].T,
-        "b": t["cell.bias_ih_l0"],
-        "c": t["cell.bias_hh_l0"],
-    }
-)
+@twins(recurrent_params)
 def update_gate(faulty: bool) -> Pair:
     """A GRU's update gate keeps the state; the faulty port's takes the new one."""
 
-    class Recurrent(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.cell = nn.GRU(3, 4, batch_first=True)
+    def step(p: Any, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        given, kept = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
+        r = jax.nn.sigmoid(given[:, :4] + kept[:, :4])
+        z = jax.nn.sigmoid(given[:, 4:8] + kept[:, 4:8])
+        n = jnp.tanh(given[:, 8:] + r * kept[:, 8:])
+        if faulty:
+            h = z * n + (1 - z) * h  # FAULT: update_gate
+        else:
+            h = (1 - z) * n + z * h
+        return h, h
 
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.cell(x)[0]
-
-    def port(p: Any, x: jax.Array) -> jax.Array:
-        def step(h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-            given, kept = x @ p["w"] + p["b"], h @ p["u"] + p["c"]
-            r = jax.nn.sigmoid(given[:, :4] + kept[:, :4])
-            z = jax.nn.sigmoid(given[:, 4:8] + kept[:, 4:8])
-            n = jnp.tanh(given[:, 8:] + r * kept[:, 8:])
-            if faulty:
-                h = z * n + (1 - z) * h  # FAULT: update_gate
-            else:
-                h = (1 - z) * n + z * h
-            return h, h
-
-        return jax.lax.scan(step, jnp.zeros((len(x), 4), x.dtype), x.swapaxes(0, 1))[1].swapaxes(0, 1)
-
-    template = {"w": (3, 12), "u": (4, 12), "b": (12,), "c": (12,)}
-    return Pair(randomise(Recurrent()), port, {"x": normal(2, 3, 3)}, template=shapes(template))
+    return recurrent(step)
 
 
 @twins(layers)

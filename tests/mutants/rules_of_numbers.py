@@ -94,7 +94,8 @@ def constant(site: Site) -> Iterator[Variant]:
 
 def _other_numbers(dtype: np.dtype[Any], value: float) -> Iterator[float]:
     if dtype.kind in "iu":
-        yield from (value + 1, value - 1)
+        room = np.iinfo(dtype)
+        yield from (other for other in (value + 1, value - 1) if room.min <= other <= room.max)
     elif dtype.kind == "f" and math.isfinite(value) and abs(value) < 1e30:
         if value == 0:
             yield 0.1

@@ -93,7 +93,7 @@ def axis(site: Site) -> Iterator[Variant]:
             if other != axes and tuple(n for a, n in enumerate(shape) if a not in other) == out:
                 yield with_params(eqn, f"axes {other} for {axes}", axes=other)
     elif name == "broadcast_in_dim" and shape:
-        dims, wanted = tuple(eqn.params["broadcast_dimensions"]), eqn.params["shape"]
+        dims, wanted = tuple(map(int, eqn.params["broadcast_dimensions"])), eqn.params["shape"]
         for other in itertools.combinations(range(len(wanted)), len(dims)):
             fits = all(n in (1, wanted[d]) for n, d in zip(shape, other, strict=True))
             if other != dims and fits:

@@ -106,6 +106,12 @@ def test_every_rule_has_an_example_and_causes() -> None:
     assert all(rule.causes for rule in RULES.values())
 
 
+def test_an_unsigned_number_stays_one() -> None:
+    closed = jax.make_jaxpr(lambda a: a.astype(jnp.uint32) + jnp.uint32(0))(A)
+    (site,) = [site for site in sites_of(closed, 0) if site.eqn.primitive.name == "add"]
+    assert [variant.text for variant in RULES["constant"].changes(site)] == ["1 for 0"]
+
+
 def test_whatever_a_rule_yields_keeps_shapes_or_says_that_it_does_not_fit() -> None:
     def port(a: Any, b: Any) -> Any:
         h = jnp.concatenate([jax.nn.gelu(a @ b), a.T[::-1]], axis=1)

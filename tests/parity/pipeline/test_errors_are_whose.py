@@ -246,3 +246,34 @@ def test_where_every_layout_fails_the_error_that_got_furthest_is_raised() -> Non
     template = {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)}
     with pytest.raises(OwnError, match="own mistake, after the convolution"):
         check(Conv(), images, x, weights=parity.Weights(template=template))
+
+
+def test_a_bug_in_the_walk_costs_no_place_and_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    from parity.localise import walk
+
+    monkeypatch.delenv("PARITY_DEBUG", raising=False)
+    monkeypatch.setattr(walk, "_search", lambda *given: broken())
+
+    def wrong(params: Any, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x @ params["kernel"]) + params["bias"]  # not what the reference computes
+
+    report = check(candidate=wrong)
+    assert report.verdict is parity.Verdict.FAIL
+    codes = [place.code for divergence in report.divergences for place in divergence.candidate]
+    assert any(code.endswith("# not what the reference computes") for code in codes)
+    said = [line for line in report.findings if line.startswith("a bug of the harness")]
+    assert len(said) == 1
+    assert "may have cost places" in said[0]
+
+
+def test_a_bug_before_the_walk_is_why_there_is_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    from parity.pipeline import search
+
+    monkeypatch.delenv("PARITY_DEBUG", raising=False)
+    monkeypatch.setattr(search, "Comparison", lambda *given: broken())
+    report = check(candidate=lambda params, x: x @ params["kernel"] - params["bias"])
+    assert report.verdict is parity.Verdict.FAIL
+    assert report.divergences == ()
+    assert report.unplaced in report.findings
+    assert report.unplaced.startswith("the place was not found because of a bug of the harness")
+    assert str(report).count("because of a bug of the harness") == 1

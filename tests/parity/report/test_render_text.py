@@ -364,7 +364,7 @@ def test_advice_is_given_once_and_why_there_is_no_place_stands_in_its_stead() ->
     assert text.count(advice(one)) == 1
     assert "to do    as above" in text
     why = "the place was not found because of a bug of the harness"
-    report = Report("r", (quantity("w", 99.0),), findings=("another", why))
+    report = Report("r", (quantity("w", 99.0),), findings=("another", why), unplaced=why)
     lines = describe(report, width=200).splitlines()
     assert (lines[2], lines.count(f"  finding: {why}")) == (f"  {why}", 0)
     assert "  finding: another" in lines
