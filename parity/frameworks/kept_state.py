@@ -12,15 +12,21 @@ import random
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 LIBRARIES = frozenset({"torch", "jax", "jaxlib", "flax", "numpy", "equinox", "haiku", "optax", "builtins"})
 """Packages whose objects are not looked into, modules of PyTorch and those of the standard library apart."""
 
 LIMIT = 2**30
 """Bytes of tensors and arrays that are copied at most; what lies beyond is not put back."""
+
+Container = dict[Any, Any] | list[Any] | set[Any] | collections.deque[Any]
+"""What is kept by the identity of what it holds, whatever that is."""
 
 _DICTS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
 _GLOBALS = (*_DICTS, list, set, collections.deque, np.ndarray, np.random.Generator, random.Random)
@@ -95,9 +101,9 @@ class KeptState:
             self._tensor(value)
         elif isinstance(value, np.ndarray):
             self._array(value)
-        elif type(value) in _DICTS or type(value) in (list, set, collections.deque):
+        elif _is_container(value):
             self._kept.append(_container(value))
-            return list(value.values()) if isinstance(value, dict) else list(value)  # type: ignore[call-overload]
+            return list(value.values()) if isinstance(value, dict) else list(value)
         elif (generator := _generator(value)) is not None:
             self._kept.append(generator)
         elif isinstance(value, tuple | frozenset):
@@ -116,10 +122,9 @@ class KeptState:
         if _is_of_the_user(module):
             yield type(module).forward  # type: ignore[attr-defined]
 
-    def _tensor(self, tensor: object) -> None:
+    def _tensor(self, tensor: "torch.Tensor") -> None:
         import torch
 
-        assert isinstance(tensor, torch.Tensor)
         if isinstance(tensor, torch.nn.Parameter) or tensor.is_inference():
             return
         if tensor.layout is not torch.strided or not self._fits(tensor.nbytes):
@@ -150,7 +155,12 @@ class KeptState:
         return fits
 
 
-def _container(value: object) -> _Kept:
+def _is_container(value: object) -> TypeGuard[Container]:
+    """Whether a value is such a container, and none of a library's own making, which may refuse changes."""
+    return type(value) in (*_DICTS, list, set, collections.deque)
+
+
+def _container(value: Container) -> _Kept:
     """A container, by the identity of what it holds."""
     if isinstance(value, dict):
         items = dict(value)
@@ -167,12 +177,12 @@ def _container(value: object) -> _Kept:
             value[:] = entries
 
         return _Kept(lambda: not _same(enumerate(value), enumerate(entries)), reset)
-    assert isinstance(value, set | collections.deque)
     members = type(value)(value)
+    take = value.extend if isinstance(value, collections.deque) else value.update
 
     def put_in_again() -> None:
         value.clear()
-        value.extend(members) if isinstance(value, collections.deque) else value.update(members)
+        take(members)
 
     return _Kept(lambda: not _same(enumerate(value), enumerate(members)), put_in_again)
 

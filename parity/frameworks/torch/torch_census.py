@@ -7,6 +7,7 @@ import torch
 from parity.frameworks.kept_state import KeptState
 from parity.frameworks.outputs import name_outputs
 from parity.frameworks.repeating import first_to_part, seeded, unrepeatable
+from parity.frameworks.torch.torch_lift import ROUNDED
 from parity.frameworks.torch.torch_operations import (
     Argument,
     AtenOperation,
@@ -41,7 +42,7 @@ class Counter(DispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.random.setdefault(bare_name(func), here(self.stack))
         for tensor in tensors_in(out):
-            if tensor.dtype in (torch.bfloat16, torch.float16):
+            if tensor.dtype in ROUNDED:
                 dtype = str(tensor.dtype).removeprefix("torch.")
                 self.narrow.setdefault(dtype, here(self.stack))
                 if bare_name(func) not in ROUNDING:

@@ -23,7 +23,7 @@ NARROW = {
     torch.complex64: torch.complex128,
 }
 
-_ROUNDED = (torch.float16, torch.bfloat16)
+ROUNDED = (torch.float16, torch.bfloat16)
 """Dtypes to which a cast is a rounding of the author's."""
 
 FLOAT32_SOFTPLUS, FLOAT64_SOFTPLUS = 16.0, 40.0
@@ -95,7 +95,7 @@ class Lift(TorchFunctionMode):
         if name in ("__get__", "__set__") or name.startswith("is_"):
             return func(*args, **(kwargs or {}))
         given = args, dict(kwargs or {})
-        asked = [v for v in tree_leaves(given) if isinstance(v, torch.dtype) and v in _ROUNDED]
+        asked = [v for v in tree_leaves(given) if isinstance(v, torch.dtype) and v in ROUNDED]
         with by_the_harness("lifting the PyTorch model to float64"):  # inside the model's own forward pass
             args, kwargs = tree_map(self._wider, given)
         out = func(*args, **kwargs)
