@@ -54,6 +54,8 @@ class Candidate:
         notes: what was chosen on the way, in words.
         remarks: what is worth saying besides.
         conversion: of the user's own params, where no whole plan explains them.
+        apart: the largest difference of its outputs from the reference's in float64, relative to their size;
+            None where it was not looked at.
     """
 
     model: Model
@@ -66,6 +68,7 @@ class Candidate:
     remarks: tuple[str, ...] = ()
     lacking: tuple[str, ...] = ()
     conversion: Conversion | None = None
+    apart: float | None = None
 
 
 def settle_candidate(reference: Reference, request: Request, progress: Progress) -> Candidate:
@@ -165,10 +168,11 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     dtypes, remarks = dtypes_in_use(reference, model.framework, census)
     converted = request.weights.params is not None
     program = model.program(task._replace(loss=None), trainable=()) if task.rounding else probe
-    plan, more, conversion = settle_plan(reference, request.weights, model, program, progress)
-    weights = load(plan, reference.weights, model, converted=converted)
+    settled = settle_plan(reference, request.weights, model, program, progress)
+    conversion = settled.conversion
+    weights = load(settled.plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
-    notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides), *more)
+    notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides), *settled.notes)
     if not any(
         "float" in str(value.dtype) or "complex" in str(value.dtype)
         for value in (reference.outputs[name] for name in names.values())
@@ -177,7 +181,9 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     remarks += model.remarks(given, task)
     if conversion is not None:
         remarks += remarks_on(conversion)
-    candidate = Candidate(model, task, plan, weights, dtypes, names, notes, remarks, lacking, conversion)
+    candidate = Candidate(
+        model, task, settled.plan, weights, dtypes, names, notes, remarks, lacking, conversion, settled.apart
+    )
     whole = converted and conversion is None
     other = reordered(candidate.plan, reference.weights, weights) if whole else None
     if other is not None and gap(reference, forward(candidate), weights) <= SAME_OUTPUTS:

@@ -44,6 +44,9 @@ NEWTON = 3
 SOLVED = 1e-3
 """A solution must leave at most this share of the difference: what is left is of another order."""
 
+ROUNDING = 64 * EPS["float64"]
+"""Outputs that differ by at most this much of their size do so by rounding."""
+
 
 class _Side(NamedTuple):
     """One side, with what its constants are taken for.
@@ -121,7 +124,8 @@ def with_equal_constants(
     progress("comparing constants")
     notes = _recognised(sides)
     unknowns = _unknowns(sides)
-    if unknowns and len(unknowns) <= MOST_UNKNOWNS and len(sides) == 2:
+    apart = candidate.apart is None or candidate.apart > ROUNDING
+    if apart and 0 < len(unknowns) <= MOST_UNKNOWNS and len(sides) == 2:
         notes += _solved(sides, unknowns, reference.inputs[0])
     for unknown in unknowns:  # nobody moves it where outputs are judged
         value = unknown.side.value(unknown.key)
@@ -220,7 +224,7 @@ def _solved(sides: Sequence[_Side], unknowns: Sequence[_Unknown], inputs: Arrays
         columns.append((moved[0] - apart)[rows])
     matrix = np.stack(columns, axis=1)
     room = [unknown.room for unknown in unknowns]
-    enough = max(SOLVED * float(np.abs(apart).max()), 64 * EPS["float64"] * scale)
+    enough = max(SOLVED * float(np.abs(apart).max()), ROUNDING * scale)
     steps, left = np.zeros(len(unknowns)), apart
     for _ in range(NEWTON):
         steps = least_change(matrix, left[rows] - matrix @ steps, room, enough)
@@ -267,4 +271,4 @@ def _difference(sides: Sequence[_Side], inputs: Arrays) -> tuple[Float[np.ndarra
 
 def _differs(apart: Float[np.ndarray, " entries"], scale: float) -> bool:
     """Whether the outputs differ by more than rounding in float64."""
-    return float(np.abs(apart).max(initial=0.0)) > 64 * EPS["float64"] * scale
+    return float(np.abs(apart).max(initial=0.0)) > ROUNDING * scale

@@ -31,11 +31,13 @@ class SettledPlan(NamedTuple):
         plan: the plan.
         notes: what was chosen on the way, in words.
         conversion: of the user's own params, where no whole plan explains them.
+        apart: the `gap` that it leaves; None where it was not looked at.
     """
 
     plan: Plan
     notes: tuple[str, ...] = ()
     conversion: Conversion | None = None
+    apart: float | None = None
 
 
 def gap(reference: Reference, program: Program, weights: Arrays) -> float:
@@ -111,8 +113,11 @@ def settle_plan(
         ends = (own, reference.signatures) if part.reversed else (reference.signatures, own)
         conversion = explained_part(part, reference.weights, model.weights, *ends)
         return SettledPlan(conversion.plan, conversion=conversion)
-    if wishes.params is not None or reference.trace is None or gap(reference, program, loaded(plan)) <= NEAR:
+    if wishes.params is not None or reference.trace is None:
         return SettledPlan(plan)
+    apart = gap(reference, program, loaded(plan))
+    if apart <= NEAR:
+        return SettledPlan(plan, apart=apart)
     from parity.pipeline.varying import vary_plan
 
     progress("trying other plans of the weights")

@@ -39,7 +39,7 @@ def supports(name: str, values: Sequence[object], params: Mapping[str, Any]) -> 
         return False
     if name == "convert_element_type":
         target = np.dtype(params["new_dtype"])
-        return (target.kind in "fb" and target.itemsize in (1, 8)) or kinds == {"b"}
+        return (target.kind in "fb" and target.itemsize in (1, 4, 8)) or kinds == {"b"}
     return not (name == "reshape" and params.get("dimensions") is not None)
 
 
@@ -130,6 +130,13 @@ def _iota(*, dtype: DTypeLike, shape: Sequence[int], dimension: int, **_: object
 def _reduce(function: Operation) -> Operation:
     return lambda x, *, axes, **_: function(x, axis=tuple(axes)).astype(x.dtype)
 
+
+EXACT = frozenset(
+    {"add", "sub", "mul", "div", "neg", "abs", "sqrt", "eq", "ne", "lt", "le", "gt", "ge", "and", "or", "not"}
+    | {"select_n", "transpose", "reshape", "squeeze", "expand_dims", "broadcast_in_dim", "rev", "concatenate"}
+    | {"slice", "iota", "copy", "convert_element_type"}
+)
+"""Those whose results IEEE 754 prescribes to the last bit, in every dtype: whoever computes them."""
 
 OPERATIONS: Mapping[str, Operation] = {
     "add": _binary(np.add),

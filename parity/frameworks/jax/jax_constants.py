@@ -14,7 +14,8 @@ from parity.frameworks.jax.jaxpr_walk import Constant, evaluate, inner_jaxprs
 from parity.frameworks.jax.lift import wide_jaxpr
 from parity.frameworks.jax.lifted_constants import value_of
 from parity.frameworks.jax.wide_dtypes import is_key, is_narrow, widen
-from parity.frameworks.jax.wide_equations import apply, bind_wide
+from parity.frameworks.jax.wide_equations import apply, bind_wide, wide_params
+from parity.trace import numpy_ops
 from parity.trace.computed_constants import LARGEST, Computed, telling
 from parity.trace.graph import Spot
 from parity.trace.rounded_constants import constant
@@ -25,6 +26,16 @@ class _Both(NamedTuple):
 
     wide: ArrayLike
     narrow: ArrayLike
+
+
+def _run(eqn: JaxprEqn, known: Sequence[_Both]) -> tuple[Sequence[ArrayLike], Sequence[ArrayLike]]:
+    """The results of an equation in float64 and in its own dtype; what is exact in NumPy is not compiled."""
+    wide, narrow = [value.wide for value in known], [value.narrow for value in known]
+    name = eqn.primitive.name
+    if name in numpy_ops.EXACT and numpy_ops.supports(name, [*wide, *narrow], eqn.params):
+        params = wide_params(eqn.params, wide_jaxpr)
+        return numpy_ops.run_primitive(name, wide, params), numpy_ops.run_primitive(name, narrow, eqn.params)
+    return bind_wide(eqn, wide, wide_jaxpr), apply(eqn.primitive, narrow, eqn.params)
 
 
 def computed_from_constants(closed: ClosedJaxpr) -> list[Computed]:
@@ -57,8 +68,7 @@ def computed_from_constants(closed: ClosedJaxpr) -> list[Computed]:
         if len(known) < len(inputs) or size > LARGEST or any(True for _ in inner_jaxprs(eqn.params)):
             return unknown
         try:
-            wide = bind_wide(eqn, [value.wide for value in known], wide_jaxpr)
-            narrow = apply(eqn.primitive, [value.narrow for value in known], eqn.params)
+            wide, narrow = _run(eqn, known)
         except Exception:  # an effect, or a primitive that cannot be run by itself
             return unknown
         if any(map(is_key, wide)):

@@ -271,6 +271,7 @@ class JaxProgram:
     def _lift(self, weights: Arrays, given: Arrays, backward: bool = True) -> Traced:
         """The program, traced and lifted once for all inputs of the same shapes."""
         shapes = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
+        backward = backward and bool(self.moved)
         key = (shapes, backward)
         if key not in self._traced:
             own = shapes_in_jax(self._leaves(weights))
