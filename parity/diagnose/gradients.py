@@ -15,6 +15,9 @@ from parity.report.kinds import CauseKind
 RARE = 0.75
 """Share of entries that may be special; ties of small integers are many."""
 
+MOST_NAMED = 4
+"""Indices that a sentence names; more are told by dots."""
+
 
 def gradient_rules(fault: Fault) -> Iterator[Change]:
     """Only at special places of a forward value does the candidate's gradient differ from the reference's."""
@@ -33,6 +36,9 @@ def gradient_rules(fault: Fault) -> Iterator[Change]:
         different = _different(target)
         if not different.any():
             continue
+        part = _left_out(target, different)
+        if part:
+            yield Change(CauseKind.GRADIENT_RULE, part, {target.node: wanted})
         why = _special(fault, target, different)
         if why:
             text = f"{why}, {_ratio(wanted[different], actual[different])}"
@@ -43,6 +49,25 @@ def _different(target: Target) -> Array:
     a, b = widened(target.wanted), widened(target.actual)
     with np.errstate(invalid="ignore"):
         return np.asarray(~((np.abs(a - b) <= target.allowed) | (a == b)))
+
+
+def _left_out(target: Target, different: Array) -> str:
+    """The part along one axis that one side gives no gradient, in words; empty if they differ otherwise."""
+    for axis in range(different.ndim):
+        parts = np.flatnonzero(different.any(axis=tuple(a for a in range(different.ndim) if a != axis)))
+        if not 0 < 2 * parts.size <= different.shape[axis]:
+            continue
+        sides = {"<reference>": target.wanted, "<candidate>": target.actual}
+        for side, other in (tuple(sides), tuple(reversed(sides))):
+            if not np.take(sides[side], parts, axis).any():
+                more = ", ..." if parts.size > MOST_NAMED else ""
+                which = f"index {', '.join(map(str, parts[:MOST_NAMED]))}{more}"
+                why = ", as padding_idx does" if axis == 0 and different.ndim == 2 else ""
+                return (
+                    f"at {which} of axis {axis} {side}'s gradient is zero, {other}'s is not: a part of the "
+                    f"weight is kept out of training{why}"
+                )
+    return ""
 
 
 def _ratio(wanted: Array, actual: Array) -> str:

@@ -230,3 +230,26 @@ def test_a_wrong_gradient_rule_is_told_from_a_wrong_value() -> None:
     assert cause is not None
     assert cause.name == "gradient rule"
     assert "where" in cause.text
+
+
+@pytest.mark.parametrize(
+    ("candidate", "words"),
+    [
+        (lambda table: table, ["index 0 of axis 0 PyTorch's gradient is zero", "padding_idx"]),
+        (
+            lambda table: table.at[:, 2:].set(jax.lax.stop_gradient(table[:, 2:])),
+            ["index 2, 3 of axis 1 JAX's gradient is zero"],
+        ),
+    ],
+)
+def test_a_part_of_a_weight_kept_out_of_training_is_told(candidate: Any, words: list[str]) -> None:
+    padding = 0 if "padding_idx" in words else None
+    cause = cause_of(
+        lambda p, ids: torch.tanh(F.embedding(ids, p["table"], padding_idx=padding)),
+        lambda p, ids: jnp.tanh(candidate(p["table"])[ids]),
+        {"table": numbers(7, 4)},
+        np.array([[0, 1, 2], [3, 0, 6]]),
+    )
+    assert cause is not None
+    assert cause.name == "gradient rule"
+    assert all(word in cause.text for word in words), cause
