@@ -36,6 +36,7 @@ from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.roundings import roundings
+from parity.diagnose.stops import stopped
 from parity.diagnose.sums_and_means import sums_and_means
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
@@ -67,7 +68,7 @@ FAMILIES: tuple[Family, ...] = (
 )
 """The families: what a programmer would have written first, a number that merely fits last."""
 
-OF_GRADIENTS: tuple[Family, ...] = (dtypes, gradient_rules, *FAMILIES)
+OF_GRADIENTS: tuple[Family, ...] = (dtypes, gradient_rules, stopped, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
 SECONDS = 5.0
@@ -78,10 +79,10 @@ DEPTHS = (0, 3)
 
 
 class Diagnosis(NamedTuple):
-    """A cause, with the nodes of the candidate that are joined wrongly, where that is the cause."""
+    """A cause, with the change that it was found by, which may say more of the place."""
 
     cause: Cause
-    joined: tuple[int, ...] = ()
+    change: Change
 
 
 def diagnose(
@@ -132,7 +133,7 @@ def diagnose(
                         problems.append(_problem(family, fault, error))
                     continue
                 if found is not None:
-                    return Diagnosis(_cause(fault, *found), found[0].joined)
+                    return Diagnosis(_cause(fault, *found), found[0])
     return None
 
 

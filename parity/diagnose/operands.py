@@ -91,6 +91,7 @@ def _earlier(fault: Fault, index: int) -> list[int]:
         and fault.comparison.partners[k]
         and _alike(fault.value(k), fault.value(index))
         and not same_entries(fault.value(k), fault.value(index))
+        and not _undone(fault, index, k)
     ]
 
 
@@ -175,6 +176,9 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     order = moved(fault, index, substitute.value)
     if order is not None:
         return Explained(CauseKind.ORDER, f"{here}: {order}")
+    goes_on = f"<candidate> goes on computing before this, <reference> reads {there} as it is"
+    if twin is not None and twin in fault.ancestors(index) and _undone(fault, index, twin):
+        return Explained(CauseKind.EXTRA_TERM, goes_on)
     path = _way(fault, set(fault.comparison.partners[index]), substitute.t)
     if path:
         operations = dict.fromkeys(fault.reference.nodes[t].operation for t in path)
@@ -186,8 +190,7 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     if twin is None:
         return None
     if twin in fault.ancestors(index):
-        text = f"<candidate> goes on computing before this, <reference> reads {there} as it is"
-        return Explained(CauseKind.EXTRA_TERM, text)
+        return Explained(CauseKind.EXTRA_TERM, goes_on)
     return Explained(CauseKind.OPERANDS, text)
 
 
@@ -197,7 +200,16 @@ def _both_compute(fault: Fault, index: int, twin: int) -> bool:
         return False
     if same_entries(fault.value(twin), fault.value(index)):
         return False  # the same in another order
-    return twin not in fault.ancestors(index) or bool(fault.comparison.partners[index])
+    if twin not in fault.ancestors(index):
+        return True
+    return bool(fault.comparison.partners[index]) and not _undone(fault, index, twin)
+
+
+def _undone(fault: Fault, index: int, earlier: int) -> bool:
+    """Whether the candidate computes back to what the reference has before an earlier value."""
+    partners = fault.comparison.partners
+    before = fault.reference.ancestors(partners[earlier]) if partners[index] else set()
+    return not before.isdisjoint(partners[index])
 
 
 def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:

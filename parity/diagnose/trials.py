@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.localise.comparison import Comparison, Value
+from parity.report.divergences import Place
 from parity.report.kinds import CauseKind
 
 Function = Callable[[Sequence[Value]], Sequence[Value]]
@@ -23,6 +24,8 @@ class Change(NamedTuple):
         functions: index of an evaluation -> what to compute it by instead.
         joined: nodes of the candidate that are joined wrongly, where no single operation is wrong: the fault
             stands where all of them are put together.
+        reference_places: lines of the reference that tell more than those of its operations at the fault.
+        candidate_places: the same of the candidate.
     """
 
     cause: CauseKind
@@ -30,6 +33,8 @@ class Change(NamedTuple):
     values: Mapping[int, Value] = MappingProxyType({})
     functions: Mapping[int, Function] = MappingProxyType({})
     joined: tuple[int, ...] = ()
+    reference_places: tuple[Place, ...] = ()
+    candidate_places: tuple[Place, ...] = ()
 
 
 def recompute(

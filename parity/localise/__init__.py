@@ -2,7 +2,7 @@
 
 from parity.localise.agreement import agreement
 from parity.localise.comparison import Comparison, Region, failing
-from parity.localise.places import candidate_places, reference_places
+from parity.localise.places import candidate_places, put_first, reference_places
 from parity.localise.placing import in_place
 from parity.localise.walk import find_regions
 
@@ -14,5 +14,6 @@ __all__ = [
     "failing",
     "find_regions",
     "in_place",
+    "put_first",
     "reference_places",
 ]

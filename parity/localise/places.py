@@ -38,9 +38,18 @@ def candidate_places(comparison: Comparison, region: Region, joined: Sequence[in
     trace = comparison.candidate
     found = _found(comparison, region)
     first = _calling(trace, region, joined)
-    if first is None:
-        return found
-    return (first, *[p for p in found if (p.file, p.line) != (first.file, first.line)])
+    return found if first is None else put_first((first,), found)
+
+
+def put_first(first: Sequence[Place], found: Sequence[Place]) -> tuple[Place, ...]:
+    """Places with those that tell most before the others, each line once.
+
+    Args:
+        first: those that tell most.
+        found: the others.
+    """
+    lines = {(place.file, place.line) for place in first}
+    return (*first, *[place for place in found if (place.file, place.line) not in lines])
 
 
 def _calling(trace: Trace, region: Region, joined: Sequence[int]) -> Place | None:

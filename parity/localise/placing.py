@@ -67,7 +67,10 @@ def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterato
     t_before, j_before = there.before(reference), here.before(candidate)
     pairs = [(t, j) for j in j_near for t in t_near]
     pairs += [(t, j) for j in j_before for t in t_near[:FEW]]  # an operation that the candidate lacks
-    pairs += [(t, j) for j in j_near[:FEW] for t in t_before]  # one that only the candidate has
+    alone = [j for rank, j in enumerate(j_near) if rank < FEW or candidate.nodes[j].backward]
+    pairs += [
+        (t, j) for j in alone for t in t_before
+    ]  # what only the candidate has: a path of a gradient is long
     pairs += [(t, j) for j in j_before for t in t_before if _otherwise_arranged(comparison, t, j)]
     ranks = {index: rank for rank, index in enumerate(j_near)}
     others = {index: rank for rank, index in enumerate(t_near)}

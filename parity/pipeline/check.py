@@ -179,7 +179,7 @@ def _stopped(both: Measured) -> tuple[str, ...]:
         traces = {reference.framework: reference.trace, **traces}
     lines = []
     for framework, trace in traces.items():
-        places = [node.place for node in trace.nodes if node.operation in ("detach", "stop_gradient")]
+        places = [stop.place for stop in trace.stops]
         found = dict.fromkeys(f"{place.file}:{place.line}" for place in places if place.file)
         if found:
             lines.append(f"the {framework} model stops gradients at {', '.join(list(found)[:4])}")

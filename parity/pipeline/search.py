@@ -9,7 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose import Diagnosis, diagnose
-from parity.localise import Comparison, Region, candidate_places, failing, find_regions, reference_places
+from parity.localise import (
+    Comparison,
+    Region,
+    candidate_places,
+    failing,
+    find_regions,
+    put_first,
+    reference_places,
+)
 from parity.numerics.progress import Progress
 from parity.pipeline.judging import Failed
 from parity.pipeline.measuring import Measured
@@ -236,12 +244,15 @@ def _divergence(
 ) -> Divergence:
     tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
     leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
-    cause, joined = diagnosis if diagnosis is not None else (None, ())
-    found = reference_places(comparison.reference, region), candidate_places(comparison, region, joined)
+    cause, change = diagnosis or (None, None)
+    there = reference_places(comparison.reference, region)
+    here = candidate_places(comparison, region, change.joined if change else ())
+    if change is not None:
+        there, here = put_first(change.reference_places, there), put_first(change.candidate_places, here)
     return Divergence(
         stage,
-        found[0],
-        found[1],
+        there,
+        here,
         Kind.ORDER if region.order else Kind.VALUE,
         "",
         region.error,

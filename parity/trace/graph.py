@@ -146,6 +146,7 @@ class Trace:
         inputs: index of each input by name.
         evaluations: what computed the nodes, in order; none in a trace that cannot be replayed.
         layers: module path -> its class, of a library's module with its settings, where they are known.
+        stops: where gradients are stopped, each with the value that they are stopped at as its operand.
     """
 
     nodes: list[Node]
@@ -154,6 +155,7 @@ class Trace:
     inputs: dict[str, int]
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     layers: dict[str, str] = dataclasses.field(default_factory=dict)
+    stops: list[Node] = dataclasses.field(default_factory=list)
 
     def replay(
         self,

@@ -435,7 +435,7 @@ CASES: dict[str, tuple[Case, set[CauseKind], tuple[str, ...]]] = {
         (split_by_number, {CauseKind.ORDER, CauseKind.PACKED_ORDER}, ()),
         (plain_log_sum, {CauseKind.STABILITY}, ("logsumexp",)),
         (plain_log, {CauseKind.STABILITY}, ("log1p",)),
-        (detached, {CauseKind.GRADIENT_RULE}, ()),
+        (detached, {CauseKind.GRADIENT_RULE}, ("stops the gradient",)),
     )
 }
 
@@ -452,7 +452,6 @@ TODAY = {
     "reset_gate": "placed, but no cause is named",
     "within_lengths": "placed, but no cause is named",
     "split_by_number": "placed, but no cause is named",
-    "detached": "placed, but no cause is named",
 }
 """Kinds whose cause is not named yet."""
 

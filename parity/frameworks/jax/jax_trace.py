@@ -159,7 +159,10 @@ class _Recorder:
                     outs = [_on_host(value) for value in run]
             return round_narrow(eqn, outs) if self.rounding else outs
 
-        return self.run(name, inputs, function, spot, params)
+        outs = self.run(name, inputs, function, spot, params)
+        if name == "stop_gradient":
+            self.trace.stops += [self.trace.nodes[index] for index in outs]
+        return outs
 
     def _inside(self, closed: ClosedJaxpr, inputs: list[int], spot: Spot) -> list[int]:
         consts = [self.constant(value) for value in closed.consts]

@@ -22,11 +22,17 @@ from parity.trace.graph import Spot
 
 
 class Where(TorchFunctionMode):
-    """Notes the module and the author's line of every operation, also on its gradient's nodes."""
+    """Notes the author's line of every operation on its gradient's nodes, and where a gradient is stopped."""
 
-    def __init__(self, stack: list[str]) -> None:
+    def __init__(self, stack: list[str], stopped: Callable[[str, torch.Tensor, Spot], None]) -> None:
+        """Begin to note.
+
+        Args:
+            stack: paths of the modules that are running, the innermost last.
+            stopped: takes what stops a gradient, the value that it is stopped at, and where.
+        """
         super().__init__()
-        self.stack = stack
+        self.stack, self.stopped, self.differentiates = stack, stopped, False
 
     def __torch_function__(
         self,
@@ -37,9 +43,20 @@ class Where(TorchFunctionMode):
     ) -> object:
         out = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(out):
-            if isinstance(leaf, torch.Tensor) and leaf.grad_fn is not None:
+            if not isinstance(leaf, torch.Tensor):
+                continue
+            if leaf.grad_fn is not None:
+                self.differentiates = True
                 self._mark(leaf.grad_fn, here(self.stack))
+            elif leaf.is_floating_point() and not leaf.requires_grad and self._stops(args):
+                self.stopped(getattr(func, "__name__", str(func)), leaf, here(self.stack))
         return out
+
+    def _stops(self, args: Sequence[object]) -> bool:
+        """Whether an operation whose result needs no gradient stops one."""
+        if self.differentiates and not torch.is_grad_enabled():
+            return True
+        return any(isinstance(leaf, torch.Tensor) and leaf.requires_grad for leaf in tree_leaves(args))
 
     @staticmethod
     def _mark(node: Node, spot: Spot) -> None:

@@ -162,13 +162,11 @@ class TorchProgram:
 
         with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, "float64")
-            with (
-                module_stack(self.model.module) as stack,
-                plain_kernels(),
-                _lifted("float64", self.task.rounding),
-                Where(stack),
-            ):
+            with module_stack(self.model.module) as stack, contextlib.ExitStack() as around:
                 recorder = replayable_recorder(stack) if replayable else Recorder(stack)
+                around.enter_context(plain_kernels())
+                around.enter_context(_lifted("float64", self.task.rounding))
+                around.enter_context(Where(stack, recorder.stop))
                 for name, tensor in own.items():
                     recorder.source(
                         NodeKind.WEIGHT if name in self.model.weights else NodeKind.CONSTANT, name, tensor

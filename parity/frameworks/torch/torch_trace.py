@@ -56,6 +56,18 @@ class Recorder(DispatchMode):
         index = self.known.get(layout_of(tensor))
         return self.source(NodeKind.CONSTANT, "constant", tensor) if index is None else index
 
+    def stop(self, name: str, tensor: torch.Tensor, spot: Spot) -> None:
+        """Note that the gradient is stopped at a value.
+
+        Args:
+            name: of what stops it.
+            tensor: the value, which needs no gradient though it was computed from what does.
+            spot: where.
+        """
+        value = self.known.get(layout_of(tensor))
+        if value is not None:
+            self.trace.stops.append(Node(name, NodeKind.OPERATION, (value,), tensor.detach(), spot))
+
     def _add(self, node: Node, tensor: torch.Tensor) -> int:
         self.trace.nodes.append(node)
         index = len(self.trace.nodes) - 1

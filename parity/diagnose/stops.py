@@ -1,0 +1,151 @@
+"""Gradients that one side stops, with `detach`, `no_grad` or `stop_gradient`, and the other lets through."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from parity.diagnose.arrangements import arranged
+from parity.diagnose.fault import Fault
+from parity.diagnose.trials import Change
+from parity.report.divergences import Place
+from parity.report.kinds import CauseKind
+from parity.trace.graph import Node, Trace
+from parity.trace.vocabulary import names
+
+ADDING = names("add add_ add_any")
+"""Operations by which contributions to a gradient are added up."""
+
+
+def stopped(fault: Fault) -> Iterator[Change]:
+    """A part of the backward pass that one side has and the other has not."""
+    if not fault.gradient:
+        return
+    yield from _let_through(fault)
+    yield from _held_back(fault)
+
+
+def _let_through(fault: Fault) -> Iterator[Change]:
+    """The candidate's backward pass without one of its values."""
+    trace = fault.candidate
+    text = "<reference> stops the gradient there, <candidate> lets it through: stop it there, too"
+    for index in fault.computed():
+        node = fault.node(index)
+        if not node.backward or not node.floating or not fault.value(index).any():
+            continue
+        end = _before_it_is_added(fault, index)
+        there = _stops_between(_line(node), _line(trace.nodes[end]), fault.reference, fault.twins, trace)
+        made = [
+            trace.nodes[k] for stop in there for t in stop.inputs for k in reversed(fault.twins.get(t, []))
+        ]
+        where_read = any(_is_where_read(fault.reference, stop) for stop in there)
+        yield Change(
+            CauseKind.GRADIENT_RULE,
+            text,
+            {index: np.zeros_like(fault.value(index))},
+            reference_places=_places(there),
+            candidate_places=_places([node, *made] if where_read else [*made, node]),
+        )
+
+
+def _before_it_is_added(fault: Fault, index: int) -> int:
+    """The last value of the backward pass that depends on one alone, before other contributions are added."""
+    alone = {index}
+    for later in range(index + 1, len(fault.candidate.nodes)):
+        given = [i for i in fault.node(later).inputs if fault.node(i).backward]
+        if given and alone.issuperset(given):
+            alone.add(later)
+    return max(alone)
+
+
+def _is_where_read(trace: Trace, stop: Node) -> bool:
+    """Whether a gradient is stopped on a line that reads the value, and not where the value is made."""
+    return any(set(stop.inputs) & set(node.inputs) and _line(node) == _line(stop) for node in trace.nodes)
+
+
+def _held_back(fault: Fault) -> Iterator[Change]:
+    """The candidate's backward pass with what the reference alone adds to one of its values."""
+    trace, region = fault.reference, fault.region
+    text = "<candidate> stops the gradient there, <reference> lets it through: do not stop it"
+    for index in (*region.reference_nodes, region.t):
+        node = trace.nodes[index]
+        if not node.backward or node.operation not in ADDING or len(node.inputs) != 2:
+            continue
+        for own, other in (node.inputs, reversed(node.inputs)):
+            twins = [k for k in fault.twins.get(own, ()) if fault.node(k).backward]
+            if not twins or other in fault.twins:
+                continue
+            before = trace.ancestors([other])
+            way = [trace.nodes[i] for i in region.reference_nodes if i in before] or [trace.nodes[other]]
+            partners = fault.comparison.partners
+            stops = _stops_between(_line(way[0]), _line(way[-1]), fault.candidate, partners, trace)
+            for twin in twins:
+                for value in arranged(node.array, fault.value(twin).shape):
+                    yield Change(
+                        CauseKind.GRADIENT_RULE,
+                        text,
+                        {twin: value},
+                        reference_places=_places(way),
+                        candidate_places=_places(stops),
+                    )
+    if not fault.target.actual.any():
+        yield Change(
+            CauseKind.GRADIENT_RULE,
+            text,
+            {fault.target.node: fault.target.wanted},
+            candidate_places=_places(
+                _stops_of_one_side(fault.candidate, fault.comparison.partners, fault.reference)
+            ),
+        )
+
+
+def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], other: Trace) -> list[Node]:
+    """The stops at values at which the other side stops none, but for a library's own on one line."""
+    stopped_there = {i for stop in other.stops for i in stop.inputs}
+    return [
+        stop
+        for stop in trace.stops
+        if stopped_there.isdisjoint(t for i in stop.inputs for t in partners.get(i, ()))
+        and (
+            any(_line(trace.nodes[i]) != _line(stop) for i in stop.inputs) or not _is_where_read(trace, stop)
+        )
+    ]
+
+
+def _line(node: Node) -> tuple[str, int]:
+    return node.spot.file, node.spot.line
+
+
+def _stops_between(
+    read: tuple[str, int],
+    made: tuple[str, int],
+    trace: Trace,
+    partners: Mapping[int, Sequence[int]],
+    other: Trace,
+) -> list[Node]:
+    """The stops of one side at values that the other reads on one line and computes by another; else its own.
+
+    A library's own, such as that at the maximum of a softmax, are not: they are made and read on one line.
+
+    Args:
+        read: file and line of the other side's first operation whose gradient is there or not.
+        made: the same of the last.
+        trace: of the side that stops gradients.
+        partners: its values -> those of the other side with the same numbers.
+        other: the other side's trace.
+    """
+    readable = {i for node in other.nodes if not node.backward and _line(node) == read for i in node.inputs}
+    found = []
+    for stop in trace.stops:
+        twins = {i for own in stop.inputs for i in partners.get(own, ()) if i in readable}
+        if any(_line(other.nodes[i]) == made for i in (*twins, *other.ancestors(sorted(twins)))):
+            found.append(stop)
+    return found or _stops_of_one_side(trace, partners, other)
+
+
+def _places(nodes: Iterable[Node]) -> tuple[Place, ...]:
+    """The lines of some nodes, each once."""
+    found: dict[tuple[str, int], Place] = {}
+    for node in nodes:
+        if node.spot.file:
+            found.setdefault(_line(node), node.place)
+    return tuple(found.values())

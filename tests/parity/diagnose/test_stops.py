@@ -1,0 +1,134 @@
+"""A gradient that one side stops is told, with the line that stops it, whichever side that is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import parity
+from parity.pipeline.arguments import sorted_arguments
+from parity.report.results import Divergence
+from tests.parity.diagnose.diagnosed import Module, numbers
+
+WEIGHTS = {"b": numbers(6), "v": numbers(6, 6), "w": numbers(6, 6)}
+
+Function = Callable[[Any, Any], Any]
+
+
+def centred_torch(stop: bool) -> Function:
+    def forward(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(x @ p["w"] + p["b"])
+        mean = h.mean(0, keepdim=True)
+        if stop:
+            mean = mean.detach()  # STOP
+        centred = h - mean
+        return torch.sin(centred @ p["v"]) + centred
+
+    return forward
+
+
+def centred_jax(stop: bool) -> Function:
+    def forward(p: Any, x: jax.Array) -> jax.Array:
+        h = jnp.tanh(x @ p["w"] + p["b"])
+        mean = h.mean(0, keepdims=True)  # MADE
+        if stop:
+            mean = jax.lax.stop_gradient(mean)  # STOP
+        centred = h - mean  # READ
+        return jnp.sin(centred @ p["v"]) + centred
+
+    return forward
+
+
+def target_torch(stop: bool) -> Function:
+    def forward(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(x @ p["w"] + p["b"])
+        with torch.set_grad_enabled(not stop):
+            target = torch.softmax(h, -1)  # STOP
+        return -(target * torch.log_softmax(h @ p["v"], -1)).sum(-1)
+
+    return forward
+
+
+def target_jax(stop: bool) -> Function:
+    def forward(p: Any, x: jax.Array) -> jax.Array:
+        h = jnp.tanh(x @ p["w"] + p["b"])
+        target = jax.nn.softmax(h, -1)  # MADE
+        if stop:
+            target = jax.lax.stop_gradient(target)  # STOP
+        return -(target * jax.nn.log_softmax(h @ p["v"], -1)).sum(-1)  # READ
+
+    return forward
+
+
+def frozen_torch(stop: bool) -> Function:
+    def forward(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = torch.tanh(x @ p["w"] + p["b"])
+        if stop:
+            h = h.detach()  # STOP
+        return h @ p["v"]
+
+    return forward
+
+
+def frozen_jax(stop: bool) -> Function:
+    def forward(p: Any, x: jax.Array) -> jax.Array:
+        h = jnp.tanh(x @ p["w"] + p["b"])  # MADE
+        if stop:
+            h = jax.lax.stop_gradient(h)  # STOP
+        return h @ p["v"]  # READ
+
+    return forward
+
+
+def first_divergence(reference: Any, candidate: Any, **given: Any) -> Divergence:
+    """Of two functions f(weights by name, x): a PyTorch one is made a module."""
+    options = {
+        "pins": {name: name for name in WEIGHTS},
+        "dtypes": ("float64",),
+        "finite_differences": False,
+        "moved_weights": False,
+    }
+    inputs = (numbers(5, 6),)
+    report = parity.check(reference, candidate, inputs, **sorted_arguments(options | given))
+    assert report.verdict is parity.Verdict.FAIL, str(report)
+    assert not report.failures("forward"), str(report)
+    return report.divergences[0]
+
+
+def from_torch_to_jax(reference: Function, candidate: Function) -> Divergence:
+    shapes = {name: jax.ShapeDtypeStruct(array.shape, np.float32) for name, array in WEIGHTS.items()}
+    return first_divergence(Module(reference, WEIGHTS), candidate, template=shapes)
+
+
+def from_jax_to_torch(reference: Function, candidate: Function) -> Divergence:
+    params = {name: jnp.asarray(array) for name, array in WEIGHTS.items()}
+    return first_divergence(reference, Module(candidate, WEIGHTS), reference_params=params)
+
+
+PAIRS = [(centred_torch, centred_jax), (target_torch, target_jax), (frozen_torch, frozen_jax)]
+
+
+@pytest.mark.parametrize(("theirs", "ours"), PAIRS, ids=["statistics", "target", "all of a weight"])
+@pytest.mark.parametrize("stopping", [True, False], ids=["the reference stops", "the candidate stops"])
+@pytest.mark.parametrize("from_torch", [True, False], ids=["from PyTorch", "from JAX"])
+def test_the_side_and_the_line_that_stop_a_gradient_are_told(
+    theirs: Callable[[bool], Function], ours: Callable[[bool], Function], stopping: bool, from_torch: bool
+) -> None:
+    if from_torch:
+        found = from_torch_to_jax(theirs(stopping), ours(not stopping))
+    else:
+        found = from_jax_to_torch(ours(stopping), theirs(not stopping))
+    assert found.cause is not None, found
+    assert found.cause.name == "gradient rule"
+    reference = "PyTorch" if from_torch else "JAX"
+    candidate = "JAX" if from_torch else "PyTorch"
+    side = reference if stopping else candidate
+    assert f"{side} stops the gradient" in found.cause.text, found.cause
+    stops, lets_through = (found.reference, found.candidate)[:: 1 if stopping else -1]
+    assert "# STOP" in stops[0].code, stops
+    if lets_through is found.candidate and from_torch:
+        assert "# MADE" in lets_through[0].code, lets_through
