@@ -15,7 +15,10 @@ OTHER_WAY = "the other way"
 VARIED = "in another order"
 """The reason of what was tried in place of a plan with which the two sides differ."""
 
-_WEAK = (BY_RUNNING, AGAINST_EVIDENCE, BY_CONVENTION, OTHER_WAY, VARIED)
+OPEN = "one of several that fit, and none makes the sides agree"
+"""The reason of what running the two models did not settle."""
+
+_WEAK = (OPEN, BY_RUNNING, AGAINST_EVIDENCE, BY_CONVENTION, OTHER_WAY, VARIED)
 
 
 def is_doubtful(reason: str) -> bool:

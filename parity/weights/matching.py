@@ -15,7 +15,7 @@ from parity.report.sides import Sides
 from parity.weights.assigning import MARGIN, Exchange, assign
 from parity.weights.balance import balanced
 from parity.weights.completeness import allowed, require_complete, require_settled
-from parity.weights.doubt import AGAINST_EVIDENCE, BY_RUNNING
+from parity.weights.doubt import AGAINST_EVIDENCE, BY_RUNNING, OPEN
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.matches import Match, as_plan, by_convention, could_turn, marked, matched
@@ -122,7 +122,8 @@ def find_plan(
         two biases add up to the other side's one. The plan's tensors are then the arrays given as leaves.
 
     Raises:
-        WeightError: naming every tensor that is unused, missing or ambiguous, with its candidates.
+        WeightError: naming every tensor that is unused or missing, and without `try_plan` every ambiguous
+            one with its candidates; with it, what no run settles is marked in the plan's reasons.
     """
     if sides is None:
         sides = Sides("JAX", "PyTorch") if reversed else Sides()
@@ -194,7 +195,10 @@ def _find(sought: Sought, try_plan: TryPlan | None, *, partial: bool = False) ->
         tries_for(tensors),
         pricing,
     )
-    require_settled([matches[place] for place in turns], [(matches[a], matches[b]) for a, b, _ in ties])
+    if try_plan is None:
+        require_settled([matches[place] for place in turns], [(matches[a], matches[b]) for a, b, _ in ties])
+    still_open = {*turns, *(place for a, b, _ in ties for place in (a, b))}
+    matches = [marked(match, OPEN) if place in still_open else match for place, match in enumerate(matches)]
     return sought.plan(matches, given)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from parity.weights import Plan, Signature, Use, WeightError, find_plan
+from parity.weights.doubt import OPEN, is_doubtful
 
 E, F, V = 8, 32, 50
 
@@ -258,11 +259,14 @@ def test_ties_are_settled_by_running() -> None:
     assert len(tried) < 10
 
 
-def test_what_running_does_not_settle_stays_an_error() -> None:
+def test_what_running_does_not_settle_is_doubted_and_without_running_an_error() -> None:
     tensors = {f"{n}.weight": Signature((E, F), "Linear") for n in "pq"}
     leaves = {"x/kernel": (F, E), "y/kernel": (F, E)}
     with pytest.raises(WeightError, match="either way"):
-        find_plan(tensors, leaves, try_plan=lambda plan: 0.5)
+        find_plan(tensors, leaves)
+    undecided = find_plan(tensors, leaves, try_plan=lambda plan: 0.5)  # the sides differ anyhow: a fault
+    assert [OPEN in transfer.reason for transfer in undecided.transfers] == [True, True]
+    assert is_doubtful(undecided.transfers[0].reason)
     assert find_plan(tensors, leaves, try_plan=lambda plan: 1.0)  # both agree: it does not matter
 
 
