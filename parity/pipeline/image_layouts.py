@@ -31,6 +31,24 @@ def channels_first(rank: int) -> tuple[int, ...]:
     return (0, rank - 1, *range(1, rank - 1))
 
 
+def frames_last(rank: int) -> tuple[int, ...]:
+    """The permutation of videos from (N, T, C, H, W) to (N, T, H, W, C); of anything else `channels_last`.
+
+    >>> frames_last(5)
+    (0, 1, 3, 4, 2)
+    """
+    return (0, 1, 3, 4, 2) if rank == 5 else channels_last(rank)
+
+
+def frames_first(rank: int) -> tuple[int, ...]:
+    """The permutation of videos from (N, T, H, W, C) to (N, T, C, H, W); of anything else `channels_first`.
+
+    >>> frames_first(5)
+    (0, 1, 4, 2, 3)
+    """
+    return (0, 1, 4, 2, 3) if rank == 5 else channels_first(rank)
+
+
 def ways_between(reference: str, candidate: str) -> tuple[Way, ...]:
     """The permutations that images may need between two frameworks, the usual one first.
 
@@ -39,8 +57,8 @@ def ways_between(reference: str, candidate: str) -> tuple[Way, ...]:
         candidate: the candidate's framework.
     """
     if reference == candidate:
-        return channels_last, channels_first
-    return (channels_last,) if reference == "PyTorch" else (channels_first,)
+        return channels_last, channels_first, frames_last, frames_first
+    return (channels_last, frames_last) if reference == "PyTorch" else (channels_first, frames_first)
 
 
 def candidates(
@@ -58,10 +76,14 @@ def candidates(
         for name, array in inputs.items()
         if name not in given and 3 <= array.ndim <= 5 and is_float(array)
     ]
+    tried = [dict(given)]
     yield dict(given)
     chosen_sets = [c for n in range(1, len(unknown[:4]) + 1) for c in itertools.combinations(unknown[:4], n)]
     for chosen, way in itertools.product(sorted(chosen_sets, key=len, reverse=True), ways):
-        yield {**given, **{name: way(inputs[name].ndim) for name in chosen}}
+        layout = {**given, **{name: way(inputs[name].ndim) for name in chosen}}
+        if layout not in tried:
+            tried.append(layout)
+            yield layout
 
 
 def of_outputs(
@@ -86,7 +108,8 @@ def of_outputs(
         other = tuple(candidate_shapes.get(name, shape))
         if name in layout or tuple(shape) == other or not len(shape) == len(other) >= 3:
             continue
-        for axes in (way(len(shape)) for way in ways):
+        of_inputs = [axes for axes in given.values() if len(axes) == len(shape)]  # most likely as they are
+        for axes in (*of_inputs, *(way(len(shape)) for way in ways)):
             if tuple(shape[axis] for axis in axes) == other:
                 layout[name] = axes
                 break

@@ -67,10 +67,11 @@ def computed_in(trace: Trace) -> list[Computed]:
     for node in trace.nodes:
         made = node.kind is NodeKind.OPERATION and all(alone[i] for i in node.inputs)
         alone.append(node.kind is NodeKind.CONSTANT or made)
-        if alone[-1] and node.floating and not node.backward:
-            wide = np.asarray(node.array, np.float64)
-            if telling(wide):
-                found.setdefault(wide.tobytes(), Computed(wide, wide.astype(np.float32)))
+        if not alone[-1] or node.backward or node.array.dtype.kind != "f":
+            continue
+        wide = np.asarray(node.array, np.float64)
+        if telling(wide):
+            found.setdefault(wide.tobytes(), Computed(wide, wide.astype(np.float32)))
     return list(found.values())
 
 

@@ -211,11 +211,13 @@ class TorchProgram:
         import torch
 
         own, given = self._tensors(weights, inputs, dtype)
+        for tensor in own.values():  # no graph is kept
+            tensor.requires_grad_(False)
         with (
             _lifted(dtype, self.task.rounding),
             running_torch(dtype),
             torch.inference_mode(False),
-            torch.no_grad(),
+            torch.enable_grad(),  # a model may differentiate by its inputs
             raised_by("PyTorch", f"in {dtype}"),
         ):
             return self._call(own, given)
@@ -230,7 +232,7 @@ class TorchProgram:
         with (
             running_torch(dtype),
             torch.inference_mode(False),
-            torch.set_grad_enabled(bool(self.trainable)),
+            torch.enable_grad(),  # a model may differentiate by its inputs
             raised_by("PyTorch", f"in {dtype}"),
         ):
             out = self._call(own, given)

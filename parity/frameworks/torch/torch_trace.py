@@ -64,7 +64,8 @@ class Recorder(DispatchMode):
             tensor: the value, which needs no gradient though it was computed from what does.
             spot: where.
         """
-        value = self.known.get(layout_of(tensor))
+        inside_a_transform = torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # it has no memory
+        value = None if inside_a_transform else self.known.get(layout_of(tensor))
         if value is not None:
             self.trace.stops.append(Node(name, NodeKind.OPERATION, (value,), tensor.detach(), spot))
 
