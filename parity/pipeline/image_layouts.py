@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 from parity.numerics.arrays import Arrays, is_float
 from parity.report.sides import TORCH_AND_JAX, Sides
@@ -91,6 +92,7 @@ def of_outputs(
     candidate_shapes: Mapping[str, Sequence[int]],
     given: Layout,
     ways: Sequence[Way] = (channels_last,),
+    of_inputs: Layout = MappingProxyType({}),
 ) -> Layout:
     """Per output the permutation from the reference's axes to the candidate's, where shapes leave no doubt.
 
@@ -100,16 +102,17 @@ def of_outputs(
     Args:
         reference_shapes: shapes by output.
         candidate_shapes: shapes by output.
-        given: the inputs' permutations, recognised or given.
+        given: what the user says of inputs and outputs.
         ways: the permutations that images may need, the usual one first.
+        of_inputs: the permutations of the inputs, recognised or given: an output most likely lies as they do.
     """
     layout = {name: axes for name, axes in given.items() if name in reference_shapes}
     for name, shape in reference_shapes.items():
         other = tuple(candidate_shapes.get(name, shape))
         if name in layout or tuple(shape) == other or not len(shape) == len(other) >= 3:
             continue
-        of_inputs = [axes for axes in given.values() if len(axes) == len(shape)]  # most likely as they are
-        for axes in (*of_inputs, *(way(len(shape)) for way in ways)):
+        likely = [axes for axes in of_inputs.values() if len(axes) == len(shape)]
+        for axes in (*likely, *(way(len(shape)) for way in ways)):
             if tuple(shape[axis] for axis in axes) == other:
                 layout[name] = axes
                 break
