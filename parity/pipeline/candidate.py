@@ -281,7 +281,7 @@ def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, 
         for side, pair in zip((reference.outputs, picked), pairs, strict=True)
     ]
     shapes = [{name: tuple(value.shape) for name, value in pair.items()} for pair in pairs]
-    layout = image_layouts.of_outputs(*shapes, request.layout, attempt.ways, task.layout)
+    layout = image_layouts.of_outputs(shapes[0], shapes[1], request.layout, attempt.ways, task.layout)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
     notes = [f"output {text}" for text in image_layouts.in_words(chosen, sides)]
     left = [
