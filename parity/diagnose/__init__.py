@@ -49,13 +49,14 @@ Family = Callable[[Fault], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
     *(fillers, written_plainly, roundings, sums_and_means),
-    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order, shifted),
+    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order),
     *(
         padding_modes,
         masked_states,
         reductions,
         norms,
         mutations,
+        shifted,
         opposite_operands,
         extra_operations,
         other_values,
@@ -68,7 +69,7 @@ FAMILIES: tuple[Family, ...] = (
 )
 """The families: what a programmer would have written first, a number that merely fits last."""
 
-OF_GRADIENTS: tuple[Family, ...] = (dtypes, gradient_rules, stopped, *FAMILIES)
+OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
 SECONDS = 5.0

@@ -6,6 +6,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.masks import is_mask
+from parity.diagnose.numbers import PICKING
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
@@ -24,10 +25,19 @@ def integers(fault: Fault) -> Iterator[Change]:
         array = fault.value(index)
         if array.dtype.kind not in "iu" or array.size < 2:
             continue
-        compared = fault.reaches(index, COMPARISONS, 3)
+        compared = fault.reaches(index, COMPARISONS, 3) and not fault.reaches(index, PICKING, 6)
+        if compared and _compares_otherwise(fault):
+            continue
         for step in (-1, 1, 2, -2):
             text = f"indices are {-step:+d} off in <candidate>: add {step}"
             yield Change(CauseKind.MASK if compared else CauseKind.SHIFT, text, {index: array + step})
+
+
+def _compares_otherwise(fault: Fault) -> bool:
+    """Whether the reference compares by another operation there, which one more or less would imitate."""
+    here = {fault.operation(number) for number in fault.active} & COMPARISONS
+    there = {fault.reference.nodes[i].operation for i in fault.reference_scope} & COMPARISONS
+    return bool(there) and here != there
 
 
 def _index(fault: Fault, target: Target) -> Iterator[Change]:

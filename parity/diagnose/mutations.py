@@ -23,10 +23,25 @@ def mutations(fault: Fault) -> Iterator[Change]:
         operation = fault.operation(number)
         line = fault.node(fault.candidate.evaluations[number].outputs[0]).spot.line
         for other in _others(fault, number):
+            if _leaves_out(fault, number, other):
+                continue
             text = f"<reference> {other.text} where <candidate> has {operation}" + (
                 f" (line {line})" if line else ""
             )
             yield Change(other.cause, text, functions={number: _called(other.function)})
+
+
+def _leaves_out(fault: Fault, number: int, other: Other) -> bool:
+    """Whether a neighbour gives back an operand, as a product with one does: the operation is too many."""
+    inputs = fault.candidate.evaluations[number].inputs
+    if len(inputs) < 2 or not any(i in fault.pure for i in inputs):
+        return False
+    values = [fault.value(i) for i in inputs]
+    try:
+        result = np.asarray(other.function(*values))
+    except Exception:  # a trial says so, too
+        return False
+    return any(value.dtype.kind == "f" and np.array_equal(result, value) for value in values)
 
 
 def _called(function: Callable[..., ArrayLike]) -> Function:

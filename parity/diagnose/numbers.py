@@ -12,6 +12,7 @@ ROOTS = frozenset({"sqrt", "rsqrt", "pow", "integer_pow", "div", "log", "log1p"}
 THROUGH = frozenset(
     {"broadcast_in_dim", "reshape", "squeeze", "convert_element_type", "expand_dims", "copy", "select_n"}
 )
+PICKING = frozenset({"gather", "dynamic_slice", "scatter", "scatter-add"})
 SOFTMAX = frozenset({"exp", "exp2"})
 SUMS = frozenset({"reduce_sum", "reduce_window_sum"})
 REDUCTIONS = ("var", "std", "mean", "sum", "reduce_sum")
@@ -37,6 +38,7 @@ class NumberUse(NamedTuple):
         corrects: whether it is subtracted from the divisor of a sum.
         divides: whether something is divided by it.
         whole: whether it is an integer.
+        indexes: whether it goes into an index by which entries are picked.
     """
 
     operations: frozenset[str]
@@ -47,6 +49,7 @@ class NumberUse(NamedTuple):
     corrects: bool
     divides: bool
     whole: bool
+    indexes: bool
 
 
 class Literal(NamedTuple):
@@ -121,6 +124,7 @@ def _use(fault: Fault, index: int) -> NumberUse:
             for e in (fault.candidate.evaluations[n] for n in numbers)
         ),
         fault.value(index).dtype.kind in "iu",
+        any(fault.reaches(o, PICKING, 6) for o in results),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.numbers import Literal, NumberUse, literals, reference_numbers
+from parity.diagnose.numbers import PICKING, Literal, NumberUse, literals, reference_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array
 from parity.diagnose.tolerances import SAME_DECIMALS
@@ -66,12 +66,12 @@ def constants(fault: Fault) -> Iterator[Change]:
     """Numbers of the candidate exchanged for numbers of the reference that a programmer chooses."""
     here, there = literals(fault), reference_numbers(fault)
     for literal, new in itertools.product(here, there):
-        if not _merely_fits((literal,), new):
+        if not _merely_fits((literal,), new, there):
             yield from _exchanged(fault, (literal,), new)
     by_value = _by_value(here)
     yield from _rounded(fault, here, [value for value in there if math.isfinite(value)])
     for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], there):
-        if not _merely_fits(same, new):
+        if not _merely_fits(same, new, there):
             yield from _exchanged(fault, tuple(same), new)
     yield from _swapped(fault, by_value)
     yield from _worked_out(fault, [literal for literal in here if _is_factor(literal)], there)
@@ -84,10 +84,10 @@ def other_numbers(fault: Fault) -> Iterator[Change]:
     """
     here, there = literals(fault), reference_numbers(fault)
     for literal, new in itertools.product(here, there):
-        if _merely_fits((literal,), new):
+        if _merely_fits((literal,), new, there):
             yield from _exchanged(fault, (literal,), new)
     for same, new in itertools.product([s for s in _by_value(here).values() if len(s) > 1], there):
-        if _merely_fits(same, new):
+        if _merely_fits(same, new, there):
             yield from _exchanged(fault, tuple(same), new)
     yield from _worked_out(fault, [literal for literal in here if not _is_factor(literal)], there)
 
@@ -95,6 +95,8 @@ def other_numbers(fault: Fault) -> Iterator[Change]:
 def _worked_out(fault: Fault, here: list[Literal], there: list[float]) -> Iterator[Change]:
     known = dict.fromkeys(d for value in there if math.isfinite(value) for d in derived(value))
     for literal, new in itertools.product(here, known):
+        if _is_next(literal, new, there):
+            continue
         yield from _exchanged(fault, (literal,), new)
 
 
@@ -103,11 +105,22 @@ def _is_factor(literal: Literal) -> bool:
     return literal.use.whole or bool(literal.use.operations & {"mul", "div"})
 
 
-def _merely_fits(which: Sequence[Literal], new: float) -> bool:
-    """Whether a number says little: zero or one, but for an index, and for a factor that is left out."""
+def _merely_fits(which: Sequence[Literal], new: float, there: Sequence[float]) -> bool:
+    """Whether a number says little: zero or one, but for an index, and for a factor that is left out.
+
+    So does the next integer in a comparison, where the reference has this one, too: it may compare otherwise.
+    """
     use = which[0].use
+    if _is_next(which[0], new, there):
+        return True
     left_out = new == 1 and bool(use.operations & {"mul", "div"})
     return new in NEUTRAL and not (use.whole or use.corrects or left_out)
+
+
+def _is_next(literal: Literal, new: float, there: Sequence[float]) -> bool:
+    """Whether a number is the next integer in a comparison with one that the reference has, too."""
+    use, old = literal.use, literal.value
+    return use.compared and not use.indexes and abs(new - old) == 1 and old in there
 
 
 def _by_value(here: list[Literal]) -> dict[float, list[Literal]]:
@@ -183,10 +196,12 @@ def _cause(use: NumberUse, old: float, new: float) -> CauseKind:
         return CauseKind.EPSILON
     if use.corrects:
         return CauseKind.VARIANCE_CORRECTION
+    if use.whole and use.indexes and use.operations & {"add", "sub"}:
+        return CauseKind.SHIFT
     if use.compared or (use.softmax and min(old, new) < FILL):
         return CauseKind.MASK
     if use.whole:
-        if use.operations & {"gather", "dynamic_slice", "scatter", "scatter-add"}:
+        if use.operations & PICKING:
             return CauseKind.SELECTION
         return CauseKind.SHIFT if use.operations & {"add", "sub"} else CauseKind.CONSTANT
     if use.operations & {"div", "mul"}:

@@ -1,5 +1,6 @@
 """Gradients that one side stops, with `detach`, `no_grad` or `stop_gradient`, and the other lets through."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,12 @@ from parity.trace.vocabulary import names
 
 ADDING = names("add add_ add_any")
 """Operations by which contributions to a gradient are added up."""
+
+FLAT = names("round floor ceil trunc sign round_nearest_even")
+"""Functions without a derivative but zero: they stop a gradient as well."""
+
+MOSTLY = 0.5
+"""Share of entries that are not zero in a gradient that one side stops; a tie or a bound touches fewer."""
 
 
 def stopped(fault: Fault) -> Iterator[Change]:
@@ -30,7 +37,7 @@ def _let_through(fault: Fault) -> Iterator[Change]:
     text = "<reference> stops the gradient there, <candidate> lets it through: stop it there, too"
     for index in fault.computed():
         node = fault.node(index)
-        if not node.backward or not node.floating or not fault.value(index).any():
+        if not node.backward or not node.floating or np.mean(fault.value(index) != 0) < MOSTLY:
             continue
         end = _before_it_is_added(fault, index)
         there = _stops_between(_line(node), _line(trace.nodes[end]), fault.reference, fault.twins, trace)
@@ -103,12 +110,22 @@ def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], othe
     stopped_there = {i for stop in other.stops for i in stop.inputs}
     return [
         stop
-        for stop in trace.stops
+        for stop in _stops(trace)
         if stopped_there.isdisjoint(t for i in stop.inputs for t in partners.get(i, ()))
         and (
             any(_line(trace.nodes[i]) != _line(stop) for i in stop.inputs) or not _is_where_read(trace, stop)
         )
     ]
+
+
+def _stops(trace: Trace) -> list[Node]:
+    """Where gradients are stopped, on purpose or by a flat function; each with the value it stands at."""
+    flat = [
+        dataclasses.replace(node, inputs=(index,))
+        for index, node in enumerate(trace.nodes)
+        if node.operation in FLAT and not node.backward
+    ]
+    return [*trace.stops, *flat]
 
 
 def _line(node: Node) -> tuple[str, int]:
@@ -135,7 +152,7 @@ def _stops_between(
     """
     readable = {i for node in other.nodes if not node.backward and _line(node) == read for i in node.inputs}
     found = []
-    for stop in trace.stops:
+    for stop in _stops(trace):
         twins = {i for own in stop.inputs for i in partners.get(own, ()) if i in readable}
         if any(_line(other.nodes[i]) == made for i in (*twins, *other.ancestors(sorted(twins)))):
             found.append(stop)
