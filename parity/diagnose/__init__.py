@@ -20,13 +20,14 @@ from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.exchanged_steps import exchanged_steps
+from parity.diagnose.executions import changes_everywhere, everywhere, holds_everywhere
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.fault import Fault
 from parity.diagnose.fillers import fillers
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
-from parity.diagnose.mutations import mutations
+from parity.diagnose.mutations import mutations, mutations_behind
 from parity.diagnose.norms import norms
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
@@ -56,6 +57,8 @@ FAMILIES: tuple[Family, ...] = (
         reductions,
         norms,
         mutations,
+        changes_everywhere,
+        mutations_behind,
         shifted,
         opposite_operands,
         extra_operations,
@@ -80,10 +83,17 @@ DEPTHS = (0, 3)
 
 
 class Diagnosis(NamedTuple):
-    """A cause, with the change that it was found by, which may say more of the place."""
+    """A cause, with the change that it was found by, which may say more of the place.
+
+    Attributes:
+        cause: the cause.
+        change: the change at the fault.
+        code: the same wherever the code runs; None if the change is none of the code.
+    """
 
     cause: Cause
     change: Change
+    code: Change | None
 
 
 def diagnose(
@@ -121,7 +131,8 @@ def diagnose(
                         (
                             (change, left)
                             for change, left in fault.agreeing(family(fault))
-                            if confirmation.holds(family, depth, change, fault)
+                            if holds_everywhere(fault, change)
+                            and confirmation.holds(family, depth, change, fault)
                         ),
                         None,
                     )
@@ -134,7 +145,10 @@ def diagnose(
                         problems.append(_problem(family, fault, error))
                     continue
                 if found is not None:
-                    return Diagnosis(_cause(fault, *found), found[0])
+                    change, left = found
+                    return Diagnosis(
+                        _cause(fault, change, left), change, change.code or everywhere(fault, change)
+                    )
     return None
 
 

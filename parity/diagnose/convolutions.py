@@ -10,7 +10,8 @@ from parity.diagnose.convolving import convolve, length
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.pads import Windowing, as_ints, other_pads, reference_operation
-from parity.diagnose.trials import Change, Function
+from parity.diagnose.trials import Change
+from parity.localise.comparison import Function
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
 from parity.trace.vocabulary import CONVOLUTIONS, each_axis

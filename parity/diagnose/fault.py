@@ -14,8 +14,8 @@ from parity.diagnose.arrangements import arranged
 from parity.diagnose.downstream import BEHIND, targets_behind
 from parity.diagnose.origins import Before, pure, static
 from parity.diagnose.targets import Array, difference, same
-from parity.diagnose.trials import Change, Function, recompute
-from parity.localise.comparison import Comparison, Region, Value, failing
+from parity.diagnose.trials import Change, recompute
+from parity.localise.comparison import Comparison, Function, Region, Value, failing
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
 

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from parity.diagnose.fault import Fault
 from parity.diagnose.neighbours import BINARY, COMPARISONS, UNARY, Other
 from parity.diagnose.targets import Array
-from parity.diagnose.trials import Change, Function
-from parity.localise.comparison import Value
+from parity.diagnose.trials import Change
+from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Evaluation
 
@@ -19,9 +19,22 @@ POWERS = (1, 2, 3, 4, -1, -2)
 
 def mutations(fault: Fault) -> Iterator[Change]:
     """Each operation at the fault exchanged for its neighbours."""
-    for number in fault.active:
+    yield from _exchanged(fault, [n for n in fault.active if _first(fault, n) <= fault.region.j])
+
+
+def mutations_behind(fault: Fault) -> Iterator[Change]:
+    """The same of operations that read the faulty value, which can only undo what is wrong before them."""
+    yield from _exchanged(fault, [n for n in fault.active if _first(fault, n) > fault.region.j])
+
+
+def _first(fault: Fault, number: int) -> int:
+    return fault.candidate.evaluations[number].outputs[0]
+
+
+def _exchanged(fault: Fault, numbers: Sequence[int]) -> Iterator[Change]:
+    for number in numbers:
         operation = fault.operation(number)
-        line = fault.node(fault.candidate.evaluations[number].outputs[0]).spot.line
+        line = fault.node(_first(fault, number)).spot.line
         for other in _others(fault, number):
             if _leaves_out(fault, number, other):
                 continue

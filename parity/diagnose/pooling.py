@@ -10,8 +10,8 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.pads import Pads, Pooled, as_ints, other_pads, pooled, reference_operation, sliding_axes
 from parity.diagnose.sliding import reduce_windows
 from parity.diagnose.targets import Array
-from parity.diagnose.trials import Change, Function
-from parity.localise.comparison import Value
+from parity.diagnose.trials import Change
+from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 
 NAMES = {"max": "maximum", "min": "minimum", "sum": "average"}

@@ -10,8 +10,8 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.masks import fitting, is_mask
 from parity.diagnose.numbers_in_code import divisors
 from parity.diagnose.targets import Array
-from parity.diagnose.trials import Change, Function
-from parity.localise.comparison import Value
+from parity.diagnose.trials import Change
+from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 
 KINDS: Mapping[str, Callable[..., Array]] = {

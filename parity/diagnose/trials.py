@@ -1,17 +1,14 @@
 """Changes to the candidate's computation, and how one operation is computed again under them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 
-from parity.localise.comparison import Comparison, Value
+from parity.localise.comparison import Comparison, Function, Value
 from parity.report.divergences import Place
 from parity.report.kinds import CauseKind
-
-Function = Callable[[Sequence[Value]], Sequence[Value]]
-"""From the values that an operation reads to those that it computes."""
 
 
 class Change(NamedTuple):
@@ -26,6 +23,7 @@ class Change(NamedTuple):
             stands where all of them are put together.
         reference_places: lines of the reference that tell more than those of its operations at the fault.
         candidate_places: the same of the candidate.
+        code: the same change wherever the code runs, which `values` and `functions` may be a part of.
     """
 
     cause: CauseKind
@@ -35,6 +33,7 @@ class Change(NamedTuple):
     joined: tuple[int, ...] = ()
     reference_places: tuple[Place, ...] = ()
     candidate_places: tuple[Place, ...] = ()
+    code: "Change | None" = None
 
 
 def recompute(
@@ -53,7 +52,7 @@ def recompute(
     """
     evaluation = comparison.candidate.evaluations[number]
     given = [new[i] if i in new else comparison.array(i) for i in evaluation.inputs]
-    function = functions.get(number, evaluation.function)
+    function = {**comparison.functions, **functions}.get(number, evaluation.function)
     try:
         with np.errstate(all="ignore"):
             results = function(given)

@@ -1,6 +1,7 @@
 """Two traces with what is matched in them, and what a fault between them is."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 Value: TypeAlias = "Shaped[np.ndarray, '...'] | jax.Array"
 """A value that replaces another: NumPy's from a trace, JAX's where an operation of JAX computed it again."""
+
+Function = Callable[[Sequence[Value]], Sequence[Value]]
+"""From the values that an operation reads to those that it computes."""
 
 
 class Region(NamedTuple):
@@ -65,6 +69,7 @@ class Comparison:
         self.reference_moves, self.candidate_moves = reference_moves, candidate_moves
         self.matcher = Matcher(reference, reference_moves)
         self.replaced: dict[int, Value] = {}
+        self.functions: dict[int, Function] = {}
         self.values: dict[int, Shaped[np.ndarray, ...]] = {}
         self.reference_matched: set[int] = set()
         self.partners: dict[int, list[int]] = {}
@@ -126,7 +131,41 @@ class Comparison:
             value: its value from now on, of the same shape.
         """
         self.replaced[index] = value
-        changed = self.candidate.replay(self.replaced)
+        self._again()
+
+    def mend(self, values: Mapping[int, Value], functions: Mapping[int, Function]) -> None:
+        """Change what the candidate computes for good, and match what follows again.
+
+        Args:
+            values: node -> its value from now on.
+            functions: index of an evaluation -> what to compute it by from now on.
+        """
+        self.replaced.update(values)
+        self.functions.update(functions)
+        self._again()
+
+    def replay(
+        self,
+        values: Mapping[int, Value],
+        functions: Mapping[int, Function] = MappingProxyType({}),
+        *,
+        until: int | None = None,
+    ) -> dict[int, Value]:
+        """What changes in the candidate with some values and operations besides those put in place so far.
+
+        Args:
+            values: node -> its value instead.
+            functions: index of an evaluation -> what to compute it by instead.
+            until: stop after this node.
+
+        Returns:
+            Node -> its value, of those that differ from the trace as it was recorded.
+        """
+        changes = {**self.functions, **functions}
+        return self.candidate.replay({**self.replaced, **values}, changes=changes, until=until)
+
+    def _again(self) -> None:
+        changed = self.replay({})
         self.values = {k: np.asarray(v) for k, v in changed.items()}
         for changed_index in self.values:
             self._match(changed_index)

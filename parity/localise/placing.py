@@ -1,12 +1,12 @@
 """The reference's values tried in place of the candidate's: where, in which layout, with what success."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.localise.comparison import Comparison
+from parity.localise.comparison import Comparison, Value
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.trace.graph import Node, Trace
 from parity.trace.match import same_numbers
@@ -152,7 +152,7 @@ def score(
     """
     candidate = comparison.candidate
     outputs = {j_out: t_out for t_out, j_out in failed}
-    changed = candidate.replay({**comparison.replaced, j: value}, until=_ahead(candidate, j))
+    changed = comparison.replay({j: value}, until=_ahead(candidate, j))
     agreed = AT_OUTPUT if j in outputs else 0.0
     for index, new in changed.items():
         operation = candidate.nodes[index].operation
@@ -190,7 +190,17 @@ def mends(
         j: node of the candidate.
         value: its value instead.
     """
-    changed = comparison.candidate.replay({**comparison.replaced, j: value})
+    return agree(comparison, failed, comparison.replay({j: value}))
+
+
+def agree(comparison: Comparison, failed: list[tuple[int, int]], changed: Mapping[int, Value]) -> bool:
+    """Whether every failed output agrees with some values changed.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        changed: node of the candidate -> its value.
+    """
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
         if t not in comparison.matches(out, array):
@@ -209,7 +219,7 @@ def matters(
         j: node of the candidate.
         value: its value instead.
     """
-    changed = comparison.candidate.replay({**comparison.replaced, j: value})
+    changed = comparison.replay({j: value})
     for _, out in failed:
         if out in changed:
             with np.errstate(invalid="ignore", over="ignore"):

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose import Diagnosis, diagnose
+from parity.diagnose.trials import Change
 from parity.localise import (
     Comparison,
     Region,
+    agree,
     candidate_places,
     failing,
     find_regions,
@@ -150,6 +152,7 @@ def _walked(
     divergences = list(known)
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
+    met_again: set[int] = set()
     for group, kind in GROUPS.items():
         if any(d.stage is Stage.FORWARD for d in divergences):
             break  # gradients differ because the forward pass does
@@ -158,6 +161,10 @@ def _walked(
         for region in find_regions(comparison, group, errors):
             same = _in_another_step(divergences, candidate_places(comparison, region))
             if same is not None:
+                if same not in met_again:
+                    met_again.add(same)
+                    found = diagnose(comparison, region, elsewhere=again.at)
+                    divergences[same] = _confirmed(divergences[same], found)
                 divergences[same] = _again(divergences[same], comparison.candidate.nodes[region.j].spot.step)
                 again.note(region)
                 continue
@@ -169,6 +176,8 @@ def _walked(
             found = diagnose(comparison, region, problems, again.at)
             divergences.append(_divergence(comparison, region, kind, found))
             again.note(region)
+            if found is not None and found.code is not None:
+                _mend(comparison, group, found.code)
             findings += [f"a bug of the harness, which may have cost a cause: {text}" for text in problems]
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
@@ -183,6 +192,12 @@ def _walked(
         cost = "a bug of the harness, which may have cost places"
         findings += [f"{cost}: {in_one_line(error)}" for error in errors or ()]
     return Found(tuple(divergences), growth, tuple(findings))
+
+
+def _mend(comparison: Comparison, group: str, code: Change) -> None:
+    """Change the code wherever it runs, if that is all that is wrong: else single values are put in place."""
+    if agree(comparison, failing(comparison, group), comparison.replay(code.values, code.functions)):
+        comparison.mend(code.values, code.functions)
 
 
 def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer:
@@ -210,6 +225,17 @@ def _in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) 
         if other_steps and lines and lines[0] in named:
             return index
     return None
+
+
+def _confirmed(divergence: Divergence, found: Diagnosis | None) -> Divergence:
+    """A fault with the cause that holds in another step, too.
+
+    In the first step, where a state is zero, much would explain it that explains no other.
+    """
+    known = divergence.cause
+    if known is not None and found is not None and known.name is found.cause.name:
+        return divergence
+    return dataclasses.replace(divergence, cause=None if found is None else found.cause)
 
 
 def _again(divergence: Divergence, step: str) -> Divergence:
@@ -244,7 +270,7 @@ def _divergence(
 ) -> Divergence:
     tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
     leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
-    cause, change = diagnosis or (None, None)
+    cause, change, _ = diagnosis or (None, None, None)
     there = reference_places(comparison.reference, region)
     here = candidate_places(comparison, region, change.joined if change else ())
     if change is not None:

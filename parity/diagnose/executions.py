@@ -1,0 +1,125 @@
+"""Code that runs more than once: what is wrong with it is wrong in every one of its executions.
+
+At one of them a change can fit by coincidence (a state is zero in the first step, two faults cancel in the
+last), and a change at one of them may mend nothing before all others are changed, too.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from parity.diagnose.fault import Fault
+from parity.diagnose.mutations import mutations
+from parity.diagnose.numbers_in_code import constants
+from parity.diagnose.targets import same
+from parity.diagnose.trials import Change
+from parity.localise.comparison import Value
+from parity.trace.graph import Trace
+
+MOST = 4096
+"""Evaluations of a line that are looked at."""
+
+
+def executions(trace: Trace, number: int) -> Sequence[int]:
+    """The evaluations that are the same operation of the same line as one, itself among them.
+
+    Args:
+        trace: with its evaluations.
+        number: of one of them.
+    """
+    place = _line(trace, number)
+    if not place[0]:
+        return [number]
+    on_line = [n for n in range(len(trace.evaluations)) if _line(trace, n) == place]
+    operations = [trace.evaluations[n].operation for n in on_line]
+    period = _period(operations)
+    return on_line[on_line.index(number) % period :: period]
+
+
+def _line(trace: Trace, number: int) -> tuple[str, int, bool]:
+    outputs = trace.evaluations[number].outputs
+    if not outputs:
+        return "", 0, False
+    node = trace.nodes[outputs[0]]
+    return node.spot.file, node.spot.line, node.backward
+
+
+def _period(operations: Sequence[str]) -> int:
+    """After how many operations a line starts again; their number if it does not."""
+    count = len(operations)
+    for period in range(1, min(count, MOST) // 2 + 1):
+        if count % period == 0 and list(operations[:period]) * (count // period) == list(operations):
+            return period
+    return count
+
+
+def everywhere(fault: Fault, change: Change) -> Change | None:
+    """A change of operations or numbers of the code wherever it runs and disagrees; None of anything else.
+
+    Args:
+        fault: the fault.
+        change: what is changed at the fault.
+    """
+    trace = fault.candidate
+    if any(index not in fault.pure for index in change.values):
+        return None  # a value, and no code
+    functions = {k: f for number, f in change.functions.items() for k in _disagreeing(fault, number)}
+    values: dict[int, Value] = dict(change.values)
+    for index, value in change.values.items():
+        for number in fault.readers(index):
+            position = trace.evaluations[number].inputs.index(index)
+            for other in _disagreeing(fault, number):
+                read = trace.evaluations[other].inputs
+                alike = len(read) > position and np.array_equal(
+                    fault.value(read[position]), fault.value(index)
+                )
+                if alike and read[position] in fault.pure:
+                    values[read[position]] = value
+    return change._replace(values=values, functions=functions)
+
+
+def _disagreeing(fault: Fault, number: int) -> list[int]:
+    """An evaluation, and the others of the same code whose results are not the reference's."""
+    trace, partners = fault.candidate, fault.comparison.partners
+    same_code = executions(trace, number)
+    return [n for n in same_code if n == number or not any(partners[o] for o in trace.evaluations[n].outputs)]
+
+
+def explains(fault: Fault, change: Change) -> bool:
+    """Whether the faulty value agrees once a change is made wherever it says, from the start.
+
+    Args:
+        fault: the fault.
+        change: nodes and evaluations of the candidate's trace, not of the fault alone.
+    """
+    target = fault.target
+    new = fault.comparison.replay(change.values, change.functions, until=target.node)
+    value = np.asarray(new.get(target.node, target.actual))
+    return value.shape == target.wanted.shape and same(value, target.wanted, target.allowed)
+
+
+def _is_wider(code: Change, change: Change) -> bool:
+    """Whether the code runs elsewhere, too."""
+    return len(code.functions) > len(change.functions) or len(code.values) > len(change.values)
+
+
+def holds_everywhere(fault: Fault, change: Change) -> bool:
+    """Whether a change explains the fault if the code is changed wherever it runs; true of anything else.
+
+    Args:
+        fault: the fault.
+        change: one that explains it where it stands.
+    """
+    code = everywhere(fault, change)
+    return code is None or not _is_wider(code, change) or explains(fault, code)
+
+
+def changes_everywhere(fault: Fault) -> Iterator[Change]:
+    """Operations and numbers that explain the fault only if the code is changed wherever it runs."""
+    for family in (mutations, constants):
+        for change in family(fault):
+            if fault.late:
+                return
+            code = everywhere(fault, change)
+            if code is not None and _is_wider(code, change) and explains(fault, code):
+                yield Change(change.cause, change.text, {fault.target.node: fault.target.wanted}, code=code)
