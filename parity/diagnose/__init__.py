@@ -20,14 +20,14 @@ from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.exchanged_steps import exchanged_steps
-from parity.diagnose.executions import changes_everywhere, everywhere, holds_everywhere
+from parity.diagnose.executions import changes_everywhere, holds_everywhere
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.fault import Fault
 from parity.diagnose.fillers import fillers
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
-from parity.diagnose.mutations import mutations, mutations_behind
+from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
 from parity.diagnose.norms import norms
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
@@ -50,7 +50,8 @@ Family = Callable[[Fault], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
     *(fillers, written_plainly, roundings, sums_and_means),
-    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts, order),
+    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts),
+    *(joined_otherwise, order),
     *(
         padding_modes,
         masked_states,
@@ -83,17 +84,10 @@ DEPTHS = (0, 3)
 
 
 class Diagnosis(NamedTuple):
-    """A cause, with the change that it was found by, which may say more of the place.
-
-    Attributes:
-        cause: the cause.
-        change: the change at the fault.
-        code: the same wherever the code runs; None if the change is none of the code.
-    """
+    """A cause, with the change that it was found by, which may say more of the place."""
 
     cause: Cause
     change: Change
-    code: Change | None
 
 
 def diagnose(
@@ -145,10 +139,7 @@ def diagnose(
                         problems.append(_problem(family, fault, error))
                     continue
                 if found is not None:
-                    change, left = found
-                    return Diagnosis(
-                        _cause(fault, change, left), change, change.code or everywhere(fault, change)
-                    )
+                    return Diagnosis(_cause(fault, *found), found[0])
     return None
 
 

@@ -122,4 +122,4 @@ def changes_everywhere(fault: Fault) -> Iterator[Change]:
                 return
             code = everywhere(fault, change)
             if code is not None and _is_wider(code, change) and explains(fault, code):
-                yield Change(change.cause, change.text, {fault.target.node: fault.target.wanted}, code=code)
+                yield Change(change.cause, change.text, {fault.target.node: fault.target.wanted})

@@ -1,5 +1,7 @@
 """Single operations exchanged for their neighbours: a minus for a plus, less for less or equal, an axis."""
 
+import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,6 +15,9 @@ from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Evaluation
 
+MOST_JOINED = 4
+"""Parts of a concatenation of which every order is tried."""
+
 POWERS = (1, 2, 3, 4, -1, -2)
 """Powers that are tried in place of another one."""
 
@@ -25,6 +30,25 @@ def mutations(fault: Fault) -> Iterator[Change]:
 def mutations_behind(fault: Fault) -> Iterator[Change]:
     """The same of operations that read the faulty value, which can only undo what is wrong before them."""
     yield from _exchanged(fault, [n for n in fault.active if _first(fault, n) > fault.region.j])
+
+
+def joined_otherwise(fault: Fault) -> Iterator[Change]:
+    """The parts of a concatenation in another order."""
+    for number in fault.active:
+        evaluation = fault.candidate.evaluations[number]
+        if fault.operation(number) != "concatenate" or len(evaluation.inputs) > MOST_JOINED:
+            continue
+        axis, here = int(evaluation.params["dimension"]), tuple(range(len(evaluation.inputs)))
+        for order in itertools.permutations(here):
+            if order != here:
+                text = f"<reference> joins the parts along axis {axis} in the order {order}, "
+                text += f"<candidate> in {here}"
+                joined = _called(functools.partial(_joined, order, axis))
+                yield Change(CauseKind.ORDER, text, functions={number: joined})
+
+
+def _joined(order: Sequence[int], axis: int, *parts: Array) -> Array:
+    return np.concatenate([parts[i] for i in order], axis)
 
 
 def _first(fault: Fault, number: int) -> int:
@@ -85,8 +109,6 @@ def _select(fault: Fault, evaluation: Evaluation) -> Iterator[Other]:
 
 def _concatenate(fault: Fault, evaluation: Evaluation) -> Iterator[Other]:
     axis = int(evaluation.params["dimension"])
-    text = f"joins the parts in the reverse order along axis {axis}"
-    yield Other(CauseKind.ORDER, text, lambda *xs: np.concatenate(xs[::-1], axis))
     shape = fault.value(evaluation.outputs[0]).shape
     for other in range(len(shape)):
         if other != axis:

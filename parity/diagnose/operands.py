@@ -71,8 +71,8 @@ def other_values(fault: Fault) -> Iterator[Change]:
                     values, functions = fault.reading(index, substitute.value)
                     yield Change(why.cause, why.text, values, functions, joined)
         for twin in _earlier(fault, index):
-            text = f"<candidate> reads {described(fault, index)} where <reference> reads what is "
-            text += f"{described(fault, twin)} in <candidate>"
+            here, there = told_apart(fault, index, twin)
+            text = f"<candidate> reads {here} where <reference> reads what is {there} in <candidate>"
             values, functions = fault.reading(index, fault.value(twin))
             yield Change(CauseKind.OPERANDS, text, values, functions, joined)
 
@@ -102,7 +102,7 @@ def _exchanges(fault: Fault) -> Iterator[tuple[int, int]]:
 
 
 def _exchange(fault: Fault, a: int, b: int) -> Change:
-    text = f"{described(fault, a)} and {described(fault, b)} are exchanged in <candidate>"
+    text = "{} and {} are exchanged in <candidate>".format(*told_apart(fault, a, b))
     return Change(_exchanged(fault, a, b), text, {a: fault.value(b), b: fault.value(a)})
 
 
@@ -169,7 +169,7 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     if twin is not None and _parents(fault, index) & _parents(fault, twin):
         return Explained(_packed(fault, index), f"{text}: another part of the same packed value")
     if twin is not None and _both_compute(fault, index, twin):
-        instead = described(fault, twin)
+        here, instead = told_apart(fault, index, twin)
         unread = "" if any(k in fault.relevant for k in fault.consumers[twin]) else ", which nothing reads"
         text = f"<candidate> reads {here} where <reference> reads what is {instead} in <candidate>{unread}"
         return Explained(CauseKind.OPERANDS, text)
@@ -232,10 +232,34 @@ def described(fault: Fault, index: int) -> str:
         index: node of the candidate.
     """
     node = fault.node(index)
+    root = fault.node(fault.rearranged_from(index)[-1])
+    if root.kind in (NodeKind.INPUT, NodeKind.WEIGHT):
+        node = root
     if node.kind is NodeKind.OPERATION:
         where = f" of line {node.spot.line}" if node.spot.line else ""
         return f"the {node.operation}{where}"
     return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
+
+
+def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
+    """What two values of the candidate are called; those of one line are numbered.
+
+    Args:
+        fault: the fault.
+        one: node of the candidate.
+        other: another one.
+    """
+    first, second = described(fault, one), described(fault, other)
+    if first != second or fault.node(one).kind is not NodeKind.OPERATION:
+        return first, second
+    spot, operation = fault.node(one).spot, fault.node(one).operation
+    alike = [
+        i
+        for i, node in enumerate(fault.candidate.nodes)
+        if node.operation == operation and (node.spot.file, node.spot.line) == (spot.file, spot.line)
+    ]
+    a, b = (f"number {alike.index(i) + 1} of {len(alike)}" if i in alike else "" for i in (one, other))
+    return f"{first} ({a})", f"{second} ({b})"
 
 
 def _parents(fault: Fault, index: int) -> set[int]:
@@ -274,7 +298,7 @@ def _packed(fault: Fault, index: int) -> CauseKind:
 def _normalises(fault: Fault, index: int) -> bool:
     """Whether a value is subtracted as a mean, or its root divided by, in a normalisation."""
     value = fault.value(index)
-    if value.size >= fault.target.wanted.size:
+    if value.dtype.kind != "f" or value.size >= fault.target.wanted.size:
         return False
     return fault.reaches(index, {"rsqrt", "sqrt"}, 4) or (
         fault.reaches(index, {"sub"}, 2)

@@ -23,7 +23,6 @@ class Change(NamedTuple):
             stands where all of them are put together.
         reference_places: lines of the reference that tell more than those of its operations at the fault.
         candidate_places: the same of the candidate.
-        code: the same change wherever the code runs, which `values` and `functions` may be a part of.
     """
 
     cause: CauseKind
@@ -33,7 +32,6 @@ class Change(NamedTuple):
     joined: tuple[int, ...] = ()
     reference_places: tuple[Place, ...] = ()
     candidate_places: tuple[Place, ...] = ()
-    code: "Change | None" = None
 
 
 def recompute(
@@ -52,7 +50,7 @@ def recompute(
     """
     evaluation = comparison.candidate.evaluations[number]
     given = [new[i] if i in new else comparison.array(i) for i in evaluation.inputs]
-    function = {**comparison.functions, **functions}.get(number, evaluation.function)
+    function = functions.get(number, evaluation.function)
     try:
         with np.errstate(all="ignore"):
             results = function(given)

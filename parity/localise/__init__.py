@@ -3,13 +3,12 @@
 from parity.localise.agreement import agreement
 from parity.localise.comparison import Comparison, Region, failing
 from parity.localise.places import candidate_places, put_first, reference_places
-from parity.localise.placing import agree, in_place
+from parity.localise.placing import in_place
 from parity.localise.walk import find_regions
 
 __all__ = [
     "Comparison",
     "Region",
-    "agree",
     "agreement",
     "candidate_places",
     "failing",

@@ -69,7 +69,6 @@ class Comparison:
         self.reference_moves, self.candidate_moves = reference_moves, candidate_moves
         self.matcher = Matcher(reference, reference_moves)
         self.replaced: dict[int, Value] = {}
-        self.functions: dict[int, Function] = {}
         self.values: dict[int, Shaped[np.ndarray, ...]] = {}
         self.reference_matched: set[int] = set()
         self.partners: dict[int, list[int]] = {}
@@ -131,18 +130,11 @@ class Comparison:
             value: its value from now on, of the same shape.
         """
         self.replaced[index] = value
-        self._again()
-
-    def mend(self, values: Mapping[int, Value], functions: Mapping[int, Function]) -> None:
-        """Change what the candidate computes for good, and match what follows again.
-
-        Args:
-            values: node -> its value from now on.
-            functions: index of an evaluation -> what to compute it by from now on.
-        """
-        self.replaced.update(values)
-        self.functions.update(functions)
-        self._again()
+        changed = self.replay({})
+        self.values = {k: np.asarray(v) for k, v in changed.items()}
+        for changed_index in self.values:
+            self._match(changed_index)
+        self._note_matches()
 
     def replay(
         self,
@@ -161,15 +153,7 @@ class Comparison:
         Returns:
             Node -> its value, of those that differ from the trace as it was recorded.
         """
-        changes = {**self.functions, **functions}
-        return self.candidate.replay({**self.replaced, **values}, changes=changes, until=until)
-
-    def _again(self) -> None:
-        changed = self.replay({})
-        self.values = {k: np.asarray(v) for k, v in changed.items()}
-        for changed_index in self.values:
-            self._match(changed_index)
-        self._note_matches()
+        return self.candidate.replay({**self.replaced, **values}, changes=functions, until=until)
 
 
 def failing(comparison: Comparison, group: str) -> list[tuple[int, int]]:

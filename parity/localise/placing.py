@@ -1,12 +1,12 @@
 """The reference's values tried in place of the candidate's: where, in which layout, with what success."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.localise.comparison import Comparison, Value
+from parity.localise.comparison import Comparison
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.trace.graph import Node, Trace
 from parity.trace.match import same_numbers
@@ -190,17 +190,7 @@ def mends(
         j: node of the candidate.
         value: its value instead.
     """
-    return agree(comparison, failed, comparison.replay({j: value}))
-
-
-def agree(comparison: Comparison, failed: list[tuple[int, int]], changed: Mapping[int, Value]) -> bool:
-    """Whether every failed output agrees with some values changed.
-
-    Args:
-        comparison: both traces.
-        failed: the failed outputs, as `failing` gives them.
-        changed: node of the candidate -> its value.
-    """
+    changed = comparison.replay({j: value})
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
         if t not in comparison.matches(out, array):

@@ -61,8 +61,6 @@ def find_regions(
             yield region
         if not region.settled:
             return
-        if not failing(comparison, group):  # whoever took the fault has mended it
-            return
         before = len(failed)
         comparison.put(region.j, region.value)
         if region.j in {j for _, j in failed} and len(failing(comparison, group)) >= before:

@@ -120,9 +120,19 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
         return found[0]
     progress("trying layouts")
     numbers = range(len(found))
-    if either:
-        return found[min(numbers, key=gap_of)]
-    return found[next((number for number in numbers if gap_of(number) <= NEAR), 0)]
+    if not either or min(map(gap_of, numbers)) <= NEAR:
+        return found[next((number for number in numbers if gap_of(number) <= NEAR), 0)]
+    return found[max(numbers, key=lambda number: _share(reference, found[number]))]
+
+
+def _share(reference: Reference, candidate: Candidate) -> float:
+    """How much of the computation agrees: where the outputs differ anyhow, how far they do says little."""
+    if reference.trace is None:
+        return 0.0
+    from parity.localise import agreement
+
+    trace = forward(candidate).trace(candidate.weights, reference.inputs[0], False)
+    return agreement(reference.trace)(trace)
 
 
 class _Attempt(NamedTuple):

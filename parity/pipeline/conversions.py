@@ -8,13 +8,16 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from parity.frameworks.model import Program
-from parity.numerics.arrays import Arrays, eps_of
+from parity.numerics.arrays import EPS, Arrays, eps_of
 from parity.numerics.noise import Values, current_noise_run, perturb
 from parity.pipeline.planning import wrong_weights
 from parity.report.results import AS_STORED, Quantity, Stage, Verdict
 from parity.weights import Plan, Signature
 from parity.weights.partial_plans import Misfit, misfits
+from parity.weights.transfer import Transfer
 
 LISTED = 4
 """How many pairs of other shapes a remark lists."""
@@ -60,6 +63,32 @@ def explained_part(
     )
     computed = part.unused if part.reversed else part.missing
     return Conversion(part, computed, tuple(misfits(part, tensors, leaves)))
+
+
+def turned_as_converted(plan: Plan, weights: Arrays, own: Arrays) -> Plan:
+    """The plan with every square matrix lying as the user's conversion holds it.
+
+    Which way a square matrix lies, its use alone tells; where the code is wrong, that misleads.
+
+    Args:
+        plan: the plan.
+        weights: the reference's.
+        own: the candidate's, as converted.
+    """
+    tensors, leaves = (own, weights) if plan.reversed else (weights, own)
+
+    def turned(transfer: Transfer) -> Transfer:
+        shape = transfer.tensor_shape
+        if not transfer.is_whole or transfer.view is not None or len(shape) != 2 or shape[0] != shape[1]:
+            return transfer
+        other = transfer._replace(
+            axes=() if transfer.axes == (1, 0) else (1, 0), reason="as the converted params hold it"
+        )
+        tensor, leaf = tensors[transfer.tensor_name], leaves[transfer.leaf_path]
+        is_other = np.allclose(other.to_leaf(tensor), leaf, rtol=EPS["float32"], atol=0)
+        return other if is_other and not np.allclose(transfer.to_leaf(tensor), leaf) else transfer
+
+    return plan._replace(transfers=tuple(map(turned, plan.transfers)))
 
 
 def remarks_on(conversion: Conversion) -> tuple[str, ...]:

@@ -9,11 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose import Diagnosis, diagnose
-from parity.diagnose.trials import Change
 from parity.localise import (
     Comparison,
     Region,
-    agree,
     candidate_places,
     failing,
     find_regions,
@@ -176,8 +174,6 @@ def _walked(
             found = diagnose(comparison, region, problems, again.at)
             divergences.append(_divergence(comparison, region, kind, found))
             again.note(region)
-            if found is not None and found.code is not None:
-                _mend(comparison, group, found.code)
             findings += [f"a bug of the harness, which may have cost a cause: {text}" for text in problems]
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
@@ -192,12 +188,6 @@ def _walked(
         cost = "a bug of the harness, which may have cost places"
         findings += [f"{cost}: {in_one_line(error)}" for error in errors or ()]
     return Found(tuple(divergences), growth, tuple(findings))
-
-
-def _mend(comparison: Comparison, group: str, code: Change) -> None:
-    """Change the code wherever it runs, if that is all that is wrong: else single values are put in place."""
-    if agree(comparison, failing(comparison, group), comparison.replay(code.values, code.functions)):
-        comparison.mend(code.values, code.functions)
 
 
 def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer:
@@ -270,7 +260,7 @@ def _divergence(
 ) -> Divergence:
     tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
     leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
-    cause, change, _ = diagnosis or (None, None, None)
+    cause, change = diagnosis or (None, None)
     there = reference_places(comparison.reference, region)
     here = candidate_places(comparison, region, change.joined if change else ())
     if change is not None:

@@ -11,7 +11,7 @@ import numpy as np
 from parity.frameworks.model import Model, Program
 from parity.numerics.arrays import Arrays
 from parity.numerics.progress import Progress
-from parity.pipeline.conversions import Conversion, explained_part
+from parity.pipeline.conversions import Conversion, explained_part, turned_as_converted
 from parity.pipeline.planning import plan_between, with_uses
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Weights
@@ -113,7 +113,11 @@ def settle_plan(
         ends = (own, reference.signatures) if part.reversed else (reference.signatures, own)
         conversion = explained_part(part, reference.weights, model.weights, *ends)
         return SettledPlan(conversion.plan, conversion=conversion)
-    if wishes.params is not None or reference.trace is None:
+    if wishes.params is not None:
+        held = turned_as_converted(plan, reference.weights, model.weights)
+        wrong = held != plan and gap(reference, program, loaded(plan)) <= NEAR  # it is the conversion
+        return SettledPlan(plan if wrong else held)
+    if reference.trace is None:
         return SettledPlan(plan)
     apart = gap(reference, program, loaded(plan))
     if apart <= NEAR:

@@ -290,3 +290,52 @@ def test_letters_of_a_product_exchanged() -> None:
     )
     assert cause is not None
     assert cause.name == "axis", cause
+
+
+def test_less_or_equal_is_no_other_number() -> None:
+    places = np.arange(6)
+    distance = np.abs(places[:, None] - places[None, :]).astype(np.int32)
+    cause = cause_of(
+        lambda p, x: (x @ p["w"]).masked_fill(~(torch.tensor(distance) <= 2), 0.0),
+        lambda p, x: jnp.where(jnp.asarray(distance) < 2, x @ p["w"], 0.0),
+        {"w": numbers(4, 6)},
+        numbers(6, 4),
+    )
+    assert cause is not None
+    assert cause.name == "mask", cause
+    assert "compares by <=" in cause.text, cause
+
+
+def test_an_index_that_is_off_by_one_is_a_shift() -> None:
+    cause = cause_of(
+        lambda p, t: torch.cumprod(torch.sigmoid(p["w"]), 0)[t] * 2,
+        lambda p, t: jnp.cumprod(jax.nn.sigmoid(p["w"]))[t - 1] * 2,
+        {"w": numbers(9)},
+        np.array([3, 5, 1, 8], np.int32),
+    )
+    assert cause is not None
+    assert cause.name == "shift", cause
+
+
+def test_parts_joined_in_the_other_order_are_no_shift() -> None:
+    cause = cause_of(
+        lambda p, x: torch.cat([torch.tanh(x @ p["w"]), x.sin()], -1) @ p["v"],
+        lambda p, x: jnp.concatenate([jnp.sin(x), jnp.tanh(x @ p["w"])], -1) @ p["v"],
+        {"w": numbers(4, 7), "v": numbers(11, 3)},
+        numbers(5, 4),
+    )
+    assert cause is not None
+    assert cause.name == "order", cause
+    assert "joins the parts along axis 1 in the order (1, 0)" in cause.text, cause
+
+
+def test_a_root_too_many_is_no_squared_activation() -> None:
+    cause = cause_of(
+        lambda p, x: (lambda n: n / (1 + n) * x)((x @ p["w"]).square().sum(-1, keepdim=True)),
+        lambda p, x: (lambda n: jnp.sqrt(n) / (1 + n) * x)(jnp.square(x @ p["w"]).sum(-1, keepdims=True)),
+        {"w": numbers(4, 6)},
+        numbers(5, 4),
+    )
+    assert cause is not None
+    assert "squared ReLU" not in cause.text, cause
+    assert "root" in cause.text or "sqrt" in cause.text, cause
