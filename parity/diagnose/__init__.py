@@ -19,8 +19,8 @@ from parity.diagnose.activations import activations, likely_activations, plain_f
 from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
+from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
 from parity.diagnose.exchanged_steps import exchanged_steps
-from parity.diagnose.executions import changes_everywhere, holds_everywhere
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.fault import Fault
 from parity.diagnose.fillers import fillers

@@ -17,6 +17,7 @@ from parity.localise.comparison import Comparison, Region, failing, unmatched
 from parity.localise.placing import Walked, in_place, matters, mends, pairs_to_try, score
 from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
+from parity.trace.executions import executions
 from parity.trace.graph import Trace
 from parity.trace.match import same_numbers
 
@@ -26,6 +27,10 @@ MOST = 40
 SECONDS = 40.0
 """CPU time for one search, in seconds; what is known by then is reported. Not wall time, because how busy a
 machine is must not decide."""
+
+TELLING = 2.0
+"""Values behind one that fall into place with it, from which on they tell that it is wrong itself, though not
+alone: the reference's value in its place would not bring them about by chance."""
 
 
 def find_regions(
@@ -80,12 +85,24 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
             if points <= 0.0 or (best is not None and points < best[0]):
                 continue
             if mends(comparison, failed, j, value):
+                if best is not None and best[0] >= TELLING and _is_one_of_several(comparison, best[1].j, j):
+                    return best[1]
                 return _region(comparison, t, j, value, there, here)
             if best is None or points > best[0]:
                 best = points, _region(comparison, t, j, value, there, here)
     if best is not None:
         return best[1]
     return _at_output(comparison, failed, there, here)
+
+
+def _is_one_of_several(comparison: Comparison, earlier: int, later: int) -> bool:
+    """Whether the code of an earlier value differs wherever it runs, and all of it leads to a later one."""
+    trace, before = comparison.candidate, comparison.candidate.ancestors([later])
+    step = trace.nodes[earlier].step
+    if earlier not in before or step < 0:
+        return False
+    others = [o for n in executions(trace, step) if n != step for o in trace.evaluations[n].outputs]
+    return any(o in before and not comparison.candidate_agrees(o) for o in others)
 
 
 def _walks(comparison: Comparison, failed: list[tuple[int, int]]) -> tuple[Walked, Walked]:

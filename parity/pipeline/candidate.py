@@ -122,11 +122,12 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
     numbers = range(len(found))
     if not either or min(map(gap_of, numbers)) <= NEAR:
         return found[next((number for number in numbers if gap_of(number) <= NEAR), 0)]
-    return found[max(numbers, key=lambda number: _share(reference, found[number]))]
+    nearest = found[min(numbers, key=gap_of)]
+    return nearest if _share(reference, nearest) > _share(reference, found[0]) else found[0]
 
 
 def _share(reference: Reference, candidate: Candidate) -> float:
-    """How much of the computation agrees: where the outputs differ anyhow, how far they do says little."""
+    """How much of the computation agrees: where the outputs differ anyhow, how far says too little."""
     if reference.trace is None:
         return 0.0
     from parity.localise import agreement

@@ -4,7 +4,7 @@ At one of them a change can fit by coincidence (a state is zero in the first ste
 last), and a change at one of them may mend nothing before all others are changed, too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,43 +14,7 @@ from parity.diagnose.numbers_in_code import constants
 from parity.diagnose.targets import same
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Value
-from parity.trace.graph import Trace
-
-MOST = 4096
-"""Evaluations of a line that are looked at."""
-
-
-def executions(trace: Trace, number: int) -> Sequence[int]:
-    """The evaluations that are the same operation of the same line as one, itself among them.
-
-    Args:
-        trace: with its evaluations.
-        number: of one of them.
-    """
-    place = _line(trace, number)
-    if not place[0]:
-        return [number]
-    on_line = [n for n in range(len(trace.evaluations)) if _line(trace, n) == place]
-    operations = [trace.evaluations[n].operation for n in on_line]
-    period = _period(operations)
-    return on_line[on_line.index(number) % period :: period]
-
-
-def _line(trace: Trace, number: int) -> tuple[str, int, bool]:
-    outputs = trace.evaluations[number].outputs
-    if not outputs:
-        return "", 0, False
-    node = trace.nodes[outputs[0]]
-    return node.spot.file, node.spot.line, node.backward
-
-
-def _period(operations: Sequence[str]) -> int:
-    """After how many operations a line starts again; their number if it does not."""
-    count = len(operations)
-    for period in range(1, min(count, MOST) // 2 + 1):
-        if count % period == 0 and list(operations[:period]) * (count // period) == list(operations):
-            return period
-    return count
+from parity.trace.executions import executions
 
 
 def everywhere(fault: Fault, change: Change) -> Change | None:
