@@ -12,6 +12,7 @@ from parity.pipeline.planning import load, plan_between
 from parity.pipeline.reference import open_reference, starting_weights
 from parity.pipeline.request import Request, Settings, Weights
 from parity.weights import Plan
+from parity.weights.completeness import require_decided
 
 
 class Pair(NamedTuple):
@@ -85,11 +86,14 @@ def plan_weights(
 
     Raises:
         TypeError, ValueError: if an argument cannot be used.
-        WeightError: if the weights do not pair up, naming every weight.
+        WeightError: if the weights do not pair up, naming every weight, or if running both sides does not
+            decide between several plans, because these compute different things.
         Exception: what a model raises, with a note that names the side.
     """
     request = Request.of(
         reference, candidate, inputs, outputs=outputs, layout=layout, weights=weights, settings=settings
     )
     with pinned_for(request):
-        return settle_candidate(open_reference(request, progress), request, progress).plan
+        plan = settle_candidate(open_reference(request, progress), request, progress).plan
+    require_decided(plan)
+    return plan

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from parity.report.sides import Sides
+from parity.weights.doubt import OPEN
 from parity.weights.evidence import Known
 from parity.weights.matches import Match
 from parity.weights.plan import Plan
@@ -114,6 +115,30 @@ def require_settled(turns: Iterable[Match], ties: Iterable[tuple[Match, Match]])
             + f"\nSay which, for example with {pins[0]}; pins={{tensor_name: leaf_path}} or "
             "pins={tensor_name: (leaf_path, axes)}"
         )
+
+
+def require_decided(plan: Plan) -> None:
+    """No transfer of a plan is one of several that fit: who only converts weights has no verdict to doubt.
+
+    Args:
+        plan: settled by running both sides.
+
+    Raises:
+        WeightError: listing the undecided lines, and one that pins.
+    """
+    undecided = [transfer for transfer in plan.transfers if OPEN in transfer.reason]
+    if not undecided:
+        return
+    lines = [f"{transfer.tensor_name!r} and {transfer.leaf_path!r}" for transfer in undecided]
+    names = undecided[0].tensor_name, undecided[0].leaf_path
+    first, second = reversed(names) if plan.reversed else names
+    raise WeightError(
+        "the weights can be paired in more than one way, and with none do the two sides compute the same; "
+        "undecided are\n  "
+        + "\n  ".join(_shortened(lines))
+        + f"\nSay which, for example with pins={{{first!r}: {second!r}}}, or see with parity.check where the "
+        "two sides part"
+    )
 
 
 def _tensor(match: Match) -> str:

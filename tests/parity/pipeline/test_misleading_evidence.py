@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import pytest
 import torch
 from torch import nn
 
@@ -70,3 +71,33 @@ def test_an_input_of_equal_axes_is_not_turned_because_the_code_is_wrong() -> Non
     assert not any("axes" in finding for finding in report.findings), report.findings
     assert any("# FAULT" in place.code for place in report.divergences[0].candidate), str(report)
     assert [q.name for q in report.failures("forward") if "classes" in q.name] == [], str(report)
+
+
+class Stacked(nn.Module):
+    """Two square matrices in one parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kernels = nn.Parameter(torch.zeros(2, 4, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for kernel in self.kernels:
+            x = torch.tanh(x @ kernel)
+        return x
+
+
+def layered(params: Any, x: jax.Array) -> jax.Array:
+    for name in ("one", "two"):
+        x = jnp.sin(x @ params[name])  # FAULT
+    return x
+
+
+def test_an_undecided_plan_is_a_verdict_with_doubts_and_nothing_to_convert_with() -> None:
+    shapes = {name: jax.ShapeDtypeStruct((4, 4), jnp.float32) for name in ("one", "two")}
+    arguments = (randomise(Stacked()), layered, {"x": normal(3, 4)})
+    wishes = parity.Weights(template=shapes)
+    report = parity.check(*arguments, weights=wishes)
+    assert report.verdict is parity.Verdict.FAIL
+    assert report.doubts
+    with pytest.raises(parity.WeightError, match=r"more than one way[\s\S]*pins="):
+        parity.plan_weights(*arguments, weights=wishes)
