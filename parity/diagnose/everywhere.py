@@ -14,7 +14,6 @@ from parity.diagnose.numbers_in_code import constants
 from parity.diagnose.targets import same
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Value
-from parity.trace.executions import executions
 
 
 def everywhere(fault: Fault, change: Change) -> Change | None:
@@ -27,12 +26,12 @@ def everywhere(fault: Fault, change: Change) -> Change | None:
     trace = fault.candidate
     if any(index not in fault.pure for index in change.values):
         return None  # a value, and no code
-    functions = {k: f for number, f in change.functions.items() for k in _disagreeing(fault, number)}
+    functions = {k: f for number, f in change.functions.items() for k in fault.disagreeing(number)}
     values: dict[int, Value] = dict(change.values)
     for index, value in change.values.items():
         for number in fault.readers(index):
             position = trace.evaluations[number].inputs.index(index)
-            for other in _disagreeing(fault, number):
+            for other in fault.disagreeing(number):
                 read = trace.evaluations[other].inputs
                 alike = len(read) > position and np.array_equal(
                     fault.value(read[position]), fault.value(index)
@@ -40,13 +39,6 @@ def everywhere(fault: Fault, change: Change) -> Change | None:
                 if alike and read[position] in fault.pure:
                     values[read[position]] = value
     return change._replace(values=values, functions=functions)
-
-
-def _disagreeing(fault: Fault, number: int) -> list[int]:
-    """An evaluation, and the others of the same code whose results are not the reference's."""
-    trace, partners = fault.candidate, fault.comparison.partners
-    same_code = executions(trace, number)
-    return [n for n in same_code if n == number or not any(partners[o] for o in trace.evaluations[n].outputs)]
 
 
 def explains(fault: Fault, change: Change) -> bool:

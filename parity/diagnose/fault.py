@@ -16,6 +16,7 @@ from parity.diagnose.origins import Before, pure, static
 from parity.diagnose.targets import Array, difference, same
 from parity.diagnose.trials import Change, recompute
 from parity.localise.comparison import Comparison, Function, Region, Value, failing
+from parity.trace.executions import executions
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
 
@@ -58,6 +59,7 @@ class Fault:
         self.reference_scope, self.reference_inputs = self._reference_scope(depth)
         self.reference_static, self.reference_pure = static(self.reference.nodes), pure(self.reference.nodes)
         self._ancestors: dict[int, set[int]] = {}
+        self._disagreeing: dict[int, list[int]] = {}
 
     def node(self, index: int) -> Node:
         """A node of the candidate's trace."""
@@ -121,6 +123,17 @@ class Fault:
         if index not in self._ancestors:
             self._ancestors[index] = self.candidate.ancestors([index])
         return self._ancestors[index]
+
+    def disagreeing(self, number: int) -> list[int]:
+        """An evaluation, and the others of the same code whose results are not the reference's."""
+        if number not in self._disagreeing:
+            evaluations, partners = self.candidate.evaluations, self.comparison.partners
+            self._disagreeing[number] = [
+                n
+                for n in executions(self.candidate, number)
+                if n == number or not any(partners[o] for o in evaluations[n].outputs)
+            ]
+        return self._disagreeing[number]
 
     def readers(self, index: int) -> list[int]:
         """Evaluations among the active ones that read a node."""

@@ -32,7 +32,6 @@ from parity.weights import Plan, WeightError
 SAME_OUTPUTS = 1e-9
 """Relative difference in float64 up to which two ways of loading weights give the same function."""
 
-
 MOST_LAYOUTS = 2
 """Layouts of the images that are tried where the candidate runs in them but does not agree."""
 

@@ -151,6 +151,13 @@ def _walked(
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
     met_again: set[int] = set()
+
+    def diagnosed(region: Region) -> Diagnosis | None:
+        problems: list[str] = []
+        found = diagnose(comparison, region, problems, again.at)
+        findings.extend(f"a bug of the harness, which may have cost a cause: {text}" for text in problems)
+        return found
+
     for group, kind in GROUPS.items():
         if any(d.stage is Stage.FORWARD for d in divergences):
             break  # gradients differ because the forward pass does
@@ -161,8 +168,7 @@ def _walked(
             if same is not None:
                 if same not in met_again:
                     met_again.add(same)
-                    found = diagnose(comparison, region, elsewhere=again.at)
-                    divergences[same] = _confirmed(divergences[same], found)
+                    divergences[same] = _confirmed(divergences[same], diagnosed(region))
                 divergences[same] = _again(divergences[same], comparison.candidate.nodes[region.j].spot.step)
                 again.note(region)
                 continue
@@ -170,11 +176,8 @@ def _walked(
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
-            problems: list[str] = []
-            found = diagnose(comparison, region, problems, again.at)
-            divergences.append(_divergence(comparison, region, kind, found))
+            divergences.append(_divergence(comparison, region, kind, diagnosed(region)))
             again.note(region)
-            findings += [f"a bug of the harness, which may have cost a cause: {text}" for text in problems]
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
