@@ -69,7 +69,13 @@ class Program(Protocol):
         """
 
     def trace(
-        self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
+        self,
+        weights: Arrays,
+        inputs: Arrays,
+        backward: bool = True,
+        *,
+        replayable: bool = False,
+        rounded: str | None = None,
     ) -> Trace:
         """Run once in float64 and keep every value.
 
@@ -79,6 +85,7 @@ class Program(Protocol):
             backward: whether to record the gradients, too.
             replayable: whether to record evaluations in LAX's terms, so that a value can be changed and what
                 follows computed again.
+            rounded: a dtype; which values a run in it rounds is noted (`Trace.held`).
         """
 
     def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:
@@ -158,6 +165,37 @@ class Model(Protocol):
         """
 
 
+NARROW = frozenset({"bfloat16", "float16"})
+"""Dtypes in which a model is judged only if both sides compute in them."""
+
+
+def stored_narrow(dtypes: Mapping[str, str]) -> frozenset[str]:
+    """The narrow dtypes in which a model stores weights: it computes in them.
+
+    Args:
+        dtypes: name of a weight -> the dtype that it is stored in.
+    """
+    return NARROW & set(dtypes.values())
+
+
+def weight_dtype(dtypes: Mapping[str, str], name: str, dtype: str) -> str:
+    """The dtype in which a weight goes into a run in a floating dtype.
+
+    A weight that is stored in float32 beside others in the narrow dtype of the run stays in float32.
+
+    Args:
+        dtypes: name of a weight -> the dtype that it is stored in.
+        name: of the weight.
+        dtype: of the run.
+
+    >>> stored = {"kernel": "bfloat16", "scale": "float32"}
+    >>> [weight_dtype(stored, name, "bfloat16") for name in stored]
+    ['bfloat16', 'float32']
+    """
+    wide = dtypes.get(name) in ("float32", "float64") and dtype in stored_narrow(dtypes)
+    return "float32" if wide else dtype
+
+
 def stored_remarks(framework: str, dtypes: Collection[str]) -> tuple[str, ...]:
     """What to say of weights that are stored in a narrow dtype.
 
@@ -165,7 +203,7 @@ def stored_remarks(framework: str, dtypes: Collection[str]) -> tuple[str, ...]:
         framework: whose weights.
         dtypes: names of the dtypes that they are stored in.
     """
-    narrow = sorted(set(dtypes) & {"bfloat16", "float16"})
+    narrow = sorted(NARROW & set(dtypes))
     if not narrow:
         return ()
     return (

@@ -1,13 +1,13 @@
 """`check`: do a reference and a candidate compute the same outputs and gradients?"""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from parity.frameworks.environment import environment
 from parity.numerics.arrays import DTYPES
 from parity.numerics.progress import Progress
-from parity.pipeline import promotions
+from parity.pipeline import held_precision, promotions
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.conversions import judge_misfits, not_planned
 from parity.pipeline.equal_constants import with_equal_constants
@@ -149,6 +149,11 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     ]
     apart = [one for dtype in dtypes if dtype not in DTYPES for one in _apart(both, dtype)]
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
+    promoted = {one.dtype for one in apart}  # what follows a promotion is rounded otherwise because of it
+    rest = [] if judged.failed else [dtype for dtype in dtypes if dtype not in promoted]
+    held = list(_held_apart(both, rest, progress))
+    for roundings in held:
+        quantities = [held_precision.judge(q, roundings) for q in quantities]
     outcome.quantities = [*weights, *named_on_both_sides(quantities, plan.names(), turned=plan.reversed)]
     left_out, by_result = not_planned((*plan.unused, *plan.missing), candidate.conversion)
     own_loss = reference.task.loss is not None
@@ -158,6 +163,9 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         outcome.not_checked = (line, *outcome.not_checked)
     if settings.localise:
         outcome.divergences = tuple(promotions.places(apart))
+        for roundings in held:
+            if roundings.telling:
+                outcome.divergences += tuple(held_precision.places(roundings))
     if settings.localise and judged.failed:
         from parity.pipeline.search import search  # needs both frameworks' rooms, which a pass does not
 
@@ -200,6 +208,19 @@ def _apart(both: Measured, dtype: str) -> list[promotions.Apart]:
     given = reference.inputs[0]
     own = both.candidate_program.output_dtypes(candidate.weights, given, dtype)
     return promotions.differing_dtypes(both.reference_dtypes(dtype), own, dtype)
+
+
+def _held_apart(
+    both: Measured, dtypes: Sequence[str], progress: Progress
+) -> Iterator[held_precision.Roundings]:
+    """Where the two sides round otherwise, in every run in a narrow dtype and of two programs in float64."""
+    wide = all(map(held_precision.in_float64, (both.reference.model, both.candidate.model)))
+    for dtype in dtypes:
+        if dtype not in DTYPES or (dtype == "float64" and wide):
+            progress(f"comparing where both sides round in {dtype}")
+            found = held_precision.roundings_of(both, dtype)
+            if found is not None and found.apart:
+                yield found
 
 
 def assert_parity(*args: Any, **kwargs: Any) -> Report:

@@ -51,7 +51,13 @@ class LiveTraces:
 
 
 def traced(
-    program: Program, weights: Arrays, inputs: Arrays, backward: bool, *, replayable: bool = False
+    program: Program,
+    weights: Arrays,
+    inputs: Arrays,
+    backward: bool,
+    *,
+    replayable: bool = False,
+    rounded: str | None = None,
 ) -> Traced:
     """The trace of one run, and per node how far one noise run moves it.
 
@@ -61,11 +67,12 @@ def traced(
         inputs: in the reference's layout.
         backward: whether to trace the gradients, too.
         replayable: whether values of the trace will be replaced.
+        rounded: a dtype; in what precision a run in it holds each value is noted.
     """
-    trace = program.trace(weights, inputs, backward, replayable=replayable)
+    trace = program.trace(weights, inputs, backward, replayable=replayable, rounded=rounded)
     with noise_run(0, tracing=True):
         there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
-        moved = program.trace(*there, backward, replayable=replayable)
+        moved = program.trace(*there, backward, replayable=replayable, rounded=rounded)
     same = len(moved.nodes) == len(trace.nodes)
     moves = []
     for index, node in enumerate(trace.nodes):

@@ -76,6 +76,7 @@ class Node:
         fixed: whether it depends on no input and no computation but a rearrangement of weights and
             constants: a transposed kernel is still a kernel.
         step: index of the evaluation that made it (an equation may have several results).
+        written: name of its dtype in the program as its author wrote it; "" where that is the value's own.
     """
 
     operation: str
@@ -87,6 +88,7 @@ class Node:
     backward: bool = False
     fixed: bool = False
     step: int = -1
+    written: str = ""
 
     @property
     def array(self) -> Shaped[np.ndarray, "..."]:
@@ -110,6 +112,19 @@ class Node:
         spot = self.spot
         code = spot.code or (linecache.getline(spot.file, spot.line).strip() if spot.file else "")
         return Place(self.operation, spot.module, spot.file, spot.line, code, spot.step)
+
+
+class Held(NamedTuple):
+    """In what precision a program holds a value that it computes.
+
+    Attributes:
+        wide: whether the operation itself gives it in a wide dtype.
+        rounded: whether it is rounded before it is used; both, where one use is of the rounded value and
+            another is not; empty where nothing uses it.
+    """
+
+    wide: bool
+    rounded: frozenset[bool]
 
 
 Function = Callable[[Sequence[Any]], Sequence[Any]]
@@ -147,6 +162,7 @@ class Trace:
         evaluations: what computed the nodes, in order; none in a trace that cannot be replayed.
         layers: module path -> its class, of a library's module with its settings, where they are known.
         stops: where gradients are stopped, each with the value that they are stopped at as its operand.
+        held: node -> in what precision a run in a given dtype holds its value, of a trace that was asked.
     """
 
     nodes: list[Node]
@@ -156,6 +172,7 @@ class Trace:
     evaluations: list[Evaluation] = dataclasses.field(default_factory=list)
     layers: dict[str, str] = dataclasses.field(default_factory=dict)
     stops: list[Node] = dataclasses.field(default_factory=list)
+    held: Mapping[int, Held] = dataclasses.field(default_factory=dict)
 
     def replay(
         self,

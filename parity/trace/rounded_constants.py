@@ -21,9 +21,15 @@ from parity.numerics.noise import current_noise_run, is_tracing, signs
 HALF_ULP = 2.0**-24
 """Largest relative error of a number rounded to float32."""
 
+OF_DERIVATIVES = (2 / math.sqrt(math.pi), -2 / math.sqrt(math.pi), math.sqrt(math.pi) / 2, math.log(2))
+"""Numbers that JAX writes in the derivatives of erf, erfc, erf_inv and exp2."""
+
 TABLE_LIMIT = 4096
 """Arrays larger than this are not searched for familiar numbers; their entries are moved."""
 
+
+NARROW = ("bfloat16", "float16")
+"""Dtypes in which a constant is what it is, unless the other side holds the number that it was."""
 
 PLAIN_DIGITS = 4
 """A decimal of so few digits was written as one: of all float32 numbers one in a thousand prints so short."""
@@ -113,6 +119,8 @@ def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
     >>> restored.value[:4].tolist() == [0.1, 0.5**0.5, 0.31415, 1e-05], restored.uncertain.tolist()
     (True, [False, False, False, False, True])
     """
+    if array.dtype.name in NARROW:
+        return _restore_narrow(array)
     narrow = np.asarray(array, np.float32)
     wide = narrow.astype(np.float64)
     uncertain = ~significant_bits_at_most(wide, 8) & np.isfinite(wide)
@@ -126,6 +134,23 @@ def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
         if number is not None:
             flat[index], open_[index] = number, False
     return Restored(flat.reshape(wide.shape), open_.reshape(wide.shape))
+
+
+def _restore_narrow(array: Shaped[np.ndarray, "..."]) -> Restored:
+    """A number in bfloat16 or float16: the one number of the other side that rounds to it, or as it is.
+
+    So many numbers round to one in bfloat16 that only the other side can say which was meant; or JAX's own
+    rules of differentiation, which write theirs in the dtype of the operand.
+    """
+    wide = array.astype(np.float64)
+    if wide.size == 1 and wide.reshape(()) not in _knowledge.numbers.values():
+        for numbers in (_knowledge.numbers.values(), OF_DERIVATIVES):
+            with np.errstate(over="ignore"):
+                meant = {n for n in numbers if array.dtype.type(n) == array.reshape(())}
+            if len(meant) == 1:
+                wide = np.full(wide.shape, meant.pop())
+                break
+    return Restored(wide, np.zeros(wide.shape, bool))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -178,6 +203,8 @@ def constant(array: Shaped[np.ndarray, "..."]) -> Inexact[np.ndarray, "..."]:
     if np.iscomplexobj(array):
         parts = constant(np.stack([array.real, array.imag], axis=-1))
         return parts.view(np.complex128)[..., 0]
+    if array.dtype.name in NARROW:
+        return restore(array).value
     key = key_of(array)
     if _collected is not None:
         _collected[key] = np.asarray(array, np.float32)

@@ -27,13 +27,21 @@ REARRANGING = names("""
 """)
 """Operations that only move, repeat or select entries: of weights alone, the result is still a weight."""
 
-ROUNDING = REARRANGING | names("""
+CARRYING = REARRANGING | names("""
     where gather index_select index embedding masked_fill stack lift_fresh scalar_tensor full fill empty
     zeros ones zeros_like ones_like empty_like expand_as
 
     select_n gather reshape squeeze transpose slice copy copy_p iota
 """)
 """Operations whose result holds no number but those of their inputs: in a narrow dtype they only round."""
+
+EXACT = CARRYING | names("""
+    relu neg abs sign maximum minimum amax amin cummax cummin max_pool2d_with_indices sort topk threshold
+    masked_fill_ copy_ index_put index_put_ scatter slice_scatter select_scatter repeat roll
+
+    max min reduce_max reduce_min reduce_window_max cumulative_max top_k dynamic_update_slice scan_stack
+""")
+"""Operations that give the same whether their operands are rounded before or their results after."""
 
 REPEATING = names("expand repeat _to_copy clone broadcast_in_dim convert_element_type")
 """Operations whose result says no more than their input."""

@@ -1,5 +1,6 @@
 """JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
+import contextlib
 from collections.abc import Collection, Mapping
 
 import jax
@@ -17,22 +18,23 @@ from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.jaxpr_remarks import computed_in, narrow_in
 from parity.frameworks.jax.lifted_constants import constants_of
-from parity.frameworks.jax.shapes import shapes_in_jax, shapes_returned
+from parity.frameworks.jax.shapes import Shapes, shapes_in_jax, shapes_returned
 from parity.frameworks.jax.trace_size import require_traceable
 from parity.frameworks.jax.wide_dtypes import wide
-from parity.frameworks.model import Census
+from parity.frameworks.model import Census, stored_narrow, weight_dtype
 from parity.frameworks.task import Task
-from parity.numerics.arrays import Arrays, is_float, to_jax, to_numpy
+from parity.numerics.arrays import Arrays, in_float32, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
 from parity.report.errors import by_the_harness, raised_by
 from parity.trace.computed_constants import Constants
 from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import collecting, constant, knowing
+from parity.trace.rounded_uses import narrower, rounded_in
 from parity.weights import Use
 
-Key = tuple[tuple[tuple[str, tuple[int, ...], str], ...], bool]
-"""Names, shapes and kinds of the inputs, and whether the backward pass is there: one trace for each."""
+Key = tuple[tuple[tuple[str, tuple[int, ...], str], ...], bool, str]
+"""Names, shapes and kinds of the inputs, whether there is a backward pass, the dtype: one trace for each."""
 
 
 class JaxProgram:
@@ -80,6 +82,13 @@ class JaxProgram:
         """
         device = jax_device(self.task.device)
         given = self.task.laid_out(inputs)
+        if dtype == "float32" and self._taken_in(given) != "float32":
+            # It has no run in float32: the lifted one, rounded, stands in.
+            exact = self(weights, inputs, "float64")
+            return {
+                group: {n: in_float32(a) if is_float(a) else a for n, a in leaves.items()}
+                for group, leaves in exact.items()
+            }
         if dtype == "float64":
             program = self._lift(weights, given)
             with running(dtype, self.task.device), knowing(self.task.numbers, self.task.settled):
@@ -89,7 +98,10 @@ class JaxProgram:
                 results: Results = jax.tree.unflatten(program.structure, program.run(constants, *args))
         else:
             with running(dtype, self.task.device):
-                own = {path: to_jax(array, dtype, device) for path, array in self._leaves(weights).items()}
+                own = {
+                    path: to_jax(array, weight_dtype(self.model.dtypes, path, dtype), device)
+                    for path, array in self._leaves(weights).items()
+                }
                 moved = {path: own.pop(path) for path in self.moved}
                 results = self._compiled(
                     moved, own, {name: to_jax(array, dtype, device) for name, array in given.items()}
@@ -123,7 +135,9 @@ class JaxProgram:
 
         returned: list[PyTree] = []
         given = self.task.laid_out(inputs)
-        jax.eval_shape(forward, shapes_in_jax(self.model.weights), shapes_in_jax(given))
+        dtype = self._taken_in(given)
+        with self._tracing_in(dtype):
+            jax.eval_shape(forward, self._shapes(self.model.weights, dtype), shapes_in_jax(given, dtype))
         # Texts and numbers among the outputs are the caller's to complain about.
         return shapes_returned(returned[0])
 
@@ -144,7 +158,7 @@ class JaxProgram:
             inputs: named arrays in the reference's layout; their shapes count.
         """
         closed = self.jaxpr(weights, inputs)
-        return Census(narrow_in(closed), computed=computed_in(closed))
+        return Census(narrow_in(closed), computed=computed_in(closed) | stored_narrow(self.model.dtypes))
 
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
         """Check that tracing the model again gives the same program.
@@ -159,7 +173,8 @@ class JaxProgram:
         """
         given = self.task.laid_out(inputs)
         known = self._lift(weights, given, False)
-        leaves, inputs_given = shapes_in_jax(self._leaves(weights)), shapes_in_jax(given)
+        dtype = self._taken_in(given)
+        leaves, inputs_given = self._shapes(self._leaves(weights), dtype), shapes_in_jax(given, dtype)
 
         def run(closed: ClosedJaxpr) -> dict[str, jax.Array]:
             rng = np.random.default_rng(0)  # a template's zeros would hide what they are multiplied by
@@ -173,7 +188,8 @@ class JaxProgram:
 
         def trace() -> ClosedJaxpr:
             anew = lambda *shapes: self._passes.forward({}, *shapes)  # noqa: E731 (of a known one JAX keeps the trace)
-            return jax.make_jaxpr(anew)(leaves, inputs_given)
+            with self._tracing_in(dtype):
+                return jax.make_jaxpr(anew)(leaves, inputs_given)
 
         require_same_again(trace, known.closed, self.model.state, run)
 
@@ -205,7 +221,13 @@ class JaxProgram:
         return jax_uses(self.jaxpr({}, inputs), names)
 
     def trace(
-        self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
+        self,
+        weights: Arrays,
+        inputs: Arrays,
+        backward: bool = True,
+        *,
+        replayable: bool = False,
+        rounded: str | None = None,
     ) -> Trace:
         """Run once in float64 and keep every value.
 
@@ -214,17 +236,21 @@ class JaxProgram:
             inputs: named arrays in the reference's layout.
             backward: whether to keep the backward pass, too.
             replayable: not used: every trace of JAX can be replayed.
+            rounded: a dtype; which values a run in it rounds is noted, and what is traced is that run.
 
         Raises:
             MemoryError: if the values would not fit (`require_traceable`).
         """
         given = self.task.laid_out(inputs)
-        program = self._lift(weights, given, backward)
+        program = self._lift(weights, given, backward, rounded)
         require_traceable(program.closed)
         arguments = self._wide(program.closed, weights, given)
         known = knowing(self.task.numbers, self.task.settled)
         with known, by_the_harness("tracing the JAX model"):
-            return record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)
+            trace = record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)
+        if rounded is not None:
+            trace.held = rounded_in(trace, narrower(rounded))
+        return trace
 
     def output_dtypes(
         self, weights: Arrays, inputs: Arrays, dtype: str
@@ -241,7 +267,7 @@ class JaxProgram:
         """
         with running(dtype, self.task.device):
             given = shapes_in_jax(self.task.laid_out(inputs), dtype)
-            leaves = shapes_in_jax(self.model.weights, dtype)
+            leaves = self._shapes(self.model.weights, dtype)
             closed, results = jax.make_jaxpr(self._passes.forward, return_shape=True)({}, leaves, given)
         where = dict(zip(sorted(results.outputs), promotion.origins(closed, dtype)[1:], strict=True))
         return {name: (str(value.dtype), where[name]) for name, value in results.outputs.items()}
@@ -249,6 +275,35 @@ class JaxProgram:
     def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The given leaves, and the model's own where none is given."""
         return {path: weights.get(path, leaf) for path, leaf in self.model.weights.items()}
+
+    def _tracing_in(self, dtype: str) -> contextlib.AbstractContextManager[None]:
+        """A model in float32 is traced with x64 as its user has set it."""
+        return contextlib.nullcontext() if dtype == "float32" else running(dtype, self.task.device)
+
+    def _taken_in(self, given: Arrays) -> str:
+        """The dtype that the model is traced in: float32, or that of its weights where it takes no other.
+
+        A loop whose first state is written in bfloat16 runs with nothing else.
+        """
+        for narrow in sorted(stored_narrow(self.model.dtypes)):
+            if not self._takes("float32", given) and self._takes(narrow, given):
+                return narrow
+        return "float32"
+
+    def _takes(self, dtype: str, given: Arrays) -> bool:
+        """Whether the model can be traced with weights and inputs of a dtype."""
+        try:
+            with self._tracing_in(dtype):
+                leaves = self._shapes(self.model.weights, dtype)
+                jax.eval_shape(self._passes.returned, leaves, shapes_in_jax(given, dtype))
+        except Exception:
+            return False
+        return True
+
+    def _shapes(self, leaves: Arrays, dtype: str) -> Shapes:
+        """Shapes of leaves, in the dtypes in which they go into a run."""
+        own = {path: weight_dtype(self.model.dtypes, path, dtype) for path in leaves}
+        return {path: shapes_in_jax({path: leaf}, own[path])[path] for path, leaf in leaves.items()}
 
     def _flat(self, weights: Arrays, given: Arrays) -> list[Argument]:
         """All arguments in the order of the traced program."""
@@ -268,21 +323,25 @@ class JaxProgram:
             for (kind, name, array), aval in zip(arguments, closed.in_avals, strict=True)
         ]
 
-    def _lift(self, weights: Arrays, given: Arrays, backward: bool = True) -> Traced:
-        """The program, traced and lifted once for all inputs of the same shapes."""
+    def _lift(
+        self, weights: Arrays, given: Arrays, backward: bool = True, dtype: str | None = None
+    ) -> Traced:
+        """The program as a run in a dtype takes it, traced and lifted once for inputs of the same shapes."""
+        dtype = self._taken_in(given) if dtype is None else dtype
         shapes = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
         backward = backward and bool(self.moved)
-        key = (shapes, backward)
+        key = (shapes, backward, dtype)
         if key not in self._traced:
-            own = shapes_in_jax(self._leaves(weights))
-            moved = {path: own.pop(path) for path in self.moved}
-            self._traced[key] = traced_passes(
-                self._passes,
-                (moved, own),
-                shapes_in_jax(given),
-                backward=backward,
-                rounding=self.task.rounding,
-            )
+            with self._tracing_in(dtype):
+                own = self._shapes(self._leaves(weights), dtype)
+                moved = {path: own.pop(path) for path in self.moved}
+                self._traced[key] = traced_passes(
+                    self._passes,
+                    (moved, own),
+                    shapes_in_jax(given, dtype),
+                    backward=backward,
+                    rounding=self.task.rounding,
+                )
             if (why := self._traced[key].undifferentiable) is not None:
                 self.undifferentiable = why
                 self._compiled = jax.jit(self._passes.forward)

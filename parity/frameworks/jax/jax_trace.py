@@ -23,6 +23,7 @@ from parity.frameworks.jax.wide_equations import apply, keeps_dtype, own_dtype, 
 from parity.trace import numpy_ops
 from parity.trace.graph import Evaluation, Function, Node, NodeKind, Spot, Trace
 from parity.trace.rounded_constants import constant
+from parity.trace.rounded_uses import written_dtype
 from parity.trace.vocabulary import REARRANGING
 
 Argument = tuple[NodeKind, str, Shaped[np.ndarray, "..."]]
@@ -48,9 +49,10 @@ def record_trace(
     recorder = _Recorder(trace, rounding)
     with jax.enable_x64(True):
         args = []
-        for kind, name, array in arguments:
+        for (kind, name, array), aval in zip(arguments, closed.in_avals, strict=True):
             value = widen(np.asarray(array))
-            index = recorder.add(Node(name, kind, (), value, fixed=kind is NodeKind.WEIGHT))
+            node = Node(name, kind, (), value, fixed=kind is NodeKind.WEIGHT, written=str(aval.dtype))
+            index = recorder.add(node)
             (trace.weights if kind is NodeKind.WEIGHT else trace.inputs)[name] = index
             args.append(index)
         consts = [recorder.constant(value) for value in closed.consts]
@@ -67,6 +69,10 @@ def _on_host(value: ArrayLike) -> ArrayLike:
 
 def _row(index: int, values: Sequence[jax.Array | np.ndarray]) -> Sequence[ArrayLike]:
     return [values[0][index]]
+
+
+def _stacked(values: Sequence[jax.Array | np.ndarray]) -> Sequence[ArrayLike]:
+    return [np.stack(values)]
 
 
 def _kept_where_done(values: Sequence[jax.Array | np.ndarray]) -> Sequence[ArrayLike]:
@@ -107,6 +113,7 @@ class _Recorder:
         function: Function,
         spot: Spot,
         params: Mapping[str, object],
+        written: Sequence[str],
     ) -> list[int]:
         nodes = self.trace.nodes
         values = function([nodes[i].value for i in inputs])
@@ -125,14 +132,19 @@ class _Recorder:
                     self.backward,
                     fixed,
                     number,
+                    dtype,
                 )
             )
-            for value in values
+            for value, dtype in zip(values, written, strict=True)
         ]
         self.trace.evaluations.append(Evaluation(operation, params, tuple(inputs), tuple(outs), function))
         return outs
 
     backward = False
+
+    def written(self, nodes: Sequence[int]) -> list[str]:
+        """The dtypes of some nodes in the program as it was written."""
+        return [written_dtype(self.trace.nodes[index]) for index in nodes]
 
     def step(self, eqn: JaxprEqn, inputs: Sequence[int], spot: Spot) -> list[int]:
         self.backward = "transpose(" in spot.module
@@ -159,7 +171,7 @@ class _Recorder:
                     outs = [_on_host(value) for value in run]
             return round_narrow(eqn, outs) if self.rounding else outs
 
-        outs = self.run(name, inputs, function, spot, params)
+        outs = self.run(name, inputs, function, spot, params, [dtype_name(v) for v in eqn.outvars])
         if name == "stop_gradient":
             self.trace.stops += [self.trace.nodes[index] for index in outs]
         return outs
@@ -177,14 +189,14 @@ class _Recorder:
         for i in reversed(order) if p["reverse"] else order:
             inner = spot._replace(step=f"{spot.step}, scan step {i}".strip(", "))
             take: Function = functools.partial(_row, i)
-            row = [self.run("scan_slice", [x], take, inner, {"index": i})[0] for x in xs]
+            row = [self.run("scan_slice", [x], take, inner, {"index": i}, self.written([x]))[0] for x in xs]
             outs = self._inside(p["jaxpr"], consts + carry + row, inner)
             carry = outs[: p["num_carry"]]
             rows.append(outs[p["num_carry"] :])
         if p["reverse"]:
             rows.reverse()
         stacked = [
-            self.run("scan_stack", list(column), lambda v: [np.stack(v)], spot, {})[0]
+            self.run("scan_stack", list(column), _stacked, spot, {}, self.written(column[:1]))[0]
             for column in zip(*rows, strict=True)
         ]
         if not rows:
@@ -205,8 +217,11 @@ class _Recorder:
                 return carry
             new = self._inside(p["body_jaxpr"], body_consts + carry, inner)
             if going_on.ndim:  # a batch of loops: those that have ended keep their values
+                kept = functools.partial(
+                    self.run, "select_n", function=_kept_where_done, spot=inner, params={}
+                )
                 new = [
-                    self.run("select_n", [test, old, one], _kept_where_done, inner, {})[0]
+                    kept([test, old, one], written=self.written([one]))[0]
                     for one, old in zip(new, carry, strict=True)
                 ]
             carry = new

@@ -11,7 +11,7 @@ from parity.frameworks.jax.jaxpr_walk import equations, inner_jaxprs
 from parity.frameworks.jax.wide_dtypes import NARROW
 from parity.frameworks.jax.wide_equations import ASKED
 from parity.trace.graph import Spot
-from parity.trace.vocabulary import ROUNDING
+from parity.trace.vocabulary import CARRYING
 
 
 def narrow_in(closed: ClosedJaxpr) -> dict[str, Spot]:
@@ -37,7 +37,7 @@ def computed_in(closed: ClosedJaxpr) -> frozenset[str]:
     return frozenset(
         dtype
         for eqn, _ in equations(closed.jaxpr)
-        if eqn.primitive.name not in ROUNDING and not any(True for _ in inner_jaxprs(eqn.params))
+        if eqn.primitive.name not in CARRYING and not any(True for _ in inner_jaxprs(eqn.params))
         for dtype in map(dtype_name, eqn.outvars)
         if dtype in NARROW
     )

@@ -18,7 +18,7 @@ from parity.frameworks.torch.torch_operations import (
 from parity.frameworks.torch.torch_places import here
 from parity.numerics.arrays import Arrays, to_numpy
 from parity.trace.graph import Spot
-from parity.trace.vocabulary import ROUNDING
+from parity.trace.vocabulary import CARRYING
 
 
 class Counter(DispatchMode):
@@ -45,7 +45,7 @@ class Counter(DispatchMode):
             if tensor.dtype in ROUNDED:
                 dtype = str(tensor.dtype).removeprefix("torch.")
                 self.narrow.setdefault(dtype, here(self.stack))
-                if bare_name(func) not in ROUNDING:
+                if bare_name(func) not in CARRYING:
                     self.computed.add(dtype)
         return out
 

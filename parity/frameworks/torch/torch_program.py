@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.model import Census
+from parity.frameworks.model import Census, stored_narrow, weight_dtype
 from parity.frameworks.task import Task, bind, direction, targets_of
 from parity.frameworks.torch.torch_model import TorchModel
 from parity.frameworks.torch.torch_modes import uncompiled
@@ -20,6 +20,7 @@ from parity.report.errors import raised_by
 from parity.trace.computed_constants import Constants, computed_in
 from parity.trace.graph import NodeKind, Spot, Trace
 from parity.trace.rounded_constants import collecting, constant, knowing
+from parity.trace.rounded_uses import carried_over, narrower, rounded_in
 from parity.weights import Use
 
 if TYPE_CHECKING:
@@ -100,7 +101,8 @@ class TorchProgram:
 
         with uncompiled(), module_stack(self.model.module) as stack, Counter(stack) as counter:
             self._forward(weights, inputs, "float32")
-        return Census(counter.narrow, counter.random, frozenset(counter.computed))
+        computed = frozenset(counter.computed) | stored_narrow(self.model.dtypes)
+        return Census(counter.narrow, counter.random, computed)
 
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
         """Check that two runs give the same.
@@ -141,7 +143,13 @@ class TorchProgram:
         return torch_uses(self.trace(weights, inputs, False) if trace is None else trace)
 
     def trace(
-        self, weights: Arrays, inputs: Arrays, backward: bool = True, *, replayable: bool = False
+        self,
+        weights: Arrays,
+        inputs: Arrays,
+        backward: bool = True,
+        *,
+        replayable: bool = False,
+        rounded: str | None = None,
     ) -> Trace:
         """Run once in float64 and keep every value.
 
@@ -151,39 +159,52 @@ class TorchProgram:
             backward: whether to record the gradients, too.
             replayable: whether to record in LAX's terms and with evaluations, as a candidate is recorded;
                 otherwise operations have aten's names and no evaluations.
+            rounded: a dtype; which values a run in it rounds is noted, and the model is run in it for that.
         """
         if self.trainable and not backward:
-            return TorchProgram(self.model, self.task).trace(weights, inputs, replayable=replayable)
+            forward = TorchProgram(self.model, self.task)
+            return forward.trace(weights, inputs, replayable=replayable, rounded=rounded)
+        from parity.frameworks.torch.torch_places import layers_of, module_stack
+        from parity.frameworks.torch.torch_trace import Recorder, WrittenRecorder
+
+        with knowing(self.task.numbers, self.task.settled), module_stack(self.model.module) as stack:
+            recorder = replayable_recorder(stack) if replayable else Recorder(stack)
+            trace = self._recorded(recorder, weights, inputs, "float64", lifted=True)
+            if rounded is not None:
+                as_written = self._recorded(WrittenRecorder(stack), weights, inputs, rounded, lifted=False)
+                known = rounded_in(as_written, narrower(rounded))
+                trace.held = carried_over(known, as_written, trace)
+        trace.layers = layers_of(self.model.module)
+        return trace
+
+    def _recorded(
+        self, recorder: "Recorder", weights: Arrays, inputs: Arrays, dtype: str, *, lifted: bool
+    ) -> Trace:
+        """What a recorder keeps of one run, with the names of what goes in and what comes out."""
         import torch
 
         from parity.frameworks.torch.torch_decompositions import plain_kernels
-        from parity.frameworks.torch.torch_places import Where, layers_of, module_stack
-        from parity.frameworks.torch.torch_trace import Recorder
+        from parity.frameworks.torch.torch_places import Where
 
-        with knowing(self.task.numbers, self.task.settled):
-            own, given = self._tensors(weights, inputs, "float64")
-            with module_stack(self.model.module) as stack, contextlib.ExitStack() as around:
-                recorder = replayable_recorder(stack) if replayable else Recorder(stack)
-                around.enter_context(plain_kernels())
-                around.enter_context(_lifted("float64", self.task.rounding))
-                around.enter_context(Where(stack, recorder.stop))
-                for name, tensor in own.items():
-                    recorder.source(
-                        NodeKind.WEIGHT if name in self.model.weights else NodeKind.CONSTANT, name, tensor
-                    )
-                for name in self.task.inputs:
-                    recorder.source(NodeKind.INPUT, name, given[name])
-                with recorder:
-                    outputs, loss, grads = self._run(own, given, "float64")
-            recorder.trace.outputs = {
-                "outputs": {name: recorder.node_of(value) for name, value in outputs.items()},
-                "loss": {"loss": recorder.node_of(loss)},
-                "gradients": {
-                    name: recorder.node_of(torch.zeros_like(own[name]) if grad is None else grad)
-                    for name, grad in grads.items()
-                },
-            }
-        recorder.trace.layers = layers_of(self.model.module)
+        own, given = self._tensors(weights, inputs, dtype)
+        lift = _lifted(dtype, self.task.rounding) if lifted else contextlib.nullcontext()
+        with plain_kernels(), lift, Where(recorder.stack, recorder.stop):
+            for name, tensor in own.items():
+                recorder.source(
+                    NodeKind.WEIGHT if name in self.model.weights else NodeKind.CONSTANT, name, tensor
+                )
+            for name in self.task.inputs:
+                recorder.source(NodeKind.INPUT, name, given[name])
+            with recorder:
+                outputs, loss, grads = self._run(own, given, dtype)
+        recorder.trace.outputs = {
+            "outputs": {name: recorder.node_of(value) for name, value in outputs.items()},
+            "loss": {"loss": recorder.node_of(loss)},
+            "gradients": {
+                name: recorder.node_of(torch.zeros_like(own[name]) if grad is None else grad)
+                for name, grad in grads.items()
+            },
+        }
         return recorder.trace
 
     def _tensors(self, weights: Arrays, inputs: Arrays, dtype: str) -> tuple[Tensors, Tensors]:
@@ -196,7 +217,10 @@ class TorchProgram:
         arrays = {**constants, **self.model.weights, **weights}
         if widened:
             arrays |= {name: constant(arrays[name]) for name in self.task.tables if is_float(arrays[name])}
-        own = {name: to_torch(array, dtype, device) for name, array in arrays.items()}
+        own = {
+            name: to_torch(array, weight_dtype(self.model.dtypes, name, dtype), device)
+            for name, array in arrays.items()
+        }
         for name in self.trainable:
             own[name].requires_grad_()
         laid_out = self.task.laid_out(inputs)

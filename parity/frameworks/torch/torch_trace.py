@@ -21,7 +21,8 @@ from parity.frameworks.torch.torch_operations import (
 )
 from parity.frameworks.torch.torch_places import here, spot_of_gradient
 from parity.trace.graph import Node, NodeKind, Spot, Trace
-from parity.trace.vocabulary import REARRANGING
+from parity.trace.rounded_uses import CASTS, INSIDE_A_KERNEL
+from parity.trace.vocabulary import REARRANGING, names
 
 
 class Recorder(DispatchMode):
@@ -69,6 +70,18 @@ class Recorder(DispatchMode):
         if value is not None:
             self.trace.stops.append(Node(name, NodeKind.OPERATION, (value,), tensor.detach(), spot))
 
+    def fused(
+        self, func: AtenOperation, given: Sequence[torch.Tensor], first: int, results: Sequence[torch.Tensor]
+    ) -> None:
+        """Told that an operation was recorded as its decomposition.
+
+        Args:
+            func: the operation.
+            given: tensors among its arguments.
+            first: index of its first node.
+            results: what it gave.
+        """
+
     def _add(self, node: Node, tensor: torch.Tensor) -> int:
         self.trace.nodes.append(node)
         index = len(self.trace.nodes) - 1
@@ -87,9 +100,11 @@ class Recorder(DispatchMode):
         kwargs = dict(kwargs or {})
         decomposed = decomposition(func)
         if decomposed is not None:
+            first = len(self.trace.nodes)
             with self:
                 result = decomposed(*args, **kwargs)
             if result is not NotImplemented:
+                self.fused(func, tensors_in((args, kwargs)), first, tensors_in(result))
                 return result
         given = tensors_in((args, kwargs))
         inputs = tuple(self.node_of(tensor) for tensor in given)
@@ -133,3 +148,37 @@ class Recorder(DispatchMode):
         """Where the operation was called, and whether it belongs to the gradient."""
         spot = spot_of_gradient()
         return (here(self.stack), False) if spot is None else (spot, True)
+
+
+NORMS = names("""
+    native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit _fused_rms_norm
+    _native_batch_norm_legit_no_training
+""")
+"""Kernels whose statistics are in float32 in both frameworks; to keep them narrow is another layer."""
+
+
+class WrittenRecorder(Recorder):
+    """Records a run as it was written, in its own dtypes; inside a narrow kernel they say nothing."""
+
+    def fused(
+        self, func: AtenOperation, given: Sequence[torch.Tensor], first: int, results: Sequence[torch.Tensor]
+    ) -> None:
+        """Told that an operation was recorded as its decomposition.
+
+        Args:
+            func: the operation.
+            given: tensors among its arguments.
+            first: index of its first node.
+            results: what it gave.
+        """
+        narrow = any(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in given)
+        if not narrow or bare_name(func) in NORMS:
+            return
+        nodes = self.trace.nodes
+        for node in nodes[first:]:
+            node.written = INSIDE_A_KERNEL
+        for tensor in results:
+            index = self.known.get(layout_of(tensor), -1)
+            while index >= first:
+                nodes[index].written = str(tensor.dtype).removeprefix("torch.")
+                index = nodes[index].inputs[0] if nodes[index].operation in CASTS else -1
