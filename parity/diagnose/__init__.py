@@ -24,7 +24,9 @@ from parity.diagnose.exchanged_steps import exchanged_steps
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.fault import Fault
 from parity.diagnose.fillers import fillers
+from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
+from parity.diagnose.in_parts import bins, in_parts
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
 from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
@@ -51,10 +53,11 @@ Family = Callable[[Fault], Iterator[Change]]
 FAMILIES: tuple[Family, ...] = (
     *(fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts),
-    *(joined_otherwise, order),
+    *(joined_otherwise, order, in_parts, bins),
     *(
         padding_modes,
         masked_states,
+        gates,
         reductions,
         norms,
         mutations,

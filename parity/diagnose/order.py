@@ -163,11 +163,48 @@ def compared(
             return Reordering(_cause({m.pattern for p, q, _ in maps for m in (p, q)}, common=common), text)
         text = f"<reference> puts the axes in the order {_axes(a)}, <candidate> in {_axes(b)}"
         return Reordering(CauseKind.ORDER, f"{text} (of a value {'x'.join(map(str, shape))})")
+    if (rows := _within_lengths(wanted, shape)) is not None:
+        here = "; ".join(f"axis {i} {line_map(m, shape[i]).text}" for i, (_, m) in enumerate(b or []))
+        return Reordering(CauseKind.ORDER, f"{rows}, <candidate>'s {here or 'in another order'}")
     there = as_transpose(wanted, shape)
     if there is None:
         return None
     here = as_transpose(actual, shape) or "another one"
     return Reordering(CauseKind.ORDER, f"<reference>'s order is {there}, <candidate>'s {here}")
+
+
+def _within_lengths(flat: Array, shape: tuple[int, ...]) -> str | None:
+    """In words: a value reversed along an axis up to a length that differs along another; else None."""
+    if flat.shape != shape:
+        return None
+    coordinates = np.indices(shape)
+    moved = np.unravel_index(flat, shape)
+    changed = [axis for axis in range(len(shape)) if np.any(moved[axis] != coordinates[axis])]
+    if len(changed) != 1:
+        return None
+    (axis,) = changed
+    for other in range(len(shape)):
+        if other == axis:
+            continue
+        rows = np.moveaxis(moved[axis], (other, axis), (0, 1)).reshape(shape[other], shape[axis], -1)
+        if np.any(rows != rows[..., :1]):
+            continue
+        lengths = [_reversed_up_to(row) for row in rows[..., 0]]
+        if all(length is not None for length in lengths) and len(set(lengths)) > 1:
+            listed = ", ".join(map(str, lengths))
+            return (
+                f"<reference>'s value is reversed along axis {axis} only within lengths that differ along "
+                f"axis {other} ({listed}), the rest as it was"
+            )
+    return None
+
+
+def _reversed_up_to(line: Array) -> int | None:
+    """How many entries at the front of a line are reversed, the rest as it was; None for another order."""
+    length = int(line[0]) + 1
+    expected = np.arange(line.size)
+    expected[:length] = expected[:length][::-1]
+    return length if np.array_equal(line, expected) else None
 
 
 def _cause(patterns: Collection[Pattern], *, common: bool) -> CauseKind:

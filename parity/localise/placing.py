@@ -42,13 +42,30 @@ class Walked:
         return sorted(i for i in read if not trace.nodes[i].fixed)
 
     def near(self, trace: Trace) -> list[int]:
-        """The nodes in the order of their distance from what agrees, the nearest few."""
+        """The nodes by their distance from what agrees: the nearest few, and those where paths meet."""
         inside = set(self.nodes)
         depth: dict[int, int] = {}
         for index in self.nodes:  # sorted: producers first
             inner = [depth.get(i, 0) for i in trace.nodes[index].inputs if i in inside]
             depth[index] = 1 + max(inner, default=0)
-        return sorted(self.nodes, key=lambda i: (depth[i], i))[:CANDIDATES]
+        nearest = sorted(self.nodes, key=lambda i: (depth[i], i))[:CANDIDATES]
+        return list(dict.fromkeys([*nearest, *self._meetings(trace)]))
+
+    def _meetings(self, trace: Trace) -> list[int]:
+        """The first few nodes that all before them goes through, such as a concatenation of many parts."""
+        last = dict.fromkeys(self.nodes, -1)
+        for index in self.nodes:
+            for producer in trace.nodes[index].inputs:
+                if producer in last:
+                    last[producer] = max(last[producer], index)
+        found, reach, open_ = [], -1, 0
+        for index in self.nodes:
+            if reach == index and open_ > 1:
+                found.append(index)
+                open_ = 0
+            reach = max(reach, last[index])
+            open_ += 1
+        return found[:FEW]
 
 
 def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterator[tuple[int, int]]:
@@ -153,7 +170,7 @@ def score(
     candidate = comparison.candidate
     outputs = {j_out: t_out for t_out, j_out in failed}
     changed = comparison.replay({j: value}, until=_ahead(candidate, j))
-    agreed = AT_OUTPUT if j in outputs else 0.0
+    agreed = AT_OUTPUT if j in outputs and outputs[j] in comparison.matches(j, np.asarray(value)) else 0.0
     for index, new in changed.items():
         operation = candidate.nodes[index].operation
         if index <= j or operation in REPEATING or operation in REARRANGING:
