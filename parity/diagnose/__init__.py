@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +79,9 @@ FAMILIES: tuple[Family, ...] = (
 OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
+OF_SEVERAL: tuple[Family, ...] = (exchanged_steps,)
+"""Those by which what looks like an operation too few and one too many elsewhere may be one fault."""
+
 SECONDS = 5.0
 """CPU time for one fault, in seconds."""
 
@@ -98,6 +101,7 @@ def diagnose(
     region: Region,
     problems: list[str] | None = None,
     elsewhere: Elsewhere | None = None,
+    families: Sequence[Family] | None = None,
 ) -> Diagnosis | None:
     """The cause of a fault: the first change to the candidate that makes it agree, here and on another draw.
 
@@ -109,6 +113,7 @@ def diagnose(
         region: the fault.
         problems: takes a sentence for every family that failed with an error.
         elsewhere: gives the same place on another draw of inputs and weights.
+        families: hypotheses to try; None: all of them.
 
     Returns:
         The cause with the relative difference that the change leaves; None if no hypothesis matches.
@@ -122,7 +127,7 @@ def diagnose(
             fault = Fault(comparison, region, depth, SECONDS / len(DEPTHS))
             if not fault.differs or not (fault.target.wanted.any() or fault.gradient):
                 return None  # zeros say nothing
-            for family in OF_GRADIENTS if fault.gradient else FAMILIES:
+            for family in families or (OF_GRADIENTS if fault.gradient else FAMILIES):
                 try:
                     found = next(
                         (

@@ -18,6 +18,7 @@ from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
+from parity.trace.graph import Node
 
 LONGEST = 30
 """Operations of one step at most."""
@@ -62,11 +63,28 @@ def exchanged_steps(fault: Fault) -> Iterator[Change]:
                 if values:
                     nodes = [fault.node(i) for i in sorted(step.nodes)]
                     text = (
-                        f"the order of steps: <candidate> computes {operations(nodes)} on "
+                        f"the order of steps: <candidate> computes {_in_words(nodes)} on "
                         f"{described(fault, step.start)}, <reference> on {described(fault, at)}"
                     )
-                    joined = (*sorted(step.nodes), step.start, at)
+                    joined = (
+                        *sorted(step.nodes),
+                        *_anchors(fault, step.start, step.end),
+                        *_anchors(fault, at, at),
+                    )
                     yield Change(CauseKind.ORDER, text, values, joined=joined)
+
+
+def _anchors(fault: Fault, index: int, read: int) -> list[int]:
+    """Where a step begins or would begin: a value at the fault, else what reads from there."""
+    inside = set(fault.computed())
+    return [index] if index in inside else [k for k in fault.consumers[read] if k in inside]
+
+
+def _in_words(nodes: Sequence[Node]) -> str:
+    """What a step computes: a normalisation by name, anything else by its operations."""
+    named = {node.operation for node in nodes}
+    centred, scaled = named & {"reduce_sum", "mean"}, named & {"sqrt", "rsqrt"}
+    return "a normalisation" if centred and scaled and "sub" in named else operations(nodes)
 
 
 def _is_array(array: Array) -> bool:

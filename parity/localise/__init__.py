@@ -4,7 +4,7 @@ from parity.localise.agreement import agreement
 from parity.localise.comparison import Comparison, Region, failing
 from parity.localise.places import candidate_places, put_first, reference_places
 from parity.localise.placing import in_place
-from parity.localise.walk import find_regions
+from parity.localise.walk import find_regions, wider
 
 __all__ = [
     "Comparison",
@@ -16,4 +16,5 @@ __all__ = [
     "in_place",
     "put_first",
     "reference_places",
+    "wider",
 ]

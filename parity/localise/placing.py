@@ -49,9 +49,9 @@ class Walked:
             inner = [depth.get(i, 0) for i in trace.nodes[index].inputs if i in inside]
             depth[index] = 1 + max(inner, default=0)
         nearest = sorted(self.nodes, key=lambda i: (depth[i], i))[:CANDIDATES]
-        return list(dict.fromkeys([*nearest, *self._meetings(trace)]))
+        return list(dict.fromkeys([*nearest, *self.meetings(trace)]))
 
-    def _meetings(self, trace: Trace) -> list[int]:
+    def meetings(self, trace: Trace) -> list[int]:
         """The first few nodes that all before them goes through, such as a concatenation of many parts."""
         last = dict.fromkeys(self.nodes, -1)
         for index in self.nodes:

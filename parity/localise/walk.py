@@ -95,6 +95,28 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
     return _at_output(comparison, failed, there, here)
 
 
+def wider(comparison: Comparison, group: str, region: Region) -> Region | None:
+    """A fault further on that mends every failed output by itself, where this one does not.
+
+    Looked for where all that does not agree goes through one value on both sides.
+
+    Args:
+        comparison: both traces, with this fault not yet mended.
+        group: "outputs" or "gradients".
+        region: the fault.
+    """
+    failed = failing(comparison, group)
+    if mends(comparison, failed, region.j, region.value):
+        return None
+    there, here = _walks(comparison, failed)
+    for j in here.meetings(comparison.candidate):
+        for t in there.meetings(comparison.reference) if j > region.j else ():
+            for value in in_place(comparison.reference.nodes[t], comparison.array(j)):
+                if mends(comparison, failed, j, value):
+                    return _region(comparison, t, j, value, there, here)
+    return None
+
+
 def _is_one_of_several(comparison: Comparison, earlier: int, later: int) -> bool:
     """Whether the code of an earlier value differs wherever it runs, and all of it leads to a later one."""
     trace, before = comparison.candidate, comparison.candidate.ancestors([later])

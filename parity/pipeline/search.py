@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose import Diagnosis, diagnose
+from parity.diagnose import OF_SEVERAL, Diagnosis, Family, diagnose
 from parity.localise import (
     Comparison,
     Region,
@@ -17,6 +17,7 @@ from parity.localise import (
     find_regions,
     put_first,
     reference_places,
+    wider,
 )
 from parity.numerics.progress import Progress
 from parity.pipeline.judging import Failed
@@ -152,9 +153,9 @@ def _walked(
     findings: list[str] = []
     met_again: set[int] = set()
 
-    def diagnosed(region: Region) -> Diagnosis | None:
+    def diagnosed(region: Region, families: Sequence[Family] | None = None) -> Diagnosis | None:
         problems: list[str] = []
-        found = diagnose(comparison, region, problems, again.at)
+        found = diagnose(comparison, region, problems, again.at, families)
         findings.extend(f"a bug of the harness, which may have cost a cause: {text}" for text in problems)
         return found
 
@@ -176,7 +177,14 @@ def _walked(
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
-            divergences.append(_divergence(comparison, region, kind, diagnosed(region)))
+            whole = wider(comparison, group, region) if len(divergences) == len(known) else None
+            found = diagnosed(whole, OF_SEVERAL) if whole is not None else None
+            if whole is not None and found is not None:  # one change explains what several would
+                region = whole
+                comparison.put(region.j, region.value)
+            else:
+                found = diagnosed(region)
+            divergences.append(_divergence(comparison, region, kind, found))
             again.note(region)
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))

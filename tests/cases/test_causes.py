@@ -189,9 +189,6 @@ def test_the_order_of_two_operations_is_placed_where_they_are_called() -> None:
     assert lines(fault)[0] in turned_before_normalised.fault
 
 
-@pytest.mark.xfail(
-    strict=True, reason="issue 16, kind 10: missing term: PyTorch computes mul() there, JAX does not"
-)
 @pytest.mark.whole
 def test_the_order_of_two_operations_is_no_missing_term() -> None:
     report = faulty_report(turned_before_normalised)
