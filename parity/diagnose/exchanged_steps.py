@@ -19,6 +19,10 @@ from parity.diagnose.trials import Change
 from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
+from parity.trace.vocabulary import CHOOSING, MASKING
+
+SETTLED = GLUE | MASKING | CHOOSING
+"""Operations that compute nothing: what only selects fits in many places."""
 
 LONGEST = 30
 """Operations of one step at most."""
@@ -121,7 +125,7 @@ def _leading_to(fault: Fault, end: int, reached: set[int]) -> set[int]:
 
 def _closed(fault: Fault, nodes: set[int], end: int) -> bool:
     """Whether nothing outside reads what is computed on the way, and something is computed."""
-    if all(fault.node(i).operation in GLUE for i in nodes):
+    if all(fault.node(i).operation in SETTLED for i in nodes):
         return False
     return all(k in nodes for i in nodes - {end} for k in fault.consumers[i] if k in fault.relevant)
 

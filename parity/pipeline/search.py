@@ -37,6 +37,9 @@ MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
 
 
+PERHAPS_ONE_OF_SEVERAL = frozenset({CauseKind.MISSING_TERM, CauseKind.EXTRA_TERM, CauseKind.SCALE})
+"""Causes that may be half of one: what is missing at this place may be too many at another."""
+
 GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.FORWARD, "gradients": Stage.GRADIENTS}
 """Groups of values that are walked back from, in the order of computation; a user's own loss is one."""
 
@@ -177,13 +180,14 @@ def _walked(
                 findings.append(f"{MOST_SHOWN} different faults are listed; there are more")
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
-            whole = wider(comparison, group, region) if len(divergences) == len(known) else None
-            found = diagnosed(whole, OF_SEVERAL) if whole is not None else None
-            if whole is not None and found is not None:  # one change explains what several would
-                region = whole
-                comparison.put(region.j, region.value)
-            else:
-                found = diagnosed(region)
+            found = diagnosed(region)
+            first = len(divergences) == len(known)
+            if first and (found is None or found.cause.name in PERHAPS_ONE_OF_SEVERAL):
+                whole = wider(comparison, group, region)
+                as_one = diagnosed(whole, OF_SEVERAL) if whole is not None else None
+                if whole is not None and as_one is not None:
+                    region, found = whole, as_one
+                    comparison.put(region.j, region.value)
             divergences.append(_divergence(comparison, region, kind, found))
             again.note(region)
             if reproducer is not None:
