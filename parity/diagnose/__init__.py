@@ -30,7 +30,7 @@ from parity.diagnose.in_parts import bins, in_parts
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.masks import masked_states, masks
 from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
-from parity.diagnose.norms import norms
+from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
 from parity.diagnose.order import order, shifted
@@ -63,6 +63,7 @@ FAMILIES: tuple[Family, ...] = (
         mutations,
         changes_everywhere,
         mutations_behind,
+        other_statistics,
         shifted,
         opposite_operands,
         extra_operations,

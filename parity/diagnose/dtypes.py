@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.operands import described
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
+from parity.trace.rounded_uses import CASTS
 
 
 def dtypes(fault: Fault) -> Iterator[Change]:
@@ -20,6 +22,7 @@ def dtypes(fault: Fault) -> Iterator[Change]:
                 f"<candidate> rounds the value to {narrow}, <reference> does not: keep it in the wider dtype"
             )
             yield Change(CauseKind.DTYPE, text, {target.node: target.wanted})
+    yield from _casts(fault)
     whole = [i for i in (*fault.inputs, *fault.constants) if fault.value(i).dtype.kind in "iu"]
     if whole:
         values = {i: fault.value(i).astype(np.int64) for i in whole}
@@ -28,6 +31,23 @@ def dtypes(fault: Fault) -> Iterator[Change]:
             "use 64-bit integers (in JAX: enable x64) or keep the numbers small"
         )
         yield Change(CauseKind.DTYPE, text, values)
+
+
+def _casts(fault: Fault) -> Iterator[Change]:
+    """An operand, a weight perhaps, without the cast that rounds it."""
+    for index in (*fault.inputs, *fault.constants, *fault.computed()):
+        for cast in fault.rearranged_from(index):
+            node = fault.node(cast)
+            if node.operation not in CASTS or not node.floating:
+                continue
+            before, after = fault.value(node.inputs[0]), fault.value(cast)
+            if before.dtype.kind != "f" or before.shape != after.shape or np.array_equal(before, after):
+                continue
+            new = fault.comparison.replay({cast: before}, until=index).get(index)
+            if new is not None:
+                what = described(fault, node.inputs[0])
+                text = f"<candidate> rounds {what}, <reference> does not: leave the cast out"
+                yield Change(CauseKind.DTYPE, text, {index: new})
 
 
 def _narrower(target: Target) -> str | None:

@@ -77,7 +77,11 @@ class Search:
 
 
 def norms(fault: Fault) -> Iterator[Change]:
-    """The targets as normalised values."""
+    """The targets as normalised values, by settings in which the two sides differ.
+
+    Where the candidate's value is no normalised one, that says less than an operation that is changed would:
+    it is kept for `other_statistics`.
+    """
     if not any(fault.operation(n) in ROOTS for n in fault.active):
         return
     wanted_eps = _small(reference_numbers(fault))
@@ -91,6 +95,11 @@ def norms(fault: Fault) -> Iterator[Change]:
         for index in arguments:
             yield from _computed(fault, target, index, arguments, affines, (wanted_eps, actual_eps))
             yield from _kept(fault, target, fault.value(index), affines, wanted_eps)
+
+
+def other_statistics(fault: Fault) -> Iterator[Change]:
+    """The targets as normalised values, where the candidate's are something else."""
+    yield from fault.for_later
 
 
 def _computed(
@@ -131,10 +140,13 @@ def _computed(
     if actual is None and not _has_roots(fault):
         words = normalisation_in_words(x, setting)
         text = f"<reference> normalises {words}; <candidate> does not normalise here"
-        yield Change(CauseKind.MISSING_TERM, text, new)
+        fault.for_later.append(Change(CauseKind.MISSING_TERM, text, new))
         return
-    cause, text = _difference(x, setting, actual[0] if actual is not None else None)
-    yield Change(cause, text, new)
+    change = Change(*_difference(x, setting, actual[0] if actual is not None else None), new)
+    if actual is None:
+        fault.for_later.append(change)
+    else:
+        yield change
 
 
 def _has_roots(fault: Fault) -> bool:

@@ -113,9 +113,19 @@ def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], othe
         for stop in _stops(trace)
         if stopped_there.isdisjoint(t for i in stop.inputs for t in partners.get(i, ()))
         and (
-            any(_line(trace.nodes[i]) != _line(stop) for i in stop.inputs) or not _is_where_read(trace, stop)
+            any(_line(trace.nodes[i]) != _line(stop) for i in stop.inputs)
+            or not _is_where_read(trace, stop)
+            or _cuts_off(trace, stop)
         )
     ]
+
+
+def _cuts_off(trace: Trace, stop: Node) -> bool:
+    """Whether a weight reaches the outputs through this stop alone; what a library stops inside cuts none."""
+    at = next((index for index, node in enumerate(trace.nodes) if node is stop), stop.inputs[0])
+    ends = [i for group in ("outputs", "loss") for i in trace.outputs.get(group, {}).values()]
+    weights = set(trace.weights.values()) & trace.ancestors([at])
+    return not weights <= trace.ancestors(ends, {at})
 
 
 def _stops(trace: Trace) -> list[Node]:

@@ -47,7 +47,8 @@ def find_regions(
         problems: takes the errors; without it they are raised.
 
     Yields:
-        The faults in the order in which they were found, the nearest to the inputs first.
+        The faults in the order in which they were found, the nearest to the inputs first. A fault that was
+        mended in `comparison` meanwhile is left as it is.
     """
     deadline = time.process_time() + SECONDS
     for number in range(MOST):
@@ -62,8 +63,11 @@ def find_regions(
             problems.append(error)
             yield _at_output(comparison, failed, *_walks(comparison, failed))._replace(settled=False)
             return
+        held = len(comparison.replaced)
         if not region.settled or matters(comparison, failed, region.j, region.value):
             yield region
+        if len(comparison.replaced) > held:  # who takes the faults has mended this one in another way
+            continue
         if not region.settled:
             return
         before = len(failed)

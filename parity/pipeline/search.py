@@ -21,6 +21,7 @@ from parity.localise import (
 )
 from parity.numerics.progress import Progress
 from parity.pipeline.judging import Failed
+from parity.pipeline.known_constants import KnownConstants
 from parity.pipeline.measuring import Measured
 from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
@@ -155,6 +156,7 @@ def _walked(
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
     met_again: set[int] = set()
+    constants = KnownConstants()
 
     def diagnosed(region: Region, families: Sequence[Family] | None = None) -> Diagnosis | None:
         problems: list[str] = []
@@ -188,6 +190,11 @@ def _walked(
                 if whole is not None and as_one is not None:
                     region, found = whole, as_one
                     comparison.put(region.j, region.value)
+            if found is None and (known_one := constants.mend(comparison, region, again)) is not None:
+                same_fault = _divergence(comparison, region, kind, known_one)
+                divergences += [same_fault] if any(map(same_fault.repeats, divergences)) else []
+                continue
+            constants.note(comparison, found)
             divergences.append(_divergence(comparison, region, kind, found))
             again.note(region)
             if reproducer is not None:

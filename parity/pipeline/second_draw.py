@@ -1,12 +1,13 @@
 """The place of a fault on another draw of inputs and weights, for causes to be tried again there."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Shaped
 
 from parity.localise import Comparison, Region, in_place
+from parity.localise.comparison import Value
 from parity.numerics.another_draw import drawn_again
 from parity.numerics.arrays import Arrays
 from parity.numerics.moved_weights import jittered
@@ -32,11 +33,33 @@ class SecondDraw:
         self._first = first
         self._second: Comparison | None = None
         self._sought = False
-        self._waiting: list[tuple[Region, int]] = []
+        self._waiting: list[Callable[[Comparison], bool]] = []
 
     def note(self, region: Region) -> None:
         """Take down a fault that will be mended before the next is looked for; called before that is done."""
-        self._waiting.append((region, self._layout(region)))
+        layout = self._layout(region)
+
+        def mended(second: Comparison) -> bool:
+            value = self._value(second, region, layout)
+            if value is not None:
+                second.put(region.j, value)
+            return value is not None
+
+        self._waiting.append(mended)
+
+    def put(self, values: Mapping[int, Value]) -> None:
+        """Take down constants that are mended by their numbers, which are the same in every draw.
+
+        Args:
+            values: node of the candidate -> its value from now on.
+        """
+
+        def mended(second: Comparison) -> bool:
+            for index, value in values.items():
+                second.put(index, value)
+            return True
+
+        self._waiting.append(mended)
 
     def at(self, region: Region) -> tuple[Comparison, Region] | None:
         """The same place on the other draw; None where the two draws are not computed alike.
@@ -48,11 +71,8 @@ class SecondDraw:
         if second is None:
             return None
         while self._waiting:
-            earlier, layout = self._waiting.pop(0)
-            value = self._value(second, earlier, layout)
-            if value is None:
+            if not self._waiting.pop(0)(second):
                 return None
-            second.put(earlier.j, value)
         value = self._value(second, region, self._layout(region))
         return None if value is None else (second, region._replace(value=value))
 

@@ -85,11 +85,6 @@ def test_residual_blocks_pass() -> None:
     require_pass(right_report(residual))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 9: four places; epsilon is named at `before`, nothing at `after`, where "
-    "the GELU is wrong as well",
-)
 @pytest.mark.whole
 def test_two_causes_between_two_matches_are_both_named_once() -> None:
     report = faulty_report(residual)
