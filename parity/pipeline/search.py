@@ -1,25 +1,21 @@
 """From two programs that differ to places and causes: both traced, compared, walked back, explained."""
 
-import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from parity.diagnose import OF_SEVERAL, Diagnosis, Family, diagnose
-from parity.localise import (
-    Comparison,
-    Region,
-    candidate_places,
-    failing,
-    find_regions,
-    put_first,
-    reference_places,
-    wider,
-)
+from parity.localise import Comparison, Region, candidate_places, failing, find_regions, wider
 from parity.numerics.progress import Progress
+from parity.pipeline.found_faults import (
+    again_in,
+    confirmed,
+    divergence_at,
+    growth_of,
+    in_another_step,
+    of_weight,
+)
 from parity.pipeline.judging import Failed
 from parity.pipeline.known_constants import KnownConstants
 from parity.pipeline.measuring import Measured
@@ -28,11 +24,10 @@ from parity.pipeline.runs import program_weights
 from parity.pipeline.second_draw import SecondDraw
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import in_one_line, on_purpose
-from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage, once_each
+from parity.report.results import CauseKind, Divergence, Growth, Stage, once_each
 from parity.report.sides import Sides
-from parity.trace.graph import NodeKind, Trace
+from parity.trace.graph import Trace
 from parity.weights import Plan
-from parity.weights.explaining import Explanation
 
 MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
@@ -105,7 +100,7 @@ def _wrong_weights(both: Measured) -> tuple[Divergence, ...]:
     """The weights that the candidate does not hold: known without any trace."""
     own = both.candidate.weights
     wrong = wrong_weights(both.candidate.plan, both.reference.weights, own)
-    return tuple(_of_weight(name, partners, why) for name, (partners, why) in wrong.items())
+    return tuple(of_weight(name, partners, why) for name, (partners, why) in wrong.items())
 
 
 def _searched(
@@ -170,12 +165,14 @@ def _walked(
         region = None
         errors: list[Exception] | None = None if os.environ.get("PARITY_DEBUG") else []
         for region in find_regions(comparison, group, errors):
-            same = _in_another_step(divergences, candidate_places(comparison, region))
+            same = in_another_step(divergences, candidate_places(comparison, region))
             if same is not None:
                 if same not in met_again:
                     met_again.add(same)
-                    divergences[same] = _confirmed(divergences[same], diagnosed(region))
-                divergences[same] = _again(divergences[same], comparison.candidate.nodes[region.j].spot.step)
+                    divergences[same] = confirmed(divergences[same], diagnosed(region))
+                divergences[same] = again_in(
+                    divergences[same], comparison.candidate.nodes[region.j].spot.step
+                )
                 again.note(region)
                 continue
             if len(once_each(divergences)) >= MOST_SHOWN:
@@ -191,11 +188,11 @@ def _walked(
                     region, found = whole, as_one
                     comparison.put(region.j, region.value)
             if found is None and (known_one := constants.mend(comparison, region, again)) is not None:
-                same_fault = _divergence(comparison, region, kind, known_one)
+                same_fault = divergence_at(comparison, region, kind, known_one)
                 divergences += [same_fault] if any(map(same_fault.repeats, divergences)) else []
                 continue
             constants.note(comparison, found)
-            divergences.append(_divergence(comparison, region, kind, found))
+            divergences.append(divergence_at(comparison, region, kind, found))
             again.note(region)
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
@@ -228,44 +225,6 @@ def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer
     return write
 
 
-def _in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) -> int | None:
-    """The divergence that already names these lines, in another step of a loop."""
-    lines = [(place.file, place.line) for place in found]
-    for index, divergence in enumerate(divergences):
-        named = [(place.file, place.line) for place in divergence.candidate]
-        other_steps = {p.step for p in divergence.candidate} != {p.step for p in found}
-        if other_steps and lines and lines[0] in named:
-            return index
-    return None
-
-
-def _confirmed(divergence: Divergence, found: Diagnosis | None) -> Divergence:
-    """A fault with the cause that holds in another step, too.
-
-    In the first step, where a state is zero, much would explain it that explains no other.
-    """
-    known = divergence.cause
-    if known is not None and found is not None and known.name is found.cause.name:
-        return divergence
-    return dataclasses.replace(divergence, cause=None if found is None else found.cause)
-
-
-def _again(divergence: Divergence, step: str) -> Divergence:
-    """The same fault, met once more."""
-    if not step:  # outside of the loop, or no step is known
-        return divergence
-    again = f"also in {step}" if not divergence.detail else f"{divergence.detail}; {step}"
-    return dataclasses.replace(divergence, detail=again)
-
-
-def _of_weight(name: str, partners: Sequence[str], why: Explanation) -> Divergence:
-    """A weight that the user converted wrongly."""
-    cause = Cause(CauseKind(why.cause), why.text, 0.0) if why.cause else None
-    places = tuple(Place("weight", partner) for partner in partners)
-    detail = "" if cause else why.text
-    return Divergence(Stage.WEIGHTS, places, (Place("weight", name),), detail=detail, cause=cause)
-
-
 def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
     """A trace with the gradients of leaves under the names of tensors, where one leaf is one tensor."""
     by_leaf: dict[str, list[str]] = {}
@@ -275,50 +234,3 @@ def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
     names = {leaf: tensors[0] for leaf, tensors in by_leaf.items() if len(tensors) == 1}
     trace.outputs["gradients"] = {names[leaf]: i for leaf, i in gradients.items() if leaf in names}
     return trace
-
-
-def _divergence(
-    comparison: Comparison, region: Region, stage: Stage, diagnosis: Diagnosis | None
-) -> Divergence:
-    tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
-    leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
-    cause, change = diagnosis or (None, None)
-    there = reference_places(comparison.reference, region)
-    here = candidate_places(comparison, region, change.joined if change else ())
-    if change is not None:
-        there, here = put_first(change.reference_places, there), put_first(change.candidate_places, here)
-    return Divergence(
-        stage,
-        there,
-        here,
-        Kind.ORDER if region.order else Kind.VALUE,
-        "",
-        region.error,
-        region.honest,
-        (tensor_shape, leaf_shape),
-        cause,
-    )
-
-
-def growth_of(comparison: Comparison) -> Sequence[Growth]:
-    """The difference at every operation that both sides have, in the order of computation."""
-    rows = []
-    for index, node in enumerate(comparison.candidate.nodes):
-        partners = comparison.partners[index]
-        if node.kind is not NodeKind.OPERATION or node.fixed or not node.floating or not partners:
-            continue
-        held, other = comparison.summaries[index], comparison.matcher.summaries[partners[0]]
-        scale = float(np.abs(other.ordered).max(initial=0.0))
-        if held.size < 2 or not 0 < scale < 1e29:
-            continue
-        rows.append(
-            Growth(
-                Stage.GRADIENTS if node.backward else Stage.FORWARD,
-                comparison.reference.nodes[partners[0]].place,
-                node.place,
-                float(np.abs(held.ordered - other.ordered).max(initial=0.0)) / scale,
-                max(held.largest, other.largest) / scale,
-                True,
-            )
-        )
-    return rows

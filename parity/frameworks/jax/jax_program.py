@@ -1,6 +1,5 @@
 """JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
-import contextlib
 from collections.abc import Collection, Mapping
 
 import jax
@@ -10,6 +9,7 @@ from jaxtyping import PyTree, Shaped
 
 from parity.frameworks.jax import promotion
 from parity.frameworks.jax.jax_constants import computed_from_constants
+from parity.frameworks.jax.jax_dtypes import TracingDtypes
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.jax_passes import Gradients, Named, Passes, Results
 from parity.frameworks.jax.jax_repeating import evaluated, require_same_again
@@ -18,7 +18,7 @@ from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.jaxpr_remarks import computed_in, narrow_in
 from parity.frameworks.jax.lifted_constants import constants_of
-from parity.frameworks.jax.shapes import Shapes, shapes_in_jax, shapes_returned
+from parity.frameworks.jax.shapes import shapes_in_jax, shapes_returned
 from parity.frameworks.jax.trace_size import require_traceable
 from parity.frameworks.jax.wide_dtypes import wide
 from parity.frameworks.model import Census, stored_narrow, weight_dtype
@@ -66,6 +66,7 @@ class JaxProgram:
         self.model, self.task = model, task
         self.moved = [path for path in model.weights if path in set(trainable)]
         self._passes = Passes(model, task, gradients)
+        self._dtypes = TracingDtypes(model, self._passes, task.device)
         self._traced: dict[Key, Traced] = {}
         self._compiled = jax.jit(self._passes.both)
 
@@ -82,7 +83,7 @@ class JaxProgram:
         """
         device = jax_device(self.task.device)
         given = self.task.laid_out(inputs)
-        if dtype == "float32" and self._taken_in(given) != "float32":
+        if dtype == "float32" and self._dtypes.taken(given) != "float32":
             # It has no run in float32: the lifted one, rounded, stands in.
             exact = self(weights, inputs, "float64")
             return {
@@ -135,9 +136,11 @@ class JaxProgram:
 
         returned: list[PyTree] = []
         given = self.task.laid_out(inputs)
-        dtype = self._taken_in(given)
-        with self._tracing_in(dtype):
-            jax.eval_shape(forward, self._shapes(self.model.weights, dtype), shapes_in_jax(given, dtype))
+        dtype = self._dtypes.taken(given)
+        with self._dtypes.tracing_in(dtype):
+            jax.eval_shape(
+                forward, self._dtypes.shapes(self.model.weights, dtype), shapes_in_jax(given, dtype)
+            )
         # Texts and numbers among the outputs are the caller's to complain about.
         return shapes_returned(returned[0])
 
@@ -173,8 +176,8 @@ class JaxProgram:
         """
         given = self.task.laid_out(inputs)
         known = self._lift(weights, given, False)
-        dtype = self._taken_in(given)
-        leaves, inputs_given = self._shapes(self._leaves(weights), dtype), shapes_in_jax(given, dtype)
+        dtype = self._dtypes.taken(given)
+        leaves, inputs_given = self._dtypes.shapes(self._leaves(weights), dtype), shapes_in_jax(given, dtype)
 
         def run(closed: ClosedJaxpr) -> dict[str, jax.Array]:
             rng = np.random.default_rng(0)  # a template's zeros would hide what they are multiplied by
@@ -188,7 +191,7 @@ class JaxProgram:
 
         def trace() -> ClosedJaxpr:
             anew = lambda *shapes: self._passes.forward({}, *shapes)  # noqa: E731 (of a known one JAX keeps the trace)
-            with self._tracing_in(dtype):
+            with self._dtypes.tracing_in(dtype):
                 return jax.make_jaxpr(anew)(leaves, inputs_given)
 
         require_same_again(trace, known.closed, self.model.state, run)
@@ -267,7 +270,7 @@ class JaxProgram:
         """
         with running(dtype, self.task.device):
             given = shapes_in_jax(self.task.laid_out(inputs), dtype)
-            leaves = self._shapes(self.model.weights, dtype)
+            leaves = self._dtypes.shapes(self.model.weights, dtype)
             closed, results = jax.make_jaxpr(self._passes.forward, return_shape=True)({}, leaves, given)
         where = dict(zip(sorted(results.outputs), promotion.origins(closed, dtype)[1:], strict=True))
         return {name: (str(value.dtype), where[name]) for name, value in results.outputs.items()}
@@ -275,35 +278,6 @@ class JaxProgram:
     def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """The given leaves, and the model's own where none is given."""
         return {path: weights.get(path, leaf) for path, leaf in self.model.weights.items()}
-
-    def _tracing_in(self, dtype: str) -> contextlib.AbstractContextManager[None]:
-        """A model in float32 is traced with x64 as its user has set it."""
-        return contextlib.nullcontext() if dtype == "float32" else running(dtype, self.task.device)
-
-    def _taken_in(self, given: Arrays) -> str:
-        """The dtype that the model is traced in: float32, or that of its weights where it takes no other.
-
-        A loop whose first state is written in bfloat16 runs with nothing else.
-        """
-        for narrow in sorted(stored_narrow(self.model.dtypes)):
-            if not self._takes("float32", given) and self._takes(narrow, given):
-                return narrow
-        return "float32"
-
-    def _takes(self, dtype: str, given: Arrays) -> bool:
-        """Whether the model can be traced with weights and inputs of a dtype."""
-        try:
-            with self._tracing_in(dtype):
-                leaves = self._shapes(self.model.weights, dtype)
-                jax.eval_shape(self._passes.returned, leaves, shapes_in_jax(given, dtype))
-        except Exception:
-            return False
-        return True
-
-    def _shapes(self, leaves: Arrays, dtype: str) -> Shapes:
-        """Shapes of leaves, in the dtypes in which they go into a run."""
-        own = {path: weight_dtype(self.model.dtypes, path, dtype) for path in leaves}
-        return {path: shapes_in_jax({path: leaf}, own[path])[path] for path, leaf in leaves.items()}
 
     def _flat(self, weights: Arrays, given: Arrays) -> list[Argument]:
         """All arguments in the order of the traced program."""
@@ -327,13 +301,13 @@ class JaxProgram:
         self, weights: Arrays, given: Arrays, backward: bool = True, dtype: str | None = None
     ) -> Traced:
         """The program as a run in a dtype takes it, traced and lifted once for inputs of the same shapes."""
-        dtype = self._taken_in(given) if dtype is None else dtype
+        dtype = self._dtypes.taken(given) if dtype is None else dtype
         shapes = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
         backward = backward and bool(self.moved)
         key = (shapes, backward, dtype)
         if key not in self._traced:
-            with self._tracing_in(dtype):
-                own = self._shapes(self._leaves(weights), dtype)
+            with self._dtypes.tracing_in(dtype):
+                own = self._dtypes.shapes(self._leaves(weights), dtype)
                 moved = {path: own.pop(path) for path in self.moved}
                 self._traced[key] = traced_passes(
                     self._passes,

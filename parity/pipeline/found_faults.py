@@ -1,0 +1,129 @@
+"""What was found at a place as a divergence of the report, and the same fault met once more."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from parity.diagnose import Diagnosis
+from parity.localise import Comparison, Region, candidate_places, put_first, reference_places
+from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage
+from parity.trace.graph import NodeKind
+from parity.weights.explaining import Explanation
+
+
+def in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) -> int | None:
+    """The divergence that already names these lines, in another step of a loop.
+
+    Args:
+        divergences: what is known.
+        found: the places of another fault.
+    """
+    lines = [(place.file, place.line) for place in found]
+    for index, divergence in enumerate(divergences):
+        named = [(place.file, place.line) for place in divergence.candidate]
+        other_steps = {p.step for p in divergence.candidate} != {p.step for p in found}
+        if other_steps and lines and lines[0] in named:
+            return index
+    return None
+
+
+def confirmed(divergence: Divergence, found: Diagnosis | None) -> Divergence:
+    """A fault with the cause that holds in another step, too.
+
+    In the first step, where a state is zero, much would explain it that explains no other.
+
+    Args:
+        divergence: the fault as it was found first.
+        found: what the other step says.
+    """
+    known = divergence.cause
+    if known is not None and found is not None and known.name is found.cause.name:
+        return divergence
+    return dataclasses.replace(divergence, cause=None if found is None else found.cause)
+
+
+def again_in(divergence: Divergence, step: str) -> Divergence:
+    """The same fault, met once more.
+
+    Args:
+        divergence: the fault.
+        step: of the loop; "" outside of one.
+    """
+    if not step:  # outside of the loop, or no step is known
+        return divergence
+    again = f"also in {step}" if not divergence.detail else f"{divergence.detail}; {step}"
+    return dataclasses.replace(divergence, detail=again)
+
+
+def of_weight(name: str, partners: Sequence[str], why: Explanation) -> Divergence:
+    """A weight that the user converted wrongly.
+
+    Args:
+        name: of the leaf.
+        partners: its tensors.
+        why: what is wrong with it.
+    """
+    cause = Cause(CauseKind(why.cause), why.text, 0.0) if why.cause else None
+    places = tuple(Place("weight", partner) for partner in partners)
+    detail = "" if cause else why.text
+    return Divergence(Stage.WEIGHTS, places, (Place("weight", name),), detail=detail, cause=cause)
+
+
+def divergence_at(
+    comparison: Comparison, region: Region, stage: Stage, diagnosis: Diagnosis | None
+) -> Divergence:
+    """A fault with its places on both sides and its cause.
+
+    Args:
+        comparison: both traces.
+        region: the fault.
+        stage: in which it shows.
+        diagnosis: its cause, if one was found.
+    """
+    tensor_shape = tuple(int(n) for n in comparison.reference.nodes[region.t].value.shape)
+    leaf_shape = tuple(int(n) for n in comparison.candidate.nodes[region.j].value.shape)
+    cause, change = diagnosis or (None, None)
+    there = reference_places(comparison.reference, region)
+    here = candidate_places(comparison, region, change.joined if change else ())
+    if change is not None:
+        there, here = put_first(change.reference_places, there), put_first(change.candidate_places, here)
+    return Divergence(
+        stage,
+        there,
+        here,
+        Kind.ORDER if region.order else Kind.VALUE,
+        "",
+        region.error,
+        region.honest,
+        (tensor_shape, leaf_shape),
+        cause,
+    )
+
+
+def growth_of(comparison: Comparison) -> Sequence[Growth]:
+    """The difference at every operation that both sides have, in the order of computation.
+
+    Args:
+        comparison: both traces.
+    """
+    rows = []
+    for index, node in enumerate(comparison.candidate.nodes):
+        partners = comparison.partners[index]
+        if node.kind is not NodeKind.OPERATION or node.fixed or not node.floating or not partners:
+            continue
+        held, other = comparison.summaries[index], comparison.matcher.summaries[partners[0]]
+        scale = float(np.abs(other.ordered).max(initial=0.0))
+        if held.size < 2 or not 0 < scale < 1e29:
+            continue
+        rows.append(
+            Growth(
+                Stage.GRADIENTS if node.backward else Stage.FORWARD,
+                comparison.reference.nodes[partners[0]].place,
+                node.place,
+                float(np.abs(held.ordered - other.ordered).max(initial=0.0)) / scale,
+                max(held.largest, other.largest) / scale,
+                True,
+            )
+        )
+    return rows
