@@ -154,6 +154,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     held = list(_held_apart(both, rest, progress))
     for roundings in held:
         quantities = [held_precision.judge(q, roundings) for q in quantities]
+        outcome.findings = (*outcome.findings, *held_precision.remarks(roundings))
     outcome.quantities = [*weights, *named_on_both_sides(quantities, plan.names(), turned=plan.reversed)]
     left_out, by_result = not_planned((*plan.unused, *plan.missing), candidate.conversion)
     own_loss = reference.task.loss is not None

@@ -107,6 +107,24 @@ def judge(quantity: Quantity, roundings: Roundings) -> Quantity:
     return dataclasses.replace(quantity, verdict=Verdict.FAIL, notes=(note, *quantity.notes))
 
 
+def remarks(roundings: Roundings) -> Iterator[str]:
+    """What is said of a single rounding that one side has and the other has not.
+
+    Args:
+        roundings: what differs.
+    """
+    if roundings.telling:
+        return
+    for one in roundings.apart[:1]:
+        place = roundings.comparison.candidate.nodes[one.j].place
+        where = f" ({place.file}:{place.line})" if place.file else ""
+        side = "<candidate>" if one.by_candidate else "<reference>"
+        yield (
+            f"in a run in {roundings.dtype} {side} alone rounds one value to {roundings.narrow}{where}: one "
+            "rounding, which is no fault"
+        )
+
+
 def places(roundings: Roundings) -> Iterator[Divergence]:
     """The lines at which the two sides round otherwise, each once.
 
@@ -122,4 +140,7 @@ def places(roundings: Roundings) -> Iterator[Divergence]:
         rounds, keeps = ("<candidate>", "<reference>") if one.by_candidate else ("<reference>", "<candidate>")
         what = "on the way to this value" if one.inside else "this value"
         detail = f"in a run in {roundings.dtype} {rounds} rounds {what} to {narrow}, {keeps} does not"
-        yield Divergence(Stage.FORWARD, (t,), (j,), Difference.DTYPE, detail)
+        detail += (
+            ": keep it wide, and cast behind it" if one.by_candidate else ": cast it in <candidate>, too"
+        )
+        yield Divergence(Stage.FORWARD, (t,), (j,), Difference.DTYPE, f"{detail}: {advice}")
