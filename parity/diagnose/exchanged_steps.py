@@ -18,6 +18,7 @@ from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
+from parity.trace.executions import executions
 from parity.trace.graph import Node
 from parity.trace.vocabulary import CHOOSING, MASKING
 
@@ -50,6 +51,20 @@ class Step(NamedTuple):
     numbers: tuple[int, ...]
 
 
+class Move(NamedTuple):
+    """A step taken out and put in elsewhere.
+
+    Attributes:
+        step: the step.
+        at: the node that is read through it instead.
+        readers: the evaluations that read it so; None for all.
+    """
+
+    step: Step
+    at: int
+    readers: frozenset[int] | None
+
+
 def exchanged_steps(fault: Fault) -> Iterator[Change]:
     """Every step at the fault, taken out and put in where another value of its shape is read."""
     deadline = time.process_time() + SECONDS
@@ -61,21 +76,25 @@ def exchanged_steps(fault: Fault) -> Iterator[Change]:
             if fault.value(at).shape != shape:
                 continue
             for readers in _choices(fault, at, step):
-                if time.process_time() > deadline:
-                    return
-                values = _Rewritten(fault, step, at, readers).targets()
-                if values:
-                    nodes = [fault.node(i) for i in sorted(step.nodes)]
-                    text = (
-                        f"the order of steps: <candidate> computes {_in_words(nodes)} on "
-                        f"{described(fault, step.start)}, <reference> on {described(fault, at)}"
-                    )
-                    joined = (
-                        *sorted(step.nodes),
-                        *_anchors(fault, step.start, step.end),
-                        *_anchors(fault, at, at),
-                    )
-                    yield Change(CauseKind.ORDER, text, values, joined=joined)
+                move = Move(step, at, readers)
+                # The same code may run once more beside this: on the keys what was done to the queries.
+                for moves in ([move], _with_twins(fault, move)):
+                    if time.process_time() > deadline:
+                        return
+                    values = _Rewritten(fault, moves).targets() if moves else {}
+                    if values:
+                        yield _change(fault, move, values)
+
+
+def _change(fault: Fault, move: Move, values: Mapping[int, Value]) -> Change:
+    step, at = move.step, move.at
+    what = _in_words([fault.node(i) for i in sorted(step.nodes)])
+    text = (
+        f"the order of steps: <candidate> computes {what} on {described(fault, step.start)}, <reference> on "
+        f"{described(fault, at)}"
+    )
+    joined = (*sorted(step.nodes), *_anchors(fault, step.start, step.end), *_anchors(fault, at, at))
+    return Change(CauseKind.ORDER, text, values, joined=joined)
 
 
 def _anchors(fault: Fault, index: int, read: int) -> list[int]:
@@ -137,11 +156,68 @@ def _choices(fault: Fault, at: int, step: Step) -> list[frozenset[int] | None]:
     return [None, *single]
 
 
-class _Rewritten:
-    """The candidate's operations with a step in another place."""
+def _with_twins(fault: Fault, move: Move) -> list[Move]:
+    """The same move wherever this code runs beside the fault; empty where it runs once."""
+    runs = _Runs(fault)
+    first = move.step.numbers[0]
+    moves = [move]
+    for turn in range(runs.count(first)):
+        twin = None if turn == runs.turn(first) else runs.twin(move, turn)
+        moves += [] if twin is None else [twin]
+    return moves if len(moves) > 1 else []
 
-    def __init__(self, fault: Fault, step: Step, at: int, readers: frozenset[int] | None) -> None:
-        self.fault, self.step, self.at, self.readers = fault, step, at, readers
+
+class _Runs:
+    """Evaluations of the same code, run after run."""
+
+    def __init__(self, fault: Fault) -> None:
+        self._fault, self._active = fault, set(fault.active)
+        self._known: dict[int, list[int]] = {}
+
+    def _all(self, number: int) -> list[int]:
+        if number not in self._known:
+            found = executions(self._fault.candidate, number)
+            self._known[number] = [n for n in found if n in self._active]
+        return self._known[number]
+
+    def count(self, number: int) -> int:
+        """How often an evaluation's code runs at the fault."""
+        return len(self._all(number))
+
+    def turn(self, number: int) -> int:
+        """Which of its runs an evaluation is."""
+        return self._all(number).index(number)
+
+    def twin(self, move: Move, turn: int) -> Move | None:
+        """A move in another run; None if it does not run alike there."""
+        step = move.step
+        outside = [n for n in self._fault.readers(move.at) if n not in step.numbers]
+        numbers = [*step.numbers, *outside, *(move.readers or ())]
+        if any(self.count(n) <= turn or self.turn(n) != self.turn(step.numbers[0]) for n in numbers):
+            return None
+        nodes: dict[int, int] = {}
+        for number in numbers:
+            here, there = (self._fault.candidate.evaluations[n] for n in (number, self._all(number)[turn]))
+            nodes.update(zip((*here.inputs, *here.outputs), (*there.inputs, *there.outputs), strict=True))
+        if not {step.start, step.end, move.at} <= nodes.keys():
+            return None
+        moved = Step(
+            nodes[step.start],
+            nodes[step.end],
+            frozenset(nodes[i] for i in step.nodes),
+            tuple(self._all(n)[turn] for n in step.numbers),
+        )
+        readers = None if move.readers is None else frozenset(self._all(n)[turn] for n in move.readers)
+        return Move(moved, nodes[move.at], readers)
+
+
+class _Rewritten:
+    """The candidate's operations with steps in other places."""
+
+    def __init__(self, fault: Fault, moves: Sequence[Move]) -> None:
+        self.fault = fault
+        self.removed = {move.step.end: move.step.start for move in moves}
+        self.put = {move.at: move for move in moves}
         self.made = {o: n for n in fault.active for o in fault.candidate.evaluations[n].outputs}
         self.known: dict[int, Value] = {}
 
@@ -155,9 +231,10 @@ class _Rewritten:
 
     def _read(self, index: int, number: int) -> Value:
         """A node as an evaluation reads it."""
-        value = self._value(self.step.start if index == self.step.end else index)
-        through = index == self.at and (self.readers is None or number in self.readers)
-        return self._stepped(value) if through else value
+        value = self._value(self.removed.get(index, index))
+        move = self.put.get(index)
+        through = move is not None and (move.readers is None or number in move.readers)
+        return self._stepped(move.step, value) if move is not None and through else value
 
     def _value(self, index: int) -> Value:
         number = self.made.get(index)
@@ -169,11 +246,11 @@ class _Rewritten:
             self.known.update(zip(evaluation.outputs, evaluation.function(given), strict=True))
         return self.known[index]
 
-    def _stepped(self, value: Value) -> Value:
-        """The step on another value; what else it reads stays what it was."""
-        made: dict[int, Value] = {self.step.start: value}
-        for number in self.step.numbers:
+    def _stepped(self, step: Step, value: Value) -> Value:
+        """A step on another value; what else it reads stays what it was."""
+        made: dict[int, Value] = {step.start: value}
+        for number in step.numbers:
             evaluation = self.fault.candidate.evaluations[number]
             given = [made[i] if i in made else self.fault.value(i) for i in evaluation.inputs]
             made.update(zip(evaluation.outputs, evaluation.function(given), strict=True))
-        return made[self.step.end]
+        return made[step.end]

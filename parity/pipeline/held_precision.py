@@ -140,7 +140,5 @@ def places(roundings: Roundings) -> Iterator[Divergence]:
         rounds, keeps = ("<candidate>", "<reference>") if one.by_candidate else ("<reference>", "<candidate>")
         what = "on the way to this value" if one.inside else "this value"
         detail = f"in a run in {roundings.dtype} {rounds} rounds {what} to {narrow}, {keeps} does not"
-        detail += (
-            ": keep it wide, and cast behind it" if one.by_candidate else ": cast it in <candidate>, too"
-        )
+        advice = "keep it wide, and cast behind it" if one.by_candidate else "cast it in <candidate>, too"
         yield Divergence(Stage.FORWARD, (t,), (j,), Difference.DTYPE, f"{detail}: {advice}")
