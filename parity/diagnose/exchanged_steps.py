@@ -28,8 +28,11 @@ SETTLED = GLUE | MASKING | CHOOSING
 LONGEST = 30
 """Operations of one step at most."""
 
-MOST_STEPS = 40
+MOST_STEPS = 60
 """Steps that are tried elsewhere, the shortest first."""
+
+MOST_ALIKE = 8
+"""Steps of the same number of operations."""
 
 SECONDS = 1.5
 """CPU time for all of them, in seconds."""
@@ -93,7 +96,7 @@ def _change(fault: Fault, move: Move, values: Mapping[int, Value]) -> Change:
         f"the order of steps: <candidate> computes {what} on {described(fault, step.start)}, <reference> on "
         f"{described(fault, at)}"
     )
-    joined = (*sorted(step.nodes), *_anchors(fault, step.start, step.end), *_anchors(fault, at, at))
+    joined = (step.end, *sorted(step.nodes), *_anchors(fault, step.start, step.end), *_anchors(fault, at, at))
     return Change(CauseKind.ORDER, text, values, joined=joined)
 
 
@@ -106,8 +109,8 @@ def _anchors(fault: Fault, index: int, read: int) -> list[int]:
 def _in_words(nodes: Sequence[Node]) -> str:
     """What a step computes: a normalisation by name, anything else by its operations."""
     named = {node.operation for node in nodes}
-    centred, scaled = named & {"reduce_sum", "mean"}, named & {"sqrt", "rsqrt"}
-    return "a normalisation" if centred and scaled and "sub" in named else operations(nodes)
+    summed, rooted = named & {"reduce_sum", "mean"}, named & {"sqrt", "rsqrt"}
+    return "a normalisation" if summed and rooted else operations(nodes)
 
 
 def _is_array(array: Array) -> bool:
@@ -129,7 +132,10 @@ def _steps(fault: Fault, inputs: Sequence[int], computed: Sequence[int]) -> list
             if len(nodes) <= LONGEST and _closed(fault, nodes, end):
                 numbers = tuple(sorted({fault.node(i).step for i in nodes}))
                 found.append(Step(start, end, frozenset(nodes), numbers))
-    return sorted(found, key=lambda step: len(step.nodes))[:MOST_STEPS]
+    by_length: dict[int, list[Step]] = {}
+    for step in found:
+        by_length.setdefault(len(step.nodes), []).append(step)
+    return [step for length in sorted(by_length) for step in by_length[length][:MOST_ALIKE]][:MOST_STEPS]
 
 
 def _leading_to(fault: Fault, end: int, reached: set[int]) -> set[int]:

@@ -20,7 +20,7 @@ class Change(NamedTuple):
         values: node -> its value instead.
         functions: index of an evaluation -> what to compute it by instead.
         joined: nodes of the candidate that are joined wrongly, where no single operation is wrong: the fault
-            stands where all of them are put together.
+            stands where all of them are put together, on the line that leads to the first.
         reference_places: lines of the reference that tell more than those of its operations at the fault.
         candidate_places: the same of the candidate.
     """

@@ -37,7 +37,7 @@ def candidate_places(comparison: Comparison, region: Region, joined: Sequence[in
     """
     trace = comparison.candidate
     found = _found(comparison, region)
-    first = _calling(trace, region, joined)
+    first = _calling(trace, joined) if joined else None
     return found if first is None else put_first((first,), found)
 
 
@@ -52,15 +52,15 @@ def put_first(first: Sequence[Place], found: Sequence[Place]) -> tuple[Place, ..
     return (*first, *[place for place in found if (place.file, place.line) not in lines])
 
 
-def _calling(trace: Trace, region: Region, joined: Sequence[int]) -> Place | None:
-    """The line on which the innermost function that calls all of some nodes reaches the faulty one."""
-    own = _stack(trace, region.j)
+def _calling(trace: Trace, joined: Sequence[int]) -> Place | None:
+    """The line on which the innermost function that calls all of some nodes reaches the first of them."""
+    own = _stack(trace, joined[0])
     stacks = [_stack(trace, i) for i in joined if trace.nodes[i].spot.file]
     depth = min((_common(own, stack) for stack in stacks), default=-1)
     if depth < 0 or all(len(stack) <= depth + 1 for stack in [own, *stacks]):
         return None  # all in one function: its lines tell more
     file, line, _ = own[depth]
-    place = trace.nodes[region.j].place
+    place = trace.nodes[joined[0]].place
     return dataclasses.replace(place, file=file, line=line, code=linecache.getline(file, line).strip())
 
 

@@ -177,7 +177,6 @@ def test_attention_that_normalises_and_turns_passes() -> None:
     require_pass(right_report(turned_before_normalised))
 
 
-@pytest.mark.xfail(strict=True, reason="issue 16, kind 10: placed inside the helper `turn`, at its split")
 @pytest.mark.whole
 def test_the_order_of_two_operations_is_placed_where_they_are_called() -> None:
     fault = first(faulty_report(turned_before_normalised))
