@@ -48,7 +48,7 @@ def held_apart(comparison: Comparison, dtype: str) -> list[Apart]:
         if own == other:
             agreeing.add(j)
         elif own and other and not _exact(comparison.array(j), dtype):
-            lost.setdefault(j, Apart(t, j, by_candidate=True in own and True not in other))
+            lost.setdefault(j, Apart(t, j, by_candidate=_rounds_more(own, other)))
     found = {j: apart for j, apart in lost.items() if j not in agreeing}
     for t, j in pairs:
         if j in found:
@@ -59,6 +59,11 @@ def held_apart(comparison: Comparison, dtype: str) -> list[Apart]:
         elif there.held[j].wide and inside[0] and not inside[1]:
             found[j] = Apart(inside[0][-1], j, by_candidate=False, inside=len(inside[0]))
     return [found[j] for j in sorted(found)]
+
+
+def _rounds_more(own: Collection[bool], other: Collection[bool]) -> bool:
+    """Whether one side rounds a value in uses in which the other does not."""
+    return (True in own and True not in other) or (False not in own and False in other)
 
 
 def _narrow_inside(trace: Trace, start: int, matched: Collection[int], dtype: str) -> list[int]:

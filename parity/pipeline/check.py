@@ -1,7 +1,7 @@
 """`check`: do a reference and a candidate compute the same outputs and gradients?"""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from parity.frameworks.environment import environment
@@ -151,14 +151,18 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
     promoted = {one.dtype for one in apart}  # what follows a promotion is rounded otherwise because of it
     rest = [] if judged.failed else [dtype for dtype in dtypes if dtype not in promoted]
-    held = list(_held_apart(both, rest, progress))
+    held, unheld = held_precision.compared(both, rest, progress)
     for roundings in held:
         quantities = [held_precision.judge(q, roundings) for q in quantities]
         outcome.findings = (*outcome.findings, *held_precision.remarks(roundings))
     outcome.quantities = [*weights, *named_on_both_sides(quantities, plan.names(), turned=plan.reversed)]
     left_out, by_result = not_planned((*plan.unused, *plan.missing), candidate.conversion)
     own_loss = reference.task.loss is not None
-    outcome.not_checked = (*not_checked(settings, dtypes, left_out, judged, own_loss=own_loss), *by_result)
+    outcome.not_checked = (
+        *not_checked(settings, dtypes, left_out, judged, own_loss=own_loss),
+        *by_result,
+        *unheld,
+    )
     if (why := both.candidate_program.undifferentiable) is not None:
         line = f"gradients: the {candidate.model.framework} model cannot be differentiated ({why})"
         outcome.not_checked = (line, *outcome.not_checked)
@@ -209,19 +213,6 @@ def _apart(both: Measured, dtype: str) -> list[promotions.Apart]:
     given = reference.inputs[0]
     own = both.candidate_program.output_dtypes(candidate.weights, given, dtype)
     return promotions.differing_dtypes(both.reference_dtypes(dtype), own, dtype)
-
-
-def _held_apart(
-    both: Measured, dtypes: Sequence[str], progress: Progress
-) -> Iterator[held_precision.Roundings]:
-    """Where the two sides round otherwise, in every run in a narrow dtype and of two programs in float64."""
-    wide = all(map(held_precision.in_float64, (both.reference.model, both.candidate.model)))
-    for dtype in dtypes:
-        if dtype not in DTYPES or (dtype == "float64" and wide):
-            progress(f"comparing where both sides round in {dtype}")
-            found = held_precision.roundings_of(both, dtype)
-            if found is not None and found.apart:
-                yield found
 
 
 def assert_parity(*args: Any, **kwargs: Any) -> Report:

@@ -6,13 +6,18 @@ rounding was written differently: a softmax in float32 on one side, a norm that 
 
 import dataclasses
 import itertools
+import math
+import os
 from collections.abc import Iterator, Sequence
 
 from parity.frameworks.model import Model
 from parity.localise.comparison import Comparison
 from parity.localise.held import Apart, held_apart
+from parity.numerics.arrays import DTYPES
+from parity.numerics.progress import Progress
 from parity.pipeline.measuring import Measured
 from parity.pipeline.traces import traced
+from parity.report.errors import in_one_line
 from parity.report.results import Divergence, Place, Quantity, Stage, Verdict
 from parity.report.results import Kind as Difference
 from parity.trace.graph import Node
@@ -22,6 +27,9 @@ NARROWED = {"float64": "float32"}
 
 ONE_ROUNDING = {"float64": 0}
 """Different operations that may round otherwise: none in a run in float64, one in a narrow dtype."""
+
+LARGEST = 2**30
+"""Bytes of a side's values above which they are not kept for this."""
 
 MOST_SHOWN = 3
 """Places of one run; who mends the first looks again."""
@@ -65,22 +73,67 @@ class Roundings:
         return index is not None and bool({one.j for one in self.apart} & trace.ancestors([index]))
 
 
-def roundings_of(both: Measured, dtype: str) -> Roundings | None:
-    """Compare where both sides round in a run in `dtype`; None where the reference is only recorded.
+def compared(both: Measured, dtypes: Sequence[str], progress: Progress) -> tuple[list[Roundings], list[str]]:
+    """Compare where both sides round, in every run in a narrow dtype and of two programs in float64.
+
+    What cannot be traced must not cost the verdict: then the comparison is a line of what was not checked.
+    With PARITY_DEBUG set an error is raised.
+
+    Args:
+        both: the two sides, whose outputs agree in float64.
+        dtypes: that were judged.
+        progress: called with each step, in words.
+
+    Returns:
+        What differs, by dtype; and where this was not compared, in words.
+    """
+    found, unsaid = [], []
+    wide = all(map(in_float64, (both.reference.model, both.candidate.model)))
+    for dtype in dtypes:
+        if dtype in DTYPES and not (dtype == "float64" and wide):
+            continue
+        progress(f"comparing where both sides round in {dtype}")
+        try:
+            roundings = roundings_of(both, dtype)
+        except Exception as error:
+            if os.environ.get("PARITY_DEBUG"):
+                raise
+            unsaid.append(f"where both sides round in {dtype}: {in_one_line(error)}")
+            continue
+        found += [roundings] if roundings.apart else []
+    return found, unsaid
+
+
+def roundings_of(both: Measured, dtype: str) -> Roundings:
+    """Compare where both sides round in a run in `dtype`.
 
     Args:
         both: the two sides, whose outputs agree in float64.
         dtype: of the run.
+
+    Raises:
+        ValueError: if the reference is only recorded.
+        MemoryError: if the values of the reference take too much memory to keep those of both sides.
     """
     program, candidate = both.reference_program, both.candidate
-    if program is None:
-        return None
+    if program is None or both.reference.trace is None:
+        raise ValueError("the reference is not here: only its recording is")
+    size = sum(_bytes_of(node) for node in both.reference.trace.nodes)
+    if size > LARGEST:
+        raise MemoryError(
+            f"keeping every value would take {size / 2**30:.1f} GiB for each side (at most "
+            f"{LARGEST / 2**30:.0f}); give a smaller batch"
+        )
     given = both.reference.inputs[0]
-
     first = traced(program, both.reference.weights, given, False, rounded=dtype)
     second = traced(both.candidate_program, candidate.weights, given, False, rounded=dtype)
     comparison = Comparison(first[0], second[0], first[1], second[1])
     return Roundings(dtype, comparison, held_apart(comparison, NARROWED.get(dtype, dtype)))
+
+
+def _bytes_of(node: Node) -> int:
+    """Memory of a value in float64."""
+    return 8 * math.prod(int(n) for n in node.value.shape)
 
 
 def in_float64(model: Model | None) -> bool:

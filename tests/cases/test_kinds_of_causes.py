@@ -509,16 +509,7 @@ def test_the_right_twin_passes(case: Case) -> None:
     require_pass(right_report(case))
 
 
-TODAY = {}
-"""Kinds whose cause is not named yet."""
-
-
-def _named(name: str) -> Any:
-    reason = TODAY.get(name)
-    return pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=reason) if reason else ())
-
-
-@pytest.mark.parametrize("name", [_named(name) for name in CASES])
+@pytest.mark.parametrize("name", CASES)
 def test_the_kind_is_named(name: str) -> None:
     case, kinds, words = CASES[name]
     fault = first(faulty_report(case))

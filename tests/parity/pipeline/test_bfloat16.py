@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import parity
+from parity.pipeline import held_precision
 from tests.parity.pipeline.narrow_pairs import FAMILIES, Port
 
 RIGHT = [(name, way) for name, family in FAMILIES.items() for way in family.right]
@@ -81,3 +82,10 @@ def test_a_program_in_float64_is_judged_as_it_runs(narrow: bool) -> None:
     assert (report.verdict is parity.Verdict.FAIL) is narrow, str(report)
     if narrow:
         assert "float32" in report.divergences[0].detail
+
+
+def test_values_that_are_too_large_to_keep_do_not_cost_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(held_precision, "LARGEST", 8)
+    report = check("gated", FAMILIES["gated"].right["plain"])
+    assert report.verdict is parity.Verdict.PASS
+    assert any("where both sides round in bfloat16" in line for line in report.not_checked)
