@@ -60,7 +60,8 @@ class Fault:
         self.reference_static, self.reference_pure = static(self.reference.nodes), pure(self.reference.nodes)
         self._ancestors: dict[int, set[int]] = {}
         self._disagreeing: dict[int, list[int]] = {}
-        self.for_later: list[Change] = []  # what a family found that says less than other families may
+        # What a family found that says less than other families may; None before it has looked.
+        self.for_later: list[Change] | None = None
 
     def node(self, index: int) -> Node:
         """A node of the candidate's trace."""

@@ -82,6 +82,8 @@ def norms(fault: Fault) -> Iterator[Change]:
     Where the candidate's value is no normalised one, that says less than an operation that is changed would:
     it is kept for `other_statistics`.
     """
+    later: list[Change] = []
+    fault.for_later = later
     if not any(fault.operation(n) in ROOTS for n in fault.active):
         return
     wanted_eps = _small(reference_numbers(fault))
@@ -93,13 +95,16 @@ def norms(fault: Fault) -> Iterator[Change]:
         affines = _affines(fault, target)
         arguments = _arguments(fault, target)
         for index in arguments:
-            yield from _computed(fault, target, index, arguments, affines, (wanted_eps, actual_eps))
+            yield from _computed(fault, target, index, arguments, affines, (wanted_eps, actual_eps), later)
             yield from _kept(fault, target, fault.value(index), affines, wanted_eps)
 
 
 def other_statistics(fault: Fault) -> Iterator[Change]:
     """The targets as normalised values, where the candidate's are something else."""
-    yield from fault.for_later
+    if fault.for_later is None:  # asked on another draw
+        for _ in norms(fault):
+            pass
+    yield from fault.for_later or ()
 
 
 def _computed(
@@ -109,6 +114,7 @@ def _computed(
     arguments: Sequence[int],
     affines: Sequence[Affine],
     epsilons: tuple[Sequence[float], Sequence[float]],
+    later: list[Change],
 ) -> Iterator[Change]:
     """Both sides normalised by statistics of a value, or the candidate alike by those of another value."""
     x = fault.value(index)
@@ -140,11 +146,11 @@ def _computed(
     if actual is None and not _has_roots(fault):
         words = normalisation_in_words(x, setting)
         text = f"<reference> normalises {words}; <candidate> does not normalise here"
-        fault.for_later.append(Change(CauseKind.MISSING_TERM, text, new))
+        later.append(Change(CauseKind.MISSING_TERM, text, new))
         return
     change = Change(*_difference(x, setting, actual[0] if actual is not None else None), new)
     if actual is None:
-        fault.for_later.append(change)
+        later.append(change)
     else:
         yield change
 
