@@ -10,7 +10,7 @@ from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
-from parity.trace.rounded_uses import CASTS
+from parity.trace.vocabulary import CASTS
 
 
 def dtypes(fault: Fault) -> Iterator[Change]:

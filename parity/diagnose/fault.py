@@ -120,6 +120,11 @@ class Fault:
             found.append(index)
         return found
 
+    def read_before(self, index: int) -> list[int]:
+        """What goes in or is computed before a node, and what that rearranges; the nearest input first."""
+        near = [i for i in (*reversed(self.inputs), *self.computed()) if i < index]
+        return list(dict.fromkeys(k for i in near for k in self.rearranged_from(i)))
+
     def ancestors(self, index: int) -> set[int]:
         """All nodes that a value was computed from."""
         if index not in self._ancestors:

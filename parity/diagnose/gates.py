@@ -16,8 +16,6 @@ from parity.report.kinds import CauseKind
 
 SUMS = ("add", "add_any")
 
-BEHIND = "behind the product with the kernel, and its bias"
-
 
 def gates(fault: Fault) -> Iterator[Change]:
     """Every factor of a value that is multiplied by a kernel, applied behind it; and the other way round."""
@@ -49,8 +47,12 @@ def _later(fault: Fault, product: int) -> Iterator[Change]:
                 functions = {product: gated}
                 if biased is not None:
                     functions[biased[0]] = _with_gated_bias(fault, *biased, gate)
-                behind = BEHIND if biased is not None else BEHIND.partition(",")[0]
-                yield Change(CauseKind.RECURRENCE, f"{text}<reference> {behind}", functions=functions)
+                said = f"{text}<reference> {_behind(biased is not None)}"
+                yield Change(CauseKind.RECURRENCE, said, functions=functions)
+
+
+def _behind(biased: bool) -> str:
+    return "behind the product with the kernel" + (", and its bias" if biased else "")
 
 
 def _gated(fault: Fault, product: int, place: int, kept: int, gate: int) -> Function:
@@ -107,8 +109,8 @@ def _sooner(fault: Fault, number: int) -> Iterator[Change]:
             value = np.asarray(evaluation.function(given)[0])
             value = value if bias is None else value + np.asarray(fault.value(bias))
             (out,) = fault.candidate.evaluations[number].outputs
-            behind = BEHIND if bias is not None else BEHIND.partition(",")[0]
-            text = f"<candidate> multiplies by {described(fault, gate)} {behind}, <reference> before it"
+            text = f"<candidate> multiplies by {described(fault, gate)} {_behind(bias is not None)}, "
+            text += "<reference> before it"
             yield Change(CauseKind.RECURRENCE, text, {out: value})
 
 

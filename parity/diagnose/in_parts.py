@@ -10,6 +10,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.functions import softmax
+from parity.diagnose.normalising import Normalisation, normalised
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
@@ -21,7 +22,7 @@ MOST_SOURCES = 10
 
 
 def _normalised(x: Array) -> Array:
-    return np.asarray((x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5))
+    return normalised(x, Normalisation((x.ndim - 1,), None, centred=True, correction=0, eps=1e-5))
 
 
 def _of_length_one(x: Array) -> Array:
@@ -113,6 +114,5 @@ def _binned(x: Array, axis: int, count: int, reduce: Callable[..., Array]) -> Ar
 
 def _sources(fault: Fault, before: int) -> list[Array]:
     """Values that go in, the nearest first."""
-    near = [i for i in (*reversed(fault.inputs), *fault.computed()) if i < before]
-    values = [fault.value(i) for i in dict.fromkeys(k for i in near for k in fault.rearranged_from(i))]
+    values = [fault.value(i) for i in fault.read_before(before)]
     return [v for v in values if v.dtype.kind == "f" and v.ndim][:MOST_SOURCES]

@@ -36,8 +36,7 @@ def order(fault: Fault) -> Iterator[Change]:
     for target in fault.targets:
         if not 2 < target.wanted.size <= LARGEST or target.wanted.dtype.kind == "b":
             continue
-        near = [i for i in (*reversed(fault.inputs), *fault.computed()) if i < target.node]
-        nodes = dict.fromkeys(k for i in near for k in fault.rearranged_from(i))
+        nodes = fault.read_before(target.node)
         sources = [fault.value(i) for i in nodes if 1 < fault.value(i).size <= LARGEST]
         for source in [*sources[:MOST_SOURCES], target.actual]:
             wanted, actual = origin(target.wanted, source, target), origin(target.actual, source, target)

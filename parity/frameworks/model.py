@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from parity.frameworks.task import Task
-from parity.numerics.arrays import Arrays
+from parity.numerics.arrays import NARROW, Arrays
 from parity.numerics.noise import Values
 from parity.trace.computed_constants import Constants
 from parity.trace.graph import Spot, Trace
@@ -165,17 +165,13 @@ class Model(Protocol):
         """
 
 
-NARROW = frozenset({"bfloat16", "float16"})
-"""Dtypes in which a model is judged only if both sides compute in them."""
-
-
 def stored_narrow(dtypes: Mapping[str, str]) -> frozenset[str]:
     """The narrow dtypes in which a model stores weights: it computes in them.
 
     Args:
         dtypes: name of a weight -> the dtype that it is stored in.
     """
-    return NARROW & set(dtypes.values())
+    return frozenset(NARROW) & set(dtypes.values())
 
 
 def weight_dtype(dtypes: Mapping[str, str], name: str, dtype: str) -> str:
@@ -203,7 +199,7 @@ def stored_remarks(framework: str, dtypes: Collection[str]) -> tuple[str, ...]:
         framework: whose weights.
         dtypes: names of the dtypes that they are stored in.
     """
-    narrow = sorted(NARROW & set(dtypes))
+    narrow = sorted(set(NARROW) & set(dtypes))
     if not narrow:
         return ()
     return (

@@ -22,6 +22,12 @@ Arrays = Mapping[str, Shaped[np.ndarray, "..."]]
 EPS = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 """Spacing of the numbers just above one, by dtype."""
 
+WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
+"""Bytes of one number, by floating dtype."""
+
+NARROW = ("bfloat16", "float16")
+"""Dtypes in which rounding is a decision of the model's author."""
+
 DTYPES = ("float64", "float32")
 """Judged by default: float64 decides structure, float32 shows the accuracy people train with."""
 

@@ -169,8 +169,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     if settings.localise:
         outcome.divergences = tuple(promotions.places(apart))
         for roundings in held:
-            if roundings.telling:
-                outcome.divergences += tuple(held_precision.places(roundings))
+            outcome.divergences += tuple(held_precision.places(roundings))
     if settings.localise and judged.failed:
         from parity.pipeline.search import search  # needs both frameworks' rooms, which a pass does not
 

@@ -184,6 +184,8 @@ def places(roundings: Roundings) -> Iterator[Divergence]:
     Args:
         roundings: what differs.
     """
+    if not roundings.telling:
+        return
     comparison, narrow = roundings.comparison, roundings.narrow
     found: dict[tuple[str, int, str, int, bool], tuple[Apart, Place, Place]] = {}
     for one in roundings.apart:

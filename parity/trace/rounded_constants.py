@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Inexact, Shaped
 
-from parity.numerics.arrays import significant_bits_at_most
+from parity.numerics.arrays import NARROW, significant_bits_at_most
 from parity.numerics.noise import current_noise_run, is_tracing, signs
 
 HALF_ULP = 2.0**-24
@@ -27,9 +27,6 @@ OF_DERIVATIVES = (2 / math.sqrt(math.pi), -2 / math.sqrt(math.pi), math.sqrt(mat
 TABLE_LIMIT = 4096
 """Arrays larger than this are not searched for familiar numbers; their entries are moved."""
 
-
-NARROW = ("bfloat16", "float16")
-"""Dtypes in which a constant is what it is, unless the other side holds the number that it was."""
 
 PLAIN_DIGITS = 4
 """A decimal of so few digits was written as one: of all float32 numbers one in a thousand prints so short."""

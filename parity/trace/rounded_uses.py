@@ -8,15 +8,12 @@ cast before it is used; what only moves or selects entries comes before or after
 import difflib
 from collections.abc import Collection, Mapping
 
+from parity.numerics.arrays import WIDTHS
 from parity.trace.graph import Held, Node, NodeKind, Trace
-from parity.trace.vocabulary import EXACT, names
-
-CASTS = names("_to_copy convert_element_type")
+from parity.trace.vocabulary import CASTS, EXACT
 
 INSIDE_A_KERNEL = "kernel"
 """What is written of the dtype of a value inside a kernel, which the author did not choose."""
-
-WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 
 def narrower(dtype: str) -> frozenset[str]:

@@ -57,7 +57,10 @@ MASKING = names("where masked_fill masked_fill_ select_n")
 CHOOSING = names("index index_select gather take select argmax argmin sort topk top_k dynamic_slice")
 """Operations that pick entries by index or by rank."""
 
-ROUNDING = names("_to_copy convert_element_type round floor trunc reduce_precision")
+CASTS = names("_to_copy convert_element_type")
+"""Operations that change a dtype and nothing else."""
+
+ROUNDING = CASTS | names("round floor trunc reduce_precision")
 """Operations that narrow a value."""
 
 TILING = names("repeat repeat_interleave tile")

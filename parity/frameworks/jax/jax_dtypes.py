@@ -1,30 +1,30 @@
 """The dtypes in which a JAX model is traced: that of the run, and those that weights are stored in."""
 
 import contextlib
-from typing import NamedTuple
 
 import jax
 
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.jax_passes import Passes
-from parity.frameworks.jax.shapes import Shapes, shapes_in_jax
+from parity.frameworks.jax.shapes import InputShapes, Shapes, input_shapes, shapes_in_jax
 from parity.frameworks.model import stored_narrow, weight_dtype
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
 
 
-class TracingDtypes(NamedTuple):
-    """The dtypes of weights and inputs when a model is traced for a run.
+class TracingDtypes:
+    """The dtypes of weights and inputs when a model is traced for a run."""
 
-    Attributes:
-        model: whose weights.
-        passes: what is traced.
-        device: on which it runs.
-    """
+    def __init__(self, model: JaxModel, passes: Passes, device: str) -> None:
+        """The dtypes of `model`.
 
-    model: JaxModel
-    passes: Passes
-    device: str
+        Args:
+            model: whose weights.
+            passes: what is traced.
+            device: on which it runs.
+        """
+        self.model, self.passes, self.device = model, passes, device
+        self._taken: dict[InputShapes, str] = {}
 
     def tracing_in(self, dtype: str) -> contextlib.AbstractContextManager[None]:
         """What holds while a run in a dtype is traced; one in float32 with x64 as the user has set it.
@@ -52,10 +52,14 @@ class TracingDtypes(NamedTuple):
         Args:
             given: inputs by name, in the model's layout.
         """
-        for narrow in sorted(stored_narrow(self.model.dtypes)):
-            if not self._takes("float32", given) and self._takes(narrow, given):
-                return narrow
-        return "float32"
+        narrow = sorted(stored_narrow(self.model.dtypes))
+        if not narrow:
+            return "float32"
+        shapes = input_shapes(given)
+        if shapes not in self._taken:  # to ask is to trace the model
+            found = (dtype for dtype in ("float32", *narrow) if self._takes(dtype, given))
+            self._taken[shapes] = next(found, "float32")
+        return self._taken[shapes]
 
     def _takes(self, dtype: str, given: Arrays) -> bool:
         """Whether the model can be traced with weights and inputs of a dtype."""

@@ -18,7 +18,7 @@ from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.jaxpr_remarks import computed_in, narrow_in
 from parity.frameworks.jax.lifted_constants import constants_of
-from parity.frameworks.jax.shapes import shapes_in_jax, shapes_returned
+from parity.frameworks.jax.shapes import InputShapes, input_shapes, shapes_in_jax, shapes_returned
 from parity.frameworks.jax.trace_size import require_traceable
 from parity.frameworks.jax.wide_dtypes import wide
 from parity.frameworks.model import Census, stored_narrow, weight_dtype
@@ -33,8 +33,8 @@ from parity.trace.rounded_constants import collecting, constant, knowing
 from parity.trace.rounded_uses import narrower, rounded_in
 from parity.weights import Use
 
-Key = tuple[tuple[tuple[str, tuple[int, ...], str], ...], bool, str]
-"""Names, shapes and kinds of the inputs, whether there is a backward pass, the dtype: one trace for each."""
+Key = tuple[InputShapes, bool, str]
+"""Shapes of the inputs, whether there is a backward pass, the dtype: one trace for each."""
 
 
 class JaxProgram:
@@ -302,9 +302,8 @@ class JaxProgram:
     ) -> Traced:
         """The program as a run in a dtype takes it, traced and lifted once for inputs of the same shapes."""
         dtype = self._dtypes.taken(given) if dtype is None else dtype
-        shapes = tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
         backward = backward and bool(self.moved)
-        key = (shapes, backward, dtype)
+        key = (input_shapes(given), backward, dtype)
         if key not in self._traced:
             with self._dtypes.tracing_in(dtype):
                 own = self._dtypes.shapes(self._leaves(weights), dtype)

@@ -8,8 +8,8 @@ from jax.typing import ArrayLike
 
 from parity.frameworks.jax.jaxpr_parts import dtype_name
 from parity.frameworks.jax.jaxpr_walk import equations, inner_jaxprs
-from parity.frameworks.jax.wide_dtypes import NARROW
 from parity.frameworks.jax.wide_equations import ASKED
+from parity.numerics.arrays import NARROW
 from parity.trace.graph import Spot
 from parity.trace.vocabulary import CARRYING
 

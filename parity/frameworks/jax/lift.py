@@ -19,9 +19,9 @@ from parity.frameworks.jax.jaxpr_places import TOP, Caller
 from parity.frameworks.jax.jaxpr_walk import Constant, Step, evaluate
 from parity.frameworks.jax.lifted_constants import constants_of, holders, value_of
 from parity.frameworks.jax.shapes import shape_struct
-from parity.frameworks.jax.wide_dtypes import NARROW, wide, widen
+from parity.frameworks.jax.wide_dtypes import wide, widen
 from parity.frameworks.jax.wide_equations import bind_wide
-from parity.numerics.arrays import numpy_dtype
+from parity.numerics.arrays import NARROW, numpy_dtype
 from parity.trace.graph import Spot
 
 Lifted = Callable[..., list[ArrayLike]]

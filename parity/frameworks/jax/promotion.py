@@ -7,9 +7,8 @@ from jax.extend.core import ClosedJaxpr, JaxprEqn
 from parity.frameworks.jax.jaxpr_parts import dtype_name
 from parity.frameworks.jax.jaxpr_places import TOP
 from parity.frameworks.jax.jaxpr_walk import Constant, evaluate
+from parity.numerics.arrays import WIDTHS
 from parity.trace.graph import Spot
-
-_WIDTHS = {"bfloat16": 2, "float16": 2, "float32": 4, "float64": 8}
 
 Origin = Spot | None
 """Where a value became wider; None where it did not."""
@@ -27,7 +26,7 @@ def origins(closed: ClosedJaxpr, dtype: str) -> list[Origin]:
 
     def step(eqn: JaxprEqn, inputs: Sequence[Origin], spot: Spot) -> list[Origin]:
         known = next((origin for origin in inputs if origin is not None), spot)
-        wide = [_WIDTHS.get(dtype_name(variable), 0) > _WIDTHS[dtype] for variable in eqn.outvars]
+        wide = [WIDTHS.get(dtype_name(variable), 0) > WIDTHS[dtype] for variable in eqn.outvars]
         return [known if one else None for one in wide]
 
     def constant(value: Constant) -> Origin:

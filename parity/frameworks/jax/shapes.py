@@ -15,6 +15,19 @@ Shapes = dict[str, jax.ShapeDtypeStruct]
 """Shapes and dtypes by the names of the arrays that they stand for."""
 
 
+InputShapes = tuple[tuple[str, tuple[int, ...], str], ...]
+"""Names, shapes and kinds of inputs: what a trace is made for."""
+
+
+def input_shapes(given: Arrays) -> InputShapes:
+    """What inputs have in common that can share one trace.
+
+    Args:
+        given: inputs by name.
+    """
+    return tuple((name, array.shape, array.dtype.kind) for name, array in sorted(given.items()))
+
+
 def shape_struct(shape: Sequence[int], dtype: DTypeLike) -> jax.ShapeDtypeStruct:
     """A shape and dtype, as JAX traces with them.
 

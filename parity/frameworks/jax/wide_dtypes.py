@@ -7,10 +7,6 @@ from jax.typing import ArrayLike
 
 Dtype = TypeVar("Dtype")
 
-NARROW = ("bfloat16", "float16")
-"""Dtypes in which rounding is a decision of the model's author."""
-
-
 WIDER = {"float32": "float64", "bfloat16": "float64", "float16": "float64", "complex64": "complex128"}
 """The wide counterpart of each narrow dtype."""
 

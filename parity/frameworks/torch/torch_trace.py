@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from parity.frameworks.torch.torch_decompositions import decomposition
+from parity.frameworks.torch.torch_lift import ROUNDED
 from parity.frameworks.torch.torch_memory import MemoryLayout, layout_of, storage_of
 from parity.frameworks.torch.torch_operations import (
     Argument,
@@ -21,8 +22,8 @@ from parity.frameworks.torch.torch_operations import (
 )
 from parity.frameworks.torch.torch_places import here, spot_of_gradient
 from parity.trace.graph import Node, NodeKind, Spot, Trace
-from parity.trace.rounded_uses import CASTS, INSIDE_A_KERNEL
-from parity.trace.vocabulary import REARRANGING, names
+from parity.trace.rounded_uses import INSIDE_A_KERNEL
+from parity.trace.vocabulary import CASTS, REARRANGING, names
 
 
 class Recorder(DispatchMode):
@@ -70,17 +71,10 @@ class Recorder(DispatchMode):
         if value is not None:
             self.trace.stops.append(Node(name, NodeKind.OPERATION, (value,), tensor.detach(), spot))
 
-    def fused(
+    def _fused(
         self, func: AtenOperation, given: Sequence[torch.Tensor], first: int, results: Sequence[torch.Tensor]
     ) -> None:
-        """Told that an operation was recorded as its decomposition.
-
-        Args:
-            func: the operation.
-            given: tensors among its arguments.
-            first: index of its first node.
-            results: what it gave.
-        """
+        """Told that an operation was recorded as its decomposition, from the node `first` on."""
 
     def _add(self, node: Node, tensor: torch.Tensor) -> int:
         self.trace.nodes.append(node)
@@ -104,7 +98,7 @@ class Recorder(DispatchMode):
             with self:
                 result = decomposed(*args, **kwargs)
             if result is not NotImplemented:
-                self.fused(func, tensors_in((args, kwargs)), first, tensors_in(result))
+                self._fused(func, tensors_in((args, kwargs)), first, tensors_in(result))
                 return result
         given = tensors_in((args, kwargs))
         inputs = tuple(self.node_of(tensor) for tensor in given)
@@ -160,18 +154,10 @@ NORMS = names("""
 class WrittenRecorder(Recorder):
     """Records a run as it was written, in its own dtypes; inside a narrow kernel they say nothing."""
 
-    def fused(
+    def _fused(
         self, func: AtenOperation, given: Sequence[torch.Tensor], first: int, results: Sequence[torch.Tensor]
     ) -> None:
-        """Told that an operation was recorded as its decomposition.
-
-        Args:
-            func: the operation.
-            given: tensors among its arguments.
-            first: index of its first node.
-            results: what it gave.
-        """
-        narrow = any(tensor.dtype in (torch.bfloat16, torch.float16) for tensor in given)
+        narrow = any(tensor.dtype in ROUNDED for tensor in given)
         if not narrow or bare_name(func) in NORMS:
             return
         nodes = self.trace.nodes

@@ -253,3 +253,15 @@ def test_a_part_of_a_weight_kept_out_of_training_is_told(candidate: Any, words: 
     assert cause is not None
     assert cause.name == "gradient rule"
     assert all(word in cause.text for word in words), cause
+
+
+def test_a_cast_of_a_weight_is_told_and_not_taken_for_another_weight() -> None:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        bias = jnp.broadcast_to(p["b"].astype(jnp.bfloat16).astype(x.dtype), (len(x), 7))
+        return jnp.tanh(x @ p["w"] + bias)
+
+    weights = {"w": numbers(5, 7), "b": numbers(7), "c": numbers(7)}
+    cause = cause_of(lambda p, x: torch.tanh(x @ p["w"] + p["b"]) + 0 * p["c"], candidate, weights, X)
+    assert cause is not None
+    assert cause.name == "dtype", cause
+    assert "cast" in cause.text, cause

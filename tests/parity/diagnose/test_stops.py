@@ -84,6 +84,17 @@ def frozen_jax(stop: bool) -> Function:
     return forward
 
 
+def frozen_inline(stop: bool) -> Function:
+    """The value is computed, stopped and read on one line, as a library stops values of its own."""
+
+    def forward(p: Any, x: jax.Array) -> jax.Array:
+        if stop:
+            return jax.lax.stop_gradient(jnp.tanh(x @ p["w"] + p["b"])) @ p["v"]  # STOP
+        return jnp.tanh(x @ p["w"] + p["b"]) @ p["v"]
+
+    return forward
+
+
 def first_divergence(reference: Any, candidate: Any, **given: Any) -> Divergence:
     """Of two functions f(weights by name, x): a PyTorch one is made a module."""
     options = {
@@ -132,3 +143,10 @@ def test_the_side_and_the_line_that_stop_a_gradient_are_told(
     assert "# STOP" in stops[0].code, stops
     if lets_through is found.candidate and from_torch:
         assert "# MADE" in lets_through[0].code, lets_through
+
+
+def test_a_stop_on_the_line_that_makes_and_reads_the_value_has_its_place() -> None:
+    fault = from_torch_to_jax(frozen_torch(stop=False), frozen_inline(stop=True))
+    assert fault.cause is not None
+    assert "stops the gradient" in fault.cause.text
+    assert fault.candidate[0].code.endswith("# STOP")
