@@ -39,6 +39,7 @@ from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.roundings import roundings
+from parity.diagnose.slices import sliced_operands
 from parity.diagnose.stops import stopped
 from parity.diagnose.sums_and_means import sums_and_means
 from parity.diagnose.terms import terms
@@ -65,6 +66,7 @@ FAMILIES: tuple[Family, ...] = (
         changes_everywhere,
         mutations_behind,
         shifted,
+        sliced_operands,
         opposite_operands,
         extra_operations,
         other_values,

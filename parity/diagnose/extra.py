@@ -16,6 +16,7 @@ from parity.trace.vocabulary import (
     CONVOLUTIONS,
     MASKING,
     PADDING,
+    PARTS,
     ROUNDING,
     TILING,
     names,
@@ -89,13 +90,19 @@ def _by_number(fault: Fault, nodes: list[int]) -> bool:
 
 
 def missing_operations(fault: Fault) -> Iterator[Change]:
-    """What the reference computes and the candidate does not: its value agrees with one before that."""
+    """What the reference computes and the candidate does not: its value agrees with one before that.
+
+    Where the reference picks a part, the candidate's agrees with the whole or with another part by its
+    nature: what chooses it is looked for first, further up.
+    """
     j = fault.region.j
     if not fault.comparison.candidate_agrees(j) or not fault.region.settled:
         return
     nodes = [fault.reference.nodes[i] for i in fault.region.reference_nodes]
     lacking = [node for node in nodes if node.operation not in GLUE] or nodes
     if not lacking or len(lacking) > 12:
+        return
+    if fault.depth == 0 and any(node.operation in PARTS for node in nodes):
         return
     given = [[*filter(is_number, node.params.values()), *_numbers(fault, node)] for node in lacking]
     cause = cause_of(lacking, missing=True, number=any(given))
@@ -123,7 +130,7 @@ def cause_of(nodes: list[Node], *, missing: bool, number: bool) -> CauseKind:
     integral = all(node.array.dtype.kind in "iub" for node in nodes)
     if essential & MASKS:
         return CauseKind.MASK
-    if essential & CHOOSING:
+    if essential & CHOOSING or essential <= PARTS - BROADCASTING:
         return CauseKind.SELECTION
     if essential <= {"roll"}:
         return CauseKind.SHIFT

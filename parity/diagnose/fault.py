@@ -36,7 +36,7 @@ class Fault:
             depth: how many matched operations before the fault belong to it, too.
             seconds: time for all trials.
         """
-        self.comparison, self.region = comparison, region
+        self.comparison, self.region, self.depth = comparison, region, depth
         self.reference, self.candidate = comparison.reference, comparison.candidate
         self.deadline = time.process_time() + seconds
         group = next((g for g in ("outputs", "loss") if failing(comparison, g)), "gradients")

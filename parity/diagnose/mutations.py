@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.neighbours import BINARY, COMPARISONS, UNARY, Other
+from parity.diagnose.slices import other_slices
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Function, Value
@@ -69,9 +70,12 @@ def _exchanged(fault: Fault, numbers: Sequence[int]) -> Iterator[Change]:
 
 
 def _leaves_out(fault: Fault, number: int, other: Other) -> bool:
-    """Whether a neighbour gives back an operand, as a product with one does: the operation is too many."""
+    """Whether a neighbour gives back an operand, as a product with one does: the operation is too many.
+
+    A bound is made to do so for most values: there the larger for the smaller is the nearer explanation.
+    """
     inputs = fault.candidate.evaluations[number].inputs
-    if len(inputs) < 2 or not any(i in fault.pure for i in inputs):
+    if len(inputs) != 2 or fault.operation(number) in ("max", "min"):
         return False
     values = [fault.value(i) for i in inputs]
     try:
@@ -184,6 +188,7 @@ BY_SETTINGS: Mapping[str, Callable[[Fault, Evaluation], Iterator[Other]]] = {
     "integer_pow": _power,
     "transpose": _transpose,
     "iota": _count,
+    "slice": other_slices,
     "scatter-add": _scatter,
     "scatter_add": _scatter,
     "sort": _sort,

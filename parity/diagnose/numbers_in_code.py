@@ -36,6 +36,9 @@ MOST_PAIRED = 10
 NEUTRAL = (0.0, 1.0, -1.0)
 """Numbers that stand in every program, so that they say little."""
 
+BOUNDS = {"max": np.maximum, "min": np.minimum}
+"""Operations that bound a value by another one."""
+
 NEAR = 0.02
 """Relative difference up to which two constants are taken for the same one, written with fewer digits."""
 
@@ -66,55 +69,75 @@ def constants(fault: Fault) -> Iterator[Change]:
     """Numbers of the candidate exchanged for numbers of the reference that a programmer chooses."""
     here, there = literals(fault), reference_numbers(fault)
     for literal, new in itertools.product(here, there):
-        if not _merely_fits((literal,), new, there):
+        if not _merely_fits(fault, (literal,), new, there):
             yield from _exchanged(fault, (literal,), new)
     by_value = _by_value(here)
     yield from _rounded(fault, here, [value for value in there if math.isfinite(value)])
     for same, new in itertools.product([s for s in by_value.values() if len(s) > 1], there):
-        if not _merely_fits(same, new, there):
+        if not _merely_fits(fault, same, new, there):
             yield from _exchanged(fault, tuple(same), new)
     yield from _swapped(fault, by_value)
-    yield from _worked_out(fault, [literal for literal in here if _is_factor(literal)], there)
+    yield from _worked_out(fault, here, there, likely=True)
 
 
 def other_numbers(fault: Fault) -> Iterator[Change]:
-    """The same for zero and one, and for what a number of the reference becomes the other way round.
+    """The same for what merely fits, and for what a number of the reference becomes the other way round.
 
     Some such number fits by coincidence where another function, flag or operand is the cause: they come late.
     """
     here, there = literals(fault), reference_numbers(fault)
     for literal, new in itertools.product(here, there):
-        if _merely_fits((literal,), new, there):
+        if _merely_fits(fault, (literal,), new, there):
             yield from _exchanged(fault, (literal,), new)
     for same, new in itertools.product([s for s in _by_value(here).values() if len(s) > 1], there):
-        if _merely_fits(same, new, there):
+        if _merely_fits(fault, same, new, there):
             yield from _exchanged(fault, tuple(same), new)
-    yield from _worked_out(fault, [literal for literal in here if not _is_factor(literal)], there)
+    yield from _worked_out(fault, here, there, likely=False)
 
 
-def _worked_out(fault: Fault, here: list[Literal], there: list[float]) -> Iterator[Change]:
+def _worked_out(fault: Fault, here: list[Literal], there: list[float], *, likely: bool) -> Iterator[Change]:
+    """Factors and counts, which are often written as the inverse or the root of another one; or the rest."""
     known = dict.fromkeys(d for value in there if math.isfinite(value) for d in derived(value))
     for literal, new in itertools.product(here, known):
         if _is_next(literal, new, there):
             continue
-        yield from _exchanged(fault, (literal,), new)
+        if likely == (_is_factor(literal) and not _says_little(fault, literal, new, there)):
+            yield from _exchanged(fault, (literal,), new)
 
 
 def _is_factor(literal: Literal) -> bool:
-    """Whether a number scales or counts: it is often written as the inverse or the root of another one."""
+    """Whether a number scales or counts."""
     return literal.use.whole or bool(literal.use.operations & {"mul", "div"})
 
 
-def _merely_fits(which: Sequence[Literal], new: float, there: Sequence[float]) -> bool:
+def _merely_fits(fault: Fault, which: Sequence[Literal], new: float, there: Sequence[float]) -> bool:
     """Whether a number says little: zero or one, but for an index, and for a factor that is left out.
 
     So does the next integer in a comparison, where the reference has this one, too: it may compare otherwise.
     """
     use = which[0].use
-    if _is_next(which[0], new, there):
+    if _is_next(which[0], new, there) or _says_little(fault, which[0], new, there):
         return True
     left_out = new == 1 and bool(use.operations & {"mul", "div"})
     return new in NEUTRAL and not (use.whole or use.corrects or left_out)
+
+
+def _says_little(fault: Fault, literal: Literal, new: float, there: Sequence[float]) -> bool:
+    """Whether a number imitates another operation: a factor that negates, a bound that binds nothing."""
+    if literal.use.operations & {"mul", "div"}:
+        negates = any(fault.operation(number) == "neg" for number in fault.active)
+        return new == -literal.value and (negates or new not in there)
+    evaluations = [fault.candidate.evaluations[n] for n in fault.readers(literal.node)]
+    others = [i for e in evaluations if e.operation in BOUNDS for i in e.inputs if i != literal.node]
+    bounds = [BOUNDS[e.operation] for e in evaluations if e.operation in BOUNDS]
+    return (
+        bool(bounds)
+        and len(bounds) == len(evaluations) == len(others)
+        and all(
+            np.array_equal(bound(fault.value(i), new), fault.value(i))
+            for bound, i in zip(bounds, others, strict=True)
+        )
+    )
 
 
 def _is_next(literal: Literal, new: float, there: Sequence[float]) -> bool:

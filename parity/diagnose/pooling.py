@@ -13,10 +13,14 @@ from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
+from parity.trace.vocabulary import names
 
 NAMES = {"max": "maximum", "min": "minimum", "sum": "average"}
 
 KINDS = {"reduce_window_max": "max", "reduce_window_sum": "sum", "reduce_window_min": "min"}
+
+PUTTING_BORDERS = names("cat concatenate index gather copy_ slice_scatter scatter dynamic_update_slice")
+"""Operations that a border is written with, where no padding is called."""
 
 POOLINGS = ("max_pool", "avg_pool", *KINDS)
 """Beginnings of the names of poolings, in both vocabularies."""
@@ -158,7 +162,11 @@ def _pad(fault: Fault, number: int) -> Iterator[Change]:
 
 
 def padding_modes(fault: Fault) -> Iterator[Change]:
-    """The faulty value is a matched one with a border, filled in another way."""
+    """The faulty value is a matched one with a border, filled in another way, where either side pads."""
+    done = {fault.operation(n) for n in fault.active}
+    done |= {fault.reference.nodes[i].operation for i in fault.reference_scope}
+    if not any("pad" in name for name in done) and not done & PUTTING_BORDERS:
+        return
     for target in fault.targets:
         shape = target.wanted.shape
         for index in fault.inputs:

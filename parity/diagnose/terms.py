@@ -194,8 +194,13 @@ def _ways(target: Target) -> Iterator[Way]:
 
 
 def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
-    """A known value as the term."""
+    """A known value as the term.
+
+    What is the same everywhere is no sum: the term would be the reference's value itself.
+    """
     wanted, actual = target.wanted, target.actual
+    if np.ptp(actual) <= target.allowed:
+        return
     for way in _ways(target):
         amount, allowed = way.amount, way.allowed
         if not np.isfinite(amount).all() or not ordinary(amount).all() or np.ptp(amount) == 0:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 
 from parity.frameworks.model import Program
 from parity.numerics.arrays import EPS, Arrays
@@ -183,7 +183,7 @@ def _recognised(sides: Sequence[_Side]) -> tuple[str, ...]:
             held = [
                 Computed(np.asarray(c, np.float64), c) for c in other.constants.own.values() if c.size > 1
             ]
-            found = settled_by(own, [*other.constants.computed, *held])
+            found = _as_written(own, side.numbers) or settled_by(own, [*other.constants.computed, *held])
             if found is not None:
                 side.settled[key] = found
                 if own.size > 1:
@@ -192,6 +192,16 @@ def _recognised(sides: Sequence[_Side]) -> tuple[str, ...]:
                         f"for what the {other.framework} model computes"
                     )
     return tuple(dict.fromkeys(notes))
+
+
+def _as_written(own: Shaped[np.ndarray, "..."], numbers: Sequence[float]) -> Settled | None:
+    """A number that is written on the other side in double precision, where only one such is."""
+    rounded = np.float32(own.flat[0])
+    if not (own == rounded).all():
+        return None
+    with np.errstate(over="ignore"):
+        meant = {number for number in numbers if np.float32(number) == rounded and number != float(rounded)}
+    return Settled(np.full(own.shape, meant.pop(), np.float64), known=True) if len(meant) == 1 else None
 
 
 def _unknowns(sides: Sequence[_Side]) -> list[_Unknown]:

@@ -3,7 +3,10 @@
 The harness never sees which rule was used. The accepted kinds follow from what a change does to the
 computation, not from what the harness says: a doubled term is as truly a factor of 2, minus one is a scale,
 and the role of a number (an epsilon, a divisor, the bound of a mask) decides what a change of it is called. A
-mean for a sum that is divided next is as truly another constant there.
+mean for a sum that is divided next is as truly another constant there. What wraps a negative index
+(`ids < 0`, `ids + n`), turned round, reads n entries further: a shift. A step of a softmax or of an
+activation that is changed leaves another function: an activation. A number added in place of zero is a term
+too many.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +39,18 @@ class Rule(NamedTuple):
 RULES: dict[str, Rule] = {
     "operands": Rule(
         rules_of_terms.operands,
-        MASKS | {K.OPERANDS, K.ORDER, K.SELECTION, K.SCALE, K.SWAPPED_WEIGHTS, K.PACKED_ORDER, K.GATE_ORDER},
+        MASKS
+        | {
+            K.OPERANDS,
+            K.ORDER,
+            K.SELECTION,
+            K.SCALE,
+            K.SHIFT,
+            K.ACTIVATION,
+            K.SWAPPED_WEIGHTS,
+            K.PACKED_ORDER,
+            K.GATE_ORDER,
+        },
     ),
     "sign": Rule(rules_of_terms.sign, frozenset({K.OPERANDS, K.SCALE})),
     "term": Rule(
@@ -44,7 +58,9 @@ RULES: dict[str, Rule] = {
         MASKS
         | {K.MISSING_TERM, K.EXTRA_TERM, K.SCALE, K.REPEAT, K.ACTIVATION, K.EPSILON, K.CONSTANT, K.REDUCTION},
     ),
-    "comparison": Rule(rules_of_numbers.comparison, MASKS | {K.SELECTION, K.ACTIVATION, K.REDUCTION}),
+    "comparison": Rule(
+        rules_of_numbers.comparison, MASKS | {K.SELECTION, K.SHIFT, K.ACTIVATION, K.REDUCTION}
+    ),
     "index": Rule(
         rules_of_numbers.index,
         MASKS | {K.SHIFT, K.SELECTION, K.PADDING, K.ORDER, K.CONSTANT, K.PACKED_ORDER, K.GATE_ORDER},
@@ -56,6 +72,7 @@ RULES: dict[str, Rule] = {
             K.CONSTANT,
             K.EPSILON,
             K.SCALE,
+            K.EXTRA_TERM,
             K.ACTIVATION,
             K.SHIFT,
             K.SELECTION,
@@ -67,12 +84,13 @@ RULES: dict[str, Rule] = {
     "stop_gradient": Rule(rules_of_terms.stop_gradient, frozenset({K.GRADIENT_RULE})),
     "padding": Rule(rules_of_numbers.padding, frozenset({K.PADDING, K.SHIFT, K.CONSTANT, K.POOL_COUNT})),
     "permutation": Rule(rules_of_order.permutation, KERNELS | {K.ORDER, K.AXIS}),
-    "axis": Rule(rules_of_order.axis, KERNELS | {K.AXIS, K.ORDER, K.BROADCAST}),
+    "axis": Rule(rules_of_order.axis, KERNELS | {K.AXIS, K.ORDER, K.BROADCAST, K.ACTIVATION}),
     "reduction": Rule(
         rules_of_order.reduction,
         MASKS
         | {
             K.REDUCTION,
+            K.ACTIVATION,
             K.POOL_MODE,
             K.POOL_COUNT,
             K.SCALE,
