@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from parity.diagnose.fault import Fault
 from parity.diagnose.neighbours import Other
 from parity.diagnose.trials import Change
@@ -49,9 +51,9 @@ def sliced_operands(fault: Fault) -> Iterator[Change]:
             evaluation = fault.candidate.evaluations[step]
             if evaluation.operation == "slice":
                 for other in other_slices(fault, evaluation, parts=False):
-                    value = other.function(fault.value(evaluation.inputs[0]))
+                    value = np.asarray(other.function(fault.value(evaluation.inputs[0])))
                     for one in reversed(behind):
-                        (value,) = one.function([value])
+                        value = np.asarray(one.function([value])[0])
                     text = f"<reference> {other.text} of what <candidate> slices"
                     yield Change(other.cause, text, {index: value})
                 break
