@@ -45,19 +45,21 @@ class Slope(NamedTuple):
         names: the weights that move.
         value: the derivative.
         bound: on its error.
+        refused: further weights, which the model does not let be moved.
     """
 
     names: tuple[str, ...]
     value: float
     bound: float
+    refused: tuple[str, ...] = ()
 
     def along(self, names: Collection[str]) -> "Slope | None":
-        """This slope, if it is the one along these weights; else None.
+        """This slope, if it is the one along these weights, as far as the model lets them move; else None.
 
         Args:
             names: the weights that must have moved.
         """
-        return self if set(self.names) == set(names) else None
+        return self if {*self.names, *self.refused} == set(names) else None
 
 
 class Probed(NamedTuple):
@@ -68,12 +70,14 @@ class Probed(NamedTuple):
         findings: what is no failure by itself, in words.
         unsaid: whether the loss has kinks there, or is too coarse, to say anything.
         shared: whether both sides agree on what is not the derivative.
+        refused: weights along which nothing is said, because the model does not let them be moved.
     """
 
     quantities: list[Quantity]
     findings: tuple[str, ...]
     unsaid: bool
     shared: bool = False
+    refused: tuple[str, ...] = ()
 
 
 Gradients = Mapping[str, Shaped[np.ndarray, "..."]]
@@ -89,15 +93,35 @@ def measure_slope(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slo
         names: the weights that move, each by a direction of length 1.
 
     Returns:
-        The slope; with an infinite bound where the model raises beside its weights, as one does that
-        requires a triangular matrix to be one.
+        The slope along those that the model lets be moved; it may raise beside its weights, as one does that
+        requires a triangular matrix to be one. With an infinite bound if it takes none of them.
     """
     try:
         return _measured(subject, inputs, names)
     except Exception as error:
         if not is_of_a_model(error):
             raise
-        return Slope(tuple(names), 0.0, np.inf)
+    refused = tuple(_refused(subject, inputs, names))
+    free = [name for name in names if name not in refused]
+    return (
+        _measured(subject, inputs, free)._replace(refused=refused)
+        if free
+        else Slope((), 0.0, np.inf, refused)
+    )
+
+
+def _refused(subject: Subject, inputs: Arrays, names: Sequence[str]) -> list[str]:
+    """The weights that a model does not let be moved, each by itself, found by halving."""
+    try:
+        _measured(subject, inputs, names)
+    except Exception as error:
+        if not is_of_a_model(error):
+            raise
+        if len(names) == 1:
+            return list(names)
+        half = len(names) // 2
+        return [*_refused(subject, inputs, names[:half]), *_refused(subject, inputs, names[half:])]
+    return []
 
 
 def _measured(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slope:
@@ -138,24 +162,27 @@ def probe_gradients(
     whole = slope_along(names) if names else None
     if whole is None:
         return Probed([], (), unsaid=bool(names))
-    rows = _rows(whole, gradients, honest)
+    rows = _rows(whole, gradients, honest) if whole.names else []
     if rows is None:
-        return Probed([], (), unsaid=True)
+        return Probed([], (), unsaid=True, refused=whole.refused)
     right = [row.verdict is Verdict.PASS for row in rows]
     if not differing:
         if all(right):
-            return Probed(rows, (), unsaid=False)
-        return Probed([], (_SHARED.format(max(row.rho for row in rows)),), False, shared=True)
+            return Probed(rows, (), unsaid=False, refused=whole.refused)
+        shared = _SHARED.format(max(row.rho for row in rows))
+        return Probed([], (shared,), False, shared=True, refused=whole.refused)
     found: list[Quantity] = []
-    for name in list(differing)[:MOST_WEIGHTS]:
+    for name in [name for name in differing if name not in whole.refused][:MOST_WEIGHTS]:
         single = slope_along([name])
         of_one = None if single is None else _rows(single, gradients, honest)
         if of_one is not None and any(row.verdict is Verdict.PASS for row in of_one):
             found += of_one
     neither = (
-        () if found or any(right) else ("gradients: where they differ, neither is the loss's derivative",)
+        ()
+        if found or any(right) or not rows
+        else ("gradients: where they differ, neither is the loss's derivative",)
     )
-    return Probed(found, neither, unsaid=False)
+    return Probed(found, neither, unsaid=False, refused=whole.refused)
 
 
 _SHARED = (

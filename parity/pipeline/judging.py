@@ -16,6 +16,9 @@ from parity.pipeline.runs import FIRST, MOVED, Run
 from parity.report.errors import in_one_line, is_of_a_model
 from parity.report.results import Quantity, Verdict
 
+MOST_NAMED = 4
+"""Weights of which a note gives the names."""
+
 
 class Failed(NamedTuple):
     """A run in which the two sides differ in float64.
@@ -156,6 +159,10 @@ def not_checked(
             "gradients against finite differences: the loss has kinks there, is too coarse or undefined "
             "nearby"
         )
+    if judged.probed is not None and judged.probed.refused:
+        names = ", ".join(judged.probed.refused[:MOST_NAMED])
+        more = " and more" * (len(judged.probed.refused) > MOST_NAMED)
+        lines.append(f"gradients against finite differences along {names}{more}: the model refuses that")
     lines += judged.refused
     lines += [f"weight {name}: left out as allowed" for name in left_out]
     return tuple(lines)

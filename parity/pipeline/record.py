@@ -198,7 +198,7 @@ def recorded_slope(reference: Recording) -> Slope | None:
     known = reference.settings["slope"]
     if known is None:
         return None
-    return Slope(tuple(known["names"]), float(known["value"]), float(known["bound"]))
+    return Slope(tuple(known["names"]), float(known["value"]), float(known["bound"]), tuple(known["refused"]))
 
 
 def reference_of(recording: Recording) -> Reference:

@@ -84,11 +84,6 @@ def right_only(tree: Callable[[Arrays], Any] | None, **rest: Any) -> Callable[[C
     return of
 
 
-def fails_today(case: Case, reason: str) -> Any:
-    """A case as a parameter of a test that it fails today; once it passes, the mark must go."""
-    return pytest.param(case, marks=pytest.mark.xfail(strict=True, reason=reason), id=case.id)
-
-
 def plain(case: Case) -> Any:
     """A case as a parameter of a test that it passes."""
     return pytest.param(case, id=case.id)

@@ -13,7 +13,6 @@ from parity.report.kinds import CauseKind, Stage
 from parity.report.results import Verdict
 from tests.cases.declare import (
     cause,
-    fails_today,
     faulty_report,
     first,
     lines,
@@ -160,11 +159,7 @@ def probabilities() -> Pair:
 @pytest.mark.parametrize(
     "case",
     [
-        fails_today(
-            cholesky_factor,
-            "issue 16, kind 7: ValueError: Expected parameter scale_tril of MultivariateNormal to satisfy "
-            "the constraint LowerCholesky() (raised by the PyTorch model in float64)",
-        ),
+        plain(cholesky_factor),
         plain(probabilities),
     ],
 )
