@@ -2,6 +2,7 @@
 
 from parity.localise.agreement import agreement
 from parity.localise.comparison import Comparison, Region, failing
+from parity.localise.formulas import formulas
 from parity.localise.places import candidate_places, put_first, reference_places
 from parity.localise.placing import in_place
 from parity.localise.walk import find_regions, wider
@@ -13,6 +14,7 @@ __all__ = [
     "candidate_places",
     "failing",
     "find_regions",
+    "formulas",
     "in_place",
     "put_first",
     "reference_places",

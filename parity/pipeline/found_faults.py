@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from parity.diagnose import Diagnosis
-from parity.localise import Comparison, Region, candidate_places, put_first, reference_places
+from parity.localise import Comparison, Region, candidate_places, formulas, put_first, reference_places
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage
 from parity.trace.graph import NodeKind
 from parity.weights.explaining import Explanation
@@ -98,6 +98,7 @@ def divergence_at(
         region.honest,
         (tensor_shape, leaf_shape),
         cause,
+        formulas(comparison, region) if region.settled else None,
     )
 
 

@@ -63,6 +63,9 @@ def _describe_fault(
     told += _figures(divergence, sides)
     if divergence.detail:
         told.append(("detail", divergence.detail if verbose else _few_steps(divergence.detail)))
+    if divergence.formulas and not divergence.cause:
+        written = zip((sides.reference, sides.candidate), divergence.formulas, strict=True)
+        told += [("" if i else "formulas", f"{side}: {text}") for i, (side, text) in enumerate(written)]
     if divergence.cause:
         told.append(("cause", explained(divergence.cause)))
     elif divergence.stage is not Stage.WEIGHTS or not divergence.detail:

@@ -69,6 +69,8 @@ class Divergence:
         relative_yardstick: the difference that rounding alone explains there, in the same unit.
         shapes: of the reference's and the candidate's value.
         cause: the hypothesis that made it match, or None.
+        formulas: what the reference and the candidate compute there of the values that agree, where that is
+            short.
     """
 
     stage: Stage
@@ -80,6 +82,7 @@ class Divergence:
     relative_yardstick: float = math.nan
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     cause: Cause | None = None
+    formulas: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         """Take stage and kind as words, too.
@@ -91,7 +94,7 @@ class Divergence:
         object.__setattr__(self, "kind", Kind(self.kind))
 
     def repeats(self, other: "Divergence") -> bool:
-        """Whether this is the same fault as another: the same cause at the same lines, in another module.
+        """Whether this is the same fault as another: the same cause, or the same formulas, at the same lines.
 
         A library's layers with the same settings are alike, wherever they are called. Weights are alike that
         were converted with the same mistake.
@@ -103,7 +106,10 @@ class Divergence:
             return [name for name in named if name[0]]
 
         if self.cause is None or other.cause is None:
-            return False
+            alike = (
+                self.cause is other.cause and self.formulas is not None and self.formulas == other.formulas
+            )
+            return alike and bool(lines(self)) and lines(self) == lines(other)
         if Stage.WEIGHTS in (self.stage, other.stage):
             alike = (self.cause.name, _mistake(self)) == (other.cause.name, _mistake(other))
             return alike and self.stage is other.stage

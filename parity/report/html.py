@@ -148,7 +148,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         size += f"; rounding alone explains a difference of up to {short(rounding)} here, {times} times less"
     cause = divergence.cause
     places = divergence.reference, divergence.candidate
-    titles = map(sentences.capitalised, sides.titles)
+    titles = [sentences.capitalised(title) for title in sides.titles]
     return {
         "title": sentences.capitalised(title),
         "stage": divergence.stage.noun,
@@ -160,6 +160,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "also_in": ", ".join(sentences.also_in(others)),
         "cause": cause,
         "agreement": "" if cause is None else agreement_in_words(cause),
+        "formulas": list(zip(titles, divergence.formulas or (), strict=False)),
         "advice": sentences.advice(divergence),
     }
 

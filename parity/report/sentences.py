@@ -22,6 +22,11 @@ _WITHOUT_CAUSE = {
     Kind.DTYPE: "The two sides compute this in different precisions: cast at the same place on both.",
 }
 
+_FORMULAS = (
+    "No known mistake explains it. Both sides read the same values there and compute different things of "
+    "them: make the formulas the same."
+)
+
 
 def answer(report: Report) -> str:
     """The verdict as one sentence for a reader who does not know this tool.
@@ -161,7 +166,7 @@ def headline(divergence: Divergence, sides: Sides) -> str:
 
 def advice(divergence: Divergence) -> str:
     """What to do where no cause was found."""
-    return _WITHOUT_CAUSE[divergence.kind]
+    return _FORMULAS if divergence.formulas else _WITHOUT_CAUSE[divergence.kind]
 
 
 def ordinal(position: int, total: int) -> str:
