@@ -38,10 +38,11 @@ from parity.diagnose.plainly import written_plainly
 from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
+from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
 from parity.diagnose.slices import sliced_operands
 from parity.diagnose.stops import stopped
-from parity.diagnose.sums_and_means import sums_and_means
+from parity.diagnose.sums_and_means import other_divisors, sums_and_means
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
@@ -54,7 +55,7 @@ Family = Callable[[Fault], Iterator[Change]]
 FAMILIES: tuple[Family, ...] = (
     *(fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts),
-    *(joined_otherwise, order, in_parts, bins),
+    *(joined_otherwise, order, in_parts, bins, resizings),
     *(
         padding_modes,
         masked_states,
@@ -67,6 +68,7 @@ FAMILIES: tuple[Family, ...] = (
         mutations_behind,
         shifted,
         sliced_operands,
+        other_divisors,
         opposite_operands,
         extra_operations,
         other_values,

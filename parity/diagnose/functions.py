@@ -107,6 +107,16 @@ def exponential_below(x: Array, above: Real, below: Real, width: Real = 1.0) -> 
     return np.where(x > 0, above * x, below * np.expm1(np.minimum(x, 0) / width))
 
 
+def huber(x: Array, delta: Real) -> Array:
+    """Half the square near zero, linear beyond (Huber, 1964).
+
+    Args:
+        x: an array.
+        delta: where it becomes linear; more than 0.
+    """
+    return np.where(np.abs(x) < delta, x**2 / 2, delta * (np.abs(x) - delta / 2))
+
+
 FIXED: tuple[Named, ...] = (
     Named("none", lambda x: x, plain=True, identity=True),
     Named("ReLU", lambda x: np.maximum(x, 0)),
@@ -143,6 +153,9 @@ FIXED: tuple[Named, ...] = (
     Named("square root", np.sqrt, plain=True),
     Named("reciprocal", np.reciprocal, plain=True),
     Named("absolute value", np.abs, plain=True),
+    Named("half the square", lambda x: x**2 / 2, plain=True),
+    Named("logarithm of the hyperbolic cosine", lambda x: np.logaddexp(x, -x) - math.log(2)),
+    Named("smooth L1", lambda x: huber(x, 1.0)),
     Named("Gaussian", lambda x: np.exp(-(x**2))),
 )
 """Functions without a setting."""
@@ -169,6 +182,8 @@ SETTINGS: tuple[Family, ...] = (
     Family("soft shrink by {}", lambda x, n: np.sign(x) * np.maximum(np.abs(x) - n, 0)),
     Family("hard shrink by {}", lambda x, n: np.where(np.abs(x) > n, x, 0)),
     Family("power {}", np.power, plain=True),
+    Family("Huber's function of delta {}", huber),
+    Family("smooth L1 of beta {}", lambda x, n: huber(x, n) / n),
 )
 """Functions of a setting."""
 

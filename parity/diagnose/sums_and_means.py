@@ -1,11 +1,13 @@
-"""A sum on one side, a mean on the other."""
+"""A sum on one side, a mean on the other; sums divided by something else."""
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.numbers import literals
+from parity.diagnose.numbers import THROUGH, literals
+from parity.diagnose.phrases import number
 from parity.diagnose.tolerances import SAME_DECIMALS
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
@@ -25,3 +27,43 @@ def sums_and_means(fault: Fault) -> Iterator[Change]:
         if node.operation == "reduce_sum" and count > 1 and fault.value(index).dtype.kind == "f":
             text = f"<candidate> takes the sum of {count} entries, <reference> their mean"
             yield Change(CauseKind.REDUCTION, text, {index: fault.value(index) / count})
+
+
+def other_divisors(fault: Fault) -> Iterator[Change]:
+    """A sum divided by a count, where the candidate divides it by what it computes; or the other way."""
+    for evaluation in (fault.candidate.evaluations[step] for step in fault.active):
+        if evaluation.operation != "div" or len(evaluation.inputs) != 2:
+            continue
+        total = _through(fault, evaluation.inputs[0])
+        node, divisor = fault.node(total), evaluation.inputs[1]
+        if node.operation != "reduce_sum" or fault.value(divisor).dtype.kind != "f":
+            continue
+        held, summand = fault.value(divisor), fault.value(node.inputs[0])
+        known = (
+            {}
+            if divisor in fault.pure
+            else {float(count): f"the count {number(count)}" for count in _counts(summand.shape)}
+        )
+        for index in (*fault.reference_scope, *fault.reference_inputs):
+            array = fault.reference.nodes[index].array
+            if array.size == 1 and array.dtype.kind == "f" and index not in fault.reference_pure:
+                operation = fault.reference.nodes[index].operation
+                known.setdefault(float(array.reshape(())), f"the result of {operation.strip('_')}")
+        own = "a count" if divisor in fault.pure else f"the {fault.node(_through(fault, divisor)).operation}"
+        for value, what in known.items():
+            if value and not np.allclose(held, value, rtol=1e-9, atol=0.0):
+                text = f"the sum is divided by {what} in <reference>, by {own} in <candidate>"
+                yield Change(CauseKind.REDUCTION, text, {divisor: np.full_like(held, value)})
+
+
+def _through(fault: Fault, index: int) -> int:
+    """What a value only broadcasts or casts."""
+    while fault.node(index).operation in THROUGH and len(fault.node(index).inputs) == 1:
+        index = fault.node(index).inputs[0]
+    return index
+
+
+def _counts(shape: tuple[int, ...]) -> list[int]:
+    """How many entries there are along some of the axes."""
+    some = (axes for count in range(1, len(shape) + 1) for axes in itertools.combinations(shape, count))
+    return sorted({int(np.prod(axes)) for axes in some}, reverse=True)

@@ -22,6 +22,7 @@ from parity.diagnose.trials import Change
 from parity.numerics.noise import ordinary
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
+from parity.trace.vocabulary import MASKING
 
 
 class Term(NamedTuple):
@@ -43,6 +44,7 @@ def terms(fault: Fault) -> Iterator[Change]:
     known = _known(fault)
     for target in _numeric(fault):
         yield from _one_number(fault, target)
+        yield from _in_one_case(fault, target)
         yield from _values(target, known)
 
 
@@ -69,6 +71,24 @@ def _one_number(fault: Fault, target: Target) -> Iterator[Change]:
         factor = float(wanted[at] / actual[at])
         if abs(factor) > NO_FACTOR and factor != 1:
             yield from _factor(fault, target, factor)
+
+
+def _in_one_case(fault: Fault, target: Target) -> Iterator[Change]:
+    """A factor in one case of a choice: where the other case is taken, both sides agree."""
+    wanted, actual = target.wanted, target.actual
+    differ = np.abs(wanted - actual) > TWO_VALUES * target.allowed
+    if not any(fault.operation(n) in MASKING for n in fault.active) or differ.all() or differ.sum() < 3:
+        return
+    with np.errstate(all="ignore"):
+        ratio = wanted[differ] / actual[differ]
+    if not np.isfinite(ratio).all() or np.ptp(ratio) > SAME_NUMBER * np.abs(ratio).max() or not ratio[0]:
+        return
+    times = number(_near(float(ratio[0]), reference_numbers(fault)))
+    text = (
+        f"where the two sides differ, which is in one case of a choice, <reference>'s value is {times} times "
+    )
+    text += f"<candidate>'s: multiply that case by {times}"
+    yield Change(CauseKind.SCALE, text, {target.node: np.where(differ, actual * ratio[0], actual)})
 
 
 def _factor(fault: Fault, target: Target, factor: float) -> Iterator[Change]:

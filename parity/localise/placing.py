@@ -178,8 +178,10 @@ def score(
         partners = comparison.matches(index, np.asarray(new))
         if comparison.partners[index]:
             agreed -= not partners and not comparison.summaries[index].empty
+        elif index in outputs:
+            agreed += outputs[index] in partners
         else:
-            agreed += bool(outputs[index] in partners if index in outputs else partners)
+            agreed += bool(partners) and bool(np.any(new))  # zeros are found on every side
     return agreed
 
 

@@ -88,6 +88,7 @@ class CauseKind(enum.StrEnum):
     SELECTION = "selection"
     BROADCAST = "broadcast"
     STABILITY = "stability"
+    INTERPOLATION = "interpolation"
 
 
 GRADIENT_KINDS = frozenset({CauseKind.DTYPE, CauseKind.GRADIENT_RULE})

@@ -63,7 +63,7 @@ def jax_steps(p: Any, x: Any) -> Any:
         (lambda p, x: torch.tanh(x @ p["w"] + p["table"][4:]), table_of(2), {"shift"}, ["from 4 (of 9"]),
         (torch_heads, lambda p, x: heads(p, x, first=0, second=2), {"selection"}, ["entry 1 alone"]),
         (torch_heads, lambda p, x: heads(p, x, first=1, second=1), {"selection"}, ["entry 0 alone"]),
-        (torch_steps, jax_steps, {"shift"}, ["from 0 (of 5"]),
+        (torch_steps, jax_steps, {"selection"}, ["from 0 (of 5"]),
         (torch_norm, lambda p, x: jax_norm(p, x, bound=jnp.minimum), {"selection"}, ["takes the larger"]),
         (
             lambda p, x: torch.tanh(torch.clamp((x @ p["w"]).square() - 0.5, min=0)),
