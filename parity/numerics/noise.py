@@ -197,7 +197,7 @@ def _widen(moves: Values, values: Values, base: Values, scales: Scales) -> None:
                 value = held
             largest = _largest(value, held, scales[group][name])
             known = moves.setdefault(group, {}).get(name)
-            moves[group][name] = largest if known is None else np.maximum(known, largest)
+            moves[group][name] = np.asarray(largest if known is None else np.maximum(known, largest))
 
 
 def _largest(
