@@ -106,8 +106,14 @@ def _measured(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slope:
     along = {name: _direction(name, weights[name]) for name in names}
 
     def loss(step: float) -> float:
-        moved = OneByOne(weights, lambda name, w: np.asarray(w + step * along[name]) if name in along else w)
-        return float(program(moved, inputs, "float64")["loss"]["loss"])
+        def moved(name: str, weight: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+            if name not in along:
+                return weight
+            change = np.asarray(step * along[name])
+            change += weight
+            return change
+
+        return float(program(OneByOne(weights, moved), inputs, "float64")["loss"]["loss"])
 
     here = loss(0.0)
     steps = (STEP, 2 * STEP, 4 * STEP)
@@ -216,6 +222,6 @@ def _direction(name: str, like: Shaped[np.ndarray, "..."]) -> Inexact[np.ndarray
     """A random direction of length 1, complex if the weight is; the same for the same name and shape."""
     is_complex = like.dtype.kind == "c"
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    v = rng.standard_normal((*like.shape, *(2,) * is_complex))
-    unit = np.asarray(v / (np.linalg.norm(v) or 1.0))
-    return of_parts(unit) if is_complex else unit
+    v = np.asarray(rng.standard_normal((*like.shape, *(2,) * is_complex)))
+    v /= np.linalg.norm(v) or 1.0
+    return of_parts(v) if is_complex else v

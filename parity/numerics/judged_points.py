@@ -62,11 +62,13 @@ def judge_points(
     hidden = ~(leaf.noise <= INCONCLUSIVE_SHARE * group_scale)
     if tolerance is not None:
         rtol, atol = tolerance
-        gap = np.abs(leaf.candidate - leaf.reference)
+        gap = np.abs(leaf.gap)
         failed = ~(gap <= atol + rtol * np.abs(leaf.reference)).all(axis=1)
         hidden = np.zeros_like(failed)
     finite = leaf.both_finite.all(axis=1)
-    failed = np.where(finite, failed & ~hidden, _differ_beside_infinities(leaf) if not finite.all() else False)
+    failed &= ~hidden
+    if not finite.all():
+        failed = np.where(finite, failed, _differ_beside_infinities(leaf))
     hidden = hidden | ~finite & ~failed
     if leaf.reference.shape[1] == 0:
         hidden = np.ones_like(hidden)

@@ -82,9 +82,14 @@ class MeasuredLeaf:
         return np.asarray(self.noise + self.floor + self.rounding)
 
     @functools.cached_property
+    def gap(self) -> Float[np.ndarray, "points values"]:
+        """Candidate minus reference."""
+        return np.asarray(self.candidate - self.reference)
+
+    @functools.cached_property
     def difference(self) -> Float[np.ndarray, " points"]:
         """Max norm of candidate minus reference."""
-        return norm(self.candidate - self.reference)
+        return norm(self.gap)
 
     @functools.cached_property
     def magnitude(self) -> Float[np.ndarray, " points"]:
@@ -141,11 +146,8 @@ def measure_leaf(
     floor = np.maximum(FLOOR_ULPS * eps_of(dtype) * magnitude, smallest_normal(dtype))
     rounding = np.zeros_like(floor)
     if dtype == "float64":
-        # Where float32 overflows it says nothing of rounding, and must not excuse anything.
-        gaps = [
-            np.nan_to_num(a - b, nan=0.0, posinf=0.0, neginf=0.0) for a, b in zip(other, own, strict=True)
-        ]
-        rounding = ROUNDING_SHARE * np.maximum(norm(gaps[0]), norm(gaps[1]))
+        gaps = [_finite_norm(a - b) for a, b in zip(other, own, strict=True)]
+        rounding = ROUNDING_SHARE * np.maximum(gaps[0], gaps[1])
     if name in rule.decided_by:
         margins = measure_leaf(reference, candidate, group, rule.decided_by[name], rule, dtype)
         if margins is not None:
@@ -191,6 +193,14 @@ def _moves(moves: Shaped[np.ndarray, "..."], *, over_time: bool) -> Float[np.nda
     points = moves.shape[0] if over_time else 1
     rows = moves.reshape(points, moves.size // max(points, 1))
     return np.asarray(rows.max(axis=1, initial=0.0), np.float64)
+
+
+def _finite_norm(rows: Float[np.ndarray, "points values"]) -> Float[np.ndarray, " points"]:
+    """`norm` of what is finite: where float32 overflows it says nothing of rounding, and excuses nothing."""
+    largest = norm(rows)
+    if np.isfinite(largest).all():
+        return largest
+    return norm(np.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0))
 
 
 def norm(rows: Shaped[np.ndarray, "points values"]) -> Float[np.ndarray, " points"]:

@@ -95,7 +95,7 @@ def _thirds(array: Float[np.ndarray, "..."], k: int) -> Int[np.ndarray, "..."]:
             z ^= np.right_shift(z, np.uint64(bits), out=shifted)
             z *= np.uint64(factor)
         z ^= np.right_shift(z, np.uint64(31), out=shifted)
-    np.floor_divide(z, np.uint64(3), out=shifted)  # NumPy divides by a constant faster than it takes remainders
+    np.floor_divide(z, np.uint64(3), out=shifted)  # faster in NumPy than a remainder
     shifted *= np.uint64(3)
     z -= shifted
     return z.view(np.int64)

@@ -177,7 +177,10 @@ class JaxProgram:
         given = self.task.laid_out(inputs)
         known = self._lift(weights, given, False)
         dtype = self._dtypes.taken(given)
-        leaves, inputs_given = self._dtypes.shapes(dict(self._leaves(weights)), dtype), shapes_in_jax(given, dtype)
+        leaves, inputs_given = (
+            self._dtypes.shapes(dict(self._leaves(weights)), dtype),
+            shapes_in_jax(given, dtype),
+        )
 
         def run(closed: ClosedJaxpr) -> dict[str, jax.Array]:
             rng = np.random.default_rng(0)  # a template's zeros would hide what they are multiplied by
