@@ -129,7 +129,8 @@ def to_numpy_narrow(value: Any) -> Shaped[np.ndarray, "..."]:
         An array of the same shape: float32 or float64, complex likewise; of other dtypes as it is.
     """
     if str(getattr(value, "dtype", "")).removeprefix("torch.") == "float32":
-        return np.array(value.detach().cpu() if hasattr(value, "detach") else value)
+        plain = value.numpy(force=True) if hasattr(value, "detach") else np.asarray(value)
+        return plain.copy()  # the model's own memory may change
     array = to_numpy(value)
     if not is_float(array):
         return array
