@@ -128,6 +128,9 @@ def to_numpy_narrow(value: Any) -> Shaped[np.ndarray, "..."]:
     Returns:
         An array of the same shape: float32 or float64, complex likewise; of other dtypes as it is.
     """
+    if str(getattr(value, "dtype", "")).removeprefix("torch.") == "float32":
+        plain = value.numpy(force=True) if hasattr(value, "detach") else np.asarray(value)
+        return plain.copy()  # the model's own memory may change
     array = to_numpy(value)
     if not is_float(array):
         return array
@@ -208,8 +211,10 @@ def to_torch(array: Shaped[np.ndarray, "..."], dtype: str, device: str = "cpu") 
         target = getattr(torch, dtype_in_run(array, dtype))
     elif is_wide_integer(array):
         target = torch.int64
-    # A copy: tensors made by from_numpy would share memory with the harness's own array.
-    return torch.from_numpy(np.array(array)).to(device=device, dtype=target)
+    # One copy, already as wide as the tensor where NumPy has its dtype: from_numpy shares memory.
+    with np.errstate(over="ignore"):
+        own = np.array(array, dtype_in_run(array, dtype) if is_float(array) and dtype in DTYPES else None)
+    return torch.from_numpy(own).to(device=device, dtype=target)
 
 
 def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | None" = None) -> "jax.Array":
@@ -229,7 +234,7 @@ def to_jax(array: Shaped[np.ndarray, "..."], dtype: str, device: "jax.Device | N
 
     if is_float(array):
         # Round on the host: without x64, JAX would see float64 data and warn.
-        array = array.astype(numpy_dtype(dtype_in_run(array, dtype)))
+        array = array.astype(numpy_dtype(dtype_in_run(array, dtype)), copy=False)
     elif is_wide_integer(array):
         array = array.astype(jnp.asarray(0).dtype)
     placed: jax.Array = jax.device_put(array, device)

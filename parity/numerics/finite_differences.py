@@ -27,6 +27,7 @@ from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.judged_points import INCONCLUSIVE_SHARE
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.numerics.noise import Subject
+from parity.numerics.one_by_one import OneByOne
 from parity.report.errors import is_of_a_model
 from parity.report.results import LIMIT, Quantity, Stage, Verdict
 
@@ -129,8 +130,14 @@ def _measured(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slope:
     along = {name: _direction(name, weights[name]) for name in names}
 
     def loss(step: float) -> float:
-        moved = {name: np.asarray(weights[name] + step * v) for name, v in along.items()}
-        return float(program({**weights, **moved}, inputs, "float64")["loss"]["loss"])
+        def moved(name: str, weight: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+            if name not in along:
+                return weight
+            change = np.asarray(step * along[name])
+            change += weight
+            return change
+
+        return float(program(OneByOne(weights, moved), inputs, "float64")["loss"]["loss"])
 
     here = loss(0.0)
     steps = (STEP, 2 * STEP, 4 * STEP)
@@ -196,14 +203,19 @@ def _rows(
     slope: Slope, gradients: Mapping[str, Gradients], honest: Mapping[str, float]
 ) -> list[Quantity] | None:
     """A row for each side that has all of these gradients; None where nothing can be said."""
+    having = [label for label, leaves in gradients.items() if all(name in leaves for name in slope.names)]
+    projections, room = dict.fromkeys(having, 0.0), 0.0
+    for name in slope.names:
+        v = None
+        for label in having:
+            gradient = gradients[label][name]
+            if v is None or (v.shape, v.dtype.kind) != (gradient.shape, gradient.dtype.kind):
+                v = _direction(name, gradient)
+            projections[label] += float(np.sum(real_parts(gradient) * real_parts(v)))
+            if label == "candidate":
+                room += honest.get(name, 0.0) * float(np.abs(v).sum())
     rows = []
-    for label, leaves in gradients.items():
-        if any(name not in leaves for name in slope.names):
-            continue
-        along = {name: _direction(name, leaves[name]) for name in slope.names}
-        products = [np.sum(real_parts(leaves[name]) * real_parts(v)) for name, v in along.items()]
-        projection = float(sum(products))
-        room = sum(honest.get(name, 0.0) * float(np.abs(v).sum()) for name, v in along.items())
+    for label, projection in projections.items():
         bound = slope.bound + room * (label == "candidate")
         scale = max(abs(projection), abs(slope.value))
         if not slope.bound <= INCONCLUSIVE_SHARE * scale:
@@ -237,6 +249,6 @@ def _direction(name: str, like: Shaped[np.ndarray, "..."]) -> Inexact[np.ndarray
     """A random direction of length 1, complex if the weight is; the same for the same name and shape."""
     is_complex = like.dtype.kind == "c"
     rng = np.random.default_rng(zlib.crc32(name.encode()))
-    v = rng.standard_normal((*like.shape, *(2,) * is_complex))
-    unit = np.asarray(v / (np.linalg.norm(v) or 1.0))
-    return of_parts(unit) if is_complex else unit
+    v = np.asarray(rng.standard_normal((*like.shape, *(2,) * is_complex)))
+    v /= np.linalg.norm(v) or 1.0
+    return of_parts(v) if is_complex else v

@@ -62,14 +62,13 @@ def judge_points(
     hidden = ~(leaf.noise <= INCONCLUSIVE_SHARE * group_scale)
     if tolerance is not None:
         rtol, atol = tolerance
-        gap = np.abs(leaf.candidate - leaf.reference)
+        gap = np.abs(leaf.gap)
         failed = ~(gap <= atol + rtol * np.abs(leaf.reference)).all(axis=1)
         hidden = np.zeros_like(failed)
     finite = leaf.both_finite.all(axis=1)
-    # NaN and infinity never pass; in other places, or of another sign, they are a fault.
-    both_nan = np.isnan(leaf.reference) & np.isnan(leaf.candidate)
-    same_places = ((leaf.reference == leaf.candidate) | both_nan | leaf.both_finite).all(axis=1)
-    failed = np.where(finite, failed & ~hidden, ~same_places | _finite_part_differs(leaf))
+    failed &= ~hidden
+    if not finite.all():
+        failed = np.where(finite, failed, _differ_beside_infinities(leaf))
     hidden = hidden | ~finite & ~failed
     if leaf.reference.shape[1] == 0:
         hidden = np.ones_like(hidden)
@@ -89,6 +88,13 @@ def without_excuse(points: Points, leaf: MeasuredLeaf, group_scale: float, lost:
     failed = points.failed | lost.candidate & (leaf.noise_reference <= enough)
     settled = failed | lost.reference & (leaf.noise_candidate <= enough)
     return points._replace(failed=failed, hidden=points.hidden & ~settled, lost=lost.candidate)
+
+
+def _differ_beside_infinities(leaf: MeasuredLeaf) -> Bool[np.ndarray, " points"]:
+    """Of rows with NaN or infinity, which never pass: whether those are elsewhere, or of another sign."""
+    both_nan = np.isnan(leaf.reference) & np.isnan(leaf.candidate)
+    same_places = ((leaf.reference == leaf.candidate) | both_nan | leaf.both_finite).all(axis=1)
+    return np.asarray(~same_places | _finite_part_differs(leaf))
 
 
 def _finite_part_differs(leaf: MeasuredLeaf) -> Bool[np.ndarray, " points"]:

@@ -3,6 +3,8 @@
 The symbols N, F and P are those of `parity.numerics.yardstick`.
 """
 
+import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -38,7 +40,8 @@ class Criterion(NamedTuple):
     decided_by: Mapping[str, str] = {}
 
 
-class MeasuredLeaf(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class MeasuredLeaf:
     """A leaf of both sides with its noise, floor and rounding; one row per point in time.
 
     A leaf that is not over time has one row. Values are float64, huge entries in their own scale; complex
@@ -78,17 +81,22 @@ class MeasuredLeaf(NamedTuple):
         """N + F + P: the distance that rounding alone explains."""
         return np.asarray(self.noise + self.floor + self.rounding)
 
-    @property
+    @functools.cached_property
+    def gap(self) -> Float[np.ndarray, "points values"]:
+        """Candidate minus reference."""
+        return np.asarray(self.candidate - self.reference)
+
+    @functools.cached_property
     def difference(self) -> Float[np.ndarray, " points"]:
         """Max norm of candidate minus reference."""
-        return norm(self.candidate - self.reference)
+        return norm(self.gap)
 
-    @property
+    @functools.cached_property
     def magnitude(self) -> Float[np.ndarray, " points"]:
         """The larger max norm of the two sides."""
         return np.asarray(np.maximum(norm(self.reference), norm(self.candidate)))
 
-    @property
+    @functools.cached_property
     def both_finite(self) -> Bool[np.ndarray, "points values"]:
         """Where neither side has NaN or infinity."""
         return np.asarray(np.isfinite(self.reference) & np.isfinite(self.candidate))
@@ -123,12 +131,14 @@ def measure_leaf(
         )
 
     def rows(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "points values"]:
-        return array.reshape(shape[0] if rule.over_time else 1, -1).astype(np.float64)
+        scaled = array if isinstance(scale, float) else np.asarray(array / scale)
+        wide = np.asarray(scaled, np.float64, order="C")
+        return wide.reshape(shape[0] if rule.over_time else 1, -1)
 
     # Huge entries (a mask's -1e9) are judged in their own scale, and set nobody else's.
     scale = relative_scale(np.asarray(np.maximum(np.abs(values[0]), np.abs(values[1]))))
-    own = [rows(np.asarray(value / scale)) for value in values]
-    other = [rows(np.asarray(value / scale)) for value in others]
+    own = [rows(value) for value in values]
+    other = [rows(value) for value in others]
     magnitude = np.maximum(norm(own[0]), norm(own[1]))
     if rule.scale is not None:
         magnitude = np.maximum(magnitude, rule.scale.get(name, 0.0))
@@ -136,11 +146,8 @@ def measure_leaf(
     floor = np.maximum(FLOOR_ULPS * eps_of(dtype) * magnitude, smallest_normal(dtype))
     rounding = np.zeros_like(floor)
     if dtype == "float64":
-        # Where float32 overflows it says nothing of rounding, and must not excuse anything.
-        gaps = [
-            np.nan_to_num(a - b, nan=0.0, posinf=0.0, neginf=0.0) for a, b in zip(other, own, strict=True)
-        ]
-        rounding = ROUNDING_SHARE * np.maximum(norm(gaps[0]), norm(gaps[1]))
+        gaps = [_finite_norm(a - b) for a, b in zip(other, own, strict=True)]
+        rounding = ROUNDING_SHARE * np.maximum(gaps[0], gaps[1])
     if name in rule.decided_by:
         margins = measure_leaf(reference, candidate, group, rule.decided_by[name], rule, dtype)
         if margins is not None:
@@ -188,6 +195,14 @@ def _moves(moves: Shaped[np.ndarray, "..."], *, over_time: bool) -> Float[np.nda
     return np.asarray(rows.max(axis=1, initial=0.0), np.float64)
 
 
+def _finite_norm(rows: Float[np.ndarray, "points values"]) -> Float[np.ndarray, " points"]:
+    """`norm` of what is finite: where float32 overflows it says nothing of rounding, and excuses nothing."""
+    largest = norm(rows)
+    if np.isfinite(largest).all():
+        return largest
+    return norm(np.nan_to_num(rows, nan=0.0, posinf=0.0, neginf=0.0))
+
+
 def norm(rows: Shaped[np.ndarray, "points values"]) -> Float[np.ndarray, " points"]:
     """Max norm of each row.
 
@@ -197,8 +212,8 @@ def norm(rows: Shaped[np.ndarray, "points values"]) -> Float[np.ndarray, " point
     Returns:
         0 for an empty row, NaN for one that has NaN.
     """
-    largest: Float[np.ndarray, " points"] = np.abs(rows).max(axis=1, initial=0.0)
-    return largest
+    # Without an array of magnitudes; adding zero makes 0.0 of -0.0.
+    return np.asarray(np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0)) + 0.0)
 
 
 def ratio(a: Float[np.ndarray, " points"], b: Float[np.ndarray, " points"]) -> Float[np.ndarray, " points"]:

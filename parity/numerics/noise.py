@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
-from parity.numerics.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
-from parity.numerics.complex_parts import of_parts, real_parts
+from parity.numerics.arrays import Arrays
+from parity.numerics.complex_parts import real_parts
+from parity.numerics.perturbing import BLOCK, noisy
 from parity.numerics.progress import Progress, no_progress
 
 REPEATS = 4
@@ -25,70 +26,6 @@ Scales = Mapping[str, Mapping[str, Float[np.ndarray, "..."] | float]]
 
 Runnable = Callable[[Arrays, Arrays, str], Values]
 """`program(weights, inputs, dtype)`: a deterministic function from named arrays to named values."""
-
-
-def perturb(
-    arrays: Arrays, k: int, eps: float, *, inputs: bool, given: Arrays | None = None
-) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Noise run k: every floating value times (1 + eps u), u in {-1, 0, 1} from a hash of (value, k).
-
-    Equal values get equal noise, on both sides and anywhere in the model, so tied weights stay tied and
-    exact ties (max pooling, relu at zero) survive. Integers are left alone, and so are input values that
-    have at most 8 significant bits (pixels, one-hot labels, masks): nobody rounded those.
-
-    Args:
-        arrays: named arrays; floating ones held in float64.
-        k: number of the noise run.
-        eps: machine epsilon of the dtype under test.
-        inputs: whether these are inputs (the 8-bit exemption applies) rather than weights.
-        given: the same arrays as the user gave them, by which the exemption goes: rounded to bfloat16 all
-            numbers have 8 bits.
-    """
-
-    def move(array: Shaped[np.ndarray, "..."], own: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
-        own = own.reshape(-1)
-        for start in range(0, flat.size, BLOCK):
-            part = flat[start : start + BLOCK]
-            moved = part * (1 + eps * signs(part, k))
-            exact = significant_bits_at_most(own[start : start + BLOCK], 8) if inputs else False
-            part[:] = np.where(exact, part, moved)
-        return np.asarray(flat.reshape(array.shape))
-
-    noisy = {}
-    for name, array in arrays.items():
-        if is_float(array):
-            moved = move(real_parts(array), real_parts((given or arrays)[name]))
-            array = of_parts(moved) if array.dtype.kind == "c" else moved
-        noisy[name] = np.asarray(array)
-    return noisy
-
-
-BLOCK = 2**15
-"""Entries that are moved at once: their intermediate values stay in the cache."""
-
-
-def signs(array: Float[np.ndarray, "..."], k: int) -> Float[np.ndarray, "..."]:
-    """u in {-1, 0, 1} per entry: the splitmix64 finaliser of the value's bits and k, modulo 3.
-
-    Args:
-        array: float64.
-        k: number of the noise run, from 0.
-
-    Returns:
-        u for each entry, float64.
-    """
-    with np.errstate(over="ignore"):
-        z = np.asarray(array, np.float64, order="C").view(np.uint64) + np.uint64(
-            0x9E3779B97F4A7C15
-        ) * np.uint64(k + 1)
-        z ^= z >> np.uint64(30)
-        z *= np.uint64(0xBF58476D1CE4E5B9)
-        z ^= z >> np.uint64(27)
-        z *= np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    z %= np.uint64(3)
-    return np.asarray(z.astype(np.float64) - 1.0)  # of 0-d arrays NumPy makes scalars
 
 
 HUGE = 1e6
@@ -236,8 +173,13 @@ def measure(
             moved = noisy(inputs, k, dtype, inputs=True)
             for label, (program, weights) in subjects.items():
                 with noise_run(k):
-                    values = program(noisy(weights, k, dtype, inputs=False), moved, dtype)
-                _widen(moves[label], values, bases[dtype][label], scales[label])
+                    # Not kept under a name: of large models a run's values are gigabytes.
+                    _widen(
+                        moves[label],
+                        program(noisy(weights, k, dtype, inputs=False), moved, dtype),
+                        bases[dtype][label],
+                        scales[label],
+                    )
         other = "float32" if dtype == "float64" else "float64"
         for label in subjects:
             sides[label][dtype] = Side(bases[dtype][label], moves[label], bases[other][label])
@@ -253,10 +195,27 @@ def _widen(moves: Values, values: Values, base: Values, scales: Scales) -> None:
             # Of a shape that noise changes nothing can be said; compare says so.
             if value.shape != held.shape or not np.issubdtype(held.dtype, np.number):
                 value = held
-            move = np.abs(value.astype(np.float64) - held) / scales[group][name]
-            largest = np.max(move, axis=tuple(range(1, move.ndim)), initial=0.0) if move.ndim else move
+            largest = _largest(value, held, scales[group][name])
             known = moves.setdefault(group, {}).get(name)
             moves[group][name] = np.asarray(largest if known is None else np.maximum(known, largest))
+
+
+def _largest(
+    value: Shaped[np.ndarray, "..."], held: Shaped[np.ndarray, "..."], scale: Float[np.ndarray, "..."] | float
+) -> Float[np.ndarray, "..."]:
+    """The largest difference in each entry of the first axis, by scale; of a number, its difference."""
+    if value.ndim == 0:
+        return np.asarray(np.abs(np.subtract(value, held, dtype=np.float64)) / scale)
+    largest = np.zeros(len(value))
+    rows = max(1, BLOCK * len(value) // max(value.size, 1))
+    for start in range(0, len(value), rows):
+        block = slice(start, start + rows)
+        gap = np.subtract(value[block], held[block], dtype=np.float64)
+        np.abs(gap, out=gap)
+        if not isinstance(scale, float):
+            gap /= scale[block]
+        np.max(gap, axis=tuple(range(1, gap.ndim)), initial=0.0, out=largest[block])
+    return largest
 
 
 def _scales(base: Values) -> Scales:
@@ -281,16 +240,3 @@ def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
     size = np.abs(np.where(np.isfinite(array), array, 0.0))
     largest = float(size[usual].max(initial=0.0))
     return np.asarray(np.where(usual, 1.0, np.maximum(size, largest) / (largest or 1.0)))
-
-
-def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
-    """Arrays as noise run k sees them: rounded to `dtype` and moved by one ulp.
-
-    Args:
-        arrays: by name.
-        k: number of the noise run, from 0.
-        dtype: name of the floating dtype under test.
-        inputs: whether these are inputs rather than weights; see `perturb`.
-    """
-    rounded = {name: round_to(array, dtype) for name, array in arrays.items()}
-    return perturb(rounded, k, eps_of(dtype), inputs=inputs, given=arrays)

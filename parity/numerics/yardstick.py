@@ -203,9 +203,11 @@ def _same_but_for_narrow_noise(
 
 def _worst_index(leaf: MeasuredLeaf, point: int) -> tuple[int, ...] | None:
     """Index into the leaf of the largest difference at a point; None in an empty leaf."""
-    gap = np.nan_to_num(np.abs(leaf.candidate[point] - leaf.reference[point]), nan=np.inf)
+    gap = np.abs(leaf.gap[point])
     if not gap.size:
         return None
+    if not np.isfinite(leaf.difference[point]):
+        gap = np.nan_to_num(gap, nan=np.inf)
     inner = leaf.shape[1:] if leaf.over_time else leaf.shape
     parts = gap.size // max(1, math.prod(inner))  # two of a complex number
     index = tuple(int(i) for i in np.unravel_index(int(np.argmax(gap)) // parts, inner))

@@ -122,14 +122,12 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         *candidate.remarks,
     )
     unused = plan.missing if plan.reversed else plan.unused
-    runs = list(
-        runs_of(
-            reference.inputs,
-            reference.weights,
-            dtypes,
-            moved=settings.moved_weights and settings.tolerance is None,
-            tables=[name for name in unused if name in reference.weights],
-        )
+    runs = runs_of(
+        reference.inputs,
+        reference.weights,
+        dtypes,
+        moved=settings.moved_weights and settings.tolerance is None,
+        tables=[name for name in unused if name in reference.weights],
     )
     judged = judge_runs(
         runs,

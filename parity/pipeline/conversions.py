@@ -12,7 +12,8 @@ import numpy as np
 
 from parity.frameworks.model import Program
 from parity.numerics.arrays import EPS, Arrays, eps_of
-from parity.numerics.noise import Values, current_noise_run, perturb
+from parity.numerics.noise import Values, current_noise_run
+from parity.numerics.perturbing import perturb
 from parity.pipeline.planning import wrong_weights
 from parity.report.results import AS_STORED, Quantity, Stage, Verdict
 from parity.weights import Plan, Signature

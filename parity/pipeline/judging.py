@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from parity.numerics.arrays import DTYPES, Arrays
@@ -49,7 +49,7 @@ class Judged(NamedTuple):
 
 
 def judge_runs(
-    runs: Sequence[Run],
+    runs: Iterable[Run],
     sides_of: Callable[[Run, Progress], Mapping[str, SideByDtype]],
     settings: Settings,
     progress: Progress,

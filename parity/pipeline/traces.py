@@ -8,7 +8,8 @@ from jaxtyping import Shaped
 from parity.frameworks.model import Program
 from parity.numerics.arrays import Arrays
 from parity.numerics.complex_parts import real_parts
-from parity.numerics.noise import noise_run, noisy, ordinary
+from parity.numerics.noise import noise_run, ordinary
+from parity.numerics.perturbing import noisy
 from parity.pipeline.measuring import Measured
 from parity.pipeline.runs import Run
 from parity.trace.graph import Trace

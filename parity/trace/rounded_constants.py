@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Inexact, Shaped
 
 from parity.numerics.arrays import NARROW, significant_bits_at_most
-from parity.numerics.noise import current_noise_run, is_tracing, signs
+from parity.numerics.noise import current_noise_run, is_tracing
+from parity.numerics.perturbing import signs
 
 HALF_ULP = 2.0**-24
 """Largest relative error of a number rounded to float32."""

@@ -1,6 +1,6 @@
 """JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -93,7 +93,7 @@ class JaxProgram:
         if dtype == "float64":
             program = self._lift(weights, given)
             with running(dtype, self.task.device), knowing(self.task.numbers, self.task.settled):
-                wide_args = self._wide(program.closed, weights, given)
+                wide_args = self._wide(program.closed, weights, given)  # one by one: they may be computed
                 args = [jax.device_put(array, device) for _, _, array in wide_args]
                 constants = [to_jax(array, dtype, device) for array in constants_of(program.closed)]
                 results: Results = jax.tree.unflatten(program.structure, program.run(constants, *args))
@@ -101,7 +101,7 @@ class JaxProgram:
             with running(dtype, self.task.device):
                 own = {
                     path: to_jax(array, weight_dtype(self.model.dtypes, path, dtype), device)
-                    for path, array in self._leaves(weights).items()
+                    for path, array in self._leaves(weights)
                 }
                 moved = {path: own.pop(path) for path in self.moved}
                 results = self._compiled(
@@ -177,7 +177,10 @@ class JaxProgram:
         given = self.task.laid_out(inputs)
         known = self._lift(weights, given, False)
         dtype = self._dtypes.taken(given)
-        leaves, inputs_given = self._dtypes.shapes(self._leaves(weights), dtype), shapes_in_jax(given, dtype)
+        leaves, inputs_given = (
+            self._dtypes.shapes(dict(self._leaves(weights)), dtype),
+            shapes_in_jax(given, dtype),
+        )
 
         def run(closed: ClosedJaxpr) -> dict[str, jax.Array]:
             rng = np.random.default_rng(0)  # a template's zeros would hide what they are multiplied by
@@ -207,7 +210,7 @@ class JaxProgram:
         program = self._lift(weights, self.task.laid_out(inputs), False)
         with knowing(self.task.numbers, self.task.settled), collecting() as own:
             constants_of(program.closed)
-            self._wide(program.closed, weights, self.task.laid_out(inputs))
+            list(self._wide(program.closed, weights, self.task.laid_out(inputs)))
             computed = computed_from_constants(program.closed)
         return Constants(own, computed)
 
@@ -247,7 +250,7 @@ class JaxProgram:
         given = self.task.laid_out(inputs)
         program = self._lift(weights, given, backward, rounded)
         require_traceable(program.closed)
-        arguments = self._wide(program.closed, weights, given)
+        arguments = list(self._wide(program.closed, weights, given))
         known = knowing(self.task.numbers, self.task.settled)
         with known, by_the_harness("tracing the JAX model"):
             trace = record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)
@@ -275,27 +278,28 @@ class JaxProgram:
         where = dict(zip(sorted(results.outputs), promotion.origins(closed, dtype)[1:], strict=True))
         return {name: (str(value.dtype), where[name]) for name, value in results.outputs.items()}
 
-    def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
-        """The given leaves, and the model's own where none is given."""
-        return {path: weights.get(path, leaf) for path, leaf in self.model.weights.items()}
+    def _leaves(self, weights: Arrays) -> Iterator[tuple[str, Shaped[np.ndarray, "..."]]]:
+        """The given leaves by path, and the model's own where none is given."""
+        for path in self.model.weights:
+            yield path, self._leaf(weights, path)
 
-    def _flat(self, weights: Arrays, given: Arrays) -> list[Argument]:
+    def _leaf(self, weights: Arrays, path: str) -> Shaped[np.ndarray, "..."]:
+        return weights[path] if path in weights else self.model.weights[path]
+
+    def _flat(self, weights: Arrays, given: Arrays) -> Iterator[Argument]:
         """All arguments in the order of the traced program."""
-        own = self._leaves(weights)
-        moved = [(NodeKind.WEIGHT, path, own[path]) for path in sorted(self.moved)]
-        fixed = [(NodeKind.WEIGHT, path, own[path]) for path in sorted(own) if path not in set(self.moved)]
-        return moved + fixed + [(NodeKind.INPUT, name, given[name]) for name in sorted(given)]
+        fixed = set(self.model.weights) - set(self.moved)
+        for path in [*sorted(self.moved), *sorted(fixed)]:
+            yield NodeKind.WEIGHT, path, self._leaf(weights, path)
+        for name in sorted(given):
+            yield NodeKind.INPUT, name, given[name]
 
-    def _wide(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> list[Argument]:
+    def _wide(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> Iterator[Argument]:
         """The same in the dtypes of the lifted program; integers in those that the user's JAX gives them."""
-        arguments = self._flat(weights, given)
-        for place, (kind, name, array) in enumerate(arguments):
+        for (kind, name, array), aval in zip(self._flat(weights, given), closed.in_avals, strict=True):
             if kind is NodeKind.WEIGHT and name in self.task.tables and is_float(array):
-                arguments[place] = (kind, name, constant(array))
-        return [
-            (kind, name, np.asarray(array).astype(wide(aval.dtype)))
-            for (kind, name, array), aval in zip(arguments, closed.in_avals, strict=True)
-        ]
+                array = constant(array)
+            yield kind, name, np.asarray(array).astype(wide(aval.dtype), copy=False)
 
     def _lift(
         self, weights: Arrays, given: Arrays, backward: bool = True, dtype: str | None = None
@@ -306,7 +310,7 @@ class JaxProgram:
         key = (input_shapes(given), backward, dtype)
         if key not in self._traced:
             with self._dtypes.tracing_in(dtype):
-                own = self._dtypes.shapes(self._leaves(weights), dtype)
+                own = self._dtypes.shapes(dict(self._leaves(weights)), dtype)
                 moved = {path: own.pop(path) for path in self.moved}
                 self._traced[key] = traced_passes(
                     self._passes,

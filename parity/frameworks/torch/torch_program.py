@@ -214,12 +214,15 @@ class TorchProgram:
             for name, array in self.model.constants.items()
         }
         device = self.task.device
-        arrays = {**constants, **self.model.weights, **weights}
-        if widened:
-            arrays |= {name: constant(arrays[name]) for name in self.task.tables if is_float(arrays[name])}
+        known = {**constants, **self.model.weights}
+
+        def array_of(name: str) -> Shaped[np.ndarray, "..."]:
+            array = weights[name] if name in weights else known[name]
+            return constant(array) if widened and name in self.task.tables and is_float(array) else array
+
         own = {
-            name: to_torch(array, weight_dtype(self.model.dtypes, name, dtype), device)
-            for name, array in arrays.items()
+            name: to_torch(array_of(name), weight_dtype(self.model.dtypes, name, dtype), device)
+            for name in dict.fromkeys([*known, *weights])
         }
         for name in self.trainable:
             own[name].requires_grad_()

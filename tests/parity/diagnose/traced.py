@@ -10,7 +10,8 @@ from parity.frameworks.jax.jax_model import read_jax
 from parity.frameworks.jax.jax_program import JaxProgram
 from parity.frameworks.task import Task
 from parity.localise import Comparison, candidate_places, find_regions, reference_places
-from parity.numerics.noise import noise_run, noisy
+from parity.numerics.noise import noise_run
+from parity.numerics.perturbing import noisy
 from parity.report.results import Cause, Place
 from parity.trace.graph import Trace
 

@@ -7,7 +7,8 @@ from parity.numerics.arrays import in_float32, round_to, to_jax, to_numpy, to_nu
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.finite_differences import measure_slope, probe_gradients
 from parity.numerics.moved_weights import jittered
-from parity.numerics.noise import Subject, Values, measure, perturb
+from parity.numerics.noise import Subject, Values, measure
+from parity.numerics.perturbing import perturb
 from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.report.results import Verdict
 from parity.trace.rounded_constants import constant

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import Subject, measure, noisy, ordinary, perturb
+from parity.numerics.noise import Subject, measure, ordinary
+from parity.numerics.perturbing import noisy, perturb
 from parity.numerics.yardstick import judge_quantities
 from parity.report.results import Verdict
 
