@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Shaped
 from parity.numerics.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.progress import Progress, no_progress
+from parity.numerics.unread import each
 
 REPEATS = 4
 """Noise runs K. The maximum over four draws underestimates the largest move by a small factor only."""
@@ -283,14 +284,18 @@ def relative_scale(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]
     return np.asarray(np.where(usual, 1.0, np.maximum(size, largest) / (largest or 1.0)))
 
 
-def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> dict[str, Shaped[np.ndarray, "..."]]:
+def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> Arrays:
     """Arrays as noise run k sees them: rounded to `dtype` and moved by one ulp.
 
     Args:
-        arrays: by name.
+        arrays: by name; of unread ones, what is read is moved then.
         k: number of the noise run, from 0.
         dtype: name of the floating dtype under test.
         inputs: whether these are inputs rather than weights; see `perturb`.
     """
-    rounded = {name: round_to(array, dtype) for name, array in arrays.items()}
-    return perturb(rounded, k, eps_of(dtype), inputs=inputs, given=arrays)
+    eps = eps_of(dtype)
+
+    def moved(name: str, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
+        return perturb({name: round_to(array, dtype)}, k, eps, inputs=inputs, given={name: array})[name]
+
+    return each(arrays, moved)

@@ -1,0 +1,152 @@
+"""Arrays that are read when their numbers are needed, and not kept: of weights that do not fit into memory.
+
+What is done to each number (a cast, noise) is noted and done as the array is read, whole or a row of it.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.numerics.arrays import Arrays
+
+Array = Shaped[np.ndarray, "..."]
+
+Change = Callable[[str, Array], Array]
+"""`change(name, array) -> array`, entry by entry: what becomes of a row is the row of what becomes of all."""
+
+
+class Unread(NamedTuple):
+    """An array that is not in memory.
+
+    Attributes:
+        shape: of the array.
+        dtype: in which `read` gives it.
+        read: all of it.
+        row: one entry of its first axis.
+    """
+
+    shape: tuple[int, ...]
+    dtype: "np.dtype[np.generic]"
+    read: Callable[[], Array]
+    row: Callable[[int], Array]
+
+    @property
+    def ndim(self) -> int:
+        """The number of its axes."""
+        return len(self.shape)
+
+    def changed(self, change: Callable[[Array], Array], dtype: "np.dtype[np.generic]") -> "Unread":
+        """The array with every entry changed as it is read.
+
+        Args:
+            change: from entries to entries, one by one.
+            dtype: in which it gives them.
+        """
+        return Unread(self.shape, dtype, lambda: change(self.read()), lambda index: change(self.row(index)))
+
+    def at(self, index: int) -> "Unread":
+        """One entry of the first axis, as unread as the whole.
+
+        Args:
+            index: which, from 0.
+        """
+        return Unread(
+            self.shape[1:], self.dtype, lambda: self.row(index), lambda inner: self.row(index)[inner]
+        )
+
+
+def held(array: Array) -> Unread:
+    """An array that is in memory, or mapped into it, as an unread one.
+
+    Args:
+        array: of NumPy.
+    """
+    return Unread(tuple(array.shape), array.dtype, lambda: array, lambda index: np.asarray(array[index]))
+
+
+class UnreadArrays(Mapping[str, Array]):
+    """Named arrays of which each is read anew whenever it is asked for.
+
+    >>> arrays = UnreadArrays({"kernel": held(np.ones((2, 3)))})
+    >>> arrays.each(lambda name, array: array * 2)["kernel"].sum()
+    np.float64(12.0)
+    """
+
+    def __init__(self, unread: Mapping[str, Unread]) -> None:
+        """Arrays by name.
+
+        Args:
+            unread: by name.
+        """
+        self.unread = dict(unread)
+
+    def __getitem__(self, name: str) -> Array:
+        """Read one array."""
+        return self.unread[name].read()
+
+    def __iter__(self) -> Iterator[str]:
+        """The names."""
+        return iter(self.unread)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self.unread)
+
+    def each(self, change: Change) -> "UnreadArrays":
+        """The arrays with every entry changed as it is read.
+
+        Args:
+            change: of an array or a row of it, entry by entry.
+        """
+        return UnreadArrays(
+            {
+                name: array.changed(functools.partial(change, name), array.dtype)
+                for name, array in self.unread.items()
+            }
+        )
+
+
+def each(arrays: Arrays, change: Change) -> Arrays:
+    """Change every entry of named arrays: at once, or of unread ones as they are read.
+
+    Args:
+        arrays: by name.
+        change: of an array or a row of it, entry by entry.
+    """
+    if isinstance(arrays, UnreadArrays):
+        return arrays.each(change)
+    return {name: change(name, array) for name, array in arrays.items()}
+
+
+def overlaid(below: Arrays, above: Arrays) -> Arrays:
+    """The arrays of both, those of `above` where both have one; unread if one of them is.
+
+    Args:
+        below: by name.
+        above: by name.
+    """
+    if not isinstance(below, UnreadArrays) and not isinstance(above, UnreadArrays):
+        return {**below, **above}
+    return UnreadArrays({**_unread(below), **_unread(above)})
+
+
+def _unread(arrays: Arrays) -> Mapping[str, Unread]:
+    if isinstance(arrays, UnreadArrays):
+        return arrays.unread
+    return {name: held(array) for name, array in arrays.items()}
+
+
+def shapes_only(arrays: Arrays) -> Arrays:
+    """Arrays of which shapes and dtypes are wanted: zeros that take no memory in place of unread ones.
+
+    Args:
+        arrays: by name.
+    """
+    if not isinstance(arrays, UnreadArrays):
+        return arrays
+    return {
+        name: np.broadcast_to(np.zeros((), array.dtype), array.shape) for name, array in arrays.unread.items()
+    }
