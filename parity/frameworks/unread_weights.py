@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.numerics.arrays import in_float32, is_float, numpy_dtype, to_numpy
-from parity.numerics.unread import Unread, UnreadArrays
+from parity.numerics.arrays import in_float32, numpy_dtype, to_numpy
+from parity.numerics.unread import Unread, UnreadArrays, held
 
 
 class Streaming(NamedTuple):
@@ -15,39 +15,51 @@ class Streaming(NamedTuple):
 
     Attributes:
         stored: the tensors of the weights' files; None: the model's own are read.
+        to_be_loaded: whether the model gets other weights, so that its own may have shapes and no numbers.
     """
 
     stored: UnreadArrays | None = None
+    to_be_loaded: bool = False
 
 
 def unread_weights(
-    own: Mapping[str, Any],
-    stored: UnreadArrays | None,
-    others: Mapping[str, Sequence[str]] | None = None,
+    own: Mapping[str, Any], streaming: Streaming, others: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[UnreadArrays, dict[str, str]]:
     """The weights of a model, unread, and the dtype that each is stored in.
 
     Args:
         own: the model's arrays or tensors by name, of which only the shapes count where there are files.
-        stored: the tensors of the weights' files; None: the model's own are read, mapped memory for instance.
+        streaming: where to read.
         others: further names by which a file may hold a weight.
 
     Raises:
         ValueError: naming every weight that no file has, or that has another shape there; without files every
-            one that has no numbers.
+            one that has no numbers and needs them.
     """
-    if stored is None:
-        if empty := [name for name, value in own.items() if not _has_numbers(value)]:
-            raise ValueError(
-                f"the weights {_some(empty)} have shapes but no numbers; name the safetensors file(s) that "
-                "hold them as `weights_file`"
-            )
-        dtypes = {name: _dtype_name(value) for name, value in own.items()}
-        return UnreadArrays({name: _of_model(value) for name, value in own.items()}), dtypes
+    if streaming.stored is not None:
+        found = _found(own, streaming.stored, others or {})
+        return UnreadArrays({name: _in_float32(array) for name, array in found.items()}), {
+            name: str(array.dtype) for name, array in found.items()
+        }
+    empty = [name for name, value in own.items() if not _has_numbers(value)]
+    if empty and not streaming.to_be_loaded:
+        raise ValueError(
+            f"the weights {_some(empty)} have shapes but no numbers; name the safetensors file(s) that hold "
+            "them as `weights_file`"
+        )
+    return UnreadArrays({name: _of_model(value) for name, value in own.items()}), {
+        name: _dtype_name(value) for name, value in own.items()
+    }
+
+
+def _found(
+    own: Mapping[str, Any], stored: UnreadArrays, others: Mapping[str, Sequence[str]]
+) -> dict[str, Unread]:
+    """The model's weights among those of the files."""
     found: dict[str, Unread] = {}
     faults = []
     for name, value in own.items():
-        names = [name, name.replace("/", "."), *(others or {}).get(name, ())]
+        names = [name, name.replace("/", "."), *others.get(name, ())]
         there = next((stored.unread[one] for one in names if one in stored), None)
         if there is None:
             faults.append(f"{name} is missing")
@@ -59,8 +71,7 @@ def unread_weights(
         raise ValueError(
             f"the weights' files do not fit the model: {_some(faults, '; ')}; they hold {_some(list(stored))}"
         )
-    dtypes = {name: str(array.dtype) for name, array in found.items()}
-    return UnreadArrays({name: _in_float32(array) for name, array in found.items()}), dtypes
+    return found
 
 
 def _in_float32(array: Unread) -> Unread:
@@ -71,16 +82,16 @@ def _in_float32(array: Unread) -> Unread:
 
 
 def _of_model(value: Any) -> Unread:
-    """A tensor or array of the model itself."""
+    """A tensor or array of the model itself; zeros that take no memory for one that has none."""
 
     def read(part: Any) -> Shaped[np.ndarray, "..."]:
         return in_float32(to_numpy(part))
 
-    name = _dtype_name(value)
-    dtype = numpy_dtype(name)
-    if is_float(np.zeros((), dtype)) or name == "bfloat16":
-        dtype = np.dtype(np.complex64 if dtype.kind == "c" else np.float32)
-    return Unread(tuple(value.shape), dtype, lambda: read(value), lambda index: read(value[index]))
+    zero = in_float32(to_numpy(np.zeros((), numpy_dtype(_dtype_name(value)))))
+    shape = tuple(value.shape)
+    if not _has_numbers(value):
+        return held(np.broadcast_to(zero, shape))
+    return Unread(shape, zero.dtype, lambda: read(value), lambda index: read(value[index]))
 
 
 def _has_numbers(value: Any) -> bool:

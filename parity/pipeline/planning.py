@@ -10,15 +10,15 @@ from jaxtyping import Shaped
 from parity.frameworks.model import Model
 from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.measured_leaf import FLOOR_ULPS
+from parity.numerics.unread import overlaid
 from parity.pipeline.reference import starting_weights
 from parity.pipeline.request import Weights
 from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
 from parity.report.sides import Sides
-from parity.numerics.unread import overlaid
 from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
-from parity.weights.unread_plans import candidate_weights
 from parity.weights.explaining import Explanation, explain
 from parity.weights.sameness import same_but_for_rounding, unit_order
+from parity.weights.unread_plans import candidate_weights
 
 HELD = LIMIT * FLOOR_ULPS
 """Roundings of float32 that a weight may be off the planned one and still pass, as in `judge_weights`."""

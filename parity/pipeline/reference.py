@@ -103,7 +103,9 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         request.reference, params, inputs, default="PyTorch", role="reference", streaming=streaming
     )
     if request.weights.weights_file is not None and streaming is None:
-        raise ValueError("`weights_file` is read one tensor at a time: by `parity.record` with `stream` alone")
+        raise ValueError(
+            "`weights_file` is read one tensor at a time: by `parity.record` with `stream` alone"
+        )
     _require_values(model)
     weights = starting_weights(model.weights, f"the {model.framework} weights")
     program = model.program(task, trainable=())

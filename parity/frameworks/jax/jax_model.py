@@ -149,7 +149,7 @@ def read_jax(
             return call(*args, **kwargs)
 
     shapes = tuple(path for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct))
-    weights, dtypes = _weights(leaves, streaming, bool(shapes))
+    weights, dtypes = _weights(leaves, streaming)
     return JaxModel(
         as_it_was,
         weights,
@@ -164,12 +164,10 @@ def read_jax(
     )
 
 
-def _weights(
-    leaves: Mapping[str, Leaf], streaming: Streaming | None, to_be_loaded: bool
-) -> tuple[Arrays, Mapping[str, str]]:
+def _weights(leaves: Mapping[str, Leaf], streaming: Streaming | None) -> tuple[Arrays, Mapping[str, str]]:
     """The leaves by path, held or unread, and the dtypes that they are stored in."""
-    if streaming is not None and (streaming.stored is not None or not to_be_loaded):
-        return unread_weights(leaves, streaming.stored)
+    if streaming is not None:
+        return unread_weights(leaves, streaming)
     dtypes = {path: str(leaf.dtype) for path, leaf in leaves.items()}
     return {path: _values_of(leaf) for path, leaf in leaves.items()}, dtypes
 
@@ -195,6 +193,5 @@ def _beyond_int32(inputs: Arrays) -> tuple[str, ...]:
 def _values_of(leaf: Leaf) -> Shaped[np.ndarray, "..."]:
     """A leaf as a NumPy array; of one that has only a shape, zeros to be loaded."""
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        zero = np.zeros((), np.complex64 if np.dtype(leaf.dtype).kind == "c" else np.float32)
-        return np.broadcast_to(zero, leaf.shape)  # which takes no memory
+        return np.zeros(leaf.shape, np.complex64 if np.dtype(leaf.dtype).kind == "c" else np.float32)
     return to_numpy_narrow(leaf)

@@ -136,7 +136,7 @@ def _weights(
 ) -> tuple[Arrays, Mapping[str, str]]:
     """The weights by name, held or unread, and the dtypes that they are stored in."""
     if streaming is not None:
-        return unread_weights(tensors, streaming.stored, others)
+        return unread_weights(tensors, streaming, others)
     dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
     return {name: to_numpy_narrow(tensor) for name, tensor in tensors.items()}, dtypes
 
