@@ -4,7 +4,7 @@ from parity.localise.agreement import agreement
 from parity.localise.comparison import Comparison, Region, failing
 from parity.localise.places import candidate_places, put_first, reference_places
 from parity.localise.placing import in_place
-from parity.localise.walk import find_regions, wider
+from parity.localise.walk import find_regions, first_difference, wider
 
 __all__ = [
     "Comparison",
@@ -13,6 +13,7 @@ __all__ = [
     "candidate_places",
     "failing",
     "find_regions",
+    "first_difference",
     "in_place",
     "put_first",
     "reference_places",

@@ -91,6 +91,10 @@ class UnreadArrays(Mapping[str, Array]):
         """The names."""
         return iter(self.unread)
 
+    def __contains__(self, name: object) -> bool:
+        """Whether there is an array of this name; nothing is read."""
+        return name in self.unread
+
     def __len__(self) -> int:
         """How many there are."""
         return len(self.unread)

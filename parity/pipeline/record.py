@@ -22,7 +22,7 @@ from parity.numerics.progress import Progress
 from parity.pipeline.arguments import require_known, sorted_arguments
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.outcome import Outcome
-from parity.pipeline.recordings import Recording, read, require_room, write
+from parity.pipeline.recordings import Recording, clear, read, require_room, write
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request, Settings, Weights
 from parity.pipeline.runs import Run
@@ -44,6 +44,7 @@ def record(
     side: str | None = None,
     against: Directory | None = None,
     trace: bool = False,
+    stream: bool = False,
     progress: Progress = lambda text: None,
     **arguments: object,
 ) -> Recording:
@@ -58,6 +59,8 @@ def record(
         against: the reference's recording (for the candidate).
         trace: whether to keep every value of the reference, too, so that comparing it with a live candidate
             finds the place and the cause of a difference.
+        stream: for models whose weights do not fit into memory: each is read from its file when an operation
+            uses it, and every value of the forward pass is written as it comes. Both sides are recorded so.
         progress: called with a short description as each phase begins.
         **arguments: other arguments of `parity.check`; the fields of `parity.Weights` and `parity.Settings`
             may be given flat. Those that say nothing of this side are ignored.
@@ -73,11 +76,14 @@ def record(
     require_known(arguments)
     given = sorted_arguments({k: v for k, v in arguments.items() if k not in ("oracles",)})
     side = _side(side, reference, candidate)
+    stream_to = place if stream else None
+    if stream and trace:
+        raise ValueError("`stream` writes every value by itself; leave `trace` out")
     if side == "reference":
         from parity.pipeline.recording_sides import record_reference
 
         request = Request.of(reference, None, inputs, **_for_reference(given))
-        recording, traces = record_reference(request, trace, progress)
+        recording, traces = record_reference(request, trace, progress, stream_to=stream_to)
     else:
         from parity.pipeline.recording_sides import record_candidate
 
@@ -88,7 +94,11 @@ def record(
             )
         if Path(against).resolve() == place.resolve():
             raise ValueError(f"{place} holds the reference; give another directory for the candidate's")
-        recording, traces = record_candidate(read(against), _for_candidate(candidate, given), progress), {}
+        request = _for_candidate(candidate, given)
+        recording = record_candidate(read(against), request, progress, stream_to=stream_to)
+        traces = {}
+    if not stream:
+        clear(place)
     write(recording, place)
     if traces:
         from parity.pipeline.trace_files import write_traces
@@ -109,7 +119,7 @@ def compare(
 
     Returns:
         The report, as `parity.check` gives it. Places and causes need a live candidate and a reference that
-        was recorded with its trace.
+        was recorded with its trace; of two recordings with `stream` the place is found, too.
 
     Raises:
         TypeError, ValueError: if a recording cannot be read, or the two do not belong together.
@@ -124,12 +134,15 @@ def compare(
         request = _for_candidate(given.pop("candidate", None), sorted_arguments(given))
         outcome = compare_live(one, Path(first), request, progress)
     else:
-        outcome = _both_recorded(*_sorted(one, read(second)), progress)
+        outcome = _both_recorded(*_sorted((one, Path(first)), (read(second), Path(second))), progress)
     return outcome.report(time.perf_counter() - started)
 
 
-def _both_recorded(reference: Recording, candidate: Recording, progress: Progress) -> Outcome:
+def _both_recorded(
+    reference_at: tuple[Recording, Path], candidate_at: tuple[Recording, Path], progress: Progress
+) -> Outcome:
     """Two recordings judged: numbers only, so that neither framework is needed."""
+    (reference, _), (candidate, _) = reference_at, candidate_at
     settings = recorded_settings(reference)
     known, own = reference.settings, candidate.settings
     outcome = Outcome(reference.name, sides=Sides.of(reference.framework, candidate.framework))
@@ -177,14 +190,26 @@ def _both_recorded(reference: Recording, candidate: Recording, progress: Progres
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
     named = named_on_both_sides(quantities, own["names"], turned=own["turned"])
     outcome.quantities = [*candidate.quantities, *named]
-    outcome.not_checked = (
-        *not_checked(settings, dtypes, own["left_out"], judged, own_loss=known["own_loss"]),
-        "where the two sides part: that needs the candidate itself (parity.check, or compare with its file)",
+    own_loss = known["own_loss"]
+    outcome.not_checked = not_checked(
+        settings, dtypes, own["left_out"], judged, own_loss=own_loss, forward_alone=reference.streamed
     )
+    if not reference.streamed:
+        needed = "that needs the candidate itself (parity.check, or compare with its file)"
+        outcome.not_checked = (*outcome.not_checked, f"where the two sides part: {needed}")
     if why is not None:
         line = f"gradients: the {candidate.framework} model cannot be differentiated ({why})"
         outcome.not_checked = (line, *outcome.not_checked)
     outcome.divergences = tuple(promotions.places(apart))
+    if reference.streamed and judged.failed and settings.localise:
+        from parity.pipeline.recorded_places import find_place
+
+        progress("looking for the place")
+        title, places = judged.failed[0].run.title, (reference_at[1], candidate_at[1])
+        found = find_place(places, title, shown, own_loss=own_loss)
+        outcome.divergences = (*found.divergences, *outcome.divergences)
+        outcome.growth, outcome.unplaced = found.growth, found.unplaced
+        outcome.findings = (*outcome.findings, *filter(None, (found.unplaced,)))
     return outcome
 
 
@@ -278,23 +303,29 @@ def _side(side: str | None, reference: object, candidate: object) -> str:
     return side
 
 
-def _sorted(one: Recording, other: Recording) -> tuple[Recording, Recording]:
-    """The reference's and the candidate's.
+def _sorted(
+    one_at: tuple[Recording, Path], other_at: tuple[Recording, Path]
+) -> tuple[tuple[Recording, Path], tuple[Recording, Path]]:
+    """The reference's and the candidate's, each with its directory.
 
     Raises:
         ValueError: if they are not one of each, or did not run with the same numbers.
     """
+    one, other = one_at[0], other_at[0]
     if one.role == other.role:
         raise ValueError(
             f"both recordings are of a {one.role}; compare one of a reference with one of a candidate"
         )
-    reference, candidate = (one, other) if one.role == "reference" else (other, one)
-    if reference.key != candidate.key:
+    if one.streamed != other.streamed:
+        raise ValueError(
+            "one of the recordings was made with `stream` (--stream) and the other without; record both alike"
+        )
+    if one.key != other.key:
         raise ValueError(
             "the candidate ran with the weights and inputs of another recording; record it again with "
             "`against` (--against) set to this one"
         )
-    return reference, candidate
+    return (one_at, other_at) if one.role == "reference" else (other_at, one_at)
 
 
 def joined_environment(reference: Recording, candidate: Recording) -> Environment:

@@ -1,11 +1,14 @@
 """One side of a comparison on disk: safetensors for the numbers, one JSON file for all else.
 
     index.json             role, framework, names, runs, signatures of the weights, environment; written last
-    weights.safetensors    the reference's weights, by its names and in its layouts     (the reference only)
+    weights.safetensors    the reference's weights, by its names and in its layouts     (the reference only);
+                           recorded with `stream`, weights-*.safetensors, or files of the user's that the
+                           index names
     inputs.safetensors     "number of the set/name": inputs and targets                 (the reference only)
     values-RUN-DTYPE.safetensors  "group/leaf": what came out of one run, without noise
     moves.safetensors      "RUN/DTYPE/group/leaf": the largest moves of each leaf under one-ulp noise
-    trace-*.safetensors, trace-*.json    every value of a run and where it was computed (if asked for)
+    trace-*.safetensors, trace-*.json    every value of a run and where it was computed (if asked for, and
+                           of both sides with `stream`)
 
 Nothing is pickled. Floating values are stored in float64, or in float32 where they came from a narrower
 precision, which holds them exactly.
@@ -24,19 +27,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.frameworks.unread_weights import Streaming, unread_weights
 from parity.numerics.arrays import Arrays, in_float32, to_numpy
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
+from parity.weights.sharded_files import ShardWriter
+from parity.weights.stored_tensors import stored_tensors
 
-FORMAT = 4
+FORMAT = 5
 """Version of the layout above and of the noise: recordings of another one cannot be compared."""
 
 INDEX = "index.json"
 
-_FILES = re.compile(r"index\.json|(values-.*|moves|weights|inputs|trace-.*)\.safetensors|trace-.*\.json")
+_FILES = re.compile(
+    r"index\.json|(values-.*|moves|weights|weights-.*|inputs|trace-.*)\.safetensors|trace-.*\.json"
+)
 
 
 class Recording(NamedTuple):
@@ -58,6 +66,7 @@ class Recording(NamedTuple):
         not_checked: what was left out, in words.
         findings: what was chosen or noticed, in words.
         seconds: that recording took.
+        weights_files: the files that unread weights are read from, where they are the user's.
     """
 
     role: str
@@ -75,6 +84,12 @@ class Recording(NamedTuple):
     not_checked: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     seconds: float = 0.0
+    weights_files: tuple[str, ...] = ()
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it was recorded with `stream`."""
+        return bool(self.settings.get("stream"))
 
 
 def fingerprint(arrays: Iterable[Arrays]) -> str:
@@ -102,21 +117,33 @@ def require_room(directory: str | os.PathLike[str]) -> Path:
     return place
 
 
-def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
-    """Write a recording to a directory, which is made if it does not exist; an older one is replaced.
+def clear(directory: str | os.PathLike[str]) -> Path:
+    """Make room for a recording: the directory is made if it does not exist, an older recording removed.
 
     Raises:
-        ValueError: as `require_room`.
+        ValueError: as `require_room`, and if the directory cannot be written to.
+
+    Args:
+        directory: the place of the recording; the directory above it must exist.
+    """
+    place = require_room(directory)
+    try:
+        place.mkdir(exist_ok=True)
+        old = (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json"))
+        for file in old:  # the index first: what is half written is not a recording
+            file.unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot record to {place}: {error.strerror}; give another directory") from error
+    return place
+
+
+def write(recording: Recording, place: Path) -> None:
+    """Write a recording to a directory that has been cleared; its traces may be there already.
 
     Args:
         recording: what to write.
-        directory: its place; the directory above it must exist.
+        place: the directory.
     """
-    place = require_room(directory)
-    place.mkdir(exist_ok=True)
-    kept = (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json"))
-    for old in kept:  # what is half written is not a recording
-        old.unlink(missing_ok=True)
     moves: dict[str, Shaped[np.ndarray, ...]] = {}
     order: dict[str, list[str]] = {}
     for number, sides in enumerate(recording.runs.values()):
@@ -132,7 +159,14 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
     files: dict[str, Arrays] = {"moves": moves}
     if recording.role == "reference":
         inputs = {f"{n}/{name}": a for n, some in enumerate(recording.inputs) for name, a in some.items()}
-        files |= {"weights": _narrowed(recording.weights), "inputs": _narrowed(inputs)}
+        files["inputs"] = _narrowed(inputs)
+        if not recording.streamed:
+            files["weights"] = _narrowed(recording.weights)
+        elif not recording.weights_files:
+            shards = ShardWriter(place, "weights")
+            for name in recording.weights:
+                shards.put(name, recording.weights[name])
+            shards.flush()
     for name, arrays in files.items():
         save_weights(_in_parts(arrays), place / f"{name}.safetensors")
     index = {
@@ -149,7 +183,10 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
     write_json(index, place / INDEX)
 
 
-_AS_IT_IS = ("role", "framework", "name", "settings", "plan", "key", "not_checked", "findings", "seconds")
+_AS_IT_IS = (
+    *("role", "framework", "name", "settings", "plan", "key"),
+    *("not_checked", "findings", "seconds", "weights_files"),
+)
 
 
 def read(directory: str | os.PathLike[str]) -> Recording:
@@ -183,8 +220,8 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         }
         for n, (title, dtypes) in enumerate(index["runs"])
     }
-    whole = index["role"] == "reference"
-    weights, inputs = (_load(place, kind) if whole else {} for kind in ("weights", "inputs"))
+    signatures = {name: _signature(row) for name, row in index["signatures"].items()}
+    inputs = _load(place, "inputs") if index["role"] == "reference" else {}
     return Recording(
         index["role"],
         index["framework"],
@@ -193,15 +230,28 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         Environment(**index["environment"]),
         index["settings"],
         tuple({name: inputs[f"{n}/{name}"] for name in some} for n, some in enumerate(index["inputs"])),
-        {name: _as_run(weights[name]) for name in index["signatures"]},
-        {name: _signature(row) for name, row in index["signatures"].items()},
+        _weights(place, index, signatures),
+        signatures,
         tuple(_quantity(row) for row in index["quantities"]),
         tuple((row[0], row[1], row[2]) for row in index["plan"]),
         index["key"],
         tuple(index["not_checked"]),
         tuple(index["findings"]),
         index["seconds"],
+        tuple(index["weights_files"]),
     )
+
+
+def _weights(place: Path, index: Mapping[str, Any], signatures: Mapping[str, Signature]) -> Arrays:
+    """The reference's weights, those of a streamed recording unread."""
+    if not index["settings"].get("stream"):
+        weights = _load(place, "weights") if signatures else {}
+        return {name: _as_run(weights[name]) for name in signatures}
+    if not signatures:
+        return {}
+    files = index["weights_files"] or sorted(place.glob("weights-*.safetensors"))
+    others = {name: signature.tied for name, signature in signatures.items()}
+    return unread_weights(signatures, Streaming(stored_tensors(files)), others)[0]
 
 
 def _other(dtype: str) -> str:

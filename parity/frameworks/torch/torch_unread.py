@@ -9,7 +9,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from parity.frameworks.torch.torch_operations import Argument, AtenOperation, bare_name, written_tensors
-from parity.numerics.arrays import dtype_in_run, to_torch
+from parity.numerics.arrays import Arrays, dtype_in_run, to_torch
 from parity.numerics.unread import Unread, UnreadArrays
 
 
@@ -19,7 +19,7 @@ class UnreadTensor(torch.Tensor):
     To the model's code it is a tensor like any other. What an operation gives is an ordinary tensor.
     """
 
-    name: str
+    weight: str
     read: Callable[[], torch.Tensor]
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
@@ -44,7 +44,7 @@ class UnreadTensor(torch.Tensor):
             read: gives the tensor itself.
         """
         made: UnreadTensor = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device)  # type: ignore[attr-defined]
-        made.name, made.read = name, read
+        made.weight, made.read = name, read
         return made
 
     def __init__(self, *args: object) -> None:
@@ -52,7 +52,7 @@ class UnreadTensor(torch.Tensor):
 
     def __repr__(self, *, tensor_contents: object = None) -> str:
         """Its name, not its numbers."""
-        return f"UnreadTensor({self.name}, {tuple(self.shape)})"
+        return f"UnreadTensor({self.weight}, {tuple(self.shape)})"
 
     @classmethod
     def __torch_dispatch__(
@@ -67,7 +67,7 @@ class UnreadTensor(torch.Tensor):
         Raises:
             ValueError: if the operation writes to one: what is read is not kept.
         """
-        written = [t.name for t in written_tensors(func, args, kwargs or {}) if isinstance(t, UnreadTensor)]
+        written = [t.weight for t in written_tensors(func, args, kwargs or {}) if isinstance(t, UnreadTensor)]
         if written:
             raise ValueError(
                 f"the model writes to its weights {', '.join(written)} in its forward pass "
