@@ -47,14 +47,15 @@ def perturb(
     """
 
     def move(array: Shaped[np.ndarray, "..."], own: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
-        flat = np.array(array, np.float64).reshape(-1)  # a copy: what follows writes to it
-        own = own.reshape(-1)
+        held = np.array(array, np.float64, order="C" if inputs else "K")  # a copy: what follows writes to it
+        flat = held.ravel(order="K")  # a view, in the order of memory: a turned weight is not turned back
+        own = own.reshape(-1) if inputs else own
         for start in range(0, flat.size, BLOCK):
             part = flat[start : start + BLOCK]
             moved = part * (1 + eps * signs(part, k))
             exact = significant_bits_at_most(own[start : start + BLOCK], 8) if inputs else False
             part[:] = np.where(exact, part, moved)
-        return np.asarray(flat.reshape(array.shape))
+        return held
 
     noisy = {}
     for name, array in arrays.items():
