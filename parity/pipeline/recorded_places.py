@@ -12,9 +12,6 @@ from parity.pipeline.trace_files import read_trace
 from parity.report.errors import in_one_line
 from parity.report.results import Stage
 
-OF_THE_OUTPUT = "the error is that of the output: what was recorded cannot be computed again"
-"""What is said of a place that was found in two recordings."""
-
 
 def find_place(places: tuple[Path, Path], title: str, outputs: Mapping[str, str], *, own_loss: bool) -> Found:
     """Walk back from the outputs that differ to the first place where all that goes in agrees.
@@ -48,6 +45,6 @@ def _found(places: tuple[Path, Path], title: str, outputs: Mapping[str, str], ow
         region = first_difference(comparison, group)
         if region is not None:
             divergence = divergence_at(comparison, region, Stage.FORWARD, None)
-            told = dataclasses.replace(divergence, detail=OF_THE_OUTPUT)
+            told = dataclasses.replace(divergence, recorded=True)
             return Found((told,), tuple(growth_of(comparison)))
     return Found(unplaced="the place was not found: every recorded value agrees within rounding")

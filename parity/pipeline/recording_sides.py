@@ -24,6 +24,7 @@ from parity.pipeline.request import Request, Settings
 from parity.pipeline.runs import FIRST, MOVED, runs_of
 from parity.pipeline.streamed_sides import (
     judged_dtypes,
+    outputs_alone,
     require_same_streaming,
     streamed_candidate,
     streamed_reference,
@@ -74,6 +75,8 @@ def record_reference(
                 for backward in (False, True):
                     traces[run.title, backward] = traced(program, run.weights, run.inputs, backward)
         if stream_to is not None:
+            if reference.task.loss is None:
+                runs = {title: outputs_alone(sides) for title, sides in runs.items()}
             write_streamed_traces(program, reference.weights, planned, clear(stream_to), progress)
         slope = None
         if settings.finite_differences and "float64" in dtypes:
@@ -178,6 +181,8 @@ def record_candidate(
         )
         runs = {run.title: both.sides(run, progress)["candidate"] for run in planned}
         if stream_to is not None:
+            if candidate.task.loss is None:
+                runs = {title: outputs_alone(sides) for title, sides in runs.items()}
             place = clear(stream_to)
             write_streamed_traces(both.candidate_program, candidate.weights, planned, place, progress)
         given = reference.inputs[0]

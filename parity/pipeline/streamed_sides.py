@@ -8,6 +8,7 @@ from pathlib import Path
 from parity.frameworks.model import Program
 from parity.frameworks.unread_weights import Streaming
 from parity.numerics.arrays import Arrays
+from parity.numerics.noise import Side, SideByDtype, Values
 from parity.numerics.progress import Progress, ReadingProgress
 from parity.numerics.unread import UnreadArrays
 from parity.pipeline.recordings import Recording
@@ -102,6 +103,19 @@ def write_streamed_traces(
         writer.flush()
         progress("how far noise moves every value")
         writer.finish(trace, moved_by_noise(program, weights, run.inputs, trace))
+
+
+def outputs_alone(sides: SideByDtype) -> SideByDtype:
+    """Values without the projection of the outputs, which stands in for a loss to differentiate by.
+
+    Args:
+        sides: of one run.
+    """
+
+    def kept(values: Values) -> Values:
+        return {"outputs": values["outputs"]}
+
+    return {dtype: Side(kept(side.base), kept(side.moves), kept(side.other)) for dtype, side in sides.items()}
 
 
 def judged_dtypes(asked: Iterable[str] | None, computed: Iterable[str]) -> tuple[str, ...]:

@@ -69,6 +69,8 @@ class Divergence:
         relative_yardstick: the difference that rounding alone explains there, in the same unit.
         shapes: of the reference's and the candidate's value.
         cause: the hypothesis that made it match, or None.
+        recorded: whether it was found in recorded values, which cannot be computed again: no cause was tried,
+            and the error is that of the output.
     """
 
     stage: Stage
@@ -80,6 +82,7 @@ class Divergence:
     relative_yardstick: float = math.nan
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     cause: Cause | None = None
+    recorded: bool = False
 
     def __post_init__(self) -> None:
         """Take stage and kind as words, too.

@@ -23,6 +23,13 @@ _WITHOUT_CAUSE = {
 }
 
 
+_RECORDED = (
+    "All that goes in agrees, so the difference arises on these lines: compare the operation itself, its "
+    "options and its constants. The error is that of the output, and no cause was tried: recorded values "
+    "cannot be computed again."
+)
+
+
 def answer(report: Report) -> str:
     """The verdict as one sentence for a reader who does not know this tool.
 
@@ -161,7 +168,7 @@ def headline(divergence: Divergence, sides: Sides) -> str:
 
 def advice(divergence: Divergence) -> str:
     """What to do where no cause was found."""
-    return _WITHOUT_CAUSE[divergence.kind]
+    return _RECORDED if divergence.recorded else _WITHOUT_CAUSE[divergence.kind]
 
 
 def ordinal(position: int, total: int) -> str:

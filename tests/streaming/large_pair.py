@@ -1,4 +1,4 @@
-"""A transformer of any size, in PyTorch on the meta device and in JAX as a scan over its layers, right and wrong.
+"""A transformer of any size, in PyTorch on the meta device and in JAX as a scan over its layers.
 
 The environment says how large it is and where its weights lie: `python -m tests.streaming` sets it.
 """
@@ -166,9 +166,9 @@ def write_weights(size: Sizes, where: Path) -> None:
         tensors = {}
         for name in names:
             numbers = torch.randn(shapes[name])
-            one = "norm" in name
-            scaled = (
-                1 + 0.1 * numbers if one else numbers / (1.0 if "embed" in name else shapes[name][1] ** 0.5)
-            )
-            tensors[name] = scaled.to(getattr(torch, size.dtype))
+            if "norm" in name:
+                numbers = 1 + 0.1 * numbers
+            elif "embed" not in name:
+                numbers /= shapes[name][1] ** 0.5
+            tensors[name] = numbers.to(getattr(torch, size.dtype))
         save_file(tensors, where / f"{group}.safetensors")

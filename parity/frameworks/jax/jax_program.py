@@ -1,6 +1,6 @@
 """JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -36,6 +36,9 @@ from parity.trace.kept_values import Keep, of_constants
 from parity.trace.rounded_constants import collecting, constant, knowing
 from parity.trace.rounded_uses import narrower, rounded_in
 from parity.weights import Use
+
+Flat = tuple[NodeKind, str, Shaped[np.ndarray, "..."]]
+"""An argument of a traced program that is in memory."""
 
 Key = tuple[InputShapes, bool, str]
 """Shapes of the inputs, whether there is a backward pass, the dtype: one trace for each."""
@@ -276,7 +279,9 @@ class JaxProgram:
             if isinstance(weights, UnreadArrays):
                 keep = keep or of_constants()
                 own = self._with_tables(weights)
-                arguments = unread_arguments(program, self._flat({}, given), own, lifted=True)
+                arguments: Sequence[Argument] = unread_arguments(
+                    program, self._flat({}, given), own, lifted=True
+                )
             else:
                 require_traceable(program.closed)
                 arguments = self._wide(program.closed, weights, given)
@@ -319,14 +324,14 @@ class JaxProgram:
         tables = {name: weights[name] for name in self.task.tables if name in weights}
         return overlaid(weights, {name: constant(a) for name, a in tables.items() if is_float(a)})
 
-    def _flat(self, weights: Arrays, given: Arrays) -> list[Argument]:
+    def _flat(self, weights: Arrays, given: Arrays) -> list[Flat]:
         """All arguments in the order of the traced program."""
         own = self._leaves(weights)
         moved = [(NodeKind.WEIGHT, path, own[path]) for path in sorted(self.moved)]
         fixed = [(NodeKind.WEIGHT, path, own[path]) for path in sorted(own) if path not in set(self.moved)]
         return moved + fixed + [(NodeKind.INPUT, name, given[name]) for name in sorted(given)]
 
-    def _wide(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> list[Argument]:
+    def _wide(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> list[Flat]:
         """The same in the dtypes of the lifted program; integers in those that the user's JAX gives them."""
         arguments = self._flat(self._with_tables(self._leaves(weights)), given)
         return [

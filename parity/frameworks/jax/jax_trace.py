@@ -40,7 +40,7 @@ def record_trace(
     """
     with jax.enable_x64(True):
         wider: list[Argument] = [
-            (kind, name, value if isinstance(value, Unread) else widen(np.asarray(value)))
+            (kind, name, value if isinstance(value, Unread) else np.asarray(widen(np.asarray(value))))
             for kind, name, value in arguments
         ]
         return run_recorded(LiftedRecorder(rounding, keep), closed, wider, results)[0]

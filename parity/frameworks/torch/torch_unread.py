@@ -43,19 +43,19 @@ class UnreadTensor(torch.Tensor):
             device: likewise.
             read: gives the tensor itself.
         """
-        made: UnreadTensor = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=device)  # type: ignore[attr-defined]
+        made = torch.Tensor._make_wrapper_subclass(cls, shape, dtype=dtype, device=torch.device(device))
         made.weight, made.read = name, read
         return made
 
     def __init__(self, *args: object) -> None:
         """Everything is done by `__new__`."""
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self) -> str:  # type: ignore[override]
         """Its name, not its numbers."""
         return f"UnreadTensor({self.weight}, {tuple(self.shape)})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls,
         func: AtenOperation,
         types: Sequence[type],
