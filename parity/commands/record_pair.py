@@ -68,7 +68,8 @@ def record(target: str, directory: str, side: str, against: str | None, trace: b
                 recording = run(directory, side=side, against=against, trace=trace, stream=stream, **given)
     sides = recording.runs[""]
     count = sum(len(group) for group in next(iter(sides.values())).base.values())
-    click.echo(f"{directory}: {count} quantities of the {side} in {', '.join(sides)}")
+    quantities = "1 quantity" if count == 1 else f"{count} quantities"
+    click.echo(f"{directory}: {quantities} of the {side} in {', '.join(sides)}")
 
 
 @click.command(epilog=EXIT_CODES)

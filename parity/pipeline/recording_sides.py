@@ -17,7 +17,7 @@ from parity.pipeline.measuring import measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import judge_weights
-from parity.pipeline.record import joined_environment, recorded_settings, reference_of
+from parity.pipeline.recorded_reference import joined_environment, recorded_settings, reference_of
 from parity.pipeline.recordings import Recording, clear, fingerprint
 from parity.pipeline.reference import Reference, open_reference
 from parity.pipeline.request import Request, Settings

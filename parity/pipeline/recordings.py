@@ -27,15 +27,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.frameworks.unread_weights import Streaming, unread_weights
 from parity.numerics.arrays import Arrays, in_float32, to_numpy
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
+from parity.pipeline.recorded_weights import read_unread, write_unread
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
-from parity.weights.sharded_files import ShardWriter
-from parity.weights.stored_tensors import stored_tensors
 
 FORMAT = 5
 """Version of the layout above and of the noise: recordings of another one cannot be compared."""
@@ -67,6 +65,7 @@ class Recording(NamedTuple):
         findings: what was chosen or noticed, in words.
         seconds: that recording took.
         weights_files: the files that unread weights are read from, where they are the user's.
+        place: the directory that it was read from.
     """
 
     role: str
@@ -85,6 +84,7 @@ class Recording(NamedTuple):
     findings: tuple[str, ...] = ()
     seconds: float = 0.0
     weights_files: tuple[str, ...] = ()
+    place: Path = Path()
 
     @property
     def streamed(self) -> bool:
@@ -105,13 +105,16 @@ def require_room(directory: str | os.PathLike[str]) -> Path:
     """Check that a recording can be written to `directory`: it is new, empty, or a recording.
 
     Raises:
-        ValueError: if it holds something else, or lies in a directory that does not exist.
+        ValueError: if it holds something else, may not be written to, or lies in a directory that does not
+            exist.
     """
     place = Path(directory)
     if not place.absolute().parent.is_dir():
         raise ValueError(f"cannot record to {place}: there is no directory {place.parent}; make it first")
     if place.exists() and not place.is_dir():
         raise ValueError(f"cannot record to {place}: it is a file; give the name of a directory")
+    if not os.access(place if place.exists() else place.absolute().parent, os.W_OK):
+        raise ValueError(f"cannot record to {place}: it may not be written to; give another directory")
     if place.is_dir() and not all(_FILES.fullmatch(path.name) for path in place.iterdir()):
         raise ValueError(f"cannot record to {place}: it holds files that are not of a recording")
     return place
@@ -121,19 +124,15 @@ def clear(directory: str | os.PathLike[str]) -> Path:
     """Make room for a recording: the directory is made if it does not exist, an older recording removed.
 
     Raises:
-        ValueError: as `require_room`, and if the directory cannot be written to.
+        ValueError: as `require_room`.
 
     Args:
         directory: the place of the recording; the directory above it must exist.
     """
     place = require_room(directory)
-    try:
-        place.mkdir(exist_ok=True)
-        old = (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json"))
-        for file in old:  # the index first: what is half written is not a recording
-            file.unlink(missing_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot record to {place}: {error.strerror}; give another directory") from error
+    place.mkdir(exist_ok=True)
+    for old in (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json")):
+        old.unlink(missing_ok=True)  # the index first: what is half written is not a recording
     return place
 
 
@@ -163,10 +162,7 @@ def write(recording: Recording, place: Path) -> None:
         if not recording.streamed:
             files["weights"] = _narrowed(recording.weights)
         elif not recording.weights_files:
-            shards = ShardWriter(place, "weights")
-            for name in recording.weights:
-                shards.put(name, recording.weights[name])
-            shards.flush()
+            write_unread(recording.weights, place)
     for name, arrays in files.items():
         save_weights(_in_parts(arrays), place / f"{name}.safetensors")
     index = {
@@ -209,8 +205,8 @@ def read(directory: str | os.PathLike[str]) -> Recording:
     moves = _load(place, "moves")
     values = {}
     for run, names in index["values"].items():
-        stored = _load(place, f"values-{run}")
-        values[run] = _groups({name: stored[name] for name in names})
+        found = _load(place, f"values-{run}")
+        values[run] = _groups({name: found[name] for name in names})
     runs: dict[str, SideByDtype] = {
         title: {
             dtype: Side(
@@ -220,8 +216,15 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         }
         for n, (title, dtypes) in enumerate(index["runs"])
     }
+    whole = index["role"] == "reference"
     signatures = {name: _signature(row) for name, row in index["signatures"].items()}
-    inputs = _load(place, "inputs") if index["role"] == "reference" else {}
+    inputs = _load(place, "inputs") if whole else {}
+    weights: Arrays = {}
+    if whole and index["settings"]["stream"]:
+        weights = read_unread(place, index["weights_files"], signatures)
+    elif whole:
+        stored = _load(place, "weights")
+        weights = {name: _as_run(stored[name]) for name in signatures}
     return Recording(
         index["role"],
         index["framework"],
@@ -230,7 +233,7 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         Environment(**index["environment"]),
         index["settings"],
         tuple({name: inputs[f"{n}/{name}"] for name in some} for n, some in enumerate(index["inputs"])),
-        _weights(place, index, signatures),
+        weights,
         signatures,
         tuple(_quantity(row) for row in index["quantities"]),
         tuple((row[0], row[1], row[2]) for row in index["plan"]),
@@ -239,19 +242,8 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         tuple(index["findings"]),
         index["seconds"],
         tuple(index["weights_files"]),
+        place,
     )
-
-
-def _weights(place: Path, index: Mapping[str, Any], signatures: Mapping[str, Signature]) -> Arrays:
-    """The reference's weights, those of a streamed recording unread."""
-    if not index["settings"].get("stream"):
-        weights = _load(place, "weights") if signatures else {}
-        return {name: _as_run(weights[name]) for name in signatures}
-    if not signatures:
-        return {}
-    files = index["weights_files"] or sorted(place.glob("weights-*.safetensors"))
-    others = {name: signature.tied for name, signature in signatures.items()}
-    return unread_weights(signatures, Streaming(stored_tensors(files)), others)[0]
 
 
 def _other(dtype: str) -> str:
