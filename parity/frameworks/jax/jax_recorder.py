@@ -115,11 +115,19 @@ class Recorder:
         return live
 
     def held(self, value: ArrayLike) -> ArrayLike:
-        """A constant as the run takes it."""
+        """A constant as the run takes it.
+
+        Args:
+            value: in the dtype that the program holds it in.
+        """
         raise NotImplementedError
 
     def dtype(self, name: str) -> "np.dtype[np.generic]":
-        """The dtype in which the run holds what the program holds in another."""
+        """The dtype in which the run holds what the program holds in another.
+
+        Args:
+            name: of the program's dtype.
+        """
         raise NotImplementedError
 
     def constant(self, holder: Constant) -> Live:
@@ -132,7 +140,7 @@ class Recorder:
         self.constants[id(value)] = (value, live)
         return live
 
-    def run(
+    def _run(
         self,
         operation: str,
         inputs: Sequence[Live],
@@ -142,11 +150,10 @@ class Recorder:
         written: Sequence[str],
     ) -> list[Live]:
         """Evaluate an operation, and add its results."""
-        return self.result(
-            operation, inputs, function([i.read() for i in inputs]), function, spot, params, written
-        )
+        values = function([i.read() for i in inputs])
+        return self._result(operation, inputs, values, function, spot, params, written)
 
-    def result(
+    def _result(
         self,
         operation: str,
         inputs: Sequence[Live],
@@ -160,23 +167,10 @@ class Recorder:
         nodes = self.trace.nodes
         spot = spot._replace(module=clean(spot.module))
         fixed = operation in REARRANGING and bool(inputs) and all(nodes[i].fixed for i in inputs)
-        number = len(self.trace.evaluations)
-        read = tuple(int(i) for i in inputs)
+        number, read = len(self.trace.evaluations), tuple(map(int, inputs))
+        kind, backward = NodeKind.OPERATION, self.backward
         outs = [
-            self.add(
-                Node(
-                    operation,
-                    NodeKind.OPERATION,
-                    read,
-                    value,
-                    spot,
-                    params,
-                    self.backward,
-                    fixed,
-                    number,
-                    dtype,
-                )
-            )
+            self.add(Node(operation, kind, read, value, spot, params, backward, fixed, number, dtype))
             for value, dtype in zip(values, written, strict=True)
         ]
         if self.keep is None:
@@ -191,7 +185,16 @@ class Recorder:
         return [written_dtype(self.trace.nodes[index]) for index in nodes]
 
     def step(self, eqn: JaxprEqn, inputs: Sequence[Live], spot: Spot) -> list[Live]:
-        """Evaluate an equation; loops are unrolled."""
+        """Evaluate an equation; loops are unrolled.
+
+        Args:
+            eqn: the equation.
+            inputs: its operands.
+            spot: where it stands in the author's code.
+
+        Returns:
+            Its results.
+        """
         self.backward = "transpose(" in spot.module
         name = eqn.primitive.name
         match name:
@@ -202,13 +205,20 @@ class Recorder:
             case "cond":
                 return self._cond(eqn, list(inputs), spot)
         params, function = self.evaluation(eqn)
-        outs = self.run(name, inputs, function, spot, params, [dtype_name(v) for v in eqn.outvars])
+        outs = self._run(name, inputs, function, spot, params, [dtype_name(v) for v in eqn.outvars])
         if name == "stop_gradient":
             self.trace.stops += [self.trace.nodes[index] for index in outs]
         return outs
 
     def evaluation(self, eqn: JaxprEqn) -> tuple[Mapping[str, object], Function]:
-        """The settings of an equation, and the function from its operands to its results."""
+        """How the run evaluates an equation.
+
+        Args:
+            eqn: one that is no loop and no branch.
+
+        Returns:
+            Its settings, and the function from its operands to its results.
+        """
         raise NotImplementedError
 
     def _inside(self, closed: ClosedJaxpr, inputs: list[Live], spot: Spot) -> list[Live]:
@@ -219,7 +229,7 @@ class Recorder:
         """One entry of the first axis; of unread weights one as unread."""
         take: Function = functools.partial(_row, index)
         values = [stack.value.at(index)] if isinstance(stack.value, Unread) else take([stack.value])
-        return self.result(
+        return self._result(
             "scan_slice", [stack], values, take, spot, {"index": index}, self.written([stack])
         )[0]
 
@@ -238,7 +248,7 @@ class Recorder:
         if p["reverse"]:
             rows.reverse()
         stacked = [
-            self.run("scan_stack", list(column), _stacked, spot, {}, self.written(column[:1]))[0]
+            self._run("scan_stack", list(column), _stacked, spot, {}, self.written(column[:1]))[0]
             for column in zip(*rows, strict=True)
         ]
         if not rows:
@@ -260,7 +270,7 @@ class Recorder:
             new = self._inside(p["body_jaxpr"], body_consts + carry, inner)
             if going_on.ndim:  # a batch of loops: those that have ended keep their values
                 kept = functools.partial(
-                    self.run, "select_n", function=_kept_where_done, spot=inner, params={}
+                    self._run, "select_n", function=_kept_where_done, spot=inner, params={}
                 )
                 new = [
                     kept([test, old, one], written=self.written([one]))[0]
