@@ -11,7 +11,8 @@ import numpy as np
 from jax.extend.core import JaxprEqn
 from jax.typing import ArrayLike
 
-from parity.frameworks.jax.jax_recorder import Argument, Recorder, run_recorded
+from parity.frameworks.jax.jax_loops import LoopRecorder, run_recorded
+from parity.frameworks.jax.jax_recorder import Argument
 from parity.frameworks.jax.jax_trace import LiftedRecorder
 from parity.frameworks.jax.jax_tracing import Traced
 from parity.frameworks.jax.wide_dtypes import is_key, wide
@@ -23,7 +24,7 @@ from parity.trace.graph import Function, NodeKind
 from parity.trace.kept_values import Keep, forget
 
 
-class WrittenRecorder(Recorder):
+class WrittenRecorder(LoopRecorder):
     """Evaluates equations in the dtypes that they were traced in."""
 
     def held(self, value: ArrayLike) -> ArrayLike:

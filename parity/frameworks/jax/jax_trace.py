@@ -10,7 +10,8 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 from jax.typing import ArrayLike
 
-from parity.frameworks.jax.jax_recorder import Argument, Recorder, run_recorded
+from parity.frameworks.jax.jax_loops import LoopRecorder, run_recorded
+from parity.frameworks.jax.jax_recorder import Argument
 from parity.frameworks.jax.lift import round_narrow, wide_jaxpr
 from parity.frameworks.jax.wide_dtypes import is_key, is_narrow, wide, widen
 from parity.frameworks.jax.wide_equations import apply, keeps_dtype, own_dtype, wide_params
@@ -51,7 +52,7 @@ def _on_host(value: ArrayLike) -> ArrayLike:
     return value if is_key(value) else np.asarray(value)
 
 
-class LiftedRecorder(Recorder):
+class LiftedRecorder(LoopRecorder):
     """Evaluates equations in float64."""
 
     def __init__(self, rounding: bool, keep: Keep | None) -> None:
