@@ -52,6 +52,19 @@ def unread_weights(
     }
 
 
+def names_in_files(name: str, others: Sequence[str]) -> tuple[str, ...]:
+    """The names by which a file may hold a weight: a leaf's path with dots, too.
+
+    Args:
+        name: the model's own.
+        others: by which the model has the same weight, tied.
+
+    >>> names_in_files("head/kernel", ["embed/table"])
+    ('head/kernel', 'head.kernel', 'embed/table')
+    """
+    return (name, name.replace("/", "."), *others)
+
+
 def _found(
     own: Mapping[str, Any], stored: UnreadArrays, others: Mapping[str, Sequence[str]]
 ) -> dict[str, Unread]:
@@ -59,7 +72,7 @@ def _found(
     found: dict[str, Unread] = {}
     faults = []
     for name, value in own.items():
-        names = [name, name.replace("/", "."), *others.get(name, ())]
+        names = names_in_files(name, others.get(name, ()))
         there = next((stored.unread[one] for one in names if one in stored), None)
         if there is None:
             faults.append(f"{name} is missing")

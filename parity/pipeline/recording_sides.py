@@ -24,8 +24,10 @@ from parity.pipeline.request import Request, Settings
 from parity.pipeline.runs import FIRST, MOVED, runs_of
 from parity.pipeline.streamed_sides import (
     judged_dtypes,
+    left_in_files,
     outputs_alone,
     require_same_streaming,
+    require_same_weights,
     streamed_candidate,
     streamed_reference,
     write_streamed_traces,
@@ -88,6 +90,7 @@ def record_reference(
                 Subject(forward, reference.weights), reference.inputs[0], list(reference.trainable)
             )
         narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
+        weights_key = fingerprint([reference.weights])
         known = {
             "inputs": list(request.input_names),
             "own_loss": reference.task.loss is not None,
@@ -98,6 +101,7 @@ def record_reference(
             "narrow": {dtype: spot.on_file() for dtype, spot in reference.narrow.items()},
             "settings": _plain(settings),
             "stream": stream_to is not None,
+            "weights_key": weights_key,
             "slope": None if slope is None else slope._asdict(),
             "output_dtypes": {
                 dtype: {
@@ -122,8 +126,8 @@ def record_reference(
             reference.inputs,
             reference.weights,
             reference.signatures,
-            key=fingerprint([reference.weights, *reference.inputs]),
-            findings=notes,
+            key=weights_key + fingerprint(reference.inputs),
+            findings=(*notes, *left_in_files(request, reference.signatures)),
             seconds=time.perf_counter() - started,
             weights_files=files,
         )
@@ -164,6 +168,8 @@ def record_candidate(
     if stream_to is not None:
         progress = ReadingProgress(progress)
         recorded, request = streamed_candidate(recorded, request, progress)
+        progress("reading the weights")
+        require_same_weights(recorded)
     reference = reference_of(recorded)
     settings = recorded_settings(recorded)
     _require_same_kind_of_loss(recorded, request)

@@ -2,20 +2,21 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from parity.frameworks.model import Program
-from parity.frameworks.unread_weights import Streaming
+from parity.frameworks.unread_weights import Streaming, names_in_files
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Side, SideByDtype, Values
 from parity.numerics.progress import Progress, ReadingProgress
 from parity.numerics.unread import UnreadArrays
-from parity.pipeline.recordings import Recording
+from parity.pipeline.recordings import Recording, fingerprint
 from parity.pipeline.request import Request
 from parity.pipeline.runs import Run
 from parity.pipeline.trace_files import TraceWriter
 from parity.pipeline.traces import moved_by_noise
+from parity.weights import Signature
 from parity.weights.stored_tensors import files_of, stored_tensors
 
 
@@ -82,6 +83,38 @@ def require_same_streaming(recorded: Recording, stream: bool) -> None:
             "the reference was recorded without `stream` (--stream), gradients and all; record it with it, "
             "or the candidate without"
         )
+
+
+def require_same_weights(recorded: Recording) -> None:
+    """The weights' files hold what they held when the reference was recorded.
+
+    Raises:
+        ValueError: if a number in them is another one.
+
+    Args:
+        recorded: a streamed reference.
+    """
+    if fingerprint([recorded.weights]) != recorded.settings["weights_key"]:
+        where = ", ".join(recorded.weights_files) or "the weights beside the recording"
+        raise ValueError(
+            f"{where}: changed since the reference was recorded with them; record the reference again"
+        )
+
+
+def left_in_files(request: Request, signatures: Mapping[str, Signature]) -> tuple[str, ...]:
+    """What to say of tensors in the weights' files that the reference does not have.
+
+    Args:
+        request: of the reference.
+        signatures: of the weights that it has.
+    """
+    stored = None if request.streaming is None else request.streaming.stored
+    names = {known for name, one in signatures.items() for known in names_in_files(name, one.tied)}
+    left = [name for name in stored or () if name not in names]
+    if not left:
+        return ()
+    some = ", ".join(left[:6]) + (", ..." if len(left) > 6 else "")
+    return (f"the weights' files hold {some}, which <reference> does not have: not read",)
 
 
 def write_streamed_traces(

@@ -299,6 +299,19 @@ class TestErrors:
         with pytest.raises(ValueError, match=r"'blocks.0.down.bias' is both in .* and in"):
             record(reference=module, weights_file=both, **where)
 
+    def test_files_that_changed_or_hold_more(self, tmp_path: Path) -> None:
+        module, x = Square(), {"x": np.ones((2, 4), np.float32)}
+        state = {"a": module.a.detach().clone(), "b": module.b.detach().clone(), "c": torch.ones(3)}
+        save_file(state, tmp_path / "w.safetensors")
+        there = tmp_path / "reference"
+        record(there, reference=on_meta(Square), inputs=x, weights_file=tmp_path / "w.safetensors")
+        assert "hold c, which PyTorch does not have" in " ".join(read(there).findings).replace(
+            "<reference>", "PyTorch"
+        )
+        save_file({**state, "b": state["b"] + 1}, tmp_path / "w.safetensors")
+        with pytest.raises(ValueError, match=r"w.safetensors: changed since the reference was recorded"):
+            record(tmp_path / "candidate", candidate=Square(), against=there)
+
     def test_numbers_that_say_nothing(self, tmp_path: Path) -> None:
         module = Square()
         save_file({"a": module.a.detach(), "b": torch.full((4, 4), torch.nan)}, tmp_path / "w.safetensors")
