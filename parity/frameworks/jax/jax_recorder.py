@@ -1,5 +1,6 @@
 """What one operation of a JAX program adds to a trace: its results, or what is kept of them."""
 
+import abc
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -43,7 +44,7 @@ class Live(int):
         return self.value.read() if isinstance(self.value, Unread) else self.value
 
 
-class Recorder:
+class Recorder(abc.ABC):
     """Evaluates operations on nodes; in which dtypes, a subclass says."""
 
     def __init__(self, keep: Keep | None) -> None:
@@ -65,21 +66,21 @@ class Recorder:
         self.trace.nodes.append(node)
         return live
 
+    @abc.abstractmethod
     def held(self, value: ArrayLike) -> ArrayLike:
         """A constant as the run takes it.
 
         Args:
             value: in the dtype that the program holds it in.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def dtype(self, name: str) -> "np.dtype[np.generic]":
         """The dtype in which the run holds what the program holds in another.
 
         Args:
             name: of the program's dtype.
         """
-        raise NotImplementedError
 
     def constant(self, holder: Constant) -> Live:
         """The node of a constant, one for each place where it stands."""
@@ -135,6 +136,7 @@ class Recorder:
         """The dtypes of some nodes in the program as it was written."""
         return [written_dtype(self.trace.nodes[index]) for index in nodes]
 
+    @abc.abstractmethod
     def evaluation(self, eqn: JaxprEqn) -> tuple[Mapping[str, object], Function]:
         """How the run evaluates an equation.
 
@@ -144,7 +146,6 @@ class Recorder:
         Returns:
             Its settings, and the function from its operands to its results.
         """
-        raise NotImplementedError
 
 
 _TRANSFORMS = re.compile(r"(?:jvp|transpose|vmap|jit|pjit|remat|checkpoint|rematted_computation)\(([^()]*)\)")
