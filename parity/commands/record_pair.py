@@ -19,7 +19,12 @@ from parity.numerics.progress import prefixed
 )
 @click.option("--against", metavar="DIR", help="The recording of the reference, for --side candidate.")
 @click.option("--trace", is_flag=True, help="Keep every value of the reference: then comparing finds places.")
-def record(target: str, directory: str, side: str, against: str | None, trace: bool) -> None:
+@click.option(
+    "--stream",
+    is_flag=True,
+    help="For models larger than memory: read weights at each use, write values as they come; on both sides.",
+)
+def record(target: str, directory: str, side: str, against: str | None, trace: bool, stream: bool) -> None:
     """Run one side of a comparison and keep what the other is compared with, in DIR.
 
     FUNCTION is that of `parity check`; the other side's arguments may be missing, and so may the other
@@ -31,6 +36,15 @@ def record(target: str, directory: str, side: str, against: str | None, trace: b
       parity record jax_side.py candidate/ --side candidate --against reference/
       parity compare reference/ candidate/
       parity compare reference/ jax_side.py        the same at once, with the place of a difference
+
+    With --stream a model may be larger than memory. FUNCTION names the files of the reference's weights as
+    weights_file, safetensors or a directory of them; its module may lie on PyTorch's meta device, and the
+    candidate has shapes as its template. The forward pass is judged, and its place found by compare:
+
+    \b
+      parity record pair.py reference/ --side reference --stream
+      parity record pair.py candidate/ --side candidate --stream --against reference/
+      parity compare reference/ candidate/
     """  # noqa: D301 (click wants the character)
     with bad_input(TypeError):
         from parity.pipeline.record import record as run
@@ -46,13 +60,16 @@ def record(target: str, directory: str, side: str, against: str | None, trace: b
             )
         if trace and side == "candidate":
             raise ValueError("--trace is for --side reference; a candidate is traced when it runs")
+        if trace and stream:
+            raise ValueError("--stream writes every value by itself; leave --trace out")
         with spinner(f"{chosen.label}: importing") as progress, opened(chosen) as arguments:
             given = {**by_name(chosen, arguments), "progress": prefixed(progress, chosen.label)}
             with running_models(chosen):
-                recording = run(directory, side=side, against=against, trace=trace, **given)
+                recording = run(directory, side=side, against=against, trace=trace, stream=stream, **given)
     sides = recording.runs[""]
     count = sum(len(group) for group in next(iter(sides.values())).base.values())
-    click.echo(f"{directory}: {count} quantities of the {side} in {', '.join(sides)}")
+    quantities = "1 quantity" if count == 1 else f"{count} quantities"
+    click.echo(f"{directory}: {quantities} of the {side} in {', '.join(sides)}")
 
 
 @click.command(epilog=EXIT_CODES)

@@ -12,6 +12,7 @@ from parity.numerics.arrays import NARROW, Arrays
 from parity.numerics.noise import Values
 from parity.trace.computed_constants import Constants
 from parity.trace.graph import Spot, Trace
+from parity.trace.kept_values import Keep
 from parity.weights import Signature, Use
 
 
@@ -76,8 +77,9 @@ class Program(Protocol):
         *,
         replayable: bool = False,
         rounded: str | None = None,
+        keep: Keep | None = None,
     ) -> Trace:
-        """Run once in float64 and keep every value.
+        """Run once in float64 and keep every value, or of each what `keep` makes of it.
 
         Args:
             weights: arrays by the model's own names.
@@ -86,6 +88,8 @@ class Program(Protocol):
             replayable: whether to record evaluations in LAX's terms, so that a value can be changed and what
                 follows computed again.
             rounded: a dtype; which values a run in it rounds is noted (`Trace.held`).
+            keep: what to hold of each value, of a forward pass that cannot be replayed; of unread weights
+                what depends on constants alone, unless it is given.
         """
 
     def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:

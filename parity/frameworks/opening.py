@@ -7,11 +7,18 @@ from types import CodeType
 
 from parity.frameworks.model import Model
 from parity.frameworks.task import type_in_words
+from parity.frameworks.unread_weights import Streaming
 from parity.numerics.arrays import Arrays, Params
 
 
 def open_model(
-    model: object, params: Params | None, inputs: Arrays, *, default: str = "JAX", role: str = "model"
+    model: object,
+    params: Params | None,
+    inputs: Arrays,
+    *,
+    default: str = "JAX",
+    role: str = "model",
+    streaming: Streaming | None = None,
 ) -> Model:
     """Open a model of either framework.
 
@@ -25,6 +32,7 @@ def open_model(
         inputs: arrays in its own layout, by argument name.
         default: "PyTorch" or "JAX", for functions of NumPy arrays.
         role: what to call it in messages: "reference" or "candidate".
+        streaming: where weights are read from that are not to be held in memory; None: they are held.
 
     Raises:
         TypeError: if neither framework knows it, or params that it needs are missing.
@@ -39,10 +47,10 @@ def open_model(
     if framework_of(model, params, default) == "PyTorch":
         from parity.frameworks.torch.torch_model import read_torch
 
-        return read_torch(model, params)
+        return read_torch(model, params, streaming)
     from parity.frameworks.jax.jax_model import read_jax
 
-    return read_jax(model, params, inputs)
+    return read_jax(model, params, inputs, streaming)
 
 
 def framework_of(model: object, params: Params | None = None, default: str = "JAX") -> str:

@@ -5,7 +5,7 @@ from parity.localise.comparison import Comparison, Region, failing
 from parity.localise.formulas import formulas
 from parity.localise.places import candidate_places, put_first, reference_places
 from parity.localise.placing import in_place
-from parity.localise.walk import find_regions, wider
+from parity.localise.walk import find_regions, first_difference, wider
 
 __all__ = [
     "Comparison",
@@ -14,6 +14,7 @@ __all__ = [
     "candidate_places",
     "failing",
     "find_regions",
+    "first_difference",
     "formulas",
     "in_place",
     "put_first",

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.numerics.unread import Unread
 from parity.trace.graph import NodeKind, Trace
+from parity.trace.kept_values import is_absent
 from parity.trace.match import Matcher, Summary, same_numbers
 from parity.trace.vocabulary import REPEATING
 
@@ -94,10 +96,10 @@ class Comparison:
         return self.matcher.matches(array, Summary(array, self.candidate_moves[index]))
 
     def _match(self, index: int) -> None:
-        array = self.array(index)
-        summary = Summary(array, self.candidate_moves[index])
+        array, value = self.array(index), self.candidate.nodes[index].value
+        summary = Summary(array, self.candidate_moves[index], value if isinstance(value, Unread) else None)
         self.summaries[index] = summary
-        self.partners[index] = self.matcher.matches(array, summary)
+        self.partners[index] = [] if is_absent(value) else self.matcher.matches(array, summary)
 
     def _note_matches(self) -> None:
         """Which of the reference's values are matched: also those that only repeat a matched one."""
@@ -154,6 +156,16 @@ class Comparison:
             Node -> its value, of those that differ from the trace as it was recorded.
         """
         return self.candidate.replay({**self.replaced, **values}, changes=functions, until=until)
+
+    def candidate_tells(self, index: int) -> bool:
+        """Whether a computed value of the candidate agrees, and that is no accident of a single number."""
+        summary = self.summaries[index]
+        return bool(self.partners[index]) and not summary.empty and summary.size > 1
+
+    def reference_tells(self, index: int) -> bool:
+        """The same for a value of the reference."""
+        summary = self.matcher.summaries[index]
+        return index in self.reference_matched and not summary.empty and summary.size > 1
 
 
 def failing(comparison: Comparison, group: str) -> list[tuple[int, int]]:

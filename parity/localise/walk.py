@@ -8,7 +8,7 @@ the next one.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Shaped
@@ -97,6 +97,43 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
     if best is not None:
         return best[1]
     return _at_output(comparison, failed, there, here)
+
+
+def first_difference(comparison: Comparison, group: str) -> Region | None:
+    """Where all that goes in agrees and what comes out does not, of traces without evaluations.
+
+    Nothing can be put in its place there, so what is known is the frontier of the walk. An operation of it
+    is left out whose values come to agree again further on: it is computed in another way, and is no fault.
+
+    Args:
+        comparison: both traces.
+        group: "outputs" or "loss".
+
+    Returns:
+        The fault, with the error of the first failed leaf; None if none failed.
+    """
+    failed = failing(comparison, group)
+    if not failed:
+        return None
+    there, here = _walks(comparison, failed)
+    region = _at_output(comparison, failed, there, here)
+    return region._replace(
+        reference_nodes=_unexplained(comparison.reference, there, comparison.reference_tells),
+        candidate_nodes=_unexplained(comparison.candidate, here, comparison.candidate_tells),
+        settled=False,
+        order=False,
+    )
+
+
+def _unexplained(trace: Trace, walked: Walked, tells: Callable[[int], bool]) -> tuple[int, ...]:
+    """The frontier, without what leads to a value that agrees; all of it, if nothing else is left."""
+    inside = set(walked.nodes)
+    reached: dict[int, bool] = {}
+    readers = trace.consumers()
+    for index in reversed(walked.nodes):
+        reached[index] = any(reached[i] if i in inside else tells(i) for i in readers[index])
+    left = tuple(i for i in walked.frontier if not reached[i])
+    return left or tuple(walked.frontier)
 
 
 def wider(comparison: Comparison, group: str, region: Region) -> Region | None:

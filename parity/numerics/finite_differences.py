@@ -27,7 +27,7 @@ from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.judged_points import INCONCLUSIVE_SHARE
 from parity.numerics.measured_leaf import FLOOR_ULPS
 from parity.numerics.noise import Subject
-from parity.numerics.one_by_one import OneByOne
+from parity.numerics.unread import each
 from parity.report.errors import is_of_a_model
 from parity.report.results import LIMIT, Quantity, Stage, Verdict
 
@@ -137,7 +137,7 @@ def _measured(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slope:
             change += weight
             return change
 
-        return float(program(OneByOne(weights, moved), inputs, "float64")["loss"]["loss"])
+        return float(program(each(weights, moved), inputs, "float64")["loss"]["loss"])
 
     here = loss(0.0)
     steps = (STEP, 2 * STEP, 4 * STEP)

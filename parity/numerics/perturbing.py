@@ -5,7 +5,7 @@ from jaxtyping import Float, Int, Shaped
 
 from parity.numerics.arrays import Arrays, eps_of, is_float, round_to, significant_bits_at_most
 from parity.numerics.complex_parts import of_parts, real_parts
-from parity.numerics.one_by_one import OneByOne
+from parity.numerics.unread import each
 
 BLOCK = 2**15
 """Entries that are moved at once: their intermediate values stay in the cache."""
@@ -24,7 +24,7 @@ def noisy(arrays: Arrays, k: int, dtype: str, *, inputs: bool) -> Arrays:
     def moved(name: str, array: Shaped[np.ndarray, "..."]) -> Shaped[np.ndarray, "..."]:
         return perturb({name: array}, k, eps_of(dtype), inputs=inputs, dtype=dtype)[name]
 
-    return OneByOne(arrays, moved)
+    return each(arrays, moved)
 
 
 def perturb(
@@ -59,8 +59,11 @@ def _moved(
 ) -> Shaped[np.ndarray, "..."]:
     """`perturb` for one array, block by block."""
     parts = real_parts(array)
-    moved = np.empty(parts.shape, np.float32 if dtype == "float32" else np.float64)
-    given, result = parts.reshape(-1), moved.reshape(-1)
+    if 0 in parts.strides:  # repeated along an axis, whose order in memory is nobody's
+        parts = np.ascontiguousarray(parts)
+    moved = np.empty_like(parts, np.float32 if dtype == "float32" else np.float64)
+    # In the order of memory: a turned weight is not turned back for this.
+    given, result = parts.ravel(order="K"), moved.ravel(order="K")
     factors = 1 + eps * np.array([-1.0, 0.0, 1.0])
     for start in range(0, given.size, BLOCK):
         block = slice(start, start + BLOCK)

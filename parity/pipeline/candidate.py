@@ -157,8 +157,9 @@ def _opened(attempt: _Attempt, layout: image_layouts.Layout) -> tuple[Model, Tas
         reference.task.inputs, request.losses[1], layout, request.settings.device, numbers=reference.numbers
     )
     inputs = {name: reference.inputs[0][name] for name in task.inputs}
+    params, given, streaming = params_of(request), task.laid_out(inputs), request.streaming
     return open_model(
-        request.candidate, params_of(request), task.laid_out(inputs), default="JAX", role="candidate"
+        request.candidate, params, given, default="JAX", role="candidate", streaming=streaming
     ), task
 
 

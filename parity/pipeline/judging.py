@@ -19,6 +19,12 @@ from parity.report.results import Quantity, Verdict
 MOST_NAMED = 4
 """Weights of which a note gives the names."""
 
+FORWARD_ALONE = (
+    "gradients: with `stream` the forward pass alone is run",
+    "the round trip of each weight through the plan: with `stream` weights are only read through it",
+)
+"""What a comparison of streamed recordings does not look at."""
+
 
 class Failed(NamedTuple):
     """A run in which the two sides differ in float64.
@@ -134,7 +140,13 @@ def _probe(
 
 
 def not_checked(
-    settings: Settings, dtypes: Sequence[str], left_out: Sequence[str], judged: Judged, *, own_loss: bool
+    settings: Settings,
+    dtypes: Sequence[str],
+    left_out: Sequence[str],
+    judged: Judged,
+    *,
+    own_loss: bool,
+    forward_alone: bool = False,
 ) -> tuple[str, ...]:
     """What a check of outputs and gradients did not look at, in words.
 
@@ -144,15 +156,20 @@ def not_checked(
         left_out: weights of either side without a partner, as allowed.
         judged: with what finite differences say nothing of.
         own_loss: whether the user gave losses.
+        forward_alone: whether no gradient was computed, of recordings with `stream`.
     """
     narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
     lines = [f"{dtype} was not run" for dtype in DTYPES if dtype not in dtypes and not narrow]
-    lines.append("gradients with respect to the inputs")
+    lines += FORWARD_ALONE if forward_alone else ["gradients with respect to the inputs"]
     if not settings.moved_weights:
         lines.append("other weights than these: zeros and ones as at initialisation hide faults")
-    if not own_loss:
+    if not own_loss and forward_alone:
+        lines.append("the models' own losses")
+    elif not own_loss:
         lines.append("the models' own losses (gradients are those of a random projection of the outputs)")
-    if judged.probed is None:
+    if forward_alone:
+        pass
+    elif judged.probed is None:
         lines.append("gradients against finite differences")
     elif judged.probed.unsaid:
         lines.append(

@@ -10,6 +10,7 @@ from jaxtyping import Shaped
 from parity.frameworks.model import Model
 from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.measured_leaf import FLOOR_ULPS
+from parity.numerics.unread import overlaid
 from parity.pipeline.reference import starting_weights
 from parity.pipeline.request import Weights
 from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
@@ -17,6 +18,7 @@ from parity.report.sides import Sides
 from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
 from parity.weights.explaining import Explanation, explain
 from parity.weights.sameness import same_but_for_rounding, unit_order
+from parity.weights.unread_plans import candidate_weights
 
 HELD = LIMIT * FLOOR_ULPS
 """Roundings of float32 that a weight may be off the planned one and still pass, as in `judge_weights`."""
@@ -124,9 +126,7 @@ def _turned(pins: Pins) -> Pins:
     return {str(pin): name for name, pin in pins.items()}
 
 
-def load(
-    plan: Plan, weights: Arrays, model: Model, *, converted: bool
-) -> dict[str, Shaped[np.ndarray, "..."]]:
+def load(plan: Plan, weights: Arrays, model: Model, *, converted: bool) -> Arrays:
     """What the candidate runs with: the reference's weights by the plan, or the user's own conversion.
 
     Args:
@@ -138,14 +138,13 @@ def load(
     Raises:
         ValueError: if a converted weight has NaN in it, naming it.
     """
-    planned = plan.to_candidate(weights, exact=True)
+    planned = candidate_weights(plan, weights)
     if not converted:
-        return {**starting_weights(model.weights, "the candidate's weights"), **planned}
+        return overlaid(starting_weights(model.weights, "the candidate's weights"), planned)
     own = starting_weights(model.weights, f"the {model.framework} params")
     # What differs by float32's rounding alone (a sum of two biases) takes part in full precision.
-    return own | {
-        name: array for name, array in planned.items() if same_but_for_rounding(array, own[name], HELD)
-    }
+    same = {name: array for name, array in planned.items() if same_but_for_rounding(array, own[name], HELD)}
+    return overlaid(own, same)
 
 
 def reordered(plan: Plan, weights: Arrays, own: Arrays) -> Plan | None:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 from parity.frameworks.environment import environment
 from parity.frameworks.outputs import pair_outputs
 from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import SideByDtype, Subject, measure
-from parity.numerics.progress import Progress
+from parity.numerics.progress import Progress, ReadingProgress
 from parity.pipeline.candidate import Candidate, settle_candidate
 from parity.pipeline.check import compare_sides
 from parity.pipeline.equal_constants import with_equal_constants
@@ -16,43 +17,69 @@ from parity.pipeline.measuring import measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import judge_weights
-from parity.pipeline.record import joined_environment, recorded_settings, reference_of
-from parity.pipeline.recordings import Recording, fingerprint
+from parity.pipeline.recorded_reference import joined_environment, recorded_settings, reference_of
+from parity.pipeline.recordings import Recording, clear, fingerprint
 from parity.pipeline.reference import Reference, open_reference
 from parity.pipeline.request import Request, Settings
-from parity.pipeline.runs import MOVED, runs_of
+from parity.pipeline.runs import FIRST, MOVED, runs_of
+from parity.pipeline.streamed_sides import (
+    judged_dtypes,
+    left_in_files,
+    outputs_alone,
+    require_same_streaming,
+    require_same_weights,
+    streamed_candidate,
+    streamed_reference,
+    write_streamed_traces,
+)
 from parity.pipeline.traces import Traced, traced
 
 TracesByRun = dict[tuple[str, bool], Traced]
 """(Title of a run, whether with the gradients) -> the reference's trace there."""
 
 
-def record_reference(request: Request, trace: bool, progress: Progress) -> tuple[Recording, TracesByRun]:
+def record_reference(
+    request: Request, trace: bool, progress: Progress, *, stream_to: Path | None = None
+) -> tuple[Recording, TracesByRun]:
     """Run the reference and keep what a candidate is compared with.
 
     Args:
         request: with the reference.
         trace: whether to trace every run, too.
         progress: called as each phase begins.
+        stream_to: the recording's directory, if weights are read at each use, values written as they come.
     """
     started = time.perf_counter()
+    files: tuple[str, ...] = ()
+    if stream_to is not None:
+        progress = ReadingProgress(progress)
+        request, files = streamed_reference(request, progress)
     settings = request.settings
     with pinned_for(request, "reference") as frameworks:
         reference = open_reference(request, progress)
         reference = _with_names(reference, request)
-        program = reference.program()
+        program = reference.program(trainable=reference.trainable)
         # Which of these the candidate is in, too, is known when it is recorded.
         dtypes = tuple(settings.dtypes or dict.fromkeys((*DTYPES, *sorted(reference.computed))))
+        if stream_to is not None:
+            dtypes = judged_dtypes(settings.dtypes, reference.computed)
         moved = settings.moved_weights and settings.tolerance is None
         runs: dict[str, SideByDtype] = {}
         traces: TracesByRun = {}
-        for run in runs_of(reference.inputs, reference.weights, dtypes, moved=moved, tables=reference.tables):
+        planned = list(
+            runs_of(reference.inputs, reference.weights, dtypes, moved=moved, tables=reference.tables)
+        )
+        for run in planned:
             subject = {"reference": Subject(program, run.weights)}
             runs[run.title] = measure(subject, run.inputs, run.dtypes, progress, run.repeats)["reference"]
             if trace:
                 progress("tracing the reference")
                 for backward in (False, True):
                     traces[run.title, backward] = traced(program, run.weights, run.inputs, backward)
+        if stream_to is not None:
+            if reference.task.loss is None:
+                runs = {title: outputs_alone(sides) for title, sides in runs.items()}
+            write_streamed_traces(program, reference.weights, planned, clear(stream_to), progress)
         slope = None
         if settings.finite_differences and "float64" in dtypes:
             from parity.numerics.finite_differences import measure_slope
@@ -63,6 +90,7 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
                 Subject(forward, reference.weights), reference.inputs[0], list(reference.trainable)
             )
         narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
+        weights_key = fingerprint([reference.weights])
         known = {
             "inputs": list(request.input_names),
             "own_loss": reference.task.loss is not None,
@@ -72,6 +100,8 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
             "computed": sorted(reference.computed),
             "narrow": {dtype: spot.on_file() for dtype, spot in reference.narrow.items()},
             "settings": _plain(settings),
+            "stream": stream_to is not None,
+            "weights_key": weights_key,
             "slope": None if slope is None else slope._asdict(),
             "output_dtypes": {
                 dtype: {
@@ -96,9 +126,10 @@ def record_reference(request: Request, trace: bool, progress: Progress) -> tuple
             reference.inputs,
             reference.weights,
             reference.signatures,
-            key=fingerprint([reference.weights, *reference.inputs]),
-            findings=notes,
+            key=weights_key + fingerprint(reference.inputs),
+            findings=(*notes, *left_in_files(request, reference.signatures)),
             seconds=time.perf_counter() - started,
+            weights_files=files,
         )
         return recording, traces
 
@@ -117,18 +148,28 @@ def _with_names(reference: Reference, request: Request) -> Reference:
     )
 
 
-def record_candidate(recorded: Recording, request: Request, progress: Progress) -> Recording:
+def record_candidate(
+    recorded: Recording, request: Request, progress: Progress, *, stream_to: Path | None = None
+) -> Recording:
     """Run a candidate with the weights and inputs of a recorded reference.
 
     Args:
         recorded: the reference.
         request: with the candidate.
         progress: called as each phase begins.
+        stream_to: the recording's directory, if weights are read at each use, values written as they come.
 
     Raises:
-        ValueError: if only one side has a loss, or the recorded loss is made of outputs that it lacks.
+        ValueError: if only one side has a loss, or is streamed; if the recorded loss is made of outputs that
+            the candidate lacks; if the reference was not run in a dtype that the candidate is judged in.
     """
     started = time.perf_counter()
+    require_same_streaming(recorded, stream_to is not None)
+    if stream_to is not None:
+        progress = ReadingProgress(progress)
+        recorded, request = streamed_candidate(recorded, request, progress)
+        progress("reading the weights")
+        require_same_weights(recorded)
     reference = reference_of(recorded)
     settings = recorded_settings(recorded)
     _require_same_kind_of_loss(recorded, request)
@@ -138,17 +179,18 @@ def record_candidate(recorded: Recording, request: Request, progress: Progress) 
         )
         _require_all_outputs(reference, candidate)
         dtypes = tuple(settings.dtypes or candidate.dtypes)
+        _require_recorded(dtypes, recorded)
         both = measured(reference, candidate)
-        runs = {
-            run.title: both.sides(run, progress)["candidate"]
-            for run in runs_of(
-                reference.inputs,
-                reference.weights,
-                dtypes,
-                moved=MOVED in recorded.runs,
-                tables=reference.tables,
-            )
-        }
+        moved = MOVED in recorded.runs
+        planned = list(
+            runs_of(reference.inputs, reference.weights, dtypes, moved=moved, tables=reference.tables)
+        )
+        runs = {run.title: both.sides(run, progress)["candidate"] for run in planned}
+        if stream_to is not None:
+            if candidate.task.loss is None:
+                runs = {title: outputs_alone(sides) for title, sides in runs.items()}
+            place = clear(stream_to)
+            write_streamed_traces(both.candidate_program, candidate.weights, planned, place, progress)
         given = reference.inputs[0]
         plan = candidate.plan
         known = {
@@ -156,6 +198,7 @@ def record_candidate(recorded: Recording, request: Request, progress: Progress) 
             "turned": plan.reversed,
             "outputs": dict(candidate.outputs),
             "left_out": [*plan.unused, *plan.missing],
+            "stream": stream_to is not None,
             "undifferentiable": both.candidate_program.undifferentiable,
             "output_dtypes": {
                 dtype: {
@@ -175,7 +218,9 @@ def record_candidate(recorded: Recording, request: Request, progress: Progress) 
             runs,
             environment(request.settings.device, frameworks),
             known,
-            quantities=tuple(judge_weights(plan, reference.weights, candidate.weights)),
+            quantities=()
+            if stream_to is not None
+            else tuple(judge_weights(plan, reference.weights, candidate.weights)),
             plan=plan.rows(),
             key=recorded.key,
             findings=(*candidate.notes, *candidate.remarks),
@@ -194,6 +239,7 @@ def compare_live(recorded: Recording, place: Path, request: Request, progress: P
     """
     from parity.pipeline.trace_files import RecordedTraces
 
+    require_same_streaming(recorded, stream=False)
     reference = reference_of(recorded)
     _require_same_kind_of_loss(recorded, request)
     device, reproduce = request.settings.device, request.settings.reproduce
@@ -210,6 +256,16 @@ def compare_live(recorded: Recording, place: Path, request: Request, progress: P
         live = Recording("candidate", candidate.model.framework, "", {}, outcome.environment, {})
         outcome.environment = joined_environment(recorded, live)
     return outcome
+
+
+def _require_recorded(dtypes: Collection[str], recorded: Recording) -> None:
+    """The reference must have been run in every dtype that the candidate is judged in."""
+    known = list(recorded.runs[FIRST])
+    if missing := [dtype for dtype in dtypes if dtype not in known]:
+        raise ValueError(
+            f"the candidate computes in {', '.join(missing)}, but the reference was recorded in "
+            f"{', '.join(known)}; record the reference with dtypes={list(dtypes)!r}"
+        )
 
 
 def _require_same_kind_of_loss(recorded: Recording, request: Request) -> None:

@@ -1,11 +1,14 @@
 """One side of a comparison on disk: safetensors for the numbers, one JSON file for all else.
 
     index.json             role, framework, names, runs, signatures of the weights, environment; written last
-    weights.safetensors    the reference's weights, by its names and in its layouts     (the reference only)
+    weights.safetensors    the reference's weights, by its names and in its layouts     (the reference only);
+                           recorded with `stream`, weights-*.safetensors, or files of the user's that the
+                           index names
     inputs.safetensors     "number of the set/name": inputs and targets                 (the reference only)
     values-RUN-DTYPE.safetensors  "group/leaf": what came out of one run, without noise
     moves.safetensors      "RUN/DTYPE/group/leaf": the largest moves of each leaf under one-ulp noise
-    trace-*.safetensors, trace-*.json    every value of a run and where it was computed (if asked for)
+    trace-*.safetensors, trace-*.json    every value of a run and where it was computed (if asked for, and
+                           of both sides with `stream`)
 
 Nothing is pickled. Floating values are stored in float64, or in float32 where they came from a narrower
 precision, which holds them exactly.
@@ -27,6 +30,7 @@ from jaxtyping import Shaped
 from parity.numerics.arrays import Arrays, in_float32, to_numpy
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
+from parity.pipeline.recorded_weights import read_unread, write_unread
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
@@ -36,7 +40,9 @@ FORMAT = 5
 
 INDEX = "index.json"
 
-_FILES = re.compile(r"index\.json|(values-.*|moves|weights|inputs|trace-.*)\.safetensors|trace-.*\.json")
+_FILES = re.compile(
+    r"index\.json|(values-.*|moves|weights|weights-.*|inputs|trace-.*)\.safetensors|trace-.*\.json"
+)
 
 
 class Recording(NamedTuple):
@@ -58,6 +64,8 @@ class Recording(NamedTuple):
         not_checked: what was left out, in words.
         findings: what was chosen or noticed, in words.
         seconds: that recording took.
+        weights_files: the files that unread weights are read from, where they are the user's.
+        place: the directory that it was read from.
     """
 
     role: str
@@ -75,6 +83,13 @@ class Recording(NamedTuple):
     not_checked: tuple[str, ...] = ()
     findings: tuple[str, ...] = ()
     seconds: float = 0.0
+    weights_files: tuple[str, ...] = ()
+    place: Path = Path()
+
+    @property
+    def streamed(self) -> bool:
+        """Whether it was recorded with `stream`."""
+        return bool(self.settings.get("stream"))
 
 
 def fingerprint(arrays: Iterable[Arrays]) -> str:
@@ -90,33 +105,44 @@ def require_room(directory: str | os.PathLike[str]) -> Path:
     """Check that a recording can be written to `directory`: it is new, empty, or a recording.
 
     Raises:
-        ValueError: if it holds something else, or lies in a directory that does not exist.
+        ValueError: if it holds something else, may not be written to, or lies in a directory that does not
+            exist.
     """
     place = Path(directory)
     if not place.absolute().parent.is_dir():
         raise ValueError(f"cannot record to {place}: there is no directory {place.parent}; make it first")
     if place.exists() and not place.is_dir():
         raise ValueError(f"cannot record to {place}: it is a file; give the name of a directory")
+    if not os.access(place if place.exists() else place.absolute().parent, os.W_OK):
+        raise ValueError(f"cannot record to {place}: it may not be written to; give another directory")
     if place.is_dir() and not all(_FILES.fullmatch(path.name) for path in place.iterdir()):
         raise ValueError(f"cannot record to {place}: it holds files that are not of a recording")
     return place
 
 
-def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
-    """Write a recording to a directory, which is made if it does not exist; an older one is replaced.
+def clear(directory: str | os.PathLike[str]) -> Path:
+    """Make room for a recording: the directory is made if it does not exist, an older recording removed.
 
     Raises:
         ValueError: as `require_room`.
 
     Args:
-        recording: what to write.
-        directory: its place; the directory above it must exist.
+        directory: the place of the recording; the directory above it must exist.
     """
     place = require_room(directory)
     place.mkdir(exist_ok=True)
-    kept = (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json"))
-    for old in kept:  # what is half written is not a recording
-        old.unlink(missing_ok=True)
+    for old in (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json")):
+        old.unlink(missing_ok=True)  # the index first: what is half written is not a recording
+    return place
+
+
+def write(recording: Recording, place: Path) -> None:
+    """Write a recording to a directory that has been cleared; its traces may be there already.
+
+    Args:
+        recording: what to write.
+        place: the directory.
+    """
     moves: dict[str, Shaped[np.ndarray, ...]] = {}
     order: dict[str, list[str]] = {}
     for number, sides in enumerate(recording.runs.values()):
@@ -132,7 +158,11 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
     files: dict[str, Arrays] = {"moves": moves}
     if recording.role == "reference":
         inputs = {f"{n}/{name}": a for n, some in enumerate(recording.inputs) for name, a in some.items()}
-        files |= {"weights": _narrowed(recording.weights), "inputs": _narrowed(inputs)}
+        files["inputs"] = _narrowed(inputs)
+        if not recording.streamed:
+            files["weights"] = _narrowed(recording.weights)
+        elif not recording.weights_files:
+            write_unread(recording.weights, place)
     for name, arrays in files.items():
         save_weights(_in_parts(arrays), place / f"{name}.safetensors")
     index = {
@@ -149,7 +179,10 @@ def write(recording: Recording, directory: str | os.PathLike[str]) -> None:
     write_json(index, place / INDEX)
 
 
-_AS_IT_IS = ("role", "framework", "name", "settings", "plan", "key", "not_checked", "findings", "seconds")
+_AS_IT_IS = (
+    *("role", "framework", "name", "settings", "plan", "key"),
+    *("not_checked", "findings", "seconds", "weights_files"),
+)
 
 
 def read(directory: str | os.PathLike[str]) -> Recording:
@@ -172,8 +205,8 @@ def read(directory: str | os.PathLike[str]) -> Recording:
     moves = _load(place, "moves")
     values = {}
     for run, names in index["values"].items():
-        stored = _load(place, f"values-{run}")
-        values[run] = _groups({name: stored[name] for name in names})
+        found = _load(place, f"values-{run}")
+        values[run] = _groups({name: found[name] for name in names})
     runs: dict[str, SideByDtype] = {
         title: {
             dtype: Side(
@@ -184,7 +217,14 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         for n, (title, dtypes) in enumerate(index["runs"])
     }
     whole = index["role"] == "reference"
-    weights, inputs = (_load(place, kind) if whole else {} for kind in ("weights", "inputs"))
+    signatures = {name: _signature(row) for name, row in index["signatures"].items()}
+    inputs = _load(place, "inputs") if whole else {}
+    weights: Arrays = {}
+    if whole and index["settings"]["stream"]:
+        weights = read_unread(place, index["weights_files"], signatures)
+    elif whole:
+        stored = _load(place, "weights")
+        weights = {name: _as_run(stored[name]) for name in signatures}
     return Recording(
         index["role"],
         index["framework"],
@@ -193,14 +233,16 @@ def read(directory: str | os.PathLike[str]) -> Recording:
         Environment(**index["environment"]),
         index["settings"],
         tuple({name: inputs[f"{n}/{name}"] for name in some} for n, some in enumerate(index["inputs"])),
-        {name: _as_run(weights[name]) for name in index["signatures"]},
-        {name: _signature(row) for name, row in index["signatures"].items()},
+        weights,
+        signatures,
         tuple(_quantity(row) for row in index["quantities"]),
         tuple((row[0], row[1], row[2]) for row in index["plan"]),
         index["key"],
         tuple(index["not_checked"]),
         tuple(index["findings"]),
         index["seconds"],
+        tuple(index["weights_files"]),
+        place,
     )
 
 

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Collection, Mapping
 
 import numpy as np
-from jaxtyping import Shaped
 
 from parity.frameworks.model import Census, Model, Program
 from parity.frameworks.opening import open_model
@@ -13,6 +12,7 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, in_float32, is_float
 from parity.numerics.finite_differences import Slope
 from parity.numerics.progress import Progress
+from parity.numerics.unread import UnreadArrays
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
 from parity.trace.computed_constants import computed_in
@@ -98,7 +98,14 @@ def open_reference(request: Request, progress: Progress) -> Reference:
     task = Task(request.input_names, request.losses[0], device=request.settings.device)
     inputs = {name: given[name] for name in task.inputs}
     params = request.weights.reference_params
-    model = open_model(request.reference, params, inputs, default="PyTorch", role="reference")
+    streaming = request.streaming
+    model = open_model(
+        request.reference, params, inputs, default="PyTorch", role="reference", streaming=streaming
+    )
+    if request.weights.weights_file is not None and streaming is None:
+        raise ValueError(
+            "`weights_file` is read one tensor at a time: by `parity.record` with `stream` alone"
+        )
     _require_values(model)
     weights = starting_weights(model.weights, f"the {model.framework} weights")
     program = model.program(task, trainable=())
@@ -123,7 +130,7 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         request.inputs,
         weights,
         {name: signature._replace(use=uses.get(name)) for name, signature in model.signatures.items()},
-        model.trainable,
+        model.trainable if streaming is None else (),  # the forward pass alone
         model.tables,
         outputs,
         _numbers(trace),
@@ -168,16 +175,18 @@ def _require_values(model: Model) -> None:
         )
 
 
-def starting_weights(weights: Arrays, whose: str) -> dict[str, Shaped[np.ndarray, "..."]]:
+def starting_weights(weights: Arrays, whose: str) -> Arrays:
     """Weights in float32, from which all precisions start.
 
     Raises:
-        ValueError: if one has NaN in it, naming it.
+        ValueError: if one has NaN in it, naming it; of an unread one, when it is read.
 
     Args:
         weights: arrays by name.
         whose: how a message calls them: "the JAX weights".
     """
+    if isinstance(weights, UnreadArrays):
+        return weights.each(lambda name, array: starting_weights({name: array}, whose)[name])
     narrow = {name: in_float32(array) for name, array in weights.items()}
     broken = [name for name, array in narrow.items() if is_float(array) and np.isnan(array).any()]
     if broken:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 
 from parity.frameworks.outputs import Outputs
 from parity.frameworks.task import Loss
+from parity.frameworks.unread_weights import Streaming
 from parity.numerics.arrays import Arrays, Params, require_dtypes
 from parity.pipeline.inputs import name_inputs, sets_of
 from parity.weights import Pins
+from parity.weights.stored_tensors import Paths
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class Weights:
             are.
         reference_params: weights of the reference, if it is a function, or a module without its own:
             tensors by name, or a pytree of arrays.
+        weights_file: safetensors file, directory of such files, or several of either, from which a recording
+            with `stream` reads the reference's weights one at a time.
         pins: reference's name -> candidate's, or -> (candidate's name, permutation), where the plan needs
             help.
         unused: weights of the reference that may stay without a partner.
@@ -34,6 +38,7 @@ class Weights:
     template: Params | None = None
     params: Params | None = None
     reference_params: Params | None = None
+    weights_file: Paths | None = None
     pins: Pins | None = None
     unused: Collection[str] = ()
     missing: Collection[str] = ()
@@ -96,6 +101,7 @@ class Request:
         weights: see `Weights`.
         settings: see `Settings`.
         name: of the report.
+        streaming: where the weights are read from, where they are not to be held in memory.
     """
 
     reference: object = None
@@ -108,6 +114,7 @@ class Request:
     weights: Weights = field(default_factory=Weights)
     settings: Settings = field(default_factory=Settings)
     name: str = "check"
+    streaming: Streaming | None = None
 
     @classmethod
     def of(

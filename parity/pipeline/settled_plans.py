@@ -11,6 +11,7 @@ import numpy as np
 from parity.frameworks.model import Model, Program
 from parity.numerics.arrays import Arrays
 from parity.numerics.progress import Progress
+from parity.numerics.unread import overlaid
 from parity.pipeline.conversions import Conversion, explained_part, turned_as_converted
 from parity.pipeline.planning import plan_between, with_uses
 from parity.pipeline.reference import Reference
@@ -18,6 +19,7 @@ from parity.pipeline.request import Weights
 from parity.report.errors import by_the_harness
 from parity.trace.graph import Trace
 from parity.weights import Plan, WeightError
+from parity.weights.unread_plans import candidate_weights
 
 NEAR = 1e-6
 """Outputs that agree to this relative difference in float64 settle which of several plans is meant, where the
@@ -91,7 +93,7 @@ def settle_plan(
     compared: list[Callable[[Trace], float]] = []
 
     def loaded(plan: Plan) -> Arrays:
-        return {**model.weights, **plan.to_candidate(reference.weights, exact=True)}
+        return overlaid(model.weights, candidate_weights(plan, reference.weights))
 
     def try_plan(plan: Plan) -> float:
         weights = loaded(plan)

@@ -1,6 +1,6 @@
 """Traces of both sides, each with how far one-ulp noise moves its values."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Shaped
@@ -12,7 +12,8 @@ from parity.numerics.noise import noise_run, ordinary
 from parity.numerics.perturbing import noisy
 from parity.pipeline.measuring import Measured
 from parity.pipeline.runs import Run
-from parity.trace.graph import Trace
+from parity.trace.graph import Node, Trace
+from parity.trace.kept_values import absent, is_absent
 
 Traced = tuple[Trace, list[float]]
 """A trace, and per node how far one noise run moves it."""
@@ -80,6 +81,32 @@ def traced(
         other = moved.nodes[index] if same else None
         moves.append(_move(node.array, other.array) if other is not None and node.floating else 0.0)
     return trace, moves
+
+
+def moved_by_noise(program: Program, weights: Arrays, inputs: Arrays, trace: Trace) -> list[float]:
+    """Per node of a forward trace whose values were kept elsewhere how far one noise run moves it.
+
+    Args:
+        program: of either framework.
+        weights: by its own names.
+        inputs: in the reference's layout.
+        trace: of these weights and inputs; each value is read once.
+
+    Returns:
+        Zeros, where noise changes which operations run.
+    """
+    moves: list[float] = []
+
+    def keep(node: Node) -> Any:
+        number = len(moves)
+        known = number < len(trace.nodes) and node.floating and not is_absent(trace.nodes[number].value)
+        moves.append(_move(trace.nodes[number].array, node.array) if known else 0.0)
+        return absent(node.value)
+
+    with noise_run(0, tracing=True):
+        there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
+        program.trace(*there, False, keep=keep)
+    return moves if len(moves) == len(trace.nodes) else [0.0] * len(trace.nodes)
 
 
 @np.errstate(invalid="ignore", over="ignore")

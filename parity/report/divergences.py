@@ -71,6 +71,8 @@ class Divergence:
         cause: the hypothesis that made it match, or None.
         formulas: what the reference and the candidate compute there of the values that agree, where that is
             short.
+        recorded: whether it was found in recorded values, which cannot be computed again: no cause was tried,
+            and the error is that of the output.
     """
 
     stage: Stage
@@ -83,6 +85,7 @@ class Divergence:
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
     cause: Cause | None = None
     formulas: tuple[str, str] | None = None
+    recorded: bool = False
 
     def __post_init__(self) -> None:
         """Take stage and kind as words, too.

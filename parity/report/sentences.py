@@ -28,6 +28,13 @@ _FORMULAS = (
 )
 
 
+_RECORDED = (
+    "All that goes in agrees, so the difference arises on these lines: compare the operation itself, its "
+    "options and its constants. The error is that of the output, and no cause was tried: recorded values "
+    "cannot be computed again."
+)
+
+
 def answer(report: Report) -> str:
     """The verdict as one sentence for a reader who does not know this tool.
 
@@ -166,6 +173,8 @@ def headline(divergence: Divergence, sides: Sides) -> str:
 
 def advice(divergence: Divergence) -> str:
     """What to do where no cause was found."""
+    if divergence.recorded:
+        return _RECORDED
     return _FORMULAS if divergence.formulas else _WITHOUT_CAUSE[divergence.kind]
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.numerics.unread import Unread
 from parity.report.results import Place
 
 
@@ -70,6 +71,7 @@ class Node:
         kind: weight, input, constant or operation.
         inputs: indices of the nodes it was computed from.
         value: the array, of NumPy or of the framework that ran; floating ones in the precision of the run.
+            Of a run that does not fit into memory what was kept of it (`parity.trace.kept_values`).
         spot: where it was called.
         params: settings of the operation (axes, strides, padding, scalars).
         backward: whether it belongs to the gradient and not to the forward pass.
@@ -94,6 +96,8 @@ class Node:
     def array(self) -> Shaped[np.ndarray, "..."]:
         """The value as a NumPy array."""
         value = self.value
+        if isinstance(value, Unread):
+            return value.read()
         if "key<" in str(value.dtype):  # a random key holds no numbers
             return np.zeros(0)
         if hasattr(value, "detach"):

@@ -15,8 +15,10 @@ from jaxtyping import Float, Shaped
 from parity.numerics.arrays import EPS
 from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
+from parity.numerics.unread import Unread
 from parity.report.results import LIMIT
 from parity.trace.graph import Trace
+from parity.trace.kept_values import is_absent
 
 TRACE_ULPS = 64.0
 """Floor of a match in units of float64's eps: an operation inside may round more often than a whole output
@@ -38,17 +40,18 @@ class Summary:
         empty: whether it says nothing (all zero).
     """
 
-    def __init__(self, array: Shaped[np.ndarray, "..."], move: float) -> None:
-        """The summary of a value that noise moves by up to `move`."""
-        self._flat = _flat(array)
-        self.size = self._flat.size
-        magnitude = np.abs(self._flat)
+    def __init__(self, array: Shaped[np.ndarray, "..."], move: float, unread: Unread | None = None) -> None:
+        """The summary of a value that noise moves by up to `move`; of an unread one no entry is kept."""
+        flat = _flat(array)
+        self._entries: Shaped[np.ndarray, ...] | Unread = flat if unread is None else unread
+        self.size = flat.size
+        magnitude = np.abs(flat)
         top = float(magnitude.max(initial=0.0))
         usual = ordinary(magnitude)
         alike = bool(usual.all())
         self._scale = top if alike else float(magnitude[usual].max(initial=0.0))
         self._move = move
-        self.total, self.absolute = float(self._flat.sum()), float(magnitude.sum())
+        self.total, self.absolute = float(flat.sum()), float(magnitude.sum())
         self.empty = top == 0.0
         self.usual = float(self._honest(np.zeros(())))
         self.largest = self.usual if alike else float(self._honest(np.array(top)))
@@ -61,10 +64,16 @@ class Summary:
         floor = TRACE_ULPS * EPS["float64"]
         return np.asarray(LIMIT * (self._move + floor * np.maximum(self._scale, huge)))
 
-    @functools.cached_property
+    @property
     def ordered(self) -> Float[np.ndarray, " entries"]:
         """The sorted entries."""
-        return np.sort(self._flat)
+        if isinstance(self._entries, Unread):
+            return np.sort(_flat(self._entries.read()))
+        return self._sorted
+
+    @functools.cached_property
+    def _sorted(self) -> Float[np.ndarray, " entries"]:
+        return np.sort(np.asarray(self._entries))
 
     @property
     def honest(self) -> Float[np.ndarray, " entries"]:
@@ -160,10 +169,14 @@ class Matcher:
     def __init__(self, trace: Trace, moves: list[float]) -> None:
         """Summarise every node of `trace`, of which noise moves node i by up to `moves[i]`."""
         self.trace = trace
-        self.summaries = [Summary(node.array, move) for node, move in zip(trace.nodes, moves, strict=True)]
+        self.summaries = [
+            Summary(node.array, move, node.value if isinstance(node.value, Unread) else None)
+            for node, move in zip(trace.nodes, moves, strict=True)
+        ]
         self.by_size: dict[int, list[int]] = {}
         for index, held in enumerate(self.summaries):
-            self.by_size.setdefault(held.size, []).append(index)
+            if not is_absent(trace.nodes[index].value):
+                self.by_size.setdefault(held.size, []).append(index)
         self.sums = {
             size: (
                 np.array([self.summaries[i].absolute for i in indices]),

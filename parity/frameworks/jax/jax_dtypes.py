@@ -10,6 +10,7 @@ from parity.frameworks.jax.shapes import InputShapes, Shapes, input_shapes, shap
 from parity.frameworks.model import stored_narrow, weight_dtype
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
+from parity.numerics.unread import shapes_only
 
 
 class TracingDtypes:
@@ -65,7 +66,7 @@ class TracingDtypes:
         """Whether the model can be traced with weights and inputs of a dtype."""
         try:
             with self.tracing_in(dtype):
-                leaves = self.shapes(self.model.weights, dtype)
+                leaves = self.shapes(shapes_only(self.model.weights), dtype)
                 jax.eval_shape(self.passes.returned, leaves, shapes_in_jax(given, dtype))
         except Exception:
             return False

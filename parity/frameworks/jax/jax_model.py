@@ -17,7 +17,9 @@ from parity.frameworks.jax.trees import Tree, flatten
 from parity.frameworks.kept_state import KeptState
 from parity.frameworks.model import stored_remarks
 from parity.frameworks.task import Task
+from parity.frameworks.unread_weights import Streaming, unread_weights
 from parity.numerics.arrays import Arrays, is_wide_integer, to_numpy_narrow
+from parity.numerics.unread import UnreadArrays, shapes_only
 from parity.report.errors import raised_by
 from parity.weights import Signature
 
@@ -46,7 +48,7 @@ class JaxModel(NamedTuple):
     """
 
     call: Callable[..., PyTree]
-    weights: dict[str, Shaped[np.ndarray, "..."]]
+    weights: Arrays
     tree: Tree
     target: Callable[..., object]
     skip: int
@@ -64,7 +66,7 @@ class JaxModel(NamedTuple):
     @property
     def signatures(self) -> dict[str, Signature]:
         """What the weight plan needs to know: the shapes."""
-        return {path: Signature(tuple(leaf.shape)) for path, leaf in self.weights.items()}
+        return {path: Signature(tuple(leaf.shape)) for path, leaf in shapes_only(self.weights).items()}
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -104,7 +106,12 @@ class JaxModel(NamedTuple):
         return (*stored, *random_remarks(closed), *foreign_remarks(closed), *_beyond_int32(inputs))
 
 
-def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None = None) -> JaxModel:
+def read_jax(
+    model: object,
+    params: PyTree | None = None,
+    inputs: Arrays | None = None,
+    streaming: Streaming | None = None,
+) -> JaxModel:
     """Read a JAX model of any kind; the model itself is never changed.
 
     These are models: a Flax NNX module; a Flax Linen module or its `apply`; an Equinox module, or
@@ -121,6 +128,7 @@ def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None 
             makes its own.
         inputs: arrays in the JAX model's own layout, by argument name, to initialise a model with that is
             given without params. It is traced on them, not run.
+        streaming: where weights are read from that are not to be held in memory; None: they are held.
 
     Raises:
         TypeError: if `model` is none of these, or comes without params that it needs.
@@ -140,18 +148,28 @@ def read_jax(model: object, params: PyTree | None = None, inputs: Arrays | None 
         with state.restored():
             return call(*args, **kwargs)
 
+    shapes = tuple(path for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct))
+    weights, dtypes = _weights(leaves, streaming)
     return JaxModel(
         as_it_was,
-        {path: _values_of(leaf) for path, leaf in leaves.items()},
+        weights,
         tree,
         target,
         functional.skip,
         tuple(path for path in leaves if functional.is_trainable(path)),
         (*functional.notes, *notes),
-        tuple(path for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct)),
-        {path: str(leaf.dtype) for path, leaf in leaves.items()},
+        () if isinstance(weights, UnreadArrays) else shapes,
+        dtypes,
         state,
     )
+
+
+def _weights(leaves: Mapping[str, Leaf], streaming: Streaming | None) -> tuple[Arrays, Mapping[str, str]]:
+    """The leaves by path, held or unread, and the dtypes that they are stored in."""
+    if streaming is not None:
+        return unread_weights(leaves, streaming)
+    dtypes = {path: str(leaf.dtype) for path, leaf in leaves.items()}
+    return {path: _values_of(leaf) for path, leaf in leaves.items()}, dtypes
 
 
 def _beyond_int32(inputs: Arrays) -> tuple[str, ...]:

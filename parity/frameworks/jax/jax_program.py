@@ -1,6 +1,6 @@
 """JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -12,8 +12,10 @@ from parity.frameworks.jax.jax_constants import computed_from_constants
 from parity.frameworks.jax.jax_dtypes import TracingDtypes
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.jax_passes import Gradients, Named, Passes, Results
+from parity.frameworks.jax.jax_recorder import Argument
 from parity.frameworks.jax.jax_repeating import evaluated, require_same_again
-from parity.frameworks.jax.jax_trace import Argument, record_trace
+from parity.frameworks.jax.jax_streaming import streamed, unread_arguments
+from parity.frameworks.jax.jax_trace import record_trace
 from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
 from parity.frameworks.jax.jaxpr_remarks import computed_in, narrow_in
@@ -26,12 +28,17 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, in_float32, is_float, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
+from parity.numerics.unread import UnreadArrays, overlaid, shapes_only
 from parity.report.errors import by_the_harness, raised_by
 from parity.trace.computed_constants import Constants
 from parity.trace.graph import NodeKind, Spot, Trace
+from parity.trace.kept_values import Keep, of_constants
 from parity.trace.rounded_constants import collecting, constant, knowing
 from parity.trace.rounded_uses import narrower, rounded_in
 from parity.weights import Use
+
+Flat = tuple[NodeKind, str, Shaped[np.ndarray, "..."]]
+"""An argument of a traced program that is in memory."""
 
 Key = tuple[InputShapes, bool, str]
 """Shapes of the inputs, whether there is a backward pass, the dtype: one trace for each."""
@@ -90,6 +97,8 @@ class JaxProgram:
                 group: {n: in_float32(a) if is_float(a) else a for n, a in leaves.items()}
                 for group, leaves in exact.items()
             }
+        if isinstance(weights, UnreadArrays):
+            return self._streamed(weights, given, dtype)
         if dtype == "float64":
             program = self._lift(weights, given)
             with running(dtype, self.task.device), knowing(self.task.numbers, self.task.settled):
@@ -101,7 +110,7 @@ class JaxProgram:
             with running(dtype, self.task.device):
                 own = {
                     path: to_jax(array, weight_dtype(self.model.dtypes, path, dtype), device)
-                    for path, array in self._leaves(weights)
+                    for path, array in ((path, self._leaf(weights, path)) for path in self.model.weights)
                 }
                 moved = {path: own.pop(path) for path in self.moved}
                 results = self._compiled(
@@ -117,6 +126,20 @@ class JaxProgram:
                 for path, grad in results.gradients.items()
             },
         }
+
+    def _streamed(self, weights: UnreadArrays, given: Arrays, dtype: str) -> Values:
+        """Run the forward pass once, one equation at a time."""
+        lifted = dtype == "float64"
+        program = self._lift(weights, given, False, None if lifted else dtype)
+        known = knowing(self.task.numbers, self.task.settled)
+        with running(dtype, self.task.device), known, raised_by("JAX", f"in {dtype}"):
+            arguments = unread_arguments(
+                program,
+                list(self._flat(shapes_only(weights), given)),
+                self._with_tables(weights),
+                lifted=lifted,
+            )
+            return streamed(program, arguments, lifted=lifted, rounding=self.task.rounding)
 
     def returned(self, weights: Arrays, inputs: Arrays) -> PyTree:
         """What the model itself returns, with shapes for arrays: it is traced, not run.
@@ -139,7 +162,9 @@ class JaxProgram:
         dtype = self._dtypes.taken(given)
         with self._dtypes.tracing_in(dtype):
             jax.eval_shape(
-                forward, self._dtypes.shapes(self.model.weights, dtype), shapes_in_jax(given, dtype)
+                forward,
+                self._dtypes.shapes(shapes_only(self.model.weights), dtype),
+                shapes_in_jax(given, dtype),
             )
         # Texts and numbers among the outputs are the caller's to complain about.
         return shapes_returned(returned[0])
@@ -177,16 +202,16 @@ class JaxProgram:
         given = self.task.laid_out(inputs)
         known = self._lift(weights, given, False)
         dtype = self._dtypes.taken(given)
-        leaves, inputs_given = (
-            self._dtypes.shapes(dict(self._leaves(weights)), dtype),
-            shapes_in_jax(given, dtype),
-        )
+        leaves = self._dtypes.shapes(self._leaves(shapes_only(weights)), dtype)
+        inputs_given = shapes_in_jax(given, dtype)
 
         def run(closed: ClosedJaxpr) -> dict[str, jax.Array]:
             rng = np.random.default_rng(0)  # a template's zeros would hide what they are multiplied by
             arguments = [
                 np.asarray(rng.uniform(0.5, 1.5, a.shape) if kind is NodeKind.WEIGHT else a, aval.dtype)
-                for (kind, _, a), aval in zip(self._flat(weights, given), closed.in_avals, strict=True)
+                for (kind, _, a), aval in zip(
+                    self._flat(shapes_only(weights), given), closed.in_avals, strict=True
+                )
             ]
             results = evaluated(closed, list(arguments))
             named = zip(known.labels, results, strict=True)
@@ -210,7 +235,7 @@ class JaxProgram:
         program = self._lift(weights, self.task.laid_out(inputs), False)
         with knowing(self.task.numbers, self.task.settled), collecting() as own:
             constants_of(program.closed)
-            list(self._wide(program.closed, weights, self.task.laid_out(inputs)))
+            self._with_tables({name: self._leaf(weights, name) for name in self.task.tables})
             computed = computed_from_constants(program.closed)
         return Constants(own, computed)
 
@@ -234,8 +259,9 @@ class JaxProgram:
         *,
         replayable: bool = False,
         rounded: str | None = None,
+        keep: Keep | None = None,
     ) -> Trace:
-        """Run once in float64 and keep every value.
+        """Run once in float64 and keep every value, or of each what `keep` makes of it.
 
         Args:
             weights: leaves by path.
@@ -243,17 +269,27 @@ class JaxProgram:
             backward: whether to keep the backward pass, too.
             replayable: not used: every trace of JAX can be replayed.
             rounded: a dtype; which values a run in it rounds is noted, and what is traced is that run.
+            keep: what to hold of each value, of a trace that cannot be replayed; of unread weights what
+                depends on constants alone, unless it is given.
 
         Raises:
             MemoryError: if the values would not fit (`require_traceable`).
         """
         given = self.task.laid_out(inputs)
         program = self._lift(weights, given, backward, rounded)
-        require_traceable(program.closed)
-        arguments = list(self._wide(program.closed, weights, given))
         known = knowing(self.task.numbers, self.task.settled)
         with known, by_the_harness("tracing the JAX model"):
-            trace = record_trace(program.closed, arguments, program.labels, rounding=self.task.rounding)
+            if isinstance(weights, UnreadArrays):
+                keep = keep or of_constants()
+                own = self._with_tables(weights)
+                arguments: Sequence[Argument] = unread_arguments(
+                    program, self._flat(shapes_only(weights), given), own, lifted=True
+                )
+            else:
+                require_traceable(program.closed)
+                arguments = list(self._wide(program.closed, weights, given))
+            rounding = self.task.rounding
+            trace = record_trace(program.closed, arguments, program.labels, rounding=rounding, keep=keep)
         if rounded is not None:
             trace.held = rounded_in(trace, narrower(rounded))
         return trace
@@ -273,20 +309,25 @@ class JaxProgram:
         """
         with running(dtype, self.task.device):
             given = shapes_in_jax(self.task.laid_out(inputs), dtype)
-            leaves = self._dtypes.shapes(self.model.weights, dtype)
+            leaves = self._dtypes.shapes(shapes_only(self.model.weights), dtype)
             closed, results = jax.make_jaxpr(self._passes.forward, return_shape=True)({}, leaves, given)
         where = dict(zip(sorted(results.outputs), promotion.origins(closed, dtype)[1:], strict=True))
         return {name: (str(value.dtype), where[name]) for name, value in results.outputs.items()}
 
-    def _leaves(self, weights: Arrays) -> Iterator[tuple[str, Shaped[np.ndarray, "..."]]]:
-        """The given leaves by path, and the model's own where none is given."""
-        for path in self.model.weights:
-            yield path, self._leaf(weights, path)
+    def _leaves(self, weights: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
+        """The given leaves, and the model's own where none is given."""
+        return {path: weights.get(path, leaf) for path, leaf in shapes_only(self.model.weights).items()}
 
     def _leaf(self, weights: Arrays, path: str) -> Shaped[np.ndarray, "..."]:
+        """One of them."""
         return weights[path] if path in weights else self.model.weights[path]
 
-    def _flat(self, weights: Arrays, given: Arrays) -> Iterator[Argument]:
+    def _with_tables(self, weights: Arrays) -> Arrays:
+        """Leaves with the constants of this side among them restored, or moved by the noise run in force."""
+        tables = {name: weights[name] for name in self.task.tables if name in weights}
+        return overlaid(weights, {name: constant(a) for name, a in tables.items() if is_float(a)})
+
+    def _flat(self, weights: Arrays, given: Arrays) -> Iterator[Flat]:
         """All arguments in the order of the traced program."""
         fixed = set(self.model.weights) - set(self.moved)
         for path in [*sorted(self.moved), *sorted(fixed)]:
@@ -294,11 +335,10 @@ class JaxProgram:
         for name in sorted(given):
             yield NodeKind.INPUT, name, given[name]
 
-    def _wide(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> Iterator[Argument]:
+    def _wide(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> Iterator[Flat]:
         """The same in the dtypes of the lifted program; integers in those that the user's JAX gives them."""
-        for (kind, name, array), aval in zip(self._flat(weights, given), closed.in_avals, strict=True):
-            if kind is NodeKind.WEIGHT and name in self.task.tables and is_float(array):
-                array = constant(array)
+        arguments = self._flat(self._with_tables(weights), given)
+        for (kind, name, array), aval in zip(arguments, closed.in_avals, strict=True):
             yield kind, name, np.asarray(array).astype(wide(aval.dtype), copy=False)
 
     def _lift(
@@ -310,7 +350,7 @@ class JaxProgram:
         key = (input_shapes(given), backward, dtype)
         if key not in self._traced:
             with self._dtypes.tracing_in(dtype):
-                own = self._dtypes.shapes(dict(self._leaves(weights)), dtype)
+                own = self._dtypes.shapes(self._leaves(shapes_only(weights)), dtype)
                 moved = {path: own.pop(path) for path in self.moved}
                 self._traced[key] = traced_passes(
                     self._passes,

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from jaxtyping import Shaped
 
+from parity.frameworks.torch.torch_unread import UnreadTensor
+
 Array = Shaped[np.ndarray, "..."]
 
 
@@ -31,7 +33,9 @@ class MemoryLayout(NamedTuple):
 
 
 def storage_of(tensor: torch.Tensor) -> int:
-    """The address of a tensor's memory."""
+    """The address of a tensor's memory; of one that is not in memory, a negative number of its own."""
+    if isinstance(tensor, UnreadTensor):
+        return -id(tensor)
     return int(tensor.untyped_storage().data_ptr())
 
 

@@ -12,7 +12,9 @@ from parity.frameworks.kept_state import KeptState
 from parity.frameworks.model import stored_remarks
 from parity.frameworks.task import Task, type_in_words
 from parity.frameworks.torch.torch_modes import compiled_remarks, training_remarks
+from parity.frameworks.unread_weights import Streaming, unread_weights
 from parity.numerics.arrays import Arrays, is_float, to_numpy, to_numpy_narrow
+from parity.numerics.unread import shapes_only
 from parity.weights import Signature
 from parity.weights.layer_kinds import layer_name
 
@@ -44,7 +46,7 @@ class TorchModel(NamedTuple):
     """
 
     call: Callable[..., object]
-    weights: dict[str, Shaped[np.ndarray, "..."]]
+    weights: Arrays
     trainable: tuple[str, ...]
     signatures: dict[str, Signature]
     target: Callable[..., object]
@@ -86,7 +88,9 @@ class TorchModel(NamedTuple):
         return stored_remarks(self.framework, [self.dtypes[name] for name in self.trainable])
 
 
-def read_torch(model: object, params: "Mapping[str, Weight] | None" = None) -> TorchModel:
+def read_torch(
+    model: object, params: "Mapping[str, Weight] | None" = None, streaming: Streaming | None = None
+) -> TorchModel:
     """Read a PyTorch model: an `nn.Module`, or a function `f(params, *inputs)` of a dict of tensors.
 
     A module runs with tensors of the harness in place of its own, and everything else that it changes is put
@@ -95,6 +99,7 @@ def read_torch(model: object, params: "Mapping[str, Weight] | None" = None) -> T
     Args:
         model: the module or function.
         params: tensors or arrays by name, for a function.
+        streaming: where weights are read from that are not to be held in memory; None: they are held.
 
     Raises:
         TypeError: if `model` is neither, is a module of TorchScript, or a function comes without its params.
@@ -107,28 +112,36 @@ def read_torch(model: object, params: "Mapping[str, Weight] | None" = None) -> T
             "module that it was made from"
         )
     if isinstance(model, torch.nn.Module):
-        return _read_module(model)
+        return _read_module(model, streaming)
     if not callable(model) or params is None:
         raise TypeError(
             f"the PyTorch model is {type_in_words(model)}; it must be an nn.Module, or a function f(params, "
             "*inputs) given together with its tensors by name (`reference_params`, or `template` for the "
             "candidate)"
         )
-    weights = {name: to_numpy_narrow(tensor) for name, tensor in params.items()}
-    signatures = {name: Signature(array.shape) for name, array in weights.items()}
-    trainable = tuple(name for name, array in weights.items() if is_float(array))
+    weights, dtypes = _weights(params, streaming, {})
+    signatures = {name: Signature(tuple(tensor.shape)) for name, tensor in params.items()}
+    trainable = tuple(name for name, array in shapes_only(weights).items() if is_float(array))
     state = KeptState(model)
 
     def call(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> object:
         with state.restored():
             return model(own, *args, **kwargs)
 
-    return TorchModel(
-        call, weights, trainable, signatures, model, skip=1, dtypes=_dtypes(params), state=state
-    )
+    return TorchModel(call, weights, trainable, signatures, model, skip=1, dtypes=dtypes, state=state)
 
 
-def _read_module(model: "torch.nn.Module") -> TorchModel:
+def _weights(
+    tensors: "Mapping[str, Weight]", streaming: Streaming | None, others: Mapping[str, tuple[str, ...]]
+) -> tuple[Arrays, Mapping[str, str]]:
+    """The weights by name, held or unread, and the dtypes that they are stored in."""
+    if streaming is not None:
+        return unread_weights(tensors, streaming, others)
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
+    return {name: to_numpy_narrow(tensor) for name, tensor in tensors.items()}, dtypes
+
+
+def _read_module(model: "torch.nn.Module", streaming: Streaming | None) -> TorchModel:
     import torch
 
     owners = {
@@ -141,7 +154,9 @@ def _read_module(model: "torch.nn.Module") -> TorchModel:
     saved = model.state_dict().keys()
     buffers = dict(model.named_buffers())
     tensors |= {name: b for name, b in buffers.items() if _is_number(b) and name in saved}
-    constants = {name: to_numpy(b) for name, b in buffers.items() if name not in tensors}
+    rest = {name: b for name, b in buffers.items() if name not in tensors}
+    _require_numbers(rest)
+    constants = {name: to_numpy(b) for name, b in rest.items()}
     tied = _other_names(model)
     signatures = {
         name: Signature(tuple(t.shape), owners[name], tied=tied.get(name, ())) for name, t in tensors.items()
@@ -156,7 +171,7 @@ def _read_module(model: "torch.nn.Module") -> TorchModel:
         with _holding(model, own, state):
             return model(*args, **kwargs)
 
-    weights = {name: to_numpy_narrow(tensor) for name, tensor in tensors.items()}
+    weights, dtypes = _weights(tensors, streaming, tied)
     return TorchModel(
         call,
         weights,
@@ -168,18 +183,28 @@ def _read_module(model: "torch.nn.Module") -> TorchModel:
         model,
         0,
         (),
-        _dtypes(tensors),
+        dtypes,
         state,
     )
+
+
+def _require_numbers(buffers: "Mapping[str, torch.Tensor]") -> None:
+    """Buffers that are no weights, of which no file tells the numbers, must have them.
+
+    Raises:
+        ValueError: naming those on the meta device.
+    """
+    if empty := [name for name, buffer in buffers.items() if buffer.is_meta]:
+        raise ValueError(
+            f"the buffers {', '.join(empty)} of the PyTorch model lie on the meta device and are not saved "
+            "with its weights, so nothing says what is in them; give them their values (make the module with "
+            "its parameters alone on that device)"
+        )
 
 
 def _is_number(tensor: "torch.Tensor") -> bool:
     """Whether a tensor is floating or complex."""
     return tensor.is_floating_point() or tensor.is_complex()
-
-
-def _dtypes(tensors: "Mapping[str, Weight]") -> dict[str, str]:
-    return {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.items()}
 
 
 def _other_names(model: "torch.nn.Module") -> dict[str, tuple[str, ...]]:

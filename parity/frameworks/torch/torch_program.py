@@ -16,9 +16,11 @@ from parity.frameworks.uses import torch_uses
 from parity.numerics.arrays import Arrays, is_float, to_numpy, to_torch
 from parity.numerics.noise import Values
 from parity.numerics.precision import running_torch
+from parity.numerics.unread import UnreadArrays, overlaid
 from parity.report.errors import raised_by
 from parity.trace.computed_constants import Constants, computed_in
 from parity.trace.graph import NodeKind, Spot, Trace
+from parity.trace.kept_values import Keep, of_constants
 from parity.trace.rounded_constants import collecting, constant, knowing
 from parity.trace.rounded_uses import carried_over, narrower, rounded_in
 from parity.weights import Use
@@ -150,8 +152,9 @@ class TorchProgram:
         *,
         replayable: bool = False,
         rounded: str | None = None,
+        keep: Keep | None = None,
     ) -> Trace:
-        """Run once in float64 and keep every value.
+        """Run once in float64 and keep every value, or of each what `keep` makes of it.
 
         Args:
             weights: tensors by name.
@@ -160,15 +163,24 @@ class TorchProgram:
             replayable: whether to record in LAX's terms and with evaluations, as a candidate is recorded;
                 otherwise operations have aten's names and no evaluations.
             rounded: a dtype; which values a run in it rounds is noted, and the model is run in it for that.
+            keep: what to hold of each value, of a forward pass that cannot be replayed; of unread weights
+                what depends on constants alone, unless it is given.
         """
         if self.trainable and not backward:
             forward = TorchProgram(self.model, self.task)
-            return forward.trace(weights, inputs, replayable=replayable, rounded=rounded)
+            return forward.trace(weights, inputs, replayable=replayable, rounded=rounded, keep=keep)
         from parity.frameworks.torch.torch_places import layers_of, module_stack
         from parity.frameworks.torch.torch_trace import Recorder, WrittenRecorder
 
+        if keep is None and isinstance(weights, UnreadArrays):
+            keep = of_constants()
         with knowing(self.task.numbers, self.task.settled), module_stack(self.model.module) as stack:
-            recorder = replayable_recorder(stack) if replayable else Recorder(stack)
+            if keep is not None:
+                from parity.frameworks.torch.torch_streaming import StreamedRecorder
+
+                recorder: Recorder = StreamedRecorder(stack, keep)
+            else:
+                recorder = replayable_recorder(stack) if replayable else Recorder(stack)
             trace = self._recorded(recorder, weights, inputs, "float64", lifted=True)
             if rounded is not None:
                 as_written = self._recorded(WrittenRecorder(stack), weights, inputs, rounded, lifted=False)
@@ -208,22 +220,21 @@ class TorchProgram:
         return recorder.trace
 
     def _tensors(self, weights: Arrays, inputs: Arrays, dtype: str) -> tuple[Tensors, Tensors]:
+        from parity.frameworks.torch.torch_unread import weights_as_tensors
+
         widened = dtype == "float64"
         constants = {
             name: constant(array) if widened and is_float(array) else array
             for name, array in self.model.constants.items()
         }
         device = self.task.device
-        known = {**constants, **self.model.weights}
-
-        def array_of(name: str) -> Shaped[np.ndarray, "..."]:
-            array = weights[name] if name in weights else known[name]
-            return constant(array) if widened and name in self.task.tables and is_float(array) else array
-
-        own = {
-            name: to_torch(array_of(name), weight_dtype(self.model.dtypes, name, dtype), device)
-            for name in dict.fromkeys([*known, *weights])
-        }
+        arrays = overlaid(self.model.weights, weights)
+        if widened and self.task.tables:
+            tables = {name: arrays[name] for name in self.task.tables}
+            arrays = overlaid(arrays, {name: constant(a) for name, a in tables.items() if is_float(a)})
+        own = {name: to_torch(array, dtype, device) for name, array in constants.items()}
+        dtypes = {name: weight_dtype(self.model.dtypes, name, dtype) for name in arrays}
+        own |= weights_as_tensors(arrays, dtypes, device)
         for name in self.trainable:
             own[name].requires_grad_()
         laid_out = self.task.laid_out(inputs)

@@ -21,6 +21,7 @@ from parity.frameworks.torch.torch_operations import (
     written_tensors,
 )
 from parity.frameworks.torch.torch_places import here, spot_of_gradient
+from parity.frameworks.torch.torch_unread import UnreadTensor
 from parity.trace.graph import Node, NodeKind, Spot, Trace
 from parity.trace.rounded_uses import INSIDE_A_KERNEL
 from parity.trace.vocabulary import CASTS, REARRANGING, names
@@ -35,7 +36,7 @@ class Recorder(DispatchMode):
         self.stack = stack
         self.known: dict[MemoryLayout, int] = {}
         self.by_storage: dict[int, list[int]] = {}
-        self.alive: list[torch.Tensor] = []  # while a tensor lives, its address is its own
+        self.alive: list[torch.Tensor] = []
 
     def source(self, kind: NodeKind, name: str, tensor: torch.Tensor) -> int:
         """A weight, input or constant as a node.
@@ -45,7 +46,8 @@ class Recorder(DispatchMode):
             name: of the weight or input; for a constant, what it is called in the trace.
             tensor: its value.
         """
-        node = Node(name, kind, (), tensor.detach(), fixed=kind is not NodeKind.INPUT)
+        value = tensor if isinstance(tensor, UnreadTensor) else tensor.detach()
+        node = Node(name, kind, (), value, fixed=kind is not NodeKind.INPUT)
         index = self._add(node, tensor)
         if kind is NodeKind.WEIGHT:
             self.trace.weights[name] = index
@@ -55,8 +57,11 @@ class Recorder(DispatchMode):
 
     def node_of(self, tensor: torch.Tensor) -> int:
         """The node of a tensor; one that was never seen is a constant."""
-        index = self.known.get(layout_of(tensor))
+        index = self._seen(tensor)
         return self.source(NodeKind.CONSTANT, "constant", tensor) if index is None else index
+
+    def _seen(self, tensor: torch.Tensor) -> int | None:
+        return self.known.get(layout_of(tensor))
 
     def stop(self, name: str, tensor: torch.Tensor, spot: Spot) -> None:
         """Note that the gradient is stopped at a value.
@@ -77,12 +82,19 @@ class Recorder(DispatchMode):
         """Told that an operation was recorded as its decomposition, from the node `first` on."""
 
     def _add(self, node: Node, tensor: torch.Tensor) -> int:
-        self.trace.nodes.append(node)
-        index = len(self.trace.nodes) - 1
+        index = self._append(node)
         self.known[layout_of(tensor)] = index
         self.by_storage.setdefault(storage_of(tensor), []).append(index)
-        self.alive.append(tensor)
+        self._hold(tensor)
         return index
+
+    def _append(self, node: Node) -> int:
+        self.trace.nodes.append(node)
+        return len(self.trace.nodes) - 1
+
+    def _hold(self, tensor: torch.Tensor) -> None:
+        """While a tensor lives, its address is its own."""
+        self.alive.append(tensor)
 
     def __torch_dispatch__(
         self,
@@ -106,7 +118,7 @@ class Recorder(DispatchMode):
         for tensor in written:
             for index in self.by_storage.get(storage_of(tensor), ()):
                 node = self.trace.nodes[index]
-                if storage_of(node.value) == storage_of(tensor):
+                if isinstance(node.value, torch.Tensor) and storage_of(node.value) == storage_of(tensor):
                     node.value = node.value.clone()
         out = func(*args, **kwargs)
         name = bare_name(func)
@@ -114,7 +126,7 @@ class Recorder(DispatchMode):
         spot, backward = self._spot()
         params = settings_of(func, args, kwargs)
         for tensor in tensors_in(out):
-            before = self.known.get(layout_of(tensor))
+            before = self._seen(tensor)
             if (
                 before in inputs
                 and name in ("detach", "alias", "view_as", "_unsafe_view", "view")
@@ -134,8 +146,7 @@ class Recorder(DispatchMode):
             if layout.storage == storage_of(tensor) and old != index:
                 view = torch.as_strided(tensor.detach(), layout.shape, layout.strides, layout.offset)
                 node = Node(name, NodeKind.OPERATION, (old, index), view, spot, {}, backward)
-                self.trace.nodes.append(node)
-                self.known[layout] = len(self.trace.nodes) - 1
+                self.known[layout] = self._append(node)
                 self.by_storage[storage_of(tensor)].append(self.known[layout])
 
     def _spot(self) -> tuple[Spot, bool]:

@@ -1,0 +1,118 @@
+"""Two recordings compared: what was measured on either side is judged, and nothing is run."""
+
+from collections.abc import Mapping
+
+from parity.numerics.arrays import DTYPES
+from parity.numerics.noise import REPEATS, SideByDtype
+from parity.numerics.progress import Progress
+from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
+from parity.pipeline.outcome import Outcome
+from parity.pipeline.recorded_reference import joined_environment, recorded_settings, recorded_slope
+from parity.pipeline.recordings import Recording
+from parity.pipeline.runs import Run
+from parity.report.sides import Sides
+from parity.trace.graph import Spot
+
+
+def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outcome:
+    """Two recordings judged: numbers only, so that neither framework is needed.
+
+    Args:
+        one: of the reference or the candidate.
+        other: of the other side.
+        progress: called as each phase begins.
+
+    Raises:
+        ValueError: if they are not one of each, or do not belong together.
+    """
+    reference, candidate = _sorted(one, other)
+    settings = recorded_settings(reference)
+    known, own = reference.settings, candidate.settings
+    outcome = Outcome(reference.name, sides=Sides.of(reference.framework, candidate.framework))
+    outcome.plan = candidate.plan
+    outcome.environment = joined_environment(reference, candidate)
+    outcome.findings = tuple(dict.fromkeys((*reference.findings, *candidate.findings)))
+    shown: Mapping[str, str] = own["outputs"]
+    runs = [
+        Run(title, {}, {}, tuple(sides), REPEATS) for title, sides in candidate.runs.items()
+    ]  # values only: nothing runs
+
+    def sides_of(run: Run, progress: Progress) -> dict[str, SideByDtype]:
+        from parity.pipeline.shown import compared_outputs
+
+        expected = reference.runs[run.title]
+        return {
+            "reference": {d: compared_outputs(expected[d], shown) for d in run.dtypes},
+            "candidate": candidate.runs[run.title],
+        }
+
+    why, slope = own["undifferentiable"], recorded_slope(reference)
+    judged = judge_runs(
+        runs,
+        sides_of,
+        settings,
+        progress,
+        slope=lambda run, names: None if slope is None else slope.along(names),
+        differentiable=why is None,
+    )
+    from parity.pipeline import promotions
+
+    dtypes = tuple(dict.fromkeys(d for sides in candidate.runs.values() for d in sides))
+    apart = [
+        one
+        for dtype in dtypes
+        if dtype not in DTYPES
+        for one in promotions.differing_dtypes(
+            {c: known["output_dtypes"][dtype][n] for c, n in shown.items()},
+            {n: (kind, spot and Spot(**spot)) for n, (kind, spot) in own["output_dtypes"][dtype].items()},
+            dtype,
+        )
+    ]
+    if judged.probed is not None:
+        outcome.findings = (*outcome.findings, *judged.probed.findings)
+    quantities = [promotions.judge(q, apart) for q in judged.quantities]
+    named = named_on_both_sides(quantities, own["names"], turned=own["turned"])
+    outcome.quantities = [*candidate.quantities, *named]
+    own_loss = known["own_loss"]
+    outcome.not_checked = not_checked(
+        settings, dtypes, own["left_out"], judged, own_loss=own_loss, forward_alone=reference.streamed
+    )
+    if not reference.streamed:
+        needed = "that needs the candidate itself (parity.check, or compare with its file)"
+        outcome.not_checked = (*outcome.not_checked, f"where the two sides part: {needed}")
+    if why is not None:
+        line = f"gradients: the {candidate.framework} model cannot be differentiated ({why})"
+        outcome.not_checked = (line, *outcome.not_checked)
+    outcome.divergences = tuple(promotions.places(apart))
+    if reference.streamed and judged.failed and settings.localise:
+        from parity.pipeline.recorded_places import find_place
+
+        progress("looking for the place")
+        places = reference.place, candidate.place
+        found = find_place(places, judged.failed[0].run.title, shown, own_loss=own_loss)
+        outcome.divergences = (*found.divergences, *outcome.divergences)
+        outcome.growth, outcome.unplaced = found.growth, found.unplaced
+        outcome.findings = (*outcome.findings, *filter(None, (found.unplaced,)))
+    return outcome
+
+
+def _sorted(one: Recording, other: Recording) -> tuple[Recording, Recording]:
+    """The reference's and the candidate's.
+
+    Raises:
+        ValueError: if they are not one of each, or did not run with the same numbers.
+    """
+    if one.role == other.role:
+        raise ValueError(
+            f"both recordings are of a {one.role}; compare one of a reference with one of a candidate"
+        )
+    if one.streamed != other.streamed:
+        raise ValueError(
+            "one of the recordings was made with `stream` (--stream) and the other without; record both alike"
+        )
+    if one.key != other.key:
+        raise ValueError(
+            "the candidate ran with the weights and inputs of another recording; record it again with "
+            "`against` (--against) set to this one"
+        )
+    return (one, other) if one.role == "reference" else (other, one)
