@@ -40,6 +40,7 @@ from parity.diagnose.rearranging import opposite_operands, paired_operands, rear
 from parity.diagnose.reductions import reductions
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
+from parity.diagnose.scalar_terms import scalar_terms
 from parity.diagnose.slices import sliced_operands
 from parity.diagnose.stops import stopped
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
@@ -74,6 +75,7 @@ FAMILIES: tuple[Family, ...] = (
         other_values,
         other_numbers,
         terms,
+        scalar_terms,
     ),
     *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
     *(likely_activations,),

@@ -99,7 +99,11 @@ METHODS: Mapping[str, Callable[[int, int], Weights]] = {
 
 
 def resizings(fault: Fault) -> Iterator[Change]:
-    """The faulty value is a matched one resized, by another interpolation than the candidate's."""
+    """The faulty value is a matched one resized, by another interpolation than the candidate's.
+
+    What only picks entries is that where the reference calls a function that resizes.
+    """
+    called = any("upsample" in fault.reference.nodes[i].operation for i in fault.reference_scope)
     for target in fault.targets:
         if target.wanted.dtype.kind != "f" or not 4 <= target.wanted.size <= LARGEST:
             continue
@@ -110,7 +114,7 @@ def resizings(fault: Fault) -> Iterator[Change]:
                 continue
             for name, method in METHODS.items():
                 value = _along(x, target.wanted.shape, axes, method)
-                if difference(value, target) is None:
+                if difference(value, target) is None or not (called or _mixes(x, target, axes, method)):
                     continue
                 own = next((n for n in METHODS if _gives(x, target, axes, METHODS[n])), "otherwise")
                 text = f"<reference> resizes {name}, <candidate> {own}"
@@ -122,7 +126,13 @@ def _resized(old: Sequence[int], new: Sequence[int]) -> list[int]:
     if len(old) != len(new):
         return []
     axes = [axis for axis, (a, b) in enumerate(zip(old, new, strict=True)) if a != b]
-    return axes if all(old[axis] > 1 for axis in axes) and len(axes) < len(old) else []
+    whole = all(min(old[axis], new[axis]) > 1 for axis in axes)
+    return axes if whole and len(axes) < len(old) else []
+
+
+def _mixes(x: Array, target: Target, axes: Sequence[int], method: Callable[[int, int], Weights]) -> bool:
+    """Whether an interpolation takes more of the old entries than one for each new one."""
+    return any((method(target.wanted.shape[a], x.shape[a]) % 1 != 0).any() for a in axes)
 
 
 def _gives(x: Array, target: Target, axes: Sequence[int], method: Callable[[int, int], Weights]) -> bool:

@@ -63,6 +63,12 @@ def jax_steps(p: Any, x: Any) -> Any:
         (lambda p, x: torch.tanh(x @ p["w"] + p["table"][4:]), table_of(2), {"shift"}, ["from 4 (of 9"]),
         (torch_heads, lambda p, x: heads(p, x, first=0, second=2), {"selection"}, ["entry 1 alone"]),
         (torch_heads, lambda p, x: heads(p, x, first=1, second=1), {"selection"}, ["entry 0 alone"]),
+        (
+            lambda p, x: torch.tanh((x @ p["w"])[:, 1:3, 0:2]),
+            lambda p, x: jnp.tanh((x @ p["w"])[:, 2:4, 3:5]),
+            {"shift"},
+            ["along axis 1", "along axis 2"],
+        ),
         (torch_steps, jax_steps, {"selection"}, ["from 0 (of 5"]),
         (torch_norm, lambda p, x: jax_norm(p, x, bound=jnp.minimum), {"selection"}, ["takes the larger"]),
         (
@@ -95,6 +101,7 @@ def jax_steps(p: Any, x: Any) -> Any:
         "weight-too-near",
         "part-of-value",
         "same-part-twice",
+        "along-two-axes",
         "time-step",
         "bound-of-variance",
         "bound-of-values",

@@ -1,0 +1,41 @@
+"""Terms and factors of a single number: what the reference computes and the candidate leaves out."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from parity.diagnose.fault import Fault
+from parity.diagnose.targets import Target
+from parity.diagnose.tolerances import LOOSEST, TWO_VALUES, VARIES
+from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
+
+
+def scalar_terms(fault: Fault) -> Iterator[Change]:
+    """A loss or another single number, with a number that the reference computes added or multiplied.
+
+    One number may be another's difference by chance only if it is written somewhere: those are left out.
+    """
+    known: dict[str, float] = {}
+    for index in (*fault.reference_scope, *fault.reference_inputs):
+        node = fault.reference.nodes[index]
+        if node.array.size == 1 and node.array.dtype.kind == "f" and index not in fault.reference_pure:
+            known.setdefault(f"the result of {node.operation.strip('_')}", float(node.array.reshape(())))
+    for target in fault.targets:
+        if target.wanted.size == 1 and target.wanted.dtype.kind == "f":
+            for name, value in known.items():
+                yield from _with(target, name, value)
+
+
+def _with(target: Target, name: str, value: float) -> Iterator[Change]:
+    wanted, actual = (float(array.reshape(())) for array in (target.wanted, target.actual))
+    little = VARIES * target.allowed
+    if not np.isfinite([wanted, actual, value]).all() or min(abs(value), abs(actual), abs(wanted)) <= little:
+        return
+    for does, amount in (("adds", value), ("subtracts", -value)):
+        if abs(wanted - actual - amount) <= TWO_VALUES * target.allowed:
+            text = f"<reference> {does} {name}, <candidate> does not"
+            yield Change(CauseKind.MISSING_TERM, text, {target.node: target.actual + amount})
+    if abs(value - 1) > LOOSEST and abs(wanted / actual / value - 1) <= LOOSEST:
+        text = f"<reference> multiplies by {name}, <candidate> does not"
+        yield Change(CauseKind.MISSING_TERM, text, {target.node: target.actual * value})
