@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from parity.diagnose import Diagnosis
+from parity.diagnose.trials import Change
 from parity.localise import Comparison, Region, candidate_places, formulas, put_first, reference_places
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage
 from parity.trace.graph import NodeKind
@@ -87,7 +88,8 @@ def divergence_at(
     there = reference_places(comparison.reference, region)
     here = candidate_places(comparison, region, change.joined if change else ())
     if change is not None:
-        there, here = put_first(change.reference_places, there), put_first(change.candidate_places, here)
+        there = put_first(change.reference_places, there)
+        here = put_first(change.candidate_places or _changed(comparison, change), here)
     return Divergence(
         stage,
         there,
@@ -100,6 +102,14 @@ def divergence_at(
         cause,
         formulas(comparison, region) if region.settled else None,
     )
+
+
+def _changed(comparison: Comparison, change: Change) -> tuple[Place, ...]:
+    """The line of the operations that a cause says are others, if it is one."""
+    trace = comparison.candidate
+    found = [trace.nodes[trace.evaluations[number].outputs[0]].place for number in change.functions]
+    one_line = len({(place.file, place.line) for place in found}) == 1 and bool(found[0].file)
+    return tuple(found[:1]) if one_line else ()
 
 
 def growth_of(comparison: Comparison) -> Sequence[Growth]:
