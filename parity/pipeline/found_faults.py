@@ -109,7 +109,7 @@ def _changed(comparison: Comparison, change: Change) -> tuple[Place, ...]:
     trace = comparison.candidate
     found = [trace.nodes[trace.evaluations[number].outputs[0]].place for number in change.functions]
     one_line = len({(place.file, place.line) for place in found}) == 1 and bool(found[0].file)
-    return tuple(found[:1]) if one_line else ()
+    return tuple(found[:1]) if one_line and not change.joined else ()
 
 
 def growth_of(comparison: Comparison) -> Sequence[Growth]:
