@@ -143,6 +143,10 @@ class OneByOne(Mapping[str, Array]):
         """How many there are."""
         return len(self._names)
 
+    def __reduce__(self) -> tuple[type[dict[str, Array]], tuple[dict[str, Array]]]:
+        """To another process go the arrays themselves."""
+        return dict, (dict(self),)
+
 
 def each(arrays: Arrays, change: Change) -> Arrays:
     """Change every entry of named arrays as they are asked for.
