@@ -143,7 +143,7 @@ class OneByOne(Mapping[str, Array]):
         """How many there are."""
         return len(self._names)
 
-    def __reduce__(self) -> tuple[type[dict[str, Array]], tuple[dict[str, Array]]]:
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Array]]]:
         """To another process go the arrays themselves."""
         return dict, (dict(self),)
 
