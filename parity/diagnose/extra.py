@@ -14,6 +14,7 @@ from parity.trace.vocabulary import (
     BOUNDING,
     CHOOSING,
     CONVOLUTIONS,
+    FITTING,
     MASKING,
     PADDING,
     PARTS,
@@ -33,12 +34,10 @@ FUNCTIONS = names("""
 MOST_LEFT_OUT = 6
 """Different operations that may be too many at once: a longer list names no cause."""
 
-GLUE = names("""
-    reshape view broadcast_in_dim expand expand_dims unsqueeze squeeze convert_element_type _to_copy clone t
-    transpose _unsafe_view copy copy_p zeros_like ones_like scalar_tensor detach stop_gradient unsafe_split
-    split
-""")
-"""Operations that are there only to fit shapes and dtypes."""
+GLUE = FITTING | names(
+    "t transpose zeros_like ones_like scalar_tensor detach stop_gradient unsafe_split split"
+)
+"""Operations that are there only to fit what others compute."""
 
 
 def extra_operations(fault: Fault) -> Iterator[Change]:

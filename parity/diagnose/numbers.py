@@ -104,6 +104,20 @@ def reference_numbers(fault: Fault) -> list[float]:
     return list(found)
 
 
+def computed_numbers(fault: Fault) -> list[tuple[str, float]]:
+    """Single numbers that the reference computes at the fault, each with what it is called.
+
+    Args:
+        fault: the fault.
+    """
+    found = []
+    for index in (*fault.reference_scope, *fault.reference_inputs):
+        node = fault.reference.nodes[index]
+        if node.array.size == 1 and node.array.dtype.kind == "f" and index not in fault.reference_pure:
+            found.append((f"the result of {node.operation.strip('_')}", float(node.array.reshape(()))))
+    return found
+
+
 def is_number(value: object) -> bool:
     """Whether a setting is a number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -127,17 +127,18 @@ def _says_little(fault: Fault, literal: Literal, new: float, there: Sequence[flo
     if literal.use.operations & {"mul", "div"}:
         negates = any(fault.operation(number) == "neg" for number in fault.active)
         return new == -literal.value and (negates or new not in there)
-    evaluations = [fault.candidate.evaluations[n] for n in fault.readers(literal.node)]
-    others = [i for e in evaluations if e.operation in BOUNDS for i in e.inputs if i != literal.node]
-    bounds = [BOUNDS[e.operation] for e in evaluations if e.operation in BOUNDS]
-    return (
-        bool(bounds)
-        and len(bounds) == len(evaluations) == len(others)
-        and all(
-            np.array_equal(bound(fault.value(i), new), fault.value(i))
-            for bound, i in zip(bounds, others, strict=True)
-        )
-    )
+    readers = fault.readers(literal.node)
+    return bool(readers) and all(_binds_nothing(fault, number, literal.node, new) for number in readers)
+
+
+def _binds_nothing(fault: Fault, number: int, literal: int, new: float) -> bool:
+    """Whether an evaluation bounds a value by a literal that would, as another number, leave it as it is."""
+    evaluation = fault.candidate.evaluations[number]
+    others = [i for i in evaluation.inputs if i != literal]
+    if evaluation.operation not in BOUNDS or len(others) != 1:
+        return False
+    value = fault.value(others[0])
+    return np.array_equal(BOUNDS[evaluation.operation](value, new), value)
 
 
 def _is_next(literal: Literal, new: float, there: Sequence[float]) -> bool:

@@ -8,7 +8,6 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
-from parity.trace.vocabulary import REARRANGING, REPEATING
 
 
 def written_plainly(fault: Fault) -> Iterator[Change]:
@@ -24,7 +23,7 @@ def written_plainly(fault: Fault) -> Iterator[Change]:
 
 
 def _logarithm(fault: Fault, index: int) -> Iterator[Change]:
-    source = _source(fault, fault.node(index).inputs[0])
+    source = fault.rearranged_from(fault.node(index).inputs[0])[-1]
     node = fault.node(source)
     if node.operation == "add":
         for one, other in (node.inputs, node.inputs[::-1]):
@@ -45,7 +44,7 @@ def _logarithm(fault: Fault, index: int) -> Iterator[Change]:
         yield _better(fault, index, "log(sigmoid(x))", "log_sigmoid(x)", -np.logaddexp(0.0, -x))
     elif node.operation == "div":
         inner = _before(fault, node.inputs[0], "exp")
-        total = fault.node(_source(fault, node.inputs[1]))
+        total = fault.node(fault.rearranged_from(node.inputs[1])[-1])
         if inner is not None and total.operation == "reduce_sum":
             axes = tuple(int(axis) for axis in total.params["axes"])
             value = inner - np.logaddexp.reduce(inner, axis=axes, keepdims=True)
@@ -57,16 +56,9 @@ def _better(fault: Fault, index: int, plain: str, stable: str, value: Array) -> 
     return Change(CauseKind.STABILITY, text, {index: value.reshape(fault.value(index).shape)})
 
 
-def _source(fault: Fault, index: int) -> int:
-    """The value that a value only repeats or reshapes."""
-    while fault.node(index).operation in REPEATING | REARRANGING and len(fault.node(index).inputs) == 1:
-        index = fault.node(index).inputs[0]
-    return index
-
-
 def _before(fault: Fault, index: int, operation: str) -> Array | None:
     """The argument of an operation that computed a value; None if it was another one."""
-    node = fault.node(_source(fault, index))
+    node = fault.node(fault.rearranged_from(index)[-1])
     return fault.value(node.inputs[0]) if node.operation == operation else None
 
 

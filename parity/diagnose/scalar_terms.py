@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.numbers import computed_numbers
 from parity.diagnose.targets import Target
 from parity.diagnose.tolerances import LOOSEST, TWO_VALUES, VARIES
 from parity.diagnose.trials import Change
@@ -16,14 +17,10 @@ def scalar_terms(fault: Fault) -> Iterator[Change]:
 
     One number may be another's difference by chance only if it is written somewhere: those are left out.
     """
-    known: dict[str, float] = {}
-    for index in (*fault.reference_scope, *fault.reference_inputs):
-        node = fault.reference.nodes[index]
-        if node.array.size == 1 and node.array.dtype.kind == "f" and index not in fault.reference_pure:
-            known.setdefault(f"the result of {node.operation.strip('_')}", float(node.array.reshape(())))
+    known = computed_numbers(fault)
     for target in fault.targets:
         if target.wanted.size == 1 and target.wanted.dtype.kind == "f":
-            for name, value in known.items():
+            for name, value in known:
                 yield from _with(target, name, value)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.numbers import THROUGH, literals
+from parity.diagnose.numbers import computed_numbers, literals
 from parity.diagnose.phrases import number
 from parity.diagnose.tolerances import SAME_DECIMALS
 from parity.diagnose.trials import Change
@@ -34,8 +34,8 @@ def other_divisors(fault: Fault) -> Iterator[Change]:
     for evaluation in (fault.candidate.evaluations[step] for step in fault.active):
         if evaluation.operation != "div" or len(evaluation.inputs) != 2:
             continue
-        total = _through(fault, evaluation.inputs[0])
-        node, divisor = fault.node(total), evaluation.inputs[1]
+        node = fault.node(fault.rearranged_from(evaluation.inputs[0])[-1])
+        divisor = evaluation.inputs[1]
         if node.operation != "reduce_sum" or fault.value(divisor).dtype.kind != "f":
             continue
         held, summand = fault.value(divisor), fault.value(node.inputs[0])
@@ -44,23 +44,14 @@ def other_divisors(fault: Fault) -> Iterator[Change]:
             if divisor in fault.pure
             else {float(count): f"the count {number(count)}" for count in _counts(summand.shape)}
         )
-        for index in (*fault.reference_scope, *fault.reference_inputs):
-            array = fault.reference.nodes[index].array
-            if array.size == 1 and array.dtype.kind == "f" and index not in fault.reference_pure:
-                operation = fault.reference.nodes[index].operation
-                known.setdefault(float(array.reshape(())), f"the result of {operation.strip('_')}")
-        own = "a count" if divisor in fault.pure else f"the {fault.node(_through(fault, divisor)).operation}"
+        for what, value in computed_numbers(fault):
+            known.setdefault(value, what)
+        source = fault.node(fault.rearranged_from(divisor)[-1])
+        own = "a count" if divisor in fault.pure else f"the {source.operation}"
         for value, what in known.items():
             if value and not np.allclose(held, value, rtol=1e-9, atol=0.0):
                 text = f"the sum is divided by {what} in <reference>, by {own} in <candidate>"
                 yield Change(CauseKind.REDUCTION, text, {divisor: np.full_like(held, value)})
-
-
-def _through(fault: Fault, index: int) -> int:
-    """What a value only broadcasts or casts."""
-    while fault.node(index).operation in THROUGH and len(fault.node(index).inputs) == 1:
-        index = fault.node(index).inputs[0]
-    return index
 
 
 def _counts(shape: tuple[int, ...]) -> list[int]:

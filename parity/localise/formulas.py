@@ -11,12 +11,9 @@ import numpy as np
 
 from parity.localise.comparison import Comparison, Region
 from parity.trace.graph import Node, NodeKind, Trace
-from parity.trace.vocabulary import names
+from parity.trace.vocabulary import FITTING, names
 
-GLUE = names("""
-    broadcast_in_dim reshape squeeze expand_dims convert_element_type copy copy_p sharding_constraint
-    view unsafe_view expand unsqueeze to_copy clone contiguous lift_fresh_copy
-""")
+GLUE = FITTING | names("sharding_constraint contiguous lift_fresh_copy")
 """Operations that only fit shapes and dtypes, and say nothing in a formula."""
 
 INFIX = {
@@ -96,7 +93,7 @@ def _leaf(trace: Trace, index: int) -> str:
         return node.operation
     if node.kind is NodeKind.CONSTANT and node.value.size == 1:
         return _number(float(np.real(node.array.reshape(()))))
-    if _name(node) in GLUE and node.inputs:
+    if node.operation in GLUE and node.inputs:
         return _leaf(trace, node.inputs[0])
     siblings = trace.evaluations[node.step].outputs if node.step >= 0 and trace.evaluations else (index,)
     which = f" {siblings.index(index) + 1} of {len(siblings)}" if len(siblings) > 1 else ""
@@ -125,7 +122,7 @@ class _Formula:
         return self._operator(name, parts, given) or _called(name, parts, given)
 
     def _is_glue(self, node: Node) -> bool:
-        return _name(node) in GLUE and len(node.inputs) == 1
+        return node.operation in GLUE and len(node.inputs) == 1
 
     @staticmethod
     def _operator(name: str, parts: list[_Text], given: dict[str, str]) -> _Text | None:

@@ -102,27 +102,14 @@ def measure_slope(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slo
     except Exception as error:
         if not is_of_a_model(error):
             raise
-    refused = tuple(_refused(subject, inputs, names))
-    free = [name for name in names if name not in refused]
-    return (
-        _measured(subject, inputs, free)._replace(refused=refused)
-        if free
-        else Slope((), 0.0, np.inf, refused)
-    )
-
-
-def _refused(subject: Subject, inputs: Arrays, names: Sequence[str]) -> list[str]:
-    """The weights that a model does not let be moved, each by itself, found by halving."""
-    try:
-        _measured(subject, inputs, names)
-    except Exception as error:
-        if not is_of_a_model(error):
-            raise
-        if len(names) == 1:
-            return list(names)
+    if len(names) > 1:  # halves, until what is refused stands alone
         half = len(names) // 2
-        return [*_refused(subject, inputs, names[:half]), *_refused(subject, inputs, names[half:])]
-    return []
+        parts = [measure_slope(subject, inputs, part) for part in (names[:half], names[half:])]
+        free = [name for part in parts for name in part.names]
+        if 0 < len(free) < len(names):
+            whole = measure_slope(subject, inputs, free)
+            return whole._replace(refused=tuple(name for name in names if name not in whole.names))
+    return Slope((), 0.0, np.inf, tuple(names))
 
 
 def _measured(subject: Subject, inputs: Arrays, names: Sequence[str]) -> Slope:

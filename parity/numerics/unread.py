@@ -67,52 +67,6 @@ def held(array: Array) -> Unread:
     return Unread(tuple(array.shape), array.dtype, lambda: array, lambda index: np.asarray(array[index]))
 
 
-class UnreadArrays(Mapping[str, Array]):
-    """Named arrays of which each is read anew whenever it is asked for.
-
-    >>> arrays = UnreadArrays({"kernel": held(np.ones((2, 3)))})
-    >>> arrays.each(lambda name, array: array * 2)["kernel"].sum()
-    np.float64(12.0)
-    """
-
-    def __init__(self, unread: Mapping[str, Unread]) -> None:
-        """Arrays by name.
-
-        Args:
-            unread: by name.
-        """
-        self.unread = dict(unread)
-
-    def __getitem__(self, name: str) -> Array:
-        """Read one array."""
-        return self.unread[name].read()
-
-    def __iter__(self) -> Iterator[str]:
-        """The names."""
-        return iter(self.unread)
-
-    def __contains__(self, name: object) -> bool:
-        """Whether there is an array of this name; nothing is read."""
-        return name in self.unread
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self.unread)
-
-    def each(self, change: Change) -> "UnreadArrays":
-        """The arrays with every entry changed as it is read.
-
-        Args:
-            change: of an array or a row of it, entry by entry.
-        """
-        return UnreadArrays(
-            {
-                name: array.changed(functools.partial(change, name), array.dtype)
-                for name, array in self.unread.items()
-            }
-        )
-
-
 class OneByOne(Mapping[str, Array]):
     """Named arrays that are computed when they are asked for, and not kept: of a large model one at a time.
 
@@ -148,6 +102,37 @@ class OneByOne(Mapping[str, Array]):
         return dict, (dict(self),)
 
 
+class UnreadArrays(OneByOne):
+    """Named arrays of which each is read anew whenever it is asked for.
+
+    >>> arrays = UnreadArrays({"kernel": held(np.ones((2, 3)))})
+    >>> arrays.each(lambda name, array: array * 2)["kernel"].sum()
+    np.float64(12.0)
+    """
+
+    def __init__(self, unread: Mapping[str, Unread]) -> None:
+        """Arrays by name.
+
+        Args:
+            unread: by name.
+        """
+        self.unread = dict(unread)
+        super().__init__(self.unread, lambda name: self.unread[name].read())
+
+    def each(self, change: Change) -> "UnreadArrays":
+        """The arrays with every entry changed as it is read.
+
+        Args:
+            change: of an array or a row of it, entry by entry.
+        """
+        return UnreadArrays(
+            {
+                name: array.changed(functools.partial(change, name), array.dtype)
+                for name, array in self.unread.items()
+            }
+        )
+
+
 def each(arrays: Arrays, change: Change) -> Arrays:
     """Change every entry of named arrays as they are asked for.
 
@@ -161,15 +146,17 @@ def each(arrays: Arrays, change: Change) -> Arrays:
 
 
 def overlaid(below: Arrays, above: Arrays) -> Arrays:
-    """The arrays of both, those of `above` where both have one, looked up when they are asked for.
+    """The arrays of both, those of `above` where both have one; what is computed later stays so.
 
     Args:
         below: by name.
         above: by name.
     """
-    if not isinstance(below, UnreadArrays) and not isinstance(above, UnreadArrays):
+    if isinstance(below, UnreadArrays) or isinstance(above, UnreadArrays):
+        return UnreadArrays({**_unread(below), **_unread(above)})
+    if isinstance(below, OneByOne) or isinstance(above, OneByOne):
         return OneByOne([*below, *above], lambda name: above[name] if name in above else below[name])
-    return UnreadArrays({**_unread(below), **_unread(above)})
+    return {**below, **above}
 
 
 def _unread(arrays: Arrays) -> Mapping[str, Unread]:

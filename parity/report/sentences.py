@@ -27,7 +27,6 @@ _FORMULAS = (
     "them: make the formulas the same."
 )
 
-
 _RECORDED = (
     "All that goes in agrees, so the difference arises on these lines: compare the operation itself, its "
     "options and its constants. The error is that of the output, and no cause was tried: recorded values "

@@ -46,6 +46,13 @@ EXACT = CARRYING | names("""
 REPEATING = names("expand repeat _to_copy clone broadcast_in_dim convert_element_type")
 """Operations whose result says no more than their input."""
 
+FITTING = names("""
+    view _unsafe_view reshape expand unsqueeze squeeze clone copy _to_copy
+
+    broadcast_in_dim expand_dims convert_element_type copy_p
+""")
+"""Operations that only fit shapes and dtypes."""
+
 PARTS = names("""
     slice select narrow split split_with_sizes chunk unbind squeeze dynamic_slice gather scan_slice
 """)

@@ -109,8 +109,10 @@ class JaxProgram:
         else:
             with running(dtype, self.task.device):
                 own = {
-                    path: to_jax(array, weight_dtype(self.model.dtypes, path, dtype), device)
-                    for path, array in ((path, self._leaf(weights, path)) for path in self.model.weights)
+                    path: to_jax(
+                        self._leaf(weights, path), weight_dtype(self.model.dtypes, path, dtype), device
+                    )
+                    for path in self.model.weights
                 }
                 moved = {path: own.pop(path) for path in self.moved}
                 results = self._compiled(
@@ -133,12 +135,8 @@ class JaxProgram:
         program = self._lift(weights, given, False, None if lifted else dtype)
         known = knowing(self.task.numbers, self.task.settled)
         with running(dtype, self.task.device), known, raised_by("JAX", f"in {dtype}"):
-            arguments = unread_arguments(
-                program,
-                list(self._flat(shapes_only(weights), given)),
-                self._with_tables(weights),
-                lifted=lifted,
-            )
+            own = self._with_tables(weights)
+            arguments = unread_arguments(program, self._flat(shapes_only(weights), given), own, lifted=lifted)
             return streamed(program, arguments, lifted=lifted, rounding=self.task.rounding)
 
     def returned(self, weights: Arrays, inputs: Arrays) -> PyTree:
@@ -235,7 +233,7 @@ class JaxProgram:
         program = self._lift(weights, self.task.laid_out(inputs), False)
         with knowing(self.task.numbers, self.task.settled), collecting() as own:
             constants_of(program.closed)
-            self._with_tables({name: self._leaf(weights, name) for name in self.task.tables})
+            self._with_tables(weights)
             computed = computed_from_constants(program.closed)
         return Constants(own, computed)
 
@@ -324,7 +322,7 @@ class JaxProgram:
 
     def _with_tables(self, weights: Arrays) -> Arrays:
         """Leaves with the constants of this side among them restored, or moved by the noise run in force."""
-        tables = {name: weights[name] for name in self.task.tables if name in weights}
+        tables = {name: self._leaf(weights, name) for name in self.task.tables}
         return overlaid(weights, {name: constant(a) for name, a in tables.items() if is_float(a)})
 
     def _flat(self, weights: Arrays, given: Arrays) -> Iterator[Flat]:

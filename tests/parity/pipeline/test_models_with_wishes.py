@@ -105,3 +105,32 @@ def test_an_output_of_booleans_beside_a_floating_one() -> None:
         Masked(), apply, {"x": normal(5, 3)}, weights=parity.Weights(template=template), settings=quick
     )
     assert report.verdict is Verdict.PASS, str(report)
+
+
+class Balanced(nn.Module):
+    """Each half of the weights may be moved by itself, both together may not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.down = (nn.Parameter(torch.tensor([0.5, 2.0])) for _ in range(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        moved = [(w.detach() - torch.tensor([0.5, 2.0])).abs().max() > 1e-8 for w in (self.up, self.down)]
+        if all(moved):
+            raise ValueError("one of the two must stay")
+        return torch.tanh(x * self.up) * self.down
+
+
+def test_weights_that_are_refused_together_cost_no_verdict() -> None:
+    shape = jax.ShapeDtypeStruct((2,), jnp.float32)
+    weights = parity.Weights(template={"up": shape, "down": shape}, pins={"up": "up", "down": "down"})
+    settings = parity.Settings(dtypes=("float64",), moved_weights=False)
+    report = parity.check(
+        Balanced(),
+        lambda p, x: jnp.tanh(x * p["up"]) * p["down"],
+        {"x": normal(4, 2)},
+        weights=weights,
+        settings=settings,
+    )
+    assert not report.failures(), str(report)
+    assert any("along up, down: the model refuses that" in line for line in report.not_checked), str(report)
