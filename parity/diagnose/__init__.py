@@ -28,7 +28,7 @@ from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.in_parts import bins, in_parts
 from parity.diagnose.indices import chosen_entries, integers
-from parity.diagnose.masks import masked_states, masks
+from parity.diagnose.masks import masked_states, masks, masks_of_several
 from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
 from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
@@ -55,7 +55,17 @@ Family = Callable[[Fault], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
     *(fillers, written_plainly, roundings, sums_and_means),
-    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts),
+    *(
+        constants,
+        activations,
+        convolutions,
+        pools,
+        integers,
+        dtypes,
+        masks,
+        masks_of_several,
+        exchanged_parts,
+    ),
     *(joined_otherwise, order, in_parts, bins, resizings),
     *(
         padding_modes,

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.masks import masks, masks_of_several
 from parity.diagnose.mutations import mutations
 from parity.diagnose.numbers_in_code import constants
 from parity.diagnose.targets import same
@@ -71,11 +72,18 @@ def holds_everywhere(fault: Fault, change: Change) -> bool:
 
 
 def changes_everywhere(fault: Fault) -> Iterator[Change]:
-    """Operations and numbers that explain the fault only if the code is changed wherever it runs."""
-    for family in (mutations, constants):
+    """Operations, numbers and masks that explain the fault only if the code is changed wherever it runs."""
+    tried = set()
+    for family in (masks_of_several, masks, mutations, constants):
         for change in family(fault):
             if fault.late:
                 return
             code = everywhere(fault, change)
-            if code is not None and _is_wider(code, change) and explains(fault, code):
+            if code is None or not _is_wider(code, change):
+                continue
+            same_code = change.text, frozenset(code.functions), frozenset(code.values)
+            if same_code in tried:  # found at another of its executions
+                continue
+            tried.add(same_code)
+            if explains(fault, code):
                 yield Change(change.cause, change.text, {fault.target.node: fault.target.wanted})

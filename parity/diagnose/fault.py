@@ -5,6 +5,7 @@ everything behind the fault goes through, known because the reference's value wa
 change after which a target agrees is a full explanation, wherever in between it was made.
 """
 
+import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
@@ -134,11 +135,11 @@ class Fault:
     def disagreeing(self, number: int) -> list[int]:
         """An evaluation, and the others of the same code whose results are not the reference's."""
         if number not in self._disagreeing:
-            evaluations, partners = self.candidate.evaluations, self.comparison.partners
+            evaluations, matched = self.candidate.evaluations, self.comparison.matched
             self._disagreeing[number] = [
                 n
                 for n in executions(self.candidate, number)
-                if n == number or not any(partners[o] for o in evaluations[n].outputs)
+                if n == number or not any(map(matched, evaluations[n].outputs))
             ]
         return self._disagreeing[number]
 
@@ -195,8 +196,13 @@ class Fault:
             if array.shape == shape:
                 yield array
                 given += 1
-        if not given:
-            yield from arranged(self.reference.nodes[index].array, shape)
+        if given:
+            return
+        array, js = self.reference.nodes[index].array, self.region.js
+        if len(js) > 1 and array.size == len(js) * math.prod(shape):  # a part at a time
+            yield from (parts[js.index(self.region.j)] for parts in arranged(array, (len(js), *shape)))
+        else:
+            yield from arranged(array, shape)
 
     def compute(
         self, values: Mapping[int, Value], functions: Mapping[int, Function] | None = None
@@ -211,6 +217,8 @@ class Fault:
             Node -> its new value, the given ones included; where operands stop to fit, nothing behind.
         """
         functions = functions or {}
+        if not set(self.active).issuperset(functions):  # what is made of constants is not computed again here
+            return self.comparison.replay(values, functions, until=max(t.node for t in self.targets))
         new: dict[int, Value] = dict(values)
         for number in self.active:
             evaluation = self.candidate.evaluations[number]

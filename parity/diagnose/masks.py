@@ -1,6 +1,7 @@
 """Masks: inverted, shifted, left out, or applied where the other side has none."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -8,7 +9,9 @@ from parity.diagnose.arrangements import Move, arranged, rearrangements
 from parity.diagnose.fault import Fault
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
+from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
+from parity.trace.graph import NodeKind
 from parity.trace.match import Summary
 from parity.trace.vocabulary import MASKING
 
@@ -41,6 +44,33 @@ def masks(fault: Fault) -> Iterator[Change]:
         ):
             yield Change(CauseKind.MASK, f"the mask counts as {meaning}", {index: np.full_like(mask, fill)})
     yield from _applied(fault)
+
+
+def masks_of_several(fault: Fault) -> Iterator[Change]:
+    """One condition too many: a mask made of two, of which the reference has one."""
+    evaluations = fault.candidate.evaluations
+    read = [
+        i for i in (*fault.inputs, *fault.constants, *fault.computed()) if fault.value(i).dtype.kind == "b"
+    ]
+    for index in read:  # grows: what a mask is made of
+        node = fault.node(index)
+        if node.kind is not NodeKind.OPERATION or node.step < 0:
+            continue
+        conditions = [i for i in evaluations[node.step].inputs if fault.value(i).dtype.kind == "b"]
+        read += [i for i in conditions if i not in read]
+        if node.operation in ("and", "or") and len(conditions) == 2:
+            for kept, left in ((0, 1), (1, 0)):
+                line = fault.node(conditions[left]).spot.line
+                yield Change(
+                    CauseKind.MASK,
+                    "<candidate> masks by one condition more than <reference>: leave it out"
+                    + (f" (of line {line})" if line else ""),
+                    functions={node.step: functools.partial(_one, kept)},
+                )
+
+
+def _one(kept: int, given: Sequence[Value]) -> Sequence[Value]:
+    return [given[kept]]
 
 
 def _whole(fault: Fault) -> Iterator[Change]:

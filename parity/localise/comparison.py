@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Shaped
 
+from parity.localise.gathering import Gathered, Gathering, Side
 from parity.numerics.unread import Unread
 from parity.trace.graph import NodeKind, Trace
 from parity.trace.kept_values import is_absent
@@ -36,6 +37,8 @@ class Region(NamedTuple):
         order: whether both hold the same numbers, arranged differently.
         error: relative difference of the two values.
         honest: how much of it rounding explains.
+        ts, js: `t` and `j` with the same of the other runs of a loop, where one side computes in parts.
+        beside: the reference's values in place of the candidate's other parts.
     """
 
     t: int
@@ -47,6 +50,14 @@ class Region(NamedTuple):
     order: bool
     error: float
     honest: float
+    ts: tuple[int, ...] = ()
+    js: tuple[int, ...] = ()
+    beside: Mapping[int, Shaped[np.ndarray, "..."]] = MappingProxyType({})
+
+    @property
+    def placed(self) -> dict[int, Shaped[np.ndarray, "..."]]:
+        """Node of the candidate -> the reference's value in its place."""
+        return {self.j: self.value, **self.beside}
 
 
 class Comparison:
@@ -75,8 +86,17 @@ class Comparison:
         self.reference_matched: set[int] = set()
         self.partners: dict[int, list[int]] = {}
         self.summaries: dict[int, Summary] = {}
+        self.gathered: dict[int, Gathered] = {}
         for index in range(len(candidate.nodes)):
             self._match(index)
+        there = Side(
+            reference,
+            lambda i: reference.nodes[i].array,
+            self.matcher.summaries.__getitem__,
+            self.reference_agrees,
+        )
+        here = Side(candidate, self.array, self.summaries.__getitem__, self.candidate_agrees)
+        self.candidate_runs, self.reference_runs = Gathering(here, there), Gathering(there, here)
         self._note_matches()
 
     def array(self, index: int) -> Shaped[np.ndarray, "..."]:
@@ -107,11 +127,23 @@ class Comparison:
         for index, node in enumerate(self.reference.nodes):
             if node.operation in REPEATING and node.inputs and node.inputs[0] in self.reference_matched:
                 self.reference_matched.add(index)
+        self.gathered = {}
+        of_candidate, of_reference = list(self.candidate_runs.found()), list(self.reference_runs.found())
+        for found in of_candidate:
+            self.gathered.update(dict.fromkeys(found.parts, found))
+            self.reference_matched.add(found.whole)
+        for found in of_reference:
+            self.reference_matched.update(found.parts)
+            self.gathered[found.whole] = found
+
+    def matched(self, index: int) -> bool:
+        """Whether the reference holds a value of the candidate, by itself or in parts, or as a part."""
+        return bool(self.partners[index]) or index in self.gathered
 
     def candidate_agrees(self, index: int) -> bool:
         """Whether a value of the candidate needs no explanation: matched, or weights that are rearranged."""
         node = self.candidate.nodes[index]
-        if node.kind is not NodeKind.OPERATION or node.fixed or self.partners[index]:
+        if node.kind is not NodeKind.OPERATION or node.fixed or self.matched(index):
             return True
         if node.operation not in REPEATING or not self.candidate_agrees(node.inputs[0]):
             return False
@@ -124,14 +156,13 @@ class Comparison:
         node = self.reference.nodes[index]
         return node.kind is not NodeKind.OPERATION or node.fixed or index in self.reference_matched
 
-    def put(self, index: int, value: Value) -> None:
-        """Replace a value of the candidate for good, and match what follows again.
+    def put(self, values: Mapping[int, Value]) -> None:
+        """Replace values of the candidate for good, and match what follows again.
 
         Args:
-            index: node of the candidate.
-            value: its value from now on, of the same shape.
+            values: node of the candidate -> its value from now on, of the same shape.
         """
-        self.replaced[index] = value
+        self.replaced.update(values)
         changed = self.replay({})
         self.values = {k: np.asarray(v) for k, v in changed.items()}
         for changed_index in self.values:
@@ -160,7 +191,7 @@ class Comparison:
     def candidate_tells(self, index: int) -> bool:
         """Whether a computed value of the candidate agrees, and that is no accident of a single number."""
         summary = self.summaries[index]
-        return bool(self.partners[index]) and not summary.empty and summary.size > 1
+        return self.matched(index) and not summary.empty and summary.size > 1
 
     def reference_tells(self, index: int) -> bool:
         """The same for a value of the reference."""

@@ -70,7 +70,9 @@ def formulas(comparison: Comparison, region: Region) -> tuple[str, str] | None:
         The two formulas; None where one is too long to tell anything, or where both read the same.
     """
     reference, candidate = comparison.reference, comparison.candidate
-    twins = {t: j for j, found in reversed(comparison.partners.items()) for t in found}
+    read = {i for j in (*region.candidate_nodes, region.j) for i in candidate.nodes[j].inputs}
+    twins = {comparison.gathered[i].whole: i for i in read if i in comparison.gathered}
+    twins |= {t: j for j, found in reversed(comparison.partners.items()) for t in found}
 
     def there(index: int) -> str:
         return _leaf(candidate, twins[index]) if index in twins else _leaf(reference, index)

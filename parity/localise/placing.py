@@ -1,19 +1,16 @@
-"""The reference's values tried in place of the candidate's: where, in which layout, with what success."""
+"""The reference's values tried in place of the candidate's: in which layout, with what success."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped
 
 from parity.localise.comparison import Comparison
 from parity.numerics.complex_parts import of_parts, real_parts
-from parity.trace.graph import Node, Trace
-from parity.trace.match import same_numbers
+from parity.trace.graph import Trace
 from parity.trace.vocabulary import REARRANGING, REPEATING
-
-CANDIDATES = 24
-"""Values per side, nearest to the frontier, that are tried as the place of a fault."""
 
 AHEAD = 48
 """Evaluations downstream of a replaced value by which it is scored."""
@@ -21,114 +18,48 @@ AHEAD = 48
 MOST_LAYOUTS = 4
 """Layouts in which one value is tried."""
 
-FEW = 6
-"""Values per side that are tried where the other side lacks an operation."""
-
 AT_OUTPUT = 0.25
 """Score of an output that is replaced by the reference's: it always helps, but anything else that falls into
 place says more."""
 
-
-class Walked:
-    """The unmatched nodes of one side: all of them, and the frontier."""
-
-    def __init__(self, nodes: Sequence[int], frontier: Sequence[int]) -> None:
-        """Both in order of computation."""
-        self.nodes, self.frontier = nodes, frontier
-
-    def before(self, trace: Trace) -> list[int]:
-        """What the frontier reads, but for weights and constants."""
-        read = {i for f in self.frontier for i in trace.nodes[f].inputs}
-        return sorted(i for i in read if not trace.nodes[i].fixed)
-
-    def near(self, trace: Trace) -> list[int]:
-        """The nodes by their distance from what agrees: the nearest few, and those where paths meet."""
-        inside = set(self.nodes)
-        depth: dict[int, int] = {}
-        for index in self.nodes:  # sorted: producers first
-            inner = [depth.get(i, 0) for i in trace.nodes[index].inputs if i in inside]
-            depth[index] = 1 + max(inner, default=0)
-        nearest = sorted(self.nodes, key=lambda i: (depth[i], i))[:CANDIDATES]
-        return list(dict.fromkeys([*nearest, *self.meetings(trace)]))
-
-    def meetings(self, trace: Trace) -> list[int]:
-        """The first few nodes that all before them goes through, such as a concatenation of many parts."""
-        last = dict.fromkeys(self.nodes, -1)
-        for index in self.nodes:
-            for producer in trace.nodes[index].inputs:
-                if producer in last:
-                    last[producer] = max(last[producer], index)
-        found, reach, open_ = [], -1, 0
-        for index in self.nodes:
-            if reach == index and open_ > 1:
-                found.append(index)
-                open_ = 0
-            reach = max(reach, last[index])
-            open_ += 1
-        return found[:FEW]
+Placed: TypeAlias = "Mapping[int, Shaped[np.ndarray, '...']]"
+"""Node of the candidate -> the reference's value in its place."""
 
 
-def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterator[tuple[int, int]]:
-    """Pairs of nodes to be tried as a fault, from the frontier on.
-
-    Args:
-        comparison: both traces.
-        there: what is unmatched in the reference.
-        here: what is unmatched in the candidate.
-
-    Yields:
-        (node of the reference, node of the candidate): both unmatched, or one side lacking an operation.
-    """
-    reference, candidate = comparison.reference, comparison.candidate
-    t_near, j_near = there.near(reference), here.near(candidate)
-    t_before, j_before = there.before(reference), here.before(candidate)
-    pairs = [(t, j) for j in j_near for t in t_near]
-    pairs += [(t, j) for j in j_before for t in t_near[:FEW]]  # an operation that the candidate lacks
-    alone = [j for rank, j in enumerate(j_near) if rank < FEW or candidate.nodes[j].backward]
-    pairs += [
-        (t, j) for j in alone for t in t_before
-    ]  # what only the candidate has: a path of a gradient is long
-    pairs += [(t, j) for j in j_before for t in t_before if _otherwise_arranged(comparison, t, j)]
-    ranks = {index: rank for rank, index in enumerate(j_near)}
-    others = {index: rank for rank, index in enumerate(t_near)}
-    ordered = sorted(pairs, key=lambda p: ranks.get(p[1], 0.5) + others.get(p[0], 0.5))
-    for t, j in dict.fromkeys(ordered):
-        a, b = reference.nodes[t], candidate.nodes[j]
-        lone_filler = np.size(a.array) == 1 and a.floating and not np.isfinite(a.array).all()
-        if (
-            real_parts(a.array).size == real_parts(b.array).size
-            and a.floating == b.floating
-            and not lone_filler
-        ):
-            yield t, j
-
-
-def _otherwise_arranged(comparison: Comparison, t: int, j: int) -> bool:
-    """Whether two operands hold the same numbers, but not entry by entry."""
-    if not same_numbers(comparison.matcher.summaries[t], comparison.summaries[j]):
-        return False
-    a, b = comparison.reference.nodes[t].array, comparison.array(j)
-    honest = comparison.summaries[j].largest
-    return a.shape == b.shape and bool(
-        np.max(np.abs(np.subtract(a, b, dtype=np.result_type(a, b, np.float64))), initial=0.0) > honest
-    )
-
-
-def in_place(node: Node, like: Shaped[np.ndarray, "..."]) -> Iterator[Shaped[np.ndarray, "..."]]:
+def in_place(
+    comparison: Comparison, ts: Sequence[int], js: Sequence[int]
+) -> Iterator[dict[int, Shaped[np.ndarray, "..."]]]:
     """A value of the reference in every layout in which it can stand in place of the candidate's.
 
     Args:
-        node: of the reference.
-        like: the candidate's value.
+        comparison: both traces.
+        ts: node of the reference; several where it computes in parts.
+        js: node of the candidate; several where it does.
 
     Yields:
-        Arrays of the shape and dtype of `like`, the likeliest layout first; none where the sizes differ.
+        Node of the candidate -> array of its shape and dtype, the likeliest layout first; none where the
+        sizes differ.
     """
+    there = [comparison.reference.nodes[t].array for t in ts]
+    value = there[0] if len(ts) == 1 else np.stack(there)
+    if len(js) == 1:
+        for array in _laid_out(value, comparison.array(js[0])):
+            yield {js[0]: array}
+        return
+    for array in _laid_out(value, np.stack([comparison.array(j) for j in js])):
+        yield dict(zip(js, array, strict=True))
+        yield dict(zip(reversed(js), array, strict=True))
+
+
+def _laid_out(
+    value: Shaped[np.ndarray, "..."], like: Shaped[np.ndarray, "..."]
+) -> Iterator[Shaped[np.ndarray, "..."]]:
+    """A value in the layouts that fit another."""
     if like.dtype.kind == "c":
-        for parts in _in_place(real_parts(node.array), real_parts(like)):
+        for parts in _in_place(real_parts(value), real_parts(like)):
             yield of_parts(parts)
     else:
-        yield from _in_place(real_parts(node.array), like)
+        yield from _in_place(real_parts(value), like)
 
 
 def _in_place(
@@ -156,24 +87,25 @@ def _in_place(
             return
 
 
-def score(
-    comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
-) -> float:
-    """How many of the next values fall into place with this one, less those that fall out of it.
+def score(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> float:
+    """How many of the next values fall into place with these, less those that fall out of it.
 
     Args:
         comparison: both traces.
         failed: the failed outputs, as `failing` gives them.
-        j: node of the candidate.
-        value: its value instead.
+        values: node of the candidate -> its value instead.
     """
     candidate = comparison.candidate
     outputs = {j_out: t_out for t_out, j_out in failed}
-    changed = comparison.replay({j: value}, until=_ahead(candidate, j))
-    agreed = AT_OUTPUT if j in outputs and outputs[j] in comparison.matches(j, np.asarray(value)) else 0.0
+    changed = comparison.replay(values, until=_ahead(candidate, values))
+    agreed = 0.0
+    for j, value in values.items():
+        if j in outputs and outputs[j] in comparison.matches(j, np.asarray(value)):
+            agreed = AT_OUTPUT
+    first = min(values)
     for index, new in changed.items():
         operation = candidate.nodes[index].operation
-        if index <= j or operation in REPEATING or operation in REARRANGING:
+        if index <= first or index in values or operation in REPEATING or operation in REARRANGING:
             continue
         partners = comparison.matches(index, np.asarray(new))
         if comparison.partners[index]:
@@ -182,34 +114,34 @@ def score(
             agreed += outputs[index] in partners
         else:
             agreed += bool(partners) and bool(np.any(new))  # zeros are found on every side
-    return agreed
+    arrays = {
+        index: np.asarray(new) for index, new in changed.items() if index > first and index not in values
+    }
+    return agreed + len(list(comparison.candidate_runs.found_with(arrays, comparison.candidate_moves)))
 
 
-def _ahead(trace: Trace, j: int) -> int | None:
+def _ahead(trace: Trace, values: Placed) -> int | None:
     """The node up to which a replacement is followed."""
-    changed = {j}
+    changed = set(values)
     count = 0
     for evaluation in trace.evaluations:
         if any(i in changed for i in evaluation.inputs):
             changed.update(evaluation.outputs)
             count += 1
-            if count >= AHEAD:
+            if count >= AHEAD * len(values):
                 return max(evaluation.outputs)
     return None
 
 
-def mends(
-    comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
-) -> bool:
-    """Whether every failed output agrees with this value in place.
+def mends(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> bool:
+    """Whether every failed output agrees with these values in place.
 
     Args:
         comparison: both traces.
         failed: the failed outputs, as `failing` gives them.
-        j: node of the candidate.
-        value: its value instead.
+        values: node of the candidate -> its value instead.
     """
-    changed = comparison.replay({j: value})
+    changed = comparison.replay(values)
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
         if t not in comparison.matches(out, array):
@@ -217,18 +149,15 @@ def mends(
     return True
 
 
-def matters(
-    comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
-) -> bool:
-    """Whether a failed output changes with this value in place; what a mask hides changes none.
+def matters(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> bool:
+    """Whether a failed output changes with these values in place; what a mask hides changes none.
 
     Args:
         comparison: both traces.
         failed: the failed outputs, as `failing` gives them.
-        j: node of the candidate.
-        value: its value instead.
+        values: node of the candidate -> its value instead.
     """
-    changed = comparison.replay({j: value})
+    changed = comparison.replay(values)
     for _, out in failed:
         if out in changed:
             with np.errstate(invalid="ignore", over="ignore"):

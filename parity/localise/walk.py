@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.localise.comparison import Comparison, Region, failing, unmatched
-from parity.localise.placing import Walked, in_place, matters, mends, pairs_to_try, score
+from parity.localise.frontier import Walked, pairs_to_try
+from parity.localise.placing import Placed, in_place, matters, mends, score
 from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
 from parity.trace.executions import executions
@@ -64,36 +65,36 @@ def find_regions(
             yield _at_output(comparison, failed, *_walks(comparison, failed))._replace(settled=False)
             return
         held = len(comparison.replaced)
-        if not region.settled or matters(comparison, failed, region.j, region.value):
+        if not region.settled or matters(comparison, failed, region.placed):
             yield region
         if len(comparison.replaced) > held:  # who takes the faults has mended this one in another way
             continue
         if not region.settled:
             return
         before = len(failed)
-        comparison.put(region.j, region.value)
+        comparison.put(region.placed)
         if region.j in {j for _, j in failed} and len(failing(comparison, group)) >= before:
             return
 
 
 def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: float) -> Region:
     """The pair of nodes after which most falls into place; else the first failed output itself."""
-    reference = comparison.reference
     there, here = _walks(comparison, failed)
     best: tuple[float, Region] | None = None
-    for t, j in pairs_to_try(comparison, there, here):
+    for ts, js in pairs_to_try(comparison, there, here):
         if time.process_time() > deadline:
             break
-        for value in in_place(reference.nodes[t], comparison.array(j)):
-            points = score(comparison, failed, j, value)
+        for values in in_place(comparison, ts, js):
+            points = score(comparison, failed, values)
             if points <= 0.0 or (best is not None and points < best[0]):
                 continue
-            if mends(comparison, failed, j, value):
-                if best is not None and best[0] >= TELLING and _is_one_of_several(comparison, best[1].j, j):
+            if mends(comparison, failed, values):
+                several = best is not None and best[0] >= TELLING
+                if best is not None and several and _is_one_of_several(comparison, best[1].j, js[0]):
                     return best[1]
-                return _region(comparison, t, j, value, there, here)
+                return _region(comparison, ts, js, values, there, here)
             if best is None or points > best[0]:
-                best = points, _region(comparison, t, j, value, there, here)
+                best = points, _region(comparison, ts, js, values, there, here)
     if best is not None:
         return best[1]
     return _at_output(comparison, failed, there, here)
@@ -147,14 +148,14 @@ def wider(comparison: Comparison, group: str, region: Region) -> Region | None:
         region: the fault.
     """
     failed = failing(comparison, group)
-    if mends(comparison, failed, region.j, region.value):
+    if mends(comparison, failed, region.placed):
         return None
     there, here = _walks(comparison, failed)
-    for j in here.meetings(comparison.candidate):
-        for t in there.meetings(comparison.reference) if j > region.j else ():
-            for value in in_place(comparison.reference.nodes[t], comparison.array(j)):
-                if mends(comparison, failed, j, value):
-                    return _region(comparison, t, j, value, there, here)
+    for j in here.meetings():
+        for t in there.meetings() if j > region.j else ():
+            for values in in_place(comparison, (t,), (j,)):
+                if mends(comparison, failed, values):
+                    return _region(comparison, (t,), (j,), values, there, here)
     return None
 
 
@@ -172,26 +173,36 @@ def _walks(comparison: Comparison, failed: list[tuple[int, int]]) -> tuple[Walke
     """What does not agree on the way to the failed outputs, in the reference and in the candidate."""
     there = unmatched(comparison.reference, [t for t, _ in failed], comparison.reference_agrees)
     here = unmatched(comparison.candidate, [j for _, j in failed], comparison.candidate_agrees)
-    return Walked(*there), Walked(*here)
+    return (
+        Walked(comparison.reference, comparison.reference_runs, *there),
+        Walked(comparison.candidate, comparison.candidate_runs, *here),
+    )
 
 
 def _at_output(comparison: Comparison, failed: list[tuple[int, int]], there: Walked, here: Walked) -> Region:
     """The first failed output itself."""
     t, j = failed[0]
-    found = list(in_place(comparison.reference.nodes[t], comparison.array(j)))[:1]
-    value = found[0] if found else comparison.array(j)
-    return _region(comparison, t, j, value, there, here)._replace(
+    found = list(in_place(comparison, (t,), (j,)))[:1]
+    values = found[0] if found else {j: comparison.array(j)}
+    return _region(comparison, (t,), (j,), values, there, here)._replace(
         settled=bool(found) and len(failed) > 1,
         reference_nodes=tuple(there.frontier or [t]),
         candidate_nodes=tuple(here.frontier or [j]),
     )
 
 
+def _differs(comparison: Comparison, j: int, value: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether another value in place of one is more than rounding away."""
+    held, parts = real_parts(comparison.array(j)), real_parts(value)
+    return not np.allclose(held, parts, rtol=0.0, atol=comparison.summaries[j].usual, equal_nan=True)
+
+
 def _region(
-    comparison: Comparison, t: int, j: int, value: Shaped[np.ndarray, "..."], there: Walked, here: Walked
+    comparison: Comparison, ts: Sequence[int], js: Sequence[int], values: Placed, there: Walked, here: Walked
 ) -> Region:
-    """The fault between two nodes, settled, with the difference of their values."""
-    summary = comparison.summaries[j]
+    """The fault between nodes, settled, with the difference of their values; of runs, the first wrong."""
+    t, j = ts[0], next((j for j in sorted(js) if _differs(comparison, j, values[j])), js[0])
+    summary, value = comparison.summaries[j], values[j]
     held, parts = (np.asarray(real_parts(array), np.float64) for array in (comparison.array(j), value))
     usual = ordinary(parts)
     scale = float(np.max(np.abs(parts), where=usual, initial=0.0))
@@ -203,27 +214,14 @@ def _region(
     return Region(
         t,
         j,
-        _behind(comparison.reference, t, there.nodes),
-        _behind(comparison.candidate, j, here.nodes),
+        tuple(sorted(there.behind(t))),
+        tuple(sorted(here.behind(j))),
         value,
         settled=True,
         order=same_numbers(comparison.matcher.summaries[t], summary) and difference > 0,
         error=0.0 if difference == 0 else difference / scale if scale else math.inf,
         honest=summary.usual / scale if scale else 0.0,
+        ts=tuple(ts),
+        js=tuple(values),
+        beside={i: array for i, array in values.items() if i != j},
     )
-
-
-def _behind(trace: Trace, start: int, unmatched_nodes: Sequence[int]) -> tuple[int, ...]:
-    """The unmatched nodes that a node was computed from, itself included, in order of computation."""
-    inside = {*unmatched_nodes, start}
-    return tuple(sorted(trace.ancestors([start], _Outside(inside)) & inside))
-
-
-class _Outside:
-    """Everything but some nodes: where a walk among these ends."""
-
-    def __init__(self, inside: set[int]) -> None:
-        self.inside = inside
-
-    def __contains__(self, index: object) -> bool:
-        return index not in self.inside

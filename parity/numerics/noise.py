@@ -35,6 +35,9 @@ by which the others are judged."""
 FILL = 1e5
 """From here on a value that all the largest entries share is a filler, even if most entries have it."""
 
+BEYOND = 1e30
+"""From here on a value is a filler even if nothing but zeros stands beside it."""
+
 
 @np.errstate(invalid="ignore", over="ignore")
 def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
@@ -52,6 +55,8 @@ def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
     [True, True, True, False]
     >>> ordinary(np.array([0.5, -1e9, -1e9, -1e9, -1e9])).tolist()
     [True, False, False, False, False]
+    >>> ordinary(np.array([0.0, -3e38, -3e38])).tolist()
+    [True, False, False]
     """
     size = np.abs(array)
     top = float(np.max(size, initial=0.0))
@@ -61,8 +66,8 @@ def ordinary(array: Shaped[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
         return np.ones(np.shape(size), dtype=bool)
     high = size >= top / HUGE
     count, counted = np.count_nonzero(high), np.count_nonzero(size)
-    if count == counted:
-        return np.asarray(~np.isinf(size))
+    if count == counted:  # beside zeros only what no computation comes to is a filler
+        return np.asarray(~(size >= BEYOND) if counted < size.size else ~np.isinf(size))
     if top >= FILL and np.min(size, where=high, initial=np.inf) >= 0.99 * top:
         return np.asarray(~high)
     if 2 * count > counted:  # then the median, too, is no less than a millionth of the largest

@@ -95,7 +95,7 @@ def divergence_at(
         there,
         here,
         Kind.ORDER if region.order else Kind.VALUE,
-        "",
+        f"alike in {len(region.js)} runs of this code" if len(region.js) > 1 else "",
         region.error,
         region.honest,
         (tensor_shape, leaf_shape),

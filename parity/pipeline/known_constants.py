@@ -66,7 +66,7 @@ class KnownConstants:
                 if nodes.isdisjoint(evaluation.outputs) or index in comparison.replaced:
                     continue
                 if trace.nodes[index].kind is NodeKind.CONSTANT:
-                    comparison.put(index, known.value)
+                    comparison.put({index: known.value})
                     again.put({index: known.value})
                     met = known.diagnosis
         return met

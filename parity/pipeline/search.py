@@ -186,7 +186,7 @@ def _walked(
                 as_one = diagnosed(whole, OF_SEVERAL) if whole is not None else None
                 if whole is not None and as_one is not None:
                     region, found = whole, as_one
-                    comparison.put(region.j, region.value)
+                    comparison.put(region.placed)
             if found is None and (known_one := constants.mend(comparison, region, again)) is not None:
                 same_fault = divergence_at(comparison, region, kind, known_one)
                 divergences += [same_fault] if any(map(same_fault.repeats, divergences)) else []

@@ -40,10 +40,10 @@ class SecondDraw:
         layout = self._layout(region)
 
         def mended(second: Comparison) -> bool:
-            value = self._value(second, region, layout)
-            if value is not None:
-                second.put(region.j, value)
-            return value is not None
+            values = self._values(second, region, layout)
+            if values is not None:
+                second.put(values)
+            return values is not None
 
         self._waiting.append(mended)
 
@@ -55,8 +55,7 @@ class SecondDraw:
         """
 
         def mended(second: Comparison) -> bool:
-            for index, value in values.items():
-                second.put(index, value)
+            second.put(values)
             return True
 
         self._waiting.append(mended)
@@ -73,21 +72,25 @@ class SecondDraw:
         while self._waiting:
             if not self._waiting.pop(0)(second):
                 return None
-        value = self._value(second, region, self._layout(region))
-        return None if value is None else (second, region._replace(value=value))
+        values = self._values(second, region, self._layout(region))
+        if values is None:
+            return None
+        return second, region._replace(value=values.pop(region.j), beside=values)
 
     def _layout(self, region: Region) -> int:
         """In which of the layouts that fit the reference's value stands in the fault."""
-        node, like = self._first.reference.nodes[region.t], self._first.array(region.j)
-        for number, value in enumerate(in_place(node, like)):
-            if np.array_equal(value, region.value, equal_nan=value.dtype.kind == "f"):
+        placed = region.placed
+        for number, values in enumerate(in_place(self._first, region.ts, region.js)):
+            if all(np.array_equal(v, placed[j], equal_nan=v.dtype.kind == "f") for j, v in values.items()):
                 return number
         return 0
 
     @staticmethod
-    def _value(second: Comparison, region: Region, layout: int) -> Shaped[np.ndarray, "..."] | None:
-        node, like = second.reference.nodes[region.t], second.array(region.j)
-        return next((v for number, v in enumerate(in_place(node, like)) if number == layout), None)
+    def _values(
+        second: Comparison, region: Region, layout: int
+    ) -> dict[int, Shaped[np.ndarray, "..."]] | None:
+        found = enumerate(in_place(second, region.ts, region.js))
+        return next((values for number, values in found if number == layout), None)
 
     def _comparison(self) -> Comparison | None:
         if not self._sought:

@@ -1,8 +1,9 @@
 """Which operations of a trace are the same code, run more than once: in a loop, a layer, a call."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
-from parity.trace.graph import Trace
+from parity.trace.graph import NodeKind, Trace
 
 LONGEST = 4096
 """Operations of one line after which it is not looked whether they repeat."""
@@ -23,12 +24,44 @@ def executions(trace: Trace, number: int) -> Sequence[int]:
     return on_line[on_line.index(number) % period :: period]
 
 
+def repeated(trace: Trace) -> Iterator[list[int]]:
+    """The nodes that are the same operation of the same line, in the order of computation; two or more each.
+
+    A node is found twice where a loop runs inside of another: with the runs of the inner one, and with those
+    of all that the line computes.
+
+    Args:
+        trace: with or without its evaluations.
+    """
+    lines: dict[tuple[str, int, bool], list[int]] = {}
+    for index, node in enumerate(trace.nodes):
+        if node.kind is NodeKind.OPERATION and node.spot.file:
+            lines.setdefault((node.spot.file, node.spot.line, node.backward), []).append(index)
+    for on_line in lines.values():
+        operations = [trace.nodes[i].operation for i in on_line]
+        period = _period(operations)
+        if period < len(on_line):
+            yield from (on_line[first::period] for first in range(period))
+        for start, length, number in _runs(operations[:LONGEST]):
+            if (length, number * length) != (period, len(on_line)):
+                runs = on_line[start : start + number * length]
+                yield from (runs[first::length] for first in range(length))
+
+
 def _line(trace: Trace, number: int) -> tuple[str, int, bool]:
     outputs = trace.evaluations[number].outputs
     if not outputs:
         return "", 0, False
     node = trace.nodes[outputs[0]]
     return node.spot.file, node.spot.line, node.backward
+
+
+def _runs(operations: Sequence[str]) -> Iterator[tuple[int, int, int]]:
+    """Stretches in which operations repeat: where each starts, its period, and how often it is repeated."""
+    letters = {name: chr(number) for number, name in enumerate(dict.fromkeys(operations))}
+    for found in re.finditer(r"(.+?)\1+", "".join(letters[name] for name in operations), re.DOTALL):
+        length = len(found[1])
+        yield found.start(), length, len(found[0]) // length
 
 
 def _period(operations: Sequence[str]) -> int:

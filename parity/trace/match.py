@@ -33,6 +33,7 @@ class Summary:
 
     Attributes:
         size: number of entries.
+        move: how far noise moves an entry.
         total, absolute: sums of the entries and of their magnitudes; equal for equal multisets.
         usual: how far an entry may honestly lie from the other side's; huge entries have more room.
         largest: the same for the hugest entry.
@@ -50,7 +51,7 @@ class Summary:
         usual = ordinary(magnitude)
         alike = bool(usual.all())
         self._scale = top if alike else float(magnitude[usual].max(initial=0.0))
-        self._move = move
+        self.move = move
         self.total, self.absolute = float(flat.sum()), float(magnitude.sum())
         self.empty = top == 0.0
         self.usual = float(self._honest(np.zeros(())))
@@ -62,7 +63,7 @@ class Summary:
     def _honest(self, huge: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """The honest difference of entries, given the magnitudes of the huge ones among them."""
         floor = TRACE_ULPS * EPS["float64"]
-        return np.asarray(LIMIT * (self._move + floor * np.maximum(self._scale, huge)))
+        return np.asarray(LIMIT * (self.move + floor * np.maximum(self._scale, huge)))
 
     @property
     def ordered(self) -> Float[np.ndarray, " entries"]:

@@ -133,7 +133,6 @@ def test_a_mask_that_every_decoded_token_has_is_placed_once() -> None:
     assert fault.reference[0].module == "attend"
 
 
-@pytest.mark.xfail(strict=True, reason="issue 16, kind 15: placed once, but no cause is named")
 @pytest.mark.whole
 def test_a_mask_that_every_decoded_token_has_is_named() -> None:
     assert cause(first(faulty_report(decoding))).name is CauseKind.MASK

@@ -198,7 +198,6 @@ def test_chunks_in_a_loop_pass() -> None:
     require_pass(check(chunks.right))
 
 
-@pytest.mark.xfail(strict=True, reason="issue 16, kind 25: placed at its line, but no cause is named")
 def test_a_fault_in_a_loop_over_chunks_is_placed() -> None:
     fault = only(faulty_report(chunks))
     assert lines(fault)[0] in chunks.fault
