@@ -2,10 +2,12 @@
 
     python -m tests.cost          # 110 million parameters
     python -m tests.cost small    # two layers of width 32
+    python -m tests.cost outputs  # instead: models of 30, 100 and 300 outputs, with one fault and with four
 
 The weights are random, the inputs two rows of sixteen tokens. With `wrong` the candidate has another eps.
 """
 
+import functools
 import os
 import resource
 import sys
@@ -14,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import torch
 from transformers import BertConfig, BertModel, FlaxBertModel
@@ -36,8 +40,11 @@ def main(*words: str) -> None:
     """Check BERT and print what it cost.
 
     Args:
-        *words: "small", "wrong".
+        *words: "small", "wrong"; "outputs" for models of many outputs instead.
     """
+    if "outputs" in words:
+        many_outputs()
+        return
     sizes: dict[str, Any] = SMALL if "small" in words else {}
     torch.manual_seed(0)
     config = BertConfig(**sizes)
@@ -59,6 +66,60 @@ def main(*words: str) -> None:
     print(f"{report.verdict}: {wall:.1f} s, {cpu:.1f} s of CPU time, peak {peak_gib():.2f} GiB")
     for (side, kind), number in sorted(passes.items()):
         print(f"{side}: {number} {kind}")
+
+
+def many_outputs() -> None:
+    """Check models of more and more outputs and print the CPU time: right, one fault for all, four faults."""
+    print(f"{'outputs':>7}  {'right':>7}  {'one fault':>9}  {'four faults':>11}")
+    for number in (30, 100, 300):
+        torch.manual_seed(0)
+        reference = ManyOutputs(number)
+        x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+        template = {
+            name: jax.ShapeDtypeStruct(parameter.shape, np.float32)
+            for name, parameter in reference.named_parameters()
+        }
+        seconds = []
+        for scale, wrong in ((1.0, ()), (1.01, ()), (1.0, (0, number // 4, number // 2, number - 1))):
+            candidate = functools.partial(many_outputs_in_jax, number=number, scale=scale, wrong=wrong)
+            started = time.process_time()
+            report = parity.check(reference, candidate, {"x": x}, weights=parity.Weights(template=template))
+            seconds.append(time.process_time() - started)
+            right = scale == 1.0 and not wrong
+            assert (report.verdict is parity.Verdict.PASS) == right, report
+        print("{:7d}  {:6.1f}s  {:8.1f}s  {:10.1f}s".format(number, *seconds), flush=True)
+
+
+class ManyOutputs(torch.nn.Module):
+    """One layer that all of many heads read."""
+
+    def __init__(self, number: int) -> None:
+        """`number` heads."""
+        super().__init__()
+        self.inner = torch.nn.Linear(8, 8)
+        self.heads = torch.nn.ModuleList(torch.nn.Linear(8, 3) for _ in range(number))
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """What each head says of x, (batch, 8): (batch, 3) each."""
+        h = torch.tanh(self.inner(x))
+        return [torch.sigmoid(head(h)) for head in self.heads]
+
+
+def many_outputs_in_jax(
+    params: dict[str, jax.Array], x: jax.Array, *, number: int, scale: float, wrong: tuple[int, ...]
+) -> list[jax.Array]:
+    """The same; the inner layer times `scale`, and another activation of the `wrong` heads.
+
+    Args:
+        params: PyTorch's parameters by name.
+        x: (batch, 8).
+        number: how many heads.
+        scale: 1 of the right port.
+        wrong: numbers of heads.
+    """
+    h = scale * jnp.tanh(x @ params["inner.weight"].T + params["inner.bias"])
+    said = [h @ params[f"heads.{i}.weight"].T + params[f"heads.{i}.bias"] for i in range(number)]
+    return [jnp.tanh(y) if i in wrong else jax.nn.sigmoid(y) for i, y in enumerate(said)]
 
 
 def counted() -> Counter[tuple[str, str]]:
