@@ -96,8 +96,9 @@ FAMILIES: tuple[Family, ...] = (
 OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
-OF_SEVERAL: tuple[Family, ...] = (exchanged_steps,)
-"""Those by which what looks like an operation too few and one too many elsewhere may be one fault."""
+OF_SEVERAL: tuple[Family, ...] = (exchanged_steps, pairs_of_constants)
+"""Those by which what looks like several faults may be one: an operation too few here and one too many
+there, a number that is written twice."""
 
 SECONDS = 5.0
 """CPU time for one fault, in seconds."""

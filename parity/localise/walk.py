@@ -140,7 +140,7 @@ def _unexplained(trace: Trace, walked: Walked, tells: Callable[[int], bool]) -> 
 def wider(comparison: Comparison, group: str, region: Region) -> Region | None:
     """A fault further on that mends every failed output by itself, where this one does not.
 
-    Looked for where all that does not agree goes through one value on both sides.
+    Looked for where all that does not agree goes through one value on both sides, as an output is.
 
     Args:
         comparison: both traces, with this fault not yet mended.
@@ -151,11 +151,11 @@ def wider(comparison: Comparison, group: str, region: Region) -> Region | None:
     if mends(comparison, failed, region.placed):
         return None
     there, here = _walks(comparison, failed)
-    for j in here.meetings():
-        for t in there.meetings() if j > region.j else ():
-            for values in in_place(comparison, (t,), (j,)):
-                if mends(comparison, failed, values):
-                    return _region(comparison, (t,), (j,), values, there, here)
+    pairs = [(t, j) for j in here.meetings() for t in there.meetings() if j > region.j]
+    for t, j in [*pairs, *(failed if len(failed) == 1 else ())]:
+        for values in in_place(comparison, (t,), (j,)):
+            if mends(comparison, failed, values):
+                return _region(comparison, (t,), (j,), values, there, here)
     return None
 
 

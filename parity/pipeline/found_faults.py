@@ -89,7 +89,7 @@ def divergence_at(
     here = candidate_places(comparison, region, change.joined if change else ())
     if change is not None:
         there = put_first(change.reference_places, there)
-        here = put_first(change.candidate_places or _changed(comparison, change), here)
+        here = put_first(change.candidate_places or _changed(comparison, region, change), here)
     return Divergence(
         stage,
         there,
@@ -104,10 +104,13 @@ def divergence_at(
     )
 
 
-def _changed(comparison: Comparison, change: Change) -> tuple[Place, ...]:
-    """The line of the operations that a cause says are others, if it is one."""
+def _changed(comparison: Comparison, region: Region, change: Change) -> tuple[Place, ...]:
+    """The line of the operations and of the numbers that a cause says are others, if it is one."""
     trace = comparison.candidate
     found = [trace.nodes[trace.evaluations[number].outputs[0]].place for number in change.functions]
+    if numbers := {i for i in change.values if trace.nodes[i].kind is NodeKind.CONSTANT}:
+        inside = (*region.candidate_nodes, region.j)
+        found += [trace.nodes[i].place for i in inside if not numbers.isdisjoint(trace.nodes[i].inputs)]
     one_line = len({(place.file, place.line) for place in found}) == 1 and bool(found[0].file)
     return tuple(found[:1]) if one_line and not change.joined else ()
 

@@ -41,10 +41,11 @@ def _found(places: tuple[Path, Path], title: str, outputs: Mapping[str, str], ow
     own = reference.outputs.get("outputs", {})
     reference.outputs["outputs"] = {common: own[name] for common, name in outputs.items() if name in own}
     comparison = Comparison(reference, candidate, reference_moves, candidate_moves)
-    for group in ("outputs", "loss") if own_loss else ("outputs",):
+    groups = {"outputs": Stage.FORWARD, "loss": Stage.LOSS} if own_loss else {"outputs": Stage.FORWARD}
+    for group, stage in groups.items():
         region = first_difference(comparison, group)
         if region is not None:
-            divergence = divergence_at(comparison, region, Stage.FORWARD, None)
+            divergence = divergence_at(comparison, region, stage, None)
             told = dataclasses.replace(divergence, recorded=True)
             return Found((told,), tuple(growth_of(comparison)))
     return Found(unplaced="the place was not found: every recorded value agrees within rounding")

@@ -36,7 +36,7 @@ MOST_SHOWN = 6
 PERHAPS_ONE_OF_SEVERAL = frozenset({CauseKind.MISSING_TERM, CauseKind.EXTRA_TERM, CauseKind.SCALE})
 """Causes that may be half of one: what is missing at this place may be too many at another."""
 
-GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.FORWARD, "gradients": Stage.GRADIENTS}
+GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.LOSS, "gradients": Stage.GRADIENTS}
 """Groups of values that are walked back from, in the order of computation; a user's own loss is one."""
 
 Reproducer = Callable[[Comparison, Region, int], Path]
@@ -160,9 +160,11 @@ def _walked(
         return found
 
     for group, kind in GROUPS.items():
-        if any(d.stage is Stage.FORWARD for d in divergences):
-            break  # gradients differ because the forward pass does
-        region = None
+        if kind is Stage.LOSS and failing(comparison, "outputs"):
+            continue  # it differs because they do
+        if kind is Stage.GRADIENTS and len(divergences) > len(known):
+            break  # they differ because the forward pass does
+        region, before = None, len(divergences)
         errors: list[Exception] | None = None if os.environ.get("PARITY_DEBUG") else []
         for region in find_regions(comparison, group, errors):
             same = in_another_step(divergences, candidate_places(comparison, region))
@@ -180,7 +182,7 @@ def _walked(
                 break
             progress(f"place {len(divergences) + 1}: looking for the cause")
             found = diagnosed(region)
-            first = len(divergences) == len(known)
+            first = len(divergences) == before
             if first and (found is None or found.cause.name in PERHAPS_ONE_OF_SEVERAL):
                 whole = wider(comparison, group, region)
                 as_one = diagnosed(whole, OF_SEVERAL) if whole is not None else None

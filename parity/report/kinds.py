@@ -26,13 +26,15 @@ class Stage(enum.StrEnum):
 
     WEIGHTS = "weights"
     FORWARD = "forward", "outputs"
+    LOSS = "loss"
     GRADIENTS = "gradients", "gradients", "grads", "the gradient of "
     STEP = "step", "first step", "step", "the first update of "
     CURVE = "curve", "training curves", "curve", "the curve "
 
 
-STAGES = tuple(Stage)
-"""All stages, in that order."""
+STAGES = tuple(stage for stage in Stage if stage is not Stage.LOSS)
+"""The stages that quantities are judged in, in that order; a loss is a quantity of the forward stage, and its
+own stage is where a fault lies that the outputs do not show."""
 
 TRAINING = (Stage.STEP, Stage.CURVE)
 """The stages of training, which `parity.check_training` judges."""

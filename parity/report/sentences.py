@@ -10,7 +10,7 @@ from parity.report.report import Report
 from parity.report.sides import Sides
 from parity.report.verdicts import Verdict
 
-PASSES = {Stage.FORWARD: "forward pass", Stage.GRADIENTS: "backward pass"}
+PASSES = {Stage.FORWARD: "forward pass", Stage.LOSS: "loss", Stage.GRADIENTS: "backward pass"}
 """The computation in whose order the operations of a stage come."""
 
 _WITHOUT_CAUSE = {
