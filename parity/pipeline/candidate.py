@@ -28,6 +28,7 @@ from parity.report.errors import Raised, furthest, raised_by
 from parity.report.sides import Sides
 from parity.trace.graph import Spot
 from parity.weights import Plan, WeightError
+from parity.weights.partial_plans import Misfit
 
 SAME_OUTPUTS = 1e-9
 """Relative difference in float64 up to which two ways of loading weights give the same function."""
@@ -68,6 +69,16 @@ class Candidate:
     lacking: tuple[str, ...] = ()
     conversion: Conversion | None = None
     apart: float | None = None
+
+    @property
+    def misfits(self) -> tuple[Misfit, ...]:
+        """Weights of other shapes that were meant for each other."""
+        return () if self.conversion is None else self.conversion.misfits
+
+    @property
+    def computed(self) -> tuple[str, ...] | None:
+        """Its weights that are compared by what is computed alone; None where a whole plan explains them."""
+        return None if self.conversion is None else self.conversion.computed
 
 
 def settle_candidate(reference: Reference, request: Request, progress: Progress) -> Candidate:

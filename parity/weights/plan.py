@@ -215,6 +215,10 @@ class Plan(NamedTuple):
         )
         return ends[::-1] if self.reversed else ends
 
+    def of_reference(self) -> frozenset[str]:
+        """The names of the reference's weights that have a partner."""
+        return frozenset(t.leaf_path if self.reversed else t.tensor_name for t in self.transfers)
+
     def rows(self) -> tuple[tuple[str, str, str], ...]:
         """The table for printing.
 
