@@ -49,6 +49,14 @@ class Program(Protocol):
             inputs: arrays by name, in the reference's layout.
         """
 
+    def reached(self, weights: Arrays, inputs: Arrays) -> int:
+        """How many operations the model computes before it returns, or raises: how far it gets.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
+
     def census(self, weights: Arrays, inputs: Arrays) -> Census:
         """Narrow dtypes and random numbers that a run in the model's own dtypes meets.
 

@@ -7,7 +7,7 @@ sides agree.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,10 +24,11 @@ from parity.pipeline.planning import load, plan_between, reordered
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
 from parity.pipeline.settled_plans import NEAR, gap, settle_plan
-from parity.report.errors import furthest, raised_by
+from parity.report.errors import Raised, furthest, raised_by
 from parity.report.sides import Sides
 from parity.trace.graph import Spot
 from parity.weights import Plan, WeightError
+from parity.weights.partial_plans import Misfit
 
 SAME_OUTPUTS = 1e-9
 """Relative difference in float64 up to which two ways of loading weights give the same function."""
@@ -69,6 +70,16 @@ class Candidate:
     conversion: Conversion | None = None
     apart: float | None = None
 
+    @property
+    def misfits(self) -> tuple[Misfit, ...]:
+        """Weights of other shapes that were meant for each other."""
+        return () if self.conversion is None else self.conversion.misfits
+
+    @property
+    def computed(self) -> tuple[str, ...] | None:
+        """Its weights that are compared by what is computed alone; None where a whole plan explains them."""
+        return None if self.conversion is None else self.conversion.computed
+
 
 def settle_candidate(reference: Reference, request: Request, progress: Progress) -> Candidate:
     """Open the candidate in each layout in which its inputs may lie, and take the one that agrees best.
@@ -96,7 +107,7 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
     )
     given = {name: axes for name, axes in request.layout.items() if name in inputs}
     found: list[Candidate] = []
-    raised: list[Exception] = []
+    raised: list[tuple[Exception, image_layouts.Layout]] = []
     either = _could_lie_either_way(inputs, request.layout)
 
     @functools.cache
@@ -108,13 +119,13 @@ def settle_candidate(reference: Reference, request: Request, progress: Progress)
         try:
             found.append(_settled(attempt, layout, progress))
         except Exception as error:  # another layout may do; if none does, one of the errors is the user's
-            raised.append(_clearer(attempt, error, layout))
+            raised.append((_clearer(attempt, error, layout), layout))
             continue
         settled = not _has_images(inputs, request.layout) or gap_of(len(found) - 1) <= NEAR
         if not either and (settled or len(found) >= MOST_LAYOUTS):
             break
     if not found:
-        raise furthest(raised) if raised else ValueError("no layout of the inputs fits the candidate")
+        raise _furthest(attempt, raised)
     if len(found) == 1:
         return found[0]
     progress("trying layouts")
@@ -254,11 +265,27 @@ def _clearer(attempt: _Attempt, error: Exception, layout: image_layouts.Layout) 
         model, _ = _opened(attempt, layout)
         plan_between(attempt.reference, model, attempt.request.weights)
     except WeightError as mismatch:
-        mismatch.add_note(f"the {attempt.sides.candidate} model raised {type(error).__name__}: {error}")
+        mismatch.add_note(attempt.sides.named(f"<candidate model> raised {type(error).__name__}: {error}"))
         return mismatch
     except Exception:
         return error
     return error
+
+
+def _furthest(attempt: _Attempt, raised: Sequence[tuple[Exception, image_layouts.Layout]]) -> Exception:
+    """Of the errors in all layouts the one to show."""
+    if len(raised) == 1:
+        return raised[0][0]
+    return furthest([Raised(error, _reached(attempt, layout)) for error, layout in raised])
+
+
+def _reached(attempt: _Attempt, layout: image_layouts.Layout) -> int | None:
+    """How many operations the model computes in a layout before it raises; None if it cannot be opened."""
+    try:
+        model, task = _opened(attempt, layout)
+        return model.program(task, trainable=()).reached(model.weights, attempt.reference.inputs[0])
+    except Exception:
+        return None
 
 
 def _could_lie_either_way(inputs: Arrays, given: image_layouts.Layout) -> bool:

@@ -1,5 +1,6 @@
 """`check`: do a reference and a candidate compute the same outputs and gradients?"""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from parity.pipeline.measuring import Measured, Oracle, measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import judge_weights
+from parity.pipeline.recorded_reference import movable
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings, Weights
 from parity.pipeline.runs import runs_of
@@ -110,6 +112,8 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     """
     reference, candidate, settings = both.reference, both.candidate, request.settings
     plan = candidate.plan
+    if both.recorded and not movable(plan, reference):
+        settings = dataclasses.replace(settings, moved_weights=False)
     dtypes = tuple(settings.dtypes) if settings.dtypes is not None else candidate.dtypes
     sides = Sides.of(reference.framework, candidate.model.framework)
     outcome = Outcome(request.name, sides=sides)
@@ -143,7 +147,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         outcome.findings = (*outcome.findings, *judged.probed.findings, *where)
     weights = [
         *judge_weights(plan, reference.weights, candidate.weights),
-        *judge_misfits(candidate.conversion, bool(judged.failed)),
+        *judge_misfits(candidate.misfits, bool(judged.failed), turned=plan.reversed),
     ]
     apart = [one for dtype in dtypes if dtype not in DTYPES for one in _apart(both, dtype)]
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
@@ -154,7 +158,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         quantities = [held_precision.judge(q, roundings) for q in quantities]
         outcome.findings = (*outcome.findings, *held_precision.remarks(roundings))
     outcome.quantities = [*weights, *named_on_both_sides(quantities, plan.names(), turned=plan.reversed)]
-    left_out, by_result = not_planned((*plan.unused, *plan.missing), candidate.conversion)
+    left_out, by_result = not_planned((*plan.unused, *plan.missing), candidate.computed)
     own_loss = reference.task.loss is not None
     outcome.not_checked = (
         *not_checked(settings, dtypes, left_out, judged, own_loss=own_loss),

@@ -5,7 +5,7 @@ the model computes. Its numbers were rounded to float32 by somebody, which noise
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -105,19 +105,18 @@ def remarks_on(conversion: Conversion) -> tuple[str, ...]:
     return ("no plan explains all weights; yours are used as given: " + "; ".join([*texts[:LISTED], *more]),)
 
 
-def judge_misfits(conversion: Conversion | None, failed: bool) -> list[Quantity]:
+def judge_misfits(pairs: Iterable[Misfit], failed: bool, *, turned: bool) -> list[Quantity]:
     """A failed quantity for each pair of other shapes that lost numbers, or whose model computes otherwise.
 
     Args:
-        conversion: the conversion, if there is one.
+        pairs: those of a conversion.
         failed: whether the outputs differ.
+        turned: whether their tensors are the candidate's.
     """
-    if conversion is None:
-        return []
     found = []
-    for one in conversion.misfits:
+    for one in pairs:
         if one.is_short or failed:
-            names = (one.leaf, one.tensor) if conversion.plan.reversed else (one.tensor, one.leaf)
+            names = (one.leaf, one.tensor) if turned else (one.tensor, one.leaf)
             found.append(
                 Quantity(
                     Stage.WEIGHTS,
@@ -154,18 +153,17 @@ class RoundedOnce:
 
 
 def not_planned(
-    left_out: Collection[str], conversion: Conversion | None
+    left_out: Collection[str], computed: Collection[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The weights left out as allowed, and the lines on those that are compared by what is computed alone.
 
     Args:
         left_out: weights of either side without a partner.
-        conversion: the conversion, if there is one.
+        computed: those of a conversion; None if there is none.
     """
-    if conversion is None:
+    if computed is None:
         return tuple(left_out), ()
     lines = [
-        f"weight {name} by itself: of your conversion, compared by what is computed"
-        for name in conversion.computed
+        f"weight {name} by itself: of your conversion, compared by what is computed" for name in computed
     ]
     return (), tuple(lines)

@@ -18,7 +18,7 @@ from parity.pipeline.conversions import RoundedOnce
 from parity.pipeline.planning import load, plan_between
 from parity.pipeline.reference import Reference
 from parity.pipeline.runs import MOVED, Run, compared_tensors, in_tensors, leaves_of, program_weights
-from parity.pipeline.shown import compared_outputs
+from parity.pipeline.shown import compared_part
 
 
 class Oracle(NamedTuple):
@@ -98,7 +98,9 @@ class Measured:
         )
         if run.title in self.recorded:
             sides, outputs = self.recorded[run.title], self.candidate.outputs
-            measured["reference"] = {d: compared_outputs(sides[d], outputs) for d in run.dtypes}
+            measured["reference"] = {
+                d: compared_part(sides[d], outputs, plan.of_reference()) for d in run.dtypes
+            }
         return measured
 
 

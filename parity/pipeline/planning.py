@@ -17,6 +17,7 @@ from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
 from parity.report.sides import Sides
 from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
 from parity.weights.explaining import Explanation, explain
+from parity.weights.matching import Differentiate
 from parity.weights.sameness import same_but_for_rounding, unit_order
 from parity.weights.unread_plans import candidate_weights
 
@@ -48,6 +49,7 @@ def plan_between(
     *,
     uses: Mapping[str, Use] | None = None,
     try_plan: Callable[[Plan], float] | None = None,
+    differentiate: Differentiate | None = None,
     partial: bool = False,
 ) -> Plan:
     """The weight plan of two sides.
@@ -61,6 +63,7 @@ def plan_between(
         wishes: pins, and what may be unused or missing.
         uses: first uses of the candidate's weights, where known.
         try_plan: how well a plan makes the two sides agree, 0 to 1, to settle ties.
+        differentiate: both sides' gradients, as `find_plan` takes them, to settle ties at once.
         partial: whether weights may be left over.
 
     Raises:
@@ -84,6 +87,7 @@ def plan_between(
             alike=alike,
             reversed=turned,
             try_plan=try_plan,
+            differentiate=differentiate,
             pins=pins,
             allow_unused=[*unused, *without],
             allow_missing=missing,

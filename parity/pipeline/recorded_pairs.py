@@ -1,17 +1,20 @@
 """Two recordings compared: what was measured on either side is judged, and nothing is run."""
 
+import dataclasses
 from collections.abc import Mapping
 
 from parity.numerics.arrays import DTYPES
 from parity.numerics.noise import REPEATS, SideByDtype
 from parity.numerics.progress import Progress
+from parity.pipeline.conversions import judge_misfits, not_planned
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.recorded_reference import joined_environment, recorded_settings, recorded_slope
 from parity.pipeline.recordings import Recording
-from parity.pipeline.runs import Run
+from parity.pipeline.runs import MOVED, Run
 from parity.report.sides import Sides
 from parity.trace.graph import Spot
+from parity.weights.partial_plans import Misfit
 
 
 def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outcome:
@@ -33,16 +36,20 @@ def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outco
     outcome.environment = joined_environment(reference, candidate)
     outcome.findings = tuple(dict.fromkeys((*reference.findings, *candidate.findings)))
     shown: Mapping[str, str] = own["outputs"]
+    left_out, by_result = not_planned(own["left_out"], own["computed"])
+    partners = set(own["partners"])
+    if MOVED not in candidate.runs:
+        settings = dataclasses.replace(settings, moved_weights=False)
     runs = [
         Run(title, {}, {}, tuple(sides), REPEATS) for title, sides in candidate.runs.items()
     ]  # values only: nothing runs
 
     def sides_of(run: Run, progress: Progress) -> dict[str, SideByDtype]:
-        from parity.pipeline.shown import compared_outputs
+        from parity.pipeline.shown import compared_part
 
         expected = reference.runs[run.title]
         return {
-            "reference": {d: compared_outputs(expected[d], shown) for d in run.dtypes},
+            "reference": {d: compared_part(expected[d], shown, partners) for d in run.dtypes},
             "candidate": candidate.runs[run.title],
         }
 
@@ -72,11 +79,14 @@ def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outco
         outcome.findings = (*outcome.findings, *judged.probed.findings)
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
     named = named_on_both_sides(quantities, own["names"], turned=own["turned"])
-    outcome.quantities = [*candidate.quantities, *named]
+    pairs = [Misfit(**one) for one in own["misfits"]]
+    apart_in_shape = judge_misfits(pairs, bool(judged.failed), turned=own["turned"])
+    outcome.quantities = [*candidate.quantities, *apart_in_shape, *named]
     own_loss = known["own_loss"]
     outcome.not_checked = not_checked(
-        settings, dtypes, own["left_out"], judged, own_loss=own_loss, forward_alone=reference.streamed
+        settings, dtypes, left_out, judged, own_loss=own_loss, forward_alone=reference.streamed
     )
+    outcome.not_checked = (*outcome.not_checked, *by_result)
     if not reference.streamed:
         needed = "that needs the candidate itself (parity.check, or compare with its file)"
         outcome.not_checked = (*outcome.not_checked, f"where the two sides part: {needed}")

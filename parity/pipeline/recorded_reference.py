@@ -11,6 +11,7 @@ from parity.pipeline.reference import Reference
 from parity.pipeline.request import Settings
 from parity.report.results import Environment
 from parity.trace.graph import Spot
+from parity.weights import Plan
 
 
 def recorded_settings(reference: Recording) -> Settings:
@@ -55,6 +56,16 @@ def reference_of(recording: Recording) -> Reference:
         output_dtypes=known["output_dtypes"],
         slope=recorded_slope(recording),
     )
+
+
+def movable(plan: Plan, reference: Reference) -> bool:
+    """Whether a candidate can be moved with a recorded reference: it holds all that was moved there.
+
+    Args:
+        plan: from the reference's weights to the candidate's.
+        reference: whose weights, but for its tables, were moved.
+    """
+    return set(reference.weights) <= {*plan.of_reference(), *reference.tables}
 
 
 def _recorded_loss(outputs: object, targets: object) -> NoReturn:

@@ -17,7 +17,12 @@ from parity.pipeline.measuring import measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import judge_weights
-from parity.pipeline.recorded_reference import joined_environment, recorded_settings, reference_of
+from parity.pipeline.recorded_reference import (
+    joined_environment,
+    movable,
+    recorded_settings,
+    reference_of,
+)
 from parity.pipeline.recordings import Recording, clear, fingerprint
 from parity.pipeline.reference import Reference, open_reference
 from parity.pipeline.request import Request, Settings
@@ -181,7 +186,7 @@ def record_candidate(
         dtypes = tuple(settings.dtypes or candidate.dtypes)
         _require_recorded(dtypes, recorded)
         both = measured(reference, candidate)
-        moved = MOVED in recorded.runs
+        moved = MOVED in recorded.runs and movable(candidate.plan, reference)
         planned = list(
             runs_of(reference.inputs, reference.weights, dtypes, moved=moved, tables=reference.tables)
         )
@@ -198,6 +203,9 @@ def record_candidate(
             "turned": plan.reversed,
             "outputs": dict(candidate.outputs),
             "left_out": [*plan.unused, *plan.missing],
+            "partners": sorted(plan.of_reference()),
+            "computed": candidate.computed,
+            "misfits": [one._asdict() for one in candidate.misfits],
             "stream": stream_to is not None,
             "undifferentiable": both.candidate_program.undifferentiable,
             "output_dtypes": {

@@ -35,7 +35,7 @@ from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
 from parity.weights import Signature, Use, load_weights, save_weights
 
-FORMAT = 5
+FORMAT = 6
 """Version of the layout above and of the noise: recordings of another one cannot be compared."""
 
 INDEX = "index.json"

@@ -13,12 +13,14 @@ from parity.numerics.arrays import Arrays
 from parity.numerics.progress import Progress
 from parity.numerics.unread import overlaid
 from parity.pipeline.conversions import Conversion, explained_part, turned_as_converted
+from parity.pipeline.levelled_gradients import LevelledGradients
 from parity.pipeline.planning import plan_between, with_uses
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Weights
 from parity.report.errors import by_the_harness
 from parity.trace.graph import Trace
 from parity.weights import Plan, WeightError
+from parity.weights.exchanges import moves_in_words
 from parity.weights.unread_plans import candidate_weights
 
 NEAR = 1e-6
@@ -91,11 +93,14 @@ def settle_plan(
     from parity.localise import agreement
 
     compared: list[Callable[[Trace], float]] = []
+    first: list[Plan] = []
 
     def loaded(plan: Plan) -> Arrays:
         return overlaid(model.weights, candidate_weights(plan, reference.weights))
 
     def try_plan(plan: Plan) -> float:
+        if not first:
+            first.append(plan)
         weights = loaded(plan)
         if reference.trace is None:
             return float(gap(reference, program, weights) <= NEAR)
@@ -103,11 +108,14 @@ def settle_plan(
             compared.append(agreement(reference.trace))
         return float(compared[0](program.trace(weights, given, False)))
 
+    differentiate = None if reference.model is None else LevelledGradients(reference, model, program.task)
     with by_the_harness("reading how the candidate uses its weights"):
         uses = program.uses(model.weights, given)
     own = with_uses(model.signatures, uses)
     try:
-        plan = plan_between(reference, model, wishes, uses=uses, try_plan=try_plan)
+        plan = plan_between(
+            reference, model, wishes, uses=uses, try_plan=try_plan, differentiate=differentiate
+        )
     except WeightError:
         if wishes.params is None:
             raise
@@ -122,8 +130,10 @@ def settle_plan(
     if reference.trace is None:
         return SettledPlan(plan)
     apart = gap(reference, program, loaded(plan))
+    moves = moves_in_words(first[0], plan) if first else ""
     if apart <= NEAR:
-        return SettledPlan(plan, apart=apart)
+        return SettledPlan(plan, (f"{moves}: then the two agree",) if moves else (), apart=apart)
+    notes = (f"{moves}: then more of the two agrees",) if moves else ()
     from parity.pipeline.varying import vary_plan
 
     progress("trying other plans of the weights")
@@ -137,4 +147,4 @@ def settle_plan(
         sizes={size for array in given.values() for size in array.shape[1:]},
         agree=lambda plan: gap(reference, program, loaded(plan)) <= NEAR,
     )
-    return SettledPlan(found.plan, found.notes)
+    return SettledPlan(found.plan, (*notes, *found.notes))

@@ -1,20 +1,25 @@
-"""A recorded reference with those outputs alone that are compared."""
+"""A recorded reference with those outputs and gradients alone that are compared."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from parity.numerics.noise import Side, Values
 
 
-def compared_outputs(side: Side, outputs: Mapping[str, str]) -> Side:
-    """A side with the outputs that are compared, under their common names.
+def compared_part(side: Side, outputs: Mapping[str, str], weights: Collection[str]) -> Side:
+    """A side with the outputs that are compared, under their common names, and the gradients of some weights.
 
     Args:
         side: all that was recorded.
         outputs: common name -> the reference's own.
+        weights: names of those that the candidate has, too.
     """
 
     def kept(values: Values) -> Values:
         own = values["outputs"]
-        return {**values, "outputs": {common: own[name] for common, name in outputs.items() if name in own}}
+        return {
+            **values,
+            "outputs": {common: own[name] for common, name in outputs.items() if name in own},
+            "gradients": {name: grad for name, grad in values["gradients"].items() if name in weights},
+        }
 
     return side._replace(base=kept(side.base), moves=kept(side.moves), other=kept(side.other))

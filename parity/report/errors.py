@@ -5,6 +5,7 @@ import opcode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import parity
 
@@ -96,30 +97,49 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
-def furthest(errors: Sequence[Exception]) -> Exception:
-    """Of the errors of several attempts the one that got furthest: the other attempts were the wrong ones.
+class Raised(NamedTuple):
+    """What one of several attempts at the same came to.
+
+    Attributes:
+        error: what it raised.
+        reached: how many operations of the model it had computed by then; None if the model could not be
+            opened, as a module that draws its params from the inputs.
+    """
+
+    error: Exception
+    reached: int | None
+
+
+def furthest(attempts: Sequence[Raised]) -> Exception:
+    """The error of the attempt that got furthest: the other attempts were the wrong ones.
 
     What the harness says of weights or outputs comes after a run that succeeded. Of two errors of a model,
-    that one got further which was raised at a later line, in the outermost function where they part.
+    that one got further before which more was computed, or which was raised at a later line, in the outermost
+    function where they part. An error that cannot be compared so becomes a note on it.
 
     Args:
-        errors: of one attempt each, at least one, in the order of the attempts.
+        attempts: at least one, in the order in which they were made.
 
     Returns:
         The first of those that got furthest.
     """
-    return max(errors, key=_reached)
+    best = max(attempts, key=_reached)
+    others = [one for one in attempts if one is not best and not on_purpose(one.error)]
+    if unsure := [one for one in others if on_purpose(best.error) or one.reached is None]:
+        other = max(unsure, key=_reached)
+        best.error.add_note(f"another attempt, with the axes in another order: {in_one_line(other.error)}")
+    return best.error
 
 
-def _reached(error: BaseException) -> tuple[bool, list[int]]:
-    """How far a model ran before this: whether all of it did, and the lines on the way, outermost first."""
+def _reached(attempt: Raised) -> tuple[bool, int, list[int]]:
+    """How far a model ran: whether all of it did, how much, and the lines on the way, outermost first."""
     lines = []
-    step = error.__traceback__
+    step = attempt.error.__traceback__
     while step is not None:
         if not step.tb_frame.f_code.co_filename.startswith(HERE):
             lines.append(step.tb_lineno)
         step = step.tb_next
-    return on_purpose(error), lines
+    return on_purpose(attempt.error), attempt.reached or 0, lines
 
 
 def is_of_a_model(error: BaseException) -> bool:

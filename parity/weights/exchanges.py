@@ -20,6 +20,9 @@ PINNED = "pinned"
 MOST_MODULES = 8
 """How many other modules one is exchanged with at most."""
 
+LISTED = 4
+"""How many weights a sentence names."""
+
 Members = dict[str, str]
 """What is inside a module: name within it -> whole name."""
 
@@ -49,6 +52,33 @@ def exchanged(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[str,
                     others += 1
                     first, second = (_plain(name) for name in (prefix, other))
                     yield changed, (first, second), _in_words(first, second, is_leaf != plan.reversed)
+
+
+def moves_in_words(first: Plan, plan: Plan) -> str:
+    """Which of the candidate's weights hold in a plan what those of other names hold in the first one.
+
+    Args:
+        first: the first plan.
+        plan: another plan of the same weights.
+
+    Returns:
+        The weights, or the modules that they are all of, in words; "" if each holds the same.
+    """
+    homes: dict[str, set[str]] = {}
+    for given, own in map(first.ends, first.transfers):
+        homes.setdefault(given, set()).add(own)
+    moved: dict[str, str] = {}
+    for given, own in map(plan.ends, plan.transfers):
+        if given in homes and own not in homes[given]:
+            moved[own] = min(homes[given])
+    modules = {owner(own): owner(home) for own, home in moved.items()}
+    if all(modules[owner(own)] == owner(home) != owner(own) for own, home in moved.items()):
+        moved = modules
+    if all(moved.get(other) == one for one, other in moved.items()):
+        return ", ".join(_in_words(one, other, True) for one, other in moved.items() if one < other)
+    texts = [f"`{one}` holds what `{other}` held" for one, other in moved.items()]
+    more = [f"and {len(texts) - LISTED} more"] if len(texts) > LISTED else []
+    return f"the first plan was varied (in the candidate {', '.join([*texts[:LISTED], *more])})"
 
 
 def _shapes(plan: Plan, is_leaf: bool) -> dict[str, Shape]:

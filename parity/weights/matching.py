@@ -11,6 +11,7 @@ What then is left over or open is an error that lists the candidates and the lin
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
+from parity.numerics.arrays import Arrays
 from parity.report.sides import Sides
 from parity.weights.assigning import MARGIN, Exchange, assign
 from parity.weights.balance import balanced
@@ -18,6 +19,7 @@ from parity.weights.completeness import allowed, require_complete, require_settl
 from parity.weights.doubt import AGAINST_EVIDENCE, BY_RUNNING, OPEN
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
+from parity.weights.levelling import Level, told_apart
 from parity.weights.matches import Match, as_plan, by_convention, could_turn, marked, matched
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
@@ -29,6 +31,9 @@ from parity.weights.ties import exchange, settle, tries_for, turn
 from parity.weights.transfer import Transfer, WeightError, array_names
 
 TryPlan = Callable[[Plan], float]
+
+Differentiate = Callable[[Plan, Level], tuple[Arrays, Arrays] | None]
+"""With a plan and levelled tensors the gradients of tensors and leaves, by name; None if there are none."""
 
 
 class Sought(NamedTuple):
@@ -86,6 +91,7 @@ def find_plan(
     alike: bool = False,
     reversed: bool = False,
     try_plan: TryPlan | None = None,
+    differentiate: Differentiate | None = None,
     pins: Pins | None = None,
     allow_unused: Collection[str] = (),
     allow_missing: Collection[str] = (),
@@ -108,6 +114,8 @@ def find_plan(
         try_plan: runs the models with a plan (loaded with `Plan.to_candidate`) and returns the share, 0 to 1,
             of the candidate's computation that then agrees with the reference's; 1 if the outputs do. Ties
             are settled by it.
+        differentiate: runs the models backwards with a plan whose tensors are changed first. What nothing but
+            that tells apart is told apart by it.
         pins: what the user knows: tensor name -> leaf path, (leaf path, permutation), Transfer or Transfers.
         allow_unused: tensors that may stay without a leaf, by name or by pattern ("head.*").
         allow_missing: leaves that may stay without a tensor, likewise.
@@ -139,15 +147,15 @@ def find_plan(
         sides,
     )
     if partial:
-        return _find(sought, try_plan, partial=True)
+        return _find(sought, try_plan, differentiate, partial=True)
     try:
-        return _find(sought, try_plan)
+        return _find(sought, try_plan, differentiate)
     except WeightError as error:
         other = _from_the_other_side(sought)
         if other is None:
             raise
         try:
-            return _find(other, try_plan)
+            return _find(other, try_plan, differentiate)
         except WeightError:
             raise error from None
 
@@ -170,7 +178,13 @@ def _from_the_other_side(sought: Sought) -> Sought | None:
     )
 
 
-def _find(sought: Sought, try_plan: TryPlan | None, *, partial: bool = False) -> Plan:
+def _find(
+    sought: Sought,
+    try_plan: TryPlan | None,
+    differentiate: Differentiate | None,
+    *,
+    partial: bool = False,
+) -> Plan:
     """The plan in one direction."""
     tensors, leaves, pins, what = sought.tensors, sought.leaves, sought.pins, sought.what
     pricing = Pricing(sought.is_alike)
@@ -188,10 +202,22 @@ def _find(sought: Sought, try_plan: TryPlan | None, *, partial: bool = False) ->
         return guesses(whole_part(first, tensors, leaves), tensors, leaves)
 
     require_complete(first, tensors, leaves, *allowed, what=what, guess=guess)
+
+    def tell(own: list[Match], some: Sequence[Exchange]) -> list[Match]:
+        if differentiate is None:
+            return own
+        run = differentiate
+
+        def gradients(now: list[Match], level: Level) -> tuple[Arrays, Arrays] | None:
+            return run(sought.plan(now, given), level)
+
+        return told_apart(own, some, gradients, tensors, pricing)
+
     matches, turns, ties = _settled(
         by_convention(matches),
         ties,
         None if try_plan is None else lambda own: try_plan(sought.plan(own, given)),
+        tell,
         tries_for(tensors),
         pricing,
     )
@@ -234,6 +260,7 @@ def _settled(
     matches: list[Match],
     ties: Sequence[Exchange],
     agreement: Callable[[list[Match]], float] | None,
+    tell: Callable[[list[Match], Sequence[Exchange]], list[Match]],
     budget: int,
     pricing: Pricing,
 ) -> tuple[list[Match], list[int], list[Exchange]]:
@@ -251,10 +278,14 @@ def _settled(
     others = [place for place, match in enumerate(matches) if could_turn(match) and not match.undecided]
     if agreement is None or not (turns or open_ties or weak or others):
         return matches, turns, open_ties
-    sure = settle(matches, [*map(turn, turns), *exchanges(open_ties)], agreement, budget=budget)
+    changes = [*map(turn, turns), *exchanges(open_ties)]
+    sure = settle(matches, changes, agreement, lambda own: tell(own, open_ties), budget=budget)
     best = sure
     if sure.agreement < 1.0:
-        best = settle(sure.matches, [*map(turn, others), *exchanges(weak)], agreement, budget=budget // 4)
+        changes = [*map(turn, others), *exchanges(weak)]
+        best = settle(
+            sure.matches, changes, agreement, lambda own: tell(own, [*open_ties, *weak]), budget=budget // 4
+        )
     still = [] if best.agreement >= 1.0 else sure.open
     by_running = {*turns, *(place for tie in open_ties for place in (tie.first, tie.second))}
     return (

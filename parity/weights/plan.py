@@ -20,7 +20,7 @@ from jaxtyping import Shaped
 from parity.numerics.arrays import Arrays
 from parity.report.sides import Sides
 from parity.weights.doubt import is_doubtful
-from parity.weights.transfer import Shape, Transfer, WeightError, array_names, grouped, repeats
+from parity.weights.transfer import Shape, Transfer, WeightError, array_names, grouped, in_brackets, repeats
 
 
 class Plan(NamedTuple):
@@ -202,6 +202,22 @@ class Plan(NamedTuple):
         """
         groups = grouped(self.transfers, lambda t: t.tensor_name)
         return {name: ", ".join(dict.fromkeys(t.leaf_path for t in group)) for name, group in groups.items()}
+
+    def ends(self, transfer: Transfer) -> tuple[str, str]:
+        """The ends of a transfer as a sentence names them, with the blocks: the reference's, the candidate's.
+
+        Args:
+            transfer: one of the plan's.
+        """
+        ends = (
+            transfer.tensor_name + in_brackets(transfer.take),
+            transfer.leaf_path + in_brackets(transfer.put),
+        )
+        return ends[::-1] if self.reversed else ends
+
+    def of_reference(self) -> frozenset[str]:
+        """The names of the reference's weights that have a partner."""
+        return frozenset(t.leaf_path if self.reversed else t.tensor_name for t in self.transfers)
 
     def rows(self) -> tuple[tuple[str, str, str], ...]:
         """The table for printing.

@@ -59,10 +59,11 @@ def settle(
     matches: list[Match],
     changes: Sequence[Change],
     try_matches: Callable[[list[Match]], float],
+    tell: Callable[[list[Match]], list[Match]],
     *,
     budget: int,
 ) -> Settled:
-    """Try changes one after the other, in the order given, and keep each that makes more agree.
+    """Take what gradients tell if it makes more agree, then try changes one by one, and keep each that does.
 
     A change that makes something agree can make an earlier one count, so they are tried until none helps.
 
@@ -70,12 +71,18 @@ def settle(
         matches: the matches to start from.
         changes: what could be otherwise.
         try_matches: the share of the computation, 0 to 1, that agrees with some matches.
+        tell: settles all exchanges at once, where the gradients tell.
         budget: how many changes may be tried.
 
     Returns:
         The best matches, and what stays open.
     """
     best = try_matches(matches)
+    if best < 1.0:
+        told = tell(matches)
+        agreement = try_matches(told) if told != matches else best
+        if agreement > best:
+            matches, best = told, agreement
     still: list[int] = list(range(len(changes)))
     tries = 0
     improved = True

@@ -152,7 +152,7 @@ class Transfer(NamedTuple):
         if self.view not in (None, self.tensor_shape):
             steps.append(f"view {self.view}")
         if self.take:
-            steps.append(f"take {_in_words(self.take)}")
+            steps.append(f"take {in_brackets(self.take)}")
         if self.axes != tuple(range(len(self.axes))):
             steps.append(f"permute {self.axes}")
         if self.flip:
@@ -160,7 +160,7 @@ class Transfer(NamedTuple):
         if moved != target:
             steps.append(f"reshape {target}")
         if self.put:
-            steps.append(f"into {_in_words(self.put)}")
+            steps.append(f"into {in_brackets(self.put)}")
         return ", ".join(steps) or "as it is"
 
 
@@ -215,12 +215,20 @@ def repeats(transfers: Iterable[Transfer]) -> set[int]:
     return later
 
 
-def _in_words(index: Index) -> str:
+def in_brackets(index: Index) -> str:
+    """A block as code has it, "" for all of an array.
+
+    >>> in_brackets((slice(0, 4), 2))
+    '[0:4, 2]'
+
+    Args:
+        index: the block.
+    """
     parts = []
     for at in index:
         bounds = ("" if b is None else str(b) for b in (at.start, at.stop)) if isinstance(at, slice) else ()
         parts.append(":".join(bounds) if isinstance(at, slice) else str(at))
-    return f"[{', '.join(parts)}]"
+    return f"[{', '.join(parts)}]" if parts else ""
 
 
 def _require_shape(name: str, array: Shaped[np.ndarray, "..."], shape: Shape) -> None:

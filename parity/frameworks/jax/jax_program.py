@@ -1,5 +1,6 @@
 """JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import jax
@@ -166,6 +167,27 @@ class JaxProgram:
             )
         # Texts and numbers among the outputs are the caller's to complain about.
         return shapes_returned(returned[0])
+
+    def reached(self, weights: Arrays, inputs: Arrays) -> int:
+        """How many equations the model comes to, in compiled functions too, before it returns or raises.
+
+        Args:
+            weights: not used: the program is traced with the shapes of the model's own.
+            inputs: named arrays in the reference's layout.
+        """
+
+        def forward(own: Named, given: Named) -> list[jax.Array]:
+            with contextlib.suppress(Exception):
+                self._passes.returned(own, given)
+            return []  # whatever there is by now has been traced
+
+        given = self.task.laid_out(inputs)
+        dtype = self._dtypes.taken(given)
+        with self._dtypes.tracing_in(dtype), jax.disable_jit():
+            closed = jax.make_jaxpr(forward)(
+                self._dtypes.shapes(shapes_only(self.model.weights), dtype), shapes_in_jax(given, dtype)
+            )
+        return len(closed.eqns)
 
     def jaxpr(self, weights: Arrays, inputs: Arrays) -> ClosedJaxpr:
         """The traced program in the user's own dtypes, forward and backward.

@@ -22,11 +22,12 @@ from parity.trace.vocabulary import CARRYING
 
 
 class Counter(DispatchMode):
-    """What a model runs: the dtypes it holds values in, and where it draws random numbers."""
+    """What a model runs: how much, the dtypes it holds values in, and where it draws random numbers."""
 
     def __init__(self, stack: list[str]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.stack = stack
+        self.count: int = 0
         self.narrow: dict[str, Spot] = {}
         self.random: dict[str, Spot] = {}
         self.computed: set[str] = set()
@@ -39,6 +40,7 @@ class Counter(DispatchMode):
         kwargs: Mapping[str, Argument] | None = None,
     ) -> object:
         out = func(*args, **(kwargs or {}))
+        self.count += 1
         if torch.Tag.nondeterministic_seeded in func.tags:
             self.random.setdefault(bare_name(func), here(self.stack))
         for tensor in tensors_in(out):

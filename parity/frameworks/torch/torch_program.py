@@ -91,6 +91,20 @@ class TorchProgram:
         outputs = self.task.outputs(self._forward(weights, inputs, dtype))
         return {name: (str(value.dtype).removeprefix("torch."), None) for name, value in outputs.items()}
 
+    def reached(self, weights: Arrays, inputs: Arrays) -> int:
+        """How many operations the model runs before it returns, or raises.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
+        from parity.frameworks.torch.torch_census import Counter
+
+        counter = Counter([])
+        with uncompiled(), counter, contextlib.suppress(Exception):
+            self._forward(weights, inputs, "float32")
+        return counter.count
+
     def census(self, weights: Arrays, inputs: Arrays) -> Census:
         """Narrow dtypes and random numbers that a run in float32 meets.
 

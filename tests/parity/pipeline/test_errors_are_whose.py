@@ -4,11 +4,13 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as linen
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from torch import nn
 
 import parity
@@ -246,6 +248,101 @@ def test_where_every_layout_fails_the_error_that_got_furthest_is_raised() -> Non
     template = {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)}
     with pytest.raises(OwnError, match="own mistake, after the convolution"):
         check(Conv(), images, x, weights=parity.Weights(template=template))
+
+
+IMAGES = {"x": np.random.default_rng(0).standard_normal((2, 3, 5, 6)).astype(np.float32)}
+
+
+def images() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
+
+
+class ChannelsLast(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x.permute(0, 3, 1, 2))
+
+
+class Deep(nn.Module):
+    """Has a mistake of the user's own, which only images whose channels lie right come to."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        raise OwnError("deep in the model")
+
+
+def deep(params: Any, x: jax.Array) -> jax.Array:
+    """The same in JAX, at an earlier line than the convolution."""
+    raise OwnError("deep in the model")
+
+
+def convolution(params: Any, x: jax.Array) -> jax.Array:
+    names = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x, params["kernel"], (1, 1), "SAME", dimension_numbers=names)
+    return y + params["bias"]
+
+
+def in_a_loop(params: Any, x: jax.Array) -> jax.Array:
+    for layer in (convolution, deep, convolution):
+        x = layer(params, x)
+    return x
+
+
+class InALoop(nnx.Module):
+    def __init__(self) -> None:
+        self.layers = nnx.List([nnx.Conv(3, 4, (1, 1), rngs=nnx.Rngs(0)), nnx.relu])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for layer in [*self.layers, lambda x: deep(None, x)]:
+            x = layer(x)
+        return x
+
+
+def drawn_from_the_inputs(x: jax.Array) -> jax.Array:
+    if x.shape[1] == 5:
+        raise OwnError("deep in the model")
+    return x
+
+
+class Drawn(linen.Module):
+    """Its params have whatever shape the images ask for: it can be opened in the wrong layout alone."""
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return drawn_from_the_inputs(linen.Conv(4, (1, 1))(x))
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_mistake_deep_in_a_loop_is_not_hidden_by_the_channels_of_another_layout(compiled: bool) -> None:
+    weights = parity.Weights(template={"kernel": jnp.zeros((1, 1, 3, 4)), "bias": jnp.zeros(4)})
+    port = jax.jit(in_a_loop) if compiled else in_a_loop
+    with pytest.raises(OwnError, match="deep in the model"):
+        check(images(), port, IMAGES, weights=weights)
+
+
+def test_a_mistake_deep_in_a_module_of_flax() -> None:
+    with pytest.raises(OwnError, match="deep in the model"):
+        check(images(), InALoop(), IMAGES, weights=None)
+
+
+def test_a_mistake_deep_in_a_sequence_of_pytorch() -> None:
+    params = {"kernel": jnp.ones((1, 1, 3, 4)), "bias": jnp.ones(4)}
+    last = {"x": IMAGES["x"].transpose(0, 2, 3, 1)}
+    candidate = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), Deep())
+    with pytest.raises(OwnError, match="deep in the model"):
+        check(convolution, candidate, last, weights=parity.Weights(reference_params=params))
+    with pytest.raises(
+        OwnError, match="deep in the model"
+    ):  # two modules of PyTorch, one of them channels last
+        check(ChannelsLast(), candidate, last, weights=None)
+
+
+def test_a_mistake_of_a_model_that_opens_in_the_wrong_layout_alone_is_a_note() -> None:
+    with pytest.raises(parity.WeightError) as caught:
+        check(images(), Drawn(), IMAGES, weights=None)
+    assert any("OwnError: deep in the model" in note for note in notes(caught.value))
 
 
 def test_a_bug_in_the_walk_costs_no_place_and_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
