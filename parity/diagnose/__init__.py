@@ -41,6 +41,7 @@ from parity.diagnose.reductions import reductions
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms
+from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
 from parity.diagnose.stops import stopped
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
@@ -55,7 +56,7 @@ Family = Callable[[Fault], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
     *(fillers, written_plainly, roundings, sums_and_means),
-    *(constants, activations, convolutions, pools, integers, dtypes, masks, exchanged_parts),
+    *(constants, activations, convolutions, pools, integers, dtypes, sequences, masks, exchanged_parts),
     *(joined_otherwise, order, in_parts, bins, resizings),
     *(
         padding_modes,

@@ -1,12 +1,13 @@
 """The reference's values tried in place of the candidate's: where, in which layout, with what success."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.localise.comparison import Comparison
+from parity.localise.comparison import Comparison, Function, Value
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.trace.graph import Node, Trace
 from parity.trace.match import same_numbers
@@ -199,17 +200,20 @@ def _ahead(trace: Trace, j: int) -> int | None:
 
 
 def mends(
-    comparison: Comparison, failed: list[tuple[int, int]], j: int, value: Shaped[np.ndarray, "..."]
+    comparison: Comparison,
+    failed: list[tuple[int, int]],
+    values: Mapping[int, Value],
+    functions: Mapping[int, Function] = MappingProxyType({}),
 ) -> bool:
-    """Whether every failed output agrees with this value in place.
+    """Whether every failed output agrees with these values in place, and computed by these functions.
 
     Args:
         comparison: both traces.
         failed: the failed outputs, as `failing` gives them.
-        j: node of the candidate.
-        value: its value instead.
+        values: node of the candidate -> its value instead.
+        functions: index of an evaluation -> what to compute it by instead.
     """
-    changed = comparison.replay({j: value})
+    changed = comparison.replay(values, functions)
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
         if t not in comparison.matches(out, array):

@@ -88,7 +88,7 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
             points = score(comparison, failed, j, value)
             if points <= 0.0 or (best is not None and points < best[0]):
                 continue
-            if mends(comparison, failed, j, value):
+            if mends(comparison, failed, {j: value}):
                 if best is not None and best[0] >= TELLING and _is_one_of_several(comparison, best[1].j, j):
                     return best[1]
                 return _region(comparison, t, j, value, there, here)
@@ -147,13 +147,13 @@ def wider(comparison: Comparison, group: str, region: Region) -> Region | None:
         region: the fault.
     """
     failed = failing(comparison, group)
-    if mends(comparison, failed, region.j, region.value):
+    if mends(comparison, failed, {region.j: region.value}):
         return None
     there, here = _walks(comparison, failed)
     for j in here.meetings(comparison.candidate):
         for t in there.meetings(comparison.reference) if j > region.j else ():
             for value in in_place(comparison.reference.nodes[t], comparison.array(j)):
-                if mends(comparison, failed, j, value):
+                if mends(comparison, failed, {j: value}):
                     return _region(comparison, t, j, value, there, here)
     return None
 

@@ -5,8 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from parity.diagnose import OF_SEVERAL, Diagnosis, Family, diagnose
-from parity.localise import Comparison, Region, candidate_places, failing, find_regions, wider
+from parity.diagnose.trials import Change
+from parity.localise import Comparison, Region, candidate_places, failing, find_regions, mends, wider
 from parity.numerics.progress import Progress
 from parity.pipeline.found_faults import (
     again_in,
@@ -197,6 +200,8 @@ def _walked(
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
+            if found is not None and _explains_all(comparison, group, found.change):
+                break
         else:
             names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
             left = [names[j] for _, j in failing(comparison, group)]
@@ -207,6 +212,12 @@ def _walked(
         cost = "a bug of the harness, which may have cost places"
         findings += [f"{cost}: {in_one_line(error)}" for error in errors or ()]
     return Found(tuple(divergences), growth, tuple(findings))
+
+
+def _explains_all(comparison: Comparison, group: str, change: Change) -> bool:
+    """Whether what a cause is about, put right wherever it is read, leaves no other fault."""
+    fit = all(np.shape(v) == comparison.array(i).shape for i, v in change.values.items())
+    return fit and mends(comparison, failing(comparison, group), change.values, change.functions)
 
 
 def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer:

@@ -315,11 +315,6 @@ def test_advantages_pass() -> None:
     require_pass(right_report(advantages))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 12: two places, both packed order: JAX reads the scan_slice where PyTorch "
-    "reads the select: another part of the same packed value",
-)
 def test_a_shift_along_the_axis_of_a_scan_is_one_fault() -> None:
     fault = only(faulty_report(advantages))
     assert lines(fault)[0] in advantages.use

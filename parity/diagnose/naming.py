@@ -1,0 +1,42 @@
+"""What values of the candidate are called in a text."""
+
+from parity.diagnose.fault import Fault
+from parity.trace.graph import NodeKind
+
+
+def described(fault: Fault, index: int) -> str:
+    """What a value of the candidate is called in a text.
+
+    Args:
+        fault: the fault.
+        index: node of the candidate.
+    """
+    node = fault.node(index)
+    root = fault.node(fault.rearranged_from(index)[-1])
+    if root.kind in (NodeKind.INPUT, NodeKind.WEIGHT):
+        node = root
+    if node.kind is NodeKind.OPERATION:
+        where = f" of line {node.spot.line}" if node.spot.line else ""
+        return f"the {node.operation}{where}"
+    return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
+
+
+def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
+    """What two values of the candidate are called; those of one line are numbered.
+
+    Args:
+        fault: the fault.
+        one: node of the candidate.
+        other: another one.
+    """
+    first, second = described(fault, one), described(fault, other)
+    if first != second or fault.node(one).kind is not NodeKind.OPERATION:
+        return first, second
+    spot, operation = fault.node(one).spot, fault.node(one).operation
+    alike = [
+        i
+        for i, node in enumerate(fault.candidate.nodes)
+        if node.operation == operation and (node.spot.file, node.spot.line) == (spot.file, spot.line)
+    ]
+    a, b = (f"number {alike.index(i) + 1} of {len(alike)}" if i in alike else "" for i in (one, other))
+    return f"{first} ({a})", f"{second} ({b})"
