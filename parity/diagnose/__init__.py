@@ -22,6 +22,7 @@ from parity.diagnose.dtypes import dtypes
 from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
 from parity.diagnose.exchanged_steps import exchanged_steps
 from parity.diagnose.extra import extra_operations, missing_operations
+from parity.diagnose.factors import exchanged_factors
 from parity.diagnose.fault import Fault
 from parity.diagnose.fillers import fillers
 from parity.diagnose.gates import gates
@@ -84,7 +85,7 @@ FAMILIES: tuple[Family, ...] = (
 )
 """The families: what a programmer would have written first, a number that merely fits last."""
 
-OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, gradient_rules, *FAMILIES)
+OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, exchanged_factors, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
 OF_SEVERAL: tuple[Family, ...] = (exchanged_steps,)
