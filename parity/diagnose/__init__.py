@@ -35,6 +35,7 @@ from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
 from parity.diagnose.order import order, shifted
+from parity.diagnose.picks import picked_entries
 from parity.diagnose.plainly import written_plainly
 from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
@@ -74,6 +75,7 @@ FAMILIES: tuple[Family, ...] = (
         other_divisors,
         opposite_operands,
         extra_operations,
+        picked_entries,
         other_values,
         other_numbers,
         terms,

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parity.diagnose.extra import GLUE
 from parity.diagnose.fault import Fault
 from parity.diagnose.naming import described, told_apart
 from parity.diagnose.order import moved, same_entries
@@ -182,7 +183,8 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
         return Explained(CauseKind.EXTRA_TERM, goes_on)
     path = _way(fault, set(fault.comparison.partners[index]), substitute.t)
     if path:
-        operations = dict.fromkeys(fault.reference.nodes[t].operation for t in path)
+        names = dict.fromkeys(fault.reference.nodes[t].operation for t in path)
+        operations = {name: None for name in names if name not in GLUE} or names
         done = ", ".join(name.strip("_") for name in operations)
         text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
         if operations.keys() & MASKING:
