@@ -25,12 +25,11 @@ from parity.pipeline.measuring import Measured
 from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
 from parity.pipeline.second_draw import SecondDraw
+from parity.pipeline.traced_gradients import under_tensor_names
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import in_one_line, on_purpose
 from parity.report.results import CauseKind, Divergence, Growth, Stage, once_each
 from parity.report.sides import Sides
-from parity.trace.graph import Trace
-from parity.weights import Plan
 
 MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
@@ -128,13 +127,16 @@ def _searched(
             missing = "the place was not looked for: the reference's recording has no trace (record --trace)"
             return found._replace(unplaced=missing)
         second = traced(both.candidate_program, own, run.inputs, backward, replayable=True)
-        reference = _under_tensor_names(first[0], plan) if plan.reversed else first[0]
-        candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
+        (reference, there), (candidate, here) = first, second
+        if plan.reversed:
+            there = under_tensor_names(reference, plan, there)
+        else:
+            here = under_tensor_names(candidate, plan, here)
         if both.candidate.task.loss is None:  # the harness's own projection is no place of the user's
             for trace in (reference, candidate):
                 trace.outputs.pop("loss", None)
         progress("comparing the traces")
-        comparison = Comparison(reference, candidate, first[1], second[1])
+        comparison = Comparison(reference, candidate, there, here)
         again = SecondDraw(both, run, own, backward, comparison)
         found = _walked(comparison, divergences, reproducer, again, progress)
         if any(divergence.stage is not Stage.WEIGHTS for divergence in found.divergences):
@@ -234,14 +236,3 @@ def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer
         )
 
     return write
-
-
-def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
-    """A trace with the gradients of leaves under the names of tensors, where one leaf is one tensor."""
-    by_leaf: dict[str, list[str]] = {}
-    for transfer in plan.transfers:
-        by_leaf.setdefault(transfer.leaf_path, []).append(transfer.tensor_name)
-    gradients = trace.outputs.get("gradients", {})
-    names = {leaf: tensors[0] for leaf, tensors in by_leaf.items() if len(tensors) == 1}
-    trace.outputs["gradients"] = {names[leaf]: i for leaf, i in gradients.items() if leaf in names}
-    return trace
