@@ -22,6 +22,7 @@ from parity.diagnose.dtypes import dtypes
 from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
 from parity.diagnose.exchanged_steps import exchanged_steps
 from parity.diagnose.extra import extra_operations, missing_operations
+from parity.diagnose.factors import exchanged_factors
 from parity.diagnose.fault import Fault
 from parity.diagnose.fillers import fillers
 from parity.diagnose.gates import gates
@@ -34,6 +35,7 @@ from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
 from parity.diagnose.order import order, shifted
+from parity.diagnose.picks import picked_entries
 from parity.diagnose.plainly import written_plainly
 from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
@@ -41,6 +43,7 @@ from parity.diagnose.reductions import reductions
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms
+from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
 from parity.diagnose.stops import stopped
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
@@ -55,17 +58,8 @@ Family = Callable[[Fault], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
     *(fillers, written_plainly, roundings, sums_and_means),
-    *(
-        constants,
-        activations,
-        convolutions,
-        pools,
-        integers,
-        dtypes,
-        masks,
-        masks_of_several,
-        exchanged_parts,
-    ),
+    *(constants, activations, convolutions, pools, integers, dtypes, sequences),
+    *(masks, masks_of_several, exchanged_parts),
     *(joined_otherwise, order, in_parts, bins, resizings),
     *(
         padding_modes,
@@ -82,6 +76,7 @@ FAMILIES: tuple[Family, ...] = (
         other_divisors,
         opposite_operands,
         extra_operations,
+        picked_entries,
         other_values,
         other_numbers,
         terms,
@@ -93,7 +88,7 @@ FAMILIES: tuple[Family, ...] = (
 )
 """The families: what a programmer would have written first, a number that merely fits last."""
 
-OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, gradient_rules, *FAMILIES)
+OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, exchanged_factors, gradient_rules, *FAMILIES)
 """The same where the outputs agree and a gradient does not."""
 
 OF_SEVERAL: tuple[Family, ...] = (exchanged_steps, pairs_of_constants)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.operands import described
+from parity.diagnose.naming import described
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 from parity.numerics.complex_parts import widened

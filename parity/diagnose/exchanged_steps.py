@@ -12,7 +12,7 @@ import numpy as np
 
 from parity.diagnose.extra import GLUE
 from parity.diagnose.fault import Fault
-from parity.diagnose.operands import described
+from parity.diagnose.naming import described
 from parity.diagnose.phrases import operations
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change

@@ -14,9 +14,10 @@ import numpy as np
 from parity.diagnose.arrangements import arranged
 from parity.diagnose.downstream import BEHIND, targets_behind
 from parity.diagnose.origins import Before, pure, static
-from parity.diagnose.targets import Array, difference, same
+from parity.diagnose.targets import Array, difference, same, target_of
 from parity.diagnose.trials import Change, recompute
 from parity.localise.comparison import Comparison, Function, Region, Value, failing
+from parity.localise.placing import in_place
 from parity.trace.executions import executions
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
@@ -40,11 +41,11 @@ class Fault:
         self.comparison, self.region, self.depth = comparison, region, depth
         self.reference, self.candidate = comparison.reference, comparison.candidate
         self.deadline = time.process_time() + seconds
-        group = next((g for g in ("outputs", "loss") if failing(comparison, g)), "gradients")
-        self.gradient = group == "gradients"
+        self.group = next((g for g in ("outputs", "loss") if failing(comparison, g)), "gradients")
+        self.gradient = self.group == "gradients"
         self.pure = pure(self.candidate.nodes)
         self.consumers = self.candidate.consumers()
-        failed = self.candidate.outputs.get(group, {})
+        failed = self.candidate.outputs.get(self.group, {})
         self.relevant = self.candidate.ancestors([*failed.values(), region.j])
         self.targets = targets_behind(comparison, region, self.relevant, self.consumers)
         self.target = self.targets[0]
@@ -241,6 +242,8 @@ class Fault:
         Returns:
             The largest difference relative to the largest entry; None if no target agrees.
         """
+        if change.everywhere:
+            return self._left_at_outputs(change)
         new = self.compute(change.values, change.functions)
         for number, target in enumerate(self.targets):
             if target.node in new:
@@ -249,6 +252,18 @@ class Fault:
                     written = all(i in self.pure for i in change.values)
                     return left if not written or self._stays(new, number + 1) else None
         return None
+
+    def _left_at_outputs(self, change: Change) -> float | None:
+        """The relative difference that a change leaves at the outputs that failed; None if one still does."""
+        new = self.comparison.replay(change.values, change.functions)
+        left = []
+        for t, j in failing(self.comparison, self.group):
+            actual, move = self.value(j), self.comparison.candidate_moves[j]
+            wanted = next(in_place(self.comparison, (t,), (j,)), {}).get(j)
+            if wanted is None or j not in new:
+                return None
+            left.append(difference(np.asarray(new[j]), target_of(j, wanted, actual, move)))
+        return max((n for n in left if n is not None), default=None) if None not in left else None
 
     def _stays(self, new: Mapping[int, Value], first: int) -> bool:
         """Whether the targets behind one that agrees do so, too: what changed may go around it.

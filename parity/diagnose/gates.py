@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.operands import described
+from parity.diagnose.naming import described
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.naming import described
 from parity.diagnose.normalising import Normalisation, normalisation_in_words, normalisations, normalised
 from parity.diagnose.numbers import literals, reference_numbers
-from parity.diagnose.operands import described
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference
 from parity.diagnose.trials import Change

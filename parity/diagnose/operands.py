@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parity.diagnose.extra import GLUE
 from parity.diagnose.fault import Fault
+from parity.diagnose.naming import described, told_apart
 from parity.diagnose.order import moved, same_entries
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
@@ -69,12 +71,12 @@ def other_values(fault: Fault) -> Iterator[Change]:
                 why = _explained(fault, index, substitute)
                 if why is not None:
                     values, functions = fault.reading(index, substitute.value)
-                    yield Change(why.cause, why.text, values, functions, joined)
+                    yield Change(why.cause, why.text, values, functions, joined=joined)
         for twin in _earlier(fault, index):
             here, there = told_apart(fault, index, twin)
             text = f"<candidate> reads {here} where <reference> reads what is {there} in <candidate>"
             values, functions = fault.reading(index, fault.value(twin))
-            yield Change(CauseKind.OPERANDS, text, values, functions, joined)
+            yield Change(CauseKind.OPERANDS, text, values, functions, joined=joined)
 
 
 def _earlier(fault: Fault, index: int) -> list[int]:
@@ -181,7 +183,8 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
         return Explained(CauseKind.EXTRA_TERM, goes_on)
     path = _way(fault, set(fault.comparison.partners[index]), substitute.t)
     if path:
-        operations = dict.fromkeys(fault.reference.nodes[t].operation for t in path)
+        names = dict.fromkeys(fault.reference.nodes[t].operation for t in path)
+        operations = {name: None for name in names if name not in GLUE} or names
         done = ", ".join(name.strip("_") for name in operations)
         text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
         if operations.keys() & MASKING:
@@ -222,44 +225,6 @@ def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
         edge = {i for i in before if fault.reference.nodes[i].kind is NodeKind.OPERATION}
         path += sorted(edge)
     return None
-
-
-def described(fault: Fault, index: int) -> str:
-    """What a value of the candidate is called in a text.
-
-    Args:
-        fault: the fault.
-        index: node of the candidate.
-    """
-    node = fault.node(index)
-    root = fault.node(fault.rearranged_from(index)[-1])
-    if root.kind in (NodeKind.INPUT, NodeKind.WEIGHT):
-        node = root
-    if node.kind is NodeKind.OPERATION:
-        where = f" of line {node.spot.line}" if node.spot.line else ""
-        return f"the {node.operation}{where}"
-    return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
-
-
-def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
-    """What two values of the candidate are called; those of one line are numbered.
-
-    Args:
-        fault: the fault.
-        one: node of the candidate.
-        other: another one.
-    """
-    first, second = described(fault, one), described(fault, other)
-    if first != second or fault.node(one).kind is not NodeKind.OPERATION:
-        return first, second
-    spot, operation = fault.node(one).spot, fault.node(one).operation
-    alike = [
-        i
-        for i, node in enumerate(fault.candidate.nodes)
-        if node.operation == operation and (node.spot.file, node.spot.line) == (spot.file, spot.line)
-    ]
-    a, b = (f"number {alike.index(i) + 1} of {len(alike)}" if i in alike else "" for i in (one, other))
-    return f"{first} ({a})", f"{second} ({b})"
 
 
 def _parents(fault: Fault, index: int) -> set[int]:

@@ -121,11 +121,16 @@ def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], othe
 
 
 def _cuts_off(trace: Trace, stop: Node) -> bool:
-    """Whether a weight reaches the outputs through this stop alone; what a library stops inside cuts none."""
-    at = next((index for index, node in enumerate(trace.nodes) if node is stop), stop.inputs[0])
+    """Whether a weight reaches the outputs through this line's stops alone; a library's own cut none off.
+
+    A layer inside a scan is stopped once in each step, and its weights are in every step's.
+    """
+    places = {id(node): index for index, node in enumerate(trace.nodes)}
+    line = [other for other in (stop, *trace.stops) if _line(other) == _line(stop)]
+    at = {places.get(id(other), other.inputs[0]) for other in line}
     ends = [i for group in ("outputs", "loss") for i in trace.outputs.get(group, {}).values()]
-    weights = set(trace.weights.values()) & trace.ancestors([at])
-    return not weights <= trace.ancestors(ends, {at})
+    weights = set(trace.weights.values()) & trace.ancestors(sorted(at))
+    return not weights <= trace.ancestors(ends, at)
 
 
 def _stops(trace: Trace) -> list[Node]:

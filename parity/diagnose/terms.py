@@ -1,28 +1,23 @@
-"""Terms and factors: what one side adds or multiplies by, and the other does not."""
+"""Terms: known values that one side adds or multiplies by, and the other does not."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from parity.diagnose.factors import in_one_case, one_number
 from parity.diagnose.fault import Fault
-from parity.diagnose.numbers import reference_numbers
-from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.tolerances import (
     LOOSEST,
-    NO_FACTOR,
     SAME_NUMBER,
     TWO_VALUES,
-    VARIES,
     WORKED_OUT,
 )
 from parity.diagnose.trials import Change
 from parity.numerics.noise import ordinary
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
-from parity.trace.vocabulary import MASKING
 
 
 class Term(NamedTuple):
@@ -43,8 +38,8 @@ def terms(fault: Fault) -> Iterator[Change]:
     """The difference, or the ratio, of both sides is one number or a known value."""
     known = _known(fault)
     for target in _numeric(fault):
-        yield from _one_number(fault, target)
-        yield from _in_one_case(fault, target)
+        yield from one_number(fault, target)
+        yield from in_one_case(fault, target)
         yield from _values(target, known)
 
 
@@ -56,79 +51,6 @@ def _numeric(fault: Fault) -> Iterator[Target]:
         if not (np.isfinite(target.wanted).all() and np.isfinite(target.actual).all()):
             continue
         yield target
-
-
-def _one_number(fault: Fault, target: Target) -> Iterator[Change]:
-    wanted, actual = target.wanted, target.actual
-    gap = wanted - actual
-    if np.ptp(wanted) > VARIES * target.allowed and np.ptp(gap) <= TWO_VALUES * target.allowed:
-        step = float(np.median(gap))
-        added = number(_near(step, reference_numbers(fault)))
-        text = f"<reference>'s value is <candidate>'s plus {added} everywhere"
-        yield Change(CauseKind.CONSTANT, text, {target.node: actual + step})
-    at = np.unravel_index(np.argmax(np.abs(actual)), actual.shape)
-    if actual[at] and np.ptp(actual) > 0:
-        factor = float(wanted[at] / actual[at])
-        if abs(factor) > NO_FACTOR and factor != 1:
-            yield from _factor(fault, target, factor)
-
-
-def _in_one_case(fault: Fault, target: Target) -> Iterator[Change]:
-    """A factor in one case of a choice: where the other case is taken, both sides agree."""
-    wanted, actual = target.wanted, target.actual
-    differ = np.abs(wanted - actual) > TWO_VALUES * target.allowed
-    if not any(fault.operation(n) in MASKING for n in fault.active) or differ.all() or differ.sum() < 3:
-        return
-    with np.errstate(all="ignore"):
-        ratio = wanted[differ] / actual[differ]
-    if not np.isfinite(ratio).all() or np.ptp(ratio) > SAME_NUMBER * np.abs(ratio).max() or not ratio[0]:
-        return
-    times = number(_near(float(ratio[0]), reference_numbers(fault)))
-    text = (
-        f"where the two sides differ, which is in one case of a choice, <reference>'s value is {times} times "
-    )
-    text += f"<candidate>'s: multiply that case by {times}"
-    yield Change(CauseKind.SCALE, text, {target.node: np.where(differ, actual * ratio[0], actual)})
-
-
-def _factor(fault: Fault, target: Target, factor: float) -> Iterator[Change]:
-    if factor == -1 and any(fault.operation(n) == "sub" for n in fault.active):
-        return  # a difference the other way round
-    times = number(_near(factor, reference_numbers(fault)))
-    text = f"<reference>'s value is {times} times <candidate>'s: multiply by {times}"
-    cause = CauseKind.SCALE
-    for n in _counts(fault):
-        if _is_power(factor, n / (n - 1)):
-            cause = CauseKind.VARIANCE_CORRECTION
-            text = f"one side divides a sum of {n} entries by {n}, the other by {n - 1}: {text}"
-            break
-        if _is_power(factor, n):
-            cause = CauseKind.REDUCTION
-            text = f"one side adds {n} entries up, the other takes their mean: {text}"
-            break
-    yield Change(cause, text, {target.node: target.actual * factor})
-
-
-def _is_power(factor: float, base: float | int) -> bool:
-    """Whether a factor is a number, its root, or one over these."""
-    return any(math.isclose(factor, base**power, rel_tol=SAME_NUMBER) for power in (1, -1, 0.5, -0.5))
-
-
-def _counts(fault: Fault) -> list[int]:
-    """Over how many entries the sums that a fault depends on go."""
-    sums = [i for i in fault.ancestors(fault.region.j) if fault.node(i).operation == "reduce_sum"]
-    sums += [i for i in fault.computed() if fault.node(i).operation == "reduce_sum"]
-    sizes = [(fault.value(fault.node(i).inputs[0]).size, fault.value(i).size) for i in sums]
-    return list(dict.fromkeys(n // m for n, m in sizes if m and n // m > 1))
-
-
-def _near(value: float, numbers: Sequence[float]) -> float:
-    """The known number that a value is up to rounding, or its negative or inverse; else the value itself."""
-    for known in numbers:
-        for tried in (known, -known, 1 / known if known else known):
-            if math.isclose(value, tried, rel_tol=SAME_NUMBER):
-                return tried
-    return value
 
 
 def _known(fault: Fault) -> list[Term]:

@@ -19,6 +19,8 @@ class Change(NamedTuple):
         text: what is on both sides and what to do.
         values: node -> its value instead.
         functions: index of an evaluation -> what to compute it by instead.
+        everywhere: whether all of it is tried from the start of the computation; it explains the fault only
+            if every failed output agrees then.
         joined: nodes of the candidate that are joined wrongly, where no single operation is wrong: the fault
             stands where all of them are put together, on the line that leads to the first.
         reference_places: lines of the reference that tell more than those of its operations at the fault.
@@ -29,6 +31,7 @@ class Change(NamedTuple):
     text: str
     values: Mapping[int, Value] = MappingProxyType({})
     functions: Mapping[int, Function] = MappingProxyType({})
+    everywhere: bool = False
     joined: tuple[int, ...] = ()
     reference_places: tuple[Place, ...] = ()
     candidate_places: tuple[Place, ...] = ()

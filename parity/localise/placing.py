@@ -2,12 +2,13 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Shaped
 
-from parity.localise.comparison import Comparison
+from parity.localise.comparison import Comparison, Function, Value
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.trace.graph import Trace
 from parity.trace.vocabulary import REARRANGING, REPEATING
@@ -133,15 +134,21 @@ def _ahead(trace: Trace, values: Placed) -> int | None:
     return None
 
 
-def mends(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> bool:
-    """Whether every failed output agrees with these values in place.
+def mends(
+    comparison: Comparison,
+    failed: list[tuple[int, int]],
+    values: Mapping[int, Value],
+    functions: Mapping[int, Function] = MappingProxyType({}),
+) -> bool:
+    """Whether every failed output agrees with these values in place, and computed by these functions.
 
     Args:
         comparison: both traces.
         failed: the failed outputs, as `failing` gives them.
         values: node of the candidate -> its value instead.
+        functions: index of an evaluation -> what to compute it by instead.
     """
-    changed = comparison.replay(values)
+    changed = comparison.replay(values, functions)
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
         if t not in comparison.matches(out, array):

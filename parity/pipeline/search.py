@@ -1,12 +1,16 @@
 """From two programs that differ to places and causes: both traced, compared, walked back, explained."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from parity.diagnose import OF_SEVERAL, Diagnosis, Family, diagnose
-from parity.localise import Comparison, Region, candidate_places, failing, find_regions, wider
+from parity.diagnose.trials import Change
+from parity.localise import Comparison, Region, candidate_places, failing, find_regions, mends, wider
+from parity.localise.comparison import Value
 from parity.numerics.progress import Progress
 from parity.pipeline.found_faults import (
     again_in,
@@ -22,12 +26,11 @@ from parity.pipeline.measuring import Measured
 from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
 from parity.pipeline.second_draw import SecondDraw
+from parity.pipeline.traced_gradients import under_tensor_names
 from parity.pipeline.traces import Traces, traced
 from parity.report.errors import in_one_line, on_purpose
 from parity.report.results import CauseKind, Divergence, Growth, Stage, once_each
 from parity.report.sides import Sides
-from parity.trace.graph import Trace
-from parity.weights import Plan
 
 MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
@@ -125,13 +128,16 @@ def _searched(
             missing = "the place was not looked for: the reference's recording has no trace (record --trace)"
             return found._replace(unplaced=missing)
         second = traced(both.candidate_program, own, run.inputs, backward, replayable=True)
-        reference = _under_tensor_names(first[0], plan) if plan.reversed else first[0]
-        candidate = second[0] if plan.reversed else _under_tensor_names(second[0], plan)
+        (reference, there), (candidate, here) = first, second
+        if plan.reversed:
+            there = under_tensor_names(reference, plan, there)
+        else:
+            here = under_tensor_names(candidate, plan, here)
         if both.candidate.task.loss is None:  # the harness's own projection is no place of the user's
             for trace in (reference, candidate):
                 trace.outputs.pop("loss", None)
         progress("comparing the traces")
-        comparison = Comparison(reference, candidate, first[1], second[1])
+        comparison = Comparison(reference, candidate, there, here)
         again = SecondDraw(both, run, own, backward, comparison)
         found = _walked(comparison, divergences, reproducer, again, progress)
         if any(divergence.stage is not Stage.WEIGHTS for divergence in found.divergences):
@@ -199,6 +205,9 @@ def _walked(
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
+            if found is not None and (mended := _all_mended(comparison, group, found.change)):
+                comparison.put(mended)
+                break
         else:
             names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
             left = [names[j] for _, j in failing(comparison, group)]
@@ -209,6 +218,16 @@ def _walked(
         cost = "a bug of the harness, which may have cost places"
         findings += [f"{cost}: {in_one_line(error)}" for error in errors or ()]
     return Found(tuple(divergences), growth, tuple(findings))
+
+
+def _all_mended(comparison: Comparison, group: str, change: Change) -> Mapping[int, Value]:
+    """The failed outputs with what a cause is about put right everywhere; none if one still fails."""
+    fit = all(np.shape(v) == comparison.array(i).shape for i, v in change.values.items())
+    failed = failing(comparison, group)
+    if not fit or not mends(comparison, failed, change.values, change.functions):
+        return {}
+    new = comparison.replay(change.values, change.functions)
+    return {j: new[j] for _, j in failed if j in new}
 
 
 def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer:
@@ -225,14 +244,3 @@ def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer
         )
 
     return write
-
-
-def _under_tensor_names(trace: Trace, plan: Plan) -> Trace:
-    """A trace with the gradients of leaves under the names of tensors, where one leaf is one tensor."""
-    by_leaf: dict[str, list[str]] = {}
-    for transfer in plan.transfers:
-        by_leaf.setdefault(transfer.leaf_path, []).append(transfer.tensor_name)
-    gradients = trace.outputs.get("gradients", {})
-    names = {leaf: tensors[0] for leaf, tensors in by_leaf.items() if len(tensors) == 1}
-    trace.outputs["gradients"] = {names[leaf]: i for leaf, i in gradients.items() if leaf in names}
-    return trace

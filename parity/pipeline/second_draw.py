@@ -13,6 +13,7 @@ from parity.numerics.arrays import Arrays
 from parity.numerics.moved_weights import jittered
 from parity.pipeline.measuring import Measured
 from parity.pipeline.runs import Run, moved_alike
+from parity.pipeline.traced_gradients import under_tensor_names
 from parity.trace.graph import Trace
 
 
@@ -112,7 +113,8 @@ class SecondDraw:
             if os.environ.get("PARITY_DEBUG"):
                 raise
             return None
-        first = self._first
+        plan, first = self._both.candidate.plan, self._first
+        under_tensor_names(reference if plan.reversed else candidate, plan)
         if not (_alike(reference, first.reference) and _alike(candidate, first.candidate)):
             return None
         _take_names(reference, first.reference)

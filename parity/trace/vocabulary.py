@@ -17,7 +17,10 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-REARRANGING = names("""
+REPACKED = "repacked"
+"""Gradients of weights, laid out as the other side packs those weights: no operation of a framework."""
+
+REARRANGING = names(REPACKED) | names("""
     t transpose permute movedim view _unsafe_view reshape _reshape_alias flatten expand unsqueeze squeeze
     slice select narrow unbind split split_with_sizes chunk cat flip unfold as_strided constant_pad_nd
     clone detach alias copy contiguous lift_fresh lift_fresh_copy _to_copy

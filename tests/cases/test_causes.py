@@ -261,11 +261,6 @@ def test_scores_read_with_a_correction_are_placed() -> None:
     assert fault.reference[0].module.startswith("experts")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 11: missing term: PyTorch goes through scatter, topk, div, zeros_like "
-    "before this, JAX reads the add as it is",
-)
 def test_scores_read_with_a_correction_are_told_from_those_without() -> None:
     found = cause(first(faulty_report(routed)))
     assert found.name is not CauseKind.MISSING_TERM
@@ -315,11 +310,6 @@ def test_advantages_pass() -> None:
     require_pass(right_report(advantages))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 12: two places, both packed order: JAX reads the scan_slice where PyTorch "
-    "reads the select: another part of the same packed value",
-)
 def test_a_shift_along_the_axis_of_a_scan_is_one_fault() -> None:
     fault = only(faulty_report(advantages))
     assert lines(fault)[0] in advantages.use

@@ -100,11 +100,6 @@ def test_a_weight_on_the_wrong_detached_term_is_between_the_two_sides() -> None:
     assert lines(fault)[0] in quantiser.use
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="issue 16, kind 1: gradient rule: one side adds 4 entries up, the other takes their mean: "
-    "multiply by 0.25 (the 4 is the width of the codes)",
-)
 def test_a_weight_on_the_wrong_detached_term_is_named_by_its_factor() -> None:
     report = faulty_report(quantiser, whole=True)
     found = cause(first(report))

@@ -1,0 +1,169 @@
+"""Factors: the two sides differ by one number, everywhere or in one case of a choice."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from parity.diagnose.fault import Fault
+from parity.diagnose.numbers import REDUCTIONS, reference_numbers
+from parity.diagnose.phrases import number
+from parity.diagnose.targets import Array, Target
+from parity.diagnose.tolerances import NO_FACTOR, SAME_NUMBER, TWO_VALUES, VARIES
+from parity.diagnose.trials import Change
+from parity.report.kinds import CauseKind
+from parity.trace.graph import Trace
+from parity.trace.vocabulary import MASKING, REPEATING
+
+NEAR = 8
+"""Operations before a fault among which a sum is looked for that explains a factor."""
+
+MOST_SAME = 64
+"""Values of the backward pass with which one is tried exchanged."""
+
+
+def one_number(fault: Fault, target: Target) -> Iterator[Change]:
+    """The difference of both sides is one number, or their ratio.
+
+    Args:
+        fault: the fault.
+        target: a value of finite numbers.
+    """
+    wanted, actual = target.wanted, target.actual
+    gap = wanted - actual
+    if np.ptp(wanted) > VARIES * target.allowed and np.ptp(gap) <= TWO_VALUES * target.allowed:
+        step = float(np.median(gap))
+        added = number(_near(step, reference_numbers(fault)))
+        text = f"<reference>'s value is <candidate>'s plus {added} everywhere"
+        yield Change(CauseKind.CONSTANT, text, {target.node: actual + step})
+    at = np.unravel_index(np.argmax(np.abs(actual)), actual.shape)
+    if actual[at] and np.ptp(actual) > 0:
+        factor = float(wanted[at] / actual[at])
+        if abs(factor) > NO_FACTOR and factor != 1:
+            yield from _factor(fault, target, factor)
+
+
+def in_one_case(fault: Fault, target: Target) -> Iterator[Change]:
+    """A factor in one case of a choice: where the other case is taken, both sides agree.
+
+    Args:
+        fault: the fault.
+        target: a value of finite numbers.
+    """
+    wanted, actual = target.wanted, target.actual
+    differ = np.abs(wanted - actual) > TWO_VALUES * target.allowed
+    if not any(fault.operation(n) in MASKING for n in fault.active) or differ.all() or differ.sum() < 3:
+        return
+    with np.errstate(all="ignore"):
+        ratio = wanted[differ] / actual[differ]
+    if not np.isfinite(ratio).all() or np.ptp(ratio) > SAME_NUMBER * np.abs(ratio).max() or not ratio[0]:
+        return
+    times = number(_near(float(ratio[0]), reference_numbers(fault)))
+    text = (
+        f"where the two sides differ, which is in one case of a choice, <reference>'s value is {times} times "
+    )
+    text += f"<candidate>'s: multiply that case by {times}"
+    yield Change(CauseKind.SCALE, text, {target.node: np.where(differ, actual * ratio[0], actual)})
+
+
+def _factor(fault: Fault, target: Target, factor: float) -> Iterator[Change]:
+    if factor == -1 and any(fault.operation(n) == "sub" for n in fault.active):
+        return  # a difference the other way round
+    times = number(_near(factor, reference_numbers(fault)))
+    text = f"<reference>'s value is {times} times <candidate>'s: multiply by {times}"
+    cause = CauseKind.SCALE
+    for n in _counts(fault, target.node):
+        if _is_power(factor, n / (n - 1)):
+            cause = CauseKind.VARIANCE_CORRECTION
+            text = f"one side divides a sum of {n} entries by {n}, the other by {n - 1}: {text}"
+            break
+        if _is_power(factor, n):
+            cause = CauseKind.REDUCTION
+            text = f"one side adds {n} entries up, the other takes their mean: {text}"
+            break
+    yield Change(cause, text, {target.node: target.actual * factor})
+
+
+def _is_power(factor: float, base: float | int) -> bool:
+    """Whether a factor is a number, its root, or one over these."""
+    return any(math.isclose(factor, base**power, rel_tol=SAME_NUMBER) for power in (1, -1, 0.5, -0.5))
+
+
+def _counts(fault: Fault, end: int) -> list[int]:
+    """Over how many entries the sums go that a value is computed by, on either side or backwards.
+
+    What goes into an index or a comparison passes no factor on, and the forward pass none to a gradient.
+    """
+    backward = fault.node(end).backward
+    near = edge = {end}
+    for _ in range(NEAR):
+        before = {i for n in edge for i in fault.node(n).inputs}
+        edge = {i for i in before if fault.node(i).floating and fault.node(i).backward == backward} - near
+        near = near | edge
+    found = [_counted(fault.candidate, i) for i in sorted(near)]
+    found += [_counted(fault.reference, i) for i in fault.reference_scope if i <= fault.region.t]
+    return list(dict.fromkeys(n for n in found if n > 1))
+
+
+def _counted(trace: Trace, index: int) -> int:
+    """Over how many entries a sum or mean goes, or, backwards, one of its gradients; 0 of anything else."""
+    node = trace.nodes[index]
+    if not node.inputs:
+        return 0
+    sizes = trace.nodes[node.inputs[0]].array.size, node.array.size
+    if node.operation.strip("_").startswith(REDUCTIONS) and sizes[1]:
+        return sizes[0] // sizes[1]
+    repeats = node.backward and node.operation in REPEATING and sizes[0]
+    return sizes[1] // sizes[0] if repeats else 0
+
+
+def _near(value: float, numbers: Sequence[float]) -> float:
+    """The known number that a value is up to rounding, or its negative or inverse; else the value itself."""
+    for known in numbers:
+        for tried in (known, -known, 1 / known if known else known):
+            if math.isclose(value, tried, rel_tol=SAME_NUMBER):
+                return tried
+    return value
+
+
+def exchanged_factors(fault: Fault) -> Iterator[Change]:
+    """Two terms of a loss with each other's factors: where they are equal, only their gradients tell."""
+    if not fault.gradient:
+        return
+    for target in fault.targets[:1]:
+        factor = _ratio(target)
+        if factor is None:
+            continue
+        before = sorted(fault.ancestors(target.node) | {target.node}, reverse=True)
+        backward = [i for i, node in enumerate(fault.candidate.nodes) if node.backward and node.floating]
+        for index in [i for i in before if fault.node(i).backward and fault.node(i).floating][:MOST_SAME]:
+            for other in backward:
+                if _is_times(fault.value(other), fault.value(index), factor):
+                    yield _exchange(fault, index, other, factor)
+
+
+def _exchange(fault: Fault, index: int, other: int, factor: float) -> Change:
+    lines = (fault.node(index).spot.line, fault.node(other).spot.line)
+    text = (
+        f"the factors of two terms are exchanged: <reference>'s gradient through line {lines[0]} is "
+        f"{number(factor)} times <candidate>'s, and through line {lines[1]} {number(1 / factor)} times"
+    )
+    values = {index: fault.value(other), other: fault.value(index)}
+    return Change(CauseKind.SCALE, text, values, everywhere=True)
+
+
+def _is_times(value: Array, other: Array, factor: float) -> bool:
+    """Whether one value is another one times a factor, and not zero."""
+    if value.shape != other.shape or not other.any():
+        return False
+    return bool(np.abs(value - factor * other).max() <= SAME_NUMBER * np.abs(value).max())
+
+
+def _ratio(target: Target) -> float | None:
+    """The factor from the candidate's value to the reference's; None if it is no one number, or 1 or -1."""
+    at = np.unravel_index(np.argmax(np.abs(target.actual)), target.actual.shape)
+    if not target.actual[at] or not np.isfinite(target.actual[at]):
+        return None
+    factor = float(target.wanted[at] / target.actual[at])
+    alike = abs(factor) > NO_FACTOR and abs(abs(factor) - 1) > SAME_NUMBER
+    return factor if alike and _is_times(target.wanted, target.actual, factor) else None

@@ -1,0 +1,58 @@
+"""What values of the candidate are called in a text."""
+
+from parity.diagnose.fault import Fault
+from parity.trace.graph import NodeKind
+
+MOST_NAMED = 2
+"""Weights that are named with a value; more would be most of a network."""
+
+
+def described(fault: Fault, index: int) -> str:
+    """What a value of the candidate is called in a text.
+
+    Args:
+        fault: the fault.
+        index: node of the candidate.
+    """
+    node = fault.node(index)
+    root = fault.node(fault.rearranged_from(index)[-1])
+    if root.kind in (NodeKind.INPUT, NodeKind.WEIGHT):
+        node = root
+    if node.kind is NodeKind.OPERATION:
+        where = f" of line {node.spot.line}" if node.spot.line else ""
+        return f"the {node.operation}{where}"
+    return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
+
+
+def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
+    """What two values of the candidate are called; those of one line are numbered.
+
+    Of two that one is computed from the other, the later is told with the weights that lie between.
+
+    Args:
+        fault: the fault.
+        one: node of the candidate.
+        other: another one.
+    """
+    first, second = described(fault, one), described(fault, other)
+    if one in fault.ancestors(other):
+        second += _weights_between(fault, one, other)
+    elif other in fault.ancestors(one):
+        first += _weights_between(fault, other, one)
+    if first != second or fault.node(one).kind is not NodeKind.OPERATION:
+        return first, second
+    spot, operation = fault.node(one).spot, fault.node(one).operation
+    alike = [
+        i
+        for i, node in enumerate(fault.candidate.nodes)
+        if node.operation == operation and (node.spot.file, node.spot.line) == (spot.file, spot.line)
+    ]
+    a, b = (f"number {alike.index(i) + 1} of {len(alike)}" if i in alike else "" for i in (one, other))
+    return f"{first} ({a})", f"{second} ({b})"
+
+
+def _weights_between(fault: Fault, earlier: int, later: int) -> str:
+    """The weights that a value has been met by since an earlier one, in words; empty if they are many."""
+    new = fault.ancestors(later) - fault.ancestors(earlier) - {earlier}
+    names = [fault.node(i).operation for i in sorted(new) if fault.node(i).kind is NodeKind.WEIGHT]
+    return f" with {' and '.join(names)}" if 0 < len(names) <= MOST_NAMED else ""
