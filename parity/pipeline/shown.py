@@ -16,10 +16,9 @@ def compared_part(side: Side, outputs: Mapping[str, str], weights: Collection[st
 
     def kept(values: Values) -> Values:
         own = values["outputs"]
-        return {
-            **values,
-            "outputs": {common: own[name] for common, name in outputs.items() if name in own},
-            "gradients": {name: grad for name, grad in values["gradients"].items() if name in weights},
-        }
+        part = {**values, "outputs": {common: own[name] for common, name in outputs.items() if name in own}}
+        if "gradients" in values:  # not of a recording with `stream`
+            part["gradients"] = {name: grad for name, grad in values["gradients"].items() if name in weights}
+        return part
 
     return side._replace(base=kept(side.base), moves=kept(side.moves), other=kept(side.other))

@@ -168,17 +168,28 @@ def _components(
     table: dict[tuple[Sort, Sort], float], sorts: Sequence[Sort], slot_sorts: Sequence[Sort]
 ) -> tuple[dict[Sort, int], dict[Sort, int]]:
     """A number for each sort of unit and of slot, the same for all that are connected by what fits."""
+    rows = {u: i for i, u in enumerate(dict.fromkeys(sorts))}
+    columns = {s: len(rows) + i for i, s in enumerate(dict.fromkeys(slot_sorts))}
+    labels = connected(len(rows) + len(columns), [(rows[u], columns[s]) for u, s in table])
+    return {u: labels[i] for u, i in rows.items()}, {s: labels[i] for s, i in columns.items()}
+
+
+def connected(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
+    """A number for each of some nodes, the same for all that hang together.
+
+    >>> connected(4, [(0, 2)])
+    [0, 1, 0, 2]
+
+    Args:
+        count: how many nodes there are.
+        edges: pairs of them.
+    """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    rows = {u: i for i, u in enumerate(dict.fromkeys(sorts))}
-    columns = {s: len(rows) + i for i, s in enumerate(dict.fromkeys(slot_sorts))}
-    edges = [(rows[u], columns[s]) for u, s in table]
-    size = len(rows) + len(columns)
     ends = np.array(edges, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(size, size))
-    labels = connected_components(graph, directed=False)[1]
-    return {u: int(labels[i]) for u, i in rows.items()}, {s: int(labels[i]) for s, i in columns.items()}
+    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(count, count))
+    return [int(label) for label in connected_components(graph, directed=False)[1]]
 
 
 def _cheapest(

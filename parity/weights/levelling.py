@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 
 from parity.numerics.arrays import Arrays
-from parity.weights.assigning import Exchange
+from parity.weights.assigning import Exchange, connected
 from parity.weights.evidence import Known, Signature
 from parity.weights.matches import Match, by_convention, matched
 from parity.weights.pricing import Pricing
@@ -82,24 +82,6 @@ def _clusters(matches: Sequence[Match], ties: Iterable[Exchange]) -> list[Cluste
         form = match.unit.shape, match.slot.shape, way.view, way.axes, way.flip
         groups.setdefault((number, *form), []).append(place)
     return [tuple(group) for group in groups.values() if len(group) > 1]
-
-
-def connected(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """A number for each of some nodes, the same for all that hang together.
-
-    >>> connected(4, [(0, 2)])
-    [0, 1, 0, 2]
-
-    Args:
-        count: how many nodes there are.
-        edges: pairs of them.
-    """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    ends = np.array(edges, int).reshape(-1, 2).T
-    graph = coo_array((np.ones(len(edges)), (ends[0], ends[1])), shape=(count, count))
-    return [int(label) for label in connected_components(graph, directed=False)[1]]
 
 
 def _into_slot(match: Match, tensors: Known) -> list[Transfer]:

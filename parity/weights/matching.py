@@ -13,21 +13,21 @@ from typing import NamedTuple
 
 from parity.numerics.arrays import Arrays
 from parity.report.sides import Sides
-from parity.weights.assigning import MARGIN, Exchange, assign
+from parity.weights.assigning import Exchange, assign
 from parity.weights.balance import balanced
 from parity.weights.completeness import allowed, require_complete, require_settled
-from parity.weights.doubt import AGAINST_EVIDENCE, BY_RUNNING, OPEN
+from parity.weights.doubt import OPEN
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.levelling import Level, told_apart
-from parity.weights.matches import Match, as_plan, by_convention, could_turn, marked, matched
+from parity.weights.matches import Match, as_plan, by_convention, marked, matched
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
 from parity.weights.plan import Plan
 from parity.weights.pricing import Pricing
 from parity.weights.recurrent import recurrent_groups
 from parity.weights.splitting import lengths, of_leaf, of_tensor
-from parity.weights.ties import exchange, settle, tries_for, turn
+from parity.weights.ties import settled, tries_for
 from parity.weights.transfer import Transfer, WeightError, array_names
 
 TryPlan = Callable[[Plan], float]
@@ -213,7 +213,7 @@ def _find(
 
         return told_apart(own, some, gradients, tensors, pricing)
 
-    matches, turns, ties = _settled(
+    matches, turns, ties = settled(
         by_convention(matches),
         ties,
         None if try_plan is None else lambda own: try_plan(sought.plan(own, given)),
@@ -254,57 +254,3 @@ def _match(
     slots = [slot for way in leaf_ways for slot in way.make()]
     pairs, ties = assign(units, slots, pricing)
     return [matched(units[i], slots[j], pricing) for i, j in pairs], ties
-
-
-def _settled(
-    matches: list[Match],
-    ties: Sequence[Exchange],
-    agreement: Callable[[list[Match]], float] | None,
-    tell: Callable[[list[Match], Sequence[Exchange]], list[Match]],
-    budget: int,
-    pricing: Pricing,
-) -> tuple[list[Match], list[int], list[Exchange]]:
-    """The matches with what could be settled by running; which of them could still be turned or exchanged."""
-
-    def first_use(tie: Exchange) -> float:
-        return min(_position(matches[tie.first]), _position(matches[tie.second]))
-
-    def exchanges(some: Sequence[Exchange]) -> list[Callable[[list[Match]], list[Match]]]:
-        return [exchange(tie, pricing) for tie in some]
-
-    open_ties = sorted((tie for tie in ties if tie.cost <= MARGIN), key=first_use)
-    weak = sorted((tie for tie in ties if tie.cost > MARGIN), key=first_use)
-    turns = [place for place, match in enumerate(matches) if match.undecided]
-    others = [place for place, match in enumerate(matches) if could_turn(match) and not match.undecided]
-    if agreement is None or not (turns or open_ties or weak or others):
-        return matches, turns, open_ties
-    changes = [*map(turn, turns), *exchanges(open_ties)]
-    sure = settle(matches, changes, agreement, lambda own: tell(own, open_ties), budget=budget)
-    best = sure
-    if sure.agreement < 1.0:
-        changes = [*map(turn, others), *exchanges(weak)]
-        best = settle(
-            sure.matches, changes, agreement, lambda own: tell(own, [*open_ties, *weak]), budget=budget // 4
-        )
-    still = [] if best.agreement >= 1.0 else sure.open
-    by_running = {*turns, *(place for tie in open_ties for place in (tie.first, tie.second))}
-    return (
-        _with_doubts(sure.matches, best.matches, by_running),
-        [turns[i] for i in still if i < len(turns)],
-        [open_ties[i - len(turns)] for i in still if i >= len(turns)],
-    )
-
-
-def _with_doubts(sure: Sequence[Match], best: Sequence[Match], by_running: Collection[int]) -> list[Match]:
-    """The matches; those that running decided have a doubt in their reason."""
-    doubted = []
-    for place, (before, match) in enumerate(zip(sure, best, strict=True)):
-        if (before.slot, before.ways[0]) != (match.slot, match.ways[0]):
-            doubted.append(marked(match, AGAINST_EVIDENCE))
-        else:
-            doubted.append(marked(match, BY_RUNNING) if place in by_running else match)
-    return doubted
-
-
-def _position(match: Match) -> float:
-    return float(match.slot.use.position) if match.slot.use is not None else float("inf")

@@ -106,12 +106,16 @@ def misfits(plan: Plan, tensors: Known, leaves: Known) -> list[Misfit]:
 
 
 def _difference(shape: Shape, other: Shape) -> tuple[str, bool] | None:
-    """How a leaf's shape differs from a tensor's in one axis, whichever way it lies; None if in more."""
+    """How a leaf's shape differs from a tensor's in one axis, whichever way it lies; None if in more.
+
+    An axis of length one broadcasts: such an array, as a scale for each row of a quantised kernel, is of
+    another kind than one that has several entries there.
+    """
     for turned, words in ((shape, ""), (shape[::-1], ", transposed")):
         if len(turned) != len(other) or (words and len(shape) != 2):
             continue
         apart = [axis for axis, (a, b) in enumerate(zip(turned, other, strict=True)) if a != b]
-        if len(apart) == 1 and (len(other) > 1 or min(turned[0], other[0]) > 1):
+        if len(apart) == 1 and min(turned[apart[0]], other[apart[0]]) > 1:
             axis = apart[0]
             less = turned[axis] - other[axis]
             return f"{abs(less)} {'shorter' if less > 0 else 'longer'} along axis {axis}{words}", less > 0

@@ -6,12 +6,13 @@ and what makes more of them agree is kept.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from parity.weights.assigning import Exchange
+from parity.weights.assigning import MARGIN, Exchange
+from parity.weights.doubt import AGAINST_EVIDENCE, BY_RUNNING
 from parity.weights.evidence import Known
-from parity.weights.matches import Match, matched
+from parity.weights.matches import Match, could_turn, marked, matched
 from parity.weights.names import last_word, owner
 from parity.weights.pricing import Pricing
 from parity.weights.transfer import Shape
@@ -154,3 +155,69 @@ def turn(place: int) -> Change:
         return changed
 
     return change
+
+
+def settled(
+    matches: list[Match],
+    ties: Sequence[Exchange],
+    agreement: Callable[[list[Match]], float] | None,
+    tell: Callable[[list[Match], Sequence[Exchange]], list[Match]],
+    budget: int,
+    pricing: Pricing,
+) -> tuple[list[Match], list[int], list[Exchange]]:
+    """The matches with what could be settled by running; which of them could still be turned or exchanged.
+
+    Args:
+        matches: the matches to start from.
+        ties: which of them could be exchanged.
+        agreement: the share of the computation, 0 to 1, that agrees with some matches; None settles nothing.
+        tell: settles all of some exchanges at once, where gradients tell.
+        budget: how many plans may be tried.
+        pricing: what fits where.
+
+    Returns:
+        The matches, the places of those that could still be turned, and the exchanges that are still open.
+    """
+
+    def first_use(tie: Exchange) -> float:
+        return min(_position(matches[tie.first]), _position(matches[tie.second]))
+
+    def exchanges(some: Sequence[Exchange]) -> list[Callable[[list[Match]], list[Match]]]:
+        return [exchange(tie, pricing) for tie in some]
+
+    open_ties = sorted((tie for tie in ties if tie.cost <= MARGIN), key=first_use)
+    weak = sorted((tie for tie in ties if tie.cost > MARGIN), key=first_use)
+    turns = [place for place, match in enumerate(matches) if match.undecided]
+    others = [place for place, match in enumerate(matches) if could_turn(match) and not match.undecided]
+    if agreement is None or not (turns or open_ties or weak or others):
+        return matches, turns, open_ties
+    changes = [*map(turn, turns), *exchanges(open_ties)]
+    sure = settle(matches, changes, agreement, lambda own: tell(own, open_ties), budget=budget)
+    best = sure
+    if sure.agreement < 1.0:
+        changes = [*map(turn, others), *exchanges(weak)]
+        best = settle(
+            sure.matches, changes, agreement, lambda own: tell(own, [*open_ties, *weak]), budget=budget // 4
+        )
+    still = [] if best.agreement >= 1.0 else sure.open
+    by_running = {*turns, *(place for tie in open_ties for place in (tie.first, tie.second))}
+    return (
+        _with_doubts(sure.matches, best.matches, by_running),
+        [turns[i] for i in still if i < len(turns)],
+        [open_ties[i - len(turns)] for i in still if i >= len(turns)],
+    )
+
+
+def _with_doubts(sure: Sequence[Match], best: Sequence[Match], by_running: Collection[int]) -> list[Match]:
+    """The matches; those that running decided have a doubt in their reason."""
+    doubted = []
+    for place, (before, match) in enumerate(zip(sure, best, strict=True)):
+        if (before.slot, before.ways[0]) != (match.slot, match.ways[0]):
+            doubted.append(marked(match, AGAINST_EVIDENCE))
+        else:
+            doubted.append(marked(match, BY_RUNNING) if place in by_running else match)
+    return doubted
+
+
+def _position(match: Match) -> float:
+    return float(match.slot.use.position) if match.slot.use is not None else float("inf")

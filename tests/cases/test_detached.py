@@ -119,7 +119,9 @@ def cholesky_factor() -> Pair:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             mean = torch.zeros(3, dtype=x.dtype)
-            return torch.distributions.MultivariateNormal(mean, scale_tril=self.factor).log_prob(x)
+            # `torch.compile`, in whichever test, turns validation off for all that follows.
+            normal = torch.distributions.MultivariateNormal(mean, scale_tril=self.factor, validate_args=True)
+            return normal.log_prob(x)
 
     def port(params: Any, x: jax.Array) -> jax.Array:
         factor = params["factor"]
