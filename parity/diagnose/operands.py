@@ -162,11 +162,14 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     if index in fault.pure:
         stale = substitute.t in fault.reference_static
         return Explained(CauseKind.STALE_WEIGHTS, text) if stale else None
-    if _normalises(fault, index):
+    normalises = _normalises(fault, index)
+    if normalises and not (node.fixed and (other.fixed or _has_another_use(fault, index))):
         return Explained(CauseKind.STATISTICS, text)
-    if node.fixed:
-        new = other.fixed and not same_entries(substitute.value, fault.value(index))
+    if node.fixed and other.fixed:
+        new = not same_entries(substitute.value, fault.value(index))
         return Explained(CauseKind.SWAPPED_WEIGHTS, text) if new else None
+    if node.fixed:
+        return Explained(CauseKind.OPERANDS, text) if normalises else None
     twin = substitute.twin
     if twin is not None and _parents(fault, index) & _parents(fault, twin):
         return Explained(_packed(fault, index), f"{text}: another part of the same packed value")
@@ -269,6 +272,12 @@ def _normalises(fault: Fault, index: int) -> bool:
         fault.reaches(index, {"sub"}, 2)
         and any(fault.operation(n) in ("rsqrt", "sqrt") for n in fault.active)
     )
+
+
+def _has_another_use(fault: Fault, index: int) -> bool:
+    """Whether a weight is read for something else as well: no statistic of a normalisation is."""
+    weights = fault.ancestors(index) & set(fault.candidate.weights.values())
+    return any(len([k for k in fault.consumers[w] if k in fault.relevant]) > 1 for w in weights)
 
 
 def _weights(fault: Fault, readable: list[int]) -> Iterator[Change]:

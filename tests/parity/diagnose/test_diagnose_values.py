@@ -265,3 +265,22 @@ def test_a_cast_of_a_weight_is_told_and_not_taken_for_another_weight() -> None:
     assert cause is not None
     assert cause.name == "dtype", cause
     assert "cast" in cause.text, cause
+
+
+def test_a_weight_in_place_of_a_mean_is_no_statistic() -> None:
+    params = {"w": numbers(5, 7), "scale": numbers(7), "shift": numbers(7, seed=3)}
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = x @ p["w"]
+        centred = h - h.mean(0)
+        return centred / (h.var(0, correction=0) + 1e-5).sqrt() * p["scale"] + p["shift"]
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        h = x @ p["w"]
+        centred = h - p["shift"]
+        return centred / jnp.sqrt(h.var(0) + 1e-5) * p["scale"] + p["shift"]
+
+    cause = cause_of(reference, candidate, params, X)
+    assert cause is not None
+    assert cause.name in ("operands", "swapped weights")
+    assert "shift" in cause.text
