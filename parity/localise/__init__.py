@@ -4,7 +4,7 @@ from parity.localise.agreement import agreement
 from parity.localise.comparison import Comparison, Region, failing
 from parity.localise.formulas import formulas
 from parity.localise.places import candidate_places, put_first, reference_places
-from parity.localise.placing import in_place, mends
+from parity.localise.placing import in_place, mended
 from parity.localise.walk import find_regions, first_difference, wider
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "first_difference",
     "formulas",
     "in_place",
-    "mends",
+    "mended",
     "put_first",
     "reference_places",
     "wider",

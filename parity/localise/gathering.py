@@ -16,16 +16,13 @@ from parity.numerics.unread import Unread
 from parity.trace.executions import repeated
 from parity.trace.graph import Node, Trace
 from parity.trace.match import Summary, same_value
-from parity.trace.vocabulary import PARTS, REARRANGING
+from parity.trace.vocabulary import MOVING
 
 MOST_PARTS = 1024
 """Runs of the same code that are looked at."""
 
 MOST_ENTRIES = 2**26
 """Entries of a stack; a larger one is not made."""
-
-MOVING = REARRANGING | PARTS
-"""Operations that compute nothing: of their parts nothing is said that their operands do not say."""
 
 
 class Gathered(NamedTuple):
@@ -68,7 +65,7 @@ class Gathering:
         self._own, self._other = own, other
         nodes = own.trace.nodes
         self._groups = [
-            g for g in repeated(own.trace) if len(g) <= MOST_PARTS and _stack([nodes[i] for i in g])
+            g for g in repeated(own.trace) if len(g) <= MOST_PARTS and _can_be_stacked([nodes[i] for i in g])
         ]
         self.parts: set[int] = set()
         self._of_node: dict[int, list[list[int]]] = {}
@@ -165,8 +162,8 @@ class Gathering:
         return None
 
 
-def _stack(nodes: Sequence[Node]) -> bool:
-    """Whether values can be stacked: computed numbers of one shape."""
+def _can_be_stacked(nodes: Sequence[Node]) -> bool:
+    """Whether values can be stacked: computed numbers of one shape, of parts that are not only moved."""
     return nodes[0].operation not in MOVING and not any(
         node.fixed
         or not node.floating

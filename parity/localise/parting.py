@@ -8,16 +8,13 @@ import numpy as np
 from parity.localise.agreement import assumed_move
 from parity.trace.graph import Node, NodeKind, Trace
 from parity.trace.match import Matcher, Summary
-from parity.trace.vocabulary import PARTS, REARRANGING
+from parity.trace.vocabulary import MOVING
 
 FARTHEST = 12
 """How many operations may lie between the place and a weight."""
 
 FOLLOWING = 3
 """How many steps behind the place values are looked at, too."""
-
-MOVING = PARTS | REARRANGING
-"""Operations whose result agrees where all they read does."""
 
 MOST_NODES = 64
 """How many values at the place are looked at, the first ones."""

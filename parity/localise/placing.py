@@ -134,13 +134,24 @@ def _ahead(trace: Trace, values: Placed) -> int | None:
     return None
 
 
-def mends(
+def mends(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> bool:
+    """Whether every failed output agrees with these values in place.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        values: node of the candidate -> its value instead.
+    """
+    return mended(comparison, failed, values) is not None
+
+
+def mended(
     comparison: Comparison,
     failed: list[tuple[int, int]],
     values: Mapping[int, Value],
     functions: Mapping[int, Function] = MappingProxyType({}),
-) -> bool:
-    """Whether every failed output agrees with these values in place, and computed by these functions.
+) -> dict[int, Value] | None:
+    """The failed outputs with these values and functions in place; None if one of them still fails.
 
     Args:
         comparison: both traces.
@@ -152,8 +163,8 @@ def mends(
     for t, out in failed:
         array = np.asarray(changed[out]) if out in changed else comparison.array(out)
         if t not in comparison.matches(out, array):
-            return False
-    return True
+            return None
+    return {out: changed[out] for _, out in failed if out in changed}
 
 
 def matters(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> bool:

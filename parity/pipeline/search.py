@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.diagnose import OF_SEVERAL, Diagnosis, Family, diagnose
 from parity.diagnose.trials import Change
-from parity.localise import Comparison, Region, candidate_places, failing, find_regions, mends, wider
+from parity.localise import Comparison, Region, candidate_places, failing, find_regions, mended, wider
 from parity.localise.comparison import Value
 from parity.numerics.progress import Progress
 from parity.pipeline.found_faults import (
@@ -205,8 +205,8 @@ def _walked(
             if reproducer is not None:
                 where = reproducer(comparison, region, len(divergences))
                 findings.append(f"reproducer of divergence {len(divergences)}: {where}")
-            if found is not None and (mended := _all_mended(comparison, group, found.change)):
-                comparison.put(mended)
+            if found is not None and (outputs := _all_mended(comparison, group, found.change)):
+                comparison.put(outputs)
                 break
         else:
             names = {j: name for name, j in comparison.candidate.outputs.get(group, {}).items()}
@@ -224,10 +224,7 @@ def _all_mended(comparison: Comparison, group: str, change: Change) -> Mapping[i
     """The failed outputs with what a cause is about put right everywhere; none if one still fails."""
     fit = all(np.shape(v) == comparison.array(i).shape for i, v in change.values.items())
     failed = failing(comparison, group)
-    if not fit or not mends(comparison, failed, change.values, change.functions):
-        return {}
-    new = comparison.replay(change.values, change.functions)
-    return {j: new[j] for _, j in failed if j in new}
+    return (mended(comparison, failed, change.values, change.functions) or {}) if fit else {}
 
 
 def _reproducer(both: Measured, directory: str | os.PathLike[str]) -> Reproducer:

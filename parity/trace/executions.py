@@ -3,10 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 
-from parity.trace.graph import NodeKind, Trace
+from parity.trace.graph import Node, NodeKind, Trace
 
 LONGEST = 4096
 """Operations of one line after which it is not looked whether they repeat."""
+
+Line = tuple[str, int, bool]
+"""A file, a line of it, and whether it is the gradient of that line."""
 
 
 def executions(trace: Trace, number: int) -> Sequence[int]:
@@ -16,10 +19,11 @@ def executions(trace: Trace, number: int) -> Sequence[int]:
         trace: with its evaluations.
         number: of one of them.
     """
-    place = _line(trace, number)
-    if not place[0]:
+    evaluations = trace.evaluations
+    lines = [_line(trace.nodes[e.outputs[0]]) if e.outputs else None for e in evaluations]
+    if lines[number] is None:
         return [number]
-    on_line = [n for n in range(len(trace.evaluations)) if _line(trace, n) == place]
+    on_line = [n for n, line in enumerate(lines) if line == lines[number]]
     period = _period([trace.evaluations[n].operation for n in on_line])
     return on_line[on_line.index(number) % period :: period]
 
@@ -33,10 +37,10 @@ def repeated(trace: Trace) -> Iterator[list[int]]:
     Args:
         trace: with or without its evaluations.
     """
-    lines: dict[tuple[str, int, bool], list[int]] = {}
+    lines: dict[Line, list[int]] = {}
     for index, node in enumerate(trace.nodes):
-        if node.kind is NodeKind.OPERATION and node.spot.file:
-            lines.setdefault((node.spot.file, node.spot.line, node.backward), []).append(index)
+        if node.kind is NodeKind.OPERATION and (line := _line(node)) is not None:
+            lines.setdefault(line, []).append(index)
     for on_line in lines.values():
         operations = [trace.nodes[i].operation for i in on_line]
         period = _period(operations)
@@ -48,12 +52,8 @@ def repeated(trace: Trace) -> Iterator[list[int]]:
                 yield from (runs[first::length] for first in range(length))
 
 
-def _line(trace: Trace, number: int) -> tuple[str, int, bool]:
-    outputs = trace.evaluations[number].outputs
-    if not outputs:
-        return "", 0, False
-    node = trace.nodes[outputs[0]]
-    return node.spot.file, node.spot.line, node.backward
+def _line(node: Node) -> Line | None:
+    return (node.spot.file, node.spot.line, node.backward) if node.spot.file else None
 
 
 def _runs(operations: Sequence[str]) -> Iterator[tuple[int, int, int]]:

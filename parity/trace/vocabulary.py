@@ -61,6 +61,9 @@ PARTS = names("""
 """)
 """Operations that take a part of a value."""
 
+MOVING = REARRANGING | PARTS
+"""Operations that compute nothing: what they give agrees where all they read does."""
+
 MASKING = names("where masked_fill masked_fill_ select_n")
 """Operations that replace entries where a mask is set."""
 
