@@ -27,7 +27,6 @@ KERNELS: dict[str, Kernel] = {
     "convolution": lambda x, w: F.conv1d(x[:, None], w[:, 0][None, None]),
     "avg_pool1d": lambda x, w: F.avg_pool1d(x[:, None], x.shape[-1]),
     "avg_pool2d": lambda x, w: F.avg_pool2d(x.reshape(8, 1, 30, -1), 30),
-    "avg_pool3d": lambda x, w: F.avg_pool3d(x.reshape(8, 1, 10, 10, -1), 10),
     "_adaptive_avg_pool2d": lambda x, w: F.adaptive_avg_pool2d(x.reshape(8, 1, 30, -1), 1),
     "_adaptive_avg_pool3d": lambda x, w: F.adaptive_avg_pool3d(x.reshape(8, 1, 10, 10, -1), 1),
 }
