@@ -75,7 +75,7 @@ def held_apart(reference: Sketched, candidate: Sketched, *, backward: bool = Fal
         elif ways[1].is_kernel(j) and ways[0].looped(t) >= LOOPED:
             found[j] = Apart(ways[0].first(t), j, by_candidate=False, inside=ways[0].looped(t))
     for j, apart in found.items():
-        if apart.inside == 0:
+        if apart.inside == 0 and not backward:  # derivatives lie between values as a framework forms them
             found[j] = apart._replace(inside=_more_inside(apart, *ways))
     return [found[j] for j in sorted(found)]
 
