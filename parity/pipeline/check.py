@@ -12,6 +12,7 @@ from parity.pipeline import held_precision, promotions
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.conversions import judge_misfits, not_planned
 from parity.pipeline.equal_constants import with_equal_constants
+from parity.pipeline.held_values import compared_in, in_float64
 from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.measuring import Measured, Oracle, measured
 from parity.pipeline.outcome import Outcome
@@ -101,14 +102,14 @@ def check(
     return outcome.report(time.perf_counter() - started)
 
 
-def compare_sides(both: Measured, request: Request, progress: Progress, traces: Traces | None) -> Outcome:
+def compare_sides(both: Measured, request: Request, progress: Progress, traces: Traces) -> Outcome:
     """Judge both sides, and look for the place where they differ.
 
     Args:
         both: the two sides; the reference may be a recording.
         request: what was asked for.
         progress: called as each phase begins.
-        traces: of both sides, where they can be had.
+        traces: of the reference, where they can be had.
     """
     reference, candidate, settings = both.reference, both.candidate, request.settings
     plan = candidate.plan
@@ -153,7 +154,12 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
     promoted = {one.dtype for one in apart}  # what follows a promotion is rounded otherwise because of it
     rest = [] if judged.failed else [dtype for dtype in dtypes if dtype not in promoted]
-    held, unheld = held_precision.compared(both, rest, progress)
+    keys = compared_in(
+        rest,
+        wide=in_float64(candidate.model) and traces.in_float64,
+        backward=both.candidate_program.undifferentiable is None,
+    )
+    held, unheld = held_precision.compared(traces.held, both.candidate_held, keys, progress)
     for roundings in held:
         quantities = [held_precision.judge(q, roundings) for q in quantities]
         outcome.findings = (*outcome.findings, *held_precision.remarks(roundings))

@@ -1,149 +1,153 @@
 """Roundings that one side makes and the other does not, in a run in a narrow dtype: judged and placed.
 
 Two frameworks round a fused operation differently often enough, once each. What differs by more than one
-rounding was written differently: a softmax in float32 on one side, a norm that stays in bfloat16.
+rounding was written differently: a softmax in float32 on one side, a norm that stays in bfloat16, a gradient
+that is summed in another precision.
 """
 
 import dataclasses
 import itertools
-import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from parity.frameworks.model import Model
-from parity.localise.comparison import Comparison
 from parity.localise.held import Apart, held_apart
-from parity.numerics.arrays import DTYPES
 from parity.numerics.progress import Progress
-from parity.pipeline.measuring import Measured
-from parity.pipeline.traces import traced
+from parity.pipeline.held_values import NARROWED, Key
 from parity.report.errors import in_one_line
 from parity.report.results import Divergence, Place, Quantity, Stage, Verdict
 from parity.report.results import Kind as Difference
-from parity.trace.graph import Node
-
-NARROWED = {"float64": "float32"}
-"""To which dtype a run in a wide one may round; a narrow one rounds to itself."""
+from parity.trace.graph import Node, Trace
+from parity.trace.sketches import Sketched
+from parity.trace.vocabulary import EXACT, SUMMING
 
 ONE_ROUNDING = {"float64": 0}
 """Different operations that may round otherwise: none in a run in float64, one in a narrow dtype."""
 
-LARGEST = 2**30
-"""Bytes of a side's values above which they are not kept for this."""
-
 MOST_SHOWN = 3
 """Places of one run; who mends the first looks again."""
+
+GROUPS = {False: ("outputs", "loss"), True: ("gradients",)}
+"""What a pass computes, by whether it is the backward one."""
+
+Side = Callable[[Key], Sketched]
+"""What is known of one side's values; it raises an error that says why it is not."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Roundings:
-    """What differs in a run in one dtype.
+    """What differs in a pass of a run in one dtype.
 
     Attributes:
-        dtype: of the run.
-        comparison: both sides' traces.
+        key: the dtype, and the pass.
+        reference: the reference's trace.
+        candidate: the candidate's.
         apart: the values, in the order of the candidate's computation.
     """
 
-    dtype: str
-    comparison: Comparison
+    key: Key
+    reference: Trace
+    candidate: Trace
     apart: Sequence[Apart]
 
     @property
     def narrow(self) -> str:
         """The dtype that is rounded to."""
-        return NARROWED.get(self.dtype, self.dtype)
+        return NARROWED.get(self.key.dtype, self.key.dtype)
+
+    @property
+    def where(self) -> str:
+        """The run and the pass, in words."""
+        return (
+            f"in the backward pass of a run in {self.key.dtype}"
+            if self.key.backward
+            else f"in a run in {self.key.dtype}"
+        )
 
     @property
     def telling(self) -> bool:
         """Whether more is rounded otherwise than two frameworks may."""
-        lines = {(node.spot.file, node.spot.line, node.operation) for node in map(self._rounding, self.apart)}
-        most = max([len(lines), *(one.inside for one in self.apart)])
-        return most > ONE_ROUNDING.get(self.dtype, 1)
+        first = {(one.t, one.by_candidate): one for one in reversed(self.apart)}.values()
+        lines = {(_line(self.reference.nodes[one.t]), _line(self.candidate.nodes[one.j])) for one in first}
+        most = max([len(lines), self._chained(), *(one.inside for one in self.apart)])
+        return most > ONE_ROUNDING.get(self.key.dtype, 1)
 
-    def _rounding(self, one: Apart) -> Node:
-        """The value that is rounded."""
-        sides = self.comparison.candidate if one.by_candidate else self.comparison.reference
-        return sides.nodes[one.j if one.by_candidate else one.t]
+    def _chained(self) -> int:
+        """The longest chain of sums at one line, each of the one before, that one side alone rounds."""
+        lengths: dict[int, int] = {}
+        nodes = self.candidate.nodes
+        for one in self.apart:
+            if nodes[one.j].operation in SUMMING:
+                before = self._summed(one.j)
+                lengths[one.j] = 1 + max((lengths.get(i, 0) for i in before), default=0)
+        return max(lengths.values(), default=0)
 
-    def reaches(self, name: str) -> bool:
-        """Whether an output is computed from a value that is rounded otherwise."""
-        trace = self.comparison.candidate
-        index = trace.outputs.get("outputs", {}).get(name)
-        return index is not None and bool({one.j for one in self.apart} & trace.ancestors([index]))
+    def _summed(self, node: int) -> Iterator[int]:
+        """The sums of the same line that a sum is of, through what only moves entries."""
+        nodes = self.candidate.nodes
+        waiting = list(nodes[node].inputs)
+        while waiting:
+            index = waiting.pop()
+            if nodes[index].operation in EXACT:
+                waiting += nodes[index].inputs
+            elif _line(nodes[index]) == _line(nodes[node]):
+                yield index
+
+    def reaches(self, group: str, name: str) -> bool:
+        """Whether a value that is compared is computed from one that is rounded otherwise.
+
+        Args:
+            group: of the value.
+            name: of an output; of a gradient under one side's name.
+        """
+        for trace, nodes in (
+            (self.candidate, {one.j for one in self.apart}),
+            (self.reference, {one.t for one in self.apart}),
+        ):
+            index = trace.outputs.get(group, {}).get(name)
+            if index is not None:
+                return bool(nodes & trace.ancestors([index]))
+        return False
 
 
-def compared(both: Measured, dtypes: Sequence[str], progress: Progress) -> tuple[list[Roundings], list[str]]:
-    """Compare where both sides round, in every run in a narrow dtype and of two programs in float64.
+def _line(node: Node) -> tuple[str, int, str]:
+    """What a layer that is called several times has in common."""
+    return node.spot.file, node.spot.line, node.operation
 
+
+def compared(
+    reference: Side, candidate: Side, keys: Sequence[Key], progress: Progress
+) -> tuple[list[Roundings], list[str]]:
+    """Compare where both sides round, of two sides whose outputs agree in float64.
+
+    Of a dtype in which the forward passes differ the backward passes are not compared: they follow.
     What cannot be traced must not cost the verdict: then the comparison is a line of what was not checked.
     With PARITY_DEBUG set an error is raised.
 
     Args:
-        both: the two sides, whose outputs agree in float64.
-        dtypes: that were judged.
+        reference: one side.
+        candidate: the other.
+        keys: the dtypes and passes to compare.
         progress: called with each step, in words.
 
     Returns:
-        What differs, by dtype; and where this was not compared, in words.
+        What differs, by dtype and pass; and where this was not compared, in words.
     """
-    found, unsaid = [], []
-    wide = all(map(in_float64, (both.reference.model, both.candidate.model)))
-    for dtype in dtypes:
-        if dtype in DTYPES and not (dtype == "float64" and wide):
+    found: list[Roundings] = []
+    unsaid: list[str] = []
+    for key in keys:
+        if any(one.key.dtype == key.dtype and one.telling for one in found):
             continue
-        progress(f"comparing where both sides round in {dtype}")
+        progress(f"comparing where both sides round in {key}")
         try:
-            roundings = roundings_of(both, dtype)
+            one, other = reference(key), candidate(key)
+            apart = held_apart(one, other, backward=key.backward)
         except Exception as error:
             if os.environ.get("PARITY_DEBUG"):
                 raise
-            unsaid.append(f"where both sides round in {dtype}: {in_one_line(error)}")
+            unsaid.append(f"where both sides round in {key}: {in_one_line(error)}")
             continue
-        found += [roundings] if roundings.apart else []
+        found += [Roundings(key, one.trace, other.trace, apart)] if apart else []
     return found, unsaid
-
-
-def roundings_of(both: Measured, dtype: str) -> Roundings:
-    """Compare where both sides round in a run in `dtype`.
-
-    Args:
-        both: the two sides, whose outputs agree in float64.
-        dtype: of the run.
-
-    Raises:
-        ValueError: if the reference is only recorded.
-        MemoryError: if the values of the reference take too much memory to keep those of both sides.
-    """
-    program, candidate = both.reference_program, both.candidate
-    if program is None or both.reference.trace is None:
-        raise ValueError("the reference is not here: only its recording is")
-    size = sum(_bytes_of(node) for node in both.reference.trace.nodes)
-    if size > LARGEST:
-        raise MemoryError(
-            f"keeping every value would take {size / 2**30:.1f} GiB for each side (at most "
-            f"{LARGEST / 2**30:.0f}); give a smaller batch"
-        )
-    given = both.reference.inputs[0]
-    first = traced(program, both.reference.weights, given, False, rounded=dtype)
-    second = traced(both.candidate_program, candidate.weights, given, False, rounded=dtype)
-    comparison = Comparison(first[0], second[0], first[1], second[1])
-    return Roundings(dtype, comparison, held_apart(comparison, NARROWED.get(dtype, dtype)))
-
-
-def _bytes_of(node: Node) -> int:
-    """Memory of a value in float64."""
-    return 8 * math.prod(int(n) for n in node.value.shape)
-
-
-def in_float64(model: Model | None) -> bool:
-    """Whether a model keeps its trained weights in float64: then it is a program in float64.
-
-    Args:
-        model: None where only its recording is here.
-    """
-    stored = {model.dtypes[name] for name in model.trainable} if model is not None else set()
-    return stored == {"float64"}
 
 
 def judge(quantity: Quantity, roundings: Roundings) -> Quantity:
@@ -153,8 +157,9 @@ def judge(quantity: Quantity, roundings: Roundings) -> Quantity:
         quantity: as its numbers were judged.
         roundings: of the run in its dtype.
     """
-    same = (quantity.group, quantity.program, quantity.dtype) == ("outputs", "candidate", roundings.dtype)
-    if not same or not roundings.telling or not roundings.reaches(quantity.name):
+    same = (quantity.program, quantity.dtype) == ("candidate", roundings.key.dtype)
+    same = same and quantity.group in GROUPS[roundings.key.backward]
+    if not same or not roundings.telling or not roundings.reaches(quantity.group, quantity.name):
         return quantity
     note = f"the two sides round to {roundings.narrow} at different places on the way to it"
     return dataclasses.replace(quantity, verdict=Verdict.FAIL, notes=(note, *quantity.notes))
@@ -169,11 +174,11 @@ def remarks(roundings: Roundings) -> Iterator[str]:
     if roundings.telling:
         return
     for one in roundings.apart[:1]:
-        place = roundings.comparison.candidate.nodes[one.j].place
+        place = roundings.candidate.nodes[one.j].place
         where = f" ({place.file}:{place.line})" if place.file else ""
         side = "<candidate>" if one.by_candidate else "<reference>"
         yield (
-            f"in a run in {roundings.dtype} {side} alone rounds one value to {roundings.narrow}{where}: one "
+            f"{roundings.where} {side} alone rounds one value to {roundings.narrow}{where}: one "
             "rounding, which is no fault"
         )
 
@@ -186,14 +191,14 @@ def places(roundings: Roundings) -> Iterator[Divergence]:
     """
     if not roundings.telling:
         return
-    comparison, narrow = roundings.comparison, roundings.narrow
+    narrow, stage = roundings.narrow, Stage.GRADIENTS if roundings.key.backward else Stage.FORWARD
     found: dict[tuple[str, int, str, int, bool], tuple[Apart, Place, Place]] = {}
     for one in roundings.apart:
-        t, j = comparison.reference.nodes[one.t].place, comparison.candidate.nodes[one.j].place
+        t, j = roundings.reference.nodes[one.t].place, roundings.candidate.nodes[one.j].place
         found.setdefault((t.file, t.line, j.file, j.line, one.by_candidate), (one, t, j))
     for one, t, j in itertools.islice(found.values(), MOST_SHOWN):
         rounds, keeps = ("<candidate>", "<reference>") if one.by_candidate else ("<reference>", "<candidate>")
         what = "on the way to this value" if one.inside else "this value"
-        detail = f"in a run in {roundings.dtype} {rounds} rounds {what} to {narrow}, {keeps} does not"
+        detail = f"{roundings.where} {rounds} rounds {what} to {narrow}, {keeps} does not"
         advice = "keep it wide, and cast behind it" if one.by_candidate else "cast it in <candidate>, too"
-        yield Divergence(Stage.FORWARD, (t,), (j,), Difference.DTYPE, f"{detail}: {advice}")
+        yield Divergence(stage, (t,), (j,), Difference.DTYPE, f"{detail}: {advice}")

@@ -15,10 +15,12 @@ from parity.numerics.noise import Runnable, SideByDtype, Subject, Values, measur
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import Candidate
 from parity.pipeline.conversions import RoundedOnce
+from parity.pipeline.held_values import Key, held_in
 from parity.pipeline.planning import load, plan_between
 from parity.pipeline.reference import Reference
 from parity.pipeline.runs import MOVED, Run, compared_tensors, in_tensors, leaves_of, program_weights
 from parity.pipeline.shown import compared_part
+from parity.trace.sketches import Sketched
 
 
 class Oracle(NamedTuple):
@@ -68,6 +70,14 @@ class Measured:
         given = self.reference.inputs[0]
         found = self.reference_program.output_dtypes(self.reference.weights, given, dtype)
         return {name: kind for name, (kind, _) in found.items()}
+
+    def candidate_held(self, key: Key) -> Sketched:
+        """In what precision the candidate holds its values in the first run.
+
+        Args:
+            key: the dtype, and whether the backward pass is traced, too.
+        """
+        return held_in(self.candidate_program, self.candidate.weights, self.reference.inputs[0], key)
 
     def slope(self, run: Run, names: Sequence[str]) -> Slope | None:
         """A finite difference of the reference's loss in its first run; None where it was not recorded.

@@ -62,7 +62,9 @@ def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outco
         slope=lambda run, names: None if slope is None else slope.along(names),
         differentiable=why is None,
     )
-    from parity.pipeline import promotions
+    from parity.pipeline import held_precision, promotions
+    from parity.pipeline.held_values import compared_in
+    from parity.pipeline.trace_files import RecordedTraces
 
     dtypes = tuple(dict.fromkeys(d for sides in candidate.runs.values() for d in sides))
     apart = [
@@ -78,6 +80,16 @@ def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outco
     if judged.probed is not None:
         outcome.findings = (*outcome.findings, *judged.probed.findings)
     quantities = [promotions.judge(q, apart) for q in judged.quantities]
+    promoted = {one.dtype for one in apart}
+    rest = [] if judged.failed else [dtype for dtype in dtypes if dtype not in promoted]
+    sides = RecordedTraces(reference.place, shown), RecordedTraces(candidate.place)
+    keys = compared_in(
+        rest, wide=all(side.in_float64 for side in sides), backward=why is None and not reference.streamed
+    )
+    held, unheld = held_precision.compared(sides[0].held, sides[1].held, keys, progress)
+    for roundings in held:
+        quantities = [held_precision.judge(q, roundings) for q in quantities]
+        outcome.findings = (*outcome.findings, *held_precision.remarks(roundings))
     named = named_on_both_sides(quantities, own["names"], turned=own["turned"])
     pairs = [Misfit(**one) for one in own["misfits"]]
     apart_in_shape = judge_misfits(pairs, bool(judged.failed), turned=own["turned"])
@@ -93,7 +105,11 @@ def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outco
     if why is not None:
         line = f"gradients: the {candidate.framework} model cannot be differentiated ({why})"
         outcome.not_checked = (line, *outcome.not_checked)
-    outcome.divergences = tuple(promotions.places(apart))
+    outcome.not_checked = (*outcome.not_checked, *unheld)
+    if settings.localise:
+        outcome.divergences = tuple(promotions.places(apart))
+        for roundings in held:
+            outcome.divergences += tuple(held_precision.places(roundings))
     if reference.streamed and judged.failed and settings.localise:
         from parity.pipeline.recorded_places import find_place
 

@@ -34,12 +34,14 @@ def find_place(places: tuple[Path, Path], title: str, outputs: Mapping[str, str]
 
 
 def _found(places: tuple[Path, Path], title: str, outputs: Mapping[str, str], own_loss: bool) -> Found:
-    traced = [read_trace(place, title, False, unread=True) for place in places]
+    names = outputs, None
+    traced = [
+        read_trace(place, title, False, unread=True, outputs=own)
+        for place, own in zip(places, names, strict=True)
+    ]
     if traced[0] is None or traced[1] is None:
         return Found(unplaced="the place was not looked for: a recording lacks its trace; record it again")
     (reference, reference_moves), (candidate, candidate_moves) = traced[0], traced[1]
-    own = reference.outputs.get("outputs", {})
-    reference.outputs["outputs"] = {common: own[name] for common, name in outputs.items() if name in own}
     comparison = Comparison(reference, candidate, reference_moves, candidate_moves)
     groups = {"outputs": Stage.FORWARD, "loss": Stage.LOSS} if own_loss else {"outputs": Stage.FORWARD}
     for group, stage in groups.items():

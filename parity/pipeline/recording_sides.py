@@ -13,6 +13,7 @@ from parity.numerics.progress import Progress, ReadingProgress
 from parity.pipeline.candidate import Candidate, settle_candidate
 from parity.pipeline.check import compare_sides
 from parity.pipeline.equal_constants import with_equal_constants
+from parity.pipeline.held_values import all_held, compared_in, in_float64
 from parity.pipeline.measuring import measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
@@ -95,6 +96,9 @@ def record_reference(
                 Subject(forward, reference.weights), reference.inputs[0], list(reference.trainable)
             )
         narrow = [dtype for dtype in dtypes if dtype not in DTYPES]
+        differentiable = stream_to is None and program.undifferentiable is None
+        keys = compared_in(dtypes, wide=in_float64(reference.model), backward=differentiable)
+        held = all_held(program, reference.weights, reference.inputs[0], keys, progress)
         weights_key = fingerprint([reference.weights])
         known = {
             "inputs": list(request.input_names),
@@ -135,6 +139,7 @@ def record_reference(
             findings=(*notes, *left_in_files(request, reference.signatures)),
             seconds=time.perf_counter() - started,
             weights_files=files,
+            held=held,
         )
         return recording, traces
 
@@ -198,6 +203,9 @@ def record_candidate(
             write_streamed_traces(both.candidate_program, candidate.weights, planned, place, progress)
         given = reference.inputs[0]
         plan = candidate.plan
+        differentiable = stream_to is None and both.candidate_program.undifferentiable is None
+        keys = compared_in(dtypes, wide=in_float64(candidate.model), backward=differentiable)
+        held = all_held(both.candidate_program, candidate.weights, given, keys, progress)
         known = {
             "names": plan.names(),
             "turned": plan.reversed,
@@ -233,6 +241,7 @@ def record_candidate(
             key=recorded.key,
             findings=(*candidate.notes, *candidate.remarks),
             seconds=time.perf_counter() - started,
+            held=held,
         )
 
 
@@ -259,7 +268,7 @@ def compare_live(recorded: Recording, place: Path, request: Request, progress: P
         )
         _require_all_outputs(reference, candidate)
         both = measured(reference, candidate, recorded=recorded.runs)
-        outcome = compare_sides(both, request, progress, RecordedTraces(place, candidate))
+        outcome = compare_sides(both, request, progress, RecordedTraces(place, candidate.outputs))
     if outcome.environment is not None:
         live = Recording("candidate", candidate.model.framework, "", {}, outcome.environment, {})
         outcome.environment = joined_environment(recorded, live)

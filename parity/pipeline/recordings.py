@@ -9,6 +9,8 @@
     moves.safetensors      "RUN/DTYPE/group/leaf": the largest moves of each leaf under one-ulp noise
     trace-*.safetensors, trace-*.json    every value of a run and where it was computed (if asked for, and
                            of both sides with `stream`)
+    held-*.safetensors, held-*.json    in what precision a run in a narrow dtype holds its values
+                           (`held_files`)
 
 Nothing is pickled. Floating values are stored in float64, or in float32 where they came from a narrower
 precision, which holds them exactly.
@@ -30,9 +32,12 @@ from jaxtyping import Shaped
 from parity.numerics.arrays import Arrays, in_float32, to_numpy
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.noise import REPEATS, Side, SideByDtype, Values
+from parity.pipeline.held_files import write_held
+from parity.pipeline.held_values import Key
 from parity.pipeline.recorded_weights import read_unread, write_unread
 from parity.report.json import write_json
 from parity.report.results import Environment, Quantity, Verdict
+from parity.trace.sketches import Sketched
 from parity.weights import Signature, Use, load_weights, save_weights
 
 FORMAT = 6
@@ -41,7 +46,8 @@ FORMAT = 6
 INDEX = "index.json"
 
 _FILES = re.compile(
-    r"index\.json|(values-.*|moves|weights|weights-.*|inputs|trace-.*)\.safetensors|trace-.*\.json"
+    r"index\.json|(values-.*|moves|weights|weights-.*|inputs|trace-.*|held-.*)\.safetensors"
+    r"|(trace|held)-.*\.json"
 )
 
 
@@ -66,6 +72,7 @@ class Recording(NamedTuple):
         seconds: that recording took.
         weights_files: the files that unread weights are read from, where they are the user's.
         place: the directory that it was read from.
+        held: in what precision this side holds its values, or why that is not known; not read with the rest.
     """
 
     role: str
@@ -85,6 +92,7 @@ class Recording(NamedTuple):
     seconds: float = 0.0
     weights_files: tuple[str, ...] = ()
     place: Path = Path()
+    held: Mapping[Key, Sketched | str] = MappingProxyType({})
 
     @property
     def streamed(self) -> bool:
@@ -131,7 +139,8 @@ def clear(directory: str | os.PathLike[str]) -> Path:
     """
     place = require_room(directory)
     place.mkdir(exist_ok=True)
-    for old in (place / INDEX, *place.glob("*.safetensors"), *place.glob("trace-*.json")):
+    others = [path for name in ("*.safetensors", "trace-*.json", "held-*.json") for path in place.glob(name)]
+    for old in (place / INDEX, *others):
         old.unlink(missing_ok=True)  # the index first: what is half written is not a recording
     return place
 
@@ -176,6 +185,7 @@ def write(recording: Recording, place: Path) -> None:
         "quantities": [dataclasses.asdict(quantity) for quantity in recording.quantities],
         **{name: getattr(recording, name) for name in _AS_IT_IS},
     }
+    write_held(recording.held, place)
     write_json(index, place / INDEX)
 
 

@@ -10,12 +10,14 @@ from jaxtyping import Shaped
 
 from parity.numerics.complex_parts import of_parts, real_parts
 from parity.numerics.unread import Unread
-from parity.pipeline.candidate import Candidate
+from parity.pipeline.held_files import read_held, renamed, says_held
+from parity.pipeline.held_values import Key
 from parity.pipeline.runs import Run
 from parity.pipeline.traces import Traced
 from parity.report.json import write_json
 from parity.trace.graph import Node, NodeKind, Spot, Trace
 from parity.trace.kept_values import absent
+from parity.trace.sketches import Sketched
 from parity.weights.sharded_files import ShardWriter
 from parity.weights.stored_tensors import stored_tensors
 
@@ -121,7 +123,14 @@ def has_trace(place: Path, title: str, backward: bool) -> bool:
     return (place / f"{_stem(title, backward)}.json").is_file()
 
 
-def read_trace(place: Path, title: str, backward: bool, *, unread: bool = False) -> Traced | None:
+def read_trace(
+    place: Path,
+    title: str,
+    backward: bool,
+    *,
+    unread: bool = False,
+    outputs: Mapping[str, str] | None = None,
+) -> Traced | None:
     """The trace of a run, and the moves of its nodes; None if it was not recorded.
 
     Args:
@@ -129,6 +138,7 @@ def read_trace(place: Path, title: str, backward: bool, *, unread: bool = False)
         title: of the run.
         backward: whether with the gradients.
         unread: whether values are left on disk, to be read when they are asked for.
+        outputs: name under which an output is compared -> its own; None: these are the same.
     """
     stem = _stem(title, backward)
     if not has_trace(place, title, backward):
@@ -136,17 +146,22 @@ def read_trace(place: Path, title: str, backward: bool, *, unread: bool = False)
     index = json.loads((place / f"{stem}.json").read_text())
     values = stored_tensors(sorted(place.glob(f"{stem}-*.safetensors"))).unread
     nodes = [_node(row, values.get(str(number)), unread) for number, row in enumerate(index["nodes"])]
-    trace = Trace(nodes, index["outputs"], index["weights"], index["inputs"])
+    trace = Trace(nodes, renamed(index["outputs"], outputs), index["weights"], index["inputs"])
     trace.layers = index.get("layers", {})
     return trace, index["moves"]
 
 
 class RecordedTraces:
-    """Traces of a reference that is not here."""
+    """Traces of a side that is not here."""
 
-    def __init__(self, place: Path, candidate: Candidate) -> None:
-        """Traces of the recording in `place`, with outputs under the names that `candidate` has them by."""
-        self.place, self.candidate = place, candidate
+    def __init__(self, place: Path, outputs: Mapping[str, str] | None = None) -> None:
+        """Traces of a recording.
+
+        Args:
+            place: its directory.
+            outputs: name under which an output is compared -> its own; None: these are the same.
+        """
+        self.place, self.outputs = place, outputs
 
     def reference(self, run: Run, backward: bool) -> Traced | None:
         """The reference's trace in a run; None if it was recorded without.
@@ -155,12 +170,23 @@ class RecordedTraces:
             run: the run that was recorded.
             backward: whether the trace must have gradients.
         """
-        found = read_trace(self.place, run.title, backward)
-        if found is not None:
-            own = found[0].outputs.get("outputs", {})
-            names = self.candidate.outputs
-            found[0].outputs["outputs"] = {c: own[name] for c, name in names.items() if name in own}
-        return found
+        return read_trace(self.place, run.title, backward, outputs=self.outputs)
+
+    def held(self, key: Key) -> Sketched:
+        """In what precision this side holds its values.
+
+        Args:
+            key: the dtype, and whether the backward pass is traced, too.
+
+        Raises:
+            ValueError: if the recording does not say it.
+        """
+        return read_held(self.place, key, self.outputs)
+
+    @property
+    def in_float64(self) -> bool:
+        """Whether this side is a program in float64."""
+        return says_held(self.place, Key("float64", backward=False))
 
 
 def _stem(title: str, backward: bool) -> str:

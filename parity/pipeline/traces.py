@@ -10,10 +10,12 @@ from parity.numerics.arrays import Arrays
 from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import noise_run, ordinary
 from parity.numerics.perturbing import noisy
+from parity.pipeline.held_values import Key, held_in, in_float64
 from parity.pipeline.measuring import Measured
 from parity.pipeline.runs import Run
 from parity.trace.graph import Node, Trace
 from parity.trace.kept_values import absent, is_absent
+from parity.trace.sketches import Sketched
 
 Traced = tuple[Trace, list[float]]
 """A trace, and per node how far one noise run moves it."""
@@ -30,6 +32,20 @@ class Traces(Protocol):
             run: the run whose inputs and weights are taken.
             backward: whether the trace must have gradients.
         """
+
+    def held(self, key: Key) -> Sketched:
+        """In what precision the reference holds its values.
+
+        Args:
+            key: the dtype, and whether the backward pass is traced, too.
+
+        Raises:
+            Exception: one that says why it is not known.
+        """
+
+    @property
+    def in_float64(self) -> bool:
+        """Whether the reference is a program in float64."""
 
 
 class LiveTraces:
@@ -51,15 +67,28 @@ class LiveTraces:
             return None
         return traced(program, run.weights, run.inputs, backward)
 
+    def held(self, key: Key) -> Sketched:
+        """In what precision the reference holds its values.
+
+        Args:
+            key: the dtype, and whether the backward pass is traced, too.
+
+        Raises:
+            ValueError: if the reference is only recorded.
+        """
+        program, reference = self.both.reference_program, self.both.reference
+        if program is None:
+            raise ValueError("the reference is not here: only its recording is")
+        return held_in(program, reference.weights, reference.inputs[0], key)
+
+    @property
+    def in_float64(self) -> bool:
+        """Whether the reference is a program in float64."""
+        return in_float64(self.both.reference.model)
+
 
 def traced(
-    program: Program,
-    weights: Arrays,
-    inputs: Arrays,
-    backward: bool,
-    *,
-    replayable: bool = False,
-    rounded: str | None = None,
+    program: Program, weights: Arrays, inputs: Arrays, backward: bool, *, replayable: bool = False
 ) -> Traced:
     """The trace of one run, and per node how far one noise run moves it.
 
@@ -69,12 +98,11 @@ def traced(
         inputs: in the reference's layout.
         backward: whether to trace the gradients, too.
         replayable: whether values of the trace will be replaced.
-        rounded: a dtype; in what precision a run in it holds each value is noted.
     """
-    trace = program.trace(weights, inputs, backward, replayable=replayable, rounded=rounded)
+    trace = program.trace(weights, inputs, backward, replayable=replayable)
     with noise_run(0, tracing=True):
         there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
-        moved = program.trace(*there, backward, replayable=replayable, rounded=rounded)
+        moved = program.trace(*there, backward, replayable=replayable)
     same = len(moved.nodes) == len(trace.nodes)
     moves = []
     for index, node in enumerate(trace.nodes):

@@ -125,10 +125,13 @@ class Held(NamedTuple):
         wide: whether the operation itself gives it in a wide dtype.
         rounded: whether it is rounded before it is used; both, where one use is of the rounded value and
             another is not; empty where nothing uses it.
+        terms: how many terms the operation adds up in the narrow dtype, as it was written; 1 if it adds up
+            nothing, or in a wide dtype.
     """
 
     wide: bool
     rounded: frozenset[bool]
+    terms: int = 1
 
 
 Function = Callable[[Sequence[Any]], Sequence[Any]]

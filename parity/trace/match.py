@@ -43,16 +43,16 @@ class Summary:
 
     def __init__(self, array: Shaped[np.ndarray, "..."], move: float, unread: Unread | None = None) -> None:
         """The summary of a value that noise moves by up to `move`; of an unread one no entry is kept."""
-        flat = _flat(array)
-        self._entries: Shaped[np.ndarray, ...] | Unread = flat if unread is None else unread
-        self.size = flat.size
-        magnitude = np.abs(flat)
+        entries = flat(array)
+        self._entries: Shaped[np.ndarray, ...] | Unread = entries if unread is None else unread
+        self.size = entries.size
+        magnitude = np.abs(entries)
         top = float(magnitude.max(initial=0.0))
         usual = ordinary(magnitude)
         alike = bool(usual.all())
         self._scale = top if alike else float(magnitude[usual].max(initial=0.0))
         self.move = move
-        self.total, self.absolute = float(flat.sum()), float(magnitude.sum())
+        self.total, self.absolute = float(entries.sum()), float(magnitude.sum())
         self.empty = top == 0.0
         self.usual = float(self._honest(np.zeros(())))
         self.largest = self.usual if alike else float(self._honest(np.array(top)))
@@ -69,7 +69,7 @@ class Summary:
     def ordered(self) -> Float[np.ndarray, " entries"]:
         """The sorted entries."""
         if isinstance(self._entries, Unread):
-            return np.sort(_flat(self._entries.read()))
+            return np.sort(flat(self._entries.read()))
         return self._sorted
 
     @functools.cached_property
@@ -93,7 +93,12 @@ class Summary:
         )
 
 
-def _flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
+def flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
+    """The entries of a value as real numbers, what is infinite or none at all as huge ones.
+
+    Args:
+        array: of numbers of any dtype.
+    """
     values = np.asarray(real_parts(array), np.float64).reshape(-1)
     with np.errstate(invalid="ignore", over="ignore"):
         largest = float(np.max(np.abs(values), initial=0.0))
@@ -129,7 +134,7 @@ def arrangement(
         j: the other.
         honest: how far apart two entries may be.
     """
-    a, b = (_flat(v).reshape(np.squeeze(real_parts(v)).shape) for v in (t, j))
+    a, b = (flat(v).reshape(np.squeeze(real_parts(v)).shape) for v in (t, j))
     if a.ndim < b.ndim:
         a, b = b, a
     target = b.reshape(-1)

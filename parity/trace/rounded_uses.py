@@ -6,11 +6,12 @@ cast before it is used; what only moves or selects entries comes before or after
 """
 
 import difflib
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 
 from parity.numerics.arrays import WIDTHS
 from parity.trace.graph import Held, Node, NodeKind, Trace
-from parity.trace.vocabulary import CASTS, EXACT
+from parity.trace.vocabulary import ACCUMULATING, CASTS, EXACT, SUMS
 
 INSIDE_A_KERNEL = "kernel"
 """What is written of the dtype of a value inside a kernel, which the author did not choose."""
@@ -41,14 +42,44 @@ def rounded_in(trace: Trace, narrow: Collection[str]) -> dict[int, Held]:
         node = trace.nodes[index]
         if uses[index] and written_dtype(node) in narrow:
             uses[index] = {True}
-        passed = uses[index] if node.operation in EXACT and _floating(node) else {False}
+        passed = uses[index] if _moves_alone(trace, node) and _floating(node) else {False}
         for producer in node.inputs:
             uses[producer] |= passed
-    return {
-        index: Held(written_dtype(node) not in narrow, frozenset(uses[index]))
-        for index, node in enumerate(trace.nodes)
-        if node.kind is NodeKind.OPERATION and node.operation not in EXACT and _floating(node)
-    }
+    held: dict[int, Held] = {}
+    for index, node in enumerate(trace.nodes):
+        if node.kind is NodeKind.OPERATION and not _moves_alone(trace, node) and _floating(node):
+            wide = written_dtype(node) not in narrow
+            held[index] = Held(wide, frozenset(uses[index]), 1 if wide else _terms(trace, node))
+    return held
+
+
+def _moves_alone(trace: Trace, node: Node) -> bool:
+    """Whether an operation only moves or selects entries, as a sum along axes of length one does."""
+    return node.operation in EXACT or (node.operation in SUMS and _terms_of_sum(trace, node) == 1)
+
+
+def _terms_of_sum(trace: Trace, node: Node) -> int:
+    return max(1, _size(trace.nodes[node.inputs[0]]) // max(1, _size(node)))
+
+
+def _terms(trace: Trace, node: Node) -> int:
+    """How many terms an operation adds up in the dtype of its result, as it was written: on average."""
+    if node.operation not in ACCUMULATING:
+        return 1
+    if node.operation in SUMS:
+        return _terms_of_sum(trace, node)
+    axis, window = node.params.get("axis"), node.params.get("window_dimensions")
+    if isinstance(window, Sequence):
+        return math.prod(map(int, window))
+    if isinstance(axis, int):  # of a cumulative sum of LAX; that of PyTorch is a kernel, and has a `dim`
+        return int(node.value.shape[axis])
+    if len(node.inputs) == 3:  # updates that are scattered
+        return max(1, _size(trace.nodes[node.inputs[2]]) // max(1, _size(node)))
+    return 1
+
+
+def _size(node: Node) -> int:
+    return math.prod(map(int, node.value.shape))
 
 
 def written_dtype(node: Node) -> str:

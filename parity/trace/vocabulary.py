@@ -41,10 +41,27 @@ CARRYING = REARRANGING | names("""
 EXACT = CARRYING | names("""
     relu neg abs sign maximum minimum amax amin cummax cummin max_pool2d_with_indices sort topk threshold
     masked_fill_ copy_ index_put index_put_ scatter slice_scatter select_scatter repeat roll
+    threshold_backward
 
     max min reduce_max reduce_min reduce_window_max cumulative_max top_k dynamic_update_slice scan_stack
 """)
 """Operations that give the same whether their operands are rounded before or their results after."""
+
+SUMS = names("sum reduce_sum")
+"""Sums of entries along axes."""
+
+SUMMING = names("add add_ add_any")
+"""Sums of two values."""
+
+ACCUMULATING = names("reduce_sum cumsum reduce_window_sum scatter-add")
+"""Operations of LAX that add up in the dtype of their result; a kernel of PyTorch adds up in float32."""
+
+ROUNDED_ONCE = names("""
+    sum mean var std norm linalg_vector_norm logsumexp cumsum mm bmm mv dot convolution
+    avg_pool1d avg_pool2d _adaptive_avg_pool2d _adaptive_avg_pool3d
+""")
+"""Reductions of PyTorch whose kernels for narrow dtypes compute in float32 and round the result: measured
+(`tests/parity/frameworks/test_narrow_kernels.py`), not believed."""
 
 REPEATING = names("expand repeat _to_copy clone broadcast_in_dim convert_element_type")
 """Operations whose result says no more than their input."""

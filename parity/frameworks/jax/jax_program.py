@@ -306,7 +306,8 @@ class JaxProgram:
                     program, self._flat(shapes_only(weights), given), own, lifted=True
                 )
             else:
-                require_traceable(program.closed)
+                if keep is None:
+                    require_traceable(program.closed)
                 arguments = list(self._wide(program.closed, weights, given))
             rounding = self.task.rounding
             trace = record_trace(program.closed, arguments, program.labels, rounding=rounding, keep=keep)

@@ -184,7 +184,8 @@ class TorchProgram:
             forward = TorchProgram(self.model, self.task)
             return forward.trace(weights, inputs, replayable=replayable, rounded=rounded, keep=keep)
         from parity.frameworks.torch.torch_places import layers_of, module_stack
-        from parity.frameworks.torch.torch_trace import Recorder, WrittenRecorder
+        from parity.frameworks.torch.torch_trace import Recorder
+        from parity.frameworks.torch.torch_written import WrittenRecorder
 
         if keep is None and isinstance(weights, UnreadArrays):
             keep = of_constants()

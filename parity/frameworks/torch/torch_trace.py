@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from parity.frameworks.torch.torch_decompositions import decomposition
-from parity.frameworks.torch.torch_lift import ROUNDED
 from parity.frameworks.torch.torch_memory import MemoryLayout, layout_of, storage_of
 from parity.frameworks.torch.torch_operations import (
     Argument,
@@ -23,8 +22,7 @@ from parity.frameworks.torch.torch_operations import (
 from parity.frameworks.torch.torch_places import here, spot_of_gradient
 from parity.frameworks.torch.torch_unread import UnreadTensor
 from parity.trace.graph import Node, NodeKind, Spot, Trace
-from parity.trace.rounded_uses import INSIDE_A_KERNEL
-from parity.trace.vocabulary import CASTS, REARRANGING, names
+from parity.trace.vocabulary import REARRANGING
 
 
 class Recorder(DispatchMode):
@@ -153,29 +151,3 @@ class Recorder(DispatchMode):
         """Where the operation was called, and whether it belongs to the gradient."""
         spot = spot_of_gradient()
         return (here(self.stack), False) if spot is None else (spot, True)
-
-
-NORMS = names("""
-    native_layer_norm native_group_norm native_batch_norm _native_batch_norm_legit _fused_rms_norm
-    _native_batch_norm_legit_no_training
-""")
-"""Kernels whose statistics are in float32 in both frameworks; to keep them narrow is another layer."""
-
-
-class WrittenRecorder(Recorder):
-    """Records a run as it was written, in its own dtypes; inside a narrow kernel they say nothing."""
-
-    def _fused(
-        self, func: AtenOperation, given: Sequence[torch.Tensor], first: int, results: Sequence[torch.Tensor]
-    ) -> None:
-        narrow = any(tensor.dtype in ROUNDED for tensor in given)
-        if not narrow or bare_name(func) in NORMS:
-            return
-        nodes = self.trace.nodes
-        for node in nodes[first:]:
-            node.written = INSIDE_A_KERNEL
-        for tensor in results:
-            index = self.known.get(layout_of(tensor), -1)
-            while index >= first:
-                nodes[index].written = str(tensor.dtype).removeprefix("torch.")
-                index = nodes[index].inputs[0] if nodes[index].operation in CASTS else -1

@@ -65,8 +65,9 @@ class Net(nn.Module):
 
 
 def apply(params: Any, x: jax.Array) -> dict[str, jax.Array]:
-    h = x @ params["kernel"] + params["bias"]
-    y = (h - params["mean"]) / jnp.sqrt(params["var"] + 1e-5) * params["scale"] + params["beta"]
+    h = (x @ params["kernel"] + params["bias"]).astype(jnp.float32)
+    y = (h - params["mean"]) / jnp.sqrt(params["var"].astype(jnp.float32) + 1e-5)
+    y = (y * params["scale"] + params["beta"]).astype(x.dtype)
     return {"y": y, "best": y.argmax(1)}
 
 

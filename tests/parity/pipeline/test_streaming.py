@@ -54,9 +54,11 @@ class Network(nn.Module):
 
 def candidate(activation: Any) -> Any:
     def block(x: jax.Array, p: Any) -> tuple[jax.Array, None]:
-        mean = x.mean(-1, keepdims=True)
-        variance = ((x - mean) ** 2).mean(-1, keepdims=True)
-        h = (x - mean) * jax.lax.rsqrt(variance + 1e-5) * p["scale"] + p["beta"]
+        wide = x.astype(jnp.float32)  # as in PyTorch's kernel
+        mean = wide.mean(-1, keepdims=True)
+        variance = ((wide - mean) ** 2).mean(-1, keepdims=True)
+        h = (wide - mean) * jax.lax.rsqrt(variance + 1e-5) * p["scale"] + p["beta"]
+        h = h.astype(x.dtype)
         h = activation(h @ p["up"] + p["up_bias"])  # the line of the fault
         return x + h @ p["down"] + p["down_bias"], None
 
