@@ -8,7 +8,7 @@ from parity.localise.comparison import Comparison
 from parity.localise.gathering import Gathering
 from parity.numerics.complex_parts import real_parts
 from parity.trace.graph import Trace
-from parity.trace.match import same_numbers
+from parity.trace.match import Summary, same_numbers
 from parity.trace.vocabulary import PARTS
 
 CANDIDATES = 24
@@ -127,7 +127,9 @@ def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterato
     for ts, js in dict.fromkeys(ordered):
         a, b = there.trace.nodes[ts[0]], here.trace.nodes[js[0]]
         lone_filler = np.size(a.array) == 1 and a.floating and not np.isfinite(a.array).all()
-        if a.floating == b.floating and not lone_filler and there.apart(ts) and here.apart(js):
+        if a.floating != b.floating or lone_filler or not there.apart(ts) or not here.apart(js):
+            continue
+        if not _right_elsewhere(comparison, ts, js):
             yield ts, js
 
 
@@ -142,6 +144,19 @@ def _in_parts(there: Walked, here: Walked, t: int, j: int) -> Iterator[Pair]:
         yield from (((t,), js) for js in here.runs.of(j, whole // part))
     if whole and part % whole == 0:
         yield from ((ts, (j,)) for ts in there.runs.of(t, part // whole))
+
+
+def _right_elsewhere(comparison: Comparison, ts: tuple[int, ...], js: tuple[int, ...]) -> bool:
+    """Whether a loop computes what it should of each part, but of another part at each step.
+
+    Then what it reads is at fault, not the operation.
+    """
+    if len(ts) == len(js):
+        return False
+    there = np.stack([comparison.reference.nodes[t].array for t in ts])
+    here = np.stack([comparison.array(j) for j in js])
+    moves = max(comparison.reference_moves[t] for t in ts), max(comparison.candidate_moves[j] for j in js)
+    return same_numbers(*map(Summary, (there, here), moves))
 
 
 class _Outside:
