@@ -10,6 +10,8 @@ from parity.diagnose.trials import Change
 from parity.localise import Comparison, Region, candidate_places, formulas, put_first, reference_places
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage
 from parity.trace.graph import NodeKind
+from parity.trace.match import Summary, same_numbers
+from parity.trace.vocabulary import REARRANGING, REPEATING
 from parity.weights.explaining import Explanation
 
 
@@ -90,6 +92,7 @@ def divergence_at(
     if change is not None:
         there = put_first(change.reference_places, there)
         here = put_first(change.candidate_places or _changed(comparison, region, change), here)
+        here = put_first(here, _arranged(comparison, change))
     return Divergence(
         stage,
         there,
@@ -113,6 +116,24 @@ def _changed(comparison: Comparison, region: Region, change: Change) -> tuple[Pl
         found += [trace.nodes[i].place for i in inside if not numbers.isdisjoint(trace.nodes[i].inputs)]
     one_line = len({(place.file, place.line) for place in found}) == 1 and bool(found[0].file)
     return tuple(found[:1]) if one_line and not change.joined else ()
+
+
+def _arranged(comparison: Comparison, change: Change) -> tuple[Place, ...]:
+    """Where an operand whose entries a cause moves got their order: what rearranged it last."""
+    trace = comparison.candidate
+    found: dict[tuple[str, int], Place] = {}
+    for index, value in change.values.items():
+        moved = Summary(np.asarray(value), comparison.candidate_moves[index])
+        if trace.nodes[index].fixed or not same_numbers(moved, comparison.summaries[index]):
+            continue
+        while (node := trace.nodes[index]).operation not in REARRANGING - REPEATING:
+            read = [i for i in node.inputs if not trace.nodes[i].fixed]
+            if len(read) != 1 or comparison.summaries[read[0]].size != comparison.summaries[index].size:
+                break
+            index = read[0]
+        else:
+            found.setdefault((node.place.file, node.place.line), node.place)
+    return tuple(found.values())
 
 
 def growth_of(comparison: Comparison) -> Sequence[Growth]:

@@ -150,3 +150,25 @@ def test_a_recurrence_is_no_loop_over_parts() -> None:
     assert "# STEP" in fault.candidate[0].code, fault
     assert fault.cause is not None
     assert "adds where JAX has sub" in fault.cause.text, fault.cause
+
+
+def test_a_loop_along_the_wrong_axis() -> None:
+    """Each run computes what it should, but of a column: what the loop reads is at fault."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = torch.zeros(4, dtype=x.dtype)
+        for row in x @ p["w"]:
+            h = torch.tanh(row + h * p["u"])
+        return h
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        def step(h: jax.Array, row: jax.Array) -> tuple[jax.Array, None]:
+            return jnp.tanh(row + h * p["u"]), None
+
+        rows = jnp.swapaxes(x @ p["w"], 0, 1)  # EXCHANGED
+        return jax.lax.scan(step, jnp.zeros(4, x.dtype), rows)[0]
+
+    fault = fault_of(reference, candidate, numbers(4, 4, seed=3))
+    assert any("# EXCHANGED" in place.code for place in fault.candidate), fault
+    assert fault.cause is not None
+    assert fault.cause.name is CauseKind.ORDER, fault.cause
