@@ -6,6 +6,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.phrases import number
+from parity.diagnose.stops import stopping
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.tolerances import ROUND_DECIMALS, SAME_NUMBER
 from parity.diagnose.trials import Change
@@ -32,7 +33,14 @@ def gradient_rules(fault: Fault) -> Iterator[Change]:
             continue
         part = _left_out(target, different)
         if part:
-            yield Change(CauseKind.GRADIENT_RULE, part, {target.node: wanted})
+            there, here = stopping(fault)
+            yield Change(
+                CauseKind.GRADIENT_RULE,
+                part,
+                {target.node: wanted},
+                reference_places=there,
+                candidate_places=here,
+            )
         why = _special(fault, target, different)
         if why:
             text = f"{why}, {_ratio(wanted[different], actual[different])}"
@@ -49,7 +57,7 @@ def _left_out(target: Target, different: Array) -> str:
     """The part along one axis that one side gives no gradient, in words; empty if they differ otherwise."""
     for axis in range(different.ndim):
         parts = np.flatnonzero(different.any(axis=tuple(a for a in range(different.ndim) if a != axis)))
-        if not 0 < 2 * parts.size <= different.shape[axis]:
+        if not 0 < parts.size < different.shape[axis]:
             continue
         sides = {"<reference>": target.wanted, "<candidate>": target.actual}
         for side, other in (tuple(sides), tuple(reversed(sides))):

@@ -11,13 +11,16 @@ from parity.diagnose.trials import Change
 from parity.report.divergences import Place
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node, Trace
-from parity.trace.vocabulary import names
+from parity.trace.vocabulary import MASKING, REARRANGING, names
 
 ADDING = names("add add_ add_any")
 """Operations by which contributions to a gradient are added up."""
 
 FLAT = names("round floor ceil trunc sign round_nearest_even")
 """Functions without a derivative but zero: they stop a gradient as well."""
+
+MAXIMA = names("reduce_max amax")
+"""Maxima along axes: a softmax subtracts one, and stops the gradient there, as it has none in the end."""
 
 MOSTLY = 0.5
 """Share of entries that are not zero in a gradient that one side stops; a tie or a bound touches fewer."""
@@ -99,14 +102,19 @@ def _held_back(fault: Fault) -> Iterator[Change]:
             CauseKind.GRADIENT_RULE,
             text,
             {fault.target.node: fault.target.wanted},
-            candidate_places=_places(
-                _stops_of_one_side(fault.candidate, fault.comparison.partners, fault.reference)
-            ),
+            candidate_places=stopping(fault)[1],
         )
 
 
+def stopping(fault: Fault) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
+    """The lines of the reference that stop a gradient where the candidate stops none, and the reverse."""
+    there, here = fault.reference, fault.candidate
+    of_reference = _stops_of_one_side(there, fault.twins, here)
+    return _places(of_reference), _places(_stops_of_one_side(here, fault.comparison.partners, there))
+
+
 def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], other: Trace) -> list[Node]:
-    """The stops at values at which the other side stops none, but for a library's own on one line."""
+    """The stops at values at which the other side stops none, but for a softmax's own at its maximum."""
     stopped_there = {i for stop in other.stops for i in stop.inputs}
     return [
         stop
@@ -115,9 +123,18 @@ def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], othe
         and (
             any(_line(trace.nodes[i]) != _line(stop) for i in stop.inputs)
             or not _is_where_read(trace, stop)
+            or not any(_is_a_maximum(trace, i) for i in stop.inputs)
             or _cuts_off(trace, stop)
         )
     ]
+
+
+def _is_a_maximum(trace: Trace, index: int) -> bool:
+    """Whether a value is a maximum along axes, or that where it is finite."""
+    node = trace.nodes[index]
+    if node.operation in REARRANGING | MASKING:
+        return any(_is_a_maximum(trace, i) for i in node.inputs)
+    return node.operation in MAXIMA
 
 
 def _cuts_off(trace: Trace, stop: Node) -> bool:

@@ -150,3 +150,21 @@ def test_a_stop_on_the_line_that_makes_and_reads_the_value_has_its_place() -> No
     assert fault.cause is not None
     assert "stops the gradient" in fault.cause.text
     assert fault.candidate[0].code.endswith("# STOP")
+
+
+def packed_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    q, k, v = (x @ p["w"]).split(2, -1)
+    return torch.softmax(q @ k.T / 2, -1) @ v
+
+
+def packed_jax(p: Any, x: jax.Array) -> jax.Array:
+    q, k, v = jnp.split(x @ p["w"], 3, -1)
+    return jax.nn.softmax(jax.lax.stop_gradient(q @ k.T) / 2, -1) @ v  # STOP
+
+
+def test_a_stop_that_keeps_most_of_a_packed_weight_out_of_training_has_its_place() -> None:
+    """It stands on the line of a softmax, which has a stop of its own."""
+    fault = from_torch_to_jax(packed_torch, packed_jax)
+    assert fault.cause is not None, fault
+    assert "a part of the weight is kept out of training" in fault.cause.text, fault.cause
+    assert fault.candidate[0].code.endswith("# STOP"), fault.candidate
