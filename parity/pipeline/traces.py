@@ -1,5 +1,7 @@
 """Traces of both sides, each with how far one-ulp noise moves its values."""
 
+import functools
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,6 +18,13 @@ from parity.pipeline.runs import Run
 from parity.trace.graph import Node, Trace
 from parity.trace.kept_values import absent, is_absent
 from parity.trace.sketches import Sketched
+from parity.trace.vocabulary import ROUNDING
+
+NOISE_RUNS = 3
+"""Noise runs of a trace in which a value lies on the border of a rounding; else one is enough."""
+
+JUMP = 1e3
+"""How many times as far as its operand noise moves a rounded value, if that crosses a border."""
 
 Traced = tuple[Trace, list[float]]
 """A trace, and per node how far one noise run moves it."""
@@ -100,15 +109,33 @@ def traced(
         replayable: whether values of the trace will be replaced.
     """
     trace = program.trace(weights, inputs, backward, replayable=replayable)
-    with noise_run(0, tracing=True):
-        there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
-        moved = program.trace(*there, backward, replayable=replayable)
-    same = len(moved.nodes) == len(trace.nodes)
-    moves = []
-    for index, node in enumerate(trace.nodes):
-        other = moved.nodes[index] if same else None
-        moves.append(_move(node.array, other.array) if other is not None and node.floating else 0.0)
+    others: list[Trace] = []
+    moves = [0.0] * len(trace.nodes)
+    while not others or (_jumps(trace, moves) and len(others) < NOISE_RUNS):
+        k = len(others)
+        with noise_run(k, tracing=True):
+            there = noisy(weights, k, "float64", inputs=False), noisy(inputs, k, "float64", inputs=True)
+            others.append(program.trace(*there, backward, replayable=replayable))
+        if len(others[-1].nodes) != len(trace.nodes):
+            break
+        runs = zip(*(other.nodes for other in others), strict=True)
+        moves = [
+            _move(node.array, *(other.array for other in moved)) if node.floating else 0.0
+            for node, moved in zip(trace.nodes, runs, strict=True)
+        ]
     return trace, moves
+
+
+def _jumps(trace: Trace, moves: Sequence[float]) -> bool:
+    """Whether noise moves a value from one side of a rounding that the author wrote to the other.
+
+    Then it lay on the border, and all that follows seems to be moved as far as a fault would.
+    """
+    return any(
+        0 < JUMP * moves[node.inputs[0]] < moves[index]
+        for index, node in enumerate(trace.nodes)
+        if node.operation in ROUNDING and node.inputs
+    )
 
 
 def moved_by_noise(program: Program, weights: Arrays, inputs: Arrays, trace: Trace) -> list[float]:
@@ -138,10 +165,11 @@ def moved_by_noise(program: Program, weights: Arrays, inputs: Arrays, trace: Tra
 
 
 @np.errstate(invalid="ignore", over="ignore")
-def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> float:
-    if base.shape != moved.shape:
+def _move(base: Shaped[np.ndarray, "..."], *moved: Shaped[np.ndarray, "..."]) -> float:
+    """How far noise moves a value; in several runs, what it moves in each of them."""
+    if any(base.shape != other.shape for other in moved):
         return 0.0
-    base, moved = real_parts(base), real_parts(moved)
-    gap = np.asarray(np.abs(moved - base))
+    base = real_parts(base)
+    gap = functools.reduce(np.minimum, (np.abs(real_parts(other) - base) for other in moved))
     usual = ordinary(base) & np.isfinite(gap)
     return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move
