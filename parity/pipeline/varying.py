@@ -7,7 +7,7 @@ that the reference has is kept. Only a plan with which all outputs agree replace
 
 import itertools
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -71,11 +71,13 @@ def vary_plan(
     search = _Search(plan, tensors, leaves, weights, sizes, time.process_time() + SECONDS)
     matcher = Matcher(reference, [assumed_move(node) for node in reference.nodes])
     changes: dict[tuple[str, ...], str] = {}
+    known = {_key(plan)}
     while len(changes) < CHANGES:
         place = Parting(matcher, trace(search.plan))
         found = search.better(place, TRIES) or search.better(place, FAR_TRIES, anywhere=True)
-        if found is None:
+        if found is None or _key(found.plan) in known:  # from there on the search would go in a circle
             break
+        known.add(_key(found.plan))
         search.plan, changes[found.about] = found.plan, found.text
         if agree(found.plan):
             return Varied(found.plan, tuple(f"{text}: then the two agree" for text in changes.values()))
@@ -104,6 +106,11 @@ class _Search:
             if moved and place.mended(moved, anywhere=anywhere):
                 return other
         return None
+
+
+def _key(plan: Plan) -> Hashable:
+    """What tells plans apart."""
+    return frozenset(plan.rows()), tuple(sorted(plan.orders.items()))
 
 
 def _kept(plan: Plan, tried: int) -> Varied:

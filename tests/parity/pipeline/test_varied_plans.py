@@ -15,7 +15,12 @@ from torch import nn
 
 import parity
 from parity.frameworks.jax.jax_uses import jax_uses
+from parity.pipeline import varying
 from parity.report.results import Report, Verdict
+from parity.trace.graph import Trace
+from parity.weights import Plan
+from parity.weights.alternatives import Alternative
+from parity.weights.transfer import Transfer
 from tests.kit.inputs import normal
 from tests.kit.weights import randomise, shapes
 
@@ -236,3 +241,37 @@ def test_weights_of_an_entry_picked_by_data_are_still_a_table() -> None:
     uses = jax_uses(closed, ["table", "kernel", None])
     assert uses["table"].operation == "gather"
     assert uses["kernel"].operation == "matmul"
+
+
+def test_a_search_that_comes_back_to_a_plan_ends_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either of two plans may seem better: of a state of zeros a bias is left, whichever bias it is."""
+    first = Plan((Transfer("a", "c", (2,), (2,)), Transfer("b", "d", (2,), (2,))))
+    second = Plan((Transfer("a", "d", (2,), (2,)), Transfer("b", "c", (2,), (2,))))
+
+    def exchanged(plan: Plan, *_: Any) -> list[Alternative]:
+        return [Alternative(second if plan is first else first, ("c", "d"), "exchanged")]
+
+    class Place:
+        near = ("c", "d")
+
+        def __init__(self, *_: Any) -> None:
+            """Of no trace."""
+
+        def mended(self, *_: Any, **__: Any) -> int:
+            return 1
+
+    monkeypatch.setattr(varying, "alternatives", exchanged)
+    monkeypatch.setattr(varying, "Parting", Place)
+    nothing = Trace([], {}, {}, {})
+    varied = varying.vary_plan(
+        first,
+        {},
+        {},
+        reference=nothing,
+        trace=lambda plan: nothing,
+        weights={"a": np.zeros(2), "b": np.ones(2)},
+        sizes=(),
+        agree=lambda plan: False,
+    )
+    assert varied.plan is first
+    assert "(2 tried)" in varied.notes[0]
