@@ -310,7 +310,7 @@ def _signature(row: Mapping[str, Any]) -> Signature:
     return Signature(
         tuple(row["shape"]),
         row["layer"],
-        None if use is None else Use(use["position"], use["operation"], tuple(use["contracted"])),
+        None if use is None else Use(**{**use, "contracted": tuple(use["contracted"])}),
         tuple(row["tied"]),
     )
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from parity.weights.likeness import equal_paths, likeness, likeness_of_numbers
 from parity.weights.names import module, owner, ranks
-from parity.weights.ordering import Anchors, out_of_order, times
+from parity.weights.ordering import Anchors, in_numeric_order, out_of_order, times
 from parity.weights.pricing import Pricing, Sort
 from parity.weights.reshapes import squeeze
 from parity.weights.units import Slot, Unit
@@ -70,7 +70,7 @@ def assign(
     slot_sorts = [pricing.of_slot(slot) for slot in slots]
     table = {(u, s): cost for u, s, cost in pricing.fitting(set(sorts), set(slot_sorts))}
     components = _components(table, sorts, slot_sorts)
-    unit_times = times(units, statistics=True)
+    unit_times = in_numeric_order(units, times(units, statistics=True), slots)
     slot_times = times(slots, statistics=pricing.is_alike)
     owners: dict[str, set[str]] = {}
     for is_now in (_is_matrix, _is_weight, _is_any):

@@ -20,11 +20,13 @@ class Use(NamedTuple):
         operation: one of `OPERATIONS`.
         contracted: for products, which of the array's own axes are summed over: (1,) for a PyTorch linear
             weight (out, in), (0,) for a Flax kernel (in, out).
+        at_once: whether all entries along its first axis are used at once: of a stack, all layers.
     """
 
     position: int
     operation: str = "other"
     contracted: tuple[int, ...] = ()
+    at_once: bool = False
 
 
 class Signature(NamedTuple):

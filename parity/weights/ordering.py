@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from parity.weights.names import owner
+from parity.weights.names import natural, owner
 from parity.weights.units import Slot, Unit
 
 ORDER = 0.6
@@ -63,6 +63,38 @@ def times(items: Sequence[Unit] | Sequence[Slot], *, statistics: bool) -> list[T
         else:
             moments.append((item.use.position, -1, item.use.position, item.part))
     return moments
+
+
+def in_numeric_order(units: Sequence[Unit], moments: Sequence[Time], slots: Sequence[Slot]) -> list[Time]:
+    """The times of units, those of a stack that the other side uses at once in the order of their numbers.
+
+    Which expert is used first, the data decides; a stack of them has the order of their names.
+
+    Args:
+        units: the units.
+        moments: when each is used first.
+        slots: of the other side.
+
+    Returns:
+        The moments, exchanged among units whose names differ in one number.
+    """
+    counts: dict[str, int] = {}
+    for slot in slots:
+        if slot.depth >= 0 and slot.use is not None and slot.use.at_once:
+            counts[slot.home] = max(counts.get(slot.home, 0), slot.depth + 1)
+    families: dict[tuple[str, ...], list[int]] = {}
+    for index, unit in enumerate(units):
+        parts = re.split(r"(\d+)", unit.label)
+        for place in range(1, len(parts), 2):
+            families.setdefault((*parts[:place], "#", *parts[place + 1 :]), []).append(index)
+    found = list(moments)
+    for family in families.values():
+        known = [time for i in family if (time := found[i]) is not None]
+        if len(family) in counts.values() and len(known) == len(family):
+            numeric = sorted(family, key=lambda i: natural(units[i].label))
+            for i, time in zip(numeric, sorted(known), strict=True):
+                found[i] = time
+    return found
 
 
 def _loops(items: Sequence[Unit] | Sequence[Slot]) -> dict[str, float]:

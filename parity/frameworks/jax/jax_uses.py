@@ -8,6 +8,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from parity.frameworks.jax.jaxpr_parts import body_of, shape_of
 from parity.frameworks.jax.jaxpr_walk import callee, passed_on
 from parity.frameworks.uses import Axes, known_axes, regrouped
+from parity.trace.vocabulary import PARTS
 from parity.weights import Use
 
 Labelled = tuple[str, Axes] | None
@@ -72,7 +73,8 @@ def _visit(
             continue
         for index, held in enumerate(given):
             if held not in (None, COUNTER) and held[0] not in uses:
-                uses[held[0]] = Use(position, *_jax_use(name, params, index, held[1]))
+                at_once = name not in PARTS and 0 in held[1]
+                uses[held[0]] = Use(position, *_jax_use(name, params, index, held[1]), at_once)
     return [COUNTER if isinstance(v, Literal) else env.get(v) for v in jaxpr.outvars]
 
 

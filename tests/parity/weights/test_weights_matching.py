@@ -219,6 +219,25 @@ def test_stacked_leaves_in_the_order_of_the_loop() -> None:
         assert puts(plan, path) == {f"{i}.{name}.weight": (i,) for i in range(3)}
 
 
+@pytest.mark.parametrize(("at_once", "places"), [(True, (0, 1, 2, 3, 4)), (False, (1, 0, 2, 4, 3))])
+def test_a_stack_that_is_used_at_once_has_the_order_of_the_names(
+    at_once: bool, places: tuple[int, ...]
+) -> None:
+    """Which expert comes first, the data decides; layers of a loop come in the order of the loop."""
+    tensors = {
+        f"experts.{i}.{n}.weight": Signature((E, E), "Linear", Use(2 * turn + later, "matmul", (1,)))
+        for turn, i in enumerate((1, 0, 2, 4, 3))
+        for later, n in enumerate(("up", "down"))
+    }
+    leaves = {
+        path: Signature((5, E, E), use=Use(place, "matmul", (1,), at_once))
+        for place, path in ((5, "first"), (7, "second"))
+    }
+    plan = find_plan(tensors, leaves)
+    for path, name in (("first", "up"), ("second", "down")):
+        assert puts(plan, path) == {f"experts.{i}.{name}.weight": (places[i],) for i in range(5)}
+
+
 def test_a_tied_tensor_for_two_leaves_only_if_it_is_tied() -> None:
     leaves = {"wte/embedding": (V, E), "lm_head/kernel": (E, V)}
     tied = Signature((V, E), "Embedding", tied=("lm_head.weight",))
