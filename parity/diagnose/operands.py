@@ -118,7 +118,7 @@ def pairs_of_operands(fault: Fault) -> Iterator[Change]:
     ]
     telling = (CauseKind.STALE_WEIGHTS, CauseKind.STATISTICS)
     for (a, first, why), (b, second, other) in itertools.combinations(options, 2):
-        if a != b:
+        if a != b and first.twin != b and second.twin != a:  # in a sum that would be one operand, not two
             shared = why.cause if why.cause is other.cause else CauseKind.OPERANDS
             cause = next((c for c in telling if c in (why.cause, other.cause)), shared)
             yield Change(cause, f"{why.text}; {other.text}", {a: first.value, b: second.value})

@@ -88,7 +88,9 @@ def _interleaved(fault: Fault, chosen: tuple[int, ...], axis: int, length: int) 
         if len(chosen) == 1:
             new = fault.compute(values)
             for target in fault.targets:
-                out = np.asarray(new[target.node]) if target.node in new else target.wanted
+                if target.node not in new:  # the reference's own value, moved, would agree in every sum
+                    continue
+                out = np.asarray(new[target.node])
                 if out.ndim >= -axis and out.shape[axis] == length:
                     yield Change(CauseKind.ORDER, text, {target.node: np.take(out, np.argsort(places), axis)})
 

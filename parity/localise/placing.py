@@ -103,12 +103,16 @@ def score(comparison: Comparison, failed: list[tuple[int, int]], values: Placed)
     for j, value in values.items():
         if j in outputs and outputs[j] in comparison.matches(j, np.asarray(value)):
             agreed = AT_OUTPUT
-    first = min(values)
+    first, alike = min(values), set(values)
     for index, new in changed.items():
-        operation = candidate.nodes[index].operation
-        if index <= first or index in values or operation in REPEATING or operation in REARRANGING:
-            continue
+        node = candidate.nodes[index]
+        moved = node.operation in REPEATING or node.operation in REARRANGING
+        if index <= first or index in values or (moved and not alike.isdisjoint(node.inputs)):
+            continue  # moved entries say no more than they did before
         partners = comparison.matches(index, np.asarray(new))
+        alike.update([index] if partners else ())
+        if moved and comparison.partners[index]:
+            continue
         if comparison.partners[index]:
             agreed -= not partners and not comparison.summaries[index].empty
         elif index in outputs:

@@ -71,7 +71,7 @@ def _describe_fault(
     elif divergence.stage is not Stage.WEIGHTS or not divergence.detail:
         told.append(("to do", to_do))
     if others:
-        told.append(("also in", _elsewhere(others, verbose)))
+        told.append(("also in", _elsewhere(fault, verbose)))
     facts = folded((f"  {word:{margin}}{text}" for word, text in told), width, hanging=margin)
     return [*lines, *_table(rows, margin, width), *facts]
 
@@ -88,9 +88,9 @@ def _figures(divergence: Divergence, sides: Sides) -> list[tuple[str, str]]:
     return told
 
 
-def _elsewhere(others: Sequence[Divergence], verbose: bool) -> str:
+def _elsewhere(fault: Sequence[Divergence], verbose: bool) -> str:
     """The other layers in which a fault shows."""
-    named = also_in(others)
+    named = also_in(fault)
     if verbose or len(named) <= OTHERS + 1:
         return ", ".join(named)
     return f"{', '.join(named[:OTHERS])} and {len(named) - OTHERS} more, {MORE}"

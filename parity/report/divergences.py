@@ -99,8 +99,9 @@ class Divergence:
     def repeats(self, other: "Divergence") -> bool:
         """Whether this is the same fault as another: the same cause, or the same formulas, at the same lines.
 
-        A library's layers with the same settings are alike, wherever they are called. Weights are alike that
-        were converted with the same mistake.
+        What one line of the candidate's does wrong, several of the reference's may do right. A library's
+        layers with the same settings are alike, wherever they are called. Weights are alike that were
+        converted with the same mistake.
         """
 
         def lines(divergence: Divergence) -> list[tuple[str, int]]:
@@ -119,7 +120,8 @@ class Divergence:
         if not lines(self):
             return False
         same_cause = (self.cause.name, self.cause.text) == (other.cause.name, other.cause.text)
-        return same_cause and lines(self) == lines(other)
+        to_mend = [p.file and (p.file, p.line) for p in (*self.candidate[:1], *other.candidate[:1])]
+        return same_cause and (lines(self) == lines(other) or (all(to_mend) and len(set(to_mend)) == 1))
 
 
 def _mistake(divergence: Divergence) -> str:

@@ -138,7 +138,7 @@ def _facts(report: Report) -> list[str]:
 
 def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, Any]:
     """One divergence as the template shows it, with the other places of the same fault."""
-    divergence, *others = fault
+    divergence = fault[0]
     error, rounding = divergence.relative_error, divergence.relative_yardstick
     size = ""
     if not math.isnan(error):
@@ -157,7 +157,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "size": size,
         "shapes": divergence.shapes,
         "detail": sentences.capitalised(divergence.detail),
-        "also_in": ", ".join(sentences.also_in(others)),
+        "also_in": ", ".join(sentences.also_in(fault)),
         "cause": cause,
         "agreement": "" if cause is None else agreement_in_words(cause),
         "formulas": list(zip(titles, divergence.formulas or (), strict=False)),

@@ -134,18 +134,20 @@ def layer_in_words(place: Place) -> str:
     return f"layer `{place.module}`: {place.layer}" if place.module and place.layer else place.module
 
 
-def also_in(others: Sequence[Divergence]) -> list[str]:
+def also_in(fault: Sequence[Divergence]) -> list[str]:
     """The other places of a fault, by the reference's modules.
 
     Args:
-        others: divergences that repeat one which has been shown.
+        fault: a divergence which has been shown, then those that repeat it.
 
     Returns:
         A name for each other place, once.
     """
+    shown, *others = fault
     modules = [divergence.reference[0].module if divergence.reference else "" for divergence in others]
     places = [module or headline_place(other) for module, other in zip(modules, others, strict=True)]
-    return list(dict.fromkeys(places))
+    again = "another call of this line"
+    return list(dict.fromkeys(again if place == headline_place(shown) else place for place in places))
 
 
 def headline(divergence: Divergence, sides: Sides) -> str:
