@@ -1,5 +1,6 @@
 """Factors: the two sides differ by one number, everywhere or in one case of a choice."""
 
+import fractions
 import math
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +18,12 @@ from parity.trace.vocabulary import MASKING, REPEATING
 
 NEAR = 8
 """Operations before a fault among which a sum is looked for that explains a factor."""
+
+MOST_PARTS = 64
+"""The largest numerator and denominator of a factor that is taken for one that was written."""
+
+MOST_KNOWN = 32
+"""How many of the reference's numbers are multiplied with each other."""
 
 MOST_SAME = 64
 """Values of the backward pass with which one is tried exchanged."""
@@ -40,7 +47,7 @@ def one_number(fault: Fault, target: Target) -> Iterator[Change]:
     if actual[at] and np.ptp(actual) > 0:
         factor = float(wanted[at] / actual[at])
         if abs(factor) > NO_FACTOR and factor != 1:
-            yield from _factor(fault, target, factor)
+            yield from times_a_number(fault, target, factor)
 
 
 def in_one_case(fault: Fault, target: Target) -> Iterator[Change]:
@@ -66,7 +73,33 @@ def in_one_case(fault: Fault, target: Target) -> Iterator[Change]:
     yield Change(CauseKind.SCALE, text, {target.node: np.where(differ, actual * ratio[0], actual)})
 
 
-def _factor(fault: Fault, target: Target, factor: float) -> Iterator[Change]:
+def one_written_number(fault: Fault, target: Target) -> Iterator[Change]:
+    """A single number that is the candidate's times one that somebody may have written, or worked out of two.
+
+    Any two numbers have a ratio; one of two small integers, or of numbers of the reference's, they have by
+    chance no more than once in millions.
+
+    Args:
+        fault: the fault.
+        target: a value of one finite number that is not zero.
+    """
+    factor = float(target.wanted.reshape(()) / target.actual.reshape(()))
+    known = sorted({abs(n) for n in reference_numbers(fault) if n})[:MOST_KNOWN]
+    products = {b for a in known for b in (a, 1 / a, *(a * c for c in known), *(a / c for c in known))}
+    fraction = fractions.Fraction(factor).limit_denominator(MOST_PARTS)
+    simple = 0 < abs(fraction.numerator) <= MOST_PARTS and math.isclose(fraction, factor, rel_tol=SAME_NUMBER)
+    if simple or any(math.isclose(abs(factor), product, rel_tol=SAME_NUMBER) for product in products):
+        yield from times_a_number(fault, target, factor)
+
+
+def times_a_number(fault: Fault, target: Target, factor: float) -> Iterator[Change]:
+    """The reference's value is the candidate's times a number.
+
+    Args:
+        fault: the fault.
+        target: the value.
+        factor: the number.
+    """
     if factor == -1 and any(fault.operation(n) == "sub" for n in fault.active):
         return  # a difference the other way round
     times = number(_near(factor, reference_numbers(fault)))

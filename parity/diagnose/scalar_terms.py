@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from parity.diagnose.factors import one_written_number
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers import computed_numbers
 from parity.diagnose.targets import Target
@@ -22,12 +23,16 @@ def scalar_terms(fault: Fault) -> Iterator[Change]:
         if target.wanted.size == 1 and target.wanted.dtype.kind == "f":
             for name, value in known:
                 yield from _with(target, name, value)
+            if np.isfinite(target.wanted).all() and target.actual.any():
+                yield from one_written_number(fault, target)
 
 
 def _with(target: Target, name: str, value: float) -> Iterator[Change]:
     wanted, actual = (float(array.reshape(())) for array in (target.wanted, target.actual))
     little = VARIES * target.allowed
     if not np.isfinite([wanted, actual, value]).all() or min(abs(value), abs(actual), abs(wanted)) <= little:
+        return
+    if abs(value - wanted) <= little:  # the reference's value itself: twice as much is no term
         return
     for does, amount in (("adds", value), ("subtracts", -value)):
         if abs(wanted - actual - amount) <= TWO_VALUES * target.allowed:

@@ -7,6 +7,7 @@ import numpy as np
 
 from parity.diagnose.factors import in_one_case, one_number
 from parity.diagnose.fault import Fault
+from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.tolerances import (
     LOOSEST,
@@ -18,6 +19,9 @@ from parity.diagnose.trials import Change
 from parity.numerics.noise import ordinary
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
+
+FILLER = -50.0
+"""What is added to a score and is no larger fills it: of a softmax's entries no float32 is left then."""
 
 
 class Term(NamedTuple):
@@ -156,7 +160,13 @@ def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
             if way.cause is CauseKind.EXTRA_TERM and not term.here:
                 continue
             for value in _shaped(term.value, small, allowed):
-                yield Change(way.cause, way.text.replace("{}", term.name), {target.node: way.mend(value)})
+                cause, text = way.cause, way.text.replace("{}", term.name)
+                masks = np.unique(value)
+                if "adds" in text and masks.size == 2 and masks[0] <= FILLER and masks[1] == 0:
+                    cause = CauseKind.MASK
+                    share = f"{np.count_nonzero(value)} of {value.size} entries"
+                    text = f"{text}: a mask that fills {share} with {number(float(masks[0]))}"
+                yield Change(cause, text, {target.node: way.mend(value)})
 
 
 def _like(a: Array, b: Array, allowed: float) -> bool:

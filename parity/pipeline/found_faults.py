@@ -11,8 +11,11 @@ from parity.localise import Comparison, Region, candidate_places, formulas, put_
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage
 from parity.trace.graph import NodeKind
 from parity.trace.match import Summary, same_numbers
-from parity.trace.vocabulary import REARRANGING, REPEATING
+from parity.trace.vocabulary import MASKING, REARRANGING, REPEATING, SUMMING
 from parity.weights.explaining import Explanation
+
+MOST_OF_A_MASK = 4
+"""How many lines are listed on which a mask is made."""
 
 
 def in_another_step(divergences: Sequence[Divergence], found: Sequence[Place]) -> int | None:
@@ -93,6 +96,8 @@ def divergence_at(
         there = put_first(change.reference_places, there)
         here = put_first(change.candidate_places or _changed(comparison, region, change), here)
         here = put_first(here, _arranged(comparison, change))
+        if change.cause is CauseKind.MASK:
+            here = put_first(here, _masked_by(comparison, region))
     return Divergence(
         stage,
         there,
@@ -133,6 +138,25 @@ def _arranged(comparison: Comparison, change: Change) -> tuple[Place, ...]:
             index = read[0]
         else:
             found.setdefault((node.place.file, node.place.line), node.place)
+    return tuple(found.values())
+
+
+def _masked_by(comparison: Comparison, region: Region) -> tuple[Place, ...]:
+    """The lines on which the masks at a fault are made, the nearest first."""
+    nodes, readers = comparison.candidate.nodes, comparison.candidate.consumers()
+    near = [region.j, *readers[region.j]]
+    near += [k for i in readers[region.j] for k in readers[i]]
+    inside = [nodes[i] for i in (*region.candidate_nodes, *near)]
+    waiting = [i for node in inside if node.operation in MASKING for i in node.inputs[:1]]
+    waiting += [i for node in inside if node.operation in SUMMING for i in node.inputs if nodes[i].fixed]
+    found: dict[tuple[str, int], Place] = {}
+    for index in waiting:  # grows: breadth first
+        place = nodes[index].place
+        if place.file:
+            found.setdefault((place.file, place.line), place)
+        waiting += [i for i in nodes[index].inputs if i not in waiting]
+        if len(found) == MOST_OF_A_MASK:
+            break
     return tuple(found.values())
 
 
