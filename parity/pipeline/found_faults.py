@@ -14,7 +14,7 @@ from parity.trace.match import Summary, same_numbers
 from parity.trace.vocabulary import MASKING, REARRANGING, REPEATING, SUMMING
 from parity.weights.explaining import Explanation
 
-MOST_OF_A_MASK = 4
+MOST_OF_A_MASK = 6
 """How many lines are listed on which a mask is made."""
 
 
