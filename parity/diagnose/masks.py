@@ -129,6 +129,9 @@ def _applied(fault: Fault) -> Iterator[Change]:
                         continue
                     text = f"<reference> masks the value (the rest is {fill:g})"
                     text += ", <candidate> does not: apply the mask"
+                    if fault.reaches(target.node, MASKING, 2) or np.any(target.actual[~kept] == fill):
+                        text = f"<reference> masks more entries (with {fill:g}) than <candidate>: the masks "
+                        text += "are not the same"
                     yield Change(CauseKind.MASK, text, {target.node: value})
 
 

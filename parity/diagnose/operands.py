@@ -161,6 +161,12 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     text = f"<candidate> reads {here} where <reference> reads {there}"
     if index in fault.pure:
         stale = substitute.t in fault.reference_static
+        if fault.value(index).dtype.kind in "iu":
+            other_ones = f"<candidate> reads other indices: {here} in place of <reference>'s {operation}"
+            return Explained(CauseKind.SELECTION, other_ones)
+        if same_entries(substitute.value, fault.value(index)):
+            mixed = f"{here} holds the numbers of <reference>'s {operation} in another order"
+            return Explained(CauseKind.ORDER, mixed)
         return Explained(CauseKind.STALE_WEIGHTS, text) if stale else None
     normalises = _normalises(fault, index)
     if normalises and not (node.fixed and (other.fixed or _has_another_use(fault, index))):

@@ -21,7 +21,7 @@ from parity.diagnose.trials import Change
 from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind, Trace
-from parity.trace.vocabulary import FITTING
+from parity.trace.vocabulary import FITTING, MOVING
 
 MOST = 24
 """Ways that are tried: each computes everything up to the fault again."""
@@ -49,7 +49,41 @@ class Read(NamedTuple):
 def sequences(fault: Fault) -> Iterator[Change]:
     """The entries that the reference reads step by step, in place of those that the candidate reads."""
     yield from _other_way_round(fault)
+    yield from itertools.islice(_exchanged(fault), MOST)
     yield from itertools.islice(_replaced(fault), MOST)
+
+
+def _exchanged(fault: Fault) -> Iterator[Change]:
+    """Two sequences of one length, each read where the other belongs, at every reader."""
+    before = fault.ancestors(fault.targets[-1].node)
+    found: dict[tuple[int, int], list[Read]] = {}
+    for read in reversed(_reads(fault.candidate)):
+        if not before.isdisjoint(read.nodes) and _looped(fault.candidate, read):
+            found.setdefault((read.source, read.axis), []).append(read)
+    for one, other in itertools.combinations(found, 2):
+        (here, axis), (there, other_axis) = one, other
+        a, b = np.moveaxis(fault.value(here), axis, 0), np.moveaxis(fault.value(there), other_axis, 0)
+        if a.shape != b.shape or a.dtype != b.dtype or np.array_equal(a, b):
+            continue
+        values: dict[int, Value] = {}
+        for reads, entries in ((found[one], b), (found[other], a)):
+            for index, at in [pair for read in reads for pair in zip(read.nodes, read.at, strict=True)]:
+                values[index] = entries[at].reshape(fault.value(index).shape)
+        ways = [fault.node(_taken_from(fault, source)) for source in (here, there)]
+        places = tuple(node.place for node in ways if node.spot.file)
+        text = f"in each step <candidate> reads {described(fault, here)} and {described(fault, there)}"
+        text += ", each where the other belongs: exchange them"
+        yield Change(CauseKind.OPERANDS, text, values, everywhere=True, candidate_places=places)
+
+
+def _taken_from(fault: Fault, source: int) -> int:
+    """Where a value that is only moved on was taken from another, such as a part of a packed one."""
+    while fault.node(source).operation in MOVING and len(fault.node(source).inputs) == 1:
+        (before,) = fault.node(source).inputs
+        if fault.node(before).operation not in MOVING:
+            break
+        source = before
+    return source
 
 
 def _other_way_round(fault: Fault) -> Iterator[Change]:

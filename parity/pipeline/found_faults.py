@@ -11,8 +11,11 @@ from parity.localise import Comparison, Region, candidate_places, formulas, put_
 from parity.report.results import Cause, CauseKind, Divergence, Growth, Kind, Place, Stage
 from parity.trace.graph import NodeKind
 from parity.trace.match import Summary, same_numbers
-from parity.trace.vocabulary import MASKING, REARRANGING, REPEATING, SUMMING
+from parity.trace.vocabulary import MASKING, MOVING, SUMMING
 from parity.weights.explaining import Explanation
+
+MOST_MADE = 3
+"""How many lines are listed on which operands are made."""
 
 MOST_OF_A_MASK = 6
 """How many lines are listed on which a mask is made."""
@@ -95,7 +98,7 @@ def divergence_at(
     if change is not None:
         there = put_first(change.reference_places, there)
         here = put_first(change.candidate_places or _changed(comparison, region, change), here)
-        here = put_first(here, _arranged(comparison, change))
+        here = put_first(here, _made(comparison, region, change))
         if change.cause is CauseKind.MASK:
             here = put_first(here, _masked_by(comparison, region))
     return Divergence(
@@ -123,21 +126,24 @@ def _changed(comparison: Comparison, region: Region, change: Change) -> tuple[Pl
     return tuple(found[:1]) if one_line and not change.joined else ()
 
 
-def _arranged(comparison: Comparison, change: Change) -> tuple[Place, ...]:
-    """Where an operand whose entries a cause moves got their order: what rearranged it last."""
-    trace = comparison.candidate
+def _made(comparison: Comparison, region: Region, change: Change) -> tuple[Place, ...]:
+    """The lines on which operands that a cause says are others were made, or got their order."""
+    trace, inside = comparison.candidate, {*region.candidate_nodes, region.j}
     found: dict[tuple[str, int], Place] = {}
     for index, value in change.values.items():
         moved = Summary(np.asarray(value), comparison.candidate_moves[index])
-        if trace.nodes[index].fixed or not same_numbers(moved, comparison.summaries[index]):
+        if index in inside and not same_numbers(moved, comparison.summaries[index]):
             continue
-        while (node := trace.nodes[index]).operation not in REARRANGING - REPEATING:
-            read = [i for i in node.inputs if not trace.nodes[i].fixed]
-            if len(read) != 1 or comparison.summaries[read[0]].size != comparison.summaries[index].size:
+        waiting = [index]
+        for i in waiting:  # grows along one way
+            node = trace.nodes[i]
+            if node.kind is not NodeKind.OPERATION or len(found) == MOST_MADE:
                 break
-            index = read[0]
-        else:
-            found.setdefault((node.place.file, node.place.line), node.place)
+            if node.place.file and (i == index or node.operation in MOVING):
+                found.setdefault((node.place.file, node.place.line), node.place)
+            read = [k for k in node.inputs if trace.nodes[k].kind is not NodeKind.CONSTANT]
+            same_size = [comparison.summaries[k].size == comparison.summaries[i].size for k in read]
+            waiting += read if len(read) == 1 and (all(same_size) or node.operation in MOVING) else []
     return tuple(found.values())
 
 
