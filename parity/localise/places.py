@@ -5,9 +5,12 @@ import linecache
 from collections.abc import Collection, Sequence
 
 from parity.localise.comparison import Comparison, Region
-from parity.report.results import Place
+from parity.report.results import CALLED, Place
 from parity.trace.graph import Frame, NodeKind, Trace
 from parity.trace.vocabulary import REARRANGING
+
+MOST_CALLS = 2
+"""Calls listed of a line that several calls lead to, the innermost ones."""
 
 OPERANDS = 3
 """Lines that operands come from, listed after the lines of a fault itself."""
@@ -38,7 +41,25 @@ def candidate_places(comparison: Comparison, region: Region, joined: Sequence[in
     trace = comparison.candidate
     found = _found(comparison, region)
     first = _calling(trace, joined) if joined else None
-    return found if first is None else put_first((first,), found)
+    if first is not None:
+        return put_first((first,), found)
+    return put_first((*found[:1], *_calls(trace, region)), found[1:])
+
+
+def _calls(trace: Trace, region: Region) -> tuple[Place, ...]:
+    """The calls that lead to the first line of a fault, if other calls lead there as well."""
+    at = next((i for i in region.candidate_nodes if trace.nodes[i].spot.file), region.j)
+    own = trace.nodes[at].spot
+    stacks = {n.spot.callers for n in trace.nodes if (n.spot.file, n.spot.line) == (own.file, own.line)}
+    if len(stacks) < 2:
+        return ()
+    others = [stack for stack in stacks if stack != own.callers]
+    here = own.file, own.line
+    telling = [f for f in own.callers if f[:2] != here and not all(f in stack for stack in others)]
+    return tuple(
+        Place(CALLED, file=f.file, line=f.line, code=linecache.getline(f.file, f.line).strip())
+        for f in telling[:MOST_CALLS]
+    )
 
 
 def put_first(first: Sequence[Place], found: Sequence[Place]) -> tuple[Place, ...]:

@@ -1,9 +1,10 @@
 """A divergence as plain text: the place on each side, the size of the difference, the cause or what to do."""
 
+import itertools
 import math
 from collections.abc import Sequence
 
-from parity.report.divergences import Cause, Divergence, Place, once_each
+from parity.report.divergences import CALLED, Cause, Divergence, Place, once_each
 from parity.report.folding import WIDTH, folded, shortened, shortened_path
 from parity.report.kinds import Stage
 from parity.report.locations import location, printable
@@ -55,7 +56,8 @@ def _describe_fault(
     left = 0
     for side, places in zip(sides.titles, (divergence.reference, divergence.candidate), strict=True):
         distinct = list(dict.fromkeys(_columns(place) for place in places))
-        shown = distinct if verbose else distinct[:1]
+        calls = itertools.takewhile(lambda row: row[0] == CALLED, distinct[1:])
+        shown = distinct if verbose else [*distinct[:1], *calls]
         rows += [("" if i else side, *columns) for i, columns in enumerate(shown)]
         left += len(distinct) - len(shown)
     margin = max(_LABEL, *(len(side) + 2 for side in sides.titles))

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from parity.report.kinds import CauseKind, Kind, Stage
 
+CALLED = "called from"
+"""Operation of a place that calls the one before it, where several calls lead there."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:

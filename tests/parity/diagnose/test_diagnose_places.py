@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.parity.diagnose.diagnosed import cause_of, numbers
+from parity.report.kinds import CauseKind
+from tests.parity.diagnose.diagnosed import cause_of, numbers, report_of
 
 F = nn.functional
 
@@ -339,3 +340,65 @@ def test_a_root_too_many_is_no_squared_activation() -> None:
     assert cause is not None
     assert "squared ReLU" not in cause.text, cause
     assert "root" in cause.text or "sqrt" in cause.text, cause
+
+
+def test_the_call_of_a_line_that_several_calls_lead_to_is_shown() -> None:
+    def dense(p: Any, name: str, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x @ p[name])
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(x @ p["w"])
+        return torch.tanh(x @ p["v"])
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        x = dense(p, "w", x)
+        return dense(p, "v", 2 * x) / 2  # CALL
+
+    report = report_of(reference, candidate, {"w": numbers(4, 4), "v": numbers(4, 4, seed=1)}, numbers(5, 4))
+    assert "# CALL" in str(report), str(report)
+
+
+def test_a_value_that_is_summed_is_not_explained_by_the_order_of_its_entries() -> None:
+    """A sum does not see the order: the reference's own value, moved, explained whatever was wrong."""
+    cause = cause_of(
+        lambda p, x: (torch.sin(x @ p["w"]) * x.cos().roll(1, 0) * x).mean(),
+        lambda p, x: (jnp.sin(x @ p["w"]) * jnp.exp(-jnp.abs(x)) * x).mean(),
+        {"w": numbers(4, 4)},
+        numbers(4, 4, seed=1),
+    )
+    assert cause is None or "halves" not in cause.text, cause
+
+
+def test_the_lines_that_make_a_mask_are_listed() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        region = torch.tensor([0, 0, 1, 1, 2, 2, 3, 3])
+        hidden = torch.where(region[:, None] == region, 0.0, -100.0).to(x)
+        return torch.softmax(x @ p["w"] @ x.T + hidden, -1) @ x
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        region = jnp.array([0, 0, 0, 0, 1, 1, 1, 1])
+        same = region[:, None] == region  # MADE
+        s = x @ p["w"] @ x.T
+        return jax.nn.softmax(jnp.where(same, s, s - 100.0), -1) @ x
+
+    report = report_of(reference, candidate, {"w": numbers(4, 4)}, numbers(8, 4, seed=1))
+    fault = report.divergences[0]
+    assert fault.cause is not None, str(report)
+    assert fault.cause.name is CauseKind.MASK, fault.cause
+    assert any("# MADE" in place.code for place in fault.candidate), fault.candidate
+
+
+def test_the_line_that_makes_an_operand_is_listed() -> None:
+    """A bias lies transposed where it is made; it is added lines later."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x @ x.T + torch.tanh(p["w"]).T, -1) @ x
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        bias = jnp.swapaxes(jnp.tanh(p["w"]).T, 0, 1)  # MADE
+        s = x @ x.T
+        return jax.nn.softmax(s + bias, -1) @ x
+
+    report = report_of(reference, candidate, {"w": numbers(4, 4)}, numbers(4, 4, seed=1))
+    fault = report.divergences[0]
+    assert any("# MADE" in place.code for place in fault.candidate), fault.candidate

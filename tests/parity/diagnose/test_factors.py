@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 import torch
 
 from parity.report.kinds import CauseKind
@@ -66,3 +67,32 @@ def test_two_terms_with_each_others_factors_are_one_fault() -> None:
     assert "exchanged" in fault.cause.text
     assert " 4 times" in fault.cause.text
     assert " 0.25 times" in fault.cause.text
+
+
+def test_a_factor_of_a_loss_that_is_one_number() -> None:
+    """No other term is near: the temperature's square is left out of a distillation loss."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        log = torch.log_softmax(x @ p["w"] / 3, -1)
+        return torch.nn.functional.kl_div(log, torch.softmax(x, -1), reduction="batchmean") * 3**2
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        log, target = jax.nn.log_softmax(x @ p["w"] / 3), jax.nn.log_softmax(x)
+        return jnp.mean(jnp.sum(jnp.exp(target) * (target - log), -1))
+
+    cause = cause_of(reference, candidate, {"w": numbers(4, 4)}, numbers(5, 4, seed=1))
+    assert cause is not None
+    assert cause.name is CauseKind.SCALE, cause
+    assert "9 times" in cause.text, cause
+
+
+def test_twice_a_loss_is_no_term() -> None:
+    """What the reference computes is not subtracted from itself."""
+    cause = cause_of(
+        lambda p, x: torch.nn.functional.huber_loss(x @ p["w"], x, delta=0.5),
+        lambda p, x: jnp.mean(optax.huber_loss(x @ p["w"], x, delta=0.5)) * 2,
+        {"w": numbers(4, 4)},
+        numbers(5, 4, seed=1),
+    )
+    assert cause is not None
+    assert cause.name is not CauseKind.MISSING_TERM, cause

@@ -112,3 +112,27 @@ def test_a_sequence_that_is_read_wrongly_is_one_fault_with_its_order(
     cause = only(reference, candidate).cause
     assert cause is not None
     assert (cause.name, words in cause.text) == (kind, True), cause.text
+
+
+def test_two_sequences_that_are_read_for_each_other() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h, out = torch.zeros(4, dtype=x.dtype), []
+        for a, b in zip(torch.sin(x @ p["w"]), torch.cos(x @ p["w"]), strict=True):
+            h = torch.tanh(0.5 * h + a)
+            out.append(h * b)
+        return torch.stack(out)
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        def step(h: jax.Array, ab: Any) -> tuple[jax.Array, jax.Array]:
+            h = jnp.tanh(0.5 * h + ab[0])
+            return h, h * ab[1]
+
+        b, a = jnp.sin(x @ p["w"]), jnp.cos(x @ p["w"])  # EXCHANGED
+        return jax.lax.scan(step, jnp.zeros(4, x.dtype), (a, b))[1]
+
+    report = report_of(reference, candidate, {"w": numbers(4, 4)}, numbers(6, 4, seed=1))
+    fault = report.divergences[0]
+    assert fault.cause is not None, str(report)
+    assert fault.cause.name is CauseKind.OPERANDS, fault.cause
+    assert "exchange them" in fault.cause.text, fault.cause
+    assert any("# EXCHANGED" in place.code for place in fault.candidate), fault.candidate
