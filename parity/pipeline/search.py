@@ -23,6 +23,7 @@ from parity.pipeline.found_faults import (
 from parity.pipeline.judging import Failed
 from parity.pipeline.known_constants import KnownConstants
 from parity.pipeline.measuring import Measured
+from parity.pipeline.never_read import never_read
 from parity.pipeline.planning import wrong_weights
 from parity.pipeline.runs import program_weights
 from parity.pipeline.second_draw import SecondDraw
@@ -142,7 +143,7 @@ def _searched(
         found = _walked(comparison, divergences, reproducer, again, progress)
         if any(divergence.stage is not Stage.WEIGHTS for divergence in found.divergences):
             break
-    return found
+    return found._replace(findings=(*never_read(both.candidate.plan, reference, candidate), *found.findings))
 
 
 def _walked(
