@@ -133,11 +133,13 @@ def identify(x: Array, target: Target, value: Array, numbers: list[float]) -> Na
 
 def _proportional(x: Array, goal: Target) -> float | None:
     """The factor by which a value is a multiple of its argument; None if it is no multiple."""
-    at = np.unravel_index(np.argmax(np.abs(x)), x.shape)
+    size = np.where(np.isfinite(x), np.abs(x), 0.0)  # fillers have no factor
+    at = np.unravel_index(np.argmax(size), x.shape)
     if not x[at] or not np.isfinite(goal.wanted[at]):
         return None
     factor = float(goal.wanted[at] / x[at])
-    same = difference(factor * x, goal) is not None
+    with np.errstate(invalid="ignore"):
+        same = difference(factor * x, goal) is not None
     return (1.0 if math.isclose(factor, 1.0, rel_tol=SAME_NUMBER) else factor) if same else None
 
 
