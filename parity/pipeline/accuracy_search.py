@@ -1,12 +1,14 @@
-"""Where a candidate loses accuracy, in a run in a dtype narrower than float64, in which the two sides agree."""
+"""Where a candidate loses accuracy in a run in a dtype narrower than float64."""
 
 import os
+from math import nan
 
 import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.model import Program
-from parity.localise.rounding_errors import LostPlaces, RoundedRun
+from parity.localise.lost_places import LostPlaces
+from parity.localise.rounding_errors import RoundedRun
 from parity.localise.rounding_words import what_happens
 from parity.numerics.arrays import Arrays
 from parity.numerics.complex_parts import real_parts
@@ -54,7 +56,10 @@ def accuracy_search(
 def _searched(both: Measured, failed: Failed) -> tuple[Divergence, ...]:
     run, plan = failed.run, both.candidate.plan
     own = program_weights(run, plan, both.reference.weights, both.candidate.weights)["candidate"]
-    group = next(group for group in GROUPS if group in failed.groups)
+    groups = failed.groups
+    if both.candidate.task.loss is None and "loss" in groups:  # the harness's own projection of the outputs
+        groups |= {"outputs"}
+    group = next(group for group in GROUPS if group in groups)
     backward = group == "gradients"
     candidate = rounded_run(both.candidate_program, own, run.inputs, failed.dtype, backward, replayable=True)
     reference = None
@@ -106,10 +111,8 @@ def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> 
 def _divergence(lost: LostPlaces, index: int, stage: Stage) -> Divergence:
     run, allowed = lost.run, lost.allowed(index)
     error = run.error(index)
-    figures = {}
-    if error is not None and not error.broken.any() and error.scale:
-        figures = {"relative_error": error.largest / error.scale, "relative_yardstick": allowed / error.scale}
-    there = lost.reference_places(index)
+    relative = error is not None and not error.broken.any() and error.scale > 0
+    of, honest = (error.largest / error.scale, allowed / error.scale) if error and relative else (nan, nan)
     detail = f"in {run.dtype}: {what_happens(run, index, allowed=allowed)}"
     place = run.trace.nodes[index].place
-    return Divergence(stage, there, (place,), Kind.ACCURACY, detail, **figures)
+    return Divergence(stage, lost.reference_places(index), (place,), Kind.ACCURACY, detail, of, honest)

@@ -195,11 +195,10 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         from parity.pipeline.accuracy_search import accuracy_search  # as above
 
         lost, remarks = accuracy_search(both, narrow[0], progress)
-        outcome.divergences += lost
-        outcome.findings += remarks
+        outcome.divergences = (*outcome.divergences, *lost)
+        outcome.findings = (*outcome.findings, *remarks)
         outcome.unplaced = "" if lost else outcome.unplaced
     outcome.findings = (*outcome.findings, *filter(None, (outcome.unplaced,)))
-    return outcome
     return outcome
 
 

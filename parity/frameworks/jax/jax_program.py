@@ -42,8 +42,8 @@ from parity.weights import Use
 Flat = tuple[NodeKind, str, Shaped[np.ndarray, "..."]]
 """An argument of a traced program that is in memory."""
 
-Key = tuple[InputShapes, bool, str]
-"""Shapes of the inputs, whether there is a backward pass, the dtype: one trace for each."""
+Key = tuple[InputShapes, bool, str, bool]
+"""Shapes of the inputs, whether there is a backward pass, the dtype, whether x64 is on: a trace for each."""
 
 
 class JaxProgram:
@@ -322,7 +322,8 @@ class JaxProgram:
 
     def _written(self, weights: Arrays, given: Arrays, backward: bool, dtype: str) -> Trace:
         """The trace of a run in a dtype, as the model was written."""
-        program = self._lift(weights, given, backward, dtype)
+        with running(dtype, self.task.device):  # without x64, as it is run
+            program = self._lift(weights, given, backward, dtype)
         require_traceable(program.closed)
         with running(dtype, self.task.device), by_the_harness(f"tracing the JAX model in {dtype}"):
             flat = zip(self._flat(weights, given), program.closed.in_avals, strict=True)
@@ -385,7 +386,7 @@ class JaxProgram:
         """The program as a run in a dtype takes it, traced and lifted once for inputs of the same shapes."""
         dtype = self._dtypes.taken(given) if dtype is None else dtype
         backward = backward and bool(self.moved)
-        key = (input_shapes(given), backward, dtype)
+        key = (input_shapes(given), backward, dtype, bool(jax.config.jax_enable_x64))  # type: ignore[attr-defined]
         if key not in self._traced:
             with self._dtypes.tracing_in(dtype):
                 own = self._dtypes.shapes(self._leaves(shapes_only(weights)), dtype)
