@@ -45,13 +45,15 @@ class LostPlaces:
     def _matcher(self) -> Matcher | None:
         if self.reference is None:
             return None
-        return Matcher(self.reference.exact_trace, self._exact_moves(self.reference))
+        return Matcher(self.reference.exact_trace, self.reference.exact_moves)
 
-    @staticmethod
-    def _exact_moves(run: RoundedRun) -> list[float]:
-        """How far noise of float64 moves the exact values."""
-        ratio = eps_of("float64") / eps_of(run.dtype)
-        return [move * ratio for move in run.moves]
+    @functools.cached_property
+    def _reference_nodes(self) -> dict[int, list[int]]:
+        """The nodes of the reference's narrow run, by those of its exact one."""
+        found: dict[int, list[int]] = {}
+        for own, exact in self.reference.pairs.items() if self.reference is not None else ():
+            found.setdefault(exact, []).append(own)
+        return found
 
     def matches(self, exact: int) -> list[int]:
         """The reference's exact values that are the same as one of the candidate's.
@@ -64,7 +66,7 @@ class LostPlaces:
         node = self.run.exact_trace.nodes[exact]
         if not node.floating:
             return []
-        held = Summary(node.array, self.run.moves[exact] * eps_of("float64") / eps_of(self.run.dtype))
+        held = Summary(node.array, self.run.exact_moves[exact])
         there = self._matcher.summaries
         return [t for t in self._matcher.matches(node.array, held) if _both_ways(held, there[t])]
 
@@ -81,8 +83,7 @@ class LostPlaces:
         """The reference's errors in a value, wherever it computes it."""
         if self.reference is None:
             return []
-        same = set(self.matches(exact))
-        nodes = [own for own, pair in self.reference.pairs.items() if pair in same]
+        nodes = [own for same in self.matches(exact) for own in self._reference_nodes.get(same, ())]
         return [error for error in map(self.reference.error, nodes) if error is not None]
 
     def lost(self, index: int) -> bool:

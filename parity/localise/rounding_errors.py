@@ -34,7 +34,16 @@ class Error(NamedTuple):
 
 
 class RoundedRun:
-    """One side's values in a run in a narrow dtype, each with the exact one where it is known."""
+    """One side's values in a run in a narrow dtype, each with the exact one where it is known.
+
+    Attributes:
+        trace: of the run in the narrow dtype.
+        exact_trace: of the run in float64.
+        moves: how far one-ulp noise of the narrow dtype moves each exact value.
+        exact_moves: how far one-ulp noise of float64 moves it.
+        dtype: the narrow one.
+        pairs: node of the narrow run -> its node in the exact one.
+    """
 
     def __init__(self, trace: Trace, exact: Trace, moves: Sequence[float], dtype: str) -> None:
         """Pair the values of two runs of one program.
@@ -46,6 +55,7 @@ class RoundedRun:
             dtype: the narrow one.
         """
         self.trace, self.exact_trace, self.moves, self.dtype = trace, exact, moves, dtype
+        self.exact_moves = [move * eps_of("float64") / eps_of(dtype) for move in moves]
         self.pairs = dict(same_operations(trace, exact))
         for index, node in enumerate(trace.nodes):  # a cast that only this run has repeats its operand
             if index not in self.pairs and node.operation in CASTS and node.inputs[0] in self.pairs:

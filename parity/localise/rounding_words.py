@@ -49,7 +49,7 @@ def _operands(run: RoundedRun, index: int, where: tuple[int, ...]) -> list[Entry
     for one in node.inputs if node.operation in ENTRYWISE else ():
         value, exact = run.value(one), run.exact(one)
         pair = (value, value if exact is None else np.asarray(exact))
-        held, meant = (float(a.reshape(-1)[0].real if a.size == 1 else a[where].real) for a in pair)
+        held, meant = (float(np.broadcast_to(a, node.value.shape)[where].real) for a in pair)
         found.append((held, meant))
     return found
 
@@ -65,7 +65,7 @@ def _call(node: Node, operands: Sequence[float] | None = None) -> str:
     name = "cast" if node.operation in CASTS else node.operation.removeprefix("reduce_")
     if not operands:
         return name
-    if "y" in node.params:  # of a power
+    if node.operation == "integer_pow":
         base = rounded(operands[0])
         return f"{f'({base})' if operands[0] < 0 else base} ** {node.params['y']}"
     if len(operands) == 2 and (sign := SIGNS.get(name)):
@@ -107,13 +107,13 @@ def _inaccurate(
     if error.scale < least:
         return f"{call} underflows: it is {rounded(meant)}, and {dtype} ends at {rounded(least)}"
     result = f"{rounded(meant)}, and is off by {rounded(error.largest)}"
-    terms = [abs(x) for x in operands] if node.operation in DIFFERENCES and len(operands) == 2 else []
-    if node.operation in SUMS and len(node.inputs) == 1:
-        terms = np.abs(run.value(node.inputs[0])).reshape(-1).tolist()
-    if terms and max(terms) > CANCELLED * abs(meant):
-        what = "two numbers" if operands else f"the terms of this {call},"
-        near = "near" if operands else "of up to"
-        return f"{what} {near} {rounded(max(terms))} cancel: {_digits(max(terms), abs(meant), dtype)}"
+    terms, said = 0.0, ""
+    if node.operation in DIFFERENCES and len(operands) == 2:
+        terms, said = max(map(abs, operands)), "two numbers near"
+    elif node.operation in SUMS and len(node.inputs) == 1:
+        terms, said = float(np.abs(run.value(node.inputs[0])).max(initial=0.0)), f"in this {call} terms up to"
+    if terms > CANCELLED * abs(meant):
+        return f"{said} {rounded(terms)} cancel: {_digits(terms, abs(meant), dtype)}"
     if len(operands) == 1:
         step = rounded(0.5 * eps_of(dtype) * abs(operands[0]))
         near = f"{_call(node)} of a number near {rounded(operands[0])}, which {dtype} holds to {step},"

@@ -88,15 +88,19 @@ def rounded_run(
         dtype: the narrow one.
         backward: whether the backward pass is run, too.
         replayable: whether exact values will be put in place of its own.
+
+    Raises:
+        ValueError: if noise changes which operations run, so that it cannot be said how far it moves a value.
     """
     exact = program.trace(weights, inputs, backward, replayable=replayable)
     with noise_run(0, tracing=True):
         there = noisy(weights, 0, dtype, inputs=False), noisy(inputs, 0, dtype, inputs=True)
         moved = program.trace(*there, backward, replayable=replayable)
-    same = len(moved.nodes) == len(exact.nodes)
-    moves = [_move(one.array, other.array) for one, other in zip(exact.nodes, moved.nodes, strict=False)]
+    if len(moved.nodes) != len(exact.nodes):
+        raise ValueError("noise changes which operations run")
+    moves = [_move(one.array, other.array) for one, other in zip(exact.nodes, moved.nodes, strict=True)]
     written = program.trace(weights, inputs, backward, replayable=replayable, dtype=dtype)
-    return RoundedRun(written, exact, moves if same else [0.0] * len(exact.nodes), dtype)
+    return RoundedRun(written, exact, moves, dtype)
 
 
 @np.errstate(invalid="ignore", over="ignore")
