@@ -54,7 +54,12 @@ def _different(target: Target) -> Array:
 
 
 def _left_out(target: Target, different: Array) -> str:
-    """The part along one axis that one side gives no gradient, in words; empty if they differ otherwise."""
+    """The part along one axis that one side gives no gradient, in words; empty if they differ otherwise.
+
+    Where the other's gradient is no number, its derivative is not defined there.
+    """
+    if not all(np.isfinite(widened(one[different])).all() for one in (target.wanted, target.actual)):
+        return ""
     for axis in range(different.ndim):
         parts = np.flatnonzero(different.any(axis=tuple(a for a in range(different.ndim) if a != axis)))
         if not 0 < parts.size < different.shape[axis]:

@@ -86,6 +86,7 @@ class Program(Protocol):
         replayable: bool = False,
         rounded: str | None = None,
         keep: Keep | None = None,
+        dtype: str = "float64",
     ) -> Trace:
         """Run once in float64 and keep every value, or of each what `keep` makes of it.
 
@@ -98,6 +99,7 @@ class Program(Protocol):
             rounded: a dtype; which values a run in it rounds is noted (`Trace.held`).
             keep: what to hold of each value, of a forward pass that cannot be replayed; of unread weights
                 what depends on constants alone, unless it is given.
+            dtype: another dtype than float64 to run in, as the program was written: nothing is lifted.
         """
 
     def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:

@@ -178,15 +178,27 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         outcome.divergences = tuple(promotions.places(apart))
         for roundings in held:
             outcome.divergences += tuple(held_precision.places(roundings))
-    if settings.localise and judged.failed:
+    explained = promoted | {roundings.key.dtype for roundings in held if roundings.telling}
+    narrow = [failed for failed in judged.narrow if failed.dtype not in explained]
+    # Where float64 is not judged, it is not known yet whether the two are the same function in it.
+    different = judged.failed or ([] if "float64" in dtypes else narrow)
+    if settings.localise and different:
         from parity.pipeline.search import search  # needs both frameworks' rooms, which a pass does not
 
         progress("looking for the place")
-        found = search(both, judged.failed[0], traces, settings.reproduce, progress)
+        found = search(both, different[0], traces, settings.reproduce, progress)
         outcome.divergences = (*found.divergences, *outcome.divergences)
-        outcome.growth = found.growth
-        outcome.unplaced = found.unplaced
-        outcome.findings = (*outcome.findings, *filter(None, (*found.findings, found.unplaced)))
+        outcome.growth, outcome.unplaced = found.growth, found.unplaced
+        outcome.findings = (*outcome.findings, *found.findings)
+        narrow = [] if found.divergences else narrow
+    if settings.localise and narrow:
+        from parity.pipeline.accuracy_search import accuracy_search  # as above
+
+        lost, remarks = accuracy_search(both, narrow[0], progress)
+        outcome.divergences = (*outcome.divergences, *lost)
+        outcome.findings = (*outcome.findings, *remarks)
+        outcome.unplaced = "" if lost else outcome.unplaced
+    outcome.findings = (*outcome.findings, *filter(None, (outcome.unplaced,)))
     return outcome
 
 

@@ -27,15 +27,17 @@ FORWARD_ALONE = (
 
 
 class Failed(NamedTuple):
-    """A run in which the two sides differ in float64.
+    """A run in which the two sides differ.
 
     Attributes:
         groups: the groups of values that do: "outputs", "loss", "gradients".
         run: the run.
+        dtype: in which they do.
     """
 
     groups: frozenset[str]
     run: Run
+    dtype: str = "float64"
 
 
 class Judged(NamedTuple):
@@ -44,12 +46,14 @@ class Judged(NamedTuple):
     Attributes:
         quantities: in the order of the runs.
         failed: the runs with a difference in float64.
+        narrow: the runs with a difference of the candidate in a narrower dtype, one for each dtype.
         refused: runs that a model does not take, in words.
         probed: what finite differences say of the gradients of the first run; None where they were not asked.
     """
 
     quantities: list[Quantity]
     failed: list[Failed]
+    narrow: list[Failed]
     refused: list[str]
     probed: Probed | None = None
 
@@ -75,7 +79,7 @@ def judge_runs(
         differentiable: whether gradients are compared; asked after the first run where it is a function.
         by_hand: labels of programs that have gradients alone.
     """
-    judged = Judged([], [], [])
+    judged = Judged([], [], [], [])
     for run in runs:
         try:
             sides = sides_of(run, progress)
@@ -97,9 +101,13 @@ def judge_runs(
             judged = judged._replace(probed=probed)
         del sides  # of large models these are gigabytes: not to be kept beside the next run's
         judged.quantities.extend(found)
-        failing = [q.group for q in found if q.verdict is Verdict.FAIL and q.dtype == "float64"]
-        if failing:
-            judged.failed.append(Failed(frozenset(failing), run))
+        failing: dict[str, set[str]] = {}
+        for q in found:
+            if q.verdict is Verdict.FAIL and (q.dtype == "float64" or q.program == run.label):
+                failing.setdefault(q.dtype, set()).add(q.group)
+        for dtype, groups in failing.items():
+            kept = judged.failed if dtype == "float64" else judged.narrow
+            kept.append(Failed(frozenset(groups), run, dtype))
     return judged
 
 

@@ -51,6 +51,7 @@ class Kind(enum.StrEnum):
     ORDER = "order"
     EXTRA = "extra"
     DTYPE = "dtype"
+    ACCURACY = "accuracy"
 
 
 class CauseKind(enum.StrEnum):

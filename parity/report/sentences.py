@@ -20,6 +20,8 @@ _WITHOUT_CAUSE = {
     "assumes here (reshape or transpose, channels first or last, flatten, split).",
     Kind.EXTRA: "One side computes something that the other does not: remove it, or add its counterpart.",
     Kind.DTYPE: "The two sides compute this in different precisions: cast at the same place on both.",
+    Kind.ACCURACY: "Write it in a form that keeps the digits, as the other side does (the maximum "
+    "subtracted before exp, log1p, log_softmax, a centred variance), or compute it in a wider dtype.",
 }
 
 _FORMULAS = (
@@ -69,15 +71,20 @@ def _difference(report: Report) -> str:
         name = share + wrong_weights[0].name if len(wrong_weights) > 1 else wrong_weights[0].name
         claim = capitalised(named("<candidate model> does not hold <reference>'s weights"))
         return f"{claim}: the values differ in {name}."
-    if report.divergences:
-        first = report.divergences[0]
-        known = f", and its cause is known: {first.cause.name}" if first.cause else ""
-        within = f"in the {PASSES[first.stage]}, " if first.stage in PASSES else ""
+    first = report.divergences[0] if report.divergences else None
+    narrow = {q.dtype for q in failures}
+    if first is not None and first.kind is Kind.ACCURACY and "float64" not in narrow:
+        claim = named("but <candidate side> loses more accuracy than <reference>")
         return (
-            f"The two programs do not compute the same thing: the first difference is {within}"
+            f"The two programs are the same function in float64, {claim} in {_listed(sorted(narrow))}, "
+            f"first {_within(first)}at {headline_place(first)}."
+        )
+    if first is not None:
+        known = f", and its cause is known: {first.cause.name}" if first.cause else ""
+        return (
+            f"The two programs do not compute the same thing: the first difference is {_within(first)}"
             f"at {headline_place(first)}{known}."
         )
-    narrow = {q.dtype for q in failures}
     if (
         "float64" in report.dtypes
         and "float64" not in narrow
@@ -92,6 +99,11 @@ def _difference(report: Report) -> str:
         "The two programs do not compute the same thing: the difference exceeds rounding in "
         f"{_of(len(failures), len(report.quantities))} compared quantities, first {_first(failures)}."
     )
+
+
+def _within(divergence: Divergence) -> str:
+    """The pass in which a divergence is, before its place."""
+    return f"in the {PASSES[divergence.stage]}, " if divergence.stage in PASSES else ""
 
 
 def headline_place(divergence: Divergence) -> str:
@@ -169,6 +181,8 @@ def headline(divergence: Divergence, sides: Sides) -> str:
         return sides.named(f"only {'<candidate>' if only_candidate else '<reference>'} computes this")
     if divergence.kind is Kind.DTYPE:
         return "the two sides compute this in different precisions"
+    if divergence.kind is Kind.ACCURACY:
+        return sides.named("<candidate> loses accuracy here that <reference> keeps")
     return "all inputs agree, the output does not"
 
 

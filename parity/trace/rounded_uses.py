@@ -99,14 +99,22 @@ def carried_over(rounded: Mapping[int, Held], written: Trace, lifted: Trace) -> 
         written: the program as it was written; it may have casts that the other has not.
         lifted: the program in float64; it may have inner values of operations that are fused in the other.
     """
-    here, there = _operations(written), _operations(lifted)
-    keys = [[_key(trace.nodes[i]) for i in found] for trace, found in ((written, here), (lifted, there))]
+    return {there: rounded[here] for here, there in same_operations(written, lifted) if here in rounded}
+
+
+def same_operations(one: Trace, other: Trace) -> list[tuple[int, int]]:
+    """The nodes of two traces of one program, in different dtypes, that are the same operation of it.
+
+    Args:
+        one: of a run; it may have casts that the other has not.
+        other: of another run; it may have inner values of operations that are fused in the first.
+    """
+    here, there = _operations(one), _operations(other)
+    keys = [[_key(trace.nodes[i]) for i in found] for trace, found in ((one, here), (other, there))]
     if keys[0] == keys[1]:
-        pairs = list(zip(here, there, strict=True))
-    else:
-        blocks = difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_matching_blocks()
-        pairs = [(here[b.a + k], there[b.b + k]) for b in blocks for k in range(b.size)]
-    return {there: rounded[here] for here, there in pairs if here in rounded}
+        return list(zip(here, there, strict=True))
+    blocks = difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False).get_matching_blocks()
+    return [(here[b.a + k], there[b.b + k]) for b in blocks for k in range(b.size)]
 
 
 def _operations(trace: Trace) -> list[int]:

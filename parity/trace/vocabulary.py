@@ -93,6 +93,13 @@ CASTS = names("_to_copy convert_element_type")
 ROUNDING = CASTS | names("round floor trunc reduce_precision")
 """Operations that narrow a value."""
 
+ENTRYWISE = CASTS | names("""
+    add add_any sub mul div rem pow integer_pow square neg abs max min sqrt rsqrt cbrt
+    exp exp2 expm1 log log1p logistic erf erfc erf_inv lgamma digamma
+    sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh
+""")
+"""Operations of LAX that compute each entry from the same entry of every operand."""
+
 TILING = names("repeat repeat_interleave tile")
 """Operations that repeat entries along an axis."""
 

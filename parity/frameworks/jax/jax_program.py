@@ -11,11 +11,12 @@ from jaxtyping import PyTree, Shaped
 from parity.frameworks.jax import promotion
 from parity.frameworks.jax.jax_constants import computed_from_constants
 from parity.frameworks.jax.jax_dtypes import TracingDtypes
+from parity.frameworks.jax.jax_loops import run_recorded
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.jax_passes import Gradients, Named, Passes, Results
 from parity.frameworks.jax.jax_recorder import Argument
 from parity.frameworks.jax.jax_repeating import evaluated, require_same_again
-from parity.frameworks.jax.jax_streaming import streamed, unread_arguments
+from parity.frameworks.jax.jax_streaming import WrittenRecorder, streamed, unread_arguments
 from parity.frameworks.jax.jax_trace import record_trace
 from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
@@ -26,7 +27,7 @@ from parity.frameworks.jax.trace_size import require_traceable
 from parity.frameworks.jax.wide_dtypes import wide
 from parity.frameworks.model import Census, stored_narrow, weight_dtype
 from parity.frameworks.task import Task
-from parity.numerics.arrays import Arrays, in_float32, is_float, to_jax, to_numpy
+from parity.numerics.arrays import Arrays, in_float32, is_float, numpy_dtype, to_jax, to_numpy
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
 from parity.numerics.unread import UnreadArrays, overlaid, shapes_only
@@ -41,8 +42,8 @@ from parity.weights import Use
 Flat = tuple[NodeKind, str, Shaped[np.ndarray, "..."]]
 """An argument of a traced program that is in memory."""
 
-Key = tuple[InputShapes, bool, str]
-"""Shapes of the inputs, whether there is a backward pass, the dtype: one trace for each."""
+Key = tuple[InputShapes, bool, str, bool]
+"""Shapes of the inputs, whether there is a backward pass, the dtype, whether x64 is on: a trace for each."""
 
 
 class JaxProgram:
@@ -280,6 +281,7 @@ class JaxProgram:
         replayable: bool = False,
         rounded: str | None = None,
         keep: Keep | None = None,
+        dtype: str = "float64",
     ) -> Trace:
         """Run once in float64 and keep every value, or of each what `keep` makes of it.
 
@@ -291,11 +293,14 @@ class JaxProgram:
             rounded: a dtype; which values a run in it rounds is noted, and what is traced is that run.
             keep: what to hold of each value, of a trace that cannot be replayed; of unread weights what
                 depends on constants alone, unless it is given.
+            dtype: another dtype than float64 to run in, as the program was written: nothing is lifted.
 
         Raises:
             MemoryError: if the values would not fit (`require_traceable`).
         """
         given = self.task.laid_out(inputs)
+        if dtype != "float64":
+            return self._written(weights, given, backward, dtype)
         program = self._lift(weights, given, backward, rounded)
         known = knowing(self.task.numbers, self.task.settled)
         with known, by_the_harness("tracing the JAX model"):
@@ -314,6 +319,19 @@ class JaxProgram:
         if rounded is not None:
             trace.held = rounded_in(trace, narrower(rounded))
         return trace
+
+    def _written(self, weights: Arrays, given: Arrays, backward: bool, dtype: str) -> Trace:
+        """The trace of a run in a dtype, as the model was written."""
+        with running(dtype, self.task.device):  # without x64, as it is run
+            program = self._lift(weights, given, backward, dtype)
+        require_traceable(program.closed)
+        with running(dtype, self.task.device), by_the_harness(f"tracing the JAX model in {dtype}"):
+            flat = zip(self._flat(weights, given), program.closed.in_avals, strict=True)
+            arguments = [
+                (kind, name, np.asarray(array).astype(numpy_dtype(str(aval.dtype))))
+                for (kind, name, array), aval in flat
+            ]
+            return run_recorded(WrittenRecorder(None), program.closed, arguments, program.labels)[0]
 
     def output_dtypes(
         self, weights: Arrays, inputs: Arrays, dtype: str
@@ -368,7 +386,7 @@ class JaxProgram:
         """The program as a run in a dtype takes it, traced and lifted once for inputs of the same shapes."""
         dtype = self._dtypes.taken(given) if dtype is None else dtype
         backward = backward and bool(self.moved)
-        key = (input_shapes(given), backward, dtype)
+        key = (input_shapes(given), backward, dtype, bool(jax.config.jax_enable_x64))  # type: ignore[attr-defined]
         if key not in self._traced:
             with self._dtypes.tracing_in(dtype):
                 own = self._dtypes.shapes(self._leaves(shapes_only(weights)), dtype)

@@ -167,6 +167,7 @@ class TorchProgram:
         replayable: bool = False,
         rounded: str | None = None,
         keep: Keep | None = None,
+        dtype: str = "float64",
     ) -> Trace:
         """Run once in float64 and keep every value, or of each what `keep` makes of it.
 
@@ -179,10 +180,13 @@ class TorchProgram:
             rounded: a dtype; which values a run in it rounds is noted, and the model is run in it for that.
             keep: what to hold of each value, of a forward pass that cannot be replayed; of unread weights
                 what depends on constants alone, unless it is given.
+            dtype: another dtype than float64 to run in, as the program was written: nothing is lifted.
         """
         if self.trainable and not backward:
             forward = TorchProgram(self.model, self.task)
-            return forward.trace(weights, inputs, replayable=replayable, rounded=rounded, keep=keep)
+            return forward.trace(
+                weights, inputs, replayable=replayable, rounded=rounded, keep=keep, dtype=dtype
+            )
         from parity.frameworks.torch.torch_places import layers_of, module_stack
         from parity.frameworks.torch.torch_trace import Recorder
         from parity.frameworks.torch.torch_written import WrittenRecorder
@@ -196,7 +200,7 @@ class TorchProgram:
                 recorder: Recorder = StreamedRecorder(stack, keep)
             else:
                 recorder = replayable_recorder(stack) if replayable else Recorder(stack)
-            trace = self._recorded(recorder, weights, inputs, "float64", lifted=True)
+            trace = self._recorded(recorder, weights, inputs, dtype, lifted=dtype == "float64")
             if rounded is not None:
                 as_written = self._recorded(WrittenRecorder(stack), weights, inputs, rounded, lifted=False)
                 known = rounded_in(as_written, narrower(rounded))

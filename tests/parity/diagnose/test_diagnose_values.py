@@ -255,6 +255,20 @@ def test_a_part_of_a_weight_kept_out_of_training_is_told(candidate: Any, words: 
     assert all(word in cause.text for word in words), cause
 
 
+def test_a_gradient_that_is_no_number_in_a_part_is_not_kept_out_of_training() -> None:
+    x = numbers(4, 6)
+    x[1] = 0
+    cause = cause_of(
+        lambda p, x: torch.linalg.vector_norm(x * p["gain"], dim=-1),
+        lambda p, x: jnp.linalg.norm(x * p["gain"], axis=-1),
+        {"gain": np.ones(6, np.float32)},
+        x,
+    )
+    assert cause is not None
+    assert cause.name == "gradient rule"
+    assert "at a zero, where the derivative is not defined" in cause.text
+
+
 def test_a_cast_of_a_weight_is_told_and_not_taken_for_another_weight() -> None:
     def candidate(p: Any, x: jax.Array) -> jax.Array:
         bias = jnp.broadcast_to(p["b"].astype(jnp.bfloat16).astype(x.dtype), (len(x), 7))
