@@ -207,6 +207,21 @@ def test_packed_tensors_of_every_layer_for_stacked_leaves() -> None:
         ]
 
 
+@pytest.mark.parametrize("part", ["layers/", ""])
+def test_no_tensor_of_one_layer_fills_a_leaf_that_stacks_the_layers(part: str) -> None:
+    """As many layers as parts: a packed bias is as long as the biases of one part of all layers."""
+    tensors = {n: one for n, one in blocks(3, packed=True).items() if ".o." in n or ".qkv." in n}
+    leaves = {f"{part}o/kernel": (3, 2, E // 2, E), f"{part}o/bias": (3, E)}
+    leaves |= {f"{part}{n}/kernel": (3, E, 2, E // 2) for n in "qkv"}
+    leaves |= {f"{part}{n}/bias": (3, 2, E // 2) for n in "qkv"}
+    plan = find_plan(tensors, leaves)
+    for place, name in enumerate("qkv"):
+        parts = [t for t in plan.transfers if t.leaf_path == f"{part}{name}/bias"]
+        assert [(t.tensor_name, t.take, t.put) for t in parts] == [
+            (f"h.{i}.qkv.bias", rows(place * E, (place + 1) * E), (i,)) for i in range(3)
+        ]
+
+
 def test_stacked_leaves_in_the_order_of_the_loop() -> None:
     """All leaves of a scan are first used in its first round; names say nothing."""
     tensors = used({f"{i}.{n}.weight": Signature((E, E), "Linear") for i in range(3) for n in "abc"})
