@@ -11,6 +11,7 @@ do: a tensor of one layer to no leaf that stacks the layers.
 """
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -21,7 +22,10 @@ from parity.weights.pricing import Pricing, Sort
 from parity.weights.units import Choice, Group, Item, Slot, Unit
 
 UNPLACED = 1000.0
-"""Cost of a unit or slot that is left over; far above any way of seeing."""
+"""Cost of a unit or slot that is left over, for each smallest one's numbers; far above any way of seeing."""
+
+LARGEST = 100.0
+"""How many of the smallest ones a large unit or slot counts for at most."""
 
 SLIGHT = 0.1
 """Share of a pair's cost that counts here, where only the ways are decided, if a whole sort has it."""
@@ -156,7 +160,10 @@ def _solve(
     left = len(prices)
     for row in range(num_sorts):  # items left over
         entries.append((row, left + row, -1.0))
-    prices += [UNPLACED] * num_sorts
+    sizes_of = [math.prod(sort.shape) for own in sorts for sort, _ in own]
+    smallest = max(1, min(sizes_of, default=1))
+    worth = np.clip(np.array(sizes_of, float) / smallest, 1.0, LARGEST)
+    prices += list(UNPLACED * worth)
     upper += [np.inf] * num_sorts
     whole += [0] * num_sorts
     number = {
@@ -185,6 +192,7 @@ def _solve(
         constraints=LinearConstraint(matrix, np.array(lower), np.array(above)),
         integrality=np.array(whole),
         bounds=Bounds(0.0, np.array(upper)),
+        options={"mip_rel_gap": 0.0},
     )
     picked = [
         [ways[int(np.argmax(result.x[own]))][0] for ways, own in zip(all_ways, columns[side], strict=True)]

@@ -85,7 +85,7 @@ def _followed(
     moved = {
         (owner(one.unit.label), module(one.slot.label)): module(other.slot.label)
         for place in told
-        if (one := before[place]).slot != (other := after[place]).slot
+        if (one := before[place]).slot.label != (other := after[place]).slot.label
     }
     slots = {(module(match.slot.label), last_word(match.slot.label)): match.slot for match in before}
     changed = list(after)
@@ -94,7 +94,7 @@ def _followed(
         slot = None if where is None else slots.get((where, last_word(match.slot.label)))
         if place not in told and slot is not None:
             changed[place] = matched(match.unit, slot, pricing)
-    is_whole = {match.slot for match in changed} == {match.slot for match in after}
+    is_whole = {match.slot.label for match in changed} == {match.slot.label for match in after}
     return changed if is_whole and all(match.ways for match in changed) else list(after)
 
 
