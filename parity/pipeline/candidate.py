@@ -276,6 +276,9 @@ def _furthest(attempt: _Attempt, raised: Sequence[tuple[Exception, image_layouts
     """Of the errors in all layouts the one to show."""
     if len(raised) == 1:
         return raised[0][0]
+    mismatch = next((error for error, _ in raised if isinstance(error, WeightError)), None)
+    if mismatch is not None and params_of(attempt.request) is not None:
+        return mismatch  # of weights that are the same in every layout
     return furthest([Raised(error, _reached(attempt, layout)) for error, layout in raised])
 
 

@@ -6,12 +6,15 @@ what finds no place and then the cost of the ways, subject to
 
     units of a sort = those that go to slots + those left over, and the same for slots.
 
-Tensors whose names differ in numbers alone are seen the same way.
+Tensors whose names differ in numbers alone are seen the same way. Most likely they go to as many slots that
+do: a tensor of one layer to no leaf that stacks the layers.
 """
 
+import itertools
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -19,7 +22,10 @@ from parity.weights.pricing import Pricing, Sort
 from parity.weights.units import Choice, Group, Item, Slot, Unit
 
 UNPLACED = 1000.0
-"""Cost of a unit or slot that is left over; far above any way of seeing."""
+"""Cost of a unit or slot that is left over, for each smallest one's numbers; far above any way of seeing."""
+
+LARGEST = 100.0
+"""How many of the smallest ones a large unit or slot counts for at most."""
 
 SLIGHT = 0.1
 """Share of a pair's cost that counts here, where only the ways are decided, if a whole sort has it."""
@@ -27,9 +33,14 @@ SLIGHT = 0.1
 LOOP = 0.4
 """Cost of stacks of a length, however many leaves are stacked."""
 
+SPREAD = 0.5
+"""Cost of units whose names differ in numbers alone, if all go to slots that are not as many of a name."""
 
-Way = tuple[int, float, dict[Sort, int], int]
-"""One way to see a family: its place among the choices, cost, items of each sort, length as a stack."""
+Kin = tuple[Sort, int]
+"""A sort, and how many items of a name there are, which differ in numbers alone."""
+
+Way = tuple[int, float, dict[Kin, int], int]
+"""One way to see a family: its place among the choices, cost, items of each kin, length as a stack."""
 
 Family = tuple[list[int], list[Way]]
 """Groups that are alike but for the numbers in their names, and the ways to see one of them."""
@@ -67,26 +78,42 @@ def balanced(
 
 def _families(groups: Sequence[Group[Item]], sort: Callable[[Item], Sort]) -> list[Family]:
     """The families of some groups."""
-    families: dict[Hashable, Family] = {}
+    alike: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
-        ways: list[Way] = []
-        for place, choice in enumerate(group.choices):
-            counts = Counter(sort(sample) for sample in choice.samples)
-            ways.append((place, choice.cost, {k: n * choice.times for k, n in counts.items()}, choice.times))
-        key = (
-            tuple(re.sub(r"\d+", "#", name) for name in group.names),
-            tuple((cost, frozenset(counts.items())) for _, cost, counts, _ in ways),
+        names = tuple(re.sub(r"\d+", "#", name) for name in group.names)
+        ways = tuple(
+            (way.cost, way.times, frozenset(Counter(map(sort, way.samples)).items())) for way in group.choices
         )
-        families.setdefault(key, ([], ways))[0].append(index)
-    return list(families.values())
+        alike.setdefault((names, ways), []).append(index)
+    families: list[Family] = []
+    for members in alike.values():
+        ways_of: list[Way] = []
+        for place, choice in enumerate(groups[members[0]].choices):
+            counts = Counter((sort(sample), len(members) * choice.times) for sample in choice.samples)
+            ways_of.append(
+                (place, choice.cost, {k: n * choice.times for k, n in counts.items()}, choice.times)
+            )
+        families.append((members, ways_of))
+    return families
+
+
+def _fitting(sides: Iterable[Iterable[Kin]], pricing: Pricing) -> Iterator[tuple[Kin, Kin, float]]:
+    """What of the one side fits what of the other, and for how much."""
+    of_sort: tuple[dict[Sort, list[Kin]], dict[Sort, list[Kin]]] = {}, {}
+    for own, side in zip(sides, of_sort, strict=True):
+        for one in own:
+            side.setdefault(one[0], []).append(one)
+    for u, s, price in pricing.fitting(*of_sort):
+        for one, other in itertools.product(of_sort[0][u], of_sort[1][s]):
+            yield one, other, SLIGHT * price + SPREAD * (one[1] != other[1])
 
 
 def _useful(sides: list[list[list[Way]]], pricing: Pricing) -> list[list[list[Way]]]:
     """The ways whose every item fits something on the other side; the plainest are always kept."""
     while True:
         sorts = [{k for ways in side for way in ways for k in way[2]} for side in sides]
-        fits = pricing.fitting(sorts[0], sorts[1])
-        fine: tuple[set[Sort], set[Sort]] = ({u for u, _, _ in fits}, {s for _, s, _ in fits})
+        fits = list(_fitting(sorts, pricing))
+        fine: tuple[set[Kin], set[Kin]] = ({u for u, _, _ in fits}, {s for _, s, _ in fits})
         kept = [
             [[w for i, w in enumerate(ways) if i == 0 or w[2].keys() <= good] for ways in side]
             for side, good in zip(sides, fine, strict=True)
@@ -133,16 +160,19 @@ def _solve(
     left = len(prices)
     for row in range(num_sorts):  # items left over
         entries.append((row, left + row, -1.0))
-    prices += [UNPLACED] * num_sorts
+    sizes_of = [math.prod(sort.shape) for own in sorts for sort, _ in own]
+    smallest = max(1, min(sizes_of, default=1))
+    worth = np.clip(np.array(sizes_of, float) / smallest, 1.0, LARGEST)
+    prices += list(UNPLACED * worth)
     upper += [np.inf] * num_sorts
     whole += [0] * num_sorts
     number = {
         k: max(1, *(w[2].get(k, 0) * n for ways, n in zip(*sides[0], strict=True) for w in ways))
         for k in sorts[0]
     }
-    for u, s, price in pricing.fitting(sorts[0], sorts[1]):
+    for u, s, price in _fitting(sorts, pricing):
         entries += [(row_of[0][u], len(prices), -1.0), (row_of[1][s], len(prices), -1.0)]
-        prices.append(SLIGHT * price / number[u])
+        prices.append(price / number[u])
         upper.append(np.inf)
         whole.append(0)
     lower = [0.0] * num_sorts + [1.0] * (num_rows - num_sorts)
@@ -162,6 +192,7 @@ def _solve(
         constraints=LinearConstraint(matrix, np.array(lower), np.array(above)),
         integrality=np.array(whole),
         bounds=Bounds(0.0, np.array(upper)),
+        options={"mip_rel_gap": 0.0},
     )
     picked = [
         [ways[int(np.argmax(result.x[own]))][0] for ways, own in zip(all_ways, columns[side], strict=True)]

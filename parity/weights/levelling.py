@@ -8,7 +8,7 @@ assignment is as good as another: one pair is settled so, and by it the others c
 """
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from parity.numerics.arrays import Arrays
 from parity.weights.assigning import Exchange, connected
 from parity.weights.evidence import Known, Signature
 from parity.weights.matches import Match, by_convention, matched
+from parity.weights.names import last_word, module, owner
 from parity.weights.pricing import Pricing
 from parity.weights.transfer import Transfer
 
@@ -53,7 +54,8 @@ def told_apart(
     Returns:
         The matches; those given if no run can tell.
     """
-    clusters = _clusters(matches, ties)
+    first, clusters = matches, _clusters(matches, ties)
+    told = {place for cluster in clusters for place in cluster}
     for _ in range(ROUNDS):
         if not clusters:
             break
@@ -68,9 +70,32 @@ def told_apart(
                 matches[place] = match
             clusters += [tuple(cluster[number] for number in part) for part in parts if len(part) > 1]
         if clusters == before:  # nothing tells them apart: any pair is as good as another
-            first, *rest = clusters
-            clusters = [first[1:], *rest] if len(first) > 2 else rest
-    return by_convention(matches)
+            one, *rest = clusters
+            clusters = [one[1:], *rest] if len(one) > 2 else rest
+    return by_convention(_followed(first, matches, told, pricing))
+
+
+def _followed(
+    before: Sequence[Match], after: Sequence[Match], told: Collection[int], pricing: Pricing
+) -> list[Match]:
+    """The matches after some were told apart; what stood beside a unit in its module goes where it went.
+
+    A norm's bias follows its scale: no gradient was asked about it.
+    """
+    moved = {
+        (owner(one.unit.label), module(one.slot.label)): module(other.slot.label)
+        for place in told
+        if (one := before[place]).slot.label != (other := after[place]).slot.label
+    }
+    slots = {(module(match.slot.label), last_word(match.slot.label)): match.slot for match in before}
+    changed = list(after)
+    for place, match in enumerate(after):
+        where = moved.get((owner(match.unit.label), module(match.slot.label)))
+        slot = None if where is None else slots.get((where, last_word(match.slot.label)))
+        if place not in told and slot is not None:
+            changed[place] = matched(match.unit, slot, pricing)
+    is_whole = {match.slot.label for match in changed} == {match.slot.label for match in after}
+    return changed if is_whole and all(match.ways for match in changed) else list(after)
 
 
 def _clusters(matches: Sequence[Match], ties: Iterable[Exchange]) -> list[Cluster]:

@@ -21,6 +21,7 @@ from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.levelling import Level, told_apart
 from parity.weights.matches import Match, as_plan, by_convention, marked, matched
+from parity.weights.part_names import spelling_words
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
 from parity.weights.plan import Plan
@@ -240,13 +241,18 @@ def _match(
     leaf_sizes = {size for path in paths for size in lengths(leaves[path].shape)}
     if is_alike:
         sizes |= {size for tensor in own.values() for size in lengths(tensor.shape)}
+    said, leaf_said = spelling_words(own), spelling_words(paths)
     joints = {
         (own[ih].shape[1], own[hh].shape[1])
         for ih, hh, *_ in (group.names for group in groups if len(group.names) == 2)
         if len(own[ih].shape) == 2
     }
-    groups += [of_tensor(n, t, leaf_sizes, is_alike=is_alike) for n, t in own.items() if n not in grouped]
-    leaf_groups = [of_leaf(path, leaves[path], sizes, joints, is_alike=is_alike) for path in paths]
+    groups += [
+        of_tensor(name, tensor, leaf_sizes, said=leaf_said, is_alike=is_alike)
+        for name, tensor in own.items()
+        if name not in grouped
+    ]
+    leaf_groups = [of_leaf(path, leaves[path], sizes, joints, said=said, is_alike=is_alike) for path in paths]
     if not groups and not leaf_groups:
         return [], []
     ways, leaf_ways = balanced(groups, leaf_groups, pricing)

@@ -11,7 +11,7 @@ from functools import partial
 from parity.weights.evidence import Signature, Use
 from parity.weights.layer_kinds import kind_of
 from parity.weights.names import role
-from parity.weights.part_names import inside, part_names, with_gate_names
+from parity.weights.part_names import inside, part_names, spelled, with_gate_names
 from parity.weights.transfer import Index, Shape
 from parity.weights.units import PACKED, Choice, Group, Slot, Unit, taken
 
@@ -28,6 +28,9 @@ STACKED = 0.02
 TIED = 0.3
 """Costs of seeing an array as a stack, and a tied tensor twice."""
 
+MISSPELT = 0.3
+"""Cost of other parts of a pack than its name puts together, as three of a `gate_up`."""
+
 
 def of_tensor(
     name: str,
@@ -35,6 +38,7 @@ def of_tensor(
     sizes: Collection[int] = (),
     joints: Collection[tuple[int, int]] = (),
     *,
+    said: Collection[str] = (),
     is_alike: bool = False,
 ) -> Group[Unit]:
     """One tensor: whole, as parts of a packed one, once for each of its names, or as the rows of a stack.
@@ -44,6 +48,7 @@ def of_tensor(
         tensor: what is known of it.
         sizes: lengths of axes of the leaves, which the parts of a pack may have.
         joints: as in `of_leaf`; only used if both sides are of one framework.
+        said: words of the leaves' names, of which a pack may be named.
         is_alike: whether both sides are of one framework, so that a tensor may be seen in every way in which
             a leaf may.
 
@@ -52,7 +57,7 @@ def of_tensor(
     """
     whole = _whole(name, tensor)
     if is_alike:
-        ways = list(_ways(whole, sizes, joints, is_alike=True))
+        ways = list(_ways(whole, sizes, joints, spelled(name, said), is_alike=True))
     else:
         kind = kind_of(tensor.layer)
         axis = None if kind is None else kind.packed_axis(len(tensor.shape))
@@ -60,7 +65,8 @@ def of_tensor(
         if not tensor.layer:
             axes = list(range(min(len(tensor.shape), 2)))
         packs = [_cut(whole, axis, cut) for axis in axes for cut in _cuts(tensor.shape[axis], sizes)]
-        ways = [taken((whole,)), *(taken(pack, PACKED) for pack in packs)]
+        count = spelled(name, said)
+        ways = [taken((whole,)), *(taken(pack, _cost(pack, count)) for pack in packs)]
         if _may_stack(whole):
             ways.append(Choice((_layer(whole, 0),), tensor.shape[0], partial(_layers, whole), STACKED))
     choices = [_as_units(way) for way in ways]
@@ -80,6 +86,7 @@ def of_leaf(
     sizes: Collection[int] = (),
     joints: Collection[tuple[int, int]] = (),
     *,
+    said: Collection[str] = (),
     is_alike: bool = False,
 ) -> Group[Slot]:
     """One leaf: whole, as parts of a packed one, as a stack of layers, or as a stack of packs.
@@ -89,12 +96,14 @@ def of_leaf(
         leaf: what is known of it.
         sizes: lengths of axes of the tensors, which the parts of a pack may have.
         joints: (input, hidden) sizes of recurrent layers, whose two kernels may be one leaf.
+        said: words of the tensors' names, of which a pack may be named.
         is_alike: whether both sides are of one framework.
 
     Returns:
         The ways, the plainest first.
     """
-    return Group((path,), tuple(_ways(_whole(path, leaf), sizes, joints, is_alike=is_alike)))
+    count = spelled(path, said)
+    return Group((path,), tuple(_ways(_whole(path, leaf), sizes, joints, count, is_alike=is_alike)))
 
 
 def lengths(shape: Shape) -> set[int]:
@@ -119,12 +128,12 @@ def _as_units(way: Choice[Slot]) -> Choice[Unit]:
 
 
 def _ways(
-    whole: Slot, sizes: Collection[int], joints: Collection[tuple[int, int]], *, is_alike: bool
+    whole: Slot, sizes: Collection[int], joints: Collection[tuple[int, int]], said: int, *, is_alike: bool
 ) -> Iterator[Choice[Slot]]:
-    """Every way to see an array."""
+    """Every way to see an array, whose name puts as many words together as it says."""
     yield taken((whole,))
     for pack in _packs(whole, sizes, is_alike):
-        yield taken(pack, PACKED)
+        yield taken(pack, _cost(pack, said))
     for axis in {0, 1} if len(whole.shape) == 2 and not whole.layer else ():
         for joint in joints:
             if sum(joint) == whole.shape[axis]:
@@ -138,7 +147,12 @@ def _ways(
         return tuple(slot for own in _layers(whole) for slot in _packs(own, sizes, is_alike)[number])
 
     for number, pack in enumerate(_packs(_layer(whole, 0), sizes, is_alike)):
-        yield Choice(pack, count, partial(stack, number), STACKED + PACKED)
+        yield Choice(pack, count, partial(stack, number), STACKED + _cost(pack, said))
+
+
+def _cost(pack: Collection[Slot], said: int) -> float:
+    """The cost of seeing an array as a pack, more if its name says how many parts it has, and not so many."""
+    return PACKED + MISSPELT * (said not in (0, len(pack)))
 
 
 def _may_stack(whole: Slot) -> bool:

@@ -345,6 +345,34 @@ def test_a_mistake_of_a_model_that_opens_in_the_wrong_layout_alone_is_a_note() -
     assert any("OwnError: deep in the model" in note for note in notes(caught.value))
 
 
+class Positioned(nn.Module):
+    """Positions, a norm and a linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pos = nn.Parameter(torch.randn(6, 8))
+        self.norm, self.linear = nn.LayerNorm(8), nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(self.norm(x + self.pos))
+
+
+class WithoutItsNorm(linen.Module):
+    """The same without the norm."""
+
+    @linen.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return linen.Dense(3, name="linear")(x + self.param("pos", linen.initializers.normal(), (6, 8)))
+
+
+def test_weights_that_are_the_same_in_every_layout_have_one_error() -> None:
+    given = {"x": np.random.default_rng(0).standard_normal((2, 6, 8)).astype(np.float32)}
+    template = jax.eval_shape(WithoutItsNorm().init, jax.random.key(0), given["x"])
+    with pytest.raises(parity.WeightError, match=r"unused PyTorch tensor 'norm\.weight'") as caught:
+        check(Positioned(), WithoutItsNorm(), given, weights=parity.Weights(template=template))
+    assert not notes(caught.value)
+
+
 def test_a_bug_in_the_walk_costs_no_place_and_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from parity.localise import walk
 

@@ -1,6 +1,7 @@
 """Pairs found by shape, layer, name and use, whatever things are called; what is open is tried or listed."""
 
 import random
+import re
 import time
 from typing import Any
 
@@ -205,6 +206,59 @@ def test_packed_tensors_of_every_layer_for_stacked_leaves() -> None:
         assert [(t.tensor_name, t.take, t.put) for t in own] == [
             (f"h.{i}.qkv.weight", rows(part * E, (part + 1) * E), (i,)) for i in range(3)
         ]
+
+
+@pytest.mark.parametrize("part", ["layers/", ""])
+def test_no_tensor_of_one_layer_fills_a_leaf_that_stacks_the_layers(part: str) -> None:
+    """As many layers as parts: a packed bias is as long as the biases of one part of all layers."""
+    tensors = {n: one for n, one in blocks(3, packed=True).items() if ".o." in n or ".qkv." in n}
+    leaves = {f"{part}o/kernel": (3, 2, E // 2, E), f"{part}o/bias": (3, E)}
+    leaves |= {f"{part}{n}/kernel": (3, E, 2, E // 2) for n in "qkv"}
+    leaves |= {f"{part}{n}/bias": (3, 2, E // 2) for n in "qkv"}
+    plan = find_plan(tensors, leaves)
+    for place, name in enumerate("qkv"):
+        parts = [t for t in plan.transfers if t.leaf_path == f"{part}{name}/bias"]
+        assert [(t.tensor_name, t.take, t.put) for t in parts] == [
+            (f"h.{i}.qkv.bias", rows(place * E, (place + 1) * E), (i,)) for i in range(3)
+        ]
+
+
+def without_the_first_norms(count: int) -> tuple[dict[str, Signature], dict[str, tuple[int, ...]]]:
+    """The tensors of some blocks, some of them packed, and stacked leaves without the first norms."""
+    norms = {"ln_1": "pre", "ln_2": "post"}
+    tensors = {
+        re.sub("ln_.", lambda found: norms[found[0]], name): tensor
+        for name, tensor in blocks(count, packed=True).items()
+    }
+    leaves = {"wte/embedding": (V, E)}
+    for name, tensor in blocks(1).items():
+        if name.startswith("h.") and ".ln_1." not in name:
+            path, shape = flax_of(name.replace("ln_2", "post"), tensor)
+            leaves[path.replace("h/0", "layers")] = (count, *shape)
+    return tensors, leaves
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_vectors_without_a_place_push_nothing_out_of_its_own(count: int) -> None:
+    """They would fit where the positions belong, or where the parts of a packed bias do."""
+    tensors, leaves = without_the_first_norms(count)
+    tensors["pos"], leaves["pos"] = Signature((2 * count, E)), (2 * count, E)
+    with pytest.raises(WeightError) as caught:
+        find_plan(tensors, leaves)
+    left = re.findall(r"unused PyTorch tensor '(\S+)'", str(caught.value))
+    assert sorted(left) == sorted(name for name in tensors if ".pre." in name)
+
+
+@pytest.mark.parametrize(("three", "two"), [("qkv", "gate_up"), ("w_qkv", "gate_up_proj")])
+def test_a_name_that_puts_others_together_says_how_many_parts_there_are(three: str, two: str) -> None:
+    parts = {"q": E, "k": E, "v": E, "gate": 3 * E // 2, "up": 3 * E // 2}
+    tensors = {f"{n}.weight": Signature((size, E), "Linear") for n, size in parts.items()}
+    leaves = {f"{two}/weight": (3 * E, E), f"{three}/weight": (3 * E, E)}
+    plan = find_plan(tensors, leaves, try_plan=lambda _: 1.0)  # which half is the gate, no name says
+    own = {t.tensor_name: (t.leaf_path, t.put) for t in plan.transfers}
+    for start, name in enumerate("qkv"):
+        assert own[f"{name}.weight"] == (f"{three}/weight", rows(start * E, (start + 1) * E))
+    assert {own[f"{name}.weight"][0] for name in ("gate", "up")} == {f"{two}/weight"}
 
 
 def test_stacked_leaves_in_the_order_of_the_loop() -> None:
