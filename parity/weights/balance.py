@@ -36,8 +36,9 @@ LOOP = 0.4
 SPREAD = 0.5
 """Cost of units whose names differ in numbers alone, if all go to slots that are not as many of a name."""
 
-Kin = tuple[Sort, int]
-"""A sort, and how many items of a name there are, which differ in numbers alone."""
+Kin = tuple[Sort, int, bool]
+"""A sort, how many items of a name there are, which differ in numbers alone, and whether their names have
+these numbers; the layers of a stack have none, and may be leaves of any name."""
 
 Way = tuple[int, float, dict[Kin, int], int]
 """One way to see a family: its place among the choices, cost, items of each kin, length as a stack."""
@@ -89,7 +90,8 @@ def _families(groups: Sequence[Group[Item]], sort: Callable[[Item], Sort]) -> li
     for members in alike.values():
         ways_of: list[Way] = []
         for place, choice in enumerate(groups[members[0]].choices):
-            counts = Counter((sort(sample), len(members) * choice.times) for sample in choice.samples)
+            count, named = len(members) * choice.times, len(members) > 1
+            counts = Counter((sort(sample), count, named) for sample in choice.samples)
             ways_of.append(
                 (place, choice.cost, {k: n * choice.times for k, n in counts.items()}, choice.times)
             )
@@ -105,7 +107,8 @@ def _fitting(sides: Iterable[Iterable[Kin]], pricing: Pricing) -> Iterator[tuple
             side.setdefault(one[0], []).append(one)
     for u, s, price in pricing.fitting(*of_sort):
         for one, other in itertools.product(of_sort[0][u], of_sort[1][s]):
-            yield one, other, SLIGHT * price + SPREAD * (one[1] != other[1])
+            spread = one[1] != other[1] and (one[2] or other[2])
+            yield one, other, SLIGHT * price + SPREAD * spread
 
 
 def _useful(sides: list[list[list[Way]]], pricing: Pricing) -> list[list[list[Way]]]:
@@ -160,7 +163,7 @@ def _solve(
     left = len(prices)
     for row in range(num_sorts):  # items left over
         entries.append((row, left + row, -1.0))
-    sizes_of = [math.prod(sort.shape) for own in sorts for sort, _ in own]
+    sizes_of = [math.prod(sort.shape) for own in sorts for sort, *_ in own]
     smallest = max(1, min(sizes_of, default=1))
     worth = np.clip(np.array(sizes_of, float) / smallest, 1.0, LARGEST)
     prices += list(UNPLACED * worth)

@@ -414,3 +414,11 @@ def test_packed_heads_of_unequal_number(kernel: Any) -> None:
         "k/kernel": rows(32, 40),
         "v/kernel": rows(40, 48),
     }
+
+
+def test_the_layers_of_a_stack_may_be_leaves_of_any_name() -> None:
+    """They need not be as many of one name that differ in numbers alone."""
+    stack = Signature((2, E, E), use=Use(3, "matmul", (1,)))
+    leaves = {name: Signature((E, E), use=Use(at, "matmul", (0,))) for at, name in enumerate(("one", "two"))}
+    plan = find_plan({"kernels": stack}, leaves)
+    assert {t.leaf_path: t.take for t in plan.transfers} == {"one": (0,), "two": (1,)}
