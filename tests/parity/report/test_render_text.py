@@ -115,6 +115,20 @@ def test_one_line_that_many_modules_run_is_one_fault() -> None:
     assert len(once_each([unknown, unknown])) == 2, "without a cause nobody knows whether it is the same"
 
 
+def test_one_line_to_mend_is_one_fault_whatever_lines_of_the_reference_it_meets() -> None:
+    cause = Cause("constant", "the number is 8 in JAX and 4 in PyTorch", 0.0)
+
+    def called(reference_line: int, line: int) -> Divergence:
+        places = (Place("pow", "", "model.py", reference_line),), (Place("div", "", "port.py", line),)
+        return Divergence("forward", *places, cause=cause)
+
+    first, again, other = called(3, 7), called(4, 7), called(3, 8)
+    assert once_each([first, again]) == [[first, again]]
+    assert once_each([first, called(4, 8)]) == [[first], [called(4, 8)]], "two lines are to be mended"
+    assert once_each([again, other]) == [[again], [other]]
+    assert "also in  another call of this line" in describe(_diverging(first, again))
+
+
 def test_a_path_below_the_working_directory_is_shortened_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

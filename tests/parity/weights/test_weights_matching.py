@@ -417,8 +417,11 @@ def test_packed_heads_of_unequal_number(kernel: Any) -> None:
 
 
 def test_the_layers_of_a_stack_may_be_leaves_of_any_name() -> None:
-    """They need not be as many of one name that differ in numbers alone."""
-    stack = Signature((2, E, E), use=Use(3, "matmul", (1,)))
-    leaves = {name: Signature((E, E), use=Use(at, "matmul", (0,))) for at, name in enumerate(("one", "two"))}
-    plan = find_plan({"kernels": stack}, leaves)
+    """They need not be as many of one name; what is left open is how each square one lies, not what it is."""
+    stack = Signature((2, 4, 4), use=Use(3, "other"))
+    leaves = {name: Signature((4, 4), use=Use(at, "matmul", (0,))) for at, name in enumerate(("one", "two"))}
+    with pytest.raises(WeightError, match=r"'kernels' \(4, 4\) is square: it fits 'one' as it is"):
+        find_plan({"kernels": stack}, leaves)
+    settled = stack._replace(use=Use(3, "matmul", (1,)))
+    plan = find_plan({"kernels": settled}, leaves)
     assert {t.leaf_path: t.take for t in plan.transfers} == {"one": (0,), "two": (1,)}
