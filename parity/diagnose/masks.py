@@ -121,6 +121,7 @@ def _applied(fault: Fault) -> Iterator[Change]:
             m for i in candidates for m in fitting(fault.reference.nodes[i].array != 0, target.wanted.shape)
         ]
         arrays += [m for i in own for m in fitting(fault.value(i) != 0, target.wanted.shape)]
+        masked_behind = fault.reaches(target.node, MASKING, 2)
         for mask in arrays:
             for kept in (mask, ~mask):
                 for fill in FILLS:
@@ -129,7 +130,7 @@ def _applied(fault: Fault) -> Iterator[Change]:
                         continue
                     text = f"<reference> masks the value (the rest is {fill:g})"
                     text += ", <candidate> does not: apply the mask"
-                    if fault.reaches(target.node, MASKING, 2) or np.any(target.actual[~kept] == fill):
+                    if masked_behind or np.any(target.actual[~kept] == fill):
                         text = f"<reference> masks more entries (with {fill:g}) than <candidate>: the masks "
                         text += "are not the same"
                     yield Change(CauseKind.MASK, text, {target.node: value})

@@ -78,12 +78,8 @@ def _exchanged(fault: Fault) -> Iterator[Change]:
 
 def _taken_from(fault: Fault, source: int) -> int:
     """Where a value that is only moved on was taken from another, such as a part of a packed one."""
-    while fault.node(source).operation in MOVING and len(fault.node(source).inputs) == 1:
-        (before,) = fault.node(source).inputs
-        if fault.node(before).operation not in MOVING:
-            break
-        source = before
-    return source
+    moving = [i for i in fault.rearranged_from(source) if fault.node(i).operation in MOVING]
+    return moving[-1] if moving else source
 
 
 def _other_way_round(fault: Fault) -> Iterator[Change]:

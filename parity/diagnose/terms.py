@@ -88,6 +88,7 @@ class Way(NamedTuple):
         mend: from the term to the reference's value.
         allowed: how far the amount may be off.
         term: from the amount to the term.
+        added: whether one side adds the term and the other nothing, as a mask of fillers.
     """
 
     cause: CauseKind
@@ -96,6 +97,7 @@ class Way(NamedTuple):
     mend: Callable[[Array], Array]
     allowed: float
     term: Callable[[Array], Array] = np.asarray
+    added: bool = False
 
 
 def _ways(target: Target) -> Iterator[Way]:
@@ -134,8 +136,10 @@ def _ways(target: Target) -> Iterator[Way]:
         LOOSEST,
     )
     gap = wanted - actual
-    yield Way(missing, "<reference> adds {}, <candidate> does not", gap, lambda v: actual + v, tight)
-    yield Way(extra, "<candidate> adds {}, <reference> does not", -gap, lambda v: actual - v, tight)
+    adds = "<reference> adds {}, <candidate> does not"
+    yield Way(missing, adds, gap, lambda v: actual + v, tight, added=True)
+    adds = "<candidate> adds {}, <reference> does not"
+    yield Way(extra, adds, -gap, lambda v: actual - v, tight, added=True)
     yield Way(missing, "<reference> subtracts {}, <candidate> does not", -gap, lambda v: actual - v, tight)
 
 
@@ -162,7 +166,7 @@ def _values(target: Target, known: Sequence[Term]) -> Iterator[Change]:
             for value in _shaped(term.value, small, allowed):
                 cause, text = way.cause, way.text.replace("{}", term.name)
                 masks = np.unique(value)
-                if "adds" in text and masks.size == 2 and masks[0] <= FILLER and masks[1] == 0:
+                if way.added and masks.size == 2 and masks[0] <= FILLER and masks[1] == 0:
                     cause = CauseKind.MASK
                     share = f"{np.count_nonzero(value)} of {value.size} entries"
                     text = f"{text}: a mask that fills {share} with {number(float(masks[0]))}"

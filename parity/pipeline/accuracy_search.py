@@ -3,26 +3,18 @@
 import os
 from math import nan
 
-import numpy as np
-from jaxtyping import Shaped
-
 from parity.frameworks.model import Program
 from parity.localise.lost_places import LostPlaces
 from parity.localise.rounding_errors import RoundedRun
 from parity.localise.rounding_words import what_happens
 from parity.numerics.arrays import Arrays
-from parity.numerics.complex_parts import real_parts
-from parity.numerics.noise import noise_run, ordinary
-from parity.numerics.perturbing import noisy
 from parity.numerics.progress import Progress
-from parity.pipeline.judging import Failed
+from parity.pipeline.judging import GROUPS, Failed
 from parity.pipeline.measuring import Measured
+from parity.pipeline.noisy_traces import largest_move, noisy_trace
 from parity.pipeline.runs import program_weights
 from parity.report.errors import in_one_line
 from parity.report.results import Divergence, Kind, Stage
-
-GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.LOSS, "gradients": Stage.GRADIENTS}
-"""What is walked back from, in the order of computation."""
 
 MOST_SHOWN = 3
 """Places that are told; who mends the first looks again."""
@@ -93,23 +85,15 @@ def rounded_run(
         ValueError: if noise changes which operations run, so that it cannot be said how far it moves a value.
     """
     exact = program.trace(weights, inputs, backward, replayable=replayable)
-    with noise_run(0, tracing=True):
-        there = noisy(weights, 0, dtype, inputs=False), noisy(inputs, 0, dtype, inputs=True)
-        moved = program.trace(*there, backward, replayable=replayable)
+    moved = noisy_trace(program, weights, inputs, backward, dtype=dtype, replayable=replayable)
     if len(moved.nodes) != len(exact.nodes):
         raise ValueError("noise changes which operations run")
-    moves = [_move(one.array, other.array) for one, other in zip(exact.nodes, moved.nodes, strict=True)]
+    moves = [
+        largest_move(one.array, other.array) if one.floating else 0.0
+        for one, other in zip(exact.nodes, moved.nodes, strict=True)
+    ]
     written = program.trace(weights, inputs, backward, replayable=replayable, dtype=dtype)
     return RoundedRun(written, exact, moves, dtype)
-
-
-@np.errstate(invalid="ignore", over="ignore")
-def _move(base: Shaped[np.ndarray, "..."], moved: Shaped[np.ndarray, "..."]) -> float:
-    if base.shape != moved.shape or base.dtype.kind not in "fc":
-        return 0.0
-    base, moved = real_parts(base), real_parts(moved)
-    gap = np.asarray(np.abs(moved - base))
-    return float(np.max(gap, where=ordinary(base) & np.isfinite(gap), initial=0.0))
 
 
 def _divergence(lost: LostPlaces, index: int, stage: Stage) -> Divergence:

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from parity.frameworks.model import Model, Program
 from parity.numerics.arrays import DTYPES, Arrays
-from parity.numerics.noise import noise_run
-from parity.numerics.perturbing import noisy
 from parity.numerics.progress import Progress
+from parity.pipeline.noisy_traces import noisy_trace
 from parity.report.errors import in_one_line
 from parity.trace.sketches import Sketched, Sketcher, moves_of
 
@@ -70,9 +69,7 @@ def held_in(program: Program, weights: Arrays, inputs: Arrays, key: Key) -> Sket
     narrow = NARROWED.get(dtype, dtype)
     base, moved = Sketcher(narrow), Sketcher(narrow)
     trace = program.trace(weights, inputs, backward, rounded=dtype, keep=base.keep)
-    with noise_run(0, tracing=True):
-        there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
-        program.trace(*there, backward, rounded=dtype, keep=moved.keep)
+    noisy_trace(program, weights, inputs, backward, rounded=dtype, keep=moved.keep)
     return Sketched(trace, base.sketches, moves_of(base.sketches, moved.sketches))
 
 

@@ -14,10 +14,13 @@ from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.pipeline.request import Settings
 from parity.pipeline.runs import FIRST, MOVED, Run
 from parity.report.errors import in_one_line, is_of_a_model
-from parity.report.results import Quantity, Verdict
+from parity.report.results import Quantity, Stage, Verdict
 
 MOST_NAMED = 4
 """Weights of which a note gives the names."""
+
+GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.LOSS, "gradients": Stage.GRADIENTS}
+"""Groups of values that are walked back from, in the order of computation; a user's own loss is one."""
 
 FORWARD_ALONE = (
     "gradients: with `stream` the forward pass alone is run",

@@ -20,7 +20,7 @@ from parity.pipeline.found_faults import (
     in_another_step,
     of_weight,
 )
-from parity.pipeline.judging import Failed
+from parity.pipeline.judging import GROUPS, Failed
 from parity.pipeline.known_constants import KnownConstants
 from parity.pipeline.measuring import Measured
 from parity.pipeline.never_read import never_read
@@ -39,9 +39,6 @@ MOST_SHOWN = 6
 
 PERHAPS_ONE_OF_SEVERAL = frozenset({CauseKind.MISSING_TERM, CauseKind.EXTRA_TERM, CauseKind.SCALE})
 """Causes that may be half of one: what is missing at this place may be too many at another."""
-
-GROUPS = {"outputs": Stage.FORWARD, "loss": Stage.LOSS, "gradients": Stage.GRADIENTS}
-"""Groups of values that are walked back from, in the order of computation; a user's own loss is one."""
 
 Reproducer = Callable[[Comparison, Region, int], Path]
 """Writes what reproduces a fault, given its number, and says where."""

@@ -1,6 +1,5 @@
 """Traces of both sides, each with how far one-ulp noise moves its values."""
 
-import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -9,11 +8,9 @@ from jaxtyping import Shaped
 
 from parity.frameworks.model import Program
 from parity.numerics.arrays import Arrays
-from parity.numerics.complex_parts import real_parts
-from parity.numerics.noise import noise_run, ordinary
-from parity.numerics.perturbing import noisy
 from parity.pipeline.held_values import Key, held_in, in_float64
 from parity.pipeline.measuring import Measured
+from parity.pipeline.noisy_traces import largest_move, noisy_trace
 from parity.pipeline.runs import Run
 from parity.trace.graph import Node, Trace
 from parity.trace.kept_values import absent, is_absent
@@ -112,10 +109,7 @@ def traced(
     others: list[Trace] = []
     moves = [0.0] * len(trace.nodes)
     while not others or (_jumps(trace, moves) and len(others) < NOISE_RUNS):
-        k = len(others)
-        with noise_run(k, tracing=True):
-            there = noisy(weights, k, "float64", inputs=False), noisy(inputs, k, "float64", inputs=True)
-            others.append(program.trace(*there, backward, replayable=replayable))
+        others.append(noisy_trace(program, weights, inputs, backward, k=len(others), replayable=replayable))
         if len(others[-1].nodes) != len(trace.nodes):
             break
         runs = zip(*(other.nodes for other in others), strict=True)
@@ -158,18 +152,9 @@ def moved_by_noise(program: Program, weights: Arrays, inputs: Arrays, trace: Tra
         moves.append(_move(trace.nodes[number].array, node.array) if known else 0.0)
         return absent(node.value)
 
-    with noise_run(0, tracing=True):
-        there = noisy(weights, 0, "float64", inputs=False), noisy(inputs, 0, "float64", inputs=True)
-        program.trace(*there, False, keep=keep)
+    noisy_trace(program, weights, inputs, False, keep=keep)
     return moves if len(moves) == len(trace.nodes) else [0.0] * len(trace.nodes)
 
 
-@np.errstate(invalid="ignore", over="ignore")
 def _move(base: Shaped[np.ndarray, "..."], *moved: Shaped[np.ndarray, "..."]) -> float:
-    """How far noise moves a value; in several runs, what it moves in each of them."""
-    if any(base.shape != other.shape for other in moved):
-        return 0.0
-    base = real_parts(base)
-    gap = functools.reduce(np.minimum, (np.abs(real_parts(other) - base) for other in moved))
-    usual = ordinary(base) & np.isfinite(gap)
-    return 2.0 * float(np.max(gap, where=usual, initial=0.0))  # one run shows about half of the largest move
+    return 2.0 * largest_move(base, *moved)  # one run shows about half of the largest move
