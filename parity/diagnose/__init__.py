@@ -33,7 +33,13 @@ from parity.diagnose.masks import masked_states, masks, masks_of_several
 from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
 from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
-from parity.diagnose.operands import exchanged_parts, operands, other_values, pairs_of_operands
+from parity.diagnose.operands import (
+    exchanged_parts,
+    operands,
+    other_layers,
+    other_values,
+    pairs_of_operands,
+)
 from parity.diagnose.order import order, shifted
 from parity.diagnose.picks import picked_entries
 from parity.diagnose.plainly import written_plainly
@@ -77,6 +83,7 @@ FAMILIES: tuple[Family, ...] = (
         opposite_operands,
         extra_operations,
         picked_entries,
+        other_layers,
         other_values,
         other_numbers,
         terms,

@@ -1,7 +1,8 @@
 """The order of steps: one side scales, caps, normalises or turns before a step, the other behind it.
 
 A step is a stretch of operations from one value to another of the same shape that nothing else reads from.
-It is taken out where the candidate has it, and put in where another value is read.
+It is taken out where the candidate has it, and put in where another value is read, of its shape or, if it is a
+function of single entries, of any: a square before a mean or behind it.
 """
 
 import time
@@ -20,7 +21,7 @@ from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 from parity.trace.executions import executions
 from parity.trace.graph import Node
-from parity.trace.vocabulary import CHOOSING, MASKING
+from parity.trace.vocabulary import CHOOSING, ENTRYWISE, MASKING
 
 SETTLED = GLUE | MASKING | CHOOSING
 """Operations that compute nothing: what only selects fits in many places."""
@@ -75,8 +76,9 @@ def exchanged_steps(fault: Fault) -> Iterator[Change]:
     inputs = [i for i in fault.inputs if _is_array(fault.value(i)) and not fault.node(i).fixed]
     for step in _steps(fault, inputs, computed):
         shape = fault.value(step.start).shape
+        anywhere = _is_entrywise(fault, step)
         for at in sorted({*inputs, *computed} - step.nodes - {step.start}, key=lambda i: abs(i - step.start)):
-            if fault.value(at).shape != shape:
+            if not anywhere and fault.value(at).shape != shape:
                 continue
             for readers in _choices(fault, at, step):
                 move = Move(step, at, readers)
@@ -87,6 +89,16 @@ def exchanged_steps(fault: Fault) -> Iterator[Change]:
                     values = _Rewritten(fault, moves).targets() if moves else {}
                     if values:
                         yield _change(fault, move, values)
+
+
+def _is_entrywise(fault: Fault, step: Step) -> bool:
+    """Whether a step is a function of single entries, as a square is: it fits a value of any shape."""
+    read = (
+        {i for n in step.numbers for i in fault.candidate.evaluations[n].inputs} - step.nodes - {step.start}
+    )
+    return all(fault.node(i).operation in ENTRYWISE for i in step.nodes) and all(
+        fault.value(i).ndim == 0 for i in read
+    )
 
 
 def _change(fault: Fault, move: Move, values: Mapping[int, Value]) -> Change:

@@ -9,7 +9,7 @@ from parity.diagnose.numbers import is_number
 from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
-from parity.trace.graph import Node
+from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import (
     BOUNDING,
     CHOOSING,
@@ -95,19 +95,35 @@ def missing_operations(fault: Fault) -> Iterator[Change]:
     nature: what chooses it is looked for first, further up.
     """
     j = fault.region.j
-    if not fault.comparison.candidate_agrees(j) or not fault.region.settled:
+    agrees = fault.comparison.candidate_agrees(j) and not fault.region.again
+    if not agrees or not fault.region.settled:
         return
     nodes = [fault.reference.nodes[i] for i in fault.region.reference_nodes]
     lacking = [node for node in nodes if node.operation not in GLUE] or nodes
     if not lacking or len(lacking) > 12:
         return
-    if fault.depth == 0 and any(node.operation in PARTS for node in nodes):
+    weights = _weights(fault)
+    if fault.depth == 0 and (weights or any(node.operation in PARTS for node in nodes)):
         return
     given = [[*filter(is_number, node.params.values()), *_numbers(fault, node)] for node in lacking]
     cause = cause_of(lacking, missing=True, number=any(given))
     done = dict.fromkeys(settings(node, _numbers(fault, node)) for node in lacking)
-    text = f"<reference> computes {', '.join(done)} there, <candidate> does not"
+    with_weights = f" with {', '.join(weights)}" if weights else ""
+    text = f"<reference> computes {', '.join(done)}{with_weights} there, <candidate> does not"
     yield Change(cause, text, {j: fault.region.value})
+
+
+def _weights(fault: Fault) -> list[str]:
+    """Names of the weights that the reference's operations at the fault read."""
+    nodes = fault.reference.nodes
+    names: dict[str, None] = {}
+    waiting = [i for n in fault.region.reference_nodes for i in nodes[n].inputs]
+    for index in waiting:  # grows by what a rearranged weight is made of
+        if nodes[index].kind is NodeKind.WEIGHT:
+            names[nodes[index].operation] = None
+        elif nodes[index].fixed:
+            waiting += nodes[index].inputs
+    return list(names)
 
 
 def _numbers(fault: Fault, node: Node) -> list[float]:

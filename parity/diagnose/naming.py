@@ -1,7 +1,8 @@
 """What values of the candidate are called in a text."""
 
 from parity.diagnose.fault import Fault
-from parity.trace.graph import NodeKind
+from parity.trace.graph import Node, NodeKind
+from parity.trace.vocabulary import REARRANGING
 
 MOST_NAMED = 2
 """Weights that are named with a value; more would be most of a network."""
@@ -19,9 +20,33 @@ def described(fault: Fault, index: int) -> str:
     if root.kind in (NodeKind.INPUT, NodeKind.WEIGHT):
         node = root
     if node.kind is NodeKind.OPERATION:
-        where = f" of line {node.spot.line}" if node.spot.line else ""
-        return f"the {node.operation}{where}"
+        return f"the {node.operation}{_on_its_line(node)}"
     return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
+
+
+def _on_its_line(node: Node) -> str:
+    return f" of line {node.spot.line}" if node.spot.line else ""
+
+
+def of_reference(fault: Fault, index: int) -> str:
+    """What a value of the reference is called in a text; one that is only rearranged, what it is made of.
+
+    Args:
+        fault: the fault.
+        index: node of the reference.
+    """
+    nodes = fault.reference.nodes
+    node = nodes[index]
+    while node.operation in REARRANGING and node.kind is NodeKind.OPERATION:
+        read = [i for i in node.inputs if nodes[i].kind is not NodeKind.CONSTANT]
+        if len(read) != 1:
+            break
+        node = nodes[read[0]]
+    if node.kind is NodeKind.CONSTANT or nodes[index].kind is NodeKind.CONSTANT:
+        node = nodes[index]
+    if node.kind is NodeKind.OPERATION:
+        return f"the {node.operation.strip('_')}{_on_its_line(node)}"
+    return f"the {node.kind.value} {node.operation}".strip()
 
 
 def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:

@@ -8,10 +8,11 @@ import numpy as np
 
 from parity.diagnose.extra import GLUE
 from parity.diagnose.fault import Fault
-from parity.diagnose.naming import described, told_apart
+from parity.diagnose.naming import described, of_reference, told_apart
 from parity.diagnose.order import moved, same_entries
 from parity.diagnose.targets import Array
-from parity.diagnose.trials import Change
+from parity.diagnose.trials import Change, recompute
+from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import MASKING, PARTS
@@ -44,14 +45,18 @@ class Explained(NamedTuple):
 def exchanged_parts(fault: Fault) -> Iterator[Change]:
     """Two parts of one packed value exchanged: gates, queries and keys, halves of a gated unit."""
     for a, b in _exchanges(fault):
-        if _parents(fault, a) & _parents(fault, b):
+        apart = a not in fault.ancestors(b) and b not in fault.ancestors(a)
+        if apart and _parents(fault, a) & _parents(fault, b):
             yield _exchange(fault, a, b)
 
 
 def operands(fault: Fault) -> Iterator[Change]:
     """Every value that the faulty operations read, exchanged for every value that the reference's read."""
     for a, b in _exchanges(fault):
-        yield _exchange(fault, a, b)
+        exchange = _exchange(fault, a, b)
+        if fault.residual(exchange) is not None:  # one of them alone says less, if that is enough
+            yield from _one_for_another(fault, a, b)
+            yield exchange
     readable = _readable(fault)
     for index in readable:
         for substitute in _substitutes(fault, index):
@@ -108,6 +113,15 @@ def _exchange(fault: Fault, a: int, b: int) -> Change:
     return Change(_exchanged(fault, a, b), text, {a: fault.value(b), b: fault.value(a)})
 
 
+def _one_for_another(fault: Fault, a: int, b: int) -> Iterator[Change]:
+    """Of two operands one read where the other belongs, and that one right."""
+    for wrong, right in ((a, b), (b, a)):
+        here, there = told_apart(fault, wrong, right)
+        if not (fault.node(wrong).fixed or fault.node(right).fixed):
+            text = f"<candidate> reads {here} where {there} belongs"
+            yield Change(CauseKind.OPERANDS, text, *fault.reading(wrong, fault.value(right)))
+
+
 def pairs_of_operands(fault: Fault) -> Iterator[Change]:
     """Two operands exchanged at once: mean and variance of a normalisation, keys and values."""
     options = [
@@ -122,6 +136,58 @@ def pairs_of_operands(fault: Fault) -> Iterator[Change]:
             shared = why.cause if why.cause is other.cause else CauseKind.OPERANDS
             cause = next((c for c in telling if c in (why.cause, other.cause)), shared)
             yield Change(cause, f"{why.text}; {other.text}", {a: first.value, b: second.value})
+
+
+def other_layers(fault: Fault) -> Iterator[Change]:
+    """The weights of another layer: all that are read here at once, for those of the same names in it."""
+    weights = fault.candidate.weights
+    names = {node: name for name, node in weights.items()}
+    layers: dict[str, dict[str, int]] = {}
+    for index in _readable(fault):
+        if (root := fault.rearranged_from(index)[-1]) in names:
+            layer, name = _split(names[root])
+            layers.setdefault(layer, {})[name] = index
+    for layer, read in layers.items():
+        for other in dict.fromkeys(_split(name)[0] for name in weights):
+            instead = {index: weights.get(other + name) for name, index in read.items()}
+            arranged = {
+                index: value
+                for index, weight in instead.items()
+                if (value := _arranged_as(fault, index, weight)) is not None
+            }
+            if other == layer or not 1 < len(read) == len(arranged):
+                continue
+            values: dict[int, Value] = {}
+            functions: dict[int, Function] = {}
+            for index, value in arranged.items():
+                changed = fault.reading(index, value)
+                values.update(changed[0])
+                functions.update(changed[1])
+            own = " and ".join(layer + name for name in read)
+            text = f"<candidate> reads {own} where those of {other.rstrip('./')} belong"
+            yield Change(CauseKind.SWAPPED_WEIGHTS, text, values, functions)
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The layer and the name in it of a weight: "a/b/w" is "a/b/" and "w"."""
+    at = max(name.rfind("/"), name.rfind(".")) + 1
+    return name[:at], name[at:]
+
+
+def _arranged_as(fault: Fault, index: int, weight: int | None) -> Array | None:
+    """Another weight, rearranged as the one that a node is made of; None where it does not fit."""
+    if weight is None:
+        return None
+    *way, root = fault.rearranged_from(index)
+    new: dict[int, Value] = {root: fault.value(weight)}
+    if fault.value(root).shape != fault.value(weight).shape:
+        return None
+    for node in reversed(way):
+        results = recompute(fault.comparison, fault.node(node).step, new, {})
+        if results is None:
+            return None
+        new.update(results)
+    return np.asarray(new[index])
 
 
 def _readable(fault: Fault) -> list[int]:
@@ -155,8 +221,7 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
     """What it means that the reference reads another value than an operand; None if that explains nothing."""
     node, other = fault.node(index), fault.reference.nodes[substitute.t]
     operation = other.operation.strip("_")
-    own = f"{other.kind.value} {other.operation}"
-    there = f"the {operation if other.kind is NodeKind.OPERATION else own}"
+    there = of_reference(fault, substitute.t)
     here = described(fault, index)
     text = f"<candidate> reads {here} where <reference> reads {there}"
     if index in fault.pure:

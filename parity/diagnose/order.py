@@ -54,7 +54,7 @@ def shifted(fault: Fault) -> Iterator[Change]:
         if wanted.dtype.kind != "f" or wanted.shape != actual.shape or wanted.size < 4:
             continue
         for axis, length in enumerate(wanted.shape):
-            for step in range(1, length // 2 + 1) if length > 2 else ():
+            for step in range(1, (length + 1) // 2):
                 late, early = (np.arange(step, length), np.arange(length - step))
                 for here, there, word in ((late, early, "earlier"), (early, late, "later")):
                     a, b = np.take(actual, here, axis), np.take(wanted, there, axis)

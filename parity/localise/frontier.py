@@ -7,9 +7,9 @@ import numpy as np
 from parity.localise.comparison import Comparison
 from parity.localise.gathering import Gathering
 from parity.numerics.complex_parts import real_parts
-from parity.trace.graph import Trace
+from parity.trace.graph import NodeKind, Trace
 from parity.trace.match import Summary, same_numbers
-from parity.trace.vocabulary import PARTS
+from parity.trace.vocabulary import PARTS, REARRANGING, REPEATING
 
 CANDIDATES = 24
 """Values per side, nearest to the frontier, that are tried as the place of a fault."""
@@ -24,9 +24,16 @@ Pair = tuple[tuple[int, ...], tuple[int, ...]]
 class Walked:
     """The unmatched nodes of one side: all of them, and the frontier."""
 
-    def __init__(self, trace: Trace, runs: Gathering, nodes: Sequence[int], frontier: Sequence[int]) -> None:
-        """Nodes and frontier in order of computation."""
-        self.trace, self.runs, self.nodes, self.frontier = trace, runs, nodes, frontier
+    def __init__(
+        self,
+        trace: Trace,
+        runs: Gathering,
+        nodes: Sequence[int],
+        frontier: Sequence[int],
+        again: Sequence[int] = (),
+    ) -> None:
+        """Nodes and frontier in order of computation, and what is `computed_again` before them."""
+        self.trace, self.runs, self.nodes, self.frontier, self.again = trace, runs, nodes, frontier, again
         self._apart: dict[tuple[int, ...], bool] = {}
 
     def behind(self, start: int) -> set[int]:
@@ -92,6 +99,39 @@ class Walked:
         return found[:FEW]
 
 
+def computed_again(comparison: Comparison, frontier: Sequence[int]) -> list[int]:
+    """What the candidate computes twice, and the reference has, before a frontier: where that begins.
+
+    A module that is called again with what its first call got agrees with the first call: the walk back
+    goes past it, to what reads the result.
+
+    Args:
+        comparison: both traces.
+        frontier: nodes of the candidate.
+
+    Returns:
+        Nodes of the candidate in order of computation, both of two.
+    """
+    nodes = comparison.candidate.nodes
+    alike: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    before = sorted(comparison.candidate.ancestors(frontier))
+    for index in before:
+        node, partners = nodes[index], tuple(comparison.partners[index])
+        computes = node.kind is NodeKind.OPERATION and node.floating and not node.fixed
+        if computes and partners and node.operation not in REARRANGING | REPEATING:
+            alike.setdefault((node.operation, partners), []).append(index)
+    twice = {index for found in alike.values() if len(found) > 1 for index in found}
+    begun: set[int] = set()
+    begins = []
+    for index in before:
+        if not begun.isdisjoint(nodes[index].inputs):
+            begun.add(index)
+        elif index in twice:
+            begun.add(index)
+            begins.append(index)
+    return begins[:FEW]
+
+
 def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterator[Pair]:
     """Pairs of nodes to be tried as a fault, from the frontier on.
 
@@ -107,6 +147,7 @@ def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterato
     t_near, j_near = there.near(), here.near()
     t_before, j_before = there.before(), here.before()
     pairs = [(t, j) for j in j_near for t in t_near]
+    pairs += [(t, j) for j in here.again for t in t_near]
     pairs += [(t, j) for j in j_before for t in t_near[:FEW]]  # an operation that the candidate lacks
     alone = [j for rank, j in enumerate(j_near) if rank < FEW or here.trace.nodes[j].backward]
     pairs += [

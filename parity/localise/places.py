@@ -104,7 +104,7 @@ def _common(own: Sequence[Frame], other: Sequence[Frame]) -> int:
 def _found(comparison: Comparison, region: Region) -> tuple[Place, ...]:
     """The places that the operations themselves tell."""
     trace = comparison.candidate
-    if comparison.partners[region.j] and not region.order:
+    if comparison.partners[region.j] and not region.order and not region.again:
         reading = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
         readers = [i for i in reading if trace.nodes[i].spot.file or trace.nodes[i].spot.module]
         return _places(trace, readers or [region.j], ()) + _places(trace, [region.j], ())

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.localise.comparison import Comparison, Region, failing, unmatched
-from parity.localise.frontier import Walked, pairs_to_try
+from parity.localise.frontier import Walked, computed_again, pairs_to_try
 from parity.localise.placing import Placed, in_place, matters, mends, score
 from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
@@ -175,7 +175,7 @@ def _walks(comparison: Comparison, failed: list[tuple[int, int]]) -> tuple[Walke
     here = unmatched(comparison.candidate, [j for _, j in failed], comparison.candidate_agrees)
     return (
         Walked(comparison.reference, comparison.reference_runs, *there),
-        Walked(comparison.candidate, comparison.candidate_runs, *here),
+        Walked(comparison.candidate, comparison.candidate_runs, *here, computed_again(comparison, here[1])),
     )
 
 
@@ -224,4 +224,5 @@ def _region(
         ts=tuple(ts),
         js=tuple(values),
         beside={i: array for i, array in values.items() if i != j},
+        again=j in here.again,
     )

@@ -98,6 +98,7 @@ def divergence_at(
     if change is not None:
         there = put_first(change.reference_places, there)
         here = put_first(change.candidate_places or _changed(comparison, region, change), here)
+        here = put_first(_read(comparison, change), here)
         here = put_first(here, _made(comparison, region, change))
         if change.cause is CauseKind.MASK:
             here = put_first(here, _masked_by(comparison, region))
@@ -124,6 +125,17 @@ def _changed(comparison: Comparison, region: Region, change: Change) -> tuple[Pl
         found += [trace.nodes[i].place for i in inside if not numbers.isdisjoint(trace.nodes[i].inputs)]
     one_line = len({(place.file, place.line) for place in found}) == 1 and bool(found[0].file)
     return tuple(found[:1]) if one_line and not change.joined else ()
+
+
+def _read(comparison: Comparison, change: Change) -> tuple[Place, ...]:
+    """The lines that read an input first which a cause says is another."""
+    trace, readers = comparison.candidate, comparison.candidate.consumers()
+    inputs = [i for i in change.values if trace.nodes[i].kind is NodeKind.INPUT]
+    found: dict[tuple[str, int], Place] = {}
+    for place in (trace.nodes[k].place for i in inputs for k in readers[i][:MOST_MADE]):
+        if place.file:
+            found.setdefault((place.file, place.line), place)
+    return tuple(found.values())
 
 
 def _made(comparison: Comparison, region: Region, change: Change) -> tuple[Place, ...]:

@@ -32,6 +32,7 @@ from parity.pipeline.traces import Traces, traced
 from parity.report.errors import in_one_line, on_purpose
 from parity.report.results import CauseKind, Divergence, Growth, Stage, once_each
 from parity.report.sides import Sides
+from parity.trace.executions import executions
 
 MOST_SHOWN = 6
 """Different faults listed; each is mended before the next is looked for."""
@@ -155,6 +156,7 @@ def _walked(
     growth = tuple(growth_of(comparison))
     findings: list[str] = []
     met_again: set[int] = set()
+    found_at: dict[int, Region] = {}
     constants = KnownConstants()
 
     def diagnosed(region: Region, families: Sequence[Family] | None = None) -> Diagnosis | None:
@@ -173,7 +175,7 @@ def _walked(
         for region in find_regions(comparison, group, errors):
             same = in_another_step(divergences, candidate_places(comparison, region))
             if same is not None:
-                if same not in met_again:
+                if same not in met_again and _is_same_code(comparison, found_at.get(same), region):
                     met_again.add(same)
                     divergences[same] = confirmed(divergences[same], diagnosed(region))
                 divergences[same] = again_in(
@@ -198,6 +200,7 @@ def _walked(
                 divergences += [same_fault] if any(map(same_fault.repeats, divergences)) else []
                 continue
             constants.note(comparison, found)
+            found_at[len(divergences)] = region
             divergences.append(divergence_at(comparison, region, kind, found))
             again.note(region)
             if reproducer is not None:
@@ -216,6 +219,14 @@ def _walked(
         cost = "a bug of the harness, which may have cost places"
         findings += [f"{cost}: {in_one_line(error)}" for error in errors or ()]
     return Found(tuple(divergences), growth, tuple(findings))
+
+
+def _is_same_code(comparison: Comparison, first: Region | None, again: Region) -> bool:
+    """Whether a fault is the same operation as an earlier one, run once more, and not one next to it."""
+    trace = comparison.candidate
+    if first is None or min(step := [trace.nodes[region.j].step for region in (first, again)]) < 0:
+        return False
+    return step[1] in executions(trace, step[0])
 
 
 def _all_mended(comparison: Comparison, group: str, change: Change) -> Mapping[int, Value]:

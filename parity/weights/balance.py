@@ -36,9 +36,10 @@ LOOP = 0.4
 SPREAD = 0.5
 """Cost of units whose names differ in numbers alone, if all go to slots that are not as many of a name."""
 
-Kin = tuple[Sort, int, bool]
-"""A sort, how many items of a name there are, which differ in numbers alone, and whether their names have
-these numbers; the layers of a stack have none, and may be leaves of any name."""
+Kin = tuple[Sort, frozenset[int], bool]
+"""A sort, how many items of a name there may be, which differ in numbers alone, and whether their names have
+these numbers; the layers of a stack have none, and may be leaves of any name. Of stacks whose names differ
+in numbers, as `norm1` and `norm2` do, either the layers of one are of a name or those of all."""
 
 Way = tuple[int, float, dict[Kin, int], int]
 """One way to see a family: its place among the choices, cost, items of each kin, length as a stack."""
@@ -90,8 +91,10 @@ def _families(groups: Sequence[Group[Item]], sort: Callable[[Item], Sort]) -> li
     for members in alike.values():
         ways_of: list[Way] = []
         for place, choice in enumerate(groups[members[0]].choices):
-            count, named = len(members) * choice.times, len(members) > 1
-            counts = Counter((sort(sample), count, named) for sample in choice.samples)
+            numbers, named = frozenset({choice.times, len(members) * choice.times}), len(members) > 1
+            if choice.times == 1:
+                numbers = frozenset({len(members)})
+            counts = Counter((sort(sample), numbers, named) for sample in choice.samples)
             ways_of.append(
                 (place, choice.cost, {k: n * choice.times for k, n in counts.items()}, choice.times)
             )
@@ -107,7 +110,7 @@ def _fitting(sides: Iterable[Iterable[Kin]], pricing: Pricing) -> Iterator[tuple
             side.setdefault(one[0], []).append(one)
     for u, s, price in pricing.fitting(*of_sort):
         for one, other in itertools.product(of_sort[0][u], of_sort[1][s]):
-            spread = one[1] != other[1] and (one[2] or other[2])
+            spread = one[1].isdisjoint(other[1]) and (one[2] or other[2])
             yield one, other, SLIGHT * price + SPREAD * spread
 
 
