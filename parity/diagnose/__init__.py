@@ -8,6 +8,7 @@ no cause is named. Which framework either side is written in, nothing here knows
 import contextlib
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +24,7 @@ from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
 from parity.diagnose.exchanged_steps import exchanged_steps
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.factors import exchanged_factors
-from parity.diagnose.fault import Fault
+from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.fillers import fillers
 from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
@@ -39,6 +40,7 @@ from parity.diagnose.operands import (
     other_layers,
     other_values,
     pairs_of_operands,
+    plain_inputs,
 )
 from parity.diagnose.order import order, shifted
 from parity.diagnose.picks import picked_entries
@@ -63,7 +65,7 @@ Family = Callable[[Fault], Iterator[Change]]
 """A family of hypotheses: takes a fault and yields the changes to be tried there, the likeliest first."""
 
 FAMILIES: tuple[Family, ...] = (
-    *(fillers, written_plainly, roundings, sums_and_means),
+    *(plain_inputs, fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, convolutions, pools, integers, dtypes, sequences),
     *(masks, masks_of_several, exchanged_parts),
     *(joined_otherwise, order, in_parts, bins, resizings),
@@ -105,9 +107,6 @@ there, a number that is written twice."""
 SECONDS = 8.0
 """CPU time for one fault, in seconds."""
 
-DEPTHS = (0, 3)
-"""How many operations before the fault are looked at, too: first none, then some."""
-
 
 class Diagnosis(NamedTuple):
     """A cause, with the change that it was found by, which may say more of the place."""
@@ -143,8 +142,11 @@ def diagnose(
     confirmation = Confirmation(elsewhere, region)
     with _in_64_bits(), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
-        for depth in DEPTHS:
-            fault = Fault(comparison, region, depth, SECONDS / len(DEPTHS))
+        end = time.process_time() + SECONDS
+        for number, depth in enumerate(DEPTHS):  # what one depth leaves of the time is for the others
+            begun = time.process_time()
+            seconds = (end - begun) / (len(DEPTHS) - number)
+            fault = Fault(comparison, region, depth, seconds)
             if not fault.differs or not (fault.target.wanted.any() or fault.gradient):
                 return None  # zeros say nothing
             for family in families or (OF_GRADIENTS if fault.gradient else FAMILIES):
@@ -168,6 +170,7 @@ def diagnose(
                     continue
                 if found is not None:
                     return Diagnosis(_cause(fault, *found), found[0])
+            end += fault.deadline - begun - seconds  # confirming a cause has its own time
     return None
 
 

@@ -1,8 +1,8 @@
 """The order of steps: one side scales, caps, normalises or turns before a step, the other behind it.
 
 A step is a stretch of operations from one value to another of the same shape that nothing else reads from.
-It is taken out where the candidate has it, and put in where another value is read, of its shape or, if it is a
-function of single entries, of any: a square before a mean or behind it.
+It is taken out where the candidate has it, and put in where another value is read, of its shape or, if it is
+a function of single entries, of any: a square before a mean or behind it.
 """
 
 import time

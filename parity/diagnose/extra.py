@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from parity.diagnose.fault import Fault
+from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.numbers import is_number
 from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
@@ -103,7 +103,7 @@ def missing_operations(fault: Fault) -> Iterator[Change]:
     if not lacking or len(lacking) > 12:
         return
     weights = _weights(fault)
-    if fault.depth == 0 and (weights or any(node.operation in PARTS for node in nodes)):
+    if fault.depth < DEPTHS[-1] and (weights or any(node.operation in PARTS for node in nodes)):
         return
     given = [[*filter(is_number, node.params.values()), *_numbers(fault, node)] for node in lacking]
     cause = cause_of(lacking, missing=True, number=any(given))

@@ -22,6 +22,9 @@ from parity.trace.executions import executions
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
 
+DEPTHS = (0, 1, 3)
+"""How many operations before the fault are looked at, too: first none, then what it reads, then some."""
+
 MOST_ACTIVE = 300
 """Evaluations that a trial computes again; in a longer stretch only those that disagree."""
 

@@ -2,7 +2,7 @@
 
 from parity.diagnose.fault import Fault
 from parity.trace.graph import Node, NodeKind
-from parity.trace.vocabulary import REARRANGING
+from parity.trace.vocabulary import FITTING, REARRANGING
 
 MOST_NAMED = 2
 """Weights that are named with a value; more would be most of a network."""
@@ -15,13 +15,24 @@ def described(fault: Fault, index: int) -> str:
         fault: the fault.
         index: node of the candidate.
     """
-    node = fault.node(index)
+    node = fault.node(_computed(fault, index))
     root = fault.node(fault.rearranged_from(index)[-1])
     if root.kind in (NodeKind.INPUT, NodeKind.WEIGHT):
         node = root
     if node.kind is NodeKind.OPERATION:
         return f"the {node.operation}{_on_its_line(node)}"
     return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
+
+
+def _computed(fault: Fault, index: int) -> int:
+    """What a value is before it was fitted into a shape, if that was computed."""
+    for source in fault.rearranged_from(index):
+        node = fault.node(source)
+        if node.kind is not NodeKind.OPERATION:
+            break
+        if node.operation not in FITTING:
+            return source
+    return index
 
 
 def _on_its_line(node: Node) -> str:
@@ -49,6 +60,17 @@ def of_reference(fault: Fault, index: int) -> str:
     return f"the {node.kind.value} {node.operation}".strip()
 
 
+def in_candidate(fault: Fault, index: int) -> str:
+    """What a value of the candidate is called where both sides are spoken of.
+
+    Args:
+        fault: the fault.
+        index: node of the candidate.
+    """
+    name = described(fault, index)
+    return name if name.startswith(("the input ", "the weight ")) else f"{name} in <candidate>"
+
+
 def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
     """What two values of the candidate are called; those of one line are numbered.
 
@@ -64,6 +86,7 @@ def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
         second += _weights_between(fault, one, other)
     elif other in fault.ancestors(one):
         first += _weights_between(fault, other, one)
+    one, other = _computed(fault, one), _computed(fault, other)
     if first != second or fault.node(one).kind is not NodeKind.OPERATION:
         return first, second
     spot, operation = fault.node(one).spot, fault.node(one).operation
@@ -72,6 +95,8 @@ def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
         for i, node in enumerate(fault.candidate.nodes)
         if node.operation == operation and (node.spot.file, node.spot.line) == (spot.file, spot.line)
     ]
+    if fault.node(one).step == fault.node(other).step:  # two results of one operation
+        alike = [i for i in alike if fault.node(i).step == fault.node(one).step]
     a, b = (f"number {alike.index(i) + 1} of {len(alike)}" if i in alike else "" for i in (one, other))
     return f"{first} ({a})", f"{second} ({b})"
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.naming import of_reference
 from parity.trace.vocabulary import COMPARISONS, names
 
 ROOTS = frozenset({"sqrt", "rsqrt", "pow", "integer_pow", "div", "log", "log1p"})
@@ -114,7 +115,7 @@ def computed_numbers(fault: Fault) -> list[tuple[str, float]]:
     for index in (*fault.reference_scope, *fault.reference_inputs):
         node = fault.reference.nodes[index]
         if node.array.size == 1 and node.array.dtype.kind == "f" and index not in fault.reference_pure:
-            found.append((f"the result of {node.operation.strip('_')}", float(node.array.reshape(()))))
+            found.append((of_reference(fault, index), float(node.array.reshape(()))))
     return found
 
 

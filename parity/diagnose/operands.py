@@ -1,7 +1,7 @@
 """Operands: a value read where the other side reads another one; two values exchanged."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from parity.diagnose.trials import Change, recompute
 from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
-from parity.trace.vocabulary import MASKING, PARTS
+from parity.trace.vocabulary import FITTING, MASKING, PARTS
 
 MOST = 40
 """Values of the reference that are tried in place of an operand."""
@@ -42,21 +42,36 @@ class Explained(NamedTuple):
     text: str
 
 
+def plain_inputs(fault: Fault) -> Iterator[Change]:
+    """An input, where the candidate has something else."""
+    for target in fault.targets:
+        for name, index in fault.candidate.inputs.items():
+            array = fault.value(index)
+            if array.size < 2 or array.dtype.kind == "b" or array.shape != target.wanted.shape:
+                continue
+            if np.array_equal(array, target.wanted) and not np.array_equal(array, target.actual):
+                unread = "" if index in fault.relevant else ", which never reads it,"
+                text = f"<reference> reads the input {name} there, <candidate>{unread} has "
+                text += f"{described(fault, target.node)} in its place"
+                yield Change(CauseKind.OPERANDS, text, {target.node: target.wanted})
+
+
 def exchanged_parts(fault: Fault) -> Iterator[Change]:
     """Two parts of one packed value exchanged: gates, queries and keys, halves of a gated unit."""
-    for a, b in _exchanges(fault):
+    for exchange in _exchanges(fault):
+        a, b = exchange
         apart = a not in fault.ancestors(b) and b not in fault.ancestors(a)
         if apart and _parents(fault, a) & _parents(fault, b):
-            yield _exchange(fault, a, b)
+            yield _exchanged(fault, exchange)
 
 
 def operands(fault: Fault) -> Iterator[Change]:
     """Every value that the faulty operations read, exchanged for every value that the reference's read."""
-    for a, b in _exchanges(fault):
-        exchange = _exchange(fault, a, b)
-        if fault.residual(exchange) is not None:  # one of them alone says less, if that is enough
-            yield from _one_for_another(fault, a, b)
-            yield exchange
+    for exchange in _exchanges(fault):
+        change = _exchanged(fault, exchange)
+        if fault.residual(change) is not None:  # one of them alone says less, if that is enough
+            yield from _one_for_another(fault, exchange)
+            yield change
     readable = _readable(fault)
     for index in readable:
         for substitute in _substitutes(fault, index):
@@ -102,24 +117,36 @@ def _earlier(fault: Fault, index: int) -> list[int]:
     ]
 
 
-def _exchanges(fault: Fault) -> Iterator[tuple[int, int]]:
+def _exchanges(fault: Fault) -> Iterator[dict[int, Array]]:
+    """Two operands, each with what it would be if it were made of what the other is made of."""
     for a, b in itertools.combinations(_readable(fault), 2):
         if _alike(fault.value(a), fault.value(b)):
-            yield a, b
+            yield {a: fault.value(b), b: fault.value(a)}
+            continue
+        if fault.node(a).fixed or fault.node(b).fixed:
+            continue
+        for x, y in itertools.product(fault.rearranged_from(a), fault.rearranged_from(b)):
+            if _alike(fault.value(x), fault.value(y)):
+                first, second = _made_of(fault, a, x, fault.value(y)), _made_of(fault, b, y, fault.value(x))
+                if first is not None and second is not None:
+                    yield {a: first, b: second}
+                break
 
 
-def _exchange(fault: Fault, a: int, b: int) -> Change:
+def _exchanged(fault: Fault, values: Mapping[int, Array]) -> Change:
+    a, b = values
     text = "{} and {} are exchanged in <candidate>".format(*told_apart(fault, a, b))
-    return Change(_exchanged(fault, a, b), text, {a: fault.value(b), b: fault.value(a)})
+    return Change(_kind_of_exchange(fault, a, b), text, values)
 
 
-def _one_for_another(fault: Fault, a: int, b: int) -> Iterator[Change]:
+def _one_for_another(fault: Fault, values: Mapping[int, Array]) -> Iterator[Change]:
     """Of two operands one read where the other belongs, and that one right."""
+    a, b = values
     for wrong, right in ((a, b), (b, a)):
         here, there = told_apart(fault, wrong, right)
         if not (fault.node(wrong).fixed or fault.node(right).fixed):
             text = f"<candidate> reads {here} where {there} belongs"
-            yield Change(CauseKind.OPERANDS, text, *fault.reading(wrong, fault.value(right)))
+            yield Change(CauseKind.OPERANDS, text, *fault.reading(wrong, values[wrong]))
 
 
 def pairs_of_operands(fault: Fault) -> Iterator[Change]:
@@ -144,7 +171,7 @@ def other_layers(fault: Fault) -> Iterator[Change]:
     names = {node: name for name, node in weights.items()}
     layers: dict[str, dict[str, int]] = {}
     for index in _readable(fault):
-        if (root := fault.rearranged_from(index)[-1]) in names:
+        if (root := _root(fault, index)) in names:
             layer, name = _split(names[root])
             layers.setdefault(layer, {})[name] = index
     for layer, read in layers.items():
@@ -153,7 +180,8 @@ def other_layers(fault: Fault) -> Iterator[Change]:
             arranged = {
                 index: value
                 for index, weight in instead.items()
-                if (value := _arranged_as(fault, index, weight)) is not None
+                if weight is not None
+                and (value := _made_of(fault, index, _root(fault, index), fault.value(weight))) is not None
             }
             if other == layer or not 1 < len(read) == len(arranged):
                 continue
@@ -168,21 +196,23 @@ def other_layers(fault: Fault) -> Iterator[Change]:
             yield Change(CauseKind.SWAPPED_WEIGHTS, text, values, functions)
 
 
+def _root(fault: Fault, index: int) -> int:
+    return fault.rearranged_from(index)[-1]
+
+
 def _split(name: str) -> tuple[str, str]:
     """The layer and the name in it of a weight: "a/b/w" is "a/b/" and "w"."""
     at = max(name.rfind("/"), name.rfind(".")) + 1
     return name[:at], name[at:]
 
 
-def _arranged_as(fault: Fault, index: int, weight: int | None) -> Array | None:
-    """Another weight, rearranged as the one that a node is made of; None where it does not fit."""
-    if weight is None:
+def _made_of(fault: Fault, index: int, source: int, value: Array) -> Array | None:
+    """What an operand would be, were what it is made of another value; None where that does not fit."""
+    if fault.value(source).shape != value.shape:
         return None
-    *way, root = fault.rearranged_from(index)
-    new: dict[int, Value] = {root: fault.value(weight)}
-    if fault.value(root).shape != fault.value(weight).shape:
-        return None
-    for node in reversed(way):
+    way = fault.rearranged_from(index)
+    new: dict[int, Value] = {source: value}
+    for node in reversed(way[: way.index(source)]):
         results = recompute(fault.comparison, fault.node(node).step, new, {})
         if results is None:
             return None
@@ -311,12 +341,13 @@ def _parents(fault: Fault, index: int) -> set[int]:
             if node.operation in PARTS and fault.value(node.inputs[0]).size > fault.value(i).size:
                 found.add(node.inputs[0])
             elif node.kind is NodeKind.OPERATION:
-                following.update(k for k in node.inputs if fault.value(k).shape == fault.value(i).shape)
+                shape = None if node.operation in FITTING else fault.value(i).shape
+                following.update(k for k in node.inputs if shape in (None, fault.value(k).shape))
         edge = following
     return found
 
 
-def _exchanged(fault: Fault, a: int, b: int) -> CauseKind:
+def _kind_of_exchange(fault: Fault, a: int, b: int) -> CauseKind:
     first, second = fault.node(a), fault.node(b)
     if first.fixed and second.fixed:
         return CauseKind.SWAPPED_WEIGHTS

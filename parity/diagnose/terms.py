@@ -7,6 +7,7 @@ import numpy as np
 
 from parity.diagnose.factors import in_one_case, one_number
 from parity.diagnose.fault import Fault
+from parity.diagnose.naming import in_candidate, of_reference
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.tolerances import (
@@ -67,14 +68,16 @@ def _known(fault: Fault) -> list[Term]:
             continue
         array = node.array
         if array.dtype.kind == "f" and array.size > 1:
-            own = node.kind is not NodeKind.OPERATION
-            name = node.operation if own else f"the result of {node.operation.strip('_')}"
-            found.append(Term(name, array, bool(read & set(fault.twins.get(index, ())))))
+            twins = fault.twins.get(index, ())
+            name = node.operation
+            if node.kind is NodeKind.OPERATION:
+                name = in_candidate(fault, twins[0]) if twins else of_reference(fault, index)
+            found.append(Term(name, array, bool(read & set(twins))))
     for index in (*fault.inputs, *fault.constants):
-        array, own = fault.value(index), fault.node(index).kind is not NodeKind.OPERATION
+        array, own = fault.value(index), fault.node(index).kind is NodeKind.OPERATION
         if array.dtype.kind == "f" and array.size > 1:
-            name = fault.node(index).operation
-            found.append(Term(name if own else f"the result of {name}", array, True))
+            name = in_candidate(fault, index) if own else fault.node(index).operation
+            found.append(Term(name, array, True))
     return found
 
 

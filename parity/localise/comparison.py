@@ -39,8 +39,8 @@ class Region(NamedTuple):
         honest: how much of it rounding explains.
         ts, js: `t` and `j` with the same of the other runs of a loop, where one side computes in parts.
         beside: the reference's values in place of the candidate's other parts.
-        again: whether `j` agrees with another value of the reference, and the candidate computes it twice: once
-            where this one belongs.
+        again: whether `j` agrees with another value of the reference, and the candidate computes it twice:
+            once where this one belongs.
     """
 
     t: int

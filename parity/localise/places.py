@@ -106,7 +106,8 @@ def _found(comparison: Comparison, region: Region) -> tuple[Place, ...]:
     trace = comparison.candidate
     if comparison.partners[region.j] and not region.order and not region.again:
         reading = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
-        readers = [i for i in reading if trace.nodes[i].spot.file or trace.nodes[i].spot.module]
+        told = [i for i in reading if trace.nodes[i].spot.file or trace.nodes[i].spot.module]
+        readers = [i for i in told if i not in comparison.replaced]  # what was put right reads it no more
         return _places(trace, readers or [region.j], ()) + _places(trace, [region.j], ())
     found = _places(trace, region.candidate_nodes, _hidden(region))
     inside = set(region.candidate_nodes)

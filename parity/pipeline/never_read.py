@@ -1,4 +1,4 @@
-"""Weights that one side reads and the other never does: often another one stands in their place."""
+"""Weights and inputs that one side reads and the other never does: often others stand in their place."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ MOST_NAMED = 4
 
 
 def never_read(plan: Plan, reference: Trace, candidate: Trace) -> Iterator[str]:
-    """What is to be said of weights that have a partner and no use, a sentence for each side that has any.
+    """What is to be said of weights and inputs that the other side alone reads, in sentences.
 
     Args:
         plan: which weights belong together.
@@ -29,10 +29,25 @@ def never_read(plan: Plan, reference: Trace, candidate: Trace) -> Iterator[str]:
         if unread:
             named = ", ".join(unread[:MOST_NAMED]) + (", ..." if len(unread) > MOST_NAMED else "")
             yield f"{sides[own]} never reads {named}: does another weight stand in its place?"
+    inputs = _read_inputs(reference), _read_inputs(candidate)
+    for own, other in ((1, 0), (0, 1)):
+        for name in sorted(inputs[other] - inputs[own]):
+            yield f"{sides[own]} never reads the input {name}; {sides[other]} does"
 
 
 def _read(trace: Trace) -> set[str]:
     """The weights that an output or the loss depends on."""
-    ends = [i for group in ("outputs", "loss") for i in trace.outputs.get(group, {}).values()]
-    behind = trace.ancestors(ends)
+    behind = _behind(trace)
     return {name for name, index in trace.weights.items() if index in behind}
+
+
+def _read_inputs(trace: Trace) -> set[str]:
+    """The same of inputs."""
+    behind = _behind(trace)
+    return {name for name, index in trace.inputs.items() if index in behind}
+
+
+def _behind(trace: Trace) -> set[int]:
+    return trace.ancestors(
+        [i for group in ("outputs", "loss") for i in trace.outputs.get(group, {}).values()]
+    )
