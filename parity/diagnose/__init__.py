@@ -25,7 +25,7 @@ from parity.diagnose.exchanged_steps import exchanged_steps
 from parity.diagnose.extra import extra_operations, missing_operations
 from parity.diagnose.factors import exchanged_factors
 from parity.diagnose.fault import DEPTHS, Fault
-from parity.diagnose.fillers import fillers
+from parity.diagnose.fillers import filled_ends, fillers
 from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.in_parts import bins, in_parts
@@ -80,6 +80,7 @@ FAMILIES: tuple[Family, ...] = (
         changes_everywhere,
         mutations_behind,
         shifted,
+        filled_ends,
         sliced_operands,
         other_divisors,
         opposite_operands,

@@ -125,15 +125,17 @@ def _is_power(factor: float, base: float | int) -> bool:
 def _counts(fault: Fault, end: int) -> list[int]:
     """Over how many entries the sums go that a value is computed by, on either side or backwards.
 
-    What goes into an index or a comparison passes no factor on, and the forward pass none to a gradient.
+    What goes into an index or a comparison passes no factor on, and the forward pass none to a gradient. Of
+    an output only what is computed at the fault counts: the sums before agree.
     """
     backward = fault.node(end).backward
+    computed = set(fault.computed())
     near = edge = {end}
     for _ in range(NEAR):
         before = {i for n in edge for i in fault.node(n).inputs}
         edge = {i for i in before if fault.node(i).floating and fault.node(i).backward == backward} - near
         near = near | edge
-    found = [_counted(fault.candidate, i) for i in sorted(near)]
+    found = [_counted(fault.candidate, i) for i in sorted(near) if backward or i in computed]
     found += [_counted(fault.reference, i) for i in fault.reference_scope if i <= fault.region.t]
     return list(dict.fromkeys(n for n in found if n > 1))
 

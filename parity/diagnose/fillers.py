@@ -60,6 +60,29 @@ def _left_over(fault: Fault) -> Iterator[Change]:
             yield Change(CauseKind.MASK, text, {target.node: new})
 
 
+def filled_ends(fault: Fault) -> Iterator[Change]:
+    """Entries at one end of an axis that are one number in the reference, and others in the candidate."""
+    for target in fault.targets:
+        wanted, actual = target.wanted, target.actual
+        if wanted.dtype.kind != "f" or wanted.shape != actual.shape or not np.isfinite(wanted).all():
+            continue
+        off = np.abs(wanted - actual) > target.allowed
+        for axis, length in enumerate(wanted.shape):
+            rows = np.flatnonzero(off.any(tuple(i for i in range(wanted.ndim) if i != axis)))
+            at_start = np.array_equal(rows, np.arange(rows.size))
+            at_end = np.array_equal(rows, np.arange(length - rows.size, length))
+            if not 0 < 2 * rows.size < length or not (at_start or at_end):
+                continue
+            ends = np.take(wanted, rows, axis)
+            if np.ptp(ends) == 0 and wanted.size > ends.size > 1:
+                which, filler = "first" if at_start else "last", number(float(ends.flat[0]))
+                text = (
+                    f"the {which} {rows.size} of {length} entries along axis {axis} are {filler} in "
+                    "<reference> and other numbers in <candidate>; the rest agrees"
+                )
+                yield Change(CauseKind.PADDING, text, {target.node: wanted})
+
+
 def _sign(values: Array) -> Array:
     """The signs of some values; of what is no number, a third one."""
     return np.where(np.isnan(values), 2.0, np.sign(values))
