@@ -18,7 +18,10 @@ from parity.weights.reshapes import carry, regroups, squeeze
 from parity.weights.transfer import Shape
 
 RESHAPED = 3.0
-"""Cost of axes merged, split, or of length one added or removed."""
+"""Cost of axes merged or split."""
+
+SQUEEZED = 1.0
+"""Cost of axes of length one added or removed, as a convolution of one pixel has in a linear layer's place."""
 
 CONTRADICTED = 15.0
 """Cost of a layout in which the two products would sum over other axes."""
@@ -94,7 +97,10 @@ def layouts(tensor: End, leaf: End, is_alike: bool = False) -> tuple[Layout, ...
         moved = tuple(view[axis] for axis in option.axes)
         if not regroups(moved, leaf_shape):
             continue
-        cost = option.cost + (RESHAPED if option.view is None and moved != leaf_shape else 0.0)
+        cost = option.cost
+        if option.view is None:
+            cost += SQUEEZED * (moved.count(1) != leaf_shape.count(1))
+            cost += RESHAPED * (squeeze(moved) != squeeze(leaf_shape))
         if tensor.summed is not None and leaf.summed is not None:
             summed = carry(tensor.summed, shape, view)
             permuted = None if summed is None else _places(summed, option.axes)
