@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parity.frameworks.environment import environment
@@ -13,7 +13,7 @@ from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.conversions import judge_misfits, not_planned
 from parity.pipeline.equal_constants import with_equal_constants
 from parity.pipeline.held_values import compared_in, in_float64
-from parity.pipeline.judging import judge_runs, named_on_both_sides, not_checked
+from parity.pipeline.judging import GROUPS, Failed, judge_runs, named_on_both_sides, not_checked
 from parity.pipeline.measuring import Measured, Oracle, measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
@@ -21,7 +21,7 @@ from parity.pipeline.planning import judge_weights
 from parity.pipeline.recorded_reference import movable
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings, Weights
-from parity.pipeline.runs import runs_of
+from parity.pipeline.runs import MOVED, runs_of
 from parity.pipeline.traces import LiveTraces, Traces
 from parity.report.results import ParityError, Report, Verdict
 from parity.report.sides import Sides
@@ -186,7 +186,8 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         from parity.pipeline.search import search  # needs both frameworks' rooms, which a pass does not
 
         progress("looking for the place")
-        found = search(both, different[0], traces, settings.reproduce, progress)
+        telling = _telling(different)
+        found = search(both, telling, traces, settings.reproduce, progress)
         outcome.divergences = (*found.divergences, *outcome.divergences)
         outcome.growth, outcome.unplaced = found.growth, found.unplaced
         outcome.findings = (*outcome.findings, *found.findings)
@@ -200,6 +201,16 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         outcome.unplaced = "" if lost else outcome.unplaced
     outcome.findings = (*outcome.findings, *filter(None, (outcome.unplaced,)))
     return outcome
+
+
+def _telling(different: Sequence[Failed]) -> Failed:
+    """The run in which a place is looked for: that of the moved weights, if the first one's values part there.
+
+    Zeros and ones, as at initialisation, make values agree that have nothing to do with each other.
+    """
+    first = different[0]
+    moved = [failed for failed in different if failed.run.title == MOVED]
+    return next((f for f in moved if f.groups >= first.groups & GROUPS.keys()), first)
 
 
 def _stopped(both: Measured) -> tuple[str, ...]:
