@@ -30,7 +30,8 @@ def integers(fault: Fault) -> Iterator[Change]:
             continue
         for step in (-1, 1, 2, -2):
             text = f"indices are {-step:+d} off in <candidate>: add {step}"
-            yield Change(CauseKind.MASK if compared else CauseKind.SHIFT, text, {index: array + step})
+            moved = (array.astype(np.int64) + step).astype(array.dtype)
+            yield Change(CauseKind.MASK if compared else CauseKind.SHIFT, text, {index: moved})
 
 
 def _compares_otherwise(fault: Fault) -> bool:

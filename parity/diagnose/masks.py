@@ -13,7 +13,7 @@ from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
 from parity.trace.match import Summary
-from parity.trace.vocabulary import MASKING
+from parity.trace.vocabulary import COMPARISONS, MASKING
 
 FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
 """What masked places are filled with."""
@@ -24,7 +24,7 @@ def masks(fault: Fault) -> Iterator[Change]:
     yield from _whole(fault)
     for index in (*fault.inputs, *fault.constants, *fault.computed()):
         mask = fault.value(index)
-        if mask.dtype.kind != "b" or mask.size < 2:
+        if mask.dtype.kind != "b" or mask.size < 2 or _is_of_a_function(fault, index):
             continue
         yield Change(
             CauseKind.MASK,
@@ -44,6 +44,20 @@ def masks(fault: Fault) -> Iterator[Change]:
         ):
             yield Change(CauseKind.MASK, f"the mask counts as {meaning}", {index: np.full_like(mask, fill)})
     yield from _applied(fault)
+
+
+def _is_of_a_function(fault: Fault, index: int) -> bool:
+    """Whether a condition chooses a branch of a function, as x > 0 in a leaky ReLU: that masks nothing."""
+    node = fault.node(index)
+    compared = [i for i in node.inputs if i not in fault.pure and fault.value(i).size > 1]
+    if node.operation not in COMPARISONS or len(compared) != 1:
+        return False
+
+    def is_made_of_it(i: int) -> bool:
+        return i in compared or not set(compared).isdisjoint(fault.node(i).inputs)
+
+    readers = [fault.node(k) for k in fault.consumers[index]]
+    return all(node.operation in MASKING and any(map(is_made_of_it, node.inputs[1:])) for node in readers)
 
 
 def masks_of_several(fault: Fault) -> Iterator[Change]:

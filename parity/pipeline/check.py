@@ -204,7 +204,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
 
 
 def _telling(different: Sequence[Failed]) -> Failed:
-    """The run in which a place is looked for: that of the moved weights, if the first one's values part there.
+    """The run in which a place is looked for: that of the moved weights, if the same groups part there.
 
     Zeros and ones, as at initialisation, make values agree that have nothing to do with each other.
     """

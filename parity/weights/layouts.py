@@ -21,7 +21,7 @@ RESHAPED = 3.0
 """Cost of axes merged or split."""
 
 SQUEEZED = 1.0
-"""Cost of axes of length one added or removed, as a convolution of one pixel has in a linear layer's place."""
+"""Cost of axes of length one added or removed: a convolution of one pixel in place of a linear layer."""
 
 CONTRADICTED = 15.0
 """Cost of a layout in which the two products would sum over other axes."""

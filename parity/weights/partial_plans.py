@@ -10,9 +10,13 @@ from typing import NamedTuple
 from parity.weights.completeness import is_filled, is_read
 from parity.weights.evidence import Known
 from parity.weights.likeness import likeness
+from parity.weights.names import last_word
 from parity.weights.plan import Plan
 from parity.weights.reshapes import squeeze
 from parity.weights.transfer import Shape, Transfer, grouped
+
+PARAMETRIZED = ".parametrizations."
+"""Part of the name of a tensor from which PyTorch computes a weight: weight_norm and its like."""
 
 LIKE = 0.5
 """How alike, 0 to 1, two names must be for one array to be called a copy of the other."""
@@ -135,6 +139,12 @@ def guesses(plan: Plan, tensors: Known, leaves: Known) -> Iterator[str]:
     """
     for misfit in misfits(plan, tensors, leaves):
         yield f"nearest are {misfit.text}"
+    computed = dict.fromkeys(n.partition(PARAMETRIZED)[0] for n in plan.unused if PARAMETRIZED in n)
+    if computed:
+        yield (
+            f"PyTorch computes weights of {', '.join(computed)} from what is left over: give the other "
+            "side's yourself (`params`), or call torch.nn.utils.parametrize.remove_parametrizations first"
+        )
     planned = list(dict.fromkeys(t.leaf_path for t in plan.transfers)), list(dict.fromkeys(plan.names()))
     partners = (
         {
@@ -148,7 +158,10 @@ def guesses(plan: Plan, tensors: Known, leaves: Known) -> Iterator[str]:
         (plan.unused, tensors, planned[1], partners[1]),
     ):
         for name in left:
-            same = [o for o in paired if squeeze(known[o].shape) == squeeze(known[name].shape)]
+            if PARAMETRIZED in name:
+                continue
+            shape, last = squeeze(known[name].shape), last_word(name)
+            same = [o for o in paired if squeeze(known[o].shape) == shape and last_word(o) == last]
             if not same:
                 continue
             alike = likeness([name], same)[0]

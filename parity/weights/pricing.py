@@ -23,6 +23,10 @@ SORTS = {"matmul": 0, "conv": 0, "gather": 1, "mul": 2, "add": 3}
 OTHER_USE = 5.0
 """Cost of a first use in another sort of operation."""
 
+PRODUCTS = {SORTS["matmul"], SORTS["mul"]}
+PRODUCT_AND_SUM = 2.0
+"""Cost of a product that one side sums over and the other sums up afterwards."""
+
 LAYOUT_NAMES = ("kernel", "weight")
 """Last words of names that say something of how a matrix lies."""
 
@@ -139,7 +143,8 @@ class Pricing(NamedTuple):
                 return math.inf
             cost += CONFLICT if both else LETTERS_DIFFER
         if unit.operation in SORTS and slot.operation in SORTS:
-            cost += OTHER_USE * (SORTS[unit.operation] != SORTS[slot.operation])
+            sorts = {SORTS[unit.operation], SORTS[slot.operation]}
+            cost += PRODUCT_AND_SUM if sorts == PRODUCTS else OTHER_USE * (len(sorts) > 1)
         return cost
 
     def fitting(self, units: Iterable[Sort], slots: Iterable[Sort]) -> list[tuple[Sort, Sort, float]]:
