@@ -105,12 +105,13 @@ def times_a_number(fault: Fault, target: Target, factor: float) -> Iterator[Chan
     times = number(_near(factor, reference_numbers(fault)))
     text = f"<reference>'s value is {times} times <candidate>'s: multiply by {times}"
     cause = CauseKind.SCALE
-    for n in _counts(fault, target.node):
+    at_fault = set(_counts(fault, target.node, near=False))
+    for n in _counts(fault, target.node, near=True):
         if _is_power(factor, n / (n - 1)):
             cause = CauseKind.VARIANCE_CORRECTION
             text = f"one side divides a sum of {n} entries by {n}, the other by {n - 1}: {text}"
             break
-        if _is_power(factor, n):
+        if n in at_fault and _is_power(factor, n):  # the sums before agree
             cause = CauseKind.REDUCTION
             text = f"one side adds {n} entries up, the other takes their mean: {text}"
             break
@@ -122,20 +123,21 @@ def _is_power(factor: float, base: float | int) -> bool:
     return any(math.isclose(factor, base**power, rel_tol=SAME_NUMBER) for power in (1, -1, 0.5, -0.5))
 
 
-def _counts(fault: Fault, end: int) -> list[int]:
+def _counts(fault: Fault, end: int, *, near: bool) -> list[int]:
     """Over how many entries the sums go that a value is computed by, on either side or backwards.
 
-    What goes into an index or a comparison passes no factor on, and the forward pass none to a gradient. Of
-    an output only what is computed at the fault counts: the sums before agree.
+    What goes into an index or a comparison passes no factor on, and the forward pass none to a gradient. Sums
+    before what is computed at the fault are left out unless they are asked for: those near count, too.
     """
     backward = fault.node(end).backward
     computed = set(fault.computed())
-    near = edge = {end}
+    seen = edge = {end}
     for _ in range(NEAR):
         before = {i for n in edge for i in fault.node(n).inputs}
-        edge = {i for i in before if fault.node(i).floating and fault.node(i).backward == backward} - near
-        near = near | edge
-    found = [_counted(fault.candidate, i) for i in sorted(near) if backward or i in computed]
+        edge = {i for i in before if fault.node(i).floating and fault.node(i).backward == backward} - seen
+        seen = seen | edge
+    inside = seen if near or backward else seen & computed
+    found = [_counted(fault.candidate, i) for i in sorted(inside)]
     found += [_counted(fault.reference, i) for i in fault.reference_scope if i <= fault.region.t]
     return list(dict.fromkeys(n for n in found if n > 1))
 

@@ -49,6 +49,8 @@ def plain_inputs(fault: Fault) -> Iterator[Change]:
             array = fault.value(index)
             if array.size < 2 or array.dtype.kind == "b" or array.shape != target.wanted.shape:
                 continue
+            if index in fault.ancestors(target.node):  # it is read, in another way
+                continue
             if np.array_equal(array, target.wanted) and not np.array_equal(array, target.actual):
                 unread = "" if index in fault.relevant else ", which never reads it,"
                 text = f"<reference> reads the input {name} there, <candidate>{unread} has "
@@ -123,7 +125,7 @@ def _exchanges(fault: Fault) -> Iterator[dict[int, Array]]:
         if _alike(fault.value(a), fault.value(b)):
             yield {a: fault.value(b), b: fault.value(a)}
             continue
-        if fault.node(a).fixed or fault.node(b).fixed:
+        if fault.node(a).fixed or fault.node(b).fixed or _root(fault, a) == _root(fault, b):
             continue
         for x, y in itertools.product(fault.rearranged_from(a), fault.rearranged_from(b)):
             if _alike(fault.value(x), fault.value(y)):
@@ -144,7 +146,7 @@ def _one_for_another(fault: Fault, values: Mapping[int, Array]) -> Iterator[Chan
     a, b = values
     for wrong, right in ((a, b), (b, a)):
         here, there = told_apart(fault, wrong, right)
-        if not (fault.node(wrong).fixed or fault.node(right).fixed):
+        if not (fault.node(wrong).fixed or fault.node(right).fixed or _root(fault, a) == _root(fault, b)):
             text = f"<candidate> reads {here} where {there} belongs"
             yield Change(CauseKind.OPERANDS, text, *fault.reading(wrong, values[wrong]))
 
