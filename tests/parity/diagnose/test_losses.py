@@ -47,7 +47,7 @@ def weighted(p: Any, x: Any) -> Any:
             lambda p, x: off_diagonal(x[:, 0, :3] @ p["w"]) / 5 + 1,
             lambda p, x: jnp.square(x[:, 0, :3] @ p["w"])[:3].sum() / 5 + 1,
             "missing term",
-            ["subtracts the result of sum"],
+            ["subtracts the sum of line"],
         ),
     ],
     ids=["weighted-mean", "huber", "one-case", "off-diagonal"],
