@@ -1,8 +1,10 @@
 """What values of the candidate are called in a text."""
 
+from collections.abc import Sequence
+
 from parity.diagnose.fault import Fault
 from parity.trace.graph import Node, NodeKind
-from parity.trace.vocabulary import FITTING, REARRANGING
+from parity.trace.vocabulary import FITTING, PARTS, REARRANGING
 
 MOST_NAMED = 2
 """Weights that are named with a value; more would be most of a network."""
@@ -15,13 +17,21 @@ def described(fault: Fault, index: int) -> str:
         fault: the fault.
         index: node of the candidate.
     """
-    node = fault.node(_computed(fault, index))
-    root = fault.node(fault.rearranged_from(index)[-1])
-    if root.kind in (NodeKind.INPUT, NodeKind.WEIGHT):
-        node = root
+    node, part = fault.node(_computed(fault, index)), ""
+    way = [fault.node(i) for i in fault.rearranged_from(index)]
+    if way[-1].kind in (NodeKind.INPUT, NodeKind.WEIGHT):
+        node, part = way[-1], _a_part(way[:-1])
     if node.kind is NodeKind.OPERATION:
         return f"the {node.operation}{_on_its_line(node)}"
-    return f"the {node.kind.value} {node.operation}" if node.kind is not NodeKind.CONSTANT else "a constant"
+    return (
+        f"{part}the {node.kind.value} {node.operation}"
+        if node.kind is not NodeKind.CONSTANT
+        else "a constant"
+    )
+
+
+def _a_part(way: Sequence[Node]) -> str:
+    return "a part of " if any(node.operation in PARTS - FITTING for node in way) else ""
 
 
 def _computed(fault: Fault, index: int) -> int:
@@ -47,17 +57,18 @@ def of_reference(fault: Fault, index: int) -> str:
         index: node of the reference.
     """
     nodes = fault.reference.nodes
-    node = nodes[index]
+    node, way = nodes[index], []
     while node.operation in REARRANGING and node.kind is NodeKind.OPERATION:
         read = [i for i in node.inputs if nodes[i].kind is not NodeKind.CONSTANT]
         if len(read) != 1:
             break
+        way.append(node)
         node = nodes[read[0]]
     if node.kind is NodeKind.CONSTANT or nodes[index].kind is NodeKind.CONSTANT:
         node = nodes[index]
     if node.kind is NodeKind.OPERATION:
         return f"the {node.operation.strip('_')}{_on_its_line(node)}"
-    return f"the {node.kind.value} {node.operation}".strip()
+    return f"{_a_part(way)}the {node.kind.value} {node.operation}".strip()
 
 
 def in_candidate(fault: Fault, index: int) -> str:
@@ -68,7 +79,7 @@ def in_candidate(fault: Fault, index: int) -> str:
         index: node of the candidate.
     """
     name = described(fault, index)
-    return name if name.startswith(("the input ", "the weight ")) else f"{name} in <candidate>"
+    return name if " input " in name or " weight " in name else f"{name} in <candidate>"
 
 
 def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:

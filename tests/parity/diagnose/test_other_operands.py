@@ -1,0 +1,202 @@
+"""What is read in the place of something else: another call, another layer, another half, another input."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from tests.parity.diagnose.diagnosed import cause_of, numbers, report_of
+
+WEIGHTS = {
+    "f/w": numbers(4, 4),
+    "f/b": numbers(4),
+    "g/w": numbers(4, 4, seed=1),
+    "g/b": numbers(4, seed=1),
+    "out": numbers(4, 3),
+    "film": numbers(4, 8),
+}
+X, Y = numbers(2, 5, 4), numbers(2, 5, 4, seed=1)
+
+
+class Torch:
+    """The reference's functions of the weights, whose names have a dot there."""
+
+    def __init__(self, p: Any) -> None:
+        self.p = {name.replace("_", "/"): value for name, value in p.items()}
+
+    def layer(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.p[f"{name}/w"] + self.p[f"{name}/b"]
+
+
+def layer(p: Any, name: str, x: jax.Array) -> jax.Array:
+    return x @ p[f"{name}/w"] + p[f"{name}/b"]
+
+
+def given(*names: str) -> dict[str, np.ndarray]:
+    return {name: WEIGHTS[name] for name in names}
+
+
+def checked(reference: Any, candidate: Any, names: tuple[str, ...], *inputs: np.ndarray) -> Any:
+    """The report on two functions of some weights, whose names in PyTorch have "_" for "/"."""
+    params = {name.replace("/", "_"): WEIGHTS[name] for name in names}
+    template = {name: jax.ShapeDtypeStruct(WEIGHTS[name].shape, np.float32) for name in names}
+    pins = {name.replace("/", "_"): name for name in names}
+    return report_of(reference, candidate, params, *inputs, template=template, pins=pins)
+
+
+def twice(p: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+    first = encoded(p, x)
+    second = encoded(p, x)  # the second call's line
+    return jnp.einsum("bid,bjd->bij", first, second) @ jnp.ones((5, 1))
+
+
+def encoded(p: Any, x: jax.Array) -> jax.Array:
+    return jnp.tanh(layer(p, "f", x))
+
+
+def test_a_call_that_gets_what_another_call_got_is_the_place() -> None:
+    def reference(p: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        first, second = (torch.tanh(Torch(p).layer("f", v)) for v in (x, y))
+        return torch.einsum("bid,bjd->bij", first, second) @ torch.ones(5, 1, dtype=x.dtype)
+
+    report = checked(reference, twice, ("f/w", "f/b"), X, Y)
+    (divergence, *_) = report.divergences
+    assert any("second = encoded" in place.code for place in divergence.candidate), str(report)
+    assert divergence.cause is not None
+    assert "JAX reads the input input_0 where PyTorch reads the input input_1" in divergence.cause.text
+
+
+def test_weights_of_another_layer_are_named_together() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(Torch(p).layer("f", x)) * torch.tanh(Torch(p).layer("g", x))
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        return jnp.tanh(layer(p, "f", x)) * jnp.tanh(layer(p, "f", x))
+
+    report = checked(reference, candidate, ("f/w", "f/b", "g/w", "g/b"), X)
+    cause = report.divergences[0].cause
+    assert cause is not None
+    assert cause.name == "swapped weights", cause
+    assert "f/w and f/b where those of g belong" in cause.text, cause.text
+
+
+def test_halves_that_are_fitted_into_other_shapes_are_exchanged() -> None:
+    def reference(p: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        scale, shift = (y[:, 0] @ p["film"]).chunk(2, -1)
+        return x * (1 + scale[:, None]) + shift[:, None]
+
+    def candidate(p: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        shift, scale = jnp.split(y[:, 0] @ p["film"], 2, axis=-1)
+        return x * (1 + scale[:, None]) + shift[:, None]
+
+    cause = cause_of(reference, candidate, given("film"), X, Y)
+    assert cause is not None
+    assert cause.name == "packed order", cause
+    assert "exchanged" in cause.text
+
+
+def test_a_value_read_for_an_earlier_one_is_no_exchange() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = x + torch.tanh(x @ p["f"])
+        return h + h / h.square().mean(-1, keepdim=True).sqrt()
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        h = x + jnp.tanh(x @ p["f"])
+        return h + x / jnp.sqrt(jnp.square(x).mean(-1, keepdims=True))
+
+    cause = cause_of(reference, candidate, {"f": WEIGHTS["f/w"]}, X)
+    assert cause is not None
+    assert "exchanged" not in cause.text, cause.text
+
+
+def test_an_input_that_is_never_read_is_named() -> None:
+    def reference(p: Any, x: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
+        return x + p["out"].T[kinds]
+
+    def candidate(p: Any, x: jax.Array, kinds: jax.Array) -> jax.Array:
+        return x + p["out"].T[jnp.zeros(kinds.shape, int)]
+
+    kinds = np.random.default_rng(0).integers(0, 3, (2, 5))
+    report = report_of(reference, candidate, given("out"), X, kinds)
+    assert any("JAX never reads the input input_1" in finding for finding in report.findings), str(report)
+    cause = report.divergences[0].cause
+    assert cause is not None
+    assert "reads the input input_1 there" in cause.text, cause
+
+
+@pytest.mark.parametrize("after", [True, False])
+def test_a_square_on_the_other_side_of_a_mean(after: bool) -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = x @ p["out"]
+        return h.square().mean(1) if after else h.mean(1).square()
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        h = x @ p["out"]
+        return jnp.square(h.mean(1)) if after else jnp.square(h).mean(1)
+
+    cause = cause_of(reference, candidate, given("out"), X)
+    assert cause is not None
+    assert cause.name in ("order", "reduction"), cause
+    if cause.name == "order":
+        assert "square" in cause.text
+
+
+def test_an_end_that_is_filled_on_one_side() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = x @ p["f"]
+        return torch.tanh(h) * torch.nn.functional.pad(h, (0, 0, 1, -1))
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        h = x @ p["f"]
+        return jnp.tanh(h) * jnp.roll(h, 1, axis=1)
+
+    cause = cause_of(reference, candidate, {"f": WEIGHTS["f/w"]}, X)
+    assert cause is not None
+    assert cause.name == "padding", cause
+    assert "first 1 of 5 entries along axis 1 are 0" in cause.text
+
+
+def test_a_scale_of_a_root_is_no_sum_for_a_mean() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = x / x.square().mean(-1, keepdim=True).sqrt()
+        return (h / 2) @ p["out"]
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        h = x / jnp.sqrt(jnp.square(x).mean(-1, keepdims=True))
+        return h @ p["out"]
+
+    cause = cause_of(reference, candidate, given("out"), X)
+    assert cause is not None
+    assert cause.name == "scale", cause
+
+
+def test_the_condition_of_an_activation_is_no_mask() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        h = x @ p["f"]
+        h = h - h.mean(0)
+        return torch.where(h > 0, h, 0.3 * h)
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        h = x @ p["f"]
+        h = jnp.where(h > 0, h, 0.3 * h)
+        return h - h.mean(0)
+
+    cause = cause_of(reference, candidate, {"f": WEIGHTS["f/w"]}, X)
+    assert cause is None or cause.name != "mask", cause
+
+
+def test_the_line_that_unpacks_an_input_is_listed() -> None:
+    def reference(p: Any, x: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:
+        source, goal = edges[0], edges[1]
+        return torch.zeros_like(x).index_add(0, goal, torch.relu(x[source] @ p["f"] - x[goal]))
+
+    def candidate(p: Any, x: jax.Array, edges: jax.Array) -> jax.Array:
+        goal, source = edges
+        return jnp.zeros_like(x).at[goal].add(jax.nn.relu(x[source] @ p["f"] - x[goal]))
+
+    edges = np.random.default_rng(0).integers(0, 5, (2, 9))
+    report = report_of(reference, candidate, {"f": WEIGHTS["f/w"]}, X[0], edges)
+    assert any("goal, source = edges" in p.code for p in report.divergences[0].candidate), str(report)
