@@ -144,9 +144,9 @@ def diagnose(
     with _in_64_bits(), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         end = time.process_time() + SECONDS
-        for number, depth in enumerate(DEPTHS):  # what one depth leaves of the time is for the others
+        for depth in DEPTHS:  # half of the time for the first; what one leaves is for the others
             begun = time.process_time()
-            seconds = (end - begun) / (len(DEPTHS) - number)
+            seconds = (end - begun) / (1 if depth == DEPTHS[-1] else 2)
             fault = Fault(comparison, region, depth, seconds)
             if not fault.differs or not (fault.target.wanted.any() or fault.gradient):
                 return None  # zeros say nothing
