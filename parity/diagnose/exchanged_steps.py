@@ -5,6 +5,7 @@ It is taken out where the candidate has it, and put in where another value is re
 a function of single entries, of any: a square before a mean or behind it.
 """
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -74,21 +75,30 @@ def exchanged_steps(fault: Fault) -> Iterator[Change]:
     deadline = time.process_time() + SECONDS
     computed = [i for i in fault.computed() if _is_array(fault.value(i))]
     inputs = [i for i in fault.inputs if _is_array(fault.value(i)) and not fault.node(i).fixed]
-    for step in _steps(fault, inputs, computed):
+    steps = _steps(fault, inputs, computed)
+    nodes = {*inputs, *computed}
+    of_its_shape, of_another = (_places(fault, steps, nodes, alike=alike) for alike in (True, False))
+    for step, at in itertools.chain(of_its_shape, of_another):
+        for readers in _choices(fault, at, step):
+            move = Move(step, at, readers)
+            # The same code may run once more beside this: on the keys what was done to the queries.
+            for moves in ([move], _with_twins(fault, move)):
+                if time.process_time() > deadline:
+                    return
+                values = _Rewritten(fault, moves).targets() if moves else {}
+                if values:
+                    yield _change(fault, move, values)
+
+
+def _places(
+    fault: Fault, steps: Sequence[Step], nodes: set[int], *, alike: bool
+) -> Iterator[tuple[Step, int]]:
+    """Where each step could be put in, the nearest first: values of its shape, or of another."""
+    for step in steps:
         shape = fault.value(step.start).shape
-        anywhere = _is_entrywise(fault, step)
-        for at in sorted({*inputs, *computed} - step.nodes - {step.start}, key=lambda i: abs(i - step.start)):
-            if not anywhere and fault.value(at).shape != shape:
-                continue
-            for readers in _choices(fault, at, step):
-                move = Move(step, at, readers)
-                # The same code may run once more beside this: on the keys what was done to the queries.
-                for moves in ([move], _with_twins(fault, move)):
-                    if time.process_time() > deadline:
-                        return
-                    values = _Rewritten(fault, moves).targets() if moves else {}
-                    if values:
-                        yield _change(fault, move, values)
+        if alike or _is_entrywise(fault, step):
+            near = sorted(nodes - step.nodes - {step.start}, key=lambda i: abs(i - step.start))
+            yield from ((step, at) for at in near if (fault.value(at).shape == shape) == alike)
 
 
 def _is_entrywise(fault: Fault, step: Step) -> bool:
