@@ -4,7 +4,7 @@ Everything above this room sees these two interfaces alone. `parity.frameworks.o
 an object belongs to.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from parity.frameworks.task import Task
@@ -162,6 +162,10 @@ class Model(Protocol):
     @property
     def tables(self) -> tuple[str, ...]:
         """Weights that may stay without a partner: the user's own buffers, frozen parameters."""
+
+    @property
+    def updated(self) -> Set[str]:
+        """Names of the weights that its runs so far wrote to, such as running statistics."""
 
     @property
     def notes(self) -> tuple[str, ...]:

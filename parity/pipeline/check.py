@@ -23,6 +23,7 @@ from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings, Weights
 from parity.pipeline.runs import MOVED, runs_of
 from parity.pipeline.traces import LiveTraces, Traces
+from parity.pipeline.updated_statistics import updates_not_checked
 from parity.report.results import ParityError, Report, Verdict
 from parity.report.sides import Sides
 
@@ -170,6 +171,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         *not_checked(settings, dtypes, left_out, judged, own_loss=own_loss),
         *by_result,
         *unheld,
+        *updates_not_checked([reference.model, candidate.model]),
     )
     if (why := both.candidate_program.undifferentiable) is not None:
         line = f"gradients: the {candidate.model.framework} model cannot be differentiated ({why})"

@@ -6,7 +6,7 @@ booleans, random keys and what is no array are kept as they are.
 
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from types import ModuleType
 from typing import NamedTuple
 
@@ -45,6 +45,7 @@ class Functional(NamedTuple):
         skip: how many leading arguments of `target` are not inputs.
         is_trainable: whether the leaf at a path is trained, rather than a statistic.
         notes: what was done to the model, for the report.
+        updated: paths of the leaves that a run replaced, such as running statistics; filled as it runs.
     """
 
     weights: PyTree
@@ -53,6 +54,7 @@ class Functional(NamedTuple):
     skip: int
     is_trainable: Callable[[str], bool] = lambda path: True
     notes: tuple[str, ...] = ()
+    updated: Set[str] = frozenset()
 
 
 def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
@@ -82,6 +84,17 @@ def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
 
     collections = isinstance(tree, Mapping) and isinstance(tree.get("params"), Mapping)
     return Functional(weights, call, function, 1, lambda path: not collections or path.startswith("params/"))
+
+
+def replaced(before: PyTree, after: PyTree) -> set[str]:
+    """Paths of the leaves of a state that a run replaced; one that it only read is the same object.
+
+    Args:
+        before: the state that the model got.
+        after: what it left.
+    """
+    old, new = flatten(before)[0], flatten(after)[0]
+    return {path for path, leaf in new.items() if path in old and leaf is not old[path]}
 
 
 def loaded_module(name: str) -> ModuleType | None:

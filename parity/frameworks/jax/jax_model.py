@@ -1,7 +1,7 @@
 """JAX models of every library as pure functions of a params tree."""
 
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -45,6 +45,7 @@ class JaxModel(NamedTuple):
         shapes_only: paths of leaves of which only the shape is known.
         dtypes: the dtype that each leaf is stored in.
         state: what else the model may change when it is traced.
+        updated: paths of the leaves that a run replaced, such as running statistics; filled as it is traced.
     """
 
     call: Callable[..., PyTree]
@@ -57,6 +58,7 @@ class JaxModel(NamedTuple):
     shapes_only: tuple[str, ...] = ()
     dtypes: Mapping[str, str] = MappingProxyType({})
     state: KeptState = KeptState()
+    updated: Set[str] = frozenset()
 
     @property
     def framework(self) -> str:
@@ -161,6 +163,7 @@ def read_jax(
         () if isinstance(weights, UnreadArrays) else shapes,
         dtypes,
         state,
+        functional.updated,
     )
 
 

@@ -1,7 +1,7 @@
 """PyTorch models taken apart: a function of named tensors, and what the weight plan must know of these."""
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +43,7 @@ class TorchModel(NamedTuple):
         notes: what was done to the model: nothing.
         dtypes: the dtype that each weight is stored in.
         state: what else the model may change when it runs.
+        updated: names of the weights that a run wrote to, such as running statistics; filled as it runs.
     """
 
     call: Callable[..., object]
@@ -57,6 +58,7 @@ class TorchModel(NamedTuple):
     notes: tuple[str, ...] = ()
     dtypes: Mapping[str, str] = MappingProxyType({})
     state: KeptState = KeptState()
+    updated: Set[str] = frozenset()
 
     @property
     def framework(self) -> str:
@@ -165,10 +167,12 @@ def _read_module(model: "torch.nn.Module", streaming: Streaming | None) -> Torch
     if trainable:  # frozen beside trained ones: sinusoids, say; the outputs tell whether they are needed
         tables += tuple(name for name, p in model.named_parameters() if not p.requires_grad)
 
-    state = KeptState(model)
+    state, updated = KeptState(model), set[str]()
+    statistics = [name for name in tensors if name in buffers]
 
     def call(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> object:
-        with _holding(model, own, state):
+        written = {name: own[name] for name in statistics if name in own}
+        with _holding(model, own, state), _noting_writes(written, updated):
             return model(*args, **kwargs)
 
     weights, dtypes = _weights(tensors, streaming, tied)
@@ -185,6 +189,7 @@ def _read_module(model: "torch.nn.Module", streaming: Streaming | None) -> Torch
         (),
         dtypes,
         state,
+        updated,
     )
 
 
@@ -230,6 +235,29 @@ def _holding(model: "torch.nn.Module", own: "Mapping[str, torch.Tensor]", state:
                     if id(tensor) in instead:
                         table[name] = instead[id(tensor)]  # type: ignore[assignment]
         yield
+
+
+@contextlib.contextmanager
+def _noting_writes(statistics: "Mapping[str, torch.Tensor]", updated: set[str]) -> Iterator[None]:
+    """Afterwards the names of those tensors are in `updated` that a plain run wrote other numbers to.
+
+    They are compared because batch normalisation writes to its statistics without counting a version; not
+    while a trace is recorded, which would take the comparison for the model's.
+    """
+    import torch
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    plain = [name for name, t in statistics.items() if type(t) is torch.Tensor and not _is_wrapped(t)]
+    before = {name: statistics[name].clone() for name in plain if _get_current_dispatch_mode() is None}
+    yield
+    updated.update(name for name, tensor in before.items() if not torch.equal(tensor, statistics[name]))
+
+
+def _is_wrapped(tensor: "torch.Tensor") -> bool:
+    """Whether a transform of functions is running, whose tensors have no numbers to compare."""
+    import torch
+
+    return torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _layer(kind: type) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, Modes, is_floating, loaded_module
+from parity.frameworks.jax.functional import Functional, Modes, is_floating, loaded_module, replaced
 from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
 
@@ -99,6 +99,7 @@ def open_nnx(
     graph, state, rest = nnx.split(model, lambda _, value: _all_floating(value), ...)
     trained = {path for path, value in nnx.to_flat_state(state) if isinstance(value, nnx.Param)}
     weights = nnx.to_pure_dict(state)
+    updated: set[str] = set()
     if given is not None:
         if isinstance(given, nnx.Module):
             given = nnx.split(given, lambda _, value: _all_floating(value), ...)[1]
@@ -108,11 +109,21 @@ def open_nnx(
         filled = jax.tree.map(lambda leaf: leaf, state)  # replacing works in place, on this copy
         nnx.replace_by_pure_dict(filled, own)
         merged = nnx.merge(graph, filled, rest, copy=True)
-        return merged(*args, **kwargs) if function is None else function(merged, *args, **kwargs)
+        before = _floating(merged)
+        out = merged(*args, **kwargs) if function is None else function(merged, *args, **kwargs)
+        updated.update(replaced(before, _floating(merged)))
+        return out
 
     names = {"/".join(map(str, path)) for path in trained}
     target = type(model).__call__ if function is None else function
-    return Functional(weights, call, target, 1, lambda path: path in names, tuple(notes))
+    return Functional(weights, call, target, 1, lambda path: path in names, tuple(notes), updated)
+
+
+def _floating(model: "nnx.Module") -> PyTree:
+    """The floating leaves of a module, as they are now."""
+    from flax import nnx
+
+    return nnx.to_pure_dict(nnx.state(model, lambda _, value: _all_floating(value)))
 
 
 def _all_floating(value: PyTree) -> bool:

@@ -7,7 +7,7 @@ from typing import Protocol
 import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import KEYS, Functional, Modes, from_tree
+from parity.frameworks.jax.functional import KEYS, Functional, Modes, from_tree, replaced
 from parity.frameworks.jax.initialising import initialiser
 from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
@@ -81,9 +81,13 @@ def open_model(model: InitApply, params: PyTree | None, inputs: Arrays | None, m
     if not isinstance(params, tuple | list) or len(params) != 2:
         raise TypeError("the JAX model has a state beside its params; give both as (params, state)")
 
+    updated: set[str] = set()
+
     def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
         leading = (own["params"], own["state"], *((None,) if random else ()))
-        return model.apply(*leading, *args, **kwargs)[0]
+        out, after = model.apply(*leading, *args, **kwargs)
+        updated.update(f"state/{path}" for path in replaced(own["state"], after))
+        return out
 
     functional = from_tree({"params": params[0], "state": params[1]}, call)
-    return functional._replace(target=model.apply, skip=2 + random)
+    return functional._replace(target=model.apply, skip=2 + random, updated=updated)
