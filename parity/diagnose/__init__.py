@@ -22,7 +22,7 @@ from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
 from parity.diagnose.exchanged_steps import exchanged_steps
-from parity.diagnose.extra import extra_operations, missing_operations
+from parity.diagnose.extra import extra_operations, missing_operations, missing_step
 from parity.diagnose.factors import exchanged_factors
 from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.fillers import filled_ends, fillers
@@ -55,6 +55,7 @@ from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
 from parity.diagnose.stops import stopped
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
+from parity.diagnose.tables import tables
 from parity.diagnose.terms import terms
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Comparison, Region
@@ -65,8 +66,8 @@ Family = Callable[[Fault], Iterator[Change]]
 """A family of hypotheses: takes a fault and yields the changes to be tried there, the likeliest first."""
 
 FAMILIES: tuple[Family, ...] = (
-    *(plain_inputs, fillers, written_plainly, roundings, sums_and_means),
-    *(constants, activations, convolutions, pools, integers, dtypes, sequences),
+    *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
+    *(constants, missing_step, activations, convolutions, pools, integers, dtypes, sequences),
     *(masks, masks_of_several, exchanged_parts),
     *(joined_otherwise, order, in_parts, bins, resizings),
     *(

@@ -8,7 +8,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.functions import Named, exponential_below, table, two_slopes
-from parity.diagnose.numbers import literals, reference_numbers
+from parity.diagnose.numbers import literals, reference_numbers, single_numbers
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array, Target, difference, same
 from parity.diagnose.tolerances import NEAR_KINK, SAME_NUMBER, SAME_SLOPE
@@ -26,6 +26,9 @@ ALGEBRAIC = frozenset({"squared ReLU", "softsign"})
 
 SAMPLE = 64
 """Entries looked at before whole values are compared."""
+
+FEWEST = 2
+"""Entries that tell a function: each holds fifteen digits."""
 
 LARGE = 1000.0
 """Magnitude up to which a number can be the setting of an activation."""
@@ -80,14 +83,30 @@ def _known(fault: Fault) -> Iterator[tuple[Target, Array, Named]]:
     """Targets whose wanted value is a known function of a value that goes in."""
     numbers = _numbers(fault)
     for target in fault.targets:
-        if target.wanted.dtype.kind != "f" or target.wanted.size < 4 or _differs_at_fillers_alone(target):
+        if (
+            target.wanted.dtype.kind != "f"
+            or target.wanted.size < FEWEST
+            or _differs_at_fillers_alone(target)
+        ):
             continue
         for x in [*_arguments(fault, target), target.actual]:
             if fault.late:
                 return
             wanted = identify(x, target, target.wanted, numbers)
-            if wanted is not None and not (wanted.name in ALGEBRAIC and x.min() >= 0):
+            if wanted is None or not _has_what_it_needs(fault, wanted):
+                continue
+            if not (wanted.name in ALGEBRAIC and x.min() >= 0):
                 yield target, x, wanted
+
+
+def _has_what_it_needs(fault: Fault, function: Named) -> bool:
+    """Whether the reference has an operation that a function stands for, with its number."""
+    nodes = [fault.reference.nodes[i] for i in fault.reference_scope]
+    return not function.needs or any(
+        node.operation in function.needs
+        and function.setting in (*node.params.values(), *single_numbers(fault, node))
+        for node in nodes
+    )
 
 
 def _differs_at_fillers_alone(target: Target) -> bool:

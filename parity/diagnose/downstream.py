@@ -11,6 +11,9 @@ from parity.localise.comparison import Comparison, Region, Value
 BEHIND = 40
 """Evaluations behind the fault among which targets are looked for."""
 
+FEWEST_WHOLE = 8
+"""Whole numbers or truth values that must differ in a target behind a fault of other numbers."""
+
 TARGETS = 6
 """Targets at most, the faulty value itself among them."""
 
@@ -41,8 +44,18 @@ def targets_behind(
             break
         through = all(all(c <= index for c in read[i]) for i in before)
         if through and (read[index] or index in outputs):
-            found.append(_target(comparison, index, changed[index]))
+            target = _target(comparison, index, changed[index])
+            found += [target] if _tells_enough(target, found[0]) else []
     return [t for t in found if not same(t.wanted, t.actual, t.allowed)] or found[:1]
+
+
+def _tells_enough(target: Target, first: Target) -> bool:
+    """Whether agreeing with a target is no chance; with a few whole numbers that follow it may be one."""
+    if target.wanted.dtype.kind not in "iub" or first.wanted.dtype.kind in "iub":
+        return True
+    return target.wanted.shape != target.actual.shape or bool(
+        np.count_nonzero(target.wanted != target.actual) >= FEWEST_WHOLE
+    )
 
 
 def _follow(comparison: Comparison, region: Region, relevant: Collection[int]) -> Mapping[int, Value]:

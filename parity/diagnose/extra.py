@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.fault import DEPTHS, Fault
-from parity.diagnose.numbers import is_number
+from parity.diagnose.naming import of_reference
+from parity.diagnose.numbers import is_number, single_numbers
 from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
@@ -31,6 +32,21 @@ FUNCTIONS = names("""
     max relu relu_ tanh logistic sigmoid erf erfc exp expm1 log log1p sqrt rsqrt abs gelu silu softmax sin cos
     clamp clamp_min hardtanh pow integer_pow square
 """)
+WITH_ANOTHER = {
+    "minimum": "takes the smaller of this and",
+    "maximum": "takes the larger of this and",
+    "min": "takes the smaller of this and",
+    "max": "takes the larger of this and",
+    "add": "adds",
+    "sub": "subtracts or subtracts from",
+    "mul": "multiplies by",
+    "div": "divides by or divides",
+    "pow": "takes a power with",
+    "atan2": "takes the angle with",
+    "logaddexp": "takes the logarithm of the sum of exponentials of this and",
+}
+"""What an operation of two values does, in words."""
+
 MOST_LEFT_OUT = 6
 """Different operations that may be too many at once: a longer list names no cause."""
 
@@ -88,6 +104,24 @@ def _by_number(fault: Fault, nodes: list[int]) -> bool:
     return any(i in fault.pure and fault.value(i).size == 1 for i in others)
 
 
+def missing_step(fault: Fault) -> Iterator[Change]:
+    """One operation of two values that the reference alone computes: the candidate's is one of the two."""
+    j = fault.region.j
+    if not fault.comparison.candidate_agrees(j) or fault.region.again or not fault.region.settled:
+        return
+    nodes = fault.reference.nodes
+    lacking = [i for i in fault.region.reference_nodes if nodes[i].operation not in GLUE]
+    if len(lacking) != 1 or nodes[lacking[0]].operation.strip("_") not in WITH_ANOTHER:
+        return
+    own = set(fault.comparison.partners.get(j, ()))
+    others = [i for i in nodes[lacking[0]].inputs if i not in own]
+    if len(others) != 1 or len(nodes[lacking[0]].inputs) != 2 or others[0] in fault.reference_pure:
+        return
+    does = WITH_ANOTHER[nodes[lacking[0]].operation.strip("_")]
+    text = f"<reference> {does} {of_reference(fault, others[0])} there, <candidate> does not"
+    yield Change(CauseKind.MISSING_TERM, text, {j: fault.region.value})
+
+
 def missing_operations(fault: Fault) -> Iterator[Change]:
     """What the reference computes and the candidate does not: its value agrees with one before that.
 
@@ -105,9 +139,9 @@ def missing_operations(fault: Fault) -> Iterator[Change]:
     weights = _weights(fault)
     if fault.depth < DEPTHS[-1] and (weights or any(node.operation in PARTS for node in nodes)):
         return
-    given = [[*filter(is_number, node.params.values()), *_numbers(fault, node)] for node in lacking]
+    given = [[*filter(is_number, node.params.values()), *single_numbers(fault, node)] for node in lacking]
     cause = cause_of(lacking, missing=True, number=any(given))
-    done = dict.fromkeys(settings(node, _numbers(fault, node)) for node in lacking)
+    done = dict.fromkeys(settings(node, single_numbers(fault, node)) for node in lacking)
     with_weights = f" with {', '.join(weights)}" if weights else ""
     text = f"<reference> computes {', '.join(done)}{with_weights} there, <candidate> does not"
     yield Change(cause, text, {j: fault.region.value})
@@ -124,12 +158,6 @@ def _weights(fault: Fault) -> list[str]:
         elif nodes[index].fixed:
             waiting += nodes[index].inputs
     return list(names)
-
-
-def _numbers(fault: Fault, node: Node) -> list[float]:
-    """The constants of one number that one of the reference's operations reads."""
-    arrays = [fault.reference.nodes[i].array for i in node.inputs if i in fault.reference_pure]
-    return [float(array.reshape(())) for array in arrays if array.size == 1 and array.dtype.kind in "fiu"]
 
 
 def cause_of(nodes: list[Node], *, missing: bool, number: bool) -> CauseKind:

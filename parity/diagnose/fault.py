@@ -5,6 +5,7 @@ everything behind the fault goes through, known because the reference's value wa
 change after which a target agrees is a full explanation, wherever in between it was made.
 """
 
+import functools
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -170,6 +171,21 @@ class Fault:
         """The name of the operation of an evaluation."""
         return self.candidate.evaluations[number].operation
 
+    @functools.cached_property
+    def dividing_lines(self) -> frozenset[tuple[str, int]]:
+        """File and line of what takes a remainder of whole numbers, as `//` and `%` do."""
+        evaluations = self.candidate.evaluations
+        return frozenset(
+            self.line(n)
+            for n, evaluation in enumerate(evaluations)
+            if evaluation.operation == "rem" and not self.node(evaluation.outputs[0]).floating
+        )
+
+    def line(self, number: int) -> tuple[str, int]:
+        """The file and the line of an evaluation."""
+        spot = self.node(self.candidate.evaluations[number].outputs[0]).spot
+        return spot.file, spot.line
+
     def _reference_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The reference's operations at the fault and behind it up to the last target; and what they read."""
         nodes = set(self.region.reference_nodes) | {self.region.t}
@@ -306,6 +322,12 @@ class Fault:
             return evaluation.function(read)
 
         return compute
+
+    @functools.cached_property
+    def reference_operations(self) -> frozenset[str]:
+        """Names of the reference's operations at the fault, and of those that made what they read."""
+        nodes = self.reference.nodes
+        return frozenset(nodes[i].operation for i in (*self.reference_scope, *self.reference_inputs))
 
     @property
     def late(self) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.diagnose.phrases import number
+from parity.trace.vocabulary import names
 
 Array = Shaped[np.ndarray, "..."]
 Real = float | int
@@ -27,6 +28,9 @@ class Named(NamedTuple):
         inner: whether it is a function of a multiple of the argument.
         whole: whether an entry depends on the others.
         identity: whether it is no function at all.
+        needs: names of operations of which the reference must have one, with that number, for other functions
+            imitate it; empty: none.
+        setting: the number, of a function with one.
     """
 
     name: str
@@ -35,6 +39,8 @@ class Named(NamedTuple):
     inner: bool = False
     whole: bool = False
     identity: bool = False
+    needs: frozenset[str] = frozenset()
+    setting: float | None = None
 
 
 class Family(NamedTuple):
@@ -44,6 +50,7 @@ class Family(NamedTuple):
     function: Callable[[Array, float], Array]
     plain: bool = False
     inner: bool = False
+    needs: frozenset[str] = frozenset()
 
 
 def erf(x: Array) -> Array:
@@ -167,6 +174,9 @@ ALONG_AXIS: tuple[tuple[str, Callable[[Array, int], Array]], ...] = (
 )
 """Functions of an axis."""
 
+POWERS = names("pow integer_pow float_power")
+"""Operations that take a power; the exponential of a multiple is a power of the exponential as well."""
+
 SETTINGS: tuple[Family, ...] = (
     Family("leaky ReLU of slope {}", lambda x, n: two_slopes(x, 1, n)),
     Family("ELU of alpha {}", lambda x, n: exponential_below(x, 1, n)),
@@ -181,7 +191,7 @@ SETTINGS: tuple[Family, ...] = (
     Family("threshold at {}", lambda x, n: np.where(x > n, x, 0)),
     Family("soft shrink by {}", lambda x, n: np.sign(x) * np.maximum(np.abs(x) - n, 0)),
     Family("hard shrink by {}", lambda x, n: np.where(np.abs(x) > n, x, 0)),
-    Family("power {}", np.power, plain=True),
+    Family("power {}", np.power, plain=True, needs=POWERS),
     Family("Huber's function of delta {}", huber),
     Family("smooth L1 of beta {}", lambda x, n: huber(x, n) / n),
 )
@@ -204,7 +214,8 @@ def table(ndim: int, numbers: Sequence[float]) -> Iterator[Named]:
             yield Named(name.format(axis), _set(along, axis), whole=True)
     for n in dict.fromkeys(v for v in numbers if v not in (0, 1)):
         for family in SETTINGS:
-            yield Named(family.name.format(number(n)), _set(family.function, n), family.plain, family.inner)
+            name, function = family.name.format(number(n)), _set(family.function, n)
+            yield Named(name, function, family.plain, family.inner, needs=family.needs, setting=n)
 
 
 def _set(function: Callable[[Array, Setting], Array], setting: Setting) -> Function:

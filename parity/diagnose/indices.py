@@ -16,6 +16,15 @@ MOST_RANKS = 64
 """Length of an axis up to which every position is tried."""
 
 
+ROUNDED = {
+    "up": np.ceil,
+    "down": np.floor,
+    "towards zero": np.trunc,
+    "to the nearest whole number": np.rint,
+}
+"""How a quotient of whole numbers may be rounded."""
+
+
 def integers(fault: Fault) -> Iterator[Change]:
     """The faulty value, or one that is read there, is an index."""
     for target in fault.targets:
@@ -23,7 +32,7 @@ def integers(fault: Fault) -> Iterator[Change]:
             yield from _index(fault, target)
     for index in (*fault.inputs, *fault.constants, *fault.computed()):
         array = fault.value(index)
-        if array.dtype.kind not in "iu" or array.size < 2:
+        if array.dtype.kind not in "iu" or array.size < 2 or _corrects_a_quotient(fault, index):
             continue
         compared = fault.reaches(index, COMPARISONS, 3) and not fault.reaches(index, PICKING, 6)
         if compared and _compares_otherwise(fault):
@@ -32,6 +41,12 @@ def integers(fault: Fault) -> Iterator[Change]:
             text = f"indices are {-step:+d} off in <candidate>: add {step}"
             moved = (array.astype(np.int64) + step).astype(array.dtype)
             yield Change(CauseKind.MASK if compared else CauseKind.SHIFT, text, {index: moved})
+
+
+def _corrects_a_quotient(fault: Fault, index: int) -> bool:
+    """Whether a value is the quotient less one that `//` takes where it rounds the other way."""
+    node = fault.node(index)
+    return node.operation == "sub" and node.step >= 0 and fault.line(node.step) in fault.dividing_lines
 
 
 def _compares_otherwise(fault: Fault) -> bool:
@@ -48,6 +63,7 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
         text = f"indices are {int(-step[0]):+d} off in <candidate>: add {int(step[0])}"
         yield Change(CauseKind.SHIFT, text, {target.node: target.wanted})
         return
+    yield from _quotients(fault, target)
     yield from _counted(fault, target)
     clipped = np.clip(actual, wanted.min(), wanted.max())
     if not np.array_equal(clipped, actual):
@@ -63,6 +79,23 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
                     text = f"<reference> takes {name} along axis {axis}"
                     text += ", <candidate> another of equal ones or the other end"
                     yield Change(CauseKind.SELECTION, text, {target.node: found.reshape(wanted.shape)})
+
+
+def _quotients(fault: Fault, target: Target) -> Iterator[Change]:
+    """Whole numbers that are divided and rounded another way."""
+    wanted = target.wanted
+    for number in fault.active:
+        evaluation = fault.candidate.evaluations[number]
+        if evaluation.operation != "div" or fault.value(evaluation.outputs[0]).dtype.kind not in "iu":
+            continue
+        over, by = (fault.value(i).astype(np.float64) for i in evaluation.inputs)
+        with np.errstate(all="ignore"):
+            quotient = np.broadcast_to(over / by, fault.value(evaluation.outputs[0]).shape)
+        if quotient.shape != wanted.shape or not np.isfinite(quotient).all():
+            continue
+        for how, rounded in ROUNDED.items():
+            text = f"<reference> rounds the quotient {how}, <candidate> does not"
+            yield Change(CauseKind.SELECTION, text, {target.node: rounded(quotient).astype(wanted.dtype)})
 
 
 def _counted(fault: Fault, target: Target) -> Iterator[Change]:
@@ -142,6 +175,9 @@ def _rows(source: Array, target: Target) -> Iterator[Change]:
         actual = np.abs(source - np.expand_dims(target.actual.reshape(rest), axis)) <= target.allowed
         other = _short(actual.argmax(axis)) if actual.any(axis).all() else "other numbers"
         text = f"<reference> takes the positions {_short(chosen)} along axis {axis}, <candidate> {other}"
+        if np.ptp(chosen) == 0:
+            text = f"<reference> takes the entry {chosen.flat[0]} (from 0) along axis {axis}, "
+            text += "<candidate> others or a mixture"
         value = np.take_along_axis(source, np.expand_dims(chosen, axis), axis).reshape(wanted.shape)
         yield Change(CauseKind.SELECTION, text, {target.node: value})
 

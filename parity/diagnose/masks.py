@@ -13,7 +13,10 @@ from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
 from parity.trace.match import Summary
-from parity.trace.vocabulary import COMPARISONS, MASKING
+from parity.trace.vocabulary import COMPARISONS, MASKING, names
+
+APPLYING = MASKING | names("mul mul_ add add_ sub div")
+"""Operations by which a mask is applied."""
 
 FILLS = (0.0, -np.inf, np.nan, float(np.finfo(np.float32).min), -1e9, -1e4)
 """What masked places are filled with."""
@@ -122,6 +125,8 @@ def _triangle(mask: Array) -> int | None:
 
 def _applied(fault: Fault) -> Iterator[Change]:
     """A mask that only the reference applies: the candidate's value, filled where some mask is (not) set."""
+    if fault.reference_operations.isdisjoint(APPLYING):
+        return
     candidates = [
         i
         for i in (*fault.reference_scope, *fault.reference_inputs)
@@ -137,6 +142,8 @@ def _applied(fault: Fault) -> Iterator[Change]:
         arrays += [m for i in own for m in fitting(fault.value(i) != 0, target.wanted.shape)]
         masked_behind = fault.reaches(target.node, MASKING, 2)
         for mask in arrays:
+            if np.array_equal(mask, target.wanted):
+                continue  # the value itself
             for kept in (mask, ~mask):
                 for fill in FILLS:
                     value = np.where(kept, target.actual, fill)

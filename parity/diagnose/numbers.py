@@ -7,6 +7,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.naming import of_reference
+from parity.trace.graph import Node
 from parity.trace.vocabulary import COMPARISONS, names
 
 ROOTS = frozenset({"sqrt", "rsqrt", "pow", "integer_pow", "div", "log", "log1p"})
@@ -74,8 +75,18 @@ def literals(fault: Fault) -> list[Literal]:
     for index in fault.constants:
         array = fault.value(index)
         if array.size and array.dtype.kind in "fiu" and np.all(array == array.flat[0]):
+            if array.dtype.kind in "iu" and _is_of_a_division(fault, index):
+                continue
             found.append(Literal(index, float(array.flat[0]), _use(fault, index)))
     return found
+
+
+def _is_of_a_division(fault: Fault, index: int) -> bool:
+    """Whether a whole number is none of the author's: `//` and `%` correct what they get by it."""
+    read_by = fault.readers(index)
+    if any(fault.operation(n) in ("div", "rem", "sign") for n in read_by):
+        return False
+    return any(fault.line(n) in fault.dividing_lines for n in read_by)
 
 
 def reference_numbers(fault: Fault) -> list[float]:
@@ -117,6 +128,17 @@ def computed_numbers(fault: Fault) -> list[tuple[str, float]]:
         if node.array.size == 1 and node.array.dtype.kind == "f" and index not in fault.reference_pure:
             found.append((of_reference(fault, index), float(node.array.reshape(()))))
     return found
+
+
+def single_numbers(fault: Fault, node: Node) -> list[float]:
+    """The constants of one number that one of the reference's operations reads.
+
+    Args:
+        fault: the fault.
+        node: the operation.
+    """
+    arrays = [fault.reference.nodes[i].array for i in node.inputs if i in fault.reference_pure]
+    return [float(array.reshape(())) for array in arrays if array.size == 1 and array.dtype.kind in "fiu"]
 
 
 def is_number(value: object) -> bool:

@@ -9,7 +9,9 @@ import numpy as np
 from parity.diagnose.extra import GLUE
 from parity.diagnose.fault import Fault
 from parity.diagnose.naming import described, of_reference, told_apart
+from parity.diagnose.numbers import single_numbers
 from parity.diagnose.order import moved, same_entries
+from parity.diagnose.phrases import with_numbers
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, recompute
 from parity.localise.comparison import Function, Value
@@ -164,7 +166,8 @@ def pairs_of_operands(fault: Fault) -> Iterator[Change]:
         if a != b and first.twin != b and second.twin != a:  # in a sum that would be one operand, not two
             shared = why.cause if why.cause is other.cause else CauseKind.OPERANDS
             cause = next((c for c in telling if c in (why.cause, other.cause)), shared)
-            yield Change(cause, f"{why.text}; {other.text}", {a: first.value, b: second.value})
+            text = "; ".join(dict.fromkeys((why.text, other.text)))
+            yield Change(cause, text, {a: first.value, b: second.value})
 
 
 def other_layers(fault: Fault) -> Iterator[Change]:
@@ -243,10 +246,23 @@ def _substitutes(fault: Fault, index: int) -> list[Substitute]:
         if node.array.size != old.size or (node.array.dtype.kind == "f") != (old.dtype.kind == "f"):
             continue
         twin = next(iter(fault.twins.get(t, ())), None)
+        if twin is not None and _is_mended(fault, twin, index):
+            continue
         for value in fault.from_reference(t, old.shape):
             if not np.array_equal(value, old):
                 found.append(Substitute(t, twin, value.astype(old.dtype)))
     return found
+
+
+def _is_mended(fault: Fault, twin: int, index: int) -> bool:
+    """Whether a value is right since it was put in place, where the same code as an operand's was wrong."""
+    return any(
+        fault.node(i).operation == fault.node(k).operation
+        and fault.node(i).spot.line == fault.node(k).spot.line
+        for i in fault.rearranged_from(twin)
+        if i in fault.comparison.replaced
+        for k in fault.rearranged_from(index)
+    )
 
 
 def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | None:
@@ -266,7 +282,8 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
             return Explained(CauseKind.ORDER, mixed)
         return Explained(CauseKind.STALE_WEIGHTS, text) if stale else None
     normalises = _normalises(fault, index)
-    if normalises and not (node.fixed and (other.fixed or _has_another_use(fault, index))):
+    is_input = fault.node(_root(fault, index)).kind is NodeKind.INPUT
+    if normalises and not is_input and not (node.fixed and (other.fixed or _has_another_use(fault, index))):
         return Explained(CauseKind.STATISTICS, text)
     if node.fixed and other.fixed:
         new = not same_entries(substitute.value, fault.value(index))
@@ -289,11 +306,12 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
         return Explained(CauseKind.EXTRA_TERM, goes_on)
     path = _way(fault, set(fault.comparison.partners[index]), substitute.t)
     if path:
-        names = dict.fromkeys(fault.reference.nodes[t].operation for t in path)
-        operations = {name: None for name in names if name not in GLUE} or names
-        done = ", ".join(name.strip("_") for name in operations)
+        nodes = [fault.reference.nodes[t] for t in path]
+        nodes = [node for node in nodes if node.operation not in GLUE] or nodes
+        operations = {node.operation for node in nodes}
+        done = ", ".join(dict.fromkeys(with_numbers(node, single_numbers(fault, node)) for node in nodes))
         text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
-        if operations.keys() & MASKING:
+        if operations & MASKING:
             return Explained(CauseKind.RECURRENCE if node.spot.step else CauseKind.MASK, text)
         return Explained(CauseKind.MISSING_TERM, text)
     if twin is None:

@@ -24,6 +24,10 @@ MOST_SOURCES = 10
 """Values that go in by which both orders are described."""
 
 
+UNORDERED = "the same numbers in another order"
+"""What is said of an order that cannot be described."""
+
+
 class Reordering(NamedTuple):
     """How two orders differ: the kind of cause, and the orders in words."""
 
@@ -85,7 +89,7 @@ def moved(fault: Fault, index: int, value: Array) -> str | None:
             why = compared(wanted, actual, array.shape)
             if why is not None:
                 return why.text
-    return "the same numbers in another order"
+    return UNORDERED
 
 
 def same_entries(a: Array, b: Array) -> bool:

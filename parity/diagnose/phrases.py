@@ -37,3 +37,21 @@ def settings(node: Node, numbers: Iterable[float] = ()) -> str:
         if isinstance(value, int | float | str) or (isinstance(value, list) and len(value) < 8)
     ]
     return f"{node.operation.strip('_')}({', '.join(shown)})"
+
+
+def with_numbers(node: Node, numbers: Iterable[float]) -> str:
+    """An operation with the numbers that it computes with, if any.
+
+    Args:
+        node: the operation.
+        numbers: its operands that are constants of one number.
+
+    Returns:
+        For example "mul(5)", or "tanh".
+    """
+    given = [
+        *numbers,
+        *(v for k, v in node.params.items() if isinstance(v, float) or (k == "other" and isinstance(v, int))),
+    ]
+    name = node.operation.strip("_")
+    return f"{name}({', '.join(map(number, given))})" if given else name

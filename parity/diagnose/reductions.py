@@ -106,6 +106,12 @@ def _kept(fault: Fault, result: int, ndim: int) -> tuple[int, bool]:
     return result, False
 
 
+EXTREMES: Mapping[str, tuple[str, Callable[..., Array]]] = {
+    "reduce_max": ("smallest", np.min),
+    "reduce_min": ("largest", np.max),
+}
+"""What is the other end of what an operation takes."""
+
 OTHERS: Mapping[str, Callable[[Array, tuple[int, ...]], Array]] = {
     "sum": np.sum,
     "largest": np.max,
@@ -133,6 +139,16 @@ def _other_kinds(fault: Fault, number: int) -> Iterator[Change]:
             text = f"<reference> takes the {name} over axes {axes}, <candidate> another summary"
             functions = {number: lambda v, f=reduce: [np.asarray(f(v[0], axes))]}
             yield Change(CauseKind.REDUCTION, text, divided, functions)
+    other = EXTREMES.get(fault.operation(number))
+    if (
+        other is not None and np.isinf(operand).any()
+    ):  # the entries that are left out are filled otherwise, too
+        name, reduce = other
+        text = f"<reference> takes the {name} over axes {axes} (with what is left out at the other end)"
+        text += ", <candidate> another summary"
+        turned = np.where(np.isinf(operand), -operand, operand)
+        result = fault.candidate.evaluations[number].outputs[0]
+        yield Change(CauseKind.REDUCTION, text, {result: np.asarray(reduce(turned, axes))})
 
 
 def _masked(fault: Fault, numbers: list[int]) -> Iterator[Change]:

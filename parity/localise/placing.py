@@ -113,6 +113,8 @@ def score(comparison: Comparison, failed: list[tuple[int, int]], values: Placed)
         alike.update([index] if partners else ())
         if moved and comparison.partners[index]:
             continue
+        if any(set(partners) & set(comparison.partners[i]) for i in node.inputs if i not in changed):
+            continue  # an operand as it was: all of a mask that masks nothing
         if comparison.partners[index]:
             agreed -= not partners and not comparison.summaries[index].empty
         elif index in outputs:
