@@ -53,7 +53,7 @@ from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms
 from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
-from parity.diagnose.stops import stopped
+from parity.diagnose.stops import stopped, stopped_on_one_side
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
 from parity.diagnose.tables import tables
 from parity.diagnose.terms import terms
@@ -99,7 +99,14 @@ FAMILIES: tuple[Family, ...] = (
 )
 """The families: what a programmer would have written first, a number that merely fits last."""
 
-OF_GRADIENTS: tuple[Family, ...] = (dtypes, stopped, exchanged_factors, gradient_rules, *FAMILIES)
+OF_GRADIENTS: tuple[Family, ...] = (
+    dtypes,
+    stopped,
+    exchanged_factors,
+    gradient_rules,
+    stopped_on_one_side,
+    *FAMILIES,
+)
 """The same where the outputs agree and a gradient does not."""
 
 OF_SEVERAL: tuple[Family, ...] = (exchanged_steps, pairs_of_constants)

@@ -32,6 +32,9 @@ FUNCTIONS = names("""
     max relu relu_ tanh logistic sigmoid erf erfc exp expm1 log log1p sqrt rsqrt abs gelu silu softmax sin cos
     clamp clamp_min hardtanh pow integer_pow square
 """)
+LOOKING_UP = names("embedding index index_select gather")
+"""Operations that read a table: who lacks one has something else in its place."""
+
 WITH_ANOTHER = {
     "minimum": "takes the smaller of this and",
     "maximum": "takes the larger of this and",
@@ -134,7 +137,8 @@ def missing_operations(fault: Fault) -> Iterator[Change]:
         return
     nodes = [fault.reference.nodes[i] for i in fault.region.reference_nodes]
     lacking = [node for node in nodes if node.operation not in GLUE] or nodes
-    if not lacking or len(lacking) > 12:
+    done_by = {node.operation for node in lacking}
+    if not lacking or len(lacking) > 12 or done_by <= FITTING or done_by & LOOKING_UP:
         return
     weights = _weights(fault)
     if fault.depth < DEPTHS[-1] and (weights or any(node.operation in PARTS for node in nodes)):

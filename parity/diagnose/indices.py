@@ -28,7 +28,9 @@ ROUNDED = {
 def integers(fault: Fault) -> Iterator[Change]:
     """The faulty value, or one that is read there, is an index."""
     for target in fault.targets:
-        if target.wanted.dtype.kind in "iu" and target.wanted.size > 1:
+        whole = target.wanted.dtype.kind in "iu" and target.wanted.size > 1
+        if whole and not _corrects_a_quotient(fault, target.node):
+            yield from _quotients(fault, target)
             yield from _index(fault, target)
     for index in (*fault.inputs, *fault.constants, *fault.computed()):
         array = fault.value(index)
@@ -63,7 +65,6 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
         text = f"indices are {int(-step[0]):+d} off in <candidate>: add {int(step[0])}"
         yield Change(CauseKind.SHIFT, text, {target.node: target.wanted})
         return
-    yield from _quotients(fault, target)
     yield from _counted(fault, target)
     clipped = np.clip(actual, wanted.min(), wanted.max())
     if not np.array_equal(clipped, actual):
@@ -83,10 +84,9 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
 
 def _quotients(fault: Fault, target: Target) -> Iterator[Change]:
     """Whole numbers that are divided and rounded another way."""
-    wanted = target.wanted
-    for number in fault.active:
-        evaluation = fault.candidate.evaluations[number]
-        if evaluation.operation != "div" or fault.value(evaluation.outputs[0]).dtype.kind not in "iu":
+    wanted, lines = target.wanted, fault.dividing_lines.intersection(map(fault.line, fault.active))
+    for number, evaluation in enumerate(fault.candidate.evaluations if lines else ()):
+        if evaluation.operation != "div" or fault.line(number) not in lines:
             continue
         over, by = (fault.value(i).astype(np.float64) for i in evaluation.inputs)
         with np.errstate(all="ignore"):

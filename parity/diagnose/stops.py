@@ -106,6 +106,50 @@ def _held_back(fault: Fault) -> Iterator[Change]:
         )
 
 
+def stopped_on_one_side(fault: Fault) -> Iterator[Change]:
+    """What is left to say where nothing that was tried explains a gradient, and one side alone stops some.
+
+    A value that depends on no weight has no gradient to stop. Where both sides have stops of their own, they
+    may mean the same (`x + stop(y - x)` and `y + x - stop(x)`).
+    """
+    if not fault.gradient:
+        return
+    of_both = [
+        _that_matter(trace, _stops_of_one_side(trace, partners, other))
+        for trace, partners, other in (
+            (fault.reference, fault.twins, fault.candidate),
+            (fault.candidate, fault.comparison.partners, fault.reference),
+        )
+    ]
+    there, here = of_both
+    if bool(there) == bool(here):
+        return
+    stop = (there or here)[0]
+    where = f" on line {stop.spot.line}" if stop.spot.line else ""
+    sides = ("<reference>", "<candidate>") if there else ("<candidate>", "<reference>")
+    yield Change(
+        CauseKind.GRADIENT_RULE,
+        f"{sides[0]} stops a gradient{where} that {sides[1]} lets through",
+        {fault.target.node: fault.target.wanted},
+        reference_places=_places(there),
+        candidate_places=_places(here or _read_by(fault, there)),
+    )
+
+
+def _that_matter(trace: Trace, stops: Iterable[Node]) -> list[Node]:
+    weights = set(trace.weights.values())
+    return [stop for stop in stops if weights & trace.ancestors(stop.inputs)]
+
+
+def _read_by(fault: Fault, stops: Iterable[Node]) -> list[Node]:
+    """The candidate's values of what the reference stops, or of what that is made of."""
+    nodes, found = fault.reference.nodes, []
+    for stop in stops:
+        made = [*stop.inputs, *(i for t in stop.inputs for i in nodes[t].inputs)]
+        found += [fault.node(k) for t in made for k in fault.twins.get(t, [])[-1:]]
+    return found
+
+
 def stopping(fault: Fault) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
     """The lines of the reference that stop a gradient where the candidate stops none, and the reverse."""
     there, here = fault.reference, fault.candidate

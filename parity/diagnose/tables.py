@@ -25,6 +25,9 @@ FEWEST = 4
 MOST_PARTS = 512
 """Parts along an axis up to which their order is looked at."""
 
+MOST_COMPARED = 10**7
+"""Pairs of entries that are compared with each other."""
+
 MOST_LISTED = 12
 """Parts of which the order is written down."""
 
@@ -120,7 +123,7 @@ def _same(one: Array, other: Array) -> bool:
 def _parts(old: Array, new: Array) -> str:
     """In words: the parts along one axis stand in another order, or are shifted; empty if they do not."""
     for axis, length in reversed(list(enumerate(old.shape))):
-        if not 1 < length <= MOST_PARTS:
+        if not 1 < length <= MOST_PARTS or old.size * length > MOST_COMPARED:
             continue
         a, b = (np.moveaxis(widened(array), axis, 0).reshape(length, -1) for array in (old, new))
         near = np.isclose(b[:, None], a[None], rtol=ROUNDED, atol=0.0, equal_nan=True).all(-1)

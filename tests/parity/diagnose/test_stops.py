@@ -168,3 +168,24 @@ def test_a_stop_that_keeps_most_of_a_packed_weight_out_of_training_has_its_place
     assert fault.cause is not None, fault
     assert "a part of the weight is kept out of training" in fault.cause.text, fault.cause
     assert fault.candidate[0].code.endswith("# STOP"), fault.candidate
+
+
+def quantised_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    z = torch.tanh(x @ p["w"] + p["b"])
+    q = p["v"][torch.cdist(z, p["v"]).argmin(-1)]
+    commitment = (q.detach() - z) ** 2
+    q = z + (q - z).detach()  # THROUGH
+    return torch.sin(q) + commitment
+
+
+def quantised_jax(p: Any, x: jax.Array) -> jax.Array:
+    z = jnp.tanh(x @ p["w"] + p["b"])
+    q = p["v"][((z[:, None] - p["v"]) ** 2).sum(-1).argmin(-1)]
+    return jnp.sin(q) + (jax.lax.stop_gradient(q) - z) ** 2
+
+
+def test_a_gradient_that_is_not_led_past_a_quantisation_is_told_by_the_line_that_does() -> None:
+    fault = from_torch_to_jax(quantised_torch, quantised_jax)
+    assert fault.cause is not None, fault
+    assert "PyTorch stops a gradient" in fault.cause.text, fault.cause
+    assert "# THROUGH" in fault.reference[0].code, fault.reference
