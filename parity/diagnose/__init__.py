@@ -53,7 +53,7 @@ from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms
 from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
-from parity.diagnose.stops import stopped, stopped_on_one_side
+from parity.diagnose.stops import stopped, stopped_by_the_reference
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
 from parity.diagnose.tables import tables
 from parity.diagnose.terms import terms
@@ -67,7 +67,7 @@ Family = Callable[[Fault], Iterator[Change]]
 
 FAMILIES: tuple[Family, ...] = (
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
-    *(constants, missing_step, activations, convolutions, pools, integers, dtypes, sequences),
+    *(constants, activations, missing_step, convolutions, pools, integers, dtypes, sequences),
     *(masks, masks_of_several, exchanged_parts),
     *(joined_otherwise, order, in_parts, bins, resizings),
     *(
@@ -104,7 +104,7 @@ OF_GRADIENTS: tuple[Family, ...] = (
     stopped,
     exchanged_factors,
     gradient_rules,
-    stopped_on_one_side,
+    stopped_by_the_reference,
     *FAMILIES,
 )
 """The same where the outputs agree and a gradient does not."""

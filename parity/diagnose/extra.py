@@ -32,8 +32,8 @@ FUNCTIONS = names("""
     max relu relu_ tanh logistic sigmoid erf erfc exp expm1 log log1p sqrt rsqrt abs gelu silu softmax sin cos
     clamp clamp_min hardtanh pow integer_pow square
 """)
-LOOKING_UP = names("embedding index index_select gather")
-"""Operations that read a table: who lacks one has something else in its place."""
+LOOKING_UP = names("embedding")
+"""Operations that look tokens up: who lacks one has something else in its place."""
 
 WITH_ANOTHER = {
     "minimum": "takes the smaller of this and",

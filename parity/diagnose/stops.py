@@ -106,39 +106,33 @@ def _held_back(fault: Fault) -> Iterator[Change]:
         )
 
 
-def stopped_on_one_side(fault: Fault) -> Iterator[Change]:
-    """What is left to say where nothing that was tried explains a gradient, and one side alone stops some.
+def stopped_by_the_reference(fault: Fault) -> Iterator[Change]:
+    """What is left to say where nothing that was tried explains a gradient that the reference alone stops.
 
     A value that depends on no weight has no gradient to stop. Where both sides have stops of their own, they
-    may mean the same (`x + stop(y - x)` and `y + x - stop(x)`).
+    may mean the same (`x + stop(y - x)` and `y + x - stop(x)`). That the candidate alone stops one is not
+    said: a recorded reference does not tell where it stops any.
     """
     if not fault.gradient:
         return
-    of_both = [
-        _that_matter(trace, _stops_of_one_side(trace, partners, other))
-        for trace, partners, other in (
-            (fault.reference, fault.twins, fault.candidate),
-            (fault.candidate, fault.comparison.partners, fault.reference),
-        )
-    ]
-    there, here = of_both
-    if bool(there) == bool(here):
+    there = _that_matter(fault.reference, _stops_of_one_side(fault.reference, fault.twins, fault.candidate))
+    partners = fault.comparison.partners
+    if not there or _that_matter(
+        fault.candidate, _stops_of_one_side(fault.candidate, partners, fault.reference)
+    ):
         return
-    stop = (there or here)[0]
-    where = f" on line {stop.spot.line}" if stop.spot.line else ""
-    sides = ("<reference>", "<candidate>") if there else ("<candidate>", "<reference>")
     yield Change(
         CauseKind.GRADIENT_RULE,
-        f"{sides[0]} stops a gradient{where} that {sides[1]} lets through",
+        f"<reference> stops a gradient on line {there[0].spot.line} that <candidate> lets through",
         {fault.target.node: fault.target.wanted},
         reference_places=_places(there),
-        candidate_places=_places(here or _read_by(fault, there)),
+        candidate_places=_places(_read_by(fault, there)),
     )
 
 
 def _that_matter(trace: Trace, stops: Iterable[Node]) -> list[Node]:
     weights = set(trace.weights.values())
-    return [stop for stop in stops if weights & trace.ancestors(stop.inputs)]
+    return [stop for stop in stops if stop.spot.line and weights & trace.ancestors(stop.inputs)]
 
 
 def _read_by(fault: Fault, stops: Iterable[Node]) -> list[Node]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.diagnose.arrangements import arranged
-from parity.diagnose.fault import Fault
+from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.numbers import PICKING
 from parity.diagnose.order import UNORDERED, moved
 from parity.diagnose.targets import Array
@@ -40,6 +40,8 @@ MOST_TRIED = 12
 
 def tables(fault: Fault) -> Iterator[Change]:
     """A constant of the candidate that the reference does not hold, exchanged for one that only it holds."""
+    if fault.depth != DEPTHS[0]:
+        return  # all before the fault was looked at
     tried = 0
     for index in _own(fault):
         for t in _of_reference(fault, fault.value(index).size):
