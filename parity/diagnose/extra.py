@@ -107,20 +107,27 @@ def _by_number(fault: Fault, nodes: list[int]) -> bool:
     return any(i in fault.pure and fault.value(i).size == 1 for i in others)
 
 
+def _lags(fault: Fault) -> bool:
+    """Whether the candidate's value is one that the reference has, too, before it goes on computing."""
+    region = fault.region
+    return region.settled and not region.again and fault.comparison.candidate_agrees(region.j)
+
+
 def missing_step(fault: Fault) -> Iterator[Change]:
     """One operation of two values that the reference alone computes: the candidate's is one of the two."""
     j = fault.region.j
-    if not fault.comparison.candidate_agrees(j) or fault.region.again or not fault.region.settled:
+    if not _lags(fault):
         return
     nodes = fault.reference.nodes
     lacking = [i for i in fault.region.reference_nodes if nodes[i].operation not in GLUE]
-    if len(lacking) != 1 or nodes[lacking[0]].operation.strip("_") not in WITH_ANOTHER:
+    if len(lacking) != 1:
         return
-    own = set(fault.comparison.partners.get(j, ()))
-    others = [i for i in nodes[lacking[0]].inputs if i not in own]
-    if len(others) != 1 or len(nodes[lacking[0]].inputs) != 2 or others[0] in fault.reference_pure:
+    step = nodes[lacking[0]]
+    does = WITH_ANOTHER.get(step.operation.strip("_"))
+    own = fault.comparison.partners.get(j, ())
+    others = [i for i in step.inputs if i not in own]
+    if does is None or len(step.inputs) != 2 or len(others) != 1 or others[0] in fault.reference_pure:
         return
-    does = WITH_ANOTHER[nodes[lacking[0]].operation.strip("_")]
     text = f"<reference> {does} {of_reference(fault, others[0])} there, <candidate> does not"
     yield Change(CauseKind.MISSING_TERM, text, {j: fault.region.value})
 
@@ -132,8 +139,7 @@ def missing_operations(fault: Fault) -> Iterator[Change]:
     nature: what chooses it is looked for first, further up.
     """
     j = fault.region.j
-    agrees = fault.comparison.candidate_agrees(j) and not fault.region.again
-    if not agrees or not fault.region.settled:
+    if not _lags(fault):
         return
     nodes = [fault.reference.nodes[i] for i in fault.region.reference_nodes]
     lacking = [node for node in nodes if node.operation not in GLUE] or nodes

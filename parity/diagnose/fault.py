@@ -183,8 +183,7 @@ class Fault:
 
     def line(self, number: int) -> tuple[str, int]:
         """The file and the line of an evaluation."""
-        spot = self.node(self.candidate.evaluations[number].outputs[0]).spot
-        return spot.file, spot.line
+        return self.node(self.candidate.evaluations[number].outputs[0]).spot.at
 
     def _reference_scope(self, depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The reference's operations at the fault and behind it up to the last target; and what they read."""
@@ -322,12 +321,6 @@ class Fault:
             return evaluation.function(read)
 
         return compute
-
-    @functools.cached_property
-    def reference_operations(self) -> frozenset[str]:
-        """Names of the reference's operations at the fault, and of those that made what they read."""
-        nodes = self.reference.nodes
-        return frozenset(nodes[i].operation for i in (*self.reference_scope, *self.reference_inputs))
 
     @property
     def late(self) -> bool:

@@ -125,13 +125,10 @@ def _triangle(mask: Array) -> int | None:
 
 def _applied(fault: Fault) -> Iterator[Change]:
     """A mask that only the reference applies: the candidate's value, filled where some mask is (not) set."""
-    if fault.reference_operations.isdisjoint(APPLYING):
+    nodes, near = fault.reference.nodes, (*fault.reference_scope, *fault.reference_inputs)
+    if not any(nodes[i].operation in APPLYING for i in near):
         return
-    candidates = [
-        i
-        for i in (*fault.reference_scope, *fault.reference_inputs)
-        if is_mask(fault.reference.nodes[i].array)
-    ]
+    candidates = [i for i in near if is_mask(nodes[i].array)]
     own = [i for i in fault.candidate.inputs.values() if is_mask(fault.value(i))]
     for target in fault.targets:
         if target.wanted.dtype.kind != "f":

@@ -104,7 +104,7 @@ def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
     alike = [
         i
         for i, node in enumerate(fault.candidate.nodes)
-        if node.operation == operation and (node.spot.file, node.spot.line) == (spot.file, spot.line)
+        if node.operation == operation and node.spot.at == spot.at
     ]
     if fault.node(one).step == fault.node(other).step:  # two results of one operation
         alike = [i for i in alike if fault.node(i).step == fault.node(one).step]

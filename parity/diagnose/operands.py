@@ -257,8 +257,7 @@ def _substitutes(fault: Fault, index: int) -> list[Substitute]:
 def _is_mended(fault: Fault, twin: int, index: int) -> bool:
     """Whether a value is right since it was put in place, where the same code as an operand's was wrong."""
     return any(
-        fault.node(i).operation == fault.node(k).operation
-        and fault.node(i).spot.line == fault.node(k).spot.line
+        fault.node(i).operation == fault.node(k).operation and fault.node(i).spot.at == fault.node(k).spot.at
         for i in fault.rearranged_from(twin)
         if i in fault.comparison.replaced
         for k in fault.rearranged_from(index)

@@ -106,11 +106,8 @@ def _kept(fault: Fault, result: int, ndim: int) -> tuple[int, bool]:
     return result, False
 
 
-EXTREMES: Mapping[str, tuple[str, Callable[..., Array]]] = {
-    "reduce_max": ("smallest", np.min),
-    "reduce_min": ("largest", np.max),
-}
-"""What is the other end of what an operation takes."""
+OTHER_END = {"reduce_max": "smallest", "reduce_min": "largest"}
+"""What is at the other end of what an operation takes."""
 
 OTHERS: Mapping[str, Callable[[Array, tuple[int, ...]], Array]] = {
     "sum": np.sum,
@@ -139,16 +136,13 @@ def _other_kinds(fault: Fault, number: int) -> Iterator[Change]:
             text = f"<reference> takes the {name} over axes {axes}, <candidate> another summary"
             functions = {number: lambda v, f=reduce: [np.asarray(f(v[0], axes))]}
             yield Change(CauseKind.REDUCTION, text, divided, functions)
-    other = EXTREMES.get(fault.operation(number))
-    if (
-        other is not None and np.isinf(operand).any()
-    ):  # the entries that are left out are filled otherwise, too
-        name, reduce = other
+    name = OTHER_END.get(fault.operation(number), "")
+    if name and np.isinf(operand).any():  # the entries that are left out are filled otherwise, too
         text = f"<reference> takes the {name} over axes {axes} (with what is left out at the other end)"
         text += ", <candidate> another summary"
         turned = np.where(np.isinf(operand), -operand, operand)
         result = fault.candidate.evaluations[number].outputs[0]
-        yield Change(CauseKind.REDUCTION, text, {result: np.asarray(reduce(turned, axes))})
+        yield Change(CauseKind.REDUCTION, text, {result: np.asarray(OTHERS[name](turned, axes))})
 
 
 def _masked(fault: Fault, numbers: list[int]) -> Iterator[Change]:

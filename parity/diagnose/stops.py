@@ -43,7 +43,7 @@ def _let_through(fault: Fault) -> Iterator[Change]:
         if not node.backward or not node.floating or np.mean(fault.value(index) != 0) < MOSTLY:
             continue
         end = _before_it_is_added(fault, index)
-        there = _stops_between(_line(node), _line(trace.nodes[end]), fault.reference, fault.twins, trace)
+        there = _stops_between(node.spot.at, trace.nodes[end].spot.at, fault.reference, fault.twins, trace)
         made = [
             trace.nodes[k] for stop in there for t in stop.inputs for k in reversed(fault.twins.get(t, []))
         ]
@@ -69,7 +69,7 @@ def _before_it_is_added(fault: Fault, index: int) -> int:
 
 def _is_where_read(trace: Trace, stop: Node) -> bool:
     """Whether a gradient is stopped on a line that reads the value, and not where the value is made."""
-    return any(set(stop.inputs) & set(node.inputs) and _line(node) == _line(stop) for node in trace.nodes)
+    return any(set(stop.inputs) & set(node.inputs) and node.spot.at == stop.spot.at for node in trace.nodes)
 
 
 def _held_back(fault: Fault) -> Iterator[Change]:
@@ -87,7 +87,7 @@ def _held_back(fault: Fault) -> Iterator[Change]:
             before = trace.ancestors([other])
             way = [trace.nodes[i] for i in region.reference_nodes if i in before] or [trace.nodes[other]]
             partners = fault.comparison.partners
-            stops = _stops_between(_line(way[0]), _line(way[-1]), fault.candidate, partners, trace)
+            stops = _stops_between(way[0].spot.at, way[-1].spot.at, fault.candidate, partners, trace)
             for twin in twins:
                 for value in arranged(node.array, fault.value(twin).shape):
                     yield Change(
@@ -115,11 +115,9 @@ def stopped_by_the_reference(fault: Fault) -> Iterator[Change]:
     """
     if not fault.gradient:
         return
-    there = _that_matter(fault.reference, _stops_of_one_side(fault.reference, fault.twins, fault.candidate))
-    partners = fault.comparison.partners
-    if not there or _that_matter(
-        fault.candidate, _stops_of_one_side(fault.candidate, partners, fault.reference)
-    ):
+    of_reference, of_candidate = _stops_of_either(fault)
+    there = _that_matter(fault.reference, of_reference)
+    if not there or _that_matter(fault.candidate, of_candidate):
         return
     yield Change(
         CauseKind.GRADIENT_RULE,
@@ -131,6 +129,7 @@ def stopped_by_the_reference(fault: Fault) -> Iterator[Change]:
 
 
 def _that_matter(trace: Trace, stops: Iterable[Node]) -> list[Node]:
+    """The stops on a line of the author's, at values that depend on weights."""
     weights = set(trace.weights.values())
     return [stop for stop in stops if stop.spot.line and weights & trace.ancestors(stop.inputs)]
 
@@ -146,9 +145,17 @@ def _read_by(fault: Fault, stops: Iterable[Node]) -> list[Node]:
 
 def stopping(fault: Fault) -> tuple[tuple[Place, ...], tuple[Place, ...]]:
     """The lines of the reference that stop a gradient where the candidate stops none, and the reverse."""
+    of_reference, of_candidate = _stops_of_either(fault)
+    return _places(of_reference), _places(of_candidate)
+
+
+def _stops_of_either(fault: Fault) -> tuple[list[Node], list[Node]]:
+    """The stops of the reference at values at which the candidate stops none, and the reverse."""
     there, here = fault.reference, fault.candidate
-    of_reference = _stops_of_one_side(there, fault.twins, here)
-    return _places(of_reference), _places(_stops_of_one_side(here, fault.comparison.partners, there))
+    return (
+        _stops_of_one_side(there, fault.twins, here),
+        _stops_of_one_side(here, fault.comparison.partners, there),
+    )
 
 
 def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], other: Trace) -> list[Node]:
@@ -159,7 +166,7 @@ def _stops_of_one_side(trace: Trace, partners: Mapping[int, Sequence[int]], othe
         for stop in _stops(trace)
         if stopped_there.isdisjoint(t for i in stop.inputs for t in partners.get(i, ()))
         and (
-            any(_line(trace.nodes[i]) != _line(stop) for i in stop.inputs)
+            any(trace.nodes[i].spot.at != stop.spot.at for i in stop.inputs)
             or not _is_where_read(trace, stop)
             or not any(_is_a_maximum(trace, i) for i in stop.inputs)
             or _cuts_off(trace, stop)
@@ -181,7 +188,7 @@ def _cuts_off(trace: Trace, stop: Node) -> bool:
     A layer inside a scan is stopped once in each step, and its weights are in every step's.
     """
     places = {id(node): index for index, node in enumerate(trace.nodes)}
-    line = [other for other in (stop, *trace.stops) if _line(other) == _line(stop)]
+    line = [other for other in (stop, *trace.stops) if other.spot.at == stop.spot.at]
     at = {places.get(id(other), other.inputs[0]) for other in line}
     ends = [i for group in ("outputs", "loss") for i in trace.outputs.get(group, {}).values()]
     weights = set(trace.weights.values()) & trace.ancestors(sorted(at))
@@ -196,10 +203,6 @@ def _stops(trace: Trace) -> list[Node]:
         if node.operation in FLAT and not node.backward
     ]
     return [*trace.stops, *flat]
-
-
-def _line(node: Node) -> tuple[str, int]:
-    return node.spot.file, node.spot.line
 
 
 def _stops_between(
@@ -220,11 +223,11 @@ def _stops_between(
         partners: its values -> those of the other side with the same numbers.
         other: the other side's trace.
     """
-    readable = {i for node in other.nodes if not node.backward and _line(node) == read for i in node.inputs}
+    readable = {i for node in other.nodes if not node.backward and node.spot.at == read for i in node.inputs}
     found = []
     for stop in _stops(trace):
         twins = {i for own in stop.inputs for i in partners.get(own, ()) if i in readable}
-        if any(_line(other.nodes[i]) == made for i in (*twins, *other.ancestors(sorted(twins)))):
+        if any(other.nodes[i].spot.at == made for i in (*twins, *other.ancestors(sorted(twins)))):
             found.append(stop)
     return found or _stops_of_one_side(trace, partners, other)
 
@@ -234,5 +237,5 @@ def _places(nodes: Iterable[Node]) -> tuple[Place, ...]:
     found: dict[tuple[str, int], Place] = {}
     for node in nodes:
         if node.spot.file:
-            found.setdefault(_line(node), node.place)
+            found.setdefault(node.spot.at, node.place)
     return tuple(found.values())

@@ -86,8 +86,10 @@ def _as_kind(value: Array, like: Array) -> Array | None:
 
 def _exchange(fault: Fault, index: int, t: int, new: Array) -> Change:
     old = fault.value(index)
-    alike = [i for i, node in enumerate(fault.candidate.nodes) if _is_table(node) and _same(node.array, old)]
-    readers = [fault.node(k) for i in (index, *alike) for k in fault.consumers[i]]
+    nodes = fault.candidate.nodes
+    same = [i for i, other in enumerate(nodes) if _is_table(other) and _same(other.array, old)]
+    alike = dict.fromkeys((index, *same), new)
+    readers = [fault.node(k) for i in alike for k in fault.consumers[i]]
     line = next((node.spot.line for node in readers if node.spot.line), 0)
     where = f" that line {line} reads" if line else ""
     node = fault.reference.nodes[t]
@@ -100,7 +102,7 @@ def _exchange(fault: Fault, index: int, t: int, new: Array) -> Change:
     return Change(
         cause,
         text + (order if order and order != UNORDERED else _difference(old, new)),
-        dict.fromkeys(alike, new),
+        alike,
         everywhere=True,
         reference_places=(node.place,) if node.spot.file else (),
         candidate_places=tuple(reader.place for reader in readers if reader.spot.file)[:1],

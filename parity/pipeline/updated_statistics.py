@@ -17,7 +17,7 @@ def updates_not_checked(models: Sequence[Model | None]) -> tuple[str, ...]:
         models: those that ran here; None for a recording.
     """
     sides = [
-        f"{_named(model)} in {model.framework}" for model in models if model is not None and _named(model)
+        f"{names} in {model.framework}" for model in models if model is not None and (names := _named(model))
     ]
     if not sides:
         return ()

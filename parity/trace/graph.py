@@ -54,6 +54,11 @@ class Spot(NamedTuple):
     function: str = ""
     callers: "tuple[Frame, ...]" = ()
 
+    @property
+    def at(self) -> tuple[str, int]:
+        """The file and the line."""
+        return self.file, self.line
+
     def on_file(self) -> dict[str, str | int]:
         """What is kept of it on file, by name."""
         return {name: value for name, value in self._asdict().items() if name not in ("function", "callers")}

@@ -247,8 +247,11 @@ def _noting_writes(statistics: "Mapping[str, torch.Tensor]", updated: set[str]) 
     import torch
     from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-    plain = [name for name, t in statistics.items() if type(t) is torch.Tensor and not _is_wrapped(t)]
-    before = {name: statistics[name].clone() for name in plain if _get_current_dispatch_mode() is None}
+    if _get_current_dispatch_mode() is not None:
+        yield
+        return
+    plain = {name: t for name, t in statistics.items() if type(t) is torch.Tensor and not _is_wrapped(t)}
+    before = {name: tensor.clone() for name, tensor in plain.items()}
     yield
     updated.update(name for name, tensor in before.items() if not torch.equal(tensor, statistics[name]))
 

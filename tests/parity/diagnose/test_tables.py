@@ -56,7 +56,10 @@ def test_an_index_table_that_differs_is_told_with_the_numbers_of_both() -> None:
         bias = p["table"][relative_index(-1)][..., 0]
         return jax.nn.softmax(x @ jnp.swapaxes(x, 1, 2) + bias, axis=-1) @ x
 
-    cause = cause_of(reference, candidate, {"table": PARAMS["table"]}, X)
+    (divergence,) = report_of(reference, candidate, {"table": PARAMS["table"]}, X).divergences
+    assert "relative_index(-1)" in divergence.candidate[0].code, divergence.candidate
+    assert "relative_index(1)" in divergence.reference[0].code, divergence.reference
+    cause = divergence.cause
     assert cause is not None
     assert cause.name is CauseKind.SELECTION
     assert "24 of 36 entries differ, the first at [0, 1]: 23 in PyTorch, 25 in JAX" in cause.text
