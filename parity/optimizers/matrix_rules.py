@@ -1,0 +1,49 @@
+"""The rule that looks at a matrix as a whole: Muon."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, moving, zeros
+
+
+def _orthogonalised(matrix: Float[Array, "rows columns"], options: Options) -> Float[Array, "rows columns"]:
+    """The polar factor, roughly: singular values between 0.7 and 1.2, in bfloat16 as in PyTorch."""
+    a, b, c = options["ns_coefficients"]
+    x = matrix.astype(jnp.bfloat16)
+    is_tall = x.shape[0] > x.shape[1]
+    x = x.T if is_tall else x
+    norm = jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))).astype(jnp.bfloat16)
+    x = x / jnp.maximum(norm, jnp.asarray(options["eps"], jnp.bfloat16))
+
+    def plus_product(beta: float, add: Array, alpha: float, left: Array, right: Array) -> Array:
+        product = jnp.matmul(left, right, preferred_element_type=jnp.float32)
+        return (beta * add.astype(jnp.float32) + alpha * product).astype(jnp.bfloat16)
+
+    for _ in range(options["ns_steps"]):
+        gram = jnp.matmul(x, x.T, preferred_element_type=jnp.float32).astype(jnp.bfloat16)
+        x = plus_product(a, x, 1.0, plus_product(b, gram, c, gram, gram), x)
+    return x.T if is_tall else x
+
+
+def _muon(grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar) -> tuple[Tensor, Slots]:
+    del step
+    momentum = options["momentum"]
+    buffer = moving(slots["momentum_buffer"], grad, 1 - momentum)
+    direction = moving(grad, buffer, momentum) if options["nesterov"] else buffer
+    rows, columns = param.shape
+    factor = {
+        None: max(1, rows / columns) ** 0.5,
+        "original": max(1, rows / columns) ** 0.5,
+        "match_rms_adamw": 0.2 * max(rows, columns) ** 0.5,
+    }.get(options["adjust_lr_fn"], 1.0)
+    update = _orthogonalised(direction, options).astype(param.dtype)
+    decay = options["lr"] * options["weight_decay"] * param
+    return -decay - options["lr"] * factor * update, {"momentum_buffer": buffer}
+
+
+MUON = Rule(zeros("momentum_buffer"), _muon)
+"""Muon: Jordan 2024; the scales of the rate: Liu et al. 2025.
+
+Differs: PyTorch takes matrices alone and computes the Newton-Schulz iteration in bfloat16 whatever the
+dtype of the weights, so two programs agree to roundings of bfloat16, times the rate.
+"""
