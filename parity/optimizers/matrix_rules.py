@@ -1,27 +1,32 @@
 """The rule that looks at a matrix as a whole: Muon."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, moving, zeros
 
 
+def _bfloat16(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Rounds to bfloat16 and stays in float32: a compiler may leave out a cast there and back."""
+    return jax.lax.reduce_precision(x.astype(jnp.float32), exponent_bits=8, mantissa_bits=7)
+
+
 def _orthogonalised(matrix: Float[Array, "rows columns"], options: Options) -> Float[Array, "rows columns"]:
-    """The polar factor, roughly: singular values between 0.7 and 1.2, in bfloat16 as in PyTorch."""
+    """The polar factor, roughly: singular values between 0.7 and 1.2, in bfloat16 as in PyTorch.
+
+    Every product is summed in float32 and rounded once, with what is added to it.
+    """
     a, b, c = options["ns_coefficients"]
-    x = matrix.astype(jnp.bfloat16)
+    x = _bfloat16(matrix)
     is_tall = x.shape[0] > x.shape[1]
     x = x.T if is_tall else x
-    norm = jnp.sqrt(jnp.sum(jnp.square(x.astype(jnp.float32)))).astype(jnp.bfloat16)
-    x = x / jnp.maximum(norm, jnp.asarray(options["eps"], jnp.bfloat16))
-
-    def plus_product(beta: float, add: Array, alpha: float, left: Array, right: Array) -> Array:
-        product = jnp.matmul(left, right, preferred_element_type=jnp.float32)
-        return (beta * add.astype(jnp.float32) + alpha * product).astype(jnp.bfloat16)
-
+    norm = _bfloat16(jnp.sqrt(jnp.sum(x * x)))
+    x = _bfloat16(x / jnp.maximum(norm, options["eps"]))
     for _ in range(options["ns_steps"]):
-        gram = jnp.matmul(x, x.T, preferred_element_type=jnp.float32).astype(jnp.bfloat16)
-        x = plus_product(a, x, 1.0, plus_product(b, gram, c, gram, gram), x)
+        gram = _bfloat16(jnp.matmul(x, x.T, precision="highest"))
+        polynomial = _bfloat16(b * gram + c * jnp.matmul(gram, gram, precision="highest"))
+        x = _bfloat16(a * x + jnp.matmul(polynomial, x, precision="highest"))
     return x.T if is_tall else x
 
 

@@ -1,35 +1,24 @@
 """`to_optax`: an optimiser of PyTorch, as configured, as a gradient transformation of optax."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import torch
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import PyTree
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from parity.optimizers.groups import Group, groups_of, rule_of
+from parity.optimizers import plateaus
+from parity.optimizers.groups import groups_of, rule_of
 from parity.optimizers.optax_forms import optax_form
-from parity.optimizers.rules import Options, Rule, Slots
+from parity.optimizers.plateaus import PlateauState
+from parity.optimizers.rule_form import rule_form
+from parity.optimizers.rules import Options
+from parity.optimizers.schedules import Moving, moving_options
 from parity.optimizers.tensor_layout import TensorLayout, Tensors
 from parity.weights import Plan
-
-Moving = Callable[[Int[Array, ""]], Options]
-"""A schedule of one group: updates so far -> the options that move, by PyTorch's names."""
-
-
-class TorchState(NamedTuple):
-    """The state of a rule of PyTorch's own.
-
-    Attributes:
-        step: updates so far, shape (), int32.
-        slots: tensor name -> PyTorch's slot name -> array; "step" counts the updates of that tensor.
-    """
-
-    step: Int[Array, ""]
-    slots: dict[str, Slots]
 
 
 def to_optax(
@@ -38,6 +27,8 @@ def to_optax(
     plan: Plan,
     *,
     module: torch.nn.Module | None = None,
+    scheduler: LRScheduler | None = None,
+    updates_per_step: int = 1,
 ) -> optax.GradientTransformationExtraArgs:
     """Translate an optimiser of PyTorch, with its parameter groups, to optax.
 
@@ -55,6 +46,10 @@ def to_optax(
         plan: the weight plan between both models, from `parity.plan_weights`.
         module: the PyTorch model, for the names of its parameters. Not needed where the optimiser was built
             with `named_parameters()`, or where `params` hold the same numbers as the model.
+        scheduler: of `torch.optim.lr_scheduler`, over this optimiser. With ReduceLROnPlateau `update` needs
+            the metric as `value=`.
+        updates_per_step: updates for one `scheduler.step()`: 1 where it follows every update, the number of
+            batches where it follows an epoch.
 
     Returns:
         A transformation for `params`; `update` needs `params`. Its state holds arrays in PyTorch's layout
@@ -64,6 +59,7 @@ def to_optax(
     Raises:
         TypeError: if the optimiser is not of `torch.optim` itself, or cannot be translated; by name.
         WeightError: if `params` do not fit `plan`, or a parameter is not in it; by name.
+        ValueError: if `scheduler` belongs to another optimiser, or `updates_per_step` is below 1.
 
     Differs: PyTorch skips a parameter whose gradient is None: no decay, no momentum, no count. JAX has zeros
     there, and the optimiser acts on them: freeze such parameters (`requires_grad_(False)`) or leave them out
@@ -83,7 +79,53 @@ def to_optax(
     layout = TensorLayout.of(params, plan)
     tensors = plan.to_tensors(_planned(params, layout))
     groups = groups_of(torch_optimizer, tensors, module)
-    return _in_layout(_grouped(type(torch_optimizer), rule, groups, tuple(tensors)), layout)
+    moving = moving_options(torch_optimizer, scheduler, updates_per_step)
+    labels = dict.fromkeys(tensors, "frozen")
+    labels.update({name: str(number) for number, group in enumerate(groups) for name in group.names})
+    transformations: dict[str, Any] = {"frozen": optax.set_to_zero()}
+    for number, group in enumerate(groups):
+        form = _optax_form(type(torch_optimizer), group.options, moving[number])
+        transformations[str(number)] = (
+            rule_form(rule, group.options, moving[number]) if form is None else form
+        )
+    inner = optax.partition(transformations, labels)
+    if isinstance(scheduler, ReduceLROnPlateau):
+        inner = _on_plateau(inner, scheduler, updates_per_step)
+    return _in_layout(inner, layout)
+
+
+def _optax_form(
+    kind: type[torch.optim.Optimizer], options: Options, moving: Moving | None
+) -> optax.GradientTransformation | None:
+    """A group as optax's own, where that is equal and nothing but the rate moves with the count."""
+    if moving is None:
+        return optax_form(kind, options, options["lr"])
+    if not moving.by_count or set(jax.eval_shape(moving.options, jnp.zeros((), jnp.int32), None)) != {"lr"}:
+        return None
+    return optax_form(kind, options, lambda count: moving.options(count, None)["lr"])
+
+
+def _on_plateau(
+    inner: optax.GradientTransformationExtraArgs, scheduler: ReduceLROnPlateau, updates_per_step: int
+) -> optax.GradientTransformationExtraArgs:
+    """A transformation whose rates fall when a metric, `value`, has stopped improving."""
+
+    def init(tensors: Tensors) -> tuple[PlateauState, PyTree]:
+        return plateaus.start(scheduler), inner.init(tensors)
+
+    def update(
+        grads: Tensors, state: tuple[PlateauState, PyTree], tensors: Tensors | None = None, **extra: Any
+    ) -> tuple[Tensors, tuple[PlateauState, PyTree]]:
+        if extra.get("value") is None:
+            raise ValueError(
+                "`value` is missing: ReduceLROnPlateau needs the metric, `update(..., value=metric)`"
+            )
+        plateau, before = state
+        changes, after = inner.update(grads, before, tensors, rates=plateau.rates, **extra)
+        metric = jnp.asarray(extra["value"])
+        return changes, (plateaus.advance(scheduler, plateau, metric, updates_per_step), after)
+
+    return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _planned(params: PyTree, layout: TensorLayout) -> dict[str, np.ndarray]:
@@ -91,64 +133,6 @@ def _planned(params: PyTree, layout: TensorLayout) -> dict[str, np.ndarray]:
     paths = {t.leaf_path for t in layout.plan.transfers}
     leaves = zip(layout.tree.paths, jax.tree.leaves(params), strict=True)
     return {path: np.asarray(leaf) for path, leaf in leaves if path in paths}
-
-
-def _grouped(
-    kind: type[torch.optim.Optimizer], rule: Rule, groups: list[Group], names: tuple[str, ...]
-) -> optax.GradientTransformationExtraArgs:
-    """The transformation of all tensors by name: each group with its options, all others frozen."""
-    labels = dict.fromkeys(names, "frozen")
-    labels.update({name: str(number) for number, group in enumerate(groups) for name in group.names})
-    transformations: dict[str, Any] = {"frozen": optax.set_to_zero()}
-    for number, group in enumerate(groups):
-        form = optax_form(kind, group.options, group.options["lr"])
-        transformations[str(number)] = _by_rule(rule, group.options) if form is None else form
-    return optax.partition(transformations, labels)
-
-
-def _by_rule(rule: Rule, options: Options) -> optax.GradientTransformation:
-    """A rule of PyTorch's own as a transformation of the tensors of a group."""
-
-    def init(tensors: Tensors) -> TorchState:
-        slots = {
-            name: {"step": jnp.zeros((), jnp.int32), **rule.slots(_real(tensor), options)}
-            for name, tensor in _present(tensors).items()
-        }
-        return TorchState(jnp.zeros((), jnp.int32), slots)
-
-    def update(
-        grads: Tensors, state: TorchState, tensors: Tensors | None = None
-    ) -> tuple[Tensors, TorchState]:
-        if tensors is None:
-            raise ValueError("`params` is None: this optimiser reads the weights; pass them to `update`")
-        changes, after = dict(grads), {}
-        for name, grad in _present(grads).items():
-            param, before = _real(tensors[name]), state.slots[name]
-            step = before["step"] + 1
-            change, slots = rule.change(
-                _real(grad), before, param, options, step.astype(jnp.promote_types(param.dtype, jnp.float32))
-            )
-            changes[name] = _like(change.astype(param.dtype), grad)
-            kept = {slot: value.astype(before[slot].dtype) for slot, value in slots.items()}
-            after[name] = {"step": step, **kept}
-        return changes, TorchState(state.step + 1, after)
-
-    return optax.GradientTransformation(init, update)
-
-
-def _present(tensors: Tensors) -> Tensors:
-    """The tensors of this group: optax puts an empty node in the place of all others."""
-    return {name: tensor for name, tensor in tensors.items() if not isinstance(tensor, optax.MaskedNode)}
-
-
-def _real(tensor: Array) -> Array:
-    """A complex tensor as pairs of real numbers, as PyTorch's optimisers see it."""
-    return jnp.stack([tensor.real, tensor.imag], axis=-1) if jnp.iscomplexobj(tensor) else tensor
-
-
-def _like(change: Array, tensor: Array) -> Array:
-    """A change of `_real(tensor)` as one of the tensor."""
-    return jax.lax.complex(change[..., 0], change[..., 1]) if jnp.iscomplexobj(tensor) else change
 
 
 def _in_layout(
