@@ -53,7 +53,9 @@ def _exponential(s: Any, base: float, time: Scalar) -> Scalar:
 
 
 def _polynomial(s: Any, base: float, time: Scalar) -> Scalar:
-    return base * jnp.power(1 - jnp.minimum(time, s.total_iters) / s.total_iters, s.power)
+    # The difference of whole numbers first: exactly 0 at the end, and never below.
+    left = s.total_iters - jnp.minimum(time, s.total_iters)
+    return base * jnp.power(left / s.total_iters, s.power)
 
 
 def _cosine(s: Any, base: float, time: Scalar) -> Scalar:

