@@ -107,7 +107,7 @@ def groups_of(
     names = parameter_names(optimizer, tensors, module)
     return [
         Group(
-            {name: _plain(value) for name, value in group.items() if name not in DESCRIBED},
+            plain_options(group),
             tuple(names[id(p)] for p in group["params"] if p.requires_grad and id(p) in names),
         )
         for group in optimizer.param_groups
@@ -192,6 +192,15 @@ def _names_by_value(
 def _equal(a: Shaped[np.ndarray, "..."], b: Shaped[np.ndarray, "..."]) -> bool:
     dtype = np.result_type(np.complex64 if np.iscomplexobj(b) else np.float32)
     return np.array_equal(a.astype(dtype), b.astype(dtype), equal_nan=True)
+
+
+def plain_options(group: Mapping[str, Any]) -> Options:
+    """The hyperparameters of a parameter group, as plain numbers.
+
+    Args:
+        group: of PyTorch.
+    """
+    return {name: _plain(value) for name, value in group.items() if name not in DESCRIBED}
 
 
 def _plain(value: Any) -> Any:

@@ -1,131 +1,143 @@
-"""`check_training`: do two training programs make the same step and draw the same curves?"""
+"""`check_training`: do two models train alike, and if not, from which step and phase on?"""
 
-import sys
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-
-from parity.frameworks.environment import environment
-from parity.numerics.arrays import DTYPES, Arrays
-from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import Runnable, Subject, Values, measure
-from parity.numerics.precision import pinned, require_device, running
-from parity.numerics.yardstick import judge_quantities
-from parity.pipeline.outcome import Outcome
-from parity.pipeline.request import Settings
-from parity.report.errors import raised_by
+from parity.numerics.noise import Subject
+from parity.numerics.progress import Progress, no_progress
+from parity.pipeline.request import Settings, Weights
+from parity.pipeline.training_pairs import check_pair
+from parity.pipeline.training_programs import check_programs
 from parity.report.results import ParityError, Report, Verdict
 from parity.report.sides import TORCH_AND_JAX, Sides
 
 
 def check_training(
-    reference: Subject,
-    candidate: Subject,
-    inputs: Arrays,
+    reference: object,
+    candidate: object,
+    batches: Any,
     *,
+    loss: tuple[Any, Any] | None = None,
+    optimizer: object = None,
+    scheduler: object = None,
+    updates_per_step: int = 1,
+    clip: object = None,
+    steps: int | None = None,
+    outputs: object = None,
+    layout: Mapping[str, tuple[int, ...]] | None = None,
+    weights: Weights | None = None,
+    settings: Settings | None = None,
+    progress: Progress = no_progress,
     decided_by: Mapping[str, str] | None = None,
     scales: Mapping[str, float] | None = None,
     oracles: Mapping[str, Subject] | None = None,
-    settings: Settings | None = None,
     sides: Sides = TORCH_AND_JAX,
     name: str = "training",
 ) -> Report:
-    """Compare one optimiser step and whole training curves of two programs.
+    """Compare how two models train, step by step, or two programs that train by themselves.
 
-    Both programs start from their weights, see the same inputs in the same order, and return two
-    groups of values under the reference's names:
+    **Two models.** Both start from the same weights and see the same batches, drawn once. They train twice.
+    Freely, each from its own weights: the loss of every step, and the weights after it. And every step from
+    equal weights, those that the reference had there: its loss, gradients, the state of the optimiser where
+    optax names it as PyTorch does, and the update. The report begins with the first step in which they part
+    and the first phase of it: `report.parting`.
 
-    - "updates": per weight the change that the first optimiser step makes to it;
-    - "curve": per metric an array whose first axis is time (epochs, or steps), e.g. "train_loss",
-      "step_loss". They are judged point by point; the first point that leaves the yardstick is named.
+    Models run as in `parity.check`, in evaluation mode; gradients and updates are those of the loss given.
+
+        parity.check_training(
+            module, port, loader, loss=(torch_loss, jax_loss),
+            optimizer=(torch.optim.AdamW(module.parameters()), optax.adamw(1e-3)), steps=100)
+
+    **Two programs** of your own, as `parity.Subject(program, weights)`: they return two groups of values
+    under the reference's names: "updates", per weight the change that the first step makes to it; and
+    "curve", per metric an array whose first axis is time. Curves are judged point by point.
 
     Args:
-        reference: `parity.Subject(program, weights)`: a function `program(weights, inputs, dtype)` of named
-            NumPy arrays and a dtype's name, which returns {group: {name: array}}, and the weights it starts
-            from.
-        candidate: likewise; its weights may have names of their own.
-        inputs: named arrays that both programs read: samples, labels, order of samples.
-        decided_by: for curves that count decisions (accuracies), the curve of the same program that holds
-            the margins of the decisions, shape (time, samples).
-        scales: for curves that are a small difference of larger numbers, the size of those numbers, e.g.
-            1.0 for an R squared, which is 1 minus a ratio.
-        oracles: further programs to compare with the reference, by label: a second implementation, the same
-            over several processes. They return the same groups.
+        reference: a torch.nn.Module; or a `parity.Subject`.
+        candidate: a JAX model, as in `parity.check`; or a `parity.Subject`.
+        batches: an iterable of (inputs, targets), one for each step; inputs an array, a list of arrays, or a
+            dict by argument name. For programs: named arrays that both read.
+        loss: (PyTorch's, JAX's), each `loss(outputs, targets) -> number`.
+        optimizer: a torch.optim optimiser over the module's parameters, or a function of the parameters that
+            makes one; alone, and JAX's side is translated (`parity.optimizers.to_optax`), or in a pair with
+            the optax transformation of the JAX side.
+        scheduler: of torch.optim.lr_scheduler over that optimiser, or a function of the optimiser that makes
+            one. Optax's schedule is in its transformation.
+        updates_per_step: updates for one step of the scheduler: the batches of an epoch, where it steps once
+            an epoch.
+        clip: the largest norm of all gradients (PyTorch's `clip_grad_norm_`, and JAX's where it is
+            translated), or a function that is called with PyTorch's parameters before each step. Optax's
+            clipping is in its transformation.
+        steps: how many steps; None for all batches, at most 200.
+        outputs: as in `parity.check`.
+        layout: as in `parity.check`.
+        weights: as in `parity.check`.
         settings: `dtypes`, `seed` and `device` are used; see `parity.Settings`.
-        sides: what the two programs are called in the report.
+        progress: called with a short description as each phase begins.
+        decided_by: of programs: for curves that count decisions (accuracies), the curve that holds the
+            margins of the decisions, shape (time, samples).
+        scales: of programs: for curves that are a small difference of larger numbers, the size of those.
+        oracles: of programs: further ones to compare with the reference, by label.
+        sides: of programs: what the two are called in the report.
         name: of the report.
 
     Returns:
         The report.
 
     Raises:
-        ValueError: if a program returns other groups, or an argument cannot be used.
-        Exception: what a program raises, with a note that names it.
+        TypeError, ValueError: if an argument cannot be used, or a program returns other groups.
+        WeightError: if the weights do not pair up.
+        Exception: what a model or a program raises, with a note that names it.
     """
-    started = time.perf_counter()
-    settings = settings or Settings()
-    dtypes = tuple(settings.dtypes or DTYPES)
-    with pinned(seed=settings.seed):
-        require_device(settings.device)
-        subjects = {"reference": reference, "candidate": candidate, **(oracles or {})}
-        titles = {"reference": sides.reference, "candidate": sides.candidate}
-        measured = measure(
-            {
-                label: Subject(
-                    _noted(subject.program, titles.get(label, label), settings.device), subject.weights
-                )
-                for label, subject in subjects.items()
-            },
-            inputs,
-            dtypes,
+    if isinstance(reference, Subject) or isinstance(candidate, Subject):
+        given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip, "steps": steps}
+        _refuse(given, "two programs train by themselves")
+        if not (isinstance(reference, Subject) and isinstance(candidate, Subject)):
+            raise TypeError(
+                "one of the two is a `parity.Subject`: give two models, or two programs as `Subject`s"
+            )
+        return check_programs(
+            reference,
+            candidate,
+            batches,
+            decided_by=decided_by,
+            scales=scales,
+            oracles=oracles,
+            settings=settings,
+            sides=sides,
+            name=name,
         )
-        for label in measured:
-            groups = measured[label][dtypes[0]].base
-            if not groups.get("updates") or not groups.get("curve"):
-                raise ValueError(
-                    f"the {label} program returned the groups {', '.join(groups) or 'none'}; it must return "
-                    "'updates' and 'curve', neither of them empty"
-                )
-        scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in reference.weights.items()}
-        rules = {
-            "updates": Criterion("step", scale=scale),
-            "curve": Criterion("curve", over_time=True, scale=scales, decided_by=decided_by or {}),
-        }
-        outcome = Outcome(name, sides=sides)
-        outcome.not_checked = ("steps after the first but by their losses and metrics", "optimiser state")
-        outcome.quantities = [
-            quantity
-            for label in measured
-            if label != "reference"
-            for quantity in judge_quantities(measured["reference"], measured[label], rules, program=label)
-        ]
-        outcome.environment = environment(settings.device)
-    return outcome.report(time.perf_counter() - started)
+    _refuse(
+        {"decided_by": decided_by, "scales": scales, "oracles": oracles},
+        "two models have no curves of their own",
+    )
+    return check_pair(
+        reference,
+        candidate,
+        batches,
+        loss=loss,
+        optimizer=optimizer,
+        scheduler=scheduler,
+        updates_per_step=updates_per_step,
+        clip=clip,
+        steps=steps,
+        progress=progress,
+        outputs=outputs,
+        layout=layout,
+        weights=weights,
+        settings=settings,
+        name=name,
+    )
 
 
-def _noted(program: Runnable, title: str, device: str) -> Runnable:
-    """The same program; its errors say whose they are, and JAX's 64-bit types are on in float64 alone."""
-
-    def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        with _running(dtype, device), raised_by(title, f"training in {dtype}"):
-            return program(weights, inputs, dtype)
-
-    return run
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    """Raise if an argument of the other form is given."""
+    used = [name for name, value in given.items() if value is not None]
+    if used:
+        raise TypeError(f"{', '.join(f'`{name}`' for name in used)} cannot be used: {why}")
 
 
-@contextmanager
-def _running(dtype: str, device: str) -> Iterator[None]:
-    """JAX as it runs in this dtype, where the user's program has loaded it."""
-    if "jax" not in sys.modules:
-        yield
-        return
-    with running(dtype, device):
-        yield
-
-
-def assert_training_parity(*args: object, **kwargs: object) -> Report:
+def assert_training_parity(*args: Any, **kwargs: Any) -> Report:
     """`check_training`, raising `ParityError` with the whole report unless the verdict is pass.
 
     Args:
@@ -138,7 +150,7 @@ def assert_training_parity(*args: object, **kwargs: object) -> Report:
     Raises:
         ParityError: an AssertionError; its `report` has the evidence.
     """
-    report = check_training(*args, **kwargs)  # type: ignore[arg-type]
+    report = check_training(*args, **kwargs)
     if report.verdict is not Verdict.PASS:
         raise ParityError(report)
     return report

@@ -29,7 +29,8 @@ def never_read(plan: Plan, reference: Trace, candidate: Trace) -> Iterator[str]:
         if unread:
             named = ", ".join(unread[:MOST_NAMED]) + (", ..." if len(unread) > MOST_NAMED else "")
             yield f"{sides[own]} never reads {named}: does another weight stand in its place?"
-    inputs = _read_inputs(reference), _read_inputs(candidate)
+    known = set(reference.inputs) & set(candidate.inputs)  # one side's trace may not hold the loss's targets
+    inputs = _read_inputs(reference) & known, _read_inputs(candidate) & known
     for own, other in ((1, 0), (0, 1)):
         for name in sorted(inputs[other] - inputs[own]):
             yield f"{sides[own]} never reads the input {name}; {sides[other]} does"

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 
+from parity.report.partings import Parting
 from parity.report.results import Divergence, Environment, Growth, Quantity, Report
 from parity.report.sides import Sides
 
@@ -23,6 +24,7 @@ class Outcome:
     sides: Sides = dataclasses.field(default_factory=Sides)
     doubts: tuple[tuple[str, str, str], ...] = ()
     unplaced: str = ""
+    parting: Parting | None = None
 
     def report(self, seconds: float = 0.0) -> Report:
         """The finished report, the names of the sides put into every sentence; `seconds` it took."""
@@ -42,7 +44,12 @@ class Outcome:
             sides=self.sides,
             doubts=self.doubts,
             unplaced=named(self.unplaced),
+            parting=None if self.parting is None else _parted(self.parting, self.sides),
         )
+
+
+def _parted(parting: Parting, sides: Sides) -> Parting:
+    return dataclasses.replace(parting, detail=sides.named(parting.detail), cause=sides.named(parting.cause))
 
 
 def _named(divergence: Divergence, sides: Sides) -> Divergence:

@@ -12,6 +12,7 @@ from typing import Any
 
 from parity.report import writers
 from parity.report.divergences import Divergence, Growth
+from parity.report.partings import Parting
 from parity.report.quantities import AS_STORED, Quantity
 from parity.report.sides import TORCH_AND_JAX, Sides
 from parity.report.verdicts import Verdict
@@ -50,6 +51,7 @@ class Report:
         sides: what the two sides are called.
         doubts: the rows of the plan that rest on little, with the reason in place of how.
         unplaced: which of the findings says why no place is named; "" where none does.
+        parting: the first step and phase in which two training runs differ, where they do.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Report:
     sides: Sides = TORCH_AND_JAX
     doubts: tuple[tuple[str, str, str], ...] = ()
     unplaced: str = ""
+    parting: Parting | None = None
 
     @property
     def verdict(self) -> Verdict:

@@ -41,6 +41,8 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     instead = ""  # of a place
     if report.error is not None:
         lines += [f"  {line}" for line in with_relative_paths(report.error).splitlines()]
+    elif report.parting is not None:
+        lines.append(f"  {report.parting}")
     elif not report.divergences and report.verdict is not Verdict.PASS:
         instead = report.unplaced
         lines += [f"  {line}" for line in (answer(report), with_relative_paths(instead)) if line]
@@ -70,7 +72,7 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
 
 def _not_passed(report: Report) -> list[str]:
     """The quantities that failed or are inconclusive; few where the place is known, and each note once."""
-    most = FEW if report.divergences else MOST
+    most = FEW if report.divergences or report.parting else MOST
     causes = {divergence.cause.text for divergence in report.divergences if divergence.cause}
     lines = []
     for verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE):

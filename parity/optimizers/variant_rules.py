@@ -1,0 +1,113 @@
+"""Rules that a port may have by mistake: those of PyTorch with one thing in another place."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, with_penalty
+
+
+def decay_behind(rule: Rule, *, scaled: bool) -> Rule:
+    """The rule without decay, and decay behind it.
+
+    Args:
+        rule: of PyTorch.
+        scaled: whether the decay is multiplied by the rate.
+    """
+
+    def change(
+        grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
+    ) -> tuple[Tensor, Slots]:
+        update, after = rule.change(grad, slots, param, {**options, "weight_decay": 0.0}, step)
+        return update - (options["lr"] if scaled else 1.0) * options["weight_decay"] * param, after
+
+    return Rule(rule.slots, change)
+
+
+def adam_with(epsilon: str, corrected: str = "both") -> Rule:
+    """Adam with epsilon elsewhere, or other bias corrections.
+
+    Args:
+        epsilon: "outside" of the root, "inside" of it, or "hat": before the correction.
+        corrected: the moments whose bias is corrected: "both", "first", "second" or "none"; "late" and
+            "early" count from 0 and from 2.
+    """
+
+    def change(
+        grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
+    ) -> tuple[Tensor, Slots]:
+        decoupled = bool(options.get("decoupled_weight_decay"))
+        grad = with_penalty(
+            grad, param, {**options, "weight_decay": 0.0 if decoupled else options.get("weight_decay", 0.0)}
+        )
+        betas = options["betas"]
+        after = {
+            "exp_avg": betas[0] * slots["exp_avg"] + (1 - betas[0]) * grad,
+            "exp_avg_sq": betas[1] * slots["exp_avg_sq"] + (1 - betas[1]) * grad**2,
+        }
+        count = {"late": step - 1, "early": step + 1}.get(corrected, step)
+        first, second = (1 - beta**count for beta in betas)
+        first = 1.0 if corrected in ("none", "second") else first
+        second = 1.0 if corrected in ("none", "first") else second
+        square, eps = after["exp_avg_sq"] / second, options["eps"]
+        root = jnp.sqrt(square + eps) if epsilon == "inside" else jnp.sqrt(square) + eps
+        if epsilon == "hat":
+            root = (jnp.sqrt(after["exp_avg_sq"]) + eps) / jnp.sqrt(second)
+        decay = options["lr"] * options["weight_decay"] * param if decoupled else 0.0
+        return -decay - options["lr"] * (after["exp_avg"] / first) / root, after
+
+    def slots(param: Tensor, options: Options) -> Slots:
+        del options
+        return {"exp_avg": jnp.zeros_like(param), "exp_avg_sq": jnp.zeros_like(param)}
+
+    return Rule(slots, change)
+
+
+def _rate_inside(
+    grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
+) -> tuple[Tensor, Slots]:
+    del step
+    grad = options["lr"] * with_penalty(grad, param, options)
+    buffer = options["momentum"] * slots["momentum_buffer"] + grad
+    return -(grad + options["momentum"] * buffer if options["nesterov"] else buffer), {
+        "momentum_buffer": buffer
+    }
+
+
+RATE_INSIDE = Rule(lambda param, options: {"momentum_buffer": jnp.zeros_like(param)}, _rate_inside)
+"""SGD whose buffer holds steps, not gradients."""
+
+
+def under_root(slot: str, held: Callable[[Tensor, Tensor, Options], Tensor], start: float = 0.0) -> Rule:
+    """A rule that divides by the root of a slot with epsilon inside, and has a momentum behind.
+
+    Args:
+        slot: its name.
+        held: (slot, gradient, options) -> the slot after a step.
+        start: what it starts from.
+    """
+
+    def change(
+        grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
+    ) -> tuple[Tensor, Slots]:
+        del step
+        grad = with_penalty(grad, param, options)
+        after = {slot: held(slots[slot], grad, options)}
+        square = after[slot]
+        if options.get("centered"):
+            after["grad_avg"] = options["alpha"] * slots["grad_avg"] + (1 - options["alpha"]) * grad
+            square = square - after["grad_avg"] ** 2
+        update = jnp.where(square + options["eps"] > 0, grad / jnp.sqrt(square + options["eps"]), 0.0)
+        if options.get("momentum"):
+            update = after["buffer"] = options["momentum"] * slots["buffer"] + update
+        return -options["lr"] * update, after
+
+    def slots(param: Tensor, options: Options) -> Slots:
+        begun = {slot: jnp.full_like(param, start)}
+        if options.get("centered"):
+            begun["grad_avg"] = jnp.zeros_like(param)
+        if options.get("momentum"):
+            begun["buffer"] = jnp.zeros_like(param)
+        return begun
+
+    return Rule(slots, change)

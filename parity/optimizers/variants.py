@@ -1,0 +1,269 @@
+"""Other optimisers than the one given: what a port may have become by mistake.
+
+Each variant is a rule with options, computed over the gradients and weights of a run that was recorded. One
+whose updates are those of the other side, in every step, is the cause.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import torch
+
+from parity.numerics.arrays import Arrays
+from parity.numerics.precision import running
+from parity.optimizers.groups import RULES, plain_options
+from parity.optimizers.moment_rules import ADAM, NADAM, RADAM
+from parity.optimizers.rules import Options, Rule, Slots, Tensor, moving
+from parity.optimizers.variant_rules import RATE_INSIDE, adam_with, decay_behind, under_root
+
+EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-10, 1e-12, 1e-16, 0.0)
+DECAYS = (0.0, 1e-4, 1e-2, 1e-3, 1e-1, 5e-4, 0.05)
+BETAS = ((0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.95, 0.999), (0.5, 0.999), (0.0, 0.99))
+MOMENTA = (0.0, 0.9, 0.95, 0.99, 0.5)
+"""Numbers in use."""
+
+ELEMENTWISE = [kind for kind in RULES if kind.__name__ not in ("Adafactor", "Muon")]
+"""Optimisers that treat every number by itself: tensors may be laid one behind another."""
+
+
+class History(NamedTuple):
+    """A run of the reference, from equal weights; all values in float64, the first axis is time.
+
+    Attributes:
+        kind: the class of its optimiser.
+        options: hyperparameters of each tensor.
+        weights: before each step, by tensor.
+        raw: gradients before clipping.
+        used: gradients that the optimiser was given.
+        rates: the rate of each tensor, shape (steps,).
+    """
+
+    kind: type[torch.optim.Optimizer]
+    options: Mapping[str, Options]
+    weights: Arrays
+    raw: Arrays
+    used: Arrays
+    rates: Arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """An optimiser that differs in one thing.
+
+    Attributes:
+        words: what differs, "<reference>" and "<candidate>" standing for the sides.
+        rule: its rule.
+        change: hyperparameters of the reference -> its own.
+        raw: whether it is given the gradients before clipping.
+    """
+
+    words: str
+    rule: Rule
+    change: Callable[[Options], Options] = dict
+    raw: bool = False
+
+
+def changes(history: History, variant: Variant, names: list[str]) -> dict[str, np.ndarray]:
+    """What a variant adds to the weights in each step.
+
+    Args:
+        history: of the reference.
+        variant: an optimiser.
+        names: the tensors to compute.
+
+    Returns:
+        By tensor, the first axis is time.
+    """
+    grads = history.raw if variant.raw else history.used
+    found: dict[str, np.ndarray] = {}
+    together = history.kind in ELEMENTWISE
+    left = [name for name in names if name in grads]
+    while left:
+        alike = [
+            name
+            for name in left
+            if together
+            and history.options[name] == history.options[left[0]]
+            and np.array_equal(history.rates[name], history.rates[left[0]])
+        ] or left[:1]
+        steps = len(history.rates[alike[0]])
+        flat = [
+            np.concatenate([np.reshape(a[n], (steps, -1)) for n in alike], 1)
+            for a in (grads, history.weights)
+        ]
+        shape = (-1,) if together else history.weights[alike[0]].shape[1:]
+        options = variant.change(history.options[alike[0]])
+        rows = _run(
+            variant.rule, options, history.rates[alike[0]], *(f.reshape((steps, *shape)) for f in flat)
+        )
+        at = 0
+        for name in alike:
+            size = int(np.prod(history.weights[name].shape[1:]))
+            found[name] = rows.reshape(steps, -1)[:, at : at + size].reshape(history.weights[name].shape)
+            at += size
+        left = [name for name in left if name not in alike]
+    return found
+
+
+def _run(
+    rule: Rule, options: Options, rates: np.ndarray, grads: np.ndarray, weights: np.ndarray
+) -> np.ndarray:
+    with running("float64"):
+
+        def step(slots: Slots, row: Any) -> tuple[Slots, Tensor]:
+            number, rate, grad, weight = row
+            change, after = rule.change(grad, slots, weight, {**options, "lr": rate}, number)
+            return after, change
+
+        slots = rule.slots(jnp.asarray(weights[0]), {**options, "lr": float(rates[0])})
+        numbers = jnp.arange(1, len(rates) + 1, dtype=jnp.float64)
+        rows = (numbers, jnp.asarray(rates), jnp.asarray(grads), jnp.asarray(weights))
+        return np.asarray(jax.jit(lambda: jax.lax.scan(step, slots, rows)[1])())
+
+
+def variants(kind: type[torch.optim.Optimizer], options: Options, clips: bool) -> Iterator[Variant]:
+    """What the other side may compute instead, the likeliest first.
+
+    Args:
+        kind: the class of the reference's optimiser.
+        options: of one of its groups.
+        clips: whether it clips the gradients.
+    """
+    rule = RULES[kind]
+    if clips:
+        yield Variant("<reference> clips the gradients, <candidate> does not", rule, raw=True)
+    yield from _decays(rule, options)
+    if rule in (ADAM, NADAM, RADAM):
+        yield from _moments(rule, options)
+    if kind is torch.optim.SGD:
+        yield from _momenta(rule, options)
+    if kind is torch.optim.RMSprop:
+        yield from _root_mean_squares(rule, options)
+    if kind is torch.optim.Adagrad:
+        yield from _sums_of_squares(rule, options)
+    yield from _others(rule, options, "epsilon", "eps", EPSILONS)
+    for other, own in RULES.items():
+        if own is not rule and other in ELEMENTWISE:
+            yield Variant(_differs("the optimiser", kind.__name__, other.__name__), own, _as(other))
+    yield Variant(
+        "<candidate> climbs: its gradient has the other sign",
+        rule,
+        _with(maximize=not options.get("maximize")),
+    )
+
+
+def _with(**changed: Any) -> Callable[[Options], Options]:
+    return lambda options: {**options, **changed}
+
+
+def _as(kind: type[torch.optim.Optimizer]) -> Callable[[Options], Options]:
+    """The hyperparameters of another optimiser: those that are given, and its defaults."""
+    defaults = _defaults(kind)
+    return lambda given: {**defaults, **{name: value for name, value in given.items() if name in defaults}}
+
+
+def _differs(what: str, reference: object, candidate: object) -> str:
+    own, other = (f"{value:g}" if isinstance(value, float) else value for value in (reference, candidate))
+    return f"{what} is {own} in <reference> and {other} in <candidate>"
+
+
+def _others(rule: Rule, options: Options, what: str, name: str, values: Iterable[Any]) -> Iterator[Variant]:
+    """The rule with other values of one hyperparameter."""
+    own = options.get(name)
+    if own is None:
+        return
+    for value in values:
+        if value != own:
+            yield Variant(_differs(what, own, value), rule, _with(**{name: value}))
+
+
+def _decays(rule: Rule, options: Options) -> Iterator[Variant]:
+    """Weight decay: in another place, or another number."""
+    decay = options.get("weight_decay")
+    if decay and "decoupled_weight_decay" in options:
+        own = bool(options["decoupled_weight_decay"])
+        names = ("a penalty in the gradient (Adam)", "decoupled (AdamW)")
+        yield Variant(
+            _differs("weight decay", names[own], names[not own]), rule, _with(decoupled_weight_decay=not own)
+        )
+    if decay and not options.get("decoupled_weight_decay"):
+        yield Variant(
+            _differs("weight decay", "added to the gradient", "added behind the moments"),
+            decay_behind(rule, scaled=True),
+        )
+    if decay:
+        yield Variant(
+            _differs("weight decay", "multiplied by the learning rate", "not"),
+            decay_behind(rule, scaled=False),
+        )
+    yield from _others(rule, options, "weight decay", "weight_decay", DECAYS)
+
+
+def _moments(rule: Rule, options: Options) -> Iterator[Variant]:
+    """What may differ between two Adams."""
+    eps = f"epsilon, {options['eps']:g},"
+    yield Variant(_differs(eps, "outside of the root", "inside of it"), adam_with("inside"))
+    yield Variant(_differs(eps, "added behind the bias correction", "added before it"), adam_with("hat"))
+    for words, which in (
+        ("corrects the bias of no moment", "none"),
+        ("corrects the bias of the second moment alone", "second"),
+        ("corrects the bias of the first moment alone", "first"),
+        ("counts from 0 in the bias correction", "late"),
+        ("counts from 2 in the bias correction", "early"),
+    ):
+        told = f"<candidate> {words}, <reference> corrects both and counts from 1"
+        yield Variant(told, adam_with("outside", which))
+    if "amsgrad" in options:
+        yield from _others(rule, options, "amsgrad", "amsgrad", (False, True))
+    swapped = tuple(options["betas"])[::-1]
+    yield from _others(rule, options, "the pair of betas", "betas", (*BETAS, swapped))
+
+
+def _momenta(rule: Rule, options: Options) -> Iterator[Variant]:
+    """What may differ between two SGDs."""
+    momentum = options["momentum"]
+    if momentum:
+        own = ("off", "on")[bool(options["nesterov"])]
+        other = {"off": "on", "on": "off"}[own]
+        yield Variant(_differs("Nesterov's momentum", own, other), rule, _with(nesterov=own == "off"))
+        yield from _others(rule, options, "dampening", "dampening", (0.0, momentum))
+        yield Variant(
+            _differs("the learning rate", "outside of the momentum buffer", "inside of it"), RATE_INSIDE
+        )
+    yield from _others(rule, options, "momentum", "momentum", MOMENTA)
+
+
+def _root_mean_squares(rule: Rule, options: Options) -> Iterator[Variant]:
+    """What may differ between two RMSprops."""
+    inside = under_root("square_avg", lambda held, grad, o: moving(held, grad**2, 1 - o["alpha"]))
+    told = _differs(f"epsilon, {options['eps']:g},", "outside of the root", "inside of it (eps_in_sqrt)")
+    yield Variant(told, inside)
+    yield from _others(rule, options, "alpha (the decay)", "alpha", (0.9, 0.99, 0.95, 0.999))
+    yield from _others(rule, options, "centred", "centered", (False, True))
+    yield from _others(rule, options, "momentum", "momentum", MOMENTA)
+    yield Variant(f"{told}, and alpha is {options['alpha']:g} and 0.9", inside, _with(alpha=0.9))
+
+
+def _sums_of_squares(rule: Rule, options: Options) -> Iterator[Variant]:
+    """What may differ between two Adagrads."""
+    inside = {start: under_root("sum", lambda held, grad, o: held + grad**2, start) for start in (0.0, 0.1)}
+    own = f"{options['initial_accumulator_value']:g}, epsilon ({options['eps']:g}) outside of the root,"
+    for start in (0.1, 0.0):
+        for eps in (1e-7, 1e-10):
+            told = _differs("the sum of squares at the start", own, f"{start:g}, epsilon ({eps:g}) inside,")
+            yield Variant(told, inside[start], _with(eps=eps))
+            changed = _with(initial_accumulator_value=start, eps=eps)
+            if (start, eps) != (options["initial_accumulator_value"], options["eps"]):
+                told = _differs(
+                    "the sum of squares at the start", own, f"{start:g}, epsilon ({eps:g}) outside,"
+                )
+                yield Variant(told, rule, changed)
+
+
+def _defaults(kind: Any) -> Options:
+    """The hyperparameters of an optimiser of PyTorch of which nothing is said."""
+    return plain_options(kind([torch.nn.Parameter(torch.zeros(1))], lr=1e-3).defaults)

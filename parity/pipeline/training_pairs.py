@@ -1,0 +1,262 @@
+"""Training of any pair: the same batches, step by step, and the first step and phase in which they part."""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from parity.frameworks.environment import environment
+from parity.numerics.arrays import DTYPES
+from parity.numerics.measured_leaf import Criterion
+from parity.numerics.noise import Side, Subject, measure
+from parity.numerics.progress import Progress
+from parity.numerics.yardstick import judge_quantities
+from parity.pipeline.candidate import settle_candidate
+from parity.pipeline.check import compare_sides
+from parity.pipeline.equal_constants import with_equal_constants
+from parity.pipeline.inputs import name_inputs
+from parity.pipeline.measuring import Measured, measured
+from parity.pipeline.outcome import Outcome
+from parity.pipeline.pinned_sides import pinned_for
+from parity.pipeline.reference import open_reference
+from parity.pipeline.request import Request
+from parity.pipeline.traces import LiveTraces
+from parity.pipeline.training_causes import history_of, parting_of
+from parity.pipeline.training_runs import freely, from_equal_weights, numbered, with_starts
+from parity.pipeline.training_sides import read_optimizers, training_sides
+from parity.pipeline.updated_statistics import updates_not_checked
+from parity.report.partings import Phase
+from parity.report.results import Quantity, Report, Verdict
+from parity.report.sides import Sides
+
+MOST_STEPS = 200
+"""Steps where the user names no number."""
+
+
+class Batches(NamedTuple):
+    """Batches as both sides read them.
+
+    Attributes:
+        arrays: named arrays of each step, inputs and targets together.
+        inputs: which of them the models take.
+    """
+
+    arrays: list[dict[str, np.ndarray]]
+    inputs: tuple[str, ...]
+
+
+def read_batches(batches: Iterable[Any], steps: int | None) -> Batches:
+    """Draw the batches, once.
+
+    Args:
+        batches: (inputs, targets) of each step; inputs an array, a list, or a dict by argument name.
+        steps: how many to draw; None for all, at most 200.
+
+    Raises:
+        TypeError: if they are no iterable of pairs.
+        ValueError: if there is none, or too few, or the names change.
+    """
+    if steps is not None and steps < 1:
+        raise ValueError(f"`steps` is {steps}; it must be at least 1")
+    if not isinstance(batches, Iterable) or hasattr(batches, "shape") or isinstance(batches, Mapping):
+        raise TypeError(
+            f"`batches` is of type {type(batches).__name__}; it must be an iterable of (inputs, targets), "
+            "one for each step"
+        )
+    arrays: list[dict[str, np.ndarray]] = []
+    names: tuple[str, ...] = ()
+    for number, batch in enumerate(itertools.islice(batches, steps or MOST_STEPS)):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            raise TypeError(
+                f"batch {number} is of type {type(batch).__name__}; each must be a pair (inputs, targets)"
+            )
+        inputs, targets = batch
+        named, taken = name_inputs([inputs] if hasattr(inputs, "shape") else inputs, targets)
+        if arrays and set(named) != set(arrays[0]):
+            raise ValueError(
+                f"batch {number} has the arrays {', '.join(named)}, batch 0 {', '.join(arrays[0])}: all "
+                "must have the same names"
+            )
+        arrays.append(dict(named))
+        names = taken
+    if not arrays:
+        raise ValueError("`batches` is empty; give at least one (inputs, targets)")
+    if steps is not None and len(arrays) < steps:
+        raise ValueError(
+            f"`steps` is {steps} and `batches` has {len(arrays)}: give more batches (itertools.cycle repeats "
+            "them), or fewer steps"
+        )
+    return Batches(arrays, names)
+
+
+def check_pair(
+    reference: Any,
+    candidate: object,
+    batches: Iterable[Any],
+    *,
+    loss: tuple[Any, Any] | None,
+    optimizer: object,
+    scheduler: object,
+    updates_per_step: int,
+    clip: object,
+    steps: int | None,
+    progress: Progress,
+    **options: Any,
+) -> Report:
+    """`parity.check_training` of two models.
+
+    Args:
+        reference: a PyTorch module.
+        candidate: a JAX model.
+        batches: as in `read_batches`.
+        loss: PyTorch's and JAX's loss.
+        optimizer: as in `read_optimizers`.
+        scheduler: likewise.
+        updates_per_step: likewise.
+        clip: likewise.
+        steps: as in `read_batches`.
+        progress: called with a short description as each phase begins.
+        **options: `outputs`, `layout`, `weights`, `settings` and `name` of `parity.check`.
+
+    Raises:
+        TypeError, ValueError: if an argument cannot be used.
+    """
+    import torch
+
+    started = time.perf_counter()
+    if not isinstance(reference, torch.nn.Module):
+        raise TypeError(
+            f"the reference is of type {type(reference).__name__}; to compare the training of two models it "
+            "must be a torch.nn.Module, and the candidate a JAX model. Two programs that train themselves "
+            "are given as `parity.Subject`s"
+        )
+    if loss is None:
+        raise TypeError("`loss` is missing: give (PyTorch's loss, JAX's loss), each of (outputs, targets)")
+    if optimizer is None:
+        raise TypeError(
+            "`optimizer` is missing: give a torch.optim optimiser, alone or in a pair with an optax "
+            "transformation"
+        )
+    drawn = read_batches(batches, steps)
+    first = drawn.arrays[0]
+    request = Request.of(
+        reference,
+        candidate,
+        {name: first[name] for name in drawn.inputs},
+        targets={name: array for name, array in first.items() if name not in drawn.inputs},
+        loss=loss,
+        **options,
+    )
+    given = read_optimizers(optimizer, reference, scheduler, updates_per_step, clip)
+    with pinned_for(request):
+        known = open_reference(request, progress)
+        known, settled = with_equal_constants(known, settle_candidate(known, request, progress), progress)
+        if known.framework != "PyTorch" or settled.model.framework != "JAX":
+            raise TypeError("`candidate` must be a JAX model where the reference is a PyTorch module")
+        both = measured(known, settled)
+        sides = training_sides(both, reference, given)
+        fixed = (dict(known.weights), dict(settled.weights))
+        dtypes = tuple(request.settings.dtypes or DTYPES)
+        progress(f"training {len(drawn.arrays)} steps, freely")
+        free = measure(
+            {
+                "reference": Subject(freely(sides[0], fixed[0]), known.weights),
+                "candidate": Subject(freely(sides[1], fixed[1]), settled.weights),
+            },
+            numbered(drawn.arrays),
+            dtypes,
+            progress,
+        )
+        outcome = Outcome(request.name, sides=Sides.of(known.framework, settled.model.framework))
+        start = sides[0].tensors(known.weights)
+        scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in start.items()}
+        outcome.quantities = judge_quantities(
+            free["reference"],
+            free["candidate"],
+            {
+                "loss": Criterion("curve", over_time=True),
+                "weights": Criterion("curve", over_time=True, scale=scale),
+            },
+        )
+        progress("every step from equal weights")
+        after = free["reference"][dtypes[0]].base["weights"]
+        stepped = numbered(with_starts(drawn.arrays, start, after))
+        equal = measure(
+            {
+                "reference": Subject(from_equal_weights(sides[0], fixed[0]), known.weights),
+                "candidate": Subject(from_equal_weights(sides[1], fixed[1]), settled.weights),
+            },
+            stepped,
+            dtypes[:1],
+            progress,
+        )
+        sides_equal = (equal["reference"][dtypes[0]], equal["candidate"][dtypes[0]])
+        rules = _rules(sides_equal, scale)
+        judged, kept_otherwise = _by_effect(judge_quantities(equal["reference"], equal["candidate"], rules))
+        outcome.quantities = [*judged, *outcome.quantities]
+        outcome.plan, outcome.doubts = settled.plan.rows(), settled.plan.doubts()
+        outcome.environment = environment(request.settings.device)
+        outcome.findings = (*known.notes, *settled.notes, *known.remarks, *settled.remarks, *kept_otherwise)
+        progress("looking for the step, the phase and the cause")
+        outcome.parting = parting_of(judged, sides_equal, history_of(given, reference, sides_equal[0], start))
+        if outcome.parting is not None and outcome.parting.phase in (Phase.LOSS, Phase.GRADIENTS):
+            batch = drawn.arrays[outcome.parting.step]
+            found = _placed(both, request, batch, progress)
+            outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
+            outcome.findings = (*outcome.findings, *found.findings)
+        outcome.not_checked = (
+            *_not_checked(sides_equal),
+            *updates_not_checked([known.model, settled.model]),
+        )
+    return outcome.report(time.perf_counter() - started)
+
+
+def _placed(both: Measured, request: Request, batch: dict[str, np.ndarray], progress: Progress) -> Outcome:
+    """What `parity.check` finds on one batch, at the weights that both sides start from."""
+    reference = dataclasses.replace(both.reference, inputs=(batch,))
+    again = measured(reference, both.candidate)
+    settings = dataclasses.replace(request.settings, finite_differences=False)
+    asked = dataclasses.replace(request, inputs=(batch,), settings=settings)
+    return compare_sides(again, asked, progress, LiveTraces(again))
+
+
+def _rules(sides: tuple[Side, Side], scale: Mapping[str, float]) -> dict[str, Criterion]:
+    """How values from equal weights are judged; slots where both sides hold some."""
+    rules = {
+        "loss": Criterion("forward", over_time=True),
+        "gradients": Criterion("gradients", over_time=True),
+        "slots": Criterion("step", over_time=True),
+        "update": Criterion("step", over_time=True, scale=scale),
+    }
+    for side in sides:
+        if not side.base.get("slots"):
+            rules.pop("slots", None)
+    return rules
+
+
+def _by_effect(judged: list[Quantity]) -> tuple[list[Quantity], tuple[str, ...]]:
+    """Slots that differ where no update does are kept in another form, and no fault."""
+    if any(q.group == "update" and q.verdict is not Verdict.PASS for q in judged):
+        return judged, ()
+    other = [q.name for q in judged if q.group == "slots" and q.verdict is Verdict.FAIL]
+    if not other:
+        return judged, ()
+    told = (
+        f"the optimiser of <candidate side> keeps {len(other)} slots in another form, such as {other[0]}: the "
+        "updates of all steps agree"
+    )
+    return [q for q in judged if q.name not in other or q.group != "slots"], (told,)
+
+
+def _not_checked(sides: tuple[Side, Side]) -> tuple[str, ...]:
+    lines = ["training mode: dropout is off and statistics stay as they are, as in `parity.check`"]
+    slots = [set(side.base.get("slots", {})) for side in sides]
+    if alone := sorted(slots[0] - slots[1]):
+        lines.append(
+            f"optimiser state that <candidate side> has under no name of optax's own: {len(alone)} slots, "
+            f"such as {alone[0]}; what follows from it is in the updates"
+        )
+    return tuple(lines)

@@ -1,0 +1,244 @@
+"""The two sides of a training comparison: their optimisers, as the user gave them."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from parity.numerics.arrays import Arrays
+from parity.pipeline.measuring import Measured
+from parity.pipeline.runs import compared_tensors
+from parity.pipeline.training_runs import TrainingSide
+
+if TYPE_CHECKING:
+    import torch
+
+    from parity.frameworks.jax.trees import Tree
+
+
+class Optimizers(NamedTuple):
+    """What the user said of both optimisers.
+
+    Attributes:
+        torch: the optimiser of PyTorch.
+        optax: the transformation of optax; None to translate PyTorch's.
+        scheduler: of PyTorch, or None.
+        updates_per_step: updates for one step of the scheduler.
+        clip: the largest norm of all gradients, or what is called with PyTorch's parameters before a step, or
+            None.
+    """
+
+    torch: "torch.optim.Optimizer"
+    optax: Any
+    scheduler: Any
+    updates_per_step: int
+    clip: float | Callable[[list[Any]], object] | None
+
+
+def read_optimizers(
+    optimizer: object, module: "torch.nn.Module", scheduler: object, updates_per_step: int, clip: object
+) -> Optimizers:
+    """Read the arguments of `parity.check_training` that speak of optimisers.
+
+    Args:
+        optimizer: PyTorch's, or a function of the parameters that makes it; or a pair of it and optax's.
+        module: the PyTorch model.
+        scheduler: PyTorch's, or a function of the optimiser that makes it.
+        updates_per_step: updates for one step of the scheduler.
+        clip: as in `Optimizers`.
+
+    Raises:
+        TypeError: naming the argument that cannot be used.
+    """
+    import torch
+
+    first, second = (
+        optimizer if isinstance(optimizer, tuple | list) and len(optimizer) == 2 else (optimizer, None)
+    )
+    if not isinstance(first, torch.optim.Optimizer) and callable(first) and not hasattr(first, "init"):
+        first = first(list(module.parameters()))
+    if not isinstance(first, torch.optim.Optimizer):
+        raise TypeError(
+            f"`optimizer` begins with a {type(first).__name__}; it must be a torch.optim optimiser over the "
+            "module's parameters, or a function of the parameters that makes one; alone, or in a pair with "
+            "the optax transformation of the JAX side"
+        )
+    if second is not None and not (hasattr(second, "init") and hasattr(second, "update")):
+        raise TypeError(
+            f"`optimizer` ends with a {type(second).__name__}; it must be an optax transformation (with "
+            "`init` and `update`); leave it out to have PyTorch's translated"
+        )
+    if scheduler is not None and not hasattr(scheduler, "optimizer") and callable(scheduler):
+        scheduler = scheduler(first)
+    if scheduler is not None and getattr(scheduler, "optimizer", None) is not first:
+        raise TypeError(
+            "`scheduler` must be one of `torch.optim.lr_scheduler` over the optimiser given, or a function "
+            "of the optimiser that makes one"
+        )
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        raise TypeError(
+            "`scheduler` is ReduceLROnPlateau, which needs a metric: not compared by `check_training` yet; "
+            "`parity.optimizers.to_optax` translates it"
+        )
+    if clip is not None and not callable(clip) and not isinstance(clip, int | float):
+        raise TypeError(
+            f"`clip` is a {type(clip).__name__}; it must be the largest norm, or a function that is called "
+            "with PyTorch's parameters between backward pass and step"
+        )
+    return Optimizers(first, second, scheduler, updates_per_step, clip)
+
+
+def training_sides(
+    both: Measured, module: "torch.nn.Module", given: Optimizers
+) -> tuple[TrainingSide, TrainingSide]:
+    """Both sides with their optimisers: PyTorch's, then JAX's.
+
+    Args:
+        both: the two models; the reference is PyTorch's, the candidate JAX's.
+        module: the PyTorch model.
+        given: the optimisers.
+
+    Raises:
+        ValueError: if the optimiser holds parameters that are not the module's.
+    """
+    return _torch_side(both, module, given), _jax_side(both, module, given)
+
+
+def _names(module: "torch.nn.Module", given: Optimizers, known: Mapping[str, object]) -> dict[int, str]:
+    """The model's name of each parameter of the optimiser, by its `id`."""
+    found: dict[int, str] = {}
+    for name, p in module.named_parameters(remove_duplicate=False):
+        if id(p) not in found or found[id(p)] not in known:
+            found[id(p)] = name
+    held = [p for group in given.torch.param_groups for p in group["params"]]
+    strangers = [tuple(p.shape) for p in held if id(p) not in found]
+    if strangers:
+        raise ValueError(
+            f"`optimizer` holds {len(strangers)} parameters that the module does not have (shapes "
+            f"{', '.join(map(str, strangers[:4]))}): build it over the parameters of the module"
+        )
+    return {id(p): found[id(p)] for p in held}
+
+
+def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> TrainingSide:
+    import torch
+
+    from parity.optimizers.torch_steps import TorchSteps
+
+    reference = both.reference
+    tensors = compared_tensors(both.candidate.plan, reference.trainable)
+    names = _names(module, given, reference.weights)
+    clip = given.clip
+
+    def clipped(parameters: list[torch.nn.Parameter]) -> object:
+        if callable(clip):
+            return clip(parameters)
+        return torch.nn.utils.clip_grad_norm_(parameters, float(clip or 0))
+
+    def begin(weights: Arrays, dtype: str) -> TorchSteps:
+        return TorchSteps(
+            given.torch,
+            given.scheduler,
+            names,
+            {**reference.weights, **weights},
+            dtype,
+            None if clip is None else clipped,
+            given.updates_per_step,
+        )
+
+    def watched(optimizer: Any, told: object) -> dict[str, Arrays]:
+        if told is None:
+            return {"rates": {name: np.asarray(rate) for name, rate in optimizer.rates.items()}}
+        return {
+            "clipped": {name: grad for name, grad in told.items() if name in tensors},  # type: ignore[attr-defined]
+            "slots": {n: v for n, v in optimizer.slots.items() if n.rpartition(".")[0] in tensors},
+        }
+
+    def in_tensors(weights: Arrays) -> Arrays:
+        return {name: np.asarray(weights.get(name, reference.weights[name])) for name in sorted(tensors)}
+
+    assert both.reference_program is not None
+    return TrainingSide(
+        both.reference_program,
+        begin,
+        in_tensors,
+        lambda grads: {name: grad for name, grad in grads.items() if name in tensors},
+        lambda start: start,
+        watched,
+    )
+
+
+def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> TrainingSide:
+    import optax
+
+    from parity.optimizers import clip_grad_norm, to_optax
+    from parity.optimizers.optax_steps import OptaxSteps, Step
+    from parity.optimizers.states import slots_of
+
+    reference, candidate = both.reference, both.candidate
+    plan, model = candidate.plan, candidate.model
+    tensors = compared_tensors(plan, reference.trainable)
+    own = {t.leaf_path for t in plan.transfers if t.tensor_name in tensors}
+    tree: Tree = model.tree  # type: ignore[attr-defined]
+    trained = tuple(path for path in tree.paths if path in set(model.trainable) & own)
+    compiled: dict[str, Step] = {}
+    planned = {t.leaf_path for t in plan.transfers}
+    kept = {path: np.asarray(candidate.weights[path]) for path in planned}
+    kind = type(given.torch)
+
+    def transformation(weights: Arrays) -> Any:
+        if given.optax is not None:
+            return given.optax
+        partial = plan._replace(
+            transfers=tuple(t for t in plan.transfers if t.leaf_path in trained), orders=plan.orders
+        )
+        leaves = {path: np.asarray(weights[path]) for path in trained}
+        translated = to_optax(
+            given.torch,
+            _tree_of(tree, leaves),
+            partial,
+            module=module,
+            scheduler=given.scheduler,
+            updates_per_step=given.updates_per_step,
+        )
+        return (
+            optax.chain(clip_grad_norm(float(given.clip)), translated)
+            if isinstance(given.clip, int | float)
+            else translated
+        )
+
+    def begin(weights: Arrays, dtype: str) -> OptaxSteps:
+        started = {**candidate.weights, **weights}
+        return OptaxSteps(transformation(started), tree, trained, started, dtype, compiled)
+
+    def in_tensors(weights: Arrays) -> Arrays:
+        found = plan.to_tensors({**kept, **{path: w for path, w in weights.items() if path in planned}})
+        return {name: found[name] for name in sorted(tensors)}
+
+    def gradients(grads: Arrays) -> Arrays:
+        back = plan.adjoint({path: grad for path, grad in grads.items() if path in planned})
+        return {name: grad for name, grad in back.items() if name in tensors}
+
+    def to_own(start: Arrays) -> Arrays:
+        leaves = plan.to_leaves({**{n: reference.weights[n] for n in plan.names()}, **start}, exact=True)
+        return {path: leaves[path] for path in trained}
+
+    def watched(optimizer: Any, told: object) -> dict[str, Arrays]:
+        if told is None:
+            return {}
+        slots, _ = slots_of(optimizer.state, kind, plan)
+        return {
+            "slots": {
+                f"{name}.{slot}": np.asarray(value, np.float64)
+                for name, held in slots.items()
+                for slot, value in held.items()
+                if slot != "step" and name in tensors
+            }
+        }
+
+    return TrainingSide(both.candidate_program, begin, in_tensors, gradients, to_own, watched)
+
+
+def _tree_of(tree: Any, leaves: Mapping[str, Any]) -> Any:
+    """The params tree with None where the optimiser sees nothing."""
+    return tree.build({path: leaves.get(path) for path in tree.paths})
