@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, with_penalty
+from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, with_penalty, zeros
 
 
 def decay_behind(rule: Rule, *, scaled: bool) -> Rule:
@@ -56,11 +56,26 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
         decay = options["lr"] * options["weight_decay"] * param if decoupled else 0.0
         return -decay - options["lr"] * (after["exp_avg"] / first) / root, after
 
-    def slots(param: Tensor, options: Options) -> Slots:
-        del options
-        return {"exp_avg": jnp.zeros_like(param), "exp_avg_sq": jnp.zeros_like(param)}
+    return Rule(zeros("exp_avg", "exp_avg_sq"), change)
 
-    return Rule(slots, change)
+
+def _constant_momentum(
+    grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
+) -> tuple[Tensor, Slots]:
+    grad = with_penalty(grad, param, options)
+    first, second = options["betas"]
+    after = {
+        "exp_avg": first * slots["exp_avg"] + (1 - first) * grad,
+        "exp_avg_sq": second * slots["exp_avg_sq"] + (1 - second) * grad**2,
+    }
+    ahead = first * after["exp_avg"] / (1 - first ** (step + 1)) + (1 - first) * grad / (1 - first**step)
+    return -options["lr"] * ahead / (
+        jnp.sqrt(after["exp_avg_sq"] / (1 - second**step)) + options["eps"]
+    ), after
+
+
+CONSTANT_MOMENTUM = Rule(zeros("exp_avg", "exp_avg_sq"), _constant_momentum)
+"""NAdam without a warm-up of the momentum, as optax has it."""
 
 
 def _rate_inside(
@@ -74,7 +89,7 @@ def _rate_inside(
     }
 
 
-RATE_INSIDE = Rule(lambda param, options: {"momentum_buffer": jnp.zeros_like(param)}, _rate_inside)
+RATE_INSIDE = Rule(zeros("momentum_buffer"), _rate_inside)
 """SGD whose buffer holds steps, not gradients."""
 
 

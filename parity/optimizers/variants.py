@@ -18,7 +18,13 @@ from parity.numerics.precision import running
 from parity.optimizers.groups import RULES, plain_options
 from parity.optimizers.moment_rules import ADAM, NADAM, RADAM
 from parity.optimizers.rules import Options, Rule, Slots, Tensor, moving
-from parity.optimizers.variant_rules import RATE_INSIDE, adam_with, decay_behind, under_root
+from parity.optimizers.variant_rules import (
+    CONSTANT_MOMENTUM,
+    RATE_INSIDE,
+    adam_with,
+    decay_behind,
+    under_root,
+)
 
 EPSILONS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-10, 1e-12, 1e-16, 0.0)
 DECAYS = (0.0, 1e-4, 1e-2, 1e-3, 1e-1, 5e-4, 0.05)
@@ -217,6 +223,8 @@ def _moments(rule: Rule, options: Options) -> Iterator[Variant]:
     ):
         told = f"<candidate> {words}, <reference> corrects both and counts from 1"
         yield Variant(told, adam_with("outside", which))
+    if rule is NADAM:
+        yield Variant(_differs("the first beta", "warmed up (momentum_decay)", "constant"), CONSTANT_MOMENTUM)
     if "amsgrad" in options:
         yield from _others(rule, options, "amsgrad", "amsgrad", (False, True))
     swapped = tuple(options["betas"])[::-1]

@@ -29,6 +29,9 @@ ALIKE = 1e-6
 """Two rates, or two multiples of one update, that differ by less are the same: relative. Updates are known to
 some roundings of the weights they are added to."""
 
+FEW_STEPS = 3
+"""Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
+
 MOST_NAMED = 4
 """Weights that a sentence names."""
 
@@ -74,6 +77,8 @@ def parting_of(judged: list[Quantity], sides: tuple[Side, Side], history: Histor
     ]
     if not failed:
         return None
+    first = min((at for at, q in failed if q.group != "slots"), default=failed[0][0])
+    failed = [(at, q) for at, q in failed if q.group != "slots" or not _in_another_form(q.name, sides, first)]
     step = min(at for at, _ in failed)
     there = [q for at, q in failed if at == step]
     group = next(group for group in PHASES if any(q.group == group for q in there))
@@ -81,6 +86,20 @@ def parting_of(judged: list[Quantity], sides: tuple[Side, Side], history: Histor
     if group in ("loss", "gradients"):
         return _multiplied(found, sides, group)
     return _by_the_optimizer(found, judged, sides, history)
+
+
+def _in_another_form(name: str, sides: tuple[Side, Side], first: int) -> bool:
+    """Whether a slot was a multiple of the other side's all the while that the updates agreed.
+
+    Args:
+        name: of the slot.
+        sides: values from equal weights.
+        first: the first step in which something else differs.
+    """
+    if first < FEW_STEPS:
+        return False
+    ratios = _ratios(*({name: side.base["slots"][name][:first]} for side in sides))
+    return not np.isnan(ratios).any() and _same(ratios, ratios[0])
 
 
 def _detail(failed: list[Quantity], step: int) -> str:
@@ -161,8 +180,7 @@ def _by_the_optimizer(
             if _explains(history, variant, apart, candidate, limits):
                 phase = Phase.CLIPPING if variant.raw else found.phase
                 return Parting(found.step, phase, found.detail, variant.words + some)
-    ratio = ratios[found.step]
-    if np.isfinite(ratio):
+    if np.isfinite(ratios).all():
         return Parting(found.step, Phase.SCHEDULE, _two_rates(rates, ratios * rates, found.step))
     return found
 

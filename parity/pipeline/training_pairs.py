@@ -245,8 +245,8 @@ def _by_effect(judged: list[Quantity]) -> tuple[list[Quantity], tuple[str, ...]]
     if not other:
         return judged, ()
     told = (
-        f"the optimiser of <candidate side> keeps {len(other)} slots in another form, such as {other[0]}: the "
-        "updates of all steps agree"
+        f"the optimiser of <candidate side> keeps {len(other)} slots in another form, such as {other[0]}: "
+        "the updates of all steps agree"
     )
     return [q for q in judged if q.name not in other or q.group != "slots"], (told,)
 

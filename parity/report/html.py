@@ -95,7 +95,7 @@ def page(report: Report) -> str:
         curves=[("", charts[:shown]), (f"{len(charts) - shown} more curves", charts[shown:])],
         growth=growth_charts(report),
         starred=any(row.rho.text.endswith("*") for row in rows),
-        findings=[with_relative_paths(line) for line in report.findings],
+        findings=[with_relative_paths(line) for line in report.observations],
         doubts=report.doubts if report.verdict is not Verdict.PASS else (),
         zip=zip,
         readout=_readout,

@@ -67,7 +67,7 @@ def _add_suites(root: Element, report: Report) -> None:
                 evidence = []  # once, at the first failure
     suites[0].set("time", f"{report.seconds:.3f}")  # that of the whole comparison, once
     told = describe_doubts(report, 10_000, verbose=True)
-    told += [f"finding: {with_relative_paths(line)}" for line in report.findings]
+    told += [f"finding: {with_relative_paths(line)}" for line in report.observations]
     told += [f"not checked: {line}" for line in report.not_checked]
     SubElement(suites[-1], "system-out").text = _clean([answer(report), *told, environment_line(report)])
     for suite in suites:

@@ -77,6 +77,12 @@ class Report:
         return Verdict.worst(q.verdict for q in self.quantities)
 
     @property
+    def observations(self) -> tuple[str, ...]:
+        """Where two training runs part, if they do, and all findings."""
+        parting = () if self.parting is None else (str(self.parting),)
+        return (*parting, *self.findings)
+
+    @property
     def dtypes(self) -> tuple[str, ...]:
         """The precisions that were run and judged, in order of appearance."""
         return tuple(dict.fromkeys(q.dtype for q in self.quantities if q.dtype != AS_STORED))
