@@ -27,10 +27,10 @@ class AdaptiveLogSoftmaxOutput(NamedTuple):
 def adaptive_log_softmax_loss(
     input: Float[Array, "..."],
     target: Shaped[Array, "..."],
-    head_weight: Float[Array, "H F"],
-    tail: Sequence[tuple[Float[Array, "D F"], Float[Array, "K D"]]],
+    head_weight: Float[Array, "..."],
+    tail: Sequence[tuple[Float[Array, "..."], Float[Array, "..."]]],
     *,
-    head_bias: Float[Array, " H"] | None = None,
+    head_bias: Float[Array, "..."] | None = None,
 ) -> AdaptiveLogSoftmaxOutput:
     """Computes log-probabilities of classes that are sorted by frequency, rare ones in clusters.
 
@@ -41,8 +41,8 @@ def adaptive_log_softmax_loss(
         input: Features x of shape (N, F), or (F,) for a single sample.
         target: Class indices, integers of shape (N,), or ().
         head_weight: One row per frequent class, then one per cluster, in PyTorch's order (outputs first).
-        tail: Two weights per cluster, PyTorch's `tail[i][0].weight` and `tail[i][1].weight`. The sizes of the
-            second say which classes the cluster has: PyTorch's cutoffs.
+        tail: Two weights per cluster, of shapes (D, F) and (K, D), PyTorch's `tail[i][0].weight` and
+            `tail[i][1].weight`. The sizes of the second say which classes the cluster has: PyTorch's cutoffs.
         head_bias: One number per row of `head_weight`; none by default.
 
     Returns:

@@ -75,7 +75,8 @@ def ctc_loss(
     ``-posterior``. Where a log-probability is -inf PyTorch's gradient is NaN even if the loss is finite;
     here it is 0. ``optax.ctc_loss`` takes logits, and -1e5 for the logarithm of 0: its losses of sequences
     that cannot be read are finite. PyTorch raises for a length that is out of range, and reads other
-    memory for a label that is no class; here both give NaN.
+    memory for a label that is no class; here both give NaN. A blank among the labels, which PyTorch rules
+    out and does not look for, is one more state; if it is the last, PyTorch's gradient is wrong.
 
     Source: torch.nn.CTCLoss; Graves et al. 2006, equations 6 to 16.
 
@@ -108,7 +109,7 @@ def ctc_loss(
         labels, complete = targets.astype(steps.dtype)[None], jnp.array(True)
     else:
         labels, complete = _pad(targets.astype(steps.dtype), sizes, target_lengths)
-    within = jnp.arange(labels.shape[1])[None] < sizes[:, None]
+    within = jnp.arange(labels.shape[1], dtype=jnp.int32)[None] < sizes[:, None]
     known = jnp.all(~within | ((labels >= 0) & (labels < num_classes)), axis=1)
     known &= complete & (steps >= 0) & (steps <= len(log_probs)) & (sizes >= 0) & (sizes <= labels.shape[1])
     states = _states(jnp.where(within & known[:, None], labels, blank), jnp.where(known, sizes, 0), blank)
@@ -137,13 +138,13 @@ def _likelihood_jvp(
     last, alpha = _forward(emissions, states, steps)
     losses = _loss(last, states)
     beta = _backward(emissions, states, steps)
-    posterior = jnp.exp(alpha + beta + losses[:, None])
+    posterior = jnp.exp(alpha + beta + losses[None, :, None])
     sequences = jnp.arange(len(steps))[:, None]
     posteriors = jnp.zeros_like(log_probs).at[:, sequences, states.classes].add(posterior)
     slopes = jnp.exp(log_probs) - posteriors
-    unread = jnp.isinf(losses)[:, None]
+    unread = jnp.isinf(losses)[None, :, None]
     slopes = jnp.where(unread, jnp.zeros_like(slopes) if zero_infinity else jnp.nan, slopes)
-    counted = jnp.arange(len(log_probs))[:, None, None] < steps[:, None]
+    counted = _times(log_probs)[:, None, None] < steps[None, :, None]
     slopes = jnp.where(counted, slopes, jnp.zeros_like(slopes))
     value = _without_infinity(losses) if zero_infinity else losses
     return value, jnp.sum(slopes * tangents[0], axis=(0, 2))
@@ -165,7 +166,7 @@ def _forward(
 
     # Before the first step all weight lies on the first state: from there a path reaches the first two.
     start = jnp.full_like(emissions, -jnp.inf, shape=emissions.shape[1:]).at[:, 0].set(0)
-    return jax.lax.scan(step, start, (jnp.arange(len(emissions)), emissions))
+    return jax.lax.scan(step, start, (_times(emissions), emissions))
 
 
 def _backward(
@@ -184,12 +185,17 @@ def _backward(
         return jnp.where((t < steps)[:, None], before, beta), beta
 
     end = jnp.where(states.ends, jnp.zeros_like(emissions, shape=states.ends.shape), -jnp.inf)
-    return jax.lax.scan(step, end, (jnp.arange(len(emissions)), emissions), reverse=True)[1]
+    return jax.lax.scan(step, end, (_times(emissions), emissions), reverse=True)[1]
 
 
 def _emissions(log_probs: Float[Array, "T N C"], states: States) -> Float[Array, "T N states"]:
     """Picks the log-probability of each state's class."""
     return jnp.take_along_axis(log_probs, states.classes[None], axis=2)
+
+
+def _times(steps: Float[Array, "T ..."]) -> Int[Array, " T"]:
+    """Numbers the time steps, in the dtype of the lengths."""
+    return jnp.arange(len(steps), dtype=jnp.int32)
 
 
 def _loss(last: Float[Array, "N states"], states: States) -> Float[Array, " N"]:
@@ -204,7 +210,7 @@ def _states(labels: Int[Array, "N S"], sizes: Int[Array, " N"], blank: int) -> S
     classes = jnp.full((num_sequences, 2 * num_labels + 1), blank, labels.dtype).at[:, 1::2].set(labels)
     # Blanks are two apart, too: that their classes are equal forbids a path to skip from one to the next.
     skips = classes != _shifted(classes, 2, fill=blank)
-    positions = jnp.arange(classes.shape[1])[None]
+    positions = jnp.arange(classes.shape[1], dtype=sizes.dtype)[None]
     last = 2 * sizes[:, None]
     return States(classes, skips & (positions >= 2), (positions == last) | (positions == last - 1))
 

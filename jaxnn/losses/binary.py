@@ -85,7 +85,8 @@ def bce_with_logits_loss(
     Differs: ``optax.sigmoid_binary_cross_entropy``, on which it stands without `pos_weight`, has no weights.
     PyTorch computes ``(1 - y) o - log q``, which loses what is below a rounding of o: with y = 0 a logit
     of -40 costs 0 there and 4e-18 here, as a logit of 40 with y = 1 does in both; its gradient has lost the
-    digits of the second. PyTorch has no gradient with respect to the weights.
+    digits of the second. A logit of -inf with y = 1 costs infinity, NaN in PyTorch, which has no gradient
+    with respect to the weights.
 
     Source: torch.nn.BCEWithLogitsLoss.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from jaxnn.losses.preconditions import Number, class_axis, read_indices, read_targets, require_indices
-from jaxnn.losses.reducing import Reduction, reduce
+from jaxnn.losses.reducing import Reduction, reduce, require_reduction
 
 __all__ = ["cross_entropy_loss", "linear_cross_entropy_loss", "nll_loss"]
 
@@ -19,7 +19,7 @@ def nll_loss(
     input: Float[Array, "..."],
     target: Shaped[Array, "..."],
     *,
-    weight: Shaped[Array, " C"] | None = None,
+    weight: Shaped[Array, "..."] | None = None,
     ignore_index: int = -100,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
@@ -56,7 +56,7 @@ def cross_entropy_loss(
     input: Float[Array, "..."],
     target: Shaped[Array, "..."],
     *,
-    weight: Shaped[Array, " C"] | None = None,
+    weight: Shaped[Array, "..."] | None = None,
     ignore_index: int = -100,
     label_smoothing: Number = 0.0,
     reduction: Reduction = "mean",
@@ -108,7 +108,9 @@ def cross_entropy_loss(
     if label_smoothing > 0:
         spread = -jnp.sum(log_q if weights is None else log_q * weights, axis=axis)
         spread = jnp.where(target == ignore_index, jnp.zeros_like(spread), spread)
-        losses = (1 - label_smoothing) * losses + (label_smoothing / num_classes) * spread
+        # Reduced apart: with weights of zero the first mean is 0 / 0 and the second is not.
+        right, smooth = reduce(losses, reduction, divisor), reduce(spread, reduction, divisor)
+        return (1 - label_smoothing) * right + (label_smoothing / num_classes) * smooth
     return reduce(losses, reduction, divisor)
 
 
@@ -118,7 +120,7 @@ def linear_cross_entropy_loss(
     target: Shaped[Array, "..."],
     *,
     linear_bias: Float[Array, "..."] | None = None,
-    weight: Shaped[Array, " C"] | None = None,
+    weight: Shaped[Array, "..."] | None = None,
     ignore_index: int | None = None,
     label_smoothing: Number = 0.0,
     reduction: Reduction = "mean",
@@ -147,6 +149,7 @@ def linear_cross_entropy_loss(
 
     Source: torch.nn.LinearCrossEntropyLoss.
     """
+    require_reduction(reduction)
     features = input.shape[-1:]
     fits = input.ndim in (1, 2) and linear_weight.ndim >= 2 and linear_weight.shape[-1:] == features
     if not fits or (linear_weight.ndim > 2 and input.ndim == 1):

@@ -99,7 +99,7 @@ def multi_margin_loss(
     *,
     p: int = 1,
     margin: Number = 1.0,
-    weight: Shaped[Array, " C"] | None = None,
+    weight: Shaped[Array, "..."] | None = None,
     reduction: Reduction = "mean",
 ) -> Float[Array, "..."]:
     """Computes how far the right class is from leading by a margin over every other class.

@@ -7,11 +7,12 @@ gradient is that of the far side, as PyTorch's `clamp_min` has it.
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Shaped
 
 from jaxnn.losses.kinks import hinge, p_norm
 from jaxnn.losses.preconditions import Number, require_equal_shapes, require_range
-from jaxnn.losses.reducing import Reduction, reduce
+from jaxnn.losses.reducing import Reduction, reduce, require_reduction
 
 __all__ = [
     "Distance",
@@ -24,7 +25,8 @@ __all__ = [
 Distance = Callable[[Float[Array, "..."], Float[Array, "..."]], Float[Array, "..."]]
 """A function of two arrays of vectors; returns one distance per pair."""
 
-SQUARED_NORM_OFFSET = 1e-12
+SQUARED_NORM_OFFSET = float(np.float32(1e-12))
+"""A float32 constant of PyTorch's, in float64 as well."""
 
 
 def cosine_embedding_loss(
@@ -113,6 +115,7 @@ def triplet_margin_loss(
     >>> float(triplet_margin_loss(jnp.zeros(2), jnp.array([0.0, 2.0]), jnp.array([0.0, 2.5])).round(4))
     0.5
     """
+    require_reduction(reduction)
     return triplet_margin_with_distance_loss(
         anchor,
         positive,

@@ -14,7 +14,7 @@ KNOWN = ("none", "mean", "sum")
 
 
 def reduce(
-    losses: Float[Array, "..."], reduction: Reduction, weights: Float[Array, "..."] | None = None
+    losses: Float[Array, "..."], reduction: str, weights: Float[Array, "..."] | None = None
 ) -> Float[Array, "..."]:
     """Reduces `losses`, which are multiplied by their weights already.
 

@@ -163,7 +163,7 @@ def huber_loss(
 
 
 def _weigh_and_reduce(
-    losses: Float[Array, "..."], weight: Shaped[Array, "..."] | None, reduction: Reduction
+    losses: Float[Array, "..."], weight: Shaped[Array, "..."] | None, reduction: str
 ) -> Float[Array, "..."]:
     """Multiplies losses by their weights; the mean is over the weights."""
     if weight is None:
