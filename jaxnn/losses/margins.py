@@ -190,7 +190,10 @@ def multi_label_margin_loss(
     require_indices("target", target)
     num_classes = input.shape[-1]
     safe, valid = read_indices(target, num_classes)
-    listed = jnp.cumsum(target < 0, axis=-1) == 0
+    ended = target < 0
+    first = jnp.where(jnp.any(ended, axis=-1), jnp.argmax(ended, axis=-1), num_classes)
+    positions = jnp.broadcast_to(jnp.arange(num_classes, dtype=first.dtype), target.shape)
+    listed = positions < first[..., None]
     marks = jax.nn.one_hot(safe, num_classes, dtype=bool) & listed[..., None]
     is_right = jnp.any(marks, axis=-2)
     right = jnp.take_along_axis(input, safe, axis=-1)
