@@ -64,7 +64,7 @@ ELEMENT_WEIGHT = np.linspace(0.0, 2.0, 12).reshape(4, 3)
 CROSS_ENTROPY = grid(weight=[None, CLASS_WEIGHT], ignore_index=[None, 1], label_smoothing=[None, 0.3])
 FEW = [{}, CROSS_ENTROPY[-1]]
 LIKELIHOOD = grid(weight=[None, CLASS_WEIGHT], ignore_index=[None, 1])
-TRIPLET = [*grid(p=[None, 0, 0.5, 1, 1.5, 3, INF], swap=[None, True]), {"margin": 0.25, "eps": 0.0}]
+TRIPLET = [*grid(p=[None, 0, 0.5, 1, 1.5, 3, INF]), {"swap": True}, {"margin": 0.25, "eps": 0.0}]
 
 
 def weighted(loss):
@@ -292,10 +292,7 @@ EDGES: dict[str, list[tuple[str, tuple[Any, ...], dict[str, Any]]]] = {
     ],
     "cross_entropy_loss": [
         (name, (logits, target), options)
-        for options in (
-            *grid(weight=[None, CLASS_WEIGHT], label_smoothing=[None, 0.1]),
-            {"weight": np.zeros(3)},
-        )
+        for options in ({}, {"weight": CLASS_WEIGHT, "label_smoothing": 0.1}, {"weight": np.zeros(3)})
         for name, logits, target in [
             ("saturated", SATURATED, index(0, 0, 1, 2)),
             ("saturated and right", SATURATED[:1], index(0)),
