@@ -8,20 +8,17 @@ beta[t, s] that of all their ends after t. T time steps, N sequences, C classes.
 """
 
 import functools
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from jaxnn.losses.label_sequences import Lengths, pad_labels, read_lengths
 from jaxnn.losses.preconditions import require_indices
 from jaxnn.losses.reducing import Reduction, reduce
 
-__all__ = ["Lengths", "ctc_loss"]
-
-Lengths = Shaped[Array, "..."] | Sequence[int] | int
-"""One length per sequence."""
+__all__ = ["ctc_loss"]
 
 
 class States(NamedTuple):
@@ -101,14 +98,14 @@ def ctc_loss(
             f"`targets` has shape {targets.shape}, `log_probs` {num_sequences} sequences: it must be "
             f"({num_sequences}, S), or (S,) with the labels of all one after another; reshape it."
         )
-    steps = _lengths("input_lengths", input_lengths, num_sequences)
-    sizes = _lengths("target_lengths", target_lengths, num_sequences)
+    steps = read_lengths("input_lengths", input_lengths, num_sequences)
+    sizes = read_lengths("target_lengths", target_lengths, num_sequences)
     if targets.ndim == 2:
         labels, complete = targets.astype(steps.dtype), jnp.array(True)
     elif single:
         labels, complete = targets.astype(steps.dtype)[None], jnp.array(True)
     else:
-        labels, complete = _pad(targets.astype(steps.dtype), sizes, target_lengths)
+        labels, complete = pad_labels(targets.astype(steps.dtype), sizes, target_lengths)
     within = jnp.arange(labels.shape[1], dtype=jnp.int32)[None] < sizes[:, None]
     known = jnp.all(~within | ((labels >= 0) & (labels < num_classes)), axis=1)
     known &= complete & (steps >= 0) & (steps <= len(log_probs)) & (sizes >= 0) & (sizes <= labels.shape[1])
@@ -233,36 +230,3 @@ def _log_sum(*terms: Float[Array, "N states"]) -> Float[Array, "N states"]:
 def _without_infinity(losses: Float[Array, " N"]) -> Float[Array, " N"]:
     """Puts 0 in place of an infinite loss."""
     return jnp.where(losses == jnp.inf, jnp.zeros_like(losses), losses)
-
-
-def _lengths(name: str, lengths: Lengths, num_sequences: int) -> Int[Array, " N"]:
-    """Returns lengths as an array, one per sequence."""
-    array = jnp.asarray(lengths)
-    require_indices(name, array)
-    if array.size != num_sequences or array.ndim > 1:
-        raise ValueError(
-            f"`{name}` has shape {array.shape}, `log_probs` {num_sequences} sequences: it must have one "
-            f"length for each, shape ({num_sequences},)."
-        )
-    return array.reshape(num_sequences).astype(jnp.int32)
-
-
-def _pad(
-    targets: Int[Array, " total"], sizes: Int[Array, " N"], lengths: Lengths
-) -> tuple[Int[Array, "N S"], Bool[Array, ""]]:
-    """Gives each sequence its row of labels; also returns whether the lengths take up all labels.
-
-    A row is as long as the longest sequence if the lengths are Python's numbers, as all together if not.
-    """
-    width = targets.shape[0]
-    if isinstance(lengths, Sequence):
-        if sum(lengths) != width:
-            raise ValueError(
-                f"`target_lengths` adds up to {sum(lengths)}, `targets` has shape {targets.shape}: labels "
-                f"one after another must be as many as all lengths together."
-            )
-        width = max(lengths, default=0)
-    start = jnp.cumsum(sizes, dtype=sizes.dtype) - sizes
-    index = start[:, None] + jnp.arange(width, dtype=sizes.dtype)[None]
-    labels = targets.at[index].get(mode="fill", fill_value=-1)
-    return labels, jnp.sum(sizes) == targets.shape[0]
