@@ -1,4 +1,4 @@
-"""The label sequences of a batch: their lengths in every form PyTorch takes, and rows out of one long list."""
+"""The label sequences of a batch: their lengths in every form PyTorch takes, and rows out of one list."""
 
 from collections.abc import Sequence
 
