@@ -32,7 +32,7 @@ def eye(key: Key[Array, ""], shape: tuple[int, ...], dtype: DTypeLike = jnp.floa
     """
     del key
     _require_matrix(shape, "an identity")
-    return jnp.eye(*shape, dtype=dtype)
+    return jnp.eye(shape[0], shape[1], dtype=dtype)
 
 
 @functools.cache
@@ -113,7 +113,8 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     ) -> Float[Array, "..."]:
         if len(shape) < 2:
             raise ValueError(f"`shape` is {shape}: an orthogonal kernel needs at least 2 axes.")
-        return draw(key, shape, jnp.promote_types(dtype, jnp.float32)).astype(dtype)
+        wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype  # QR knows no narrower one
+        return draw(key, shape, wide).astype(dtype)
 
     return init
 
