@@ -11,7 +11,7 @@ import functools
 import math
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 LEAST_DRAWS, MOST_DRAWS = 8, 256
 """Draws per side: with fewer no level is small enough to matter, with more the exact table takes minutes."""
@@ -132,7 +132,7 @@ def copies(sketches: Float[np.ndarray, "D U S"]) -> list[tuple[int, ...]]:
     """
     centred = sketches - sketches.mean(axis=2, keepdims=True)
     size = np.linalg.norm(centred, axis=2, keepdims=True)
-    varies: Bool[np.ndarray, "U"] = np.all(size[..., 0] > 0, axis=0)
+    varies = np.all(size[..., 0] > 0, axis=0)
     unit = centred / np.where(size > 0, size, 1.0)
     groups: list[list[int]] = []
     for index in np.flatnonzero(varies):
