@@ -113,7 +113,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
     ) -> Float[Array, "..."]:
         if len(shape) < 2:
             raise ValueError(f"`shape` is {shape}: an orthogonal kernel needs at least 2 axes.")
-        wide = jnp.float32 if jnp.finfo(dtype).bits < 32 else dtype  # QR knows no narrower one
+        wide = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype  # QR knows no narrower one
         return draw(key, shape, wide).astype(dtype)
 
     return init

@@ -70,7 +70,7 @@ class Sample:
     ) -> Bool[np.ndarray, "..."]:
         with np.errstate(invalid="ignore"):  # infinities are equal to their like
             near = np.abs(array - other) <= self.tolerance * np.abs(other)
-        return near | (array == other)
+        return np.asarray(near | (array == other))
 
     @property
     def fixed(self) -> Bool[np.ndarray, "..."]:

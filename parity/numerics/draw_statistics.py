@@ -134,7 +134,7 @@ def moments(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "4"]:
 def _finite(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Entries in float64; infinities, as masks hold them, count as 0: where they stand is tested apart."""
     wide = array.astype(np.float64, copy=False)
-    return wide if np.isfinite(wide).all() else np.nan_to_num(wide, nan=0.0, posinf=0.0, neginf=0.0)
+    return wide if np.isfinite(wide).all() else np.where(np.isfinite(wide), wide, np.zeros(wide.shape))
 
 
 def _of_all(x: Float[np.ndarray, "N"]) -> list[float]:

@@ -58,7 +58,7 @@ def rank_levels(
     order = np.lexsort((rng.random(pooled.shape), pooled), axis=0)
     ranks = np.arange(2 * draws)[:, None]
     u = np.sum(ranks * (order < draws), axis=0) - draws * (draws - 1) // 2
-    return np.minimum(1.0, 2 * _cumulative(draws)[np.minimum(u, draws**2 - u)])
+    return np.asarray(np.minimum(1.0, 2 * _cumulative(draws)[np.minimum(u, draws**2 - u)]))
 
 
 def sample_levels(

@@ -168,6 +168,8 @@ def _part(told: Told) -> str:
         size = told.reference.first.shape[axis]
         word = ("rows", "columns")[axis] if told.reference.first.ndim > 1 else "entries"
         figures = [_moments_of_part(sample, axis, start, stop) for _, sample in _both(told)]
+        if not _apart(*figures):
+            continue
         gate = ""
         if size % 4 == 0 and (start, stop) == (size // 4, size // 2) and told.block.fans.hidden:
             gate = ", the forget gate of an LSTM"
@@ -177,6 +179,12 @@ def _part(told: Told) -> str:
             "<candidate>; the rest agrees, so draw this part by itself"
         )
     return ""
+
+
+def _apart(first: tuple[float, float], second: tuple[float, float]) -> bool:
+    """Whether means or sizes of a part differ by more than a reader would call nothing."""
+    size = max(first[1], second[1])
+    return abs(first[1] - second[1]) > 0.03 * size or abs(first[0] - second[0]) > 0.1 * size
 
 
 def _measures(told: Told) -> tuple[Measure, ...]:

@@ -104,7 +104,9 @@ def _is_module_of_jax(given: object) -> bool:
 def _argument(build: Callable[..., object], role: Role) -> tuple[str, str] | None:
     try:
         if isinstance(build, type):  # a metaclass, as that of NNX, hides what the class takes
-            parameters = list(inspect.signature(build.__init__).parameters.values())[1:]
+            parameters = list(
+                inspect.signature(type.__getattribute__(build, "__init__")).parameters.values()
+            )[1:]
         else:
             parameters = list(inspect.signature(build).parameters.values())
     except (TypeError, ValueError):  # a builtin
@@ -151,7 +153,10 @@ def _seed_globals(seed: int) -> None:
     if "torch" in sys.modules:
         import torch
 
-        torch.manual_seed(seed)
+        if torch.cuda.is_initialized():
+            torch.manual_seed(seed)
+        else:  # without its notes on where the other devices were to be seeded from
+            torch.default_generator.manual_seed(seed)
 
 
 @contextlib.contextmanager
@@ -181,9 +186,9 @@ def _opened(built: Any, role: Role) -> Model:
         )
     model = None if built is None else open_model(_returned, built, {}, default=default, role=role)
     if model is None or not model.weights:
+        what = "None" if built is None else f"a {type(built).__name__} without floating weights"
         raise TypeError(
-            f"the {role} returned {type_in_words(built)} without floating weights; it must return a module, "
-            "or its params as a pytree of arrays"
+            f"the {role} returned {what}; it must return a module, or its params as a pytree of arrays"
         )
     return model
 

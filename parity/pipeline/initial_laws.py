@@ -7,7 +7,7 @@ from typing import NamedTuple
 from parity.numerics.draw_samples import Law
 from parity.pipeline.initial_blocks import Fans
 
-ENOUGH = 400
+ENOUGH = 256
 """Entries from which on a family is recognised."""
 
 
@@ -128,16 +128,16 @@ def _rules(fans: Fans, *, uniform: bool) -> list[Rule]:
                 continue
             top = "1/sqrt(" if numerator == 1 else f"sqrt({numerator}/"
             rules.append(Rule(f"{top}{text} {fan})", math.sqrt(numerator / fan)))
+    xavier = 6 if uniform else 2
     if both:
-        top = 6 if uniform else 2
-        rules.append(Rule(f"Xavier's sqrt({top}/(fan_in + fan_out)), {both}", math.sqrt(top / both)))
+        rules.append(Rule(f"Xavier's sqrt({xavier}/(fan_in + fan_out)), {both}", math.sqrt(xavier / both)))
         packed = 3 * fans.outputs + fans.inputs
         text = f"Xavier's with the fans of three such matrices packed, {packed}"
-        rules.append(Rule(text, math.sqrt(top / packed)))
-        if fans.outputs % 3 == 0:
-            single = fans.outputs // 3 + fans.inputs
-            text = f"Xavier's with the fans of a third of the packed matrix, {single}"
-            rules.append(Rule(text, math.sqrt(top / single)))
+        rules.append(Rule(text, math.sqrt(xavier / packed)))
+    if fans.outputs == 3 * fans.inputs > 0:  # queries, keys and values
+        single = 2 * fans.inputs
+        text = f"Xavier's with the fans of a third of the packed matrix, {single}"
+        rules.insert(0, Rule(text, math.sqrt(xavier / single)))
     return rules
 
 
