@@ -197,7 +197,7 @@ def _running(models: Sequence[Model]) -> tuple[str, ...]:
 
 
 def _likeness(plan: Plan, reference: Model, candidate: Model) -> float:
-    """How alike in size are the entries that a plan pairs, 0 to 1: settles what names and shapes leave open."""
+    """How alike in size paired entries are, 0 to 1: settles what names and shapes leave open."""
     shares = []
     for block in blocks_of(plan, inputs_last=True):
         pair = block.arrays(reference.weights, candidate.weights)

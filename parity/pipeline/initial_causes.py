@@ -15,7 +15,7 @@ from parity.pipeline.initial_laws import Family, family_of, law_in_words, number
 _PARTS = (Statistic.PART_MEAN, Statistic.PART_SIZE)
 _ANGLES = (Statistic.ROW_ANGLES, Statistic.COLUMN_ANGLES, Statistic.ROW_NORMS, Statistic.COLUMN_NORMS)
 
-_FLAX = "a kernel of JAX's lecun_normal, Flax's default, for one of PyTorch's"
+_FLAX = "that is lecun_normal, Flax's default: draw it uniformly up to <reference>'s bound"
 
 
 class Told(NamedTuple):
@@ -62,7 +62,7 @@ def sentences(told: Told) -> tuple[str, ...]:
     ]
     lines = [what]
     if words[0] != words[1]:
-        lines.append(f"<reference> {words[0]}, <candidate> {words[1]}: {_advice(told, families)}")
+        lines.append(f"<reference> {words[0]}, <candidate> {words[1]}; {_advice(told, families)}")
     else:
         lines.append(f"both {words[0].replace('draws', 'draw', 1)} over all: {_advice(told, families)}")
     return tuple(lines)
@@ -242,7 +242,7 @@ def _advice(told: Told, families: Sequence[Family]) -> str:
     first, second = told.laws
     fans = told.block.fans
     if families == [Family.UNIFORM, Family.TRUNCATED] and _near(second.std, 1, fans.inputs, second):
-        return f"{_FLAX}; draw it uniformly within that bound"
+        return _FLAX
     if Family.ORTHOGONAL not in families:
         pass
     elif families[0] is not Family.ORTHOGONAL:

@@ -145,7 +145,7 @@ def ratio_in_words(first: float, second: float, number: int) -> str:
     """The ratio of two standard deviations, and its square where that is a whole number.
 
     >>> ratio_in_words(1.0, 3**0.5, 10**6), ratio_in_words(2.2, 1.0, 10**6)
-    ('1.73, sqrt(3)', '2.2')
+    ('1.73, about sqrt(3)', '2.2')
 
     Args:
         first: one of them.
@@ -157,7 +157,7 @@ def ratio_in_words(first: float, second: float, number: int) -> str:
     error = max(0.004, 2 / math.sqrt(number))
     known = 1 < square <= 200 and abs(ratio / math.sqrt(square) - 1) < min(error, 1 / (6 * square))
     root = math.isqrt(square)
-    exact = f", {root}" if root * root == square else f", sqrt({square})"
+    exact = f", about {root if root * root == square else f'sqrt({square})'}"
     return f"{ratio:.3g}{exact if known else ''}"
 
 

@@ -86,6 +86,9 @@ def _not_passed(report: Report) -> list[str]:
                 if (quantity, text) in notes and text not in causes
             ]
             lines += [f"  {line}" for line in _figures(quantity, report.sides)]
+            if quantity.stage is Stage.INIT:  # its first note is what others have as figures
+                lines.append(f"      {quantity.notes[0]}")
+                told = [note for note in told if note.text != quantity.notes[0]]
             lines += [f"      {note.text}{_likewise(note)}" for note in told]
         if len(found) > len(shown):
             lines.append(f"  ... and {len(found) - len(shown)} more with verdict {verdict.value} (--verbose)")

@@ -293,7 +293,7 @@ FAULTS: dict[str, tuple[Any, Any, set[str], list[str]]] = {
         Mlp,
         tree({**MLP, "up/kernel": (jax.nn.initializers.lecun_normal(), (12, 32))}),
         {"up.weight"},
-        [r"a ratio of 1\.7., sqrt\(3\)", r"1/sqrt\(fan_in 12\)", "lecun_normal"],
+        [r"a ratio of 1\.7., about sqrt\(3\)", r"1/sqrt\(fan_in 12\)", "lecun_normal"],
     ),
     "I01 in nnx": (
         Mlp,
@@ -311,7 +311,7 @@ FAULTS: dict[str, tuple[Any, Any, set[str], list[str]]] = {
         Relu,
         hidden(initializers.kaiming_normal(nonlinearity="linear"), 32, 32),
         {"hidden.weight"},
-        [r"a ratio of 1\.4., sqrt\(2\)", r"sqrt\(2/fan_in 32\)"],
+        [r"a ratio of 1\.4., about sqrt\(2\)", r"sqrt\(2/fan_in 32\)"],
     ),
     "I04 uniform": (
         Relu,
@@ -336,7 +336,7 @@ FAULTS: dict[str, tuple[Any, Any, set[str], list[str]]] = {
         Orthogonal,
         tree({"hidden/kernel": (unsigned, (24, 40))}),
         {"hidden.weight"},
-        [r"sqrt\(2\)", r"orthogonally, gain 1\.41", "gain 1:"],
+        [r"sqrt\(2\)", r"orthogonally, gain 1\.41", "gain 1;"],
     ),
     "I07 none": (
         Orthogonal,
@@ -368,7 +368,7 @@ FAULTS: dict[str, tuple[Any, Any, set[str], list[str]]] = {
         {"cell.bias_ih_l0"},
         ["entries 16 to 31 of 64, the forget gate"],
     ),
-    "I13": (Deep, deep(1.0), {"proj.weight"}, [r"a ratio of 4\.8., sqrt\(24\)"]),
+    "I13": (Deep, deep(1.0), {"proj.weight"}, [r"a ratio of 4\.8., about sqrt\(24\)"]),
     "I14": (
         Stack,
         tree(STACK, split=False),

@@ -1,7 +1,6 @@
 """`check_init`: right ports start alike, each planted fault is found and named at its leaf."""
 
 import json
-import random
 import re
 from pathlib import Path
 from typing import Any
@@ -58,9 +57,9 @@ def drawn_by_numpy(seed: int) -> dict[str, np.ndarray]:
 def test_false_alarms_are_no_more_than_said() -> None:
     """At a rate that can be counted; what holds at one rate holds at all, for the levels are exact.
 
-    Of 2,000 checks at 0.2 that were run once, 177 failed: Bonferroni's bound is twice what it must be.
+    Of 1,063 checks that were run once, 60 failed at 0.2 and 6 at 0.02: Bonferroni's bound is above what is so.
     """
-    rate, number = 0.2, 120
+    rate, number = 0.2, 80
     alarms = 0
     for seed in range(number):
         report = parity.check_init(drawn_by_numpy, drawn_by_numpy, draws=12, seed=seed, false_alarms=rate)
@@ -70,7 +69,7 @@ def test_false_alarms_are_no_more_than_said() -> None:
 
 
 def test_the_rate_of_the_default_is_one_in_ten_thousand() -> None:
-    for seed in range(20):
+    for seed in range(8):
         assert parity.check_init(drawn_by_numpy, drawn_by_numpy, draws=16, seed=seed).verdict is Verdict.PASS
 
 
@@ -154,15 +153,15 @@ def test_the_report_reads_and_is_written_like_the_others(tmp_path: Path) -> None
 def test_nothing_is_left_changed() -> None:
     def changing(seed: int) -> nn.Module:
         torch.set_default_dtype(torch.float64)
-        random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         return Mlp().float()
 
-    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002
+    # Not Python's own generator: beartype, which runs in tests, draws from it.
+    states = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
     report = parity.check_init(Mlp, changing, draws=DRAWS)
     assert report.verdict is Verdict.PASS
     assert torch.equal(torch.get_rng_state(), states[0])
-    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]  # noqa: NPY002
+    assert np.random.get_state()[1].tolist() == states[1]  # noqa: NPY002
     assert torch.get_default_dtype() is torch.float32
 
 
@@ -208,7 +207,7 @@ def sized(seed: int) -> dict[str, np.ndarray]:
         (
             Mlp,
             lambda: NnxMlp(nnx.Rngs(0)),
-            {},
+            {"draws": 16},
             ValueError,
             "candidate draws the same weights from every seed",
         ),
