@@ -111,7 +111,9 @@ def check_init(
             require_planned(plan, models[0].weights, models[1].weights)
         sides = Sides.of(models[0].framework, models[1].framework)
         blocks = blocks_of(plan, inputs_last="PyTorch" in (models[0].framework, models[1].framework))
-        compared = [_compared(block, *models) for block in blocks]
+        compared = [
+            one for one in (_compared(block, *models) for block in blocks) if one.reference.first.size
+        ]
         _require_resolution(draws, false_alarms, compared)
         for index in range(draws):
             progress(f"draw {index + 1} of {draws}")
@@ -210,13 +212,16 @@ def _compared(block: Block, reference: Model, candidate: Model) -> Compared:
     """A block before the first draw is added; both first draws are known, for entries to be compared with."""
     first, second = block.arrays(reference.weights, candidate.weights)
     gauge = gauge_for(first.shape)
-    dtypes = {*reference.dtypes.values(), *candidate.dtypes.values()}
-    tolerance = 4 * max((EPS[dtype] for dtype in dtypes if dtype in EPS), default=EPS["float32"])
+    dtypes = {model.dtypes.get(name) for model in (reference, candidate) for name in block.arrays_named}
+    tolerance = 4 * max(EPS["float32"], *(EPS.get(str(dtype), 0.0) for dtype in dtypes))
     return Compared(block, Sample(first, gauge, tolerance), Sample(second, gauge, tolerance))
 
 
 def _add(one: Compared, reference: Model, candidate: Model) -> None:
     pair = one.block.arrays(reference.weights, candidate.weights)
+    for role, array, name in zip(("reference", "candidate"), pair, one.block.names, strict=True):
+        if np.isnan(array).any():
+            raise ValueError(f"the {role} draws NaN in {name}: nothing can be compared with that; correct it")
     entries = one.block.first_entries(reference.weights, candidate.weights, SKETCHED)
     one.reference.add(pair[0], one.candidate.first, entries[0])
     one.candidate.add(pair[1], one.reference.first, entries[1])

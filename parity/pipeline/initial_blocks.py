@@ -43,6 +43,11 @@ class Block(NamedTuple):
     reversed: bool
 
     @property
+    def arrays_named(self) -> frozenset[str]:
+        """The names of the whole arrays on both sides."""
+        return frozenset(name for t in self.transfers for name in (t.tensor_name, t.leaf_path))
+
+    @property
     def gates(self) -> str:
         """The gates of a recurrent cell that the block holds, a letter each; "" of other weights."""
         return self.transfers[0].gates

@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -57,7 +58,7 @@ def drawn_by_numpy(seed: int) -> dict[str, np.ndarray]:
 def test_false_alarms_are_no_more_than_said() -> None:
     """At a rate that can be counted; what holds at one rate holds at all, for the levels are exact.
 
-    Of 1,063 checks that were run once, 60 failed at 0.2 and 6 at 0.02: Bonferroni's bound is above what is so.
+    Of 1,063 checks that were run once, 60 failed at 0.2 and 6 at 0.02: Bonferroni's bound is a bound.
     """
     rate, number = 0.2, 80
     alarms = 0
@@ -189,6 +190,23 @@ def test_what_a_side_may_take_and_return(candidate: Any) -> None:
     assert report.verdict is Verdict.PASS, str(report)
 
 
+def test_a_state_of_nnx_is_params_too() -> None:
+    state = parity.check_init(Mlp, lambda key: nnx.state(NnxMlp(nnx.Rngs(key))), draws=16)
+    assert state.verdict is Verdict.PASS, str(state)
+
+
+def test_weights_in_bfloat16_are_as_precise_as_they_are() -> None:
+    def narrow(key: jax.Array) -> Any:
+        return jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), RIGHT["mlp"][1](key))
+
+    report = parity.check_init(lambda: Mlp().bfloat16(), narrow, draws=DRAWS)
+    assert report.verdict is Verdict.PASS, str(report)
+
+
+def broken_leaf(seed: int) -> dict[str, np.ndarray]:
+    return {**drawn_by_numpy(seed), "table": np.full(6, np.nan, "float32")}
+
+
 def sized(seed: int) -> dict[str, np.ndarray]:
     return {"w": np.random.default_rng(seed).standard_normal((2 + seed % 7, 3))}
 
@@ -213,6 +231,7 @@ def sized(seed: int) -> dict[str, np.ndarray]:
         ),
         (drawn_by_numpy, lambda: drawn_by_numpy(0), {}, ValueError, "candidate draws the same weights"),
         (sized, sized, {}, ValueError, "(draws other weights from another seed: w differ|do not pair up)"),
+        (drawn_by_numpy, broken_leaf, {}, ValueError, "the candidate draws NaN in table"),
         (Mlp, NnxMlp, {"draws": 0}, ValueError, "`draws` is 0; it must be a whole number from 8"),
         (Mlp, NnxMlp, {"draws": 8}, ValueError, "`draws` is 8: with so many leaves.*are enough"),
         (Mlp, NnxMlp, {"seed": -1}, ValueError, "`seed` is -1"),
