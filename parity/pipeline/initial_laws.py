@@ -59,8 +59,9 @@ def family_of(law: Law, *, orthogonal: bool) -> Family:
     if abs(law.kurtosis - KURTOSES[family]) > max(0.08, 12 / math.sqrt(law.number)):
         return Family.UNKNOWN
     reach = max(law.greatest - law.mean, law.mean - law.least) / law.std
-    limits = {Family.UNIFORM: 1.05 * math.sqrt(3), Family.TRUNCATED: 1.02 * CUT, Family.NORMAL: math.inf}
-    return family if reach <= limits[family] else Family.UNKNOWN
+    limits = {Family.UNIFORM: math.sqrt(3), Family.TRUNCATED: CUT, Family.NORMAL: math.inf}
+    sure = 1.02 + 2 / math.sqrt(law.number)  # mean and deviation are estimates
+    return family if reach <= sure * limits[family] else Family.UNKNOWN
 
 
 def law_in_words(law: Law, family: Family, fans: Fans, gain: float = 0.0) -> str:
