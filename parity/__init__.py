@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from parity.numerics.noise import Subject as Subject
     from parity.pipeline.check import assert_parity as assert_parity
     from parity.pipeline.check import check as check
+    from parity.pipeline.check_init import assert_init_parity as assert_init_parity
+    from parity.pipeline.check_init import check_init as check_init
     from parity.pipeline.check_training import assert_training_parity as assert_training_parity
     from parity.pipeline.check_training import check_training as check_training
     from parity.pipeline.measuring import Oracle as Oracle
@@ -41,9 +43,11 @@ _HOMES = {
     "Verdict": "parity.report.verdicts",
     "WeightError": "parity.weights",
     "Weights": "parity.pipeline.request",
+    "assert_init_parity": "parity.pipeline.check_init",
     "assert_parity": "parity.pipeline.check",
     "assert_training_parity": "parity.pipeline.check_training",
     "check": "parity.pipeline.check",
+    "check_init": "parity.pipeline.check_init",
     "check_training": "parity.pipeline.check_training",
     "compare": "parity.pipeline.record",
     "plan_weights": "parity.pipeline.pairs",

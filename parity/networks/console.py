@@ -9,8 +9,8 @@ from rich.table import Table
 
 from parity.report.divergence_text import describe_divergences
 from parity.report.folding import folded
-from parity.report.kinds import TRAINING
-from parity.report.results import AS_STORED, LIMIT, STAGES, Quantity, Report, Stage, Verdict
+from parity.report.kinds import COMPUTED, TRAINING
+from parity.report.results import AS_STORED, LIMIT, Quantity, Report, Stage, Verdict
 from parity.report.rounded import short
 from parity.report.sentences import capitalised
 from parity.report.text import describe_quantity, environment_line, label
@@ -26,13 +26,13 @@ def print_table(console: Console, reports: Sequence[tuple[Report, Verdict, str |
         reports: (report, verdict to show, text of an erratum or None) in the order of the rows.
     """
     table = Table(box=None, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    headings = [stage.heading for stage in STAGES]
+    headings = [stage.heading for stage in COMPUTED]
     for name in ("case", "", *headings, "error", "yardst.", "verdict"):
         left = name in ("case", "", "verdict")
         table.add_column(name, no_wrap=True, justify="left" if left else "right")
     for report, verdict, erratum in reports:
         if report.error is not None or not report.dtypes:
-            table.add_row(escape(report.name), *["-"] * (len(STAGES) + 3), _coloured(Verdict.ERROR))
+            table.add_row(escape(report.name), *["-"] * (len(COMPUTED) + 3), _coloured(Verdict.ERROR))
         for row, dtype in enumerate(report.dtypes):
             table.add_row(*_row(report, dtype, verdict, erratum, first=row == 0))
     console.print(table)
@@ -69,7 +69,7 @@ def print_programs(console: Console, reports: Sequence[Report]) -> None:
 
 def _row(report: Report, dtype: str, verdict: Verdict, erratum: str | None, *, first: bool) -> list[str]:
     cells = [escape(report.name) if first else "", dtype.replace("float", "f")]
-    for stage in STAGES:
+    for stage in COMPUTED:
         worst = report.worst(stage, AS_STORED if stage is Stage.WEIGHTS else dtype)
         cells.append("-" if worst is None else _rho(worst))
     worst = report.worst(dtype=dtype)

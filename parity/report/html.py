@@ -119,7 +119,7 @@ def _stages(report: Report) -> list[dict[str, Any]]:
                 "verdict": worst.verdict.value,
                 "count": len(report.select(stage)),
                 "failed": len(report.failures(stage)),
-                "rho": "exact" if exact else f"worst rho {rho_text(worst)}",
+                "rho": "exact" if exact else "" if stage is Stage.INIT else f"worst rho {rho_text(worst)}",
             }
         )
     return cards

@@ -95,8 +95,8 @@ def _add_case(suite: Element, quantity: Quantity, sides: Sides, evidence: Sequen
     case = SubElement(suite, "testcase", classname=suite.get("name", ""), name=name, time="0.000")
     if quantity.verdict is Verdict.PASS:
         return
-    message = f"rho {rounded(quantity.rho)}, relative error {rounded(quantity.relative_error)}"
-    message = "; ".join([message, *quantity.notes])
+    figures = f"rho {rounded(quantity.rho)}, relative error {rounded(quantity.relative_error)}"
+    message = "; ".join([*([] if quantity.stage is Stage.INIT else [figures]), *quantity.notes])
     shown = evidence if quantity.verdict is Verdict.FAIL else ()
     _result(case, quantity.verdict, message, [*describe_quantity(quantity, sides), *shown])
 

@@ -24,6 +24,7 @@ class Stage(enum.StrEnum):
         stage.noun, stage.heading, stage.before = noun or value, heading or value, before
         return stage
 
+    INIT = "init", "initial weights"
     WEIGHTS = "weights"
     FORWARD = "forward", "outputs"
     LOSS = "loss"
@@ -35,6 +36,9 @@ class Stage(enum.StrEnum):
 STAGES = tuple(stage for stage in Stage if stage is not Stage.LOSS)
 """The stages that quantities are judged in, in that order; a loss is a quantity of the forward stage, and its
 own stage is where a fault lies that the outputs do not show."""
+
+COMPUTED = tuple(stage for stage in STAGES if stage is not Stage.INIT)
+"""The stages of programs that run with shared weights; `parity.check_init` judges the other one."""
 
 TRAINING = (Stage.STEP, Stage.CURVE)
 """The stages of training, which `parity.check_training` judges."""

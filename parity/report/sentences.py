@@ -58,6 +58,8 @@ def answer(report: Report) -> str:
         rest = "; the rest agree" if len(hidden) < number else ""
         share = _of(len(hidden), number)
         return f"Nothing certain can be said about {share} compared quantities, first {_first(hidden)}{rest}."
+    if report.select(Stage.INIT):
+        return f"The two models start alike: {_of(number, number)} pairs of weights are drawn alike."
     what = _listed(s.noun for s in STAGES if report.select(s))
     precision = f" in {_listed(report.dtypes)}" if report.dtypes else ""
     return f"The two programs compute the same thing: {what} agree within rounding{precision}."
@@ -66,6 +68,9 @@ def answer(report: Report) -> str:
 def _difference(report: Report) -> str:
     failures, wrong_weights = report.failures(), report.failures(Stage.WEIGHTS)
     named = report.sides.named
+    if started := report.failures(Stage.INIT):
+        share = _of(len(started), len(report.select(Stage.INIT)))
+        return f"The two models do not start alike: {share} pairs of weights are drawn differently."
     if wrong_weights:
         share = f"{_of(len(wrong_weights), len(report.select(Stage.WEIGHTS)))} tensors, first "
         name = share + wrong_weights[0].name if len(wrong_weights) > 1 else wrong_weights[0].name

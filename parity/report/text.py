@@ -4,7 +4,7 @@ import math
 
 from parity.report.divergence_text import MORE, counted, describe_divergences
 from parity.report.folding import folded, line_width
-from parity.report.kinds import STAGES
+from parity.report.kinds import STAGES, Stage
 from parity.report.locations import with_relative_paths
 from parity.report.notes import Note, each_once
 from parity.report.plan_text import describe_doubts, describe_plan
@@ -51,7 +51,9 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     lines += _not_passed(report)
     for stage in STAGES:
         worst = report.worst(stage)
-        if worst is not None:
+        if worst is not None and stage is Stage.INIT:
+            lines.append(f"  {stage}: {len(report.select(stage))} compared")
+        elif worst is not None:
             size = "without a rho" if math.isnan(worst.rho) else f"worst rho {rounded(worst.rho)}"
             lines.append(f"  {stage}: {len(report.select(stage))} compared, {size} ({label(worst)})")
     notes = [_told(note) for note in each_once(report.select(verdict=Verdict.PASS))]
@@ -86,6 +88,9 @@ def _not_passed(report: Report) -> list[str]:
                 if (quantity, text) in notes and text not in causes
             ]
             lines += [f"  {line}" for line in _figures(quantity, report.sides)]
+            if quantity.stage is Stage.INIT:  # its first note is what others have as figures
+                lines.append(f"      {quantity.notes[0]}")
+                told = [note for note in told if note.text != quantity.notes[0]]
             lines += [f"      {note.text}{_likewise(note)}" for note in told]
         if len(found) > len(shown):
             lines.append(f"  ... and {len(found) - len(shown)} more with verdict {verdict.value} (--verbose)")
