@@ -35,6 +35,9 @@ def rule_form(rule: Rule, options: Options, moving: Moving | None) -> optax.Grad
     Returns:
         A transformation of tensors by name; where a metric moves the rate, `update` takes the rates of all
         groups as `rates=`.
+
+    Raises:
+        ValueError: from `update`, if it is not given the weights.
     """
 
     def in_force(step: Int[Array, ""], rates: Float[Array, " groups"] | None) -> Options:
