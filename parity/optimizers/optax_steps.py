@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 from parity.frameworks.jax.lift import lifted
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.trees import Tree, flatten
+from parity.frameworks.jax.wide_dtypes import widen
 from parity.numerics.arrays import Arrays, to_jax, to_numpy
 from parity.numerics.precision import running
 
@@ -32,6 +33,7 @@ class OptaxSteps:
         weights: to begin with, by path.
         dtype: of the leaves.
         compiled: programs by dtype, kept between runs of one check.
+        is_whole: whether it sees the tree from its root, and not Linen's "params" alone.
     """
 
     def __init__(
@@ -42,7 +44,10 @@ class OptaxSteps:
         weights: Arrays,
         dtype: str,
         compiled: dict[str, Step],
+        *,
+        is_whole: bool = False,
     ) -> None:
+        self._is_whole = is_whole
         self._tree, self._trained, self._dtype = tree, trained, dtype
         with running(dtype):
             self._params = self._built(weights)
@@ -62,6 +67,8 @@ class OptaxSteps:
             if given[path] is None:
                 raise KeyError(path)
         whole = self._tree.build(given)
+        if self._is_whole:
+            return whole
         tops = {path.split("/")[0] for path in kept}
         if isinstance(whole, Mapping) and tops == {"params"} and set(whole) > tops:
             return whole["params"]
@@ -114,12 +121,12 @@ def _compiled(
     closed, shapes = jax.make_jaxpr(step, return_shape=True)(params, state, params)
     structure = jax.tree.structure(shapes)
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(shapes)]
-    run = jax.jit(lifted(closed))
+    run = jax.jit(lifted(closed, rounding=True))  # moments kept in bfloat16 stay so
     constants = constants_of(closed)
 
     def in_float64(params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
         leaves = jax.tree.leaves((params, state, grads))
-        found = run(constants, *leaves)
+        found = run(constants, *(widen(leaf) for leaf in leaves))
         kept = [
             leaf if jnp.issubdtype(dtype, jnp.floating) else jnp.asarray(leaf, dtype)
             for leaf, dtype in zip(found, dtypes, strict=True)

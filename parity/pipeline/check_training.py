@@ -42,7 +42,7 @@ def check_training(
     optax names it as PyTorch does, and the update. The report begins with the first step in which they part
     and the first phase of it: `report.parting`.
 
-    Models run as in `parity.check`, in evaluation mode; gradients and updates are those of the loss given.
+    Models run as in `parity.check`: a PyTorch module in its own mode, a JAX model as it is called there.
 
         parity.check_training(
             module, port, loader, loss=(torch_loss, jax_loss),

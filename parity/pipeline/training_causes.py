@@ -59,13 +59,19 @@ def history_of(given: Optimizers, module: "torch.nn.Module", side: Side, start: 
     return History(type(given.torch), options, weights, grads, used, rates)
 
 
-def parting_of(judged: list[Quantity], sides: tuple[Side, Side], history: History) -> Parting | None:
+def parting_of(
+    judged: list[Quantity],
+    sides: tuple[Side, Side],
+    history: History,
+    copies: Mapping[str, Sequence[str]],
+) -> Parting | None:
     """The first step in which a quantity fails, and the first phase of it.
 
     Args:
         judged: quantities from equal weights, over time.
         sides: their values.
         history: of the reference.
+        copies: tensors that the candidate holds several times, with their leaves.
 
     Returns:
         None where nothing fails.
@@ -85,6 +91,14 @@ def parting_of(judged: list[Quantity], sides: tuple[Side, Side], history: Histor
     found = Parting(step, PHASES[group], _detail([q for q in there if q.group == group], step))
     if group in ("loss", "gradients"):
         return _multiplied(found, sides, group)
+    apart = {q.name for q in judged if q.group == "update" and q.verdict is Verdict.FAIL}
+    if apart and apart <= set(copies):
+        name = min(apart)
+        cause = (
+            f"<reference> holds {name} once, <candidate> holds it as {' and '.join(copies[name])}: "
+            "each copy gets its own gradient and its own step; tie them"
+        )
+        return Parting(found.step, found.phase, found.detail, cause)
     return _by_the_optimizer(found, judged, sides, history)
 
 

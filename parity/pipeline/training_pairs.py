@@ -1,95 +1,38 @@
 """Training of any pair: the same batches, step by step, and the first step and phase in which they part."""
 
 import dataclasses
-import itertools
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
 from parity.frameworks.environment import environment
 from parity.numerics.arrays import DTYPES
 from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import Side, Subject, measure
+from parity.numerics.noise import Subject, measure
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.check import compare_sides
 from parity.pipeline.equal_constants import with_equal_constants
-from parity.pipeline.inputs import name_inputs
 from parity.pipeline.measuring import Measured, measured
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request
 from parity.pipeline.traces import LiveTraces
+from parity.pipeline.training_batches import read_batches
 from parity.pipeline.training_causes import history_of, parting_of
+from parity.pipeline.training_judging import as_accurate, by_effect, not_compared, rules_for
 from parity.pipeline.training_runs import freely, from_equal_weights, numbered, with_starts
 from parity.pipeline.training_sides import read_optimizers, training_sides
 from parity.pipeline.updated_statistics import updates_not_checked
 from parity.report.partings import Phase
-from parity.report.results import Quantity, Report, Verdict
+from parity.report.results import Report
 from parity.report.sides import Sides
-
-MOST_STEPS = 200
-"""Steps where the user names no number."""
-
-
-class Batches(NamedTuple):
-    """Batches as both sides read them.
-
-    Attributes:
-        arrays: named arrays of each step, inputs and targets together.
-        inputs: which of them the models take.
-    """
-
-    arrays: list[dict[str, np.ndarray]]
-    inputs: tuple[str, ...]
-
-
-def read_batches(batches: Iterable[Any], steps: int | None) -> Batches:
-    """Draw the batches, once.
-
-    Args:
-        batches: (inputs, targets) of each step; inputs an array, a list, or a dict by argument name.
-        steps: how many to draw; None for all, at most 200.
-
-    Raises:
-        TypeError: if they are no iterable of pairs.
-        ValueError: if there is none, or too few, or the names change.
-    """
-    if steps is not None and steps < 1:
-        raise ValueError(f"`steps` is {steps}; it must be at least 1")
-    if not isinstance(batches, Iterable) or hasattr(batches, "shape") or isinstance(batches, Mapping):
-        raise TypeError(
-            f"`batches` is of type {type(batches).__name__}; it must be an iterable of (inputs, targets), "
-            "one for each step"
-        )
-    arrays: list[dict[str, np.ndarray]] = []
-    names: tuple[str, ...] = ()
-    for number, batch in enumerate(itertools.islice(batches, steps or MOST_STEPS)):
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise TypeError(
-                f"batch {number} is of type {type(batch).__name__}; each must be a pair (inputs, targets)"
-            )
-        inputs, targets = batch
-        named, taken = name_inputs([inputs] if hasattr(inputs, "shape") else inputs, targets)
-        if arrays and set(named) != set(arrays[0]):
-            raise ValueError(
-                f"batch {number} has the arrays {', '.join(named)}, batch 0 {', '.join(arrays[0])}: all "
-                "must have the same names"
-            )
-        arrays.append(dict(named))
-        names = taken
-    if not arrays:
-        raise ValueError("`batches` is empty; give at least one (inputs, targets)")
-    if steps is not None and len(arrays) < steps:
-        raise ValueError(
-            f"`steps` is {steps} and `batches` has {len(arrays)}: give more batches (itertools.cycle repeats "
-            "them), or fewer steps"
-        )
-    return Batches(arrays, names)
+from parity.weights import Plan
+from parity.weights.transfer import grouped
 
 
 def check_pair(
@@ -181,6 +124,7 @@ def check_pair(
                 "weights": Criterion("curve", over_time=True, scale=scale),
             },
         )
+        outcome.quantities, less_accurate = as_accurate(outcome.quantities)
         progress("every step from equal weights")
         after = free["reference"][dtypes[0]].base["weights"]
         stepped = numbered(with_starts(drawn.arrays, start, after))
@@ -194,21 +138,30 @@ def check_pair(
             progress,
         )
         sides_equal = (equal["reference"][dtypes[0]], equal["candidate"][dtypes[0]])
-        rules = _rules(sides_equal, scale)
-        judged, kept_otherwise = _by_effect(judge_quantities(equal["reference"], equal["candidate"], rules))
+        rules = rules_for(sides_equal, scale)
+        judged, kept_otherwise = by_effect(judge_quantities(equal["reference"], equal["candidate"], rules))
         outcome.quantities = [*judged, *outcome.quantities]
         outcome.plan, outcome.doubts = settled.plan.rows(), settled.plan.doubts()
         outcome.environment = environment(request.settings.device)
-        outcome.findings = (*known.notes, *settled.notes, *known.remarks, *settled.remarks, *kept_otherwise)
+        outcome.findings = (
+            *known.notes,
+            *settled.notes,
+            *known.remarks,
+            *settled.remarks,
+            *less_accurate,
+            *kept_otherwise,
+        )
         progress("looking for the step, the phase and the cause")
-        outcome.parting = parting_of(judged, sides_equal, history_of(given, reference, sides_equal[0], start))
+        outcome.parting = parting_of(
+            judged, sides_equal, history_of(given, reference, sides_equal[0], start), _copies(settled.plan)
+        )
         if outcome.parting is not None and outcome.parting.phase in (Phase.LOSS, Phase.GRADIENTS):
             batch = drawn.arrays[outcome.parting.step]
             found = _placed(both, request, batch, progress)
             outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
             outcome.findings = (*outcome.findings, *found.findings)
         outcome.not_checked = (
-            *_not_checked(sides_equal),
+            *not_compared(sides_equal),
             *updates_not_checked([known.model, settled.model]),
         )
     return outcome.report(time.perf_counter() - started)
@@ -223,40 +176,7 @@ def _placed(both: Measured, request: Request, batch: dict[str, np.ndarray], prog
     return compare_sides(again, asked, progress, LiveTraces(again))
 
 
-def _rules(sides: tuple[Side, Side], scale: Mapping[str, float]) -> dict[str, Criterion]:
-    """How values from equal weights are judged; slots where both sides hold some."""
-    rules = {
-        "loss": Criterion("forward", over_time=True),
-        "gradients": Criterion("gradients", over_time=True),
-        "slots": Criterion("step", over_time=True),
-        "update": Criterion("step", over_time=True, scale=scale),
-    }
-    for side in sides:
-        if not side.base.get("slots"):
-            rules.pop("slots", None)
-    return rules
-
-
-def _by_effect(judged: list[Quantity]) -> tuple[list[Quantity], tuple[str, ...]]:
-    """Slots that differ where no update does are kept in another form, and no fault."""
-    if any(q.group == "update" and q.verdict is not Verdict.PASS for q in judged):
-        return judged, ()
-    other = [q.name for q in judged if q.group == "slots" and q.verdict is Verdict.FAIL]
-    if not other:
-        return judged, ()
-    told = (
-        f"the optimiser of <candidate side> keeps {len(other)} slots in another form, such as {other[0]}: "
-        "the updates of all steps agree"
-    )
-    return [q for q in judged if q.name not in other or q.group != "slots"], (told,)
-
-
-def _not_checked(sides: tuple[Side, Side]) -> tuple[str, ...]:
-    lines = ["training mode: dropout is off and statistics stay as they are, as in `parity.check`"]
-    slots = [set(side.base.get("slots", {})) for side in sides]
-    if alone := sorted(slots[0] - slots[1]):
-        lines.append(
-            f"optimiser state that <candidate side> has under no name of optax's own: {len(alone)} slots, "
-            f"such as {alone[0]}; what follows from it is in the updates"
-        )
-    return tuple(lines)
+def _copies(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Tensors that several leaves hold whole."""
+    held = grouped((t for t in plan.transfers if t.is_whole), lambda t: t.tensor_name)
+    return {name: tuple(t.leaf_path for t in shared) for name, shared in held.items() if len(shared) > 1}

@@ -209,7 +209,9 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
 
     def begin(weights: Arrays, dtype: str) -> OptaxSteps:
         started = {**candidate.weights, **weights}
-        return OptaxSteps(transformation(started), tree, trained, started, dtype, compiled)
+        return OptaxSteps(
+            transformation(started), tree, trained, started, dtype, compiled, is_whole=given.optax is None
+        )
 
     def in_tensors(weights: Arrays) -> Arrays:
         found = plan.to_tensors({**kept, **{path: w for path, w in weights.items() if path in planned}})

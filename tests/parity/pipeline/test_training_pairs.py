@@ -1,10 +1,18 @@
 """`check_training` of two models: right set-ups pass, faults are named with step, phase and cause."""
 
+import copy
+import json
 import re
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
+import torch
 
 import parity
+from parity.report.partings import Phase
 from parity.report.verdicts import Verdict
 from tests.parity.pipeline.training_faults import (
     FAULTS,
@@ -53,3 +61,141 @@ def test_a_fault_is_named_with_step_phase_and_cause(name):
     assert parting.phase is case.phase, str(parting)
     assert re.search(case.cause, parting.cause), str(parting)
     assert f"parts at step {parting.step}, phase {case.phase}" in str(report)
+
+
+def arguments(**changed):
+    module, port, template = network()
+    given = {
+        "reference": module,
+        "candidate": port,
+        "batches": batches()[:3],
+        "loss": (mean_square_torch, mean_square),
+        "optimizer": torch.optim.SGD(module.parameters(), lr=0.05),
+        "weights": parity.Weights(template=template),
+        "settings": parity.Settings(dtypes=["float64"]),
+    }
+    return {**given, **changed}
+
+
+def test_the_user_s_optimiser_scheduler_and_model_stay_as_they_are():
+    given = arguments()
+    module = given["reference"]
+    adam = torch.optim.Adam(module.parameters(), lr=0.01)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(adam, 0.9)
+    module(torch.ones(2, 4)).sum().backward()
+    adam.step()
+    scheduler.step()
+    before = copy.deepcopy((module.state_dict(), adam.state_dict(), scheduler.state_dict()))
+    grads = [p.grad.clone() for p in module.parameters()]
+    parity.check_training(**{**given, "optimizer": lambda p: adam, "scheduler": scheduler})
+    after = module.state_dict(), adam.state_dict(), scheduler.state_dict()
+    assert all(torch.equal(before[0][name], after[0][name]) for name in before[0])
+    assert str(before[1:]) == str(after[1:])
+    assert all(torch.equal(p.grad, g) for p, g in zip(module.parameters(), grads, strict=True))
+
+
+def test_batches_of_other_sizes_and_a_generator_are_drawn_once():
+    rng = np.random.default_rng(0)
+    sizes = iter([6, 3, 1])
+    drawn = (
+        (torch.tensor(rng.standard_normal((n, 4))), rng.standard_normal((n, 3)).astype("f")) for n in sizes
+    )
+    report = parity.check_training(**arguments(batches=drawn, steps=3))
+    assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_float32_is_judged_and_needs_no_more_than_half_of_its_digits():
+    given = arguments(settings=parity.Settings(), batches=batches())
+    given["optimizer"] = (
+        torch.optim.Adam(given["reference"].parameters(), lr=0.01), optax.adam(0.01)
+    )  # fmt: skip
+    report = parity.check_training(**given)
+    assert report.verdict is Verdict.PASS, str(report)
+    assert set(report.dtypes) == {"float64", "float32"}
+
+
+def test_moments_that_the_author_keeps_in_bfloat16_are_a_fault():
+    given = arguments()
+    given["optimizer"] = (
+        torch.optim.Adam(given["reference"].parameters(), lr=0.01), optax.adam(0.01, mu_dtype="bfloat16")
+    )  # fmt: skip
+    report = parity.check_training(**given)
+    assert report.verdict is Verdict.FAIL, str(report)
+    assert (report.parting.step, report.parting.phase) == (0, Phase.SLOTS), str(report)
+
+
+def test_a_tensor_that_jax_holds_twice_drifts_apart():
+    class Tied(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(7, 3)
+            self.head = torch.nn.Linear(3, 7, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.embedding(x)))
+
+    def copied(params, x):
+        return jnp.tanh(params["embedding"][x]) @ params["head"].T
+
+    def tied(params, x):
+        return jnp.tanh(params["embedding"][x]) @ params["embedding"].T
+
+    torch.manual_seed(0)
+    module, shape = Tied(), jax.ShapeDtypeStruct((7, 3), "float32")
+    rng = np.random.default_rng(0)
+    given = arguments(
+        reference=module,
+        optimizer=torch.optim.SGD(module.parameters(), lr=0.05),
+        batches=[(rng.integers(0, 7, (4, 5)), rng.standard_normal((4, 5, 7)).astype("f")) for _ in range(3)],
+    )
+    right = parity.check_training(
+        **{**given, "candidate": tied, "weights": parity.Weights(template={"embedding": shape})}
+    )
+    assert right.verdict is Verdict.PASS, str(right)
+    template = {"embedding": shape, "head": shape}
+    given |= {"candidate": copied, "weights": parity.Weights(template=template)}
+    translated = parity.check_training(**given)  # to_optax moves both copies as the one tensor
+    assert translated.verdict is Verdict.PASS, str(translated)
+    report = parity.check_training(**{**given, "optimizer": (given["optimizer"], optax.sgd(0.05))})
+    assert report.verdict is Verdict.FAIL, str(report)
+    assert "PyTorch holds embedding.weight once, JAX holds it as embedding and head" in str(report.parting)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"loss": None}, "`loss` is missing"),
+        ({"optimizer": None}, "`optimizer` is missing"),
+        ({"optimizer": 0.1}, "`optimizer` begins with a float; it must be a torch.optim optimiser"),
+        ({"scheduler": 3}, "`scheduler` must be one of"),
+        ({"clip": "1"}, "`clip` is a str; it must be the largest norm"),
+        ({"steps": 0}, "`steps` is 0; it must be at least 1"),
+        ({"steps": 9}, "`steps` is 9 and `batches` has 3"),
+        ({"batches": []}, "`batches` is empty"),
+        ({"batches": np.zeros((3, 2))}, "it must be an iterable of"),
+        ({"batches": [np.zeros(3)]}, "batch 0 is of type ndarray; each must be a pair"),
+        ({"reference": mean_square}, "it must be a torch.nn.Module"),
+        ({"oracles": {}}, "`oracles` cannot be used: two models have no curves"),
+        ({"reference": parity.Subject(None, {})}, "`loss`, `optimizer` cannot be used: two programs train"),
+    ],
+)
+def test_what_cannot_be_used_is_named(changed, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        parity.check_training(**arguments(**changed))
+
+
+def test_an_optimiser_of_another_model_is_refused():
+    other = torch.nn.Linear(4, 3)
+    with pytest.raises(ValueError, match="`optimizer` holds 2 parameters that the module does not have"):
+        parity.check_training(**arguments(optimizer=torch.optim.SGD(other.parameters(), lr=0.1)))
+
+
+def test_the_parting_is_in_every_form_of_the_report(tmp_path):
+    report = report_of(FAULTS["another rate"])
+    told = "parts at step 0, phase schedule: the rate is 0.05 in PyTorch and 0.1 in JAX"
+    for name in ("report.json", "report.html", "report.xml"):
+        report.save(tmp_path / name)
+    assert json.loads((tmp_path / "report.json").read_text())["parting"]["phase"] == "schedule"
+    for name in ("report.html", "report.xml"):
+        assert told in (tmp_path / name).read_text().replace("\n", " "), name
