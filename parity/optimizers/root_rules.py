@@ -109,7 +109,7 @@ adds 1e-7 inside of it.
 ADADELTA = Rule(zeros("square_avg", "acc_delta"), _adadelta)
 """Adadelta: Zeiler 2012, algorithm 1.
 
-Differs: weight decay is a penalty; `optax.adadelta`'s is decoupled.
+Differs: by its defaults alone: the rate is 1 and epsilon 1e-6; `optax.adadelta` has no default rate.
 """
 
 RMSPROP = Rule(_rmsprop_slots, _rmsprop)

@@ -71,7 +71,7 @@ def with_penalty(grad: Tensor, param: Tensor, options: Options) -> Tensor:
     """
     grad = ascent(grad, options)
     decay = options["weight_decay"]
-    return grad + decay * param if decay else grad
+    return grad if isinstance(decay, float | int) and not decay else grad + decay * param
 
 
 def moving(average: Tensor, value: Tensor, weight: float | Scalar) -> Tensor:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from jaxtyping import Array, Float
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
@@ -36,6 +37,9 @@ ELEMENTWISE = [kind for kind in RULES if kind.__name__ not in ("Adafactor", "Muo
 """Optimisers that treat every number by itself: tensors may be laid one behind another."""
 
 
+Rows = Float[np.ndarray, "steps ..."]
+
+
 class History(NamedTuple):
     """A run of the reference, from equal weights; all values in float64, the first axis is time.
 
@@ -46,6 +50,7 @@ class History(NamedTuple):
         raw: gradients before clipping.
         used: gradients that the optimiser was given.
         rates: the rate of each tensor, shape (steps,).
+        limit: the norm to which it clips all gradients, where it does just that.
     """
 
     kind: type[torch.optim.Optimizer]
@@ -54,6 +59,7 @@ class History(NamedTuple):
     raw: Arrays
     used: Arrays
     rates: Arrays
+    limit: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,13 +70,13 @@ class Variant:
         words: what differs, "<reference>" and "<candidate>" standing for the sides.
         rule: its rule.
         change: hyperparameters of the reference -> its own.
-        raw: whether it is given the gradients before clipping.
+        grads: gradients before clipping -> those that it is given; None: those that the reference was given.
     """
 
     words: str
     rule: Rule
     change: Callable[[Options], Options] = dict
-    raw: bool = False
+    grads: Callable[[Arrays], Arrays] | None = None
 
 
 def changes(history: History, variant: Variant, names: list[str]) -> dict[str, np.ndarray]:
@@ -84,64 +90,94 @@ def changes(history: History, variant: Variant, names: list[str]) -> dict[str, n
     Returns:
         By tensor, the first axis is time.
     """
-    grads = history.raw if variant.raw else history.used
+    grads = history.used if variant.grads is None else variant.grads(history.raw)
     found: dict[str, np.ndarray] = {}
-    together = history.kind in ELEMENTWISE
     left = [name for name in names if name in grads]
     while left:
-        alike = [
-            name
-            for name in left
-            if together
-            and history.options[name] == history.options[left[0]]
-            and np.array_equal(history.rates[name], history.rates[left[0]])
-        ] or left[:1]
-        steps = len(history.rates[alike[0]])
-        flat = [
-            np.concatenate([np.reshape(a[n], (steps, -1)) for n in alike], 1)
+        alike = [name for name in left if _alike(history, name, left[0])] or left[:1]
+        rates = np.asarray(history.rates[alike[0]], np.float64)
+        together = history.kind in ELEMENTWISE
+        given, weights = (
+            laid_out(a, alike, len(rates)) if together else np.asarray(a[alike[0]], np.float64)
             for a in (grads, history.weights)
-        ]
-        shape = (-1,) if together else history.weights[alike[0]].shape[1:]
-        options = variant.change(history.options[alike[0]])
-        rows = _run(
-            variant.rule, options, history.rates[alike[0]], *(f.reshape((steps, *shape)) for f in flat)
         )
+        options = variant.change(history.options[alike[0]])
+        rows = _computed(variant.rule, options, rates, given, weights)
         at = 0
         for name in alike:
-            size = int(np.prod(history.weights[name].shape[1:]))
-            found[name] = rows.reshape(steps, -1)[:, at : at + size].reshape(history.weights[name].shape)
+            shape = history.weights[name].shape
+            size = int(np.prod(shape[1:]))
+            found[name] = rows.reshape(len(rates), -1)[:, at : at + size].reshape(shape)
             at += size
         left = [name for name in left if name not in alike]
     return found
 
 
-def _run(
-    rule: Rule, options: Options, rates: np.ndarray, grads: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
+def _computed(
+    rule: Rule, options: Options, rates: Rows, grads: Rows, weights: Rows
+) -> Float[np.ndarray, "steps ..."]:
+    """`recorded`, compiled, in float64."""
     with running("float64"):
-
-        def step(slots: Slots, row: Any) -> tuple[Slots, Tensor]:
-            number, rate, grad, weight = row
-            change, after = rule.change(grad, slots, weight, {**options, "lr": rate}, number)
-            return after, change
-
-        slots = rule.slots(jnp.asarray(weights[0]), {**options, "lr": float(rates[0])})
-        numbers = jnp.arange(1, len(rates) + 1, dtype=jnp.float64)
-        rows = (numbers, jnp.asarray(rates), jnp.asarray(grads), jnp.asarray(weights))
-        return np.asarray(jax.jit(lambda: jax.lax.scan(step, slots, rows)[1])())
+        return np.asarray(jax.jit(lambda: recorded(rule, options, rates, grads, weights))())
 
 
-def variants(kind: type[torch.optim.Optimizer], options: Options, clips: bool) -> Iterator[Variant]:
+def _alike(history: History, name: str, other: str) -> bool:
+    """Whether two tensors can be computed at once."""
+    same = history.options[name] == history.options[other]
+    return history.kind in ELEMENTWISE and same and np.array_equal(history.rates[name], history.rates[other])
+
+
+def laid_out(arrays: Arrays, names: list[str], count: int) -> Float[np.ndarray, "steps values"]:
+    """The numbers of several tensors one behind another, a row for each step.
+
+    Args:
+        arrays: by tensor; the first axis is time.
+        names: the tensors.
+        count: how many steps.
+    """
+    return np.concatenate(
+        [np.reshape(arrays[n][:count], (count, -1)).astype(np.float64) for n in names], axis=1
+    )
+
+
+def recorded(
+    rule: Rule,
+    options: Options,
+    rates: Float[np.ndarray, " steps"],
+    grads: Float[np.ndarray, "steps ..."],
+    weights: Float[np.ndarray, "steps ..."],
+    begun: Options | None = None,
+) -> Float[Array, "steps ..."]:
+    """What a rule adds in each step of a run that was recorded.
+
+    Args:
+        rule: of an optimiser.
+        options: its hyperparameters; they may be traced.
+        rates: the learning rate of each step.
+        grads: the gradients.
+        weights: before each step.
+        begun: hyperparameters that say which slots there are; None: `options`.
+    """
+
+    def step(slots: Slots, row: tuple[Array, ...]) -> tuple[Slots, Tensor]:
+        number, rate, grad, weight = row
+        change, after = rule.change(grad, slots, weight, {**options, "lr": rate}, number)
+        return {name: jnp.asarray(value) for name, value in after.items()}, change
+
+    slots = rule.slots(jnp.asarray(weights[0]), {**(begun or options), "lr": float(rates[0])})
+    numbers = jnp.arange(1, len(rates) + 1, dtype=jnp.float64)
+    rows = (numbers, jnp.asarray(rates), jnp.asarray(grads), jnp.asarray(weights))
+    return jax.lax.scan(step, slots, rows)[1]
+
+
+def variants(kind: type[torch.optim.Optimizer], options: Options) -> Iterator[Variant]:
     """What the other side may compute instead, the likeliest first.
 
     Args:
         kind: the class of the reference's optimiser.
         options: of one of its groups.
-        clips: whether it clips the gradients.
     """
     rule = RULES[kind]
-    if clips:
-        yield Variant("<reference> clips the gradients, <candidate> does not", rule, raw=True)
     yield from _decays(rule, options)
     if rule in (ADAM, NADAM, RADAM):
         yield from _moments(rule, options)
@@ -154,7 +190,7 @@ def variants(kind: type[torch.optim.Optimizer], options: Options, clips: bool) -
     yield from _others(rule, options, "epsilon", "eps", EPSILONS)
     for other, own in RULES.items():
         if own is not rule and other in ELEMENTWISE:
-            yield Variant(_differs("the optimiser", kind.__name__, other.__name__), own, _as(other))
+            yield Variant(differs("the optimiser", kind.__name__, other.__name__), own, _as(other))
     yield Variant(
         "<candidate> climbs: its gradient has the other sign",
         rule,
@@ -172,7 +208,14 @@ def _as(kind: type[torch.optim.Optimizer]) -> Callable[[Options], Options]:
     return lambda given: {**defaults, **{name: value for name, value in given.items() if name in defaults}}
 
 
-def _differs(what: str, reference: object, candidate: object) -> str:
+def differs(what: str, reference: object, candidate: object) -> str:
+    """A sentence on what one side has and the other has otherwise.
+
+    Args:
+        what: it is.
+        reference: its value there.
+        candidate: its value here.
+    """
     own, other = (f"{value:g}" if isinstance(value, float) else value for value in (reference, candidate))
     return f"{what} is {own} in <reference> and {other} in <candidate>"
 
@@ -184,7 +227,7 @@ def _others(rule: Rule, options: Options, what: str, name: str, values: Iterable
         return
     for value in values:
         if value != own:
-            yield Variant(_differs(what, own, value), rule, _with(**{name: value}))
+            yield Variant(differs(what, own, value), rule, _with(**{name: value}))
 
 
 def _decays(rule: Rule, options: Options) -> Iterator[Variant]:
@@ -194,16 +237,16 @@ def _decays(rule: Rule, options: Options) -> Iterator[Variant]:
         own = bool(options["decoupled_weight_decay"])
         names = ("a penalty in the gradient (Adam)", "decoupled (AdamW)")
         yield Variant(
-            _differs("weight decay", names[own], names[not own]), rule, _with(decoupled_weight_decay=not own)
+            differs("weight decay", names[own], names[not own]), rule, _with(decoupled_weight_decay=not own)
         )
     if decay and not options.get("decoupled_weight_decay"):
         yield Variant(
-            _differs("weight decay", "added to the gradient", "added behind the moments"),
+            differs("weight decay", "added to the gradient", "added behind the moments"),
             decay_behind(rule, scaled=True),
         )
     if decay:
         yield Variant(
-            _differs("weight decay", "multiplied by the learning rate", "not"),
+            differs("weight decay", "multiplied by the learning rate", "not"),
             decay_behind(rule, scaled=False),
         )
     yield from _others(rule, options, "weight decay", "weight_decay", DECAYS)
@@ -212,8 +255,8 @@ def _decays(rule: Rule, options: Options) -> Iterator[Variant]:
 def _moments(rule: Rule, options: Options) -> Iterator[Variant]:
     """What may differ between two Adams."""
     eps = f"epsilon, {options['eps']:g},"
-    yield Variant(_differs(eps, "outside of the root", "inside of it"), adam_with("inside"))
-    yield Variant(_differs(eps, "added behind the bias correction", "added before it"), adam_with("hat"))
+    yield Variant(differs(eps, "outside of the root", "inside of it"), adam_with("inside"))
+    yield Variant(differs(eps, "added behind the bias correction", "added before it"), adam_with("hat"))
     for words, which in (
         ("corrects the bias of no moment", "none"),
         ("corrects the bias of the second moment alone", "second"),
@@ -224,7 +267,7 @@ def _moments(rule: Rule, options: Options) -> Iterator[Variant]:
         told = f"<candidate> {words}, <reference> corrects both and counts from 1"
         yield Variant(told, adam_with("outside", which))
     if rule is NADAM:
-        yield Variant(_differs("the first beta", "warmed up (momentum_decay)", "constant"), CONSTANT_MOMENTUM)
+        yield Variant(differs("the first beta", "warmed up (momentum_decay)", "constant"), CONSTANT_MOMENTUM)
     if "amsgrad" in options:
         yield from _others(rule, options, "amsgrad", "amsgrad", (False, True))
     swapped = tuple(options["betas"])[::-1]
@@ -237,10 +280,10 @@ def _momenta(rule: Rule, options: Options) -> Iterator[Variant]:
     if momentum:
         own = ("off", "on")[bool(options["nesterov"])]
         other = {"off": "on", "on": "off"}[own]
-        yield Variant(_differs("Nesterov's momentum", own, other), rule, _with(nesterov=own == "off"))
+        yield Variant(differs("Nesterov's momentum", own, other), rule, _with(nesterov=own == "off"))
         yield from _others(rule, options, "dampening", "dampening", (0.0, momentum))
         yield Variant(
-            _differs("the learning rate", "outside of the momentum buffer", "inside of it"), RATE_INSIDE
+            differs("the learning rate", "outside of the momentum buffer", "inside of it"), RATE_INSIDE
         )
     yield from _others(rule, options, "momentum", "momentum", MOMENTA)
 
@@ -248,7 +291,7 @@ def _momenta(rule: Rule, options: Options) -> Iterator[Variant]:
 def _root_mean_squares(rule: Rule, options: Options) -> Iterator[Variant]:
     """What may differ between two RMSprops."""
     inside = under_root("square_avg", lambda held, grad, o: moving(held, grad**2, 1 - o["alpha"]))
-    told = _differs(f"epsilon, {options['eps']:g},", "outside of the root", "inside of it (eps_in_sqrt)")
+    told = differs(f"epsilon, {options['eps']:g},", "outside of the root", "inside of it (eps_in_sqrt)")
     yield Variant(told, inside)
     yield from _others(rule, options, "alpha (the decay)", "alpha", (0.9, 0.99, 0.95, 0.999))
     yield from _others(rule, options, "centred", "centered", (False, True))
@@ -262,11 +305,11 @@ def _sums_of_squares(rule: Rule, options: Options) -> Iterator[Variant]:
     own = f"{options['initial_accumulator_value']:g}, epsilon ({options['eps']:g}) outside of the root,"
     for start in (0.1, 0.0):
         for eps in (1e-7, 1e-10):
-            told = _differs("the sum of squares at the start", own, f"{start:g}, epsilon ({eps:g}) inside,")
+            told = differs("the sum of squares at the start", own, f"{start:g}, epsilon ({eps:g}) inside,")
             yield Variant(told, inside[start], _with(eps=eps))
             changed = _with(initial_accumulator_value=start, eps=eps)
             if (start, eps) != (options["initial_accumulator_value"], options["eps"]):
-                told = _differs(
+                told = differs(
                     "the sum of squares at the start", own, f"{start:g}, epsilon ({eps:g}) outside,"
                 )
                 yield Variant(told, rule, changed)

@@ -1,6 +1,8 @@
 """The first step and phase in which two runs from equal weights part, and why."""
 
-from collections.abc import Mapping, Sequence
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +10,8 @@ from jaxtyping import Float
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Side
+from parity.optimizers.clip_variants import clippings
+from parity.optimizers.fitting import fitted
 from parity.optimizers.groups import RULES, plain_options
 from parity.optimizers.variants import History, Variant, changes, variants
 from parity.pipeline.training_sides import Optimizers
@@ -56,7 +60,8 @@ def history_of(given: Optimizers, module: "torch.nn.Module", side: Side, start: 
         for name, update in base["update"].items()
     }
     grads, used, rates = (base.get(group, {}) for group in ("gradients", "clipped", "rates"))
-    return History(type(given.torch), options, weights, grads, used, rates)
+    limit = float(given.clip) if isinstance(given.clip, int | float) else None
+    return History(type(given.torch), options, weights, grads, used, rates, limit)
 
 
 def parting_of(
@@ -118,6 +123,12 @@ def _in_another_form(name: str, sides: tuple[Side, Side], first: int) -> bool:
 
 def _detail(failed: list[Quantity], step: int) -> str:
     """How far the worst quantity is away, in words."""
+    broken = [q for q in failed if q.curve and not np.isfinite(q.curve.rho[step])]
+    if broken:
+        at = broken[0].curve
+        sides = [] if at is None else [at.reference[step], at.candidate[step]]
+        names = [n for n, v in zip(("<reference>", "<candidate>"), sides, strict=True) if not np.isfinite(v)]
+        return f"{broken[0].name} has NaN or infinity in {' and '.join(names) or 'one side'}"
     worst = max(failed, key=lambda q: np.nan_to_num(q.curve.rho[step], nan=np.inf) if q.curve else 0.0)
     assert worst.curve is not None
     others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
@@ -181,26 +192,88 @@ def _by_the_optimizer(
     moved = [name for name in reference if np.any(reference[name]) and name in history.rates]
     if not moved or not apart:
         return found
+    explains = functools.partial(_explains, history, candidate=candidate, limits=limits)
+    known = history.kind in RULES
+    if known and history.limit is not None:
+        for variant in clippings(history.kind, history.limit):
+            if explains(variant, apart):
+                return Parting(found.step, Phase.CLIPPING, found.detail, variant.words)
     own, other = ({name: side[name] for name in moved} for side in (reference, candidate))
     ratios, rates = _ratios(own, other), np.asarray(history.rates[moved[0]], np.float64)
-    told = _clipping(ratios, history, found.step) or _schedule(ratios, rates, found.step)
+    told = (
+        _clipping(ratios, history, found.step)
+        or _schedule(ratios, rates, found.step)
+        or _own_rates(own, other, history, [name for name in apart if name in moved], found.step)
+    )
     if told is not None:
         return told
-    if history.kind in RULES:
-        options = history.options.get(apart[0]) or next(iter(history.options.values()))
-        clips = any(not np.array_equal(history.raw[n], history.used[n]) for n in history.used)
-        some = "" if set(apart) >= set(moved) else f", for {_named(apart)}"
-        for variant in variants(history.kind, options, clips):
-            if _explains(history, variant, apart, candidate, limits):
-                phase = Phase.CLIPPING if variant.raw else found.phase
-                return Parting(found.step, phase, found.detail, variant.words + some)
+    first = {q.name: q.curve.first_failure or 0 for q in updates if q.name in apart and q.curve}
+    cause = _by_variants(history, first, candidate, explains) if known else ""
+    if cause:
+        return Parting(found.step, found.phase, found.detail, cause + _where(apart, moved))
+    if known and history.limit is None:
+        for variant in clippings(history.kind, None):
+            if explains(variant, apart):
+                return Parting(found.step, Phase.CLIPPING, found.detail, variant.words)
     if np.isfinite(ratios).all():
         return Parting(found.step, Phase.SCHEDULE, _two_rates(rates, ratios * rates, found.step))
     return found
 
 
+def _where(apart: Sequence[str], moved: Sequence[str]) -> str:
+    return "" if set(apart) >= set(moved) else f", for {_named(apart)}"
+
+
+def _by_variants(
+    history: History,
+    steps: Mapping[str, int],
+    candidate: Arrays,
+    explains: Callable[[Variant, list[str]], bool],
+) -> str:
+    """The variant whose updates are the candidate's; of groups that differ in options each its own."""
+    groups: list[list[str]] = []
+    for name in steps:
+        alike = (g for g in groups if history.options.get(g[0]) == history.options.get(name))
+        group = next(alike, None)
+        if group is None:
+            groups.append([name])
+        else:
+            group.append(name)
+    causes = []
+    for group in groups:
+        options = history.options.get(group[0])
+        if options is None:
+            return ""
+        tried = itertools.chain(
+            variants(history.kind, options), fitted(history, group, candidate, min(steps[n] for n in group))
+        )
+        words = next((v.words for v in tried if explains(v, group)), None)
+        if words is None:
+            return ""
+        causes.append(words if len(groups) == 1 else f"{words} (for {_named(group)})")
+    return "; ".join(causes)
+
+
+def _own_rates(
+    reference: Arrays, candidate: Arrays, history: History, apart: list[str], step: int
+) -> Parting | None:
+    """Weights that step at a rate of their own on one side: a parameter group that the other lacks."""
+    told = []
+    for name in apart:
+        ratios = _ratios({name: reference[name]}, {name: candidate[name]})
+        if np.isnan(ratios).any() or not _same(ratios, ratios[0]):
+            return None
+        rate = float(np.asarray(history.rates[name])[step])
+        told.append((name, f"{rate:.6g} in <reference> and {rate * ratios[0]:.6g} in <candidate>"))
+    if not told:
+        return None
+    names = {words: [name for name, other in told if other == words] for words in dict(told).values()}
+    detail = "; ".join(f"the rate of {_named(group)} is {words}" for words, group in names.items())
+    return Parting(step, Phase.SCHEDULE, detail, "parameter groups have other rates")
+
+
 def _explains(
-    history: History, variant: Variant, names: list[str], candidate: Arrays, limits: Mapping[str, Steps]
+    history: History, variant: Variant, names: list[str], *, candidate: Arrays, limits: Mapping[str, Steps]
 ) -> bool:
     """Whether a variant's updates are the candidate's, in every step."""
     try:

@@ -87,6 +87,22 @@ def two_groups(parameters: Any) -> optim.Optimizer:
     )
 
 
+def two_rates(parameters: Any) -> optim.Optimizer:
+    """SGD that moves the head ten times as fast."""
+    held = list(parameters)
+    return optim.SGD([{"params": held[:2]}, {"params": held[2:], "lr": 0.5}], lr=0.05)
+
+
+def each_to_norm(limit: float) -> optax.GradientTransformation:
+    """Clips the norm of each leaf by itself."""
+
+    def update(grads: Any, state: Any, params: Any = None) -> Any:
+        del params
+        return jax.tree.map(lambda g: g * jnp.minimum(1, limit / jnp.linalg.norm(g)), grads), state
+
+    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
 def frozen_first(parameters: Any) -> optim.Optimizer:
     """SGD over the last layer alone."""
     return optim.SGD(list(parameters)[2:], lr=0.05)
@@ -345,7 +361,66 @@ FAULTS = {
         phase=SCHEDULE,
         cause="once in 4 steps",
     ),
-    "clipping lost": Case(sgd(), optax.sgd(0.05), clip=0.1, phase=CLIPPING, cause="JAX does not clip"),
+    "clipped by value for norm": Case(
+        sgd(),
+        optax.chain(optax.clip(0.1), optax.sgd(0.05)),
+        clip=0.1,
+        phase=CLIPPING,
+        cause="a norm of 0.1 in PyTorch and values of at most 0.1",
+    ),
+    "clipped to another norm": Case(
+        adam(),
+        optax.chain(optax.clip_by_global_norm(0.2), optax.adam(0.01)),
+        clip=0.1,
+        phase=CLIPPING,
+        cause="a norm of 0.1 in PyTorch and a norm of 0.2 in JAX",
+    ),
+    "clipped without the 1e-6": Case(
+        sgd(),
+        optax.chain(optax.clip_by_global_norm(0.1), optax.sgd(0.05)),
+        clip=0.1,
+        phase=CLIPPING,
+        cause="norm \\+ 1e-6.*clip_grad_norm. is PyTorch's",
+    ),
+    "clipped tensor by tensor": Case(
+        sgd(),
+        optax.chain(each_to_norm(0.05), optax.sgd(0.05)),
+        clip=0.05,
+        phase=CLIPPING,
+        cause="JAX each tensor's",
+    ),
+    "a group's rate lost": Case(
+        two_rates, optax.sgd(0.05), phase=SCHEDULE, cause="parameter groups have other rates"
+    ),
+    "decay of another number": Case(
+        adamw(),
+        optax.adamw(0.01, weight_decay=0.03),
+        phase=UPDATE,
+        cause="weight decay is 0.1 .* and 0.03 in JAX",
+    ),
+    "an unusual beta": Case(
+        adam(),
+        optax.adam(0.01, b1=0.8),
+        phase=SLOTS,
+        cause="1 - the first beta is 0.1 in PyTorch and 0.2 in JAX",
+    ),
+    "an unusual epsilon": Case(
+        adam(), optax.adam(0.01, eps=3e-6), phase=UPDATE, cause="epsilon is 1e-08 in PyTorch and 3e-06 in JAX"
+    ),
+    "an unusual momentum": Case(
+        sgd(momentum=0.9),
+        optax.sgd(0.05, momentum=0.8),
+        step=1,
+        phase=SLOTS,
+        cause="momentum is 0.9 in PyTorch and 0.8 in JAX",
+    ),
+    "the mask inverted": Case(
+        two_groups,
+        optax.adamw(0.01, weight_decay=0.1, mask=decayed_only("bias")),
+        phase=UPDATE,
+        cause="0 in PyTorch and 0.1 in JAX \\(for 0.bias, 2.bias\\); .* 0.1 in PyTorch and 0 in JAX",
+    ),
+    "clipping lost": Case(sgd(), optax.sgd(0.05), clip=0.1, phase=CLIPPING, cause="clips the gradients, JAX does not"),
     "clipping lost, adam": Case(
         adam(eps=1e-3),
         optax.adam(0.01, eps=1e-3),
