@@ -420,7 +420,9 @@ FAULTS = {
         phase=UPDATE,
         cause="0 in PyTorch and 0.1 in JAX \\(for 0.bias, 2.bias\\); .* 0.1 in PyTorch and 0 in JAX",
     ),
-    "clipping lost": Case(sgd(), optax.sgd(0.05), clip=0.1, phase=CLIPPING, cause="clips the gradients, JAX does not"),
+    "clipping lost": Case(
+        sgd(), optax.sgd(0.05), clip=0.1, phase=CLIPPING, cause="clips the gradients, JAX does not"
+    ),
     "clipping lost, adam": Case(
         adam(eps=1e-3),
         optax.adam(0.01, eps=1e-3),
