@@ -80,6 +80,11 @@ def read_optimizers(
             "`scheduler` is ReduceLROnPlateau, which needs a metric: not compared by `check_training` yet; "
             "`parity.optimizers.to_optax` translates it"
         )
+    if callable(clip) and second is None:
+        raise TypeError(
+            "`clip` is a function, which cannot be translated: give the largest norm, or a pair as "
+            "`optimizer`, with clipping in the optax transformation"
+        )
     if clip is not None and not callable(clip) and not isinstance(clip, int | float):
         raise TypeError(
             f"`clip` is a {type(clip).__name__}; it must be the largest norm, or a function that is called "
@@ -128,6 +133,7 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
     reference = both.reference
     tensors = compared_tensors(both.candidate.plan, reference.trainable)
     names = _names(module, given, reference.weights)
+    moved = _moved(both, module)
     clip = given.clip
 
     def clipped(parameters: list[torch.nn.Parameter]) -> object:
@@ -155,7 +161,7 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
         }
 
     def in_tensors(weights: Arrays) -> Arrays:
-        return {name: np.asarray(weights.get(name, reference.weights[name])) for name in sorted(tensors)}
+        return {name: np.asarray(weights.get(name, reference.weights[name])) for name in sorted(moved)}
 
     assert both.reference_program is not None
     return TrainingSide(
@@ -178,7 +184,8 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
     reference, candidate = both.reference, both.candidate
     plan, model = candidate.plan, candidate.model
     tensors = compared_tensors(plan, reference.trainable)
-    own = {t.leaf_path for t in plan.transfers if t.tensor_name in tensors}
+    moved = _moved(both, module)
+    own = {t.leaf_path for t in plan.transfers if t.tensor_name in moved}
     tree: Tree = model.tree  # type: ignore[attr-defined]
     trained = tuple(path for path in tree.paths if path in set(model.trainable) & own)
     compiled: dict[str, Step] = {}
@@ -215,7 +222,7 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
 
     def in_tensors(weights: Arrays) -> Arrays:
         found = plan.to_tensors({**kept, **{path: w for path, w in weights.items() if path in planned}})
-        return {name: found[name] for name in sorted(tensors)}
+        return {name: found[name] for name in sorted(moved)}
 
     def gradients(grads: Arrays) -> Arrays:
         back = plan.adjoint({path: grad for path, grad in grads.items() if path in planned})
@@ -238,7 +245,17 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
             }
         }
 
-    return TrainingSide(both.candidate_program, begin, in_tensors, gradients, to_own, watched)
+    program = model.program(candidate.task, trainable=trained)
+    return TrainingSide(program, begin, in_tensors, gradients, to_own, watched)
+
+
+def _moved(both: Measured, module: "torch.nn.Module") -> frozenset[str]:
+    """The tensors that either side may move: of compared gradients, and parameters frozen in PyTorch."""
+    plan = both.candidate.plan
+    trained = set(both.candidate.model.trainable)
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    other = {t.tensor_name for t in plan.transfers if t.leaf_path in trained and t.tensor_name in parameters}
+    return compared_tensors(plan, both.reference.trainable) | other
 
 
 def _tree_of(tree: Any, leaves: Mapping[str, Any]) -> Any:

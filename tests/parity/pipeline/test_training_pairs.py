@@ -170,6 +170,7 @@ def test_a_tensor_that_jax_holds_twice_drifts_apart():
         ({"optimizer": 0.1}, "`optimizer` begins with a float; it must be a torch.optim optimiser"),
         ({"scheduler": 3}, "`scheduler` must be one of"),
         ({"clip": "1"}, "`clip` is a str; it must be the largest norm"),
+        ({"clip": print}, "`clip` is a function, which cannot be translated"),
         ({"steps": 0}, "`steps` is 0; it must be at least 1"),
         ({"steps": 9}, "`steps` is 9 and `batches` has 3"),
         ({"batches": []}, "`batches` is empty"),

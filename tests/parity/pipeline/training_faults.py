@@ -108,6 +108,14 @@ def frozen_first(parameters: Any) -> optim.Optimizer:
     return optim.SGD(list(parameters)[2:], lr=0.05)
 
 
+def needs_no_gradient(parameters: Any) -> optim.Optimizer:
+    """SGD over all parameters, of which the first layer's need no gradient."""
+    held = list(parameters)
+    for p in held[:2]:
+        p.requires_grad_(False)
+    return optim.SGD(held, lr=0.05)
+
+
 def step_at(*milestones: int) -> Callable[[Any], Any]:
     return lambda o: lr_scheduler.MultiStepLR(o, list(milestones), gamma=0.1)
 
@@ -144,6 +152,11 @@ RIGHT = {
         frozen_first,
         optax.partition({"hidden": optax.set_to_zero(), "head": optax.sgd(0.05)}, head),
     ),
+    "needs no gradient": Case(
+        needs_no_gradient,
+        optax.partition({"hidden": optax.set_to_zero(), "head": optax.sgd(0.05)}, head),
+    ),
+    "needs no gradient, translated": Case(needs_no_gradient),
     "cosine": Case(sgd(), optax.sgd(cosine), lambda o: lr_scheduler.CosineAnnealingLR(o, 20)),
     "warm-up": Case(
         sgd(),
@@ -444,6 +457,9 @@ FAULTS = {
     ),
     "trains what is frozen": Case(
         frozen_first, optax.sgd(0.05), phase=UPDATE, cause="JAX moves 0.bias, 0.weight"
+    ),
+    "trains what needs no gradient": Case(
+        needs_no_gradient, optax.sgd(0.05), phase=UPDATE, cause="JAX moves 0.bias, 0.weight"
     ),
     "freezes what is trained": Case(
         sgd(),
