@@ -3,7 +3,6 @@
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -17,9 +16,6 @@ from parity.optimizers.variants import History, Variant, changes, variants
 from parity.pipeline.training_sides import Optimizers
 from parity.report.partings import Parting, Phase
 from parity.report.results import LIMIT, Quantity, Verdict
-
-if TYPE_CHECKING:
-    import torch
 
 PHASES: Mapping[str, Phase] = {
     "loss": Phase.LOSS,
@@ -42,16 +38,15 @@ MOST_NAMED = 4
 Steps = Float[np.ndarray, " steps"]
 
 
-def history_of(given: Optimizers, module: "torch.nn.Module", side: Side, start: Arrays) -> History:
+def history_of(given: Optimizers, names: Mapping[int, str], side: Side, start: Arrays) -> History:
     """The reference's run as variants of its optimiser need it.
 
     Args:
         given: the optimisers.
-        module: the PyTorch model.
+        names: of the parameters, by their `id`.
         side: the reference's values from equal weights.
         start: its weights before the first step, by tensor.
     """
-    names = {id(p): name for name, p in module.named_parameters(remove_duplicate=False)}
     groups = given.torch.param_groups
     options = {names[id(p)]: plain_options(group) for group in groups for p in group["params"]}
     base = side.base
@@ -88,8 +83,12 @@ def parting_of(
     ]
     if not failed:
         return None
-    first = min((at for at, q in failed if q.group != "slots"), default=failed[0][0])
-    failed = [(at, q) for at, q in failed if q.group != "slots" or not _in_another_form(q.name, sides, first)]
+    first = min((at for at, q in failed if q.group != "slots"), default=0)
+    failed = [
+        (at, q)
+        for at, q in failed
+        if q.group != "slots" or at >= first or not _in_another_form(q.name, sides, first)
+    ]
     step = min(at for at, _ in failed)
     there = [q for at, q in failed if at == step]
     group = next(group for group in PHASES if any(q.group == group for q in there))

@@ -26,7 +26,7 @@ from parity.pipeline.training_batches import read_batches
 from parity.pipeline.training_causes import history_of, parting_of
 from parity.pipeline.training_judging import as_accurate, by_effect, not_compared, rules_for
 from parity.pipeline.training_runs import freely, from_equal_weights, numbered, with_starts
-from parity.pipeline.training_sides import read_optimizers, training_sides
+from parity.pipeline.training_sides import names_of, read_optimizers, training_sides
 from parity.pipeline.updated_statistics import updates_not_checked
 from parity.report.partings import Phase
 from parity.report.results import Report
@@ -153,7 +153,10 @@ def check_pair(
         )
         progress("looking for the step, the phase and the cause")
         outcome.parting = parting_of(
-            judged, sides_equal, history_of(given, reference, sides_equal[0], start), _copies(settled.plan)
+            judged,
+            sides_equal,
+            history_of(given, names_of(reference, given, known.weights), sides_equal[0], start),
+            _copies(settled.plan),
         )
         if outcome.parting is not None and outcome.parting.phase in (Phase.LOSS, Phase.GRADIENTS):
             batch = drawn.arrays[outcome.parting.step]

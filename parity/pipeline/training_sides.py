@@ -109,8 +109,17 @@ def training_sides(
     return _torch_side(both, module, given), _jax_side(both, module, given)
 
 
-def _names(module: "torch.nn.Module", given: Optimizers, known: Mapping[str, object]) -> dict[int, str]:
-    """The model's name of each parameter of the optimiser, by its `id`."""
+def names_of(module: "torch.nn.Module", given: Optimizers, known: Mapping[str, object]) -> dict[int, str]:
+    """The model's name of each parameter of the optimiser, by its `id`.
+
+    Args:
+        module: the PyTorch model.
+        given: the optimisers.
+        known: what has a name; of a parameter with several the first of these is taken.
+
+    Raises:
+        ValueError: if the optimiser holds parameters that are not the module's.
+    """
     found: dict[int, str] = {}
     for name, p in module.named_parameters(remove_duplicate=False):
         if id(p) not in found or found[id(p)] not in known:
@@ -132,7 +141,7 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
 
     reference = both.reference
     tensors = compared_tensors(both.candidate.plan, reference.trainable)
-    names = _names(module, given, reference.weights)
+    names = names_of(module, given, reference.weights)
     moved = _moved(both, module)
     clip = given.clip
 

@@ -322,6 +322,15 @@ FAULTS = {
         phase=UPDATE,
         cause="warmed up .* and constant in JAX",
     ),
+    "twice the gradient from a step on": Case(
+        adam(eps=1e-3),
+        optax.chain(
+            optax.scale_by_schedule(optax.piecewise_constant_schedule(1.0, {8: 2.0})),
+            optax.adam(0.01, eps=1e-3),
+        ),
+        step=8,
+        phase=SLOTS,
+    ),
     "climbs": Case(sgd(), optax.sgd(-0.05), phase=SCHEDULE, cause="-1 x"),
     "another rate": Case(sgd(), optax.sgd(0.1), phase=SCHEDULE, cause="2 x that of PyTorch"),
     "no schedule": Case(
