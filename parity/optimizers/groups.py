@@ -96,7 +96,7 @@ def groups_of(
 
     Raises:
         WeightError: if a parameter has no name in the plan, naming every one.
-        TypeError: if parameters are sparse, or step hooks are registered.
+        TypeError: if step hooks are registered.
     """
     hooks = [*optimizer._optimizer_step_pre_hooks, *optimizer._optimizer_step_post_hooks]
     if hooks:
@@ -150,16 +150,12 @@ def parameter_names(
     else:
         return _names_by_value(held, tensors)
     found = {key: next((n for n in names if n in tensors), None) for key, names in named.items()}
-    lost = [names[0] for key, names in named.items() if found[key] is None and _needs_gradient(key, held)]
+    lost = [named[id(p)][0] for p in held if p.requires_grad and found[id(p)] is None]
     if lost:
         raise WeightError(
             "`torch_optimizer` holds parameters that `plan` gives no leaf of `params`: " + ", ".join(lost)
         )
     return {key: name for key, name in found.items() if name is not None}
-
-
-def _needs_gradient(key: int, held: list[torch.Tensor]) -> bool:
-    return any(p.requires_grad for p in held if id(p) == key)
 
 
 def _names_by_value(

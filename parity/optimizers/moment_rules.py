@@ -16,14 +16,27 @@ from parity.optimizers.rules import (
 )
 
 
-def _decayed(grad: Tensor, param: Tensor, options: Options) -> tuple[Tensor, Tensor | float]:
-    """The gradient, and what decoupled weight decay adds to the parameter."""
+def decayed(grad: Tensor, param: Tensor, options: Options) -> tuple[Tensor, Tensor | float]:
+    """The gradient, and what decoupled weight decay adds to the parameter.
+
+    Args:
+        grad: as the loss has it.
+        param: the parameter before the step.
+        options: of the group.
+    """
     if options.get("decoupled_weight_decay"):
         return ascent(grad, options), -options["lr"] * options["weight_decay"] * param
     return with_penalty(grad, param, options), 0.0
 
 
-def _moments(grad: Tensor, slots: Slots, options: Options) -> Slots:
+def moments(grad: Tensor, slots: Slots, options: Options) -> Slots:
+    """The first and the second moment after a step.
+
+    Args:
+        grad: as the rule uses it.
+        slots: before the step.
+        options: of the group.
+    """
     first, second = options["betas"]
     return {
         "exp_avg": moving(slots["exp_avg"], grad, 1 - first),
@@ -37,8 +50,8 @@ def _adam_slots(param: Tensor, options: Options) -> Slots:
 
 
 def _adam(grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar) -> tuple[Tensor, Slots]:
-    grad, decay = _decayed(grad, param, options)
-    after = _moments(grad, slots, options)
+    grad, decay = decayed(grad, param, options)
+    after = moments(grad, slots, options)
     square = after["exp_avg_sq"]
     if "max_exp_avg_sq" in slots:
         square = after["max_exp_avg_sq"] = jnp.maximum(slots["max_exp_avg_sq"], square)
@@ -51,7 +64,7 @@ def _sparse_adam(
     grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
 ) -> tuple[Tensor, Slots]:
     del param
-    after = _moments(ascent(grad, options), slots, options)
+    after = moments(ascent(grad, options), slots, options)
     first, second = (correction(beta, step) for beta in options["betas"])
     rate = options["lr"] * jnp.sqrt(second) / first
     return -rate * after["exp_avg"] / (jnp.sqrt(after["exp_avg_sq"]) + options["eps"]), after
@@ -73,8 +86,8 @@ def _nadam_slots(param: Tensor, options: Options) -> Slots:
 
 
 def _nadam(grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar) -> tuple[Tensor, Slots]:
-    grad, decay = _decayed(grad, param, options)
-    after = _moments(grad, slots, options)
+    grad, decay = decayed(grad, param, options)
+    after = moments(grad, slots, options)
     first, second = options["betas"]
     now, following = (
         first * (1 - 0.5 * jnp.power(0.96, (step + ahead) * options["momentum_decay"])) for ahead in (0, 1)
@@ -86,8 +99,8 @@ def _nadam(grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Sc
 
 
 def _radam(grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar) -> tuple[Tensor, Slots]:
-    grad, decay = _decayed(grad, param, options)
-    after = _moments(grad, slots, options)
+    grad, decay = decayed(grad, param, options)
+    after = moments(grad, slots, options)
     first, second = options["betas"]
     corrected = correction(second, step)
     longest = 2 / (1 - second) - 1

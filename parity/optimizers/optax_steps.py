@@ -49,6 +49,7 @@ class OptaxSteps:
     ) -> None:
         self._is_whole = is_whole
         self._tree, self._trained, self._dtype = tree, trained, dtype
+        self._zeros = {path: np.zeros(np.shape(weights[path])) for path in trained}
         with running(dtype):
             self._params = self._built(weights)
             self.state = transformation.init(self._params)
@@ -60,12 +61,9 @@ class OptaxSteps:
         """The tree that the optimiser sees: of Linen's collections the params alone."""
         kept = set(self._trained)
         given = {
-            path: to_jax(np.asarray(leaves[path]), self._dtype) if path in kept and path in leaves else None
+            path: to_jax(np.asarray(leaves[path]), self._dtype) if path in kept else None
             for path in self._tree.paths
         }
-        for path in kept:
-            if given[path] is None:
-                raise KeyError(path)
         whole = self._tree.build(given)
         if self._is_whole:
             return whole
@@ -100,9 +98,8 @@ class OptaxSteps:
         Returns:
             The gradients; what the transformation makes of them is not seen.
         """
-        zeros = {path: np.zeros(leaf.shape) for path, leaf in self.weights.items()}
         with running(self._dtype):
-            given = self._built({**zeros, **grads})
+            given = self._built({**self._zeros, **grads})
             self._params, self.state = self._step(self._params, self.state, given)
         return grads
 

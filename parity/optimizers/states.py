@@ -228,12 +228,10 @@ def _place(
         if len(rest) == 1 and getattr(rest[0], "key", None) in tensors:
             return _Place(slot, tensor=str(rest[0].key))
         within = jax.tree_util.keystr(rest, simple=True, separator="/")
-        for leaf in (
-            within,
-            f"params/{within}",
-        ):  # Linen's optimiser sees the params alone
-            if leaf in leaves:
-                return _Place(slot, leaf=leaf)
+        # Of Linen's collections an optimiser sees the params alone.
+        leaf = next((leaf for leaf in (within, f"params/{within}") if leaf in leaves), None)
+        if leaf is not None:
+            return _Place(slot, leaf=leaf)
     return None
 
 

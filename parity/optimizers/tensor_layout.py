@@ -61,8 +61,7 @@ class TensorLayout(NamedTuple):
             raise WeightError(
                 "`params` do not fit `plan`:\n  "
                 + "\n  ".join(faults)
-                + "\nPlan the weights of these params "
-                "with `parity.plan_weights`."
+                + "\nPlan the weights of these params with `parity.plan_weights`."
             )
         return cls(plan, tree, {path: tuple(np.shape(leaf)) for path, leaf in leaves.items()})
 
@@ -101,8 +100,9 @@ class TensorLayout(NamedTuple):
             grads: of the tree's structure.
         """
         leaves = flatten(grads)[0]
-        dtypes = {t.tensor_name: leaves[t.leaf_path].dtype for t in self.plan.transfers}
-        like = {t.tensor_name: jnp.zeros(t.tensor_shape, dtypes[t.tensor_name]) for t in self.plan.transfers}
+        like = {
+            t.tensor_name: jnp.zeros(t.tensor_shape, leaves[t.leaf_path].dtype) for t in self.plan.transfers
+        }
         planned = {t.leaf_path for t in self.plan.transfers}
         given = {path: leaf for path, leaf in leaves.items() if path in planned}
         tensors: Tensors = jax.linear_transpose(self._leaves, like)(given)[0]

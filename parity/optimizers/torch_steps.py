@@ -1,15 +1,15 @@
 """A PyTorch optimiser that steps over weights by name, away from the model it was built for."""
 
-import contextlib
 import copy
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from parity.numerics.arrays import Arrays, to_numpy, to_torch
+from parity.numerics.precision import running_torch
 
 Prepare = Callable[[list[torch.nn.Parameter]], object]
 """What happens between the gradients and the step: `clip_grad_norm_` and its like, in place."""
@@ -95,7 +95,7 @@ class TorchSteps:
         """
         with torch.no_grad():
             for name, p in self._parameters.items():
-                p.copy_(to_torch(np.asarray(weights[name]), _name(p.dtype)))
+                p.copy_(to_torch(np.asarray(weights[name]), self._dtype))
 
     def step(self, grads: Arrays) -> dict[str, np.ndarray]:
         """Make one step.
@@ -108,11 +108,11 @@ class TorchSteps:
         """
         for name, p in self._parameters.items():
             given = grads.get(name) if p.requires_grad else None
-            p.grad = None if given is None else to_torch(np.asarray(given), _name(p.dtype))
+            p.grad = None if given is None else to_torch(np.asarray(given), self._dtype)
         if self._prepare is not None:
             self._prepare([p for p in self._parameters.values() if p.grad is not None])
         used = {n: to_numpy(p.grad) for n, p in self._parameters.items() if p.grad is not None}
-        with _default(self._dtype):
+        with running_torch(self._dtype):  # numbers that an optimiser keeps in the default dtype
             self._optimizer.step()
         self._updates += 1
         if self._scheduler is not None and self._updates % self._updates_per_step == 0:
@@ -120,18 +120,3 @@ class TorchSteps:
                 warnings.simplefilter("ignore")  # that the optimiser had not stepped, which it had
                 self._scheduler.step()
         return used
-
-
-@contextlib.contextmanager
-def _default(dtype: str) -> Iterator[None]:
-    """Numbers that an optimiser keeps in PyTorch's default dtype are as precise as the weights in float64."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64 if dtype == "float64" else before)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from parity.optimizers.moment_rules import decayed, moments
 from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, with_penalty, zeros
 
 
@@ -36,15 +37,8 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
     def change(
         grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
     ) -> tuple[Tensor, Slots]:
-        decoupled = bool(options.get("decoupled_weight_decay"))
-        grad = with_penalty(
-            grad, param, {**options, "weight_decay": 0.0 if decoupled else options.get("weight_decay", 0.0)}
-        )
-        betas = options["betas"]
-        after = {
-            "exp_avg": betas[0] * slots["exp_avg"] + (1 - betas[0]) * grad,
-            "exp_avg_sq": betas[1] * slots["exp_avg_sq"] + (1 - betas[1]) * grad**2,
-        }
+        grad, decay = decayed(grad, param, options)
+        betas, after = options["betas"], moments(grad, slots, options)
         count = {"late": step - 1, "early": step + 1}.get(corrected, step)
         first, second = (1 - beta**count for beta in betas)
         first = 1.0 if corrected in ("none", "second") else first
@@ -53,8 +47,7 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
         root = jnp.sqrt(square + eps) if epsilon == "inside" else jnp.sqrt(square) + eps
         if epsilon == "hat":
             root = (jnp.sqrt(after["exp_avg_sq"]) + eps) / jnp.sqrt(second)
-        decay = options["lr"] * options["weight_decay"] * param if decoupled else 0.0
-        return -decay - options["lr"] * (after["exp_avg"] / first) / root, after
+        return decay - options["lr"] * (after["exp_avg"] / first) / root, after
 
     return Rule(zeros("exp_avg", "exp_avg_sq"), change)
 
@@ -62,16 +55,12 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
 def _constant_momentum(
     grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
 ) -> tuple[Tensor, Slots]:
-    grad = with_penalty(grad, param, options)
+    grad, decay = decayed(grad, param, options)
     first, second = options["betas"]
-    after = {
-        "exp_avg": first * slots["exp_avg"] + (1 - first) * grad,
-        "exp_avg_sq": second * slots["exp_avg_sq"] + (1 - second) * grad**2,
-    }
+    after = moments(grad, slots, options)
     ahead = first * after["exp_avg"] / (1 - first ** (step + 1)) + (1 - first) * grad / (1 - first**step)
-    return -options["lr"] * ahead / (
-        jnp.sqrt(after["exp_avg_sq"] / (1 - second**step)) + options["eps"]
-    ), after
+    root = jnp.sqrt(after["exp_avg_sq"] / (1 - second**step)) + options["eps"]
+    return decay - options["lr"] * ahead / root, after
 
 
 CONSTANT_MOMENTUM = Rule(zeros("exp_avg", "exp_avg_sq"), _constant_momentum)

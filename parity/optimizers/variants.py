@@ -17,7 +17,9 @@ from jaxtyping import Array, Float
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
 from parity.optimizers.groups import RULES, plain_options
+from parity.optimizers.matrix_rules import MUON
 from parity.optimizers.moment_rules import ADAM, NADAM, RADAM
+from parity.optimizers.root_rules import ADAFACTOR
 from parity.optimizers.rules import Options, Rule, Slots, Tensor, moving
 from parity.optimizers.variant_rules import (
     CONSTANT_MOMENTUM,
@@ -33,7 +35,7 @@ BETAS = ((0.9, 0.999), (0.9, 0.99), (0.9, 0.95), (0.9, 0.98), (0.95, 0.999), (0.
 MOMENTA = (0.0, 0.9, 0.95, 0.99, 0.5)
 """Numbers in use."""
 
-ELEMENTWISE = [kind for kind in RULES if kind.__name__ not in ("Adafactor", "Muon")]
+ELEMENTWISE = [kind for kind, rule in RULES.items() if rule not in (ADAFACTOR, MUON)]
 """Optimisers that treat every number by itself: tensors may be laid one behind another."""
 
 

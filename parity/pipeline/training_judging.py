@@ -40,11 +40,11 @@ def as_accurate(free: Sequence[Quantity]) -> tuple[list[Quantity], tuple[str, ..
     Returns:
         The quantities, those passed that differ so, and what is to be said of them.
     """
-    same = {q.name for q in free if q.dtype == "float64" and q.verdict is Verdict.PASS}
+    same = {(q.group, q.name) for q in free if q.dtype == "float64" and q.verdict is Verdict.PASS}
     kept, told = [], []
     for q in free:
         within = q.dtype in EPS and q.difference <= EPS[q.dtype] ** 0.5 * q.scale
-        if q.verdict is Verdict.FAIL and q.dtype != "float64" and q.name in same and within:
+        if q.verdict is Verdict.FAIL and q.dtype != "float64" and (q.group, q.name) in same and within:
             away = f"{q.difference / q.scale:.1g}" if q.scale else "0"
             told.append(f"{q.name} in {q.dtype} ({away} of its size)")
             q = dataclasses.replace(q, verdict=Verdict.PASS)

@@ -101,13 +101,12 @@ def check_pair(
             raise TypeError("`candidate` must be a JAX model where the reference is a PyTorch module")
         both = measured(known, settled)
         sides = training_sides(both, reference, given)
-        fixed = (dict(known.weights), dict(settled.weights))
         dtypes = tuple(request.settings.dtypes or DTYPES)
         progress(f"training {len(drawn.arrays)} steps, freely")
         free = measure(
             {
-                "reference": Subject(freely(sides[0], fixed[0]), known.weights),
-                "candidate": Subject(freely(sides[1], fixed[1]), settled.weights),
+                "reference": Subject(freely(sides[0]), known.weights),
+                "candidate": Subject(freely(sides[1]), settled.weights),
             },
             numbered(drawn.arrays),
             dtypes,
@@ -130,8 +129,8 @@ def check_pair(
         stepped = numbered(with_starts(drawn.arrays, start, after))
         equal = measure(
             {
-                "reference": Subject(from_equal_weights(sides[0], fixed[0]), known.weights),
-                "candidate": Subject(from_equal_weights(sides[1], fixed[1]), settled.weights),
+                "reference": Subject(from_equal_weights(sides[0]), known.weights),
+                "candidate": Subject(from_equal_weights(sides[1]), settled.weights),
             },
             stepped,
             dtypes[:1],

@@ -6,7 +6,7 @@ hundred steps is found in its step, and none is carried on. The optimisers keep 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from jaxtyping import Float
@@ -31,8 +31,8 @@ class Optimizing(Protocol):
     def place(self, weights: Arrays) -> None:
         """Put other weights in their place."""
 
-    def step(self, grads: Arrays) -> object:
-        """Make one step."""
+    def step(self, grads: Arrays) -> Arrays:
+        """Make one step; the gradients that it used, as far as it knows."""
 
 
 class TrainingSide(NamedTuple):
@@ -44,7 +44,8 @@ class TrainingSide(NamedTuple):
         tensors: weights or updates by the side's own names -> by the plan's tensors.
         gradients: gradients by the side's own names -> by the plan's tensors.
         own: weights by the plan's tensors -> by the side's own names.
-        watched: the optimiser after a step -> groups of values to compare besides, by tensors.
+        before: the optimiser before a step -> groups of values to keep besides.
+        after: the optimiser after a step, and what it told of it -> likewise, by tensors.
     """
 
     program: Runnable
@@ -52,7 +53,8 @@ class TrainingSide(NamedTuple):
     tensors: Callable[[Arrays], Arrays]
     gradients: Callable[[Arrays], Arrays]
     own: Callable[[Arrays], Arrays]
-    watched: Callable[[Optimizing, object], Mapping[str, Arrays]]
+    before: Callable[[Any], Mapping[str, Arrays]]
+    after: Callable[[Any, Arrays], Mapping[str, Arrays]]
 
 
 def numbered(batches: Sequence[Arrays]) -> dict[str, np.ndarray]:
@@ -76,19 +78,18 @@ def _batches(inputs: Arrays) -> Iterator[dict[str, np.ndarray]]:
     yield from (steps[step] for step in sorted(steps))
 
 
-def freely(side: TrainingSide, fixed: Arrays) -> Runnable:
+def freely(side: TrainingSide) -> Runnable:
     """The side's training run as a program: "loss", and after every step "weights".
 
     Args:
         side: of a comparison.
-        fixed: what the program needs and no optimiser moves, by the side's own names.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         optimizer = side.begin(weights, dtype)
         history = _History()
         for batch in _batches(inputs):
-            values = side.program({**fixed, **weights, **optimizer.weights}, batch, dtype)
+            values = side.program({**weights, **optimizer.weights}, batch, dtype)
             optimizer.step(values["gradients"])
             history.keep("loss", values["loss"])
             history.keep("weights", side.tensors(optimizer.weights))
@@ -97,12 +98,11 @@ def freely(side: TrainingSide, fixed: Arrays) -> Runnable:
     return run
 
 
-def from_equal_weights(side: TrainingSide, fixed: Arrays) -> Runnable:
+def from_equal_weights(side: TrainingSide) -> Runnable:
     """Every step from given weights: "loss", "gradients", what is watched, and "update".
 
     Args:
         side: of a comparison.
-        fixed: as in `freely`.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
@@ -113,12 +113,12 @@ def from_equal_weights(side: TrainingSide, fixed: Arrays) -> Runnable:
             given = {n: a for n, a in batch.items() if not n.startswith(START + AT)}
             optimizer.place(side.own(start))
             before = side.tensors(optimizer.weights)
-            values = side.program({**fixed, **weights, **optimizer.weights}, given, dtype)
-            found = side.watched(optimizer, None)
-            told = optimizer.step(values["gradients"])
+            values = side.program({**weights, **optimizer.weights}, given, dtype)
+            found = side.before(optimizer)
+            used = optimizer.step(values["gradients"])
             history.keep("loss", values["loss"])
             history.keep("gradients", side.gradients(values["gradients"]))
-            for group, arrays in {**found, **side.watched(optimizer, told)}.items():
+            for group, arrays in {**found, **side.after(optimizer, used)}.items():
                 history.keep(group, arrays)
             after = side.tensors(optimizer.weights)
             history.keep("update", {name: after[name] - before[name] for name in after})

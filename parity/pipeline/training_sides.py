@@ -161,11 +161,12 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
             given.updates_per_step,
         )
 
-    def watched(optimizer: Any, told: object) -> dict[str, Arrays]:
-        if told is None:
-            return {"rates": {name: np.asarray(rate) for name, rate in optimizer.rates.items()}}
+    def before(optimizer: TorchSteps) -> dict[str, Arrays]:
+        return {"rates": {name: np.asarray(rate) for name, rate in optimizer.rates.items()}}
+
+    def after(optimizer: TorchSteps, used: Arrays) -> dict[str, Arrays]:
         return {
-            "clipped": {name: grad for name, grad in told.items() if name in tensors},  # type: ignore[attr-defined]
+            "clipped": {name: grad for name, grad in used.items() if name in tensors},
             "slots": {n: v for n, v in optimizer.slots.items() if n.rpartition(".")[0] in tensors},
         }
 
@@ -179,7 +180,8 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
         in_tensors,
         lambda grads: {name: grad for name, grad in grads.items() if name in tensors},
         lambda start: start,
-        watched,
+        before,
+        after,
     )
 
 
@@ -202,14 +204,10 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
     kept = {path: np.asarray(candidate.weights[path]) for path in planned}
     kind = type(given.torch)
 
-    def transformation(weights: Arrays) -> Any:
-        if given.optax is not None:
-            return given.optax
-        partial = plan._replace(
-            transfers=tuple(t for t in plan.transfers if t.leaf_path in trained), orders=plan.orders
-        )
-        leaves = {path: np.asarray(weights[path]) for path in trained}
-        translated = to_optax(
+    def translated() -> Any:
+        partial = plan._replace(transfers=tuple(t for t in plan.transfers if t.leaf_path in trained))
+        leaves = {path: np.asarray(candidate.weights[path]) for path in trained}
+        found = to_optax(
             given.torch,
             _tree_of(tree, leaves),
             partial,
@@ -217,17 +215,15 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
             scheduler=given.scheduler,
             updates_per_step=given.updates_per_step,
         )
-        return (
-            optax.chain(clip_grad_norm(float(given.clip)), translated)
-            if isinstance(given.clip, int | float)
-            else translated
-        )
+        clip = given.clip
+        return optax.chain(clip_grad_norm(float(clip)), found) if isinstance(clip, int | float) else found
+
+    transformation = translated() if given.optax is None else given.optax
 
     def begin(weights: Arrays, dtype: str) -> OptaxSteps:
         started = {**candidate.weights, **weights}
-        return OptaxSteps(
-            transformation(started), tree, trained, started, dtype, compiled, is_whole=given.optax is None
-        )
+        is_whole = given.optax is None
+        return OptaxSteps(transformation, tree, trained, started, dtype, compiled, is_whole=is_whole)
 
     def in_tensors(weights: Arrays) -> Arrays:
         found = plan.to_tensors({**kept, **{path: w for path, w in weights.items() if path in planned}})
@@ -241,9 +237,8 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
         leaves = plan.to_leaves({**{n: reference.weights[n] for n in plan.names()}, **start}, exact=True)
         return {path: leaves[path] for path in trained}
 
-    def watched(optimizer: Any, told: object) -> dict[str, Arrays]:
-        if told is None:
-            return {}
+    def after(optimizer: OptaxSteps, used: Arrays) -> dict[str, Arrays]:
+        del used
         slots, _ = slots_of(optimizer.state, kind, plan)
         return {
             "slots": {
@@ -255,7 +250,7 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
         }
 
     program = model.program(candidate.task, trainable=trained)
-    return TrainingSide(program, begin, in_tensors, gradients, to_own, watched)
+    return TrainingSide(program, begin, in_tensors, gradients, to_own, lambda optimizer: {}, after)
 
 
 def _moved(both: Measured, module: "torch.nn.Module") -> frozenset[str]:

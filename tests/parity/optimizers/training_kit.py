@@ -11,7 +11,7 @@ import torch
 
 from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Subject, Values, measure
-from parity.numerics.precision import pinned, running
+from parity.numerics.precision import pinned, running, running_torch
 from parity.numerics.yardstick import judge_quantities
 from parity.optimizers import state_from_torch, state_to_torch, to_optax
 from parity.optimizers.states import slots_of
@@ -100,14 +100,11 @@ def subjects(
     weights, inputs = drawn(steps)
 
     def in_torch(weights: Any, inputs: Any, dtype: str) -> Values:
-        torch.set_default_dtype(getattr(torch, dtype))
-        try:
+        with running_torch(dtype):
             module, optimizer = started(build, weights, dtype)
             scheduler = schedule(optimizer) if schedule else None
             plateau = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
             return torch_steps(module, optimizer, scheduler, inputs, dtype, every, plateau)
-        finally:
-            torch.set_default_dtype(torch.float32)
 
     def compiled(dtype: str) -> Any:
         module, optimizer = started(build, weights, dtype)
@@ -158,8 +155,7 @@ def handed_over(
     runs: dict[str, Any] = {}
 
     def there_and_back(weights: Any, inputs: Any, dtype: str) -> Values:
-        torch.set_default_dtype(getattr(torch, dtype))
-        try:
+        with running_torch(dtype):
             module, optimizer = started(build, weights, dtype)
             scheduler = schedule(optimizer) if schedule else None
             parts = [
@@ -183,8 +179,6 @@ def handed_over(
                 if scheduler is not None:
                     scheduler.step()
             return torch_steps(module, optimizer, scheduler, parts[2], dtype, 1, False)
-        finally:
-            torch.set_default_dtype(torch.float32)
 
     def straight(weights: Any, inputs: Any, dtype: str) -> Values:
         whole = reference.program(weights, inputs, dtype)
