@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import platformdirs
 
-from parity.commands.check_pair import check
+from parity.commands.check_pair import check, check_training
 from parity.commands.convert_weights import weights
 from parity.commands.record_pair import compare, record
 from parity.commands.run_benchmark import bench
@@ -21,6 +21,7 @@ def main() -> None:
 
     \b
     parity check FILE.py:FUNCTION    compare your two models
+    parity check-training FILE.py    train both; the first step that differs
     parity weights FILE.py:FUNCTION  which weight is which; convert weights
     parity record, parity compare    the same with one side at a time
     parity run                       compare the built-in networks, offline
@@ -37,5 +38,5 @@ def main() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(2**30))
 
 
-for command in (check, weights, record, compare, run, bench, cases, published):
+for command in (check, check_training, weights, record, compare, run, bench, cases, published):
     main.add_command(command)

@@ -1,13 +1,16 @@
-"""The pytest plugin: the fixture `parity_check`, the marker `parity` and the option `--parity-html`.
+"""The pytest plugin: two fixtures, the marker `parity` and the option `--parity-html`.
 
     def test_port(parity_check):
         parity_check(torch_module, jax_model, {"x": x})
 
-The call is that of `parity.check`; any verdict but pass fails the test with the report as its message.
+    def test_training(parity_check_training):
+        parity_check_training(torch_module, jax_model, batches, loss=..., optimizer=...)
+
+The calls are those of `parity.check` and `parity.check_training`; any verdict but pass fails the test with
+the report as its message.
 Importing this module loads neither framework.
 """
 
-import inspect
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -31,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.getgroup("parity", "PyTorch and JAX models compared").addoption(
         "--parity-html",
         metavar="DIR",
-        help="write a page for every comparison of `parity_check` that does not pass into this directory",
+        help="write a page for every comparison that does not pass into this directory",
     )
 
 
@@ -46,8 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.addinivalue_line(
         "markers",
-        "parity(**arguments): compares models with `parity_check`, whose default arguments these are, e.g. "
-        'dtypes=["float64"]. Tests that use the fixture have it by themselves: select them with -m parity',
+        "parity(**arguments): compares models with `parity_check` or `parity_check_training`, whose default "
+        'arguments these are, e.g. dtypes=["float64"]. Tests that use one have it: run them with -m parity',
     )
     directory = config.getoption("--parity-html")
     if directory is not None:
@@ -67,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         items: the collected tests.
     """
     for item in items:
-        if "parity_check" in getattr(item, "fixturenames", ()):
+        if {"parity_check", "parity_check_training"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.parity)
 
 
@@ -89,11 +92,34 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
         Exception: the function raises what a model raises, with the harness's lines left out, and
             `HarnessError` for a bug of the harness; anything else fails the test.
     """
+    return _comparing(request, "check")
+
+
+@pytest.fixture
+def parity_check_training(request: pytest.FixtureRequest) -> "Callable[..., Report]":
+    """`parity.check_training`, failing the test with the report unless the verdict is pass.
+
+    As `parity_check`, with the arguments of `parity.check_training`.
+
+    Args:
+        request: pytest's.
+
+    Returns:
+        The function; it returns the report.
+
+    Raises:
+        Exception: as with `parity_check`.
+    """
+    return _comparing(request, "check_training")
+
+
+def _comparing(request: pytest.FixtureRequest, function: str) -> "Callable[..., Report]":
+    """What a fixture is: the function of `parity`, with the markers' arguments as defaults."""
     defaults: dict[str, Any] = {}
     for marker in request.node.iter_markers("parity"):
         if marker.args:
             pytest.fail(
-                "the marker `parity` takes named arguments only, those of parity.check", pytrace=False
+                f"the marker `parity` takes named arguments only, those of parity.{function}", pytrace=False
             )
         defaults = {**marker.kwargs, **defaults}
     pages = 0
@@ -101,25 +127,27 @@ def parity_check(request: pytest.FixtureRequest) -> "Callable[..., Report]":
     def compare(*args: Any, **kwargs: Any) -> "Report":
         nonlocal pages
         __tracebackhide__ = True
-        from parity.pipeline.arguments import require_known, sorted_arguments
-        from parity.pipeline.check import check
+        import parity
+        from parity.pipeline.arguments import CHECK, CHECK_TRAINING, require_known, sorted_arguments
         from parity.report.errors import HarnessError, on_purpose, without_the_harness
         from parity.report.results import Verdict
         from parity.report.sentences import answer
 
-        positional = list(inspect.signature(check).parameters)[: len(args)]
+        call = CHECK if function == "check" else CHECK_TRAINING
+        positional = call.in_order[: len(args)]
         given = {name: value for name, value in defaults.items() if name not in positional}
         try:
-            require_known({**given, **kwargs})
+            require_known({**given, **kwargs}, call)
         except ValueError as error:
-            pytest.fail(f"parity_check takes what parity.check does: {error}", pytrace=False)
+            pytest.fail(f"parity_{function} takes what {call.name} does: {error}", pytrace=False)
         try:
-            report = check(*args, **sorted_arguments({"name": request.node.name, **given, **kwargs}))
+            flat = {"name": request.node.name, **given, **kwargs}
+            report: Report = getattr(parity, function)(*args, **sorted_arguments(flat, call))
         except HarnessError:
             raise
         except Exception as error:
             if on_purpose(error):
-                pytest.fail(f"parity_check: {error}", pytrace=False)
+                pytest.fail(f"parity_{function}: {error}", pytrace=False)
             raise error.with_traceback(without_the_harness(error.__traceback__)) from None
         if report.verdict is not Verdict.PASS:
             lines = [answer(report), str(report)]

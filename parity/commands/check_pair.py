@@ -1,10 +1,11 @@
-"""`parity check`: the user's own pair."""
+"""`parity check` and `parity check-training`: the user's own pair."""
 
+import dataclasses
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -65,34 +66,116 @@ def check(
     Modules beside FILE.py can be imported. Of several targets each has its own report; the exit code is
     that of the gravest. JSON and JUnit hold all of them; pages are named report-1.html, report-2.html.
     """  # noqa: D301 (click wants the character)
+    options = {} if reproduce is None else {"reproduce": reproduce}
+    outputs = Outputs(json_path, html_path, junit_path, plan=plan, verbose=verbose)
+    run_checks(targets, "check", dtypes, device, options, outputs)
+
+
+@click.command("check-training", epilog=EXIT_CODES)
+@click.argument("targets", nargs=-1, required=True, metavar="FILE.py[:FUNCTION] ...")
+@click.option("--dtype", "dtypes", help="Precisions to judge, separated by commas, instead of FUNCTION's.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), help="Instead of FUNCTION's.")
+@click.option("--steps", type=click.IntRange(min=1), help="Steps to train, instead of FUNCTION's.")
+@click.option("--json", "json_path", metavar="PATH", help="Write all figures to this file.")
+@click.option("--html", "html_path", metavar="PATH", help="Write a page to look at and to pass on.")
+@click.option("--junit", "junit_path", metavar="PATH", help="Write JUnit XML, for continuous integration.")
+@click.option("--plan", is_flag=True, help="Print the weight plan, too.")
+@click.option("-v", "--verbose", is_flag=True, help="Show every place, note and quantity.")
+def check_training(
+    targets: tuple[str, ...],
+    dtypes: str | None,
+    device: str | None,
+    steps: int | None,
+    json_path: str | None,
+    html_path: str | None,
+    junit_path: str | None,
+    plan: bool,
+    verbose: bool,
+) -> None:
+    """Train two models side by side: the first step in which they part, the phase of it, and why.
+
+    FUNCTION (by default parity_check_training) takes nothing and returns the arguments of
+    parity.check_training: a dict, or (positional arguments, dict). The fields of parity.Weights and
+    parity.Settings may stand among them:
+
+    \b
+        def parity_check_training():
+            net = Net()
+            return {"reference": net, "candidate": port, "batches": batches,
+                    "loss": (torch_loss, jax_loss), "template": params,
+                    "optimizer": (torch.optim.Adam(net.parameters()), optax.adam(1e-3))}
+
+    Reports and exit codes are those of `parity check`.
+    """  # noqa: D301 (click wants the character)
+    options = {} if steps is None else {"steps": steps}
+    outputs = Outputs(json_path, html_path, junit_path, plan=plan, verbose=verbose)
+    run_checks(targets, "check_training", dtypes, device, options, outputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """Where reports go.
+
+    Attributes:
+        json_path: a file for JSON, or None.
+        html_path: a file for HTML, or None.
+        junit_path: a file for JUnit XML, or None.
+        plan: whether to print the weight plan, too.
+        verbose: whether to print every place, note and quantity.
+    """
+
+    json_path: str | None
+    html_path: str | None
+    junit_path: str | None
+    plan: bool
+    verbose: bool
+
+
+def run_checks(
+    targets: Sequence[str],
+    function: str,
+    dtypes: str | None,
+    device: str | None,
+    given: Mapping[str, object],
+    outputs: Outputs,
+) -> NoReturn:
+    """Compare what each target returns, show and write the reports, and exit with the gravest verdict.
+
+    Args:
+        targets: as the user wrote them.
+        function: "check" or "check_training".
+        dtypes: precisions to judge, separated by commas; None for the target's own.
+        device: instead of the target's own, or None.
+        given: other arguments instead of the target's own.
+        outputs: where the reports go.
+    """
     from parity.report.results import Verdict
 
     started = time.perf_counter()
-    options: dict[str, object] = {}
+    options = dict(given)
     with bad_input():
-        chosen = [parse(text) for text in targets]
-        require_writable(json_path, html_path, junit_path)
+        chosen = [parse(text, f"parity_{function}") for text in targets]
+        require_writable(outputs.json_path, outputs.html_path, outputs.junit_path)
         if dtypes is not None:
             from parity.numerics.arrays import EPS
 
             options["dtypes"] = split_dtypes(dtypes, tuple(EPS))
         if device is not None:
             options["device"] = device
-        if reproduce is not None:
-            options["reproduce"] = reproduce
     reports = []
     for number, target in enumerate(chosen, 1):
         head = f"{number}/{len(chosen)} " if len(chosen) > 1 else ""
-        report = _checked(target, options, head)
+        report = _checked(target, function, options, head)
         reports.append(report)
         if report.error is None or report.quantities:
-            show(report, plan=plan, verbose=verbose)
+            show(report, plan=outputs.plan, verbose=outputs.verbose)
         else:
             named = report.error.startswith(report.name)
             complain(report.error if named else f"{report.name}: {report.error}")
     verdict = Verdict.worst(report.verdict for report in reports)
     with bad_input():
-        write_reports(reports, json_path, html_path, junit_path, time.perf_counter() - started)
+        paths = (outputs.json_path, outputs.html_path, outputs.junit_path)
+        write_reports(reports, *paths, time.perf_counter() - started)
     if len(reports) > 1:
         counts = [(word, sum(r.verdict is word for r in reports)) for word in Verdict]
         summary = ", ".join(f"{count} {word.value}" for word, count in counts if count)
@@ -100,7 +183,7 @@ def check(
     sys.exit(verdict.exit_code)
 
 
-def _checked(target: TargetFunction, options: dict[str, object], head: str) -> "Report":
+def _checked(target: TargetFunction, function: str, options: Mapping[str, object], head: str) -> "Report":
     """The report on one target; what is wrong with the user's file is its error."""
     from parity.report.results import Report
 
@@ -109,13 +192,15 @@ def _checked(target: TargetFunction, options: dict[str, object], head: str) -> "
         with spinner(f"{head}{target.label}: importing") as progress, opened(target) as arguments:
             named = prefixed(progress, f"{head}{target.label}")
             named("loading PyTorch and JAX")
-            from parity.pipeline.arguments import sorted_arguments
-            from parity.pipeline.check import check as compare
+            import parity
+            from parity.pipeline.arguments import CHECK, CHECK_TRAINING, sorted_arguments
 
-            given = {**by_name(target, arguments), "progress": named, **options}
-            require_both_sides(target, given)
+            call = CHECK if function == "check" else CHECK_TRAINING
+            compare = parity.check if function == "check" else parity.check_training
+            given = {**by_name(target, arguments, call), "progress": named, **options}
+            require_both_sides(target, given, call)
             with running_models(target):
-                return compare(**sorted_arguments(given))
+                return compare(**sorted_arguments(given, call))
     except TargetError as error:
         return Report(target.label, (), error=str(error), seconds=time.perf_counter() - started)
 

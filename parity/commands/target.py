@@ -8,7 +8,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from parity.pipeline.arguments import Call
 
 DEFAULT = "parity_check"
 """The function that is called when the command line names a file only."""
@@ -36,14 +39,15 @@ class TargetError(ValueError):
 
 
 Arguments = tuple[tuple[object, ...], dict[str, object]]
-"""Positional and keyword arguments of `parity.check`."""
+"""Positional and keyword arguments that a target returned."""
 
 
-def parse(text: str) -> TargetFunction:
-    """Read `FILE.py:FUNCTION`, or `FILE.py` for the function `parity_check`.
+def parse(text: str, default: str = DEFAULT) -> TargetFunction:
+    """Read `FILE.py:FUNCTION`, or `FILE.py` for the function of a default name.
 
     Args:
         text: as the user wrote it.
+        default: name of the function where the text names none.
 
     Raises:
         TargetError: if there is no such file.
@@ -52,7 +56,7 @@ def parse(text: str) -> TargetFunction:
     if colon and (tail.isidentifier() or Path(head).is_file()):
         file, function = Path(head), tail
     else:
-        file, function = Path(text), DEFAULT
+        file, function = Path(text), default
     if not file.is_file():
         kind = "a directory" if file.is_dir() else "not there"
         raise TargetError(f"{file} is {kind}; give FILE.py:FUNCTION, the function that returns the arguments")
@@ -74,7 +78,7 @@ def opened(target: TargetFunction) -> Iterator[Arguments]:
         target: the function.
 
     Yields:
-        Positional and keyword arguments of `parity.check`.
+        Positional and keyword arguments.
 
     Raises:
         TargetError: if the file or its function raises (with the user's lines of the traceback), if
@@ -91,49 +95,51 @@ def opened(target: TargetFunction) -> Iterator[Arguments]:
         _forget(directory, before)
 
 
-def by_name(target: TargetFunction, arguments: Arguments) -> dict[str, Any]:
-    """Bring what a target returned to arguments of `parity.check` by name.
+def by_name(target: TargetFunction, arguments: Arguments, call: "Call | None" = None) -> dict[str, Any]:
+    """Bring what a target returned to arguments by name.
 
     Args:
         target: the function.
         arguments: what it returned; the first three may come in order.
+        call: whose arguments they are; None for `parity.check`.
 
     Raises:
-        TargetError: naming what `parity.check` does not take.
+        TargetError: naming what the call does not take.
     """
-    from parity.pipeline.arguments import require_known
+    from parity.pipeline.arguments import CHECK, require_known
 
+    call = CHECK if call is None else call
     args, kwargs = arguments
-    if len(args) > len(IN_ORDER):
+    if len(args) > len(call.in_order):
         raise TargetError(
-            f"{target.label} returned {len(args)} arguments in order; at most {len(IN_ORDER)} may be"
+            f"{target.label} returned {len(args)} arguments in order; at most {len(call.in_order)} may be"
         )
-    given = {**dict(zip(IN_ORDER, args, strict=False)), **kwargs}
+    given = {**dict(zip(call.in_order, args, strict=False)), **kwargs}
     try:
-        require_known(given)
+        require_known(given, call)
     except ValueError as error:
-        raise TargetError(f"{target.label} returned what parity.check does not take: {error}") from None
+        raise TargetError(f"{target.label} returned what {call.name} does not take: {error}") from None
     return {"name": target.label, **given}
 
 
-def require_both_sides(target: TargetFunction, given: Mapping[str, object]) -> None:
-    """Check that a target returned both models and the inputs.
+def require_both_sides(
+    target: TargetFunction, given: Mapping[str, object], call: "Call | None" = None
+) -> None:
+    """Check that a target returned both models and what they are compared on.
 
     Args:
         target: the function.
-        given: arguments of `parity.check` by name.
+        given: arguments by name.
+        call: whose arguments they are; None for `parity.check`.
 
     Raises:
         TargetError: naming what is missing.
     """
-    if missing := [name for name in IN_ORDER if name not in given]:
-        raise TargetError(
-            f"{target.label} returned no {', '.join(map(repr, missing))}: parity.check needs it"
-        )
+    from parity.pipeline.arguments import CHECK
 
-
-IN_ORDER = ("reference", "candidate", "inputs")
-"""Arguments that a target may return in order."""
+    call = CHECK if call is None else call
+    if missing := [name for name in call.in_order if name not in given]:
+        raise TargetError(f"{target.label} returned no {', '.join(map(repr, missing))}: {call.name} needs it")
 
 
 def _evaluated(target: TargetFunction, directory: Path) -> object:
@@ -167,7 +173,7 @@ def _call(target: TargetFunction) -> object:
     if needed := _needed(function):
         raise TargetError(
             f"{target.label} needs the arguments {', '.join(needed)}; it is called without any and "
-            "returns those of parity.check"
+            "returns those of the comparison"
         )
     return function()
 
@@ -218,8 +224,8 @@ def _arguments(target: TargetFunction, value: object) -> Arguments:
         args, kwargs = tuple(value[0]), value[1]
     if not isinstance(kwargs, Mapping):
         raise TargetError(
-            f"{target.label} returned {_kind(value)}; it must return the arguments of parity.check: a dict, "
-            "or (positional arguments, dict)"
+            f"{target.label} returned {_kind(value)}; it must return the arguments of the comparison: a "
+            "dict, or (positional arguments, dict)"
         )
     return args, dict(kwargs)
 

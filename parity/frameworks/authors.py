@@ -27,13 +27,17 @@ def is_framework(file: str, libraries: Collection[str] = ()) -> bool:
     """
     if file.startswith("<") or "importlib" in file:
         return True
-    package = _package(file)
+    package = package_in(file)
     return package in FRAMEWORKS or package in libraries
 
 
 @functools.cache
-def _package(file: str) -> str:
-    """The top package of a source file of an installed library or of the harness; else ""."""
+def package_in(file: str) -> str:
+    """The top package of a source file of an installed library or of the harness; else "".
+
+    Args:
+        file: path of a source file.
+    """
     import parity
 
     if file.startswith(parity.__path__[0] + "/"):

@@ -4,8 +4,8 @@ Everything above this room sees these two interfaces alone. `parity.frameworks.o
 an object belongs to.
 """
 
-from collections.abc import Collection, Mapping, Set
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Callable, Collection, Mapping, Set
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from parity.frameworks.task import Task
 from parity.numerics.arrays import NARROW, Arrays
@@ -166,6 +166,14 @@ class Model(Protocol):
     @property
     def updated(self) -> Set[str]:
         """Names of the weights that its runs so far wrote to, such as running statistics."""
+
+    @property
+    def updates(self) -> Callable[..., Mapping[str, Any]]:
+        """`updates(weights, *args, **kwargs)`: the weights that a run writes to, as it leaves them."""
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether it has a state of its own that its runs write to: what they do not write, they keep."""
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class Points(NamedTuple):
 def judge_points(
     leaf: MeasuredLeaf,
     judged: Float[np.ndarray, " points"],
-    group_scale: float,
+    group_scale: float | Float[np.ndarray, " points"],
     tolerance: tuple[float, float] | None,
 ) -> Points:
     """Which points fail, given rho or, in a narrower dtype, the accuracy ratio of each.
@@ -75,7 +75,9 @@ def judge_points(
     return Points(failed, hidden, null)
 
 
-def without_excuse(points: Points, leaf: MeasuredLeaf, group_scale: float, lost: LostAccuracy) -> Points:
+def without_excuse(
+    points: Points, leaf: MeasuredLeaf, group_scale: float | Float[np.ndarray, " points"], lost: LostAccuracy
+) -> Points:
     """The points judged by the noise of the side that does not lose accuracy.
 
     Args:

@@ -40,7 +40,9 @@ class LostAccuracy(NamedTuple):
 
 
 @np.errstate(invalid="ignore", over="ignore")  # NaN and infinity are judged elsewhere
-def lost_accuracy(leaf: MeasuredLeaf, group_scale: float, same_in_float64: bool | None) -> LostAccuracy:
+def lost_accuracy(
+    leaf: MeasuredLeaf, group_scale: float | Float[np.ndarray, " points"], same_in_float64: bool | None
+) -> LostAccuracy:
     """Which side of a leaf in a narrower dtype computes less accurately than the other.
 
     Of values over time nothing is said: training amplifies rounding by itself, on each side at its own time.

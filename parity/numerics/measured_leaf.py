@@ -5,7 +5,7 @@ The symbols N, F and P are those of `parity.numerics.yardstick`.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,12 +32,15 @@ class Criterion(NamedTuple):
         scale: largest magnitude behind the values per leaf name, for F: an update is as exact as the
             weight it is added to, 1 - x as exact as 1. None, or no entry: the values themselves.
         decided_by: for a leaf that counts decisions (an accuracy) the leaf that holds the margins.
+        kind: leaf name -> kind, for a group over time whose leaves are of few kinds (all gradients are of
+            one): at each point a leaf is judged beside the largest of its kind. None: by its own scale.
     """
 
     stage: str
     over_time: bool = False
     scale: Mapping[str, float] | None = None
     decided_by: Mapping[str, str] = {}
+    kind: Callable[[str], str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,7 +24,7 @@ passes), divided by ten (so that rho = 10 is exactly that share).
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -82,6 +82,7 @@ def judge_quantities(
             leaves = [side.base.get(group, {}) for side in sides]
             common = [name for name in leaves[0] if name in leaves[1]]
             scale = largest_magnitude([side[name] for side in leaves for name in common])
+            by_kind = _largest_by_kind(leaves, common, rule)
             for name in dict.fromkeys([*leaves[0], *leaves[1]]):
                 blank = Quantity(Stage(rule.stage), group, name, dtype, Verdict.FAIL, program=program)
                 if name not in common:
@@ -94,18 +95,38 @@ def judge_quantities(
                     shapes = wording.on_shapes(*(tuple(side[name].shape) for side in leaves))
                     quantities.append(dataclasses.replace(blank, notes=(shapes,)))
                     continue
-                quantity = _judge(blank, leaf, scale, same_in_float64.get((group, name)), tolerance)
+                if leaf.over_time:
+                    own = largest_magnitude([leaf.reference, leaf.candidate])
+                    beside = by_kind[rule.kind(name)] if rule.kind is not None else own
+                else:
+                    beside = scale
+                quantity = _judge(blank, leaf, beside, same_in_float64.get((group, name)), tolerance)
                 if dtype == "float64":
                     same_in_float64[group, name] = quantity.verdict is Verdict.PASS
                 quantities.append(quantity)
     return quantities
 
 
+def _largest_by_kind(
+    leaves: Sequence[Mapping[str, np.ndarray]], common: Sequence[str], rule: Criterion
+) -> dict[str, Float[np.ndarray, " points"]]:
+    """At each point the largest magnitude of the leaves of each kind; none where the rule knows no kinds."""
+    found: dict[str, Float[np.ndarray, " points"]] = {}
+    for name in common if rule.kind is not None else ():
+        assert rule.kind is not None
+        for side in leaves:
+            rows = np.abs(side[name]).reshape(len(side[name]), -1)
+            largest = np.max(rows, axis=1, where=np.isfinite(rows), initial=0.0)
+            known = found.get(rule.kind(name))
+            found[rule.kind(name)] = largest if known is None else np.maximum(known, largest)
+    return found
+
+
 @np.errstate(invalid="ignore", over="ignore")
 def _judge(
     blank: Quantity,
     leaf: MeasuredLeaf,
-    group_scale: float,
+    group_scale: float | Float[np.ndarray, " points"],
     same_in_float64: bool | None,
     tolerance: tuple[float, float] | None,
 ) -> Quantity:
@@ -114,8 +135,6 @@ def _judge(
     if blank.dtype != "float64":
         exact = leaf.reference_other
         accuracy = ratio(norm(leaf.candidate - exact), norm(leaf.reference - exact) + leaf.noise + leaf.floor)
-    if leaf.over_time:
-        group_scale = largest_magnitude([leaf.reference, leaf.candidate])
     points = judge_points(leaf, rho if accuracy is None else accuracy, group_scale, tolerance)
     if accuracy is not None and tolerance is None:
         lost = lost_accuracy(leaf, group_scale, same_in_float64)

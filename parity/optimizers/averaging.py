@@ -1,5 +1,6 @@
 """Averages of weights over a run, as PyTorch's `swa_utils` keeps them: EMA and SWA."""
 
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -83,3 +84,37 @@ def average_weights(decay: float | None = None) -> Averaging:
         return AverageState(state.num_averaged + 1, jax.tree.map(moved, state.average, params))
 
     return Averaging(init, update)
+
+
+def averaging_of(function: object) -> Averaging:
+    """An average of the user's own, from its `Averaging` or from one function.
+
+    Args:
+        function: an `Averaging`; or (average, params) -> average, or (average, params, num_averaged) ->
+            average, called after every update of the params with trees alike, beginning at the first params.
+
+    Returns:
+        `init` and `update`.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    if isinstance(function, Averaging):
+        return function
+    if not callable(function):
+        raise TypeError(
+            f"`average` ends with a {type(function).__name__}; it must be the decay of an exponential "
+            "average, a `parity.optimizers.Averaging`, or a function (average, params) -> average"
+        )
+    kinds = inspect.Parameter
+    taken = [
+        p
+        for p in inspect.signature(function).parameters.values()
+        if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD) and p.default is p.empty
+    ]
+
+    def update(params: PyTree, state: AverageState) -> AverageState:
+        counted = (int(state.num_averaged),) if len(taken) > 2 else ()
+        return AverageState(state.num_averaged + 1, function(state.average, params, *counted))
+
+    return Averaging(lambda params: AverageState(jnp.zeros((), jnp.int32), params), update)

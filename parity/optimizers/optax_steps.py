@@ -15,9 +15,10 @@ from parity.frameworks.jax.trees import Tree, flatten
 from parity.frameworks.jax.wide_dtypes import widen
 from parity.numerics.arrays import Arrays, to_jax, to_numpy
 from parity.numerics.precision import running
+from parity.optimizers.averaging import Averaging
 
-Step = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree]]
-"""(params, state, grads) -> (params, state)."""
+Step = Callable[[PyTree, PyTree, PyTree, jax.Array], tuple[PyTree, PyTree]]
+"""(params, state, grads, loss) -> (params, state)."""
 
 
 class OptaxSteps:
@@ -34,6 +35,8 @@ class OptaxSteps:
         dtype: of the leaves.
         compiled: programs by dtype, kept between runs of one check.
         is_whole: whether it sees the tree from its root, and not Linen's "params" alone.
+        average: of the params, or None.
+        accumulate: batches of which one updates the average.
     """
 
     def __init__(
@@ -46,6 +49,8 @@ class OptaxSteps:
         compiled: dict[str, Step],
         *,
         is_whole: bool = False,
+        average: Averaging | None = None,
+        accumulate: int = 1,
     ) -> None:
         self._is_whole = is_whole
         self._tree, self._trained, self._dtype = tree, trained, dtype
@@ -53,9 +58,11 @@ class OptaxSteps:
         with running(dtype):
             self._params = self._built(weights)
             self.state = transformation.init(self._params)
+            self._averaged = None if average is None else average.init(self._params)
             if dtype not in compiled:
                 compiled[dtype] = _compiled(transformation, self._params, self.state, dtype)
         self._step = compiled[dtype]
+        self._average, self._accumulate, self._batches = average, accumulate, 0
 
     def _built(self, leaves: Mapping[str, Any]) -> PyTree:
         """The tree that the optimiser sees: of Linen's collections the params alone."""
@@ -75,7 +82,15 @@ class OptaxSteps:
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """The trained leaves by path, in float64."""
-        found = {path: to_numpy(leaf) for path, leaf in flatten(self._params)[0].items()}
+        return self._by_path(self._params)
+
+    @property
+    def averages(self) -> dict[str, np.ndarray]:
+        """The averaged leaves by path, in float64; empty where none are kept."""
+        return {} if self._averaged is None else self._by_path(self._averaged.average)
+
+    def _by_path(self, tree: PyTree) -> dict[str, np.ndarray]:
+        found = {path: to_numpy(leaf) for path, leaf in flatten(tree)[0].items()}
         if set(found) == set(self._trained):
             return found
         return {f"params/{path}": leaf for path, leaf in found.items()}
@@ -89,18 +104,27 @@ class OptaxSteps:
         with running(self._dtype):
             self._params = self._built(weights)
 
-    def step(self, grads: Arrays) -> Arrays:
-        """Make one step.
+    def step(self, grads: Arrays, loss: float) -> Arrays:
+        """Hand the gradients of a batch to the transformation.
 
         Args:
             grads: by path; those that are missing are zero.
+            loss: of the batch: `value`, for a transformation that takes it.
 
         Returns:
             The gradients; what the transformation makes of them is not seen.
         """
         with running(self._dtype):
             given = self._built({**self._zeros, **grads})
-            self._params, self.state = self._step(self._params, self.state, given)
+            value = to_jax(np.asarray(loss), self._dtype)
+            self._params, self.state = self._step(self._params, self.state, given, value)
+            self._batches += 1
+            if (
+                self._average is not None
+                and self._averaged is not None
+                and self._batches % self._accumulate == 0
+            ):
+                self._averaged = self._average.update(self._params, self._averaged)
         return grads
 
 
@@ -108,21 +132,22 @@ def _compiled(
     transformation: optax.GradientTransformation, params: PyTree, state: PyTree, dtype: str
 ) -> Step:
     """One update as a compiled program."""
+    taking = optax.with_extra_args_support(transformation)
 
-    def step(params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
-        updates, after = transformation.update(grads, state, params)
+    def step(params: PyTree, state: PyTree, grads: PyTree, value: jax.Array) -> tuple[PyTree, PyTree]:
+        updates, after = taking.update(grads, state, params, value=value)
         return optax.apply_updates(params, updates), after
 
     if dtype != "float64":
         return jax.jit(step)
-    closed, shapes = jax.make_jaxpr(step, return_shape=True)(params, state, params)
+    closed, shapes = jax.make_jaxpr(step, return_shape=True)(params, state, params, jnp.zeros((), dtype))
     structure = jax.tree.structure(shapes)
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(shapes)]
     run = jax.jit(lifted(closed, rounding=True))  # moments kept in bfloat16 stay so
     constants = constants_of(closed)
 
-    def in_float64(params: PyTree, state: PyTree, grads: PyTree) -> tuple[PyTree, PyTree]:
-        leaves = jax.tree.leaves((params, state, grads))
+    def in_float64(params: PyTree, state: PyTree, grads: PyTree, value: jax.Array) -> tuple[PyTree, PyTree]:
+        leaves = jax.tree.leaves((params, state, grads, value))
         found = run(constants, *(widen(leaf) for leaf in leaves))
         kept = [
             leaf if jnp.issubdtype(dtype, jnp.floating) else jnp.asarray(leaf, dtype)

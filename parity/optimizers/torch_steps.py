@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from parity.numerics.arrays import Arrays, to_numpy, to_torch
 from parity.numerics.precision import running_torch
@@ -29,6 +30,8 @@ class TorchSteps:
         dtype: of the parameters.
         prepare: called with the parameters before each step, or None.
         updates_per_step: updates for one step of the scheduler.
+        accumulate: batches whose gradients are averaged for one update.
+        average: of the weights, or None; it begins anew.
     """
 
     def __init__(
@@ -40,6 +43,8 @@ class TorchSteps:
         dtype: str,
         prepare: Prepare | None = None,
         updates_per_step: int = 1,
+        accumulate: int = 1,
+        average: AveragedModel | None = None,
     ) -> None:
         held = [p for group in optimizer.param_groups for p in group["params"]]
         self._parameters = {
@@ -59,12 +64,23 @@ class TorchSteps:
                     state[slot] = value.to(getattr(torch, dtype))
         self._dtype, self._prepare = dtype, prepare
         self._updates_per_step = updates_per_step
-        self._updates = 0
+        self._updates, self._batches, self._accumulate = 0, 0, accumulate
+        self._gathered: dict[str, np.ndarray] = {}
+        self._held = torch.nn.ParameterList(self._parameters.values())
+        self._average = None if average is None else averaging_like(average, self._held)
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
         """The parameters by name, floating ones in float64."""
         return {name: to_numpy(p.detach()) for name, p in self._parameters.items()}
+
+    @property
+    def averages(self) -> dict[str, np.ndarray]:
+        """The averaged parameters by name, floating ones in float64; empty where none are kept."""
+        if self._average is None:
+            return {}
+        averaged = self._average.module.parameters()
+        return {name: to_numpy(p.detach()) for name, p in zip(self._parameters, averaged, strict=True)}
 
     @property
     def rates(self) -> dict[str, float]:
@@ -97,26 +113,48 @@ class TorchSteps:
             for name, p in self._parameters.items():
                 p.copy_(to_torch(np.asarray(weights[name]), self._dtype))
 
-    def step(self, grads: Arrays) -> dict[str, np.ndarray]:
-        """Make one step.
+    def step(self, grads: Arrays, loss: float) -> dict[str, np.ndarray]:
+        """Take the gradients of a batch, and make a step when there are enough of them.
 
         Args:
             grads: by the names of the parameters; one that is missing has none.
+            loss: of the batch: what a scheduler that follows a metric is given.
 
         Returns:
-            The gradients that the optimiser was given: after clipping.
+            The gradients that the optimiser was given: averaged, after clipping; nothing without a step.
         """
+        self._batches += 1
+        share = {name: grad / self._accumulate for name, grad in grads.items()}
+        self._gathered = {
+            name: g + self._gathered[name] if self._gathered else g for name, g in share.items()
+        }
+        if self._batches % self._accumulate:
+            return {}
+        gathered, self._gathered = self._gathered, {}
         for name, p in self._parameters.items():
-            given = grads.get(name) if p.requires_grad else None
+            given = gathered.get(name) if p.requires_grad else None
             p.grad = None if given is None else to_torch(np.asarray(given), self._dtype)
         if self._prepare is not None:
             self._prepare([p for p in self._parameters.values() if p.grad is not None])
         used = {n: to_numpy(p.grad) for n, p in self._parameters.items() if p.grad is not None}
         with running_torch(self._dtype):  # numbers that an optimiser keeps in the default dtype
             self._optimizer.step()
+            if self._average is not None:
+                self._average.update_parameters(self._held)
         self._updates += 1
         if self._scheduler is not None and self._updates % self._updates_per_step == 0:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that the optimiser had not stepped, which it had
-                self._scheduler.step()
+                follows = isinstance(self._scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+                self._scheduler.step(*((loss,) if follows else ()))
         return used
+
+
+def averaging_like(average: AveragedModel, held: torch.nn.ParameterList) -> AveragedModel:
+    """A new average of other parameters, by the rule of a given one.
+
+    Args:
+        average: for its rule.
+        held: the parameters.
+    """
+    return AveragedModel(held, avg_fn=average.avg_fn, multi_avg_fn=average.multi_avg_fn)

@@ -1,10 +1,10 @@
-"""Arguments of `parity.check` given flat, by pair files and markers: sorted into `Weights` and `Settings`."""
+"""Arguments given flat, by pair files and markers: sorted into `Weights` and `Settings`."""
 
 import dataclasses
 import difflib
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from parity.pipeline.request import Request, Settings, Weights
 
@@ -24,18 +24,62 @@ RENAMED = {
 _GROUPS = {"weights": Weights, "settings": Settings}
 
 
-def known_arguments() -> list[str]:
-    """The names that `sorted_arguments` takes, in the order in which messages list them."""
-    own = [name for name in inspect.signature(Request.of).parameters if name not in _GROUPS]
-    fields = [field.name for group in _GROUPS.values() for field in dataclasses.fields(group)]
-    return [*own, *fields, *_GROUPS, "oracles", "progress"]
+class Call(NamedTuple):
+    """A function whose arguments may be given flat.
+
+    Attributes:
+        name: what messages call it.
+        target: name of the function in a pair file that returns them.
+        in_order: those that may be given in order, all of them needed.
+        own: the others that are no fields of `Weights` or `Settings`.
+    """
+
+    name: str
+    target: str
+    in_order: tuple[str, ...]
+    own: tuple[str, ...]
+
+    def known(self) -> list[str]:
+        """The names that `sorted_arguments` takes, in the order in which messages list them."""
+        fields = [field.name for group in _GROUPS.values() for field in dataclasses.fields(group)]
+        return [*self.in_order, *self.own, *fields, *_GROUPS, "progress"]
 
 
-def sorted_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of `parity.check`, with the fields of `Weights` and `Settings` gathered into these.
+CHECK = Call(
+    "parity.check",
+    "parity_check",
+    ("reference", "candidate", "inputs"),
+    (*(n for n in list(inspect.signature(Request.of).parameters)[3:] if n not in _GROUPS), "oracles"),
+)
+"""`parity.check`."""
+
+CHECK_TRAINING = Call(
+    "parity.check_training",
+    "parity_check_training",
+    ("reference", "candidate", "batches"),
+    (
+        "loss",
+        "optimizer",
+        "scheduler",
+        "updates_per_step",
+        "clip",
+        "accumulate",
+        "average",
+        "steps",
+        "outputs",
+        "layout",
+        "name",
+    ),
+)
+"""`parity.check_training` of two models."""
+
+
+def sorted_arguments(given: Mapping[str, Any], call: Call = CHECK) -> dict[str, Any]:
+    """Arguments of a call by name, with the fields of `Weights` and `Settings` gathered into these.
 
     Args:
         given: arguments by name; a field may stand beside `weights` or `settings`, which it overrides.
+        call: whose arguments they are.
 
     Raises:
         ValueError: naming what is no argument, and what was probably meant.
@@ -43,7 +87,7 @@ def sorted_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     >>> sorted_arguments({"reference": 1, "dtypes": ["float64"]})["settings"].dtypes
     ['float64']
     """
-    require_known(given)
+    require_known(given, call)
     sorted_: dict[str, Any] = {}
     for group, kind in _GROUPS.items():
         names = {field.name for field in dataclasses.fields(kind)}
@@ -57,13 +101,17 @@ def sorted_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**{n: v for n, v in rest.items() if n not in _GROUPS}, **sorted_}
 
 
-def require_known(given: Mapping[str, Any]) -> None:
+def require_known(given: Mapping[str, Any], call: Call = CHECK) -> None:
     """Check that the names are those of arguments.
+
+    Args:
+        given: arguments by name.
+        call: whose arguments they should be.
 
     Raises:
         ValueError: naming what is not, with what was probably meant.
     """
-    known = known_arguments()
+    known = call.known()
     unknown = [str(name) for name in given if name not in known]
     if not unknown:
         return

@@ -7,7 +7,7 @@ sides agree.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,7 +182,7 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     out = model.program(task, trainable=()).returned(model.weights, given)
     with raised_by(model.framework):
         picked = request.outputs.picked(out, 1)
-    task, names, lacking, notes = _with_outputs(attempt, task, picked)
+    task, names, lacking, notes = _with_outputs(attempt, task, picked, model.updated)
     probe = model.program(task._replace(loss=None), trainable=())
     census = probe.census(model.weights, given)
     probe.require_repeatable(model.weights, given, census)
@@ -304,8 +304,10 @@ def _has_images(inputs: Arrays, given: image_layouts.Layout) -> bool:
     return any(name not in given and array.ndim >= 4 for name, array in inputs.items())
 
 
-def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, dict[str, str], Names, Names]:
-    """Which outputs are compared, under which names and in which layout.
+def _with_outputs(
+    attempt: _Attempt, task: Task, picked: object, state: Collection[str]
+) -> tuple[Task, dict[str, str], Names, Names]:
+    """Which outputs are compared, under which names and in which layout; not the state that is among them.
 
     Returns:
         The task with its outputs; name under which one is compared -> the reference's own; outputs of the
@@ -331,6 +333,8 @@ def _with_outputs(attempt: _Attempt, task: Task, picked: object) -> tuple[Task, 
     ]
     left[0] += reference.left
     left[1] += unnamed_outputs(picked)
+    # A state that is returned beside the outputs is compared as running statistics are.
+    left[1] = [n for n in left[1] if n.partition("/")[2] not in state]
     for name, unused in zip(sides, left, strict=True):
         if unused:
             notes.append(f"{name}'s outputs {', '.join(unused)}: not compared")

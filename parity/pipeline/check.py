@@ -23,7 +23,7 @@ from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings, Weights
 from parity.pipeline.runs import MOVED, runs_of
 from parity.pipeline.traces import LiveTraces, Traces
-from parity.pipeline.updated_statistics import updates_not_checked
+from parity.pipeline.updated_statistics import compare_statistics
 from parity.report.results import ParityError, Report, Verdict
 from parity.report.sides import Sides
 
@@ -164,6 +164,9 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
     for roundings in held:
         quantities = [held_precision.judge(q, roundings) for q in quantities]
         outcome.findings = (*outcome.findings, *held_precision.remarks(roundings))
+    statistics = compare_statistics(both, dtypes, settings.tolerance, progress)
+    quantities = [*quantities, *statistics.quantities]
+    outcome.findings = (*outcome.findings, *statistics.findings)
     outcome.quantities = [*weights, *named_on_both_sides(quantities, plan.names(), turned=plan.reversed)]
     left_out, by_result = not_planned((*plan.unused, *plan.missing), candidate.computed)
     own_loss = reference.task.loss is not None
@@ -171,7 +174,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         *not_checked(settings, dtypes, left_out, judged, own_loss=own_loss),
         *by_result,
         *unheld,
-        *updates_not_checked([reference.model, candidate.model]),
+        *statistics.not_checked,
     )
     if (why := both.candidate_program.undifferentiable) is not None:
         line = f"gradients: the {candidate.model.framework} model cannot be differentiated ({why})"

@@ -22,6 +22,8 @@ def check_training(
     scheduler: object = None,
     updates_per_step: int = 1,
     clip: object = None,
+    accumulate: int = 1,
+    average: object = None,
     steps: int | None = None,
     outputs: object = None,
     layout: Mapping[str, tuple[int, ...]] | None = None,
@@ -62,12 +64,19 @@ def check_training(
             makes one; alone, and JAX's side is translated (`parity.optimizers.to_optax`), or in a pair with
             the optax transformation of the JAX side.
         scheduler: of torch.optim.lr_scheduler over that optimiser, or a function of the optimiser that makes
-            one. Optax's schedule is in its transformation.
+            one. Optax's schedule is in its transformation. ReduceLROnPlateau follows the loss of the step;
+            optax's transformation gets it as `value`.
         updates_per_step: updates for one step of the scheduler: the batches of an epoch, where it steps once
             an epoch.
         clip: the largest norm of all gradients (PyTorch's `clip_grad_norm_`, and JAX's where it is
             translated), or a function that is called with PyTorch's parameters before each step. Optax's
             clipping is in its transformation.
+        accumulate: batches of one step: PyTorch's optimiser gets the mean of their gradients, as where a loop
+            divides each loss by their number; optax's accumulation is in its transformation
+            (`optax.MultiSteps`).
+        average: of the weights after each update: the decay of an exponential average that both keep; or a
+            pair of PyTorch's `AveragedModel` (or a decay) and JAX's function (average, params) -> average or
+            (average, params, num_averaged) -> average (or a decay, or a `parity.optimizers.Averaging`).
         steps: how many steps; None for all batches, at most 200.
         outputs: as in `parity.check`.
         layout: as in `parity.check`.
@@ -120,6 +129,8 @@ def check_training(
         scheduler=scheduler,
         updates_per_step=updates_per_step,
         clip=clip,
+        accumulate=accumulate,
+        average=average,
         steps=steps,
         progress=progress,
         outputs=outputs,

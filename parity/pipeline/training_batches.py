@@ -16,20 +16,21 @@ class Batches(NamedTuple):
     """Batches as both sides read them.
 
     Attributes:
-        arrays: named arrays of each step, inputs and targets together.
+        steps: the batches of each step: named arrays, inputs and targets together.
         inputs: which of them the models take.
     """
 
-    arrays: list[dict[str, np.ndarray]]
+    steps: list[list[dict[str, np.ndarray]]]
     inputs: tuple[str, ...]
 
 
-def read_batches(batches: Iterable[Any], steps: int | None) -> Batches:
+def read_batches(batches: Iterable[Any], steps: int | None, accumulate: int = 1) -> Batches:
     """Draw the batches, once.
 
     Args:
-        batches: (inputs, targets) of each step; inputs an array, a list, or a dict by argument name.
-        steps: how many to draw; None for all, at most 200.
+        batches: pairs (inputs, targets); inputs an array, a list, or a dict by argument name.
+        steps: how many to make; None for all, at most 200.
+        accumulate: batches of a step.
 
     Raises:
         TypeError: if they are no iterable of pairs.
@@ -37,6 +38,8 @@ def read_batches(batches: Iterable[Any], steps: int | None) -> Batches:
     """
     if steps is not None and steps < 1:
         raise ValueError(f"`steps` is {steps}; it must be at least 1")
+    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(f"`accumulate` is {accumulate!r}; it must be the number of batches of a step")
     if not isinstance(batches, Iterable) or hasattr(batches, "shape") or isinstance(batches, Mapping):
         raise TypeError(
             f"`batches` is of type {type(batches).__name__}; it must be an iterable of (inputs, targets), "
@@ -44,7 +47,7 @@ def read_batches(batches: Iterable[Any], steps: int | None) -> Batches:
         )
     arrays: list[dict[str, np.ndarray]] = []
     names: tuple[str, ...] = ()
-    for number, batch in enumerate(itertools.islice(batches, steps or MOST_STEPS)):
+    for number, batch in enumerate(itertools.islice(batches, (steps or MOST_STEPS) * accumulate)):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(
                 f"batch {number} is of type {type(batch).__name__}; each must be a pair (inputs, targets)"
@@ -60,9 +63,11 @@ def read_batches(batches: Iterable[Any], steps: int | None) -> Batches:
         names = taken
     if not arrays:
         raise ValueError("`batches` is empty; give at least one (inputs, targets)")
-    if steps is not None and len(arrays) < steps:
+    whole = len(arrays) // accumulate
+    if whole < (steps or 1):
+        each = "" if accumulate == 1 else f", of which a step takes {accumulate}"
         raise ValueError(
-            f"`steps` is {steps} and `batches` has {len(arrays)}: give more batches (itertools.cycle repeats "
-            "them), or fewer steps"
+            f"`steps` is {steps or 1} and `batches` has {len(arrays)}{each}: give more batches "
+            "(itertools.cycle repeats them), or fewer steps"
         )
-    return Batches(arrays, names)
+    return Batches([arrays[s * accumulate : (s + 1) * accumulate] for s in range(whole)], names)

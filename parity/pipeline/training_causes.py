@@ -13,15 +13,18 @@ from parity.optimizers.clip_variants import clippings
 from parity.optimizers.fitting import fitted
 from parity.optimizers.groups import RULES, plain_options
 from parity.optimizers.variants import History, Variant, changes, variants
+from parity.pipeline.average_causes import average_cause
 from parity.pipeline.training_sides import Optimizers
 from parity.report.partings import Parting, Phase
 from parity.report.results import LIMIT, Quantity, Verdict
 
 PHASES: Mapping[str, Phase] = {
+    "early": Phase.UPDATE,
     "loss": Phase.LOSS,
     "gradients": Phase.GRADIENTS,
     "slots": Phase.SLOTS,
     "update": Phase.UPDATE,
+    "averages": Phase.AVERAGES,
 }
 """Groups of values from equal weights, in the order in which a fault spreads."""
 
@@ -93,6 +96,14 @@ def parting_of(
     there = [q for at, q in failed if at == step]
     group = next(group for group in PHASES if any(q.group == group for q in there))
     found = Parting(step, PHASES[group], _detail([q for q in there if q.group == group], step))
+    if group == "early":
+        cause = (
+            "<candidate> moves its weights before the last batch of the step: it does not accumulate "
+            "gradients (`optax.MultiSteps`)"
+        )
+        return Parting(found.step, found.phase, found.detail, cause)
+    if group == "averages":
+        return Parting(found.step, found.phase, found.detail, average_cause(sides, history.weights))
     if group in ("loss", "gradients"):
         return _multiplied(found, sides, group)
     apart = {q.name for q in judged if q.group == "update" and q.verdict is Verdict.FAIL}
@@ -104,6 +115,25 @@ def parting_of(
         )
         return Parting(found.step, found.phase, found.detail, cause)
     return _by_the_optimizer(found, judged, sides, history)
+
+
+def parting_of_statistics(judged: Sequence[Quantity]) -> Parting | None:
+    """Running statistics that differ after the first step: nothing else of it depends on them.
+
+    Args:
+        judged: what `compare_statistics` found, in the first step.
+
+    Returns:
+        None where nothing fails.
+    """
+    failed = [q for q in judged if q.verdict is Verdict.FAIL]
+    if not failed:
+        return None
+    worst = max(failed, key=lambda q: np.nan_to_num(q.rho, nan=np.inf))
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    away = worst.difference / worst.scale if worst.scale else np.inf
+    detail = f"{worst.name}{others} differs by {away:.2g} of its size"
+    return Parting(0, Phase.STATISTICS, detail, worst.notes[0] if worst.notes else "")
 
 
 def _in_another_form(name: str, sides: tuple[Side, Side], first: int) -> bool:

@@ -18,9 +18,11 @@ def rules_for(sides: tuple[Side, Side], scale: Mapping[str, float]) -> dict[str,
     """
     rules = {
         "loss": Criterion("forward", over_time=True),
-        "gradients": Criterion("gradients", over_time=True),
-        "slots": Criterion("step", over_time=True),
+        "gradients": Criterion("gradients", over_time=True, kind=lambda name: "gradient"),
+        "slots": Criterion("step", over_time=True, kind=lambda name: name.rpartition(".")[2]),
         "update": Criterion("step", over_time=True, scale=scale),
+        "early": Criterion("step", over_time=True, scale=scale),
+        "averages": Criterion("step", over_time=True, scale=scale),
     }
     for side in sides:
         if not side.base.get("slots"):
@@ -82,7 +84,7 @@ def not_compared(sides: tuple[Side, Side]) -> tuple[str, ...]:
     Args:
         sides: values from equal weights.
     """
-    lines = ["running statistics: models run as in `parity.check`, every step from those of the start"]
+    lines = []
     slots = [set(side.base.get("slots", {})) for side in sides]
     if alone := sorted(slots[0] - slots[1]):
         lines.append(

@@ -9,10 +9,7 @@ import numpy as np
 
 from parity.frameworks.environment import environment
 from parity.numerics.arrays import DTYPES
-from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import Subject, measure
 from parity.numerics.progress import Progress
-from parity.numerics.yardstick import judge_quantities
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.check import compare_sides
 from parity.pipeline.equal_constants import with_equal_constants
@@ -23,11 +20,12 @@ from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request
 from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_batches import read_batches
-from parity.pipeline.training_causes import history_of, parting_of
-from parity.pipeline.training_judging import as_accurate, by_effect, not_compared, rules_for
-from parity.pipeline.training_runs import freely, from_equal_weights, numbered, with_starts
+from parity.pipeline.training_causes import history_of, parting_of, parting_of_statistics
+from parity.pipeline.training_judging import as_accurate, by_effect, not_compared
+from parity.pipeline.training_measured import Training, until_divergence
 from parity.pipeline.training_sides import names_of, read_optimizers, training_sides
-from parity.pipeline.updated_statistics import updates_not_checked
+from parity.pipeline.undetermined import depend_on, in_words, undetermined
+from parity.pipeline.updated_statistics import compare_statistics
 from parity.report.partings import Phase
 from parity.report.results import Report
 from parity.report.sides import Sides
@@ -45,6 +43,8 @@ def check_pair(
     scheduler: object,
     updates_per_step: int,
     clip: object,
+    accumulate: int,
+    average: object,
     steps: int | None,
     progress: Progress,
     **options: Any,
@@ -60,6 +60,8 @@ def check_pair(
         scheduler: likewise.
         updates_per_step: likewise.
         clip: likewise.
+        accumulate: likewise.
+        average: likewise.
         steps: as in `read_batches`.
         progress: called with a short description as each phase begins.
         **options: `outputs`, `layout`, `weights`, `settings` and `name` of `parity.check`.
@@ -83,8 +85,8 @@ def check_pair(
             "`optimizer` is missing: give a torch.optim optimiser, alone or in a pair with an optax "
             "transformation"
         )
-    drawn = read_batches(batches, steps)
-    first = drawn.arrays[0]
+    drawn = read_batches(batches, steps, accumulate)
+    first = drawn.steps[0][0]
     request = Request.of(
         reference,
         candidate,
@@ -93,7 +95,7 @@ def check_pair(
         loss=loss,
         **options,
     )
-    given = read_optimizers(optimizer, reference, scheduler, updates_per_step, clip)
+    given = read_optimizers(optimizer, reference, scheduler, updates_per_step, clip, accumulate, average)
     with pinned_for(request):
         known = open_reference(request, progress)
         known, settled = with_equal_constants(known, settle_candidate(known, request, progress), progress)
@@ -101,70 +103,40 @@ def check_pair(
             raise TypeError("`candidate` must be a JAX model where the reference is a PyTorch module")
         both = measured(known, settled)
         sides = training_sides(both, reference, given)
-        dtypes = tuple(request.settings.dtypes or DTYPES)
-        progress(f"training {len(drawn.arrays)} steps, freely")
-        free = measure(
-            {
-                "reference": Subject(freely(sides[0]), known.weights),
-                "candidate": Subject(freely(sides[1]), settled.weights),
-            },
-            numbered(drawn.arrays),
-            dtypes,
-            progress,
-        )
         outcome = Outcome(request.name, sides=Sides.of(known.framework, settled.model.framework))
-        start = sides[0].tensors(known.weights)
-        scale = {name: float(np.max(np.abs(w), initial=0.0)) for name, w in start.items()}
-        outcome.quantities = judge_quantities(
-            free["reference"],
-            free["candidate"],
-            {
-                "loss": Criterion("curve", over_time=True),
-                "weights": Criterion("curve", over_time=True, scale=scale),
-            },
-        )
-        outcome.quantities, less_accurate = as_accurate(outcome.quantities)
-        progress("every step from equal weights")
-        after = free["reference"][dtypes[0]].base["weights"]
-        stepped = numbered(with_starts(drawn.arrays, start, after))
-        equal = measure(
-            {
-                "reference": Subject(from_equal_weights(sides[0]), known.weights),
-                "candidate": Subject(from_equal_weights(sides[1]), settled.weights),
-            },
-            stepped,
-            dtypes[:1],
-            progress,
-        )
-        sides_equal = (equal["reference"][dtypes[0]], equal["candidate"][dtypes[0]])
-        rules = rules_for(sides_equal, scale)
-        judged, kept_otherwise = by_effect(judge_quantities(equal["reference"], equal["candidate"], rules))
-        outcome.quantities = [*judged, *outcome.quantities]
         outcome.plan, outcome.doubts = settled.plan.rows(), settled.plan.doubts()
         outcome.environment = environment(request.settings.device)
-        outcome.findings = (
-            *known.notes,
-            *settled.notes,
-            *known.remarks,
-            *settled.remarks,
-            *less_accurate,
-            *kept_otherwise,
-        )
+        outcome.findings = (*known.notes, *settled.notes, *known.remarks, *settled.remarks)
+        dtypes = tuple(request.settings.dtypes or DTYPES)
+        training = Training(sides, (known.weights, settled.weights), drawn.steps, dtypes, progress)
+        training, diverged = until_divergence(training)
+        trained = training.compared()
+        entries = undetermined(trained.equal)
+        if entries and depend_on(entries, [*trained.stepped, *trained.free]):
+            trained = training.compared(entries)
+            outcome.not_checked = (in_words(entries),)
+        free, less_accurate = as_accurate(trained.free)
+        judged, kept_otherwise = by_effect(trained.stepped)
+        outcome.quantities = [*judged, *free]
+        outcome.findings = (*outcome.findings, *diverged, *less_accurate, *kept_otherwise)
+        statistics = compare_statistics(both, dtypes, None, progress)
+        outcome.quantities += statistics.quantities
+        outcome.findings = (*outcome.findings, *statistics.findings)
         progress("looking for the step, the phase and the cause")
-        outcome.parting = parting_of(
-            judged,
-            sides_equal,
-            history_of(given, names_of(reference, given, known.weights), sides_equal[0], start),
-            _copies(settled.plan),
-        )
+        names = names_of(reference, given, known.weights)
+        history = history_of(given, names, trained.equal[0], training.start)
+        outcome.parting = parting_of(judged, trained.equal, history, _copies(settled.plan))
+        if outcome.parting is None:
+            outcome.parting = parting_of_statistics(statistics.quantities)
         if outcome.parting is not None and outcome.parting.phase in (Phase.LOSS, Phase.GRADIENTS):
-            batch = drawn.arrays[outcome.parting.step]
+            batch = drawn.steps[outcome.parting.step][0]
             found = _placed(both, request, batch, progress)
             outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
             outcome.findings = (*outcome.findings, *found.findings)
         outcome.not_checked = (
-            *not_compared(sides_equal),
-            *updates_not_checked([known.model, settled.model]),
+            *outcome.not_checked,
+            *not_compared(trained.equal),
+            *statistics.not_checked,
         )
     return outcome.report(time.perf_counter() - started)
 

@@ -6,19 +6,23 @@ hundred steps is found in its step, and none is carried on. The optimisers keep 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Runnable, Values
 
 AT = "/"
-"""Between the number of a step and the name of an array of its batch."""
+"""Between the number of a step, the number of a batch in it, and the name of an array."""
 
 START = "start"
-"""The name under which a step's weights stand beside its batch."""
+"""In the place of the number of a batch: the weights that a step begins with."""
+
+Hidden = Mapping[str, Bool[np.ndarray, "..."]]
+"""By tensor the entries that are kept as zero: of which nothing can be said."""
 
 
 class Optimizing(Protocol):
@@ -28,11 +32,15 @@ class Optimizing(Protocol):
     def weights(self) -> Mapping[str, np.ndarray]:
         """The weights by the side's own names."""
 
+    @property
+    def averages(self) -> Mapping[str, np.ndarray]:
+        """Averaged weights by the side's own names; empty where none are kept."""
+
     def place(self, weights: Arrays) -> None:
         """Put other weights in their place."""
 
-    def step(self, grads: Arrays) -> Arrays:
-        """Make one step; the gradients that it used, as far as it knows."""
+    def step(self, grads: Arrays, loss: float) -> Arrays:
+        """Take the gradients and the loss of one batch; the gradients that a step used, if it knows them."""
 
 
 class TrainingSide(NamedTuple):
@@ -57,110 +65,162 @@ class TrainingSide(NamedTuple):
     after: Callable[[Any, Arrays], Mapping[str, Arrays]]
 
 
-def numbered(batches: Sequence[Arrays]) -> dict[str, np.ndarray]:
-    """Batches as one set of named arrays, so that noise reaches each.
+def numbered(steps: Sequence[Sequence[Arrays]]) -> dict[str, np.ndarray]:
+    """The batches of all steps as one set of named arrays, so that noise reaches each.
 
-    >>> list(numbered([{"x": np.zeros(2)}, {"x": np.ones(2)}]))
-    ['0/x', '1/x']
+    >>> list(numbered([[{"x": np.zeros(2)}], [{"x": np.ones(2)}]]))
+    ['0/0/x', '1/0/x']
 
     Args:
-        batches: named arrays of each step.
+        steps: the batches of each step, as named arrays.
     """
-    return {f"{step}{AT}{name}": array for step, batch in enumerate(batches) for name, array in batch.items()}
+    return {
+        f"{step}{AT}{number}{AT}{name}": array
+        for step, batches in enumerate(steps)
+        for number, batch in enumerate(batches)
+        for name, array in batch.items()
+    }
 
 
-def _batches(inputs: Arrays) -> Iterator[dict[str, np.ndarray]]:
-    """The batches of `numbered`, in order."""
-    steps: dict[int, dict[str, np.ndarray]] = {}
+def starting_at(start: Arrays, after: Mapping[str, Float[np.ndarray, "steps ..."]]) -> dict[str, np.ndarray]:
+    """The weights at which each step begins, to stand beside what `numbered` made of the batches.
+
+    Args:
+        start: weights before the first step, by tensor.
+        after: weights after every step, by tensor.
+    """
+    count = len(next(iter(after.values()), ()))
+    return {
+        f"{step}{AT}{START}{AT}{name}": np.asarray(rows[step - 1] if step else start[name])
+        for step in range(count)
+        for name, rows in after.items()
+    }
+
+
+class _Step(NamedTuple):
+    """What one step is given: its batches, and the weights that it begins with, if they are set."""
+
+    batches: list[dict[str, np.ndarray]]
+    start: dict[str, np.ndarray]
+
+
+def _steps(inputs: Arrays) -> Iterator[_Step]:
+    """What `numbered` and `starting_at` made into one set of arrays, step by step."""
+    parts: dict[int, dict[str, dict[str, np.ndarray]]] = {}
     for key, array in inputs.items():
-        number, _, name = key.partition(AT)
-        steps.setdefault(int(number), {})[name] = array
-    yield from (steps[step] for step in sorted(steps))
+        step, number, name = key.split(AT, 2)
+        parts.setdefault(int(step), {}).setdefault(number, {})[name] = array
+    for _, groups in sorted(parts.items()):
+        start = groups.pop(START, {})
+        yield _Step([groups[number] for number in sorted(groups, key=int)], start)
 
 
-def freely(side: TrainingSide) -> Runnable:
-    """The side's training run as a program: "loss", and after every step "weights".
+class _Taken(NamedTuple):
+    """A step that has been made.
+
+    Attributes:
+        loss: the mean over its batches.
+        gradients: likewise, by the side's own names.
+        used: what the optimiser told of the gradients it used.
+        early: the weights before the last of several batches, by the side's own names; else empty.
+    """
+
+    loss: Arrays
+    gradients: Arrays
+    used: Arrays
+    early: Arrays
+
+
+def _take(side: TrainingSide, optimizer: Optimizing, weights: Arrays, step: _Step, dtype: str) -> _Taken:
+    """Make one step: the gradients of each of its batches, handed to the optimiser."""
+    losses, grads = [], []
+    early: Arrays = {}
+    used: Arrays = {}
+    for batch in step.batches:
+        early = optimizer.weights if len(step.batches) > 1 else {}
+        values = side.program({**weights, **optimizer.weights}, batch, dtype)
+        losses.append(values["loss"]["loss"])
+        grads.append(values["gradients"])
+        used = optimizer.step(grads[-1], float(np.real(losses[-1])))
+    mean = grads[0]
+    if len(grads) > 1:
+        mean = {name: np.mean([g[name] for g in grads], axis=0) for name in grads[0]}
+    return _Taken({"loss": np.mean(losses, axis=0)}, mean, used, early)
+
+
+def freely(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnable:
+    """The side's training run: "loss", before every step what is watched, after it "weights" and "averages".
 
     Args:
         side: of a comparison.
+        hidden: entries of weights that are kept as zero.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         optimizer = side.begin(weights, dtype)
-        history = _History()
-        for batch in _batches(inputs):
-            values = side.program({**weights, **optimizer.weights}, batch, dtype)
-            optimizer.step(values["gradients"])
-            history.keep("loss", values["loss"])
+        history = _History(hidden)
+        for step in _steps(inputs):
+            for group, arrays in side.before(optimizer).items():
+                history.keep(group, arrays)
+            taken = _take(side, optimizer, weights, step, dtype)
+            history.keep("loss", taken.loss)
             history.keep("weights", side.tensors(optimizer.weights))
+            if optimizer.averages:
+                history.keep("averages", side.tensors(optimizer.averages))
         return history.values()
 
     return run
 
 
-def from_equal_weights(side: TrainingSide) -> Runnable:
-    """Every step from given weights: "loss", "gradients", what is watched, and "update".
+def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnable:
+    """Every step from given weights: "loss", "gradients", what is watched, "update" and "averages".
 
     Args:
         side: of a comparison.
+        hidden: entries of updates, slots and averages that are kept as zero.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         optimizer = side.begin(weights, dtype)
-        history = _History()
-        for batch in _batches(inputs):
-            start = {n.removeprefix(START + AT): w for n, w in batch.items() if n.startswith(START + AT)}
-            given = {n: a for n, a in batch.items() if not n.startswith(START + AT)}
-            optimizer.place(side.own(start))
+        history = _History(hidden)
+        for step in _steps(inputs):
+            optimizer.place(side.own(step.start))
             before = side.tensors(optimizer.weights)
-            values = side.program({**weights, **optimizer.weights}, given, dtype)
             found = side.before(optimizer)
-            used = optimizer.step(values["gradients"])
-            history.keep("loss", values["loss"])
-            history.keep("gradients", side.gradients(values["gradients"]))
-            for group, arrays in {**found, **side.after(optimizer, used)}.items():
+            taken = _take(side, optimizer, weights, step, dtype)
+            history.keep("loss", taken.loss)
+            history.keep("gradients", side.gradients(taken.gradients))
+            if taken.early:
+                history.keep("early", side.tensors(taken.early))
+            for group, arrays in {**found, **side.after(optimizer, taken.used)}.items():
                 history.keep(group, arrays)
             after = side.tensors(optimizer.weights)
             history.keep("update", {name: after[name] - before[name] for name in after})
+            if optimizer.averages:
+                history.keep("averages", side.tensors(optimizer.averages))
         return history.values()
 
     return run
 
 
 class _History:
-    """Values of every step, a row each."""
+    """Values of every step, a row each; of what follows from gradients without the hidden entries."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Hidden) -> None:
+        self._hidden = hidden
         self._rows: dict[str, dict[str, list[np.ndarray]]] = {}
 
     def keep(self, group: str, arrays: Arrays) -> None:
         for name, array in arrays.items():
-            self._rows.setdefault(group, {}).setdefault(name, []).append(np.array(array))
+            value = array
+            if group in ("slots", "update", "weights", "averages"):
+                mask = self._hidden.get(name, self._hidden.get(name.rpartition(".")[0]))
+                if mask is not None and mask.shape == np.shape(array):
+                    value = np.where(mask, 0.0, array)
+            self._rows.setdefault(group, {}).setdefault(name, []).append(np.array(value))
 
     def values(self) -> Values:
         return {
             group: {name: np.stack(rows) for name, rows in leaves.items()}
             for group, leaves in self._rows.items()
         }
-
-
-def with_starts(
-    batches: Sequence[Arrays], start: Arrays, after: Mapping[str, Float[np.ndarray, "steps ..."]]
-) -> list[dict[str, np.ndarray]]:
-    """The batches with the weights at which each step begins beside them.
-
-    Args:
-        batches: named arrays of each step.
-        start: weights before the first step, by tensor.
-        after: weights after every step, by tensor.
-    """
-    return [
-        {
-            **batch,
-            **{
-                f"{START}{AT}{name}": np.asarray(rows[step - 1] if step else start[name])
-                for name, rows in after.items()
-            },
-        }
-        for step, batch in enumerate(batches)
-    ]

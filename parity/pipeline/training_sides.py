@@ -12,8 +12,10 @@ from parity.pipeline.training_runs import TrainingSide
 
 if TYPE_CHECKING:
     import torch
+    from torch.optim.swa_utils import AveragedModel
 
     from parity.frameworks.jax.trees import Tree
+    from parity.optimizers.averaging import Averaging
 
 
 class Optimizers(NamedTuple):
@@ -26,6 +28,8 @@ class Optimizers(NamedTuple):
         updates_per_step: updates for one step of the scheduler.
         clip: the largest norm of all gradients, or what is called with PyTorch's parameters before a step, or
             None.
+        accumulate: batches whose gradients are averaged for one update.
+        average: of the weights: PyTorch's, and JAX's; or None.
     """
 
     torch: "torch.optim.Optimizer"
@@ -33,10 +37,18 @@ class Optimizers(NamedTuple):
     scheduler: Any
     updates_per_step: int
     clip: float | Callable[[list[Any]], object] | None
+    accumulate: int = 1
+    average: "tuple[AveragedModel, Averaging] | None" = None
 
 
 def read_optimizers(
-    optimizer: object, module: "torch.nn.Module", scheduler: object, updates_per_step: int, clip: object
+    optimizer: object,
+    module: "torch.nn.Module",
+    scheduler: object,
+    updates_per_step: int,
+    clip: object,
+    accumulate: int = 1,
+    average: object = None,
 ) -> Optimizers:
     """Read the arguments of `parity.check_training` that speak of optimisers.
 
@@ -46,6 +58,8 @@ def read_optimizers(
         scheduler: PyTorch's, or a function of the optimiser that makes it.
         updates_per_step: updates for one step of the scheduler.
         clip: as in `Optimizers`.
+        accumulate: likewise.
+        average: as in `read_average`.
 
     Raises:
         TypeError: naming the argument that cannot be used.
@@ -75,11 +89,6 @@ def read_optimizers(
             "`scheduler` must be one of `torch.optim.lr_scheduler` over the optimiser given, or a function "
             "of the optimiser that makes one"
         )
-    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        raise TypeError(
-            "`scheduler` is ReduceLROnPlateau, which needs a metric: not compared by `check_training` yet; "
-            "`parity.optimizers.to_optax` translates it"
-        )
     if callable(clip) and second is None:
         raise TypeError(
             "`clip` is a function, which cannot be translated: give the largest norm, or a pair as "
@@ -90,7 +99,47 @@ def read_optimizers(
             f"`clip` is a {type(clip).__name__}; it must be the largest norm, or a function that is called "
             "with PyTorch's parameters between backward pass and step"
         )
-    return Optimizers(first, second, scheduler, updates_per_step, clip)
+    averages = None if average is None else read_average(average, module)
+    return Optimizers(first, second, scheduler, updates_per_step, clip, accumulate, averages)
+
+
+def read_average(average: object, module: "torch.nn.Module") -> "tuple[AveragedModel, Averaging]":
+    """Read the argument of `parity.check_training` that speaks of averaged weights.
+
+    Args:
+        average: the decay of an exponential average that both sides keep; or a pair of PyTorch's
+            `AveragedModel` (or a decay) and JAX's: a decay, a `parity.optimizers.Averaging`, or a function
+            (average, params) -> average, or (average, params, num_averaged) -> average.
+        module: the PyTorch model.
+
+    Raises:
+        TypeError: if it is none of these.
+        ValueError: if a decay is outside of [0, 1], or the `AveragedModel` has averaged already.
+    """
+    from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+    from parity.optimizers.averaging import average_weights, averaging_of
+
+    pair = average if isinstance(average, tuple | list) and len(average) == 2 else (average, average)
+    first, second = pair
+    if isinstance(first, int | float):
+        average_weights(float(first))  # it complains about a decay outside of [0, 1]
+        first = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(float(first)))
+    if not isinstance(first, AveragedModel):
+        raise TypeError(
+            f"`average` begins with a {type(first).__name__}; it must be a torch.optim.swa_utils."
+            "AveragedModel, or the decay of an exponential average"
+        )
+    if int(first.n_averaged):
+        raise ValueError("`average` has averaged weights already: give a new AveragedModel")
+    if isinstance(second, AveragedModel):
+        raise TypeError(
+            "`average` is an AveragedModel alone, whose rule cannot be read: give (AveragedModel, JAX's "
+            "function (average, params) -> average), or the decay of an exponential average"
+        )
+    if isinstance(second, int | float):
+        return first, average_weights(float(second))
+    return first, averaging_of(second)
 
 
 def training_sides(
@@ -159,6 +208,8 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
             dtype,
             None if clip is None else clipped,
             given.updates_per_step,
+            given.accumulate,
+            None if given.average is None else given.average[0],
         )
 
     def before(optimizer: TorchSteps) -> dict[str, Arrays]:
@@ -216,14 +267,27 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
             updates_per_step=given.updates_per_step,
         )
         clip = given.clip
-        return optax.chain(clip_grad_norm(float(clip)), found) if isinstance(clip, int | float) else found
+        found = optax.chain(clip_grad_norm(float(clip)), found) if isinstance(clip, int | float) else found
+        if given.accumulate == 1:
+            return found
+        gathered = optax.MultiSteps(found, given.accumulate)
+        return gathered.gradient_transformation()
 
     transformation = translated() if given.optax is None else given.optax
 
     def begin(weights: Arrays, dtype: str) -> OptaxSteps:
         started = {**candidate.weights, **weights}
-        is_whole = given.optax is None
-        return OptaxSteps(transformation, tree, trained, started, dtype, compiled, is_whole=is_whole)
+        return OptaxSteps(
+            transformation,
+            tree,
+            trained,
+            started,
+            dtype,
+            compiled,
+            is_whole=given.optax is None,
+            average=None if given.average is None else given.average[1],
+            accumulate=given.accumulate,
+        )
 
     def in_tensors(weights: Arrays) -> Arrays:
         found = plan.to_tensors({**kept, **{path: w for path, w in weights.items() if path in planned}})

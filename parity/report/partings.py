@@ -13,6 +13,8 @@ class Phase(enum.StrEnum):
     SCHEDULE = "schedule"
     SLOTS = "optimiser state"
     UPDATE = "update"
+    AVERAGES = "averaged weights"
+    STATISTICS = "running statistics"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,6 +66,8 @@ def answer(report: Report) -> str:
 
 
 def _difference(report: Report) -> str:
+    if report.parting is not None:
+        return report.sides.named(f"Training {report.parting}.")
     failures, wrong_weights = report.failures(), report.failures(Stage.WEIGHTS)
     named = report.sides.named
     if started := report.failures(Stage.INIT):

@@ -46,6 +46,9 @@ class Functional(NamedTuple):
         is_trainable: whether the leaf at a path is trained, rather than a statistic.
         notes: what was done to the model, for the report.
         updated: paths of the leaves that a run replaced, such as running statistics; filled as it runs.
+        updates: `updates(weights, *args, **kwargs)`: the leaves that a run replaces, by path.
+        keeps_state: whether the model has a state that its runs replace; a function that only returns one may
+            leave it out.
     """
 
     weights: PyTree
@@ -55,6 +58,8 @@ class Functional(NamedTuple):
     is_trainable: Callable[[str], bool] = lambda path: True
     notes: tuple[str, ...] = ()
     updated: Set[str] = frozenset()
+    updates: Callable[..., Mapping[str, jax.Array]] = lambda weights, *args, **kwargs: {}
+    keeps_state: bool = False
 
 
 def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
@@ -83,18 +88,70 @@ def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
         return function(structure.build({**kept, **floating}), *args, **kwargs)
 
     collections = isinstance(tree, Mapping) and isinstance(tree.get("params"), Mapping)
-    return Functional(weights, call, function, 1, lambda path: not collections or path.startswith("params/"))
+    paths = {path for path in leaves if path not in kept}
+    updated: set[str] = set()
+
+    def updates(own: PyTree, *args: object, **kwargs: object) -> dict[str, jax.Array]:
+        return returned_state(call(own, *args, **kwargs), paths)
+
+    def noting(own: PyTree, *args: object, **kwargs: object) -> PyTree:
+        out = call(own, *args, **kwargs)
+        updated.update(returned_state(out, paths))
+        return out
+
+    return Functional(
+        weights,
+        noting,
+        function,
+        1,
+        lambda path: not collections or path.startswith("params/"),
+        updated=updated,
+        updates=updates,
+    )
 
 
-def replaced(before: PyTree, after: PyTree) -> set[str]:
-    """Paths of the leaves of a state that a run replaced; one that it only read is the same object.
+def with_updates(tree: PyTree, run: Callable[..., tuple[PyTree, Mapping[str, jax.Array]]]) -> Functional:
+    """A pytree with a function that keeps a state in it.
+
+    Args:
+        tree: the params and the state.
+        run: `run(tree, *inputs)` -> what the model returns, and the leaves that it replaces, by path.
+    """
+    outputs = from_tree(tree, lambda own, *args, **kwargs: run(own, *args, **kwargs)[0])
+    updates = from_tree(tree, lambda own, *args, **kwargs: run(own, *args, **kwargs)[1])
+    return outputs._replace(updates=updates.call, keeps_state=True)
+
+
+def returned_state(out: PyTree, paths: Set[str]) -> dict[str, jax.Array]:
+    """The leaves of a state that a function returns beside its outputs, under the paths that they came in by.
+
+    A leaf counts whose path, behind the numbers of a tuple, is that of a weight: the ``batch_stats`` of
+    ``(logits, {"batch_stats": ...})``.
+
+    Args:
+        out: what the function returned.
+        paths: of its weights.
+
+    >>> returned_state((jnp.ones(2), {"statistics": {"mean": jnp.zeros(3)}}), {"statistics/mean"})
+    {'statistics/mean': Array([0., 0., 0.], dtype=float32)}
+    """
+    found = {}
+    for path, leaf in flatten(out)[0].items() if isinstance(out, tuple | list) else ():
+        number, _, rest = path.partition("/")
+        if number.isdecimal() and "/" in rest and rest in paths:
+            found[rest] = leaf
+    return found
+
+
+def replaced(before: PyTree, after: PyTree) -> dict[str, jax.Array]:
+    """The leaves of a state that a run replaced, by path; one that it only read is the same object.
 
     Args:
         before: the state that the model got.
         after: what it left.
     """
     old, new = flatten(before)[0], flatten(after)[0]
-    return {path for path, leaf in new.items() if path in old and leaf is not old[path]}
+    return {path: leaf for path, leaf in new.items() if path in old and leaf is not old[path]}
 
 
 def loaded_module(name: str) -> ModuleType | None:

@@ -46,6 +46,8 @@ class JaxModel(NamedTuple):
         dtypes: the dtype that each leaf is stored in.
         state: what else the model may change when it is traced.
         updated: paths of the leaves that a run replaced, such as running statistics; filled as it is traced.
+        updates: `updates(params, *args, **kwargs)`: those leaves by path, as a run leaves them.
+        keeps_state: whether it has a state of its own that runs replace.
     """
 
     call: Callable[..., PyTree]
@@ -59,6 +61,8 @@ class JaxModel(NamedTuple):
     dtypes: Mapping[str, str] = MappingProxyType({})
     state: KeptState = KeptState()
     updated: Set[str] = frozenset()
+    updates: Callable[..., Mapping[str, jax.Array]] = lambda params, *args, **kwargs: {}
+    keeps_state: bool = False
 
     @property
     def framework(self) -> str:
@@ -139,21 +143,25 @@ def read_jax(
     modes, notes = inference_modes(model, inputs or {})
     with raised_by("JAX", "while its params were read"):
         functional = library_of(model).open_model(model, params, inputs, modes)
-    call, target = functional.call, functional.target
+    call, updates, target = functional.call, functional.updates, functional.target
     if modes:
         # Bound as keywords, so that they are neither inputs nor missing.
         call, target = functools.partial(call, **modes), functools.partial(target, **modes)
+        updates = functools.partial(updates, **modes)
     leaves, tree = flatten(functional.weights)
     state = KeptState(model)
 
-    def as_it_was(*args: object, **kwargs: object) -> PyTree:
-        with state.restored():
-            return call(*args, **kwargs)
+    def as_it_was(function: Callable[..., PyTree]) -> Callable[..., PyTree]:
+        def restored(*args: object, **kwargs: object) -> PyTree:
+            with state.restored():
+                return function(*args, **kwargs)
+
+        return restored
 
     shapes = tuple(path for path, leaf in leaves.items() if isinstance(leaf, jax.ShapeDtypeStruct))
     weights, dtypes = _weights(leaves, streaming)
     return JaxModel(
-        as_it_was,
+        as_it_was(call),
         weights,
         tree,
         target,
@@ -164,6 +172,8 @@ def read_jax(
         dtypes,
         state,
         functional.updated,
+        as_it_was(updates),
+        functional.keeps_state,
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr
+from jax.extend.core import ClosedJaxpr, Literal
 from jaxtyping import PyTree, Shaped
 
 from parity.frameworks.jax import promotion
@@ -20,6 +20,7 @@ from parity.frameworks.jax.jax_streaming import WrittenRecorder, streamed, unrea
 from parity.frameworks.jax.jax_trace import record_trace
 from parity.frameworks.jax.jax_tracing import Traced, traced_passes
 from parity.frameworks.jax.jax_uses import jax_uses
+from parity.frameworks.jax.jaxpr_places import package_of
 from parity.frameworks.jax.jaxpr_remarks import computed_in, narrow_in
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.shapes import InputShapes, input_shapes, shapes_in_jax, shapes_returned
@@ -198,6 +199,22 @@ class JaxProgram:
             inputs: named arrays in the reference's layout; their shapes count.
         """
         return self._lift(weights, self.task.laid_out(inputs)).closed
+
+    def packages(self, weights: Arrays, inputs: Arrays) -> dict[str, str]:
+        """The package whose code computes each output last: "flax", say, or "" for the user's own.
+
+        Args:
+            weights: leaves by path; their shapes count.
+            inputs: named arrays in the reference's layout; their shapes count.
+        """
+        program = self._lift(weights, self.task.laid_out(inputs), False)
+        jaxpr = program.closed.jaxpr
+        made = {var: eqn for eqn in jaxpr.eqns for var in eqn.outvars}
+        return {
+            name: package_of(made[var]) if not isinstance(var, Literal) and var in made else ""
+            for (group, name), var in zip(program.labels, jaxpr.outvars, strict=True)
+            if group == "outputs"
+        }
 
     def census(self, weights: Arrays, inputs: Arrays) -> Census:
         """Narrow dtypes inside the traced program.

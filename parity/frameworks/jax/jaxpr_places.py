@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from jax.extend.core import Jaxpr, JaxprEqn
 
-from parity.frameworks.authors import is_framework
+from parity.frameworks.authors import is_framework, package_in
 from parity.frameworks.jax.libraries import library_packages
 from parity.trace.graph import NOWHERE, Frame, Spot
 
@@ -117,6 +117,22 @@ def frames_of(traceback: Frames | None, framework_file: str = "") -> list[Frame]
                 if len(found) > MOST_CALLERS:
                     break
     return found
+
+
+def package_of(eqn: JaxprEqn) -> str:
+    """The package, of a library on top of JAX, whose code an equation is; "" for the user's own.
+
+    Args:
+        eqn: an equation.
+    """
+    traceback: Frames | None = eqn.source_info.traceback
+    for code in traceback.raw_frames()[0] if traceback is not None else ():
+        if code.co_filename.endswith(ENTRY):
+            break
+        if not is_framework(code.co_filename):
+            package = package_in(code.co_filename)
+            return package if package in library_packages() else ""
+    return ""
 
 
 def _is_framework(file: str) -> bool:

@@ -44,6 +44,7 @@ class TorchModel(NamedTuple):
         dtypes: the dtype that each weight is stored in.
         state: what else the model may change when it runs.
         updated: names of the weights that a run wrote to, such as running statistics; filled as it runs.
+        updates: `updates(tensors, *args, **kwargs)`: the buffers among the weights, as a run leaves them.
     """
 
     call: Callable[..., object]
@@ -59,6 +60,12 @@ class TorchModel(NamedTuple):
     dtypes: Mapping[str, str] = MappingProxyType({})
     state: KeptState = KeptState()
     updated: Set[str] = frozenset()
+    updates: "Callable[..., Mapping[str, torch.Tensor]]" = lambda tensors, *args, **kwargs: {}
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether its runs may write to its weights: to the buffers of a module."""
+        return self.module is not None
 
     @property
     def framework(self) -> str:
@@ -170,10 +177,22 @@ def _read_module(model: "torch.nn.Module", streaming: Streaming | None) -> Torch
     state, updated = KeptState(model), set[str]()
     statistics = [name for name in tensors if name in buffers]
 
-    def call(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> object:
+    def run(
+        own: Mapping[str, torch.Tensor], *args: object, **kwargs: object
+    ) -> tuple[object, dict[str, torch.Tensor]]:
         written = {name: own[name] for name in statistics if name in own}
-        with _holding(model, own, state), _noting_writes(written, updated):
-            return model(*args, **kwargs)
+        with _holding(model, own, state):
+            with _noting_writes(written, updated):
+                out = model(*args, **kwargs)
+            after = {name: model.get_buffer(name) for name in written}
+        updated.update(name for name, tensor in after.items() if tensor is not written[name])
+        return out, after
+
+    def call(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> object:
+        return run(own, *args, **kwargs)[0]
+
+    def updates(own: Mapping[str, torch.Tensor], *args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+        return run(own, *args, **kwargs)[1]
 
     weights, dtypes = _weights(tensors, streaming, tied)
     return TorchModel(
@@ -190,6 +209,7 @@ def _read_module(model: "torch.nn.Module", streaming: Streaming | None) -> Torch
         dtypes,
         state,
         updated,
+        updates,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import Functional, Modes, from_tree, loaded_module
+from parity.frameworks.jax.functional import Functional, Modes, loaded_module, replaced, with_updates
 from parity.frameworks.jax.initialising import initialiser
 from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
@@ -125,9 +125,20 @@ def open_linen(
         if variables is not None:
             notes = (f"the collections {', '.join(absent)} of the Linen module are as after init",)
 
-    def function(own: PyTree, *args: object, **kwargs: object) -> PyTree:
+    updated: set[str] = set()
+    states = [collection for collection in given if collection != "params"]
+
+    def run(own: PyTree, *args: object, **kwargs: object) -> tuple[PyTree, dict[str, jax.Array]]:
         try:
-            return module.apply(own, *args, **kwargs)
+            try:
+                return module.apply(own, *args, **kwargs), {}
+            except errors.ModifyScopeVariableError:
+                if not states:
+                    raise
+                out, after = module.apply(own, *args, mutable=states, **kwargs)
+            found = replaced({name: own[name] for name in states}, meta.unbox(unfreeze(after)))
+            updated.update(found)
+            return out, found
         except errors.InvalidRngError as error:
             error.add_note(INVALID_RNG)
             raise
@@ -135,5 +146,5 @@ def open_linen(
             error.add_note("the JAX model updates its statistics: it must run in inference mode")
             raise
 
-    functional = from_tree(given, function)
-    return functional._replace(target=type(module).__call__, notes=notes)
+    functional = with_updates(given, run)
+    return functional._replace(target=type(module).__call__, notes=notes, updated=updated)

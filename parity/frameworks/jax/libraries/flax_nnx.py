@@ -105,18 +105,27 @@ def open_nnx(
             given = nnx.split(given, lambda _, value: _all_floating(value), ...)[1]
         weights = nnx.to_pure_dict(given) if isinstance(given, nnx.State) else given
 
-    def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
+    def run(own: PyTree, *args: object, **kwargs: object) -> tuple[PyTree, dict[str, jax.Array]]:
         filled = jax.tree.map(lambda leaf: leaf, state)  # replacing works in place, on this copy
         nnx.replace_by_pure_dict(filled, own)
         merged = nnx.merge(graph, filled, rest, copy=True)
         before = _floating(merged)
         out = merged(*args, **kwargs) if function is None else function(merged, *args, **kwargs)
-        updated.update(replaced(before, _floating(merged)))
-        return out
+        after = replaced(before, _floating(merged))
+        updated.update(after)
+        return out, after
+
+    def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
+        return run(own, *args, **kwargs)[0]
+
+    def updates(own: PyTree, *args: object, **kwargs: object) -> dict[str, jax.Array]:
+        return run(own, *args, **kwargs)[1]
 
     names = {"/".join(map(str, path)) for path in trained}
     target = type(model).__call__ if function is None else function
-    return Functional(weights, call, target, 1, lambda path: path in names, tuple(notes), updated)
+    return Functional(
+        weights, call, target, 1, lambda path: path in names, tuple(notes), updated, updates, keeps_state=True
+    )
 
 
 def _floating(model: "nnx.Module") -> PyTree:

@@ -7,7 +7,7 @@ from typing import Protocol
 import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import KEYS, Functional, Modes, from_tree, replaced
+from parity.frameworks.jax.functional import KEYS, Functional, Modes, from_tree, replaced, with_updates
 from parity.frameworks.jax.initialising import initialiser
 from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
@@ -83,11 +83,13 @@ def open_model(model: InitApply, params: PyTree | None, inputs: Arrays | None, m
 
     updated: set[str] = set()
 
-    def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
+    def run(own: PyTree, *args: object, **kwargs: object) -> tuple[PyTree, dict[str, jax.Array]]:
         leading = (own["params"], own["state"], *((None,) if random else ()))
         out, after = model.apply(*leading, *args, **kwargs)
-        updated.update(f"state/{path}" for path in replaced(own["state"], after))
-        return out
+        found = {f"state/{path}": leaf for path, leaf in replaced(own["state"], after).items()}
+        updated.update(found)
+        return out, found
 
-    functional = from_tree({"params": params[0], "state": params[1]}, call)
-    return functional._replace(target=model.apply, skip=2 + random, updated=updated)
+    return with_updates({"params": params[0], "state": params[1]}, run)._replace(
+        target=model.apply, skip=2 + random, updated=updated
+    )
