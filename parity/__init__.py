@@ -62,10 +62,12 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("parity-networks")
+    if name == "optimizers":
+        return importlib.import_module("parity.optimizers")
     if name not in _HOMES:
         raise AttributeError(f"module 'parity' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "__version__"])
+    return sorted([*_HOMES, "__version__", "optimizers"])

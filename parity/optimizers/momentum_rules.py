@@ -11,7 +11,7 @@ def _sgd_slots(param: Tensor, options: Options) -> Slots:
 
 def _sgd(grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar) -> tuple[Tensor, Slots]:
     grad = with_penalty(grad, param, options)
-    if not options["momentum"]:
+    if "momentum_buffer" not in slots:
         return -options["lr"] * grad, {}
     momentum = options["momentum"]
     # The first gradient enters the buffer whole, whatever the dampening.

@@ -28,15 +28,20 @@ from tests.parity.pipeline.training_faults import (
 def report_of(case: Case, **options):
     module, port, template = network()
     given = case.torch(module.parameters())
+    average = case.average
+    if isinstance(average, tuple) and callable(average[0]):
+        average = (average[0](module), average[1])
     return parity.check_training(
         module,
         port,
-        batches(),
+        batches() * (2 if case.accumulate > 1 else 1),
         loss=case.losses or (mean_square_torch, mean_square),
         optimizer=given if case.optax is None else (given, case.optax),
         scheduler=case.scheduler,
         updates_per_step=case.every,
         clip=case.clip,
+        accumulate=case.accumulate,
+        average=average,
         weights=parity.Weights(template=template),
         settings=parity.Settings(dtypes=["float64"]),
         **options,
@@ -124,6 +129,65 @@ def test_moments_that_the_author_keeps_in_bfloat16_are_a_fault():
     assert (report.parting.step, report.parting.phase) == (0, Phase.SLOTS), str(report)
 
 
+def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_rate():
+    given = arguments(batches=batches())
+    sgd = torch.optim.SGD(given["reference"].parameters(), lr=1e25)
+    both = parity.check_training(**{**given, "optimizer": (sgd, optax.sgd(1e25))})
+    assert both.verdict is Verdict.INCONCLUSIVE, str(both)
+    told = re.search(r"PyTorch's loss is inf at step (\d+), after .* at a rate of 1e\+25", str(both.findings))
+    assert told is not None, both.findings
+    (loss,) = (q for q in both.quantities if q.group == "loss" and str(q.stage) == "curve")
+    assert len(loss.curve.reference) == int(told[1]) + 1
+    tame = torch.optim.SGD(given["reference"].parameters(), lr=0.05)
+    broken = optax.scale_by_schedule(lambda count: jnp.where(count == 6, jnp.nan, 1.0))
+    one = parity.check_training(**{**given, "optimizer": (tame, optax.chain(optax.sgd(0.05), broken))})
+    assert one.verdict is Verdict.FAIL, str(one)
+    assert (one.parting.step, one.parting.phase) == (6, Phase.UPDATE), str(one)
+    assert "NaN or infinity in JAX" in str(one.parting)
+
+
+class Attention(torch.nn.Module):
+    """Its keys' bias changes no output: a third of a packed tensor, whose gradient is rounding alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.packed = torch.nn.Linear(4, 12)
+
+    def forward(self, x):
+        q, k, v = self.packed(x).chunk(3, -1)
+        return torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+
+
+def attention(params, x):
+    q, k, v = jnp.split(x @ params["kernel"] + params["bias"], 3, -1)
+    return jax.nn.softmax(q @ jnp.swapaxes(k, -1, -2), -1) @ v
+
+
+def test_entries_whose_gradient_is_rounding_alone_are_left_out_and_all_others_judged():
+    torch.manual_seed(0)
+    module, shape, rng = Attention(), jax.ShapeDtypeStruct, np.random.default_rng(0)
+    drawn = [rng.standard_normal((2, 2, 5, 4)).astype(np.float32) for _ in range(6)]
+    given = arguments(
+        reference=module,
+        candidate=attention,
+        batches=[(x, y) for x, y in drawn],
+        weights=parity.Weights(
+            template={"kernel": shape((4, 12), "float32"), "bias": shape((12,), "float32")}
+        ),
+    )
+    adam = torch.optim.Adam(module.parameters(), lr=0.01, eps=1e-20)
+    right = parity.check_training(**{**given, "optimizer": (adam, optax.adam(0.01, eps=1e-20))})
+    assert right.verdict is Verdict.PASS, str(right)
+    assert "how packed.bias (4 of 12 numbers) moves" in str(right.not_checked)
+    mask = {"kernel": True, "bias": False}
+    decayed = torch.optim.AdamW(module.parameters(), lr=0.01, eps=1e-20, weight_decay=0.1)
+    undecayed = optax.adamw(0.01, eps=1e-20, weight_decay=0.1, mask=mask)
+    wrong = parity.check_training(**{**given, "optimizer": (decayed, undecayed)})
+    assert wrong.verdict is Verdict.FAIL, str(wrong)
+    assert wrong.parting.phase is Phase.UPDATE
+    assert {q.name for q in wrong.failures() if q.group == "update"} == {"packed.bias"}
+
+
 def test_a_tensor_that_jax_holds_twice_drifts_apart():
     class Tied(torch.nn.Module):
         def __init__(self):
@@ -173,6 +237,11 @@ def test_a_tensor_that_jax_holds_twice_drifts_apart():
         ({"clip": print}, "`clip` is a function, which cannot be translated"),
         ({"steps": 0}, "`steps` is 0; it must be at least 1"),
         ({"steps": 9}, "`steps` is 9 and `batches` has 3"),
+        ({"accumulate": 0}, "`accumulate` is 0; it must be the number of batches"),
+        ({"accumulate": 4}, "`steps` is 1 and `batches` has 3, of which a step takes 4"),
+        ({"average": 2.0}, "`decay` is 2.0; it must be from 0 to 1"),
+        ({"average": "ema"}, "`average` begins with a str"),
+        ({"average": (0.9, 3 + 1j)}, "`average` ends with a complex"),
         ({"batches": []}, "`batches` is empty"),
         ({"batches": np.zeros((3, 2))}, "it must be an iterable of"),
         ({"batches": [np.zeros(3)]}, "batch 0 is of type ndarray; each must be a pair"),

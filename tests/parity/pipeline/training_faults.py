@@ -15,7 +15,9 @@ import optax
 import torch
 from torch import optim
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import AveragedModel
 
+import parity
 from parity.report.partings import Phase
 
 STEPS = 16
@@ -33,6 +35,8 @@ class Case:
         losses: both losses; None for the mean square.
         step, phase, cause: what the report must say; no phase: it must pass; no step: it depends on the data.
         every: updates for one step of the scheduler.
+        accumulate: of `check_training`.
+        average: likewise; of a pair the first may be a function of the module.
     """
 
     torch: Callable[[Any], optim.Optimizer]
@@ -44,6 +48,8 @@ class Case:
     phase: Phase | None = None
     cause: str = ""
     every: int = 1
+    accumulate: int = 1
+    average: Any = None
 
 
 def mean_square_torch(outputs: Any, targets: Any) -> Any:
@@ -128,6 +134,18 @@ def counted(schedule: Any, shift: int) -> Any:
     return lambda count: schedule(count + shift)
 
 
+def plateau(optimizer: Any) -> Any:
+    """Halves the rate after two steps in which the loss did not fall by a half."""
+    return lr_scheduler.ReduceLROnPlateau(optimizer, patience=1, factor=0.5, threshold=0.5)
+
+
+def exponential(decay: float) -> Callable[[Any, Any, int], Any]:
+    """An average as PyTorch keeps it: the first update copies."""
+    return lambda average, params, count: optax.incremental_update(
+        params, average, 1 - decay if count else 1.0
+    )
+
+
 cosine = optax.cosine_decay_schedule(0.05, 20)
 UPDATE, SLOTS, SCHEDULE, CLIPPING = Phase.UPDATE, Phase.SLOTS, Phase.SCHEDULE, Phase.CLIPPING
 
@@ -169,6 +187,13 @@ RIGHT = {
     "amsgrad, translated, clipped": Case(adam(amsgrad=True), None, clip=0.3),
     "adagrad, translated": Case(lambda p: optim.Adagrad(p, lr=0.1)),
     "per epoch, translated": Case(sgd(momentum=0.9), None, step_at(1, 3), every=4),
+    "plateau, translated": Case(sgd(), None, plateau),
+    "accumulated": Case(adam(), optax.MultiSteps(optax.adam(0.01), 4), accumulate=4),
+    "accumulated, translated, clipped": Case(adam(), None, accumulate=4, clip=0.1),
+    "exponential average": Case(adam(), optax.adam(0.01), average=(0.9, exponential(0.9))),
+    "equal average, accumulated": Case(
+        sgd(), None, accumulate=2, average=(AveragedModel, parity.optimizers.average_weights())
+    ),
     "clipped by value": Case(
         sgd(),
         optax.chain(optax.clip(0.05), optax.sgd(0.05)),
@@ -495,6 +520,64 @@ FAULTS = {
         optax.sgd(0.05),
         losses=(torch.nn.SmoothL1Loss(), lambda o, t: jnp.mean(optax.huber_loss(o, t, delta=0.5))),
         phase=Phase.LOSS,
+    ),
+    "no plateau": Case(
+        sgd(), optax.sgd(0.05), plateau, step=None, phase=SCHEDULE, cause="JAX keeps one rate"
+    ),
+    "a plateau cut when patience is reached": Case(
+        sgd(),
+        optax.chain(optax.sgd(0.05), optax.contrib.reduce_on_plateau(patience=1, factor=0.5, rtol=0.5)),
+        plateau,
+        step=None,
+        phase=SCHEDULE,
+    ),
+    "a sum of gradients": Case(
+        sgd(),
+        optax.MultiSteps(optax.sgd(0.05), 4, use_grad_mean=False),
+        accumulate=4,
+        phase=SCHEDULE,
+        cause="4 x that of PyTorch",
+    ),
+    "nothing accumulated": Case(
+        adam(), optax.adam(0.01), accumulate=4, phase=UPDATE, cause="it does not accumulate gradients"
+    ),
+    "fewer batches accumulated": Case(
+        adam(),
+        optax.MultiSteps(optax.adam(0.01), 2),
+        accumulate=4,
+        phase=UPDATE,
+        cause="before the last batch of the step",
+    ),
+    "another decay of the average": Case(
+        adam(),
+        optax.adam(0.01),
+        average=(0.9, exponential(0.99)),
+        step=1,
+        phase=Phase.AVERAGES,
+        cause="decay 0.9, JAX an exponential average with the decay 0.99",
+    ),
+    "the shares of the average swapped": Case(
+        adam(),
+        optax.adam(0.01),
+        average=(0.9, exponential(0.1)),
+        step=1,
+        phase=Phase.AVERAGES,
+        cause="the two weights are swapped",
+    ),
+    "the average begins at the first weights": Case(
+        adam(),
+        optax.adam(0.01),
+        average=(0.9, lambda average, params: optax.incremental_update(params, average, 0.1)),
+        phase=Phase.AVERAGES,
+        cause="the average of JAX begins at the weights before training",
+    ),
+    "an exponential average for an equal one": Case(
+        adam(),
+        optax.adam(0.01),
+        average=(AveragedModel, 0.9),
+        step=1,
+        phase=Phase.AVERAGES,
+        cause="the equal average of all steps, JAX an exponential average",
     ),
     "a stopped gradient": Case(
         sgd(),
