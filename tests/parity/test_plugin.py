@@ -120,6 +120,37 @@ def test_other():
     assert out.count("pages/of/failures/test_port.py-test_wrong-1.001-2.html") == 2
 
 
+def test_training_is_compared_and_the_first_words_are_what_differs(run: Any) -> None:
+    code = """
+import optax
+
+def setting(rate):
+    (net, apply, inputs), options = pair()
+    batches = [(inputs["x"], np.ones((5, 3), "float32"))] * 3
+    optimizer = (torch.optim.SGD(net.parameters(), 0.1), optax.sgd(rate))
+    loss = (lambda o, t: ((o - t) ** 2).sum(), lambda o, t: ((o - t) ** 2).sum())
+    return (net, apply, batches), {"loss": loss, "optimizer": optimizer, "template": options["template"]}
+
+pytestmark = pytest.mark.parity(dtypes=["float64"])
+
+def test_right(parity_check_training):
+    args, options = setting(0.1)
+    assert parity_check_training(*args, **options).verdict is parity.Verdict.PASS
+
+def test_wrong(parity_check_training):
+    args, options = setting(0.2)
+    parity_check_training(*args, **options)
+
+def test_nonsense(parity_check_training):
+    parity_check_training(None, None, [], optimiser=1)
+"""
+    result = run(code)
+    assert "2 failed, 1 passed" in result.stdout, result.stdout
+    told = "Training parts at step 0, phase schedule: the rate is 0.1 in PyTorch and 0.2 in JAX"
+    assert told in result.stdout
+    assert "parity_check_training takes what parity.check_training does" in result.stdout
+
+
 def test_the_marker_selects_the_tests_that_use_the_fixture(run: Any) -> None:
     code = """
 def test_uses(parity_check):
