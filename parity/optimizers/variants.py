@@ -53,6 +53,7 @@ class History(NamedTuple):
         used: gradients that the optimiser was given.
         rates: the rate of each tensor, shape (steps,).
         limit: the norm to which it clips all gradients, where it does just that.
+        accumulate: batches whose gradients are averaged for one update.
     """
 
     kind: type[torch.optim.Optimizer]
@@ -62,6 +63,7 @@ class History(NamedTuple):
     used: Arrays
     rates: Arrays
     limit: float | None = None
+    accumulate: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

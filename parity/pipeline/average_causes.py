@@ -30,6 +30,10 @@ def average_cause(sides: tuple[Side, Side], before: Mapping[str, Float[np.ndarra
     weights = _rows({name: before[name] + base["update"][name] for name in names}, names)
     shares = [_shares(_rows(side.base["averages"], names), weights) for side in sides]
     kinds = [_kind(share) for share in shares]
+    if kinds[0] and not kinds[1]:
+        earlier = _rows(before, names)
+        if _kind(_shares(_rows(sides[1].base["averages"], names), earlier)) == kinds[0]:
+            return "<candidate> averages the weights from before each update, <reference> those behind it"
     if not all(kinds):
         return ""
     if kinds[0] != kinds[1]:
@@ -77,8 +81,14 @@ def _kind(shares: Shares) -> str:
         return ""
     if _same(shares, np.full_like(shares, shares[0])):
         return f"an exponential average with the decay {1 - shares[0]:.6g}"
-    if _same(shares, 1 / np.arange(2.0, len(shares) + 2)):
+    numbers = np.arange(1.0, len(shares) + 1)
+    if _same(shares, 1 / (numbers + 1)):
         return "the equal average of all steps"
+    for shift in (0, 1):  # counted from zero or from one
+        rising = 9 / (10 + numbers + shift)
+        if _same(shares, np.maximum(rising, shares[-1])):
+            most = "" if _same(shares, rising) else f", at most {1 - shares[-1]:.6g}"
+            return f"an exponential average with a decay that rises as (1 + n) / (10 + n){most}"
     return ""
 
 

@@ -127,6 +127,7 @@ def test_moments_that_the_author_keeps_in_bfloat16_are_a_fault():
     report = parity.check_training(**given)
     assert report.verdict is Verdict.FAIL, str(report)
     assert (report.parting.step, report.parting.phase) == (0, Phase.SLOTS), str(report)
+    assert "in bfloat16 (`mu_dtype`, or a cast)" in report.parting.cause
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_rate():

@@ -146,6 +146,11 @@ def exponential(decay: float) -> Callable[[Any, Any, int], Any]:
     )
 
 
+def rising_average(average: Any, params: Any, count: int) -> Any:
+    """An average whose decay is warmed up."""
+    return optax.incremental_update(params, average, 9 / (10 + count) if count else 1.0)
+
+
 cosine = optax.cosine_decay_schedule(0.05, 20)
 UPDATE, SLOTS, SCHEDULE, CLIPPING = Phase.UPDATE, Phase.SLOTS, Phase.SCHEDULE, Phase.CLIPPING
 
@@ -536,7 +541,46 @@ FAULTS = {
         optax.MultiSteps(optax.sgd(0.05), 4, use_grad_mean=False),
         accumulate=4,
         phase=SCHEDULE,
-        cause="4 x that of PyTorch",
+        cause="4 x that of PyTorch .* adds up their gradients",
+    ),
+    "stairs lost": Case(
+        sgd(),
+        optax.sgd(optax.exponential_decay(0.05, 4, 0.1)),
+        lambda o: lr_scheduler.StepLR(o, 4),
+        step=1,
+        phase=SCHEDULE,
+        cause="once in 4: `staircase=True`",
+    ),
+    "nothing behind the end": Case(
+        sgd(),
+        optax.sgd(optax.cosine_decay_schedule(0.05, 8)),
+        lambda o: lr_scheduler.CosineAnnealingLR(o, 8),
+        step=9,
+        phase=SCHEDULE,
+        cause="the rate of JAX stays from step 9 on",
+    ),
+    "the update clipped": Case(
+        adam(),
+        optax.chain(optax.adam(0.01), optax.clip_by_global_norm(0.05)),
+        phase=UPDATE,
+        cause="clips the update of the optimiser to a norm of 0.05, not the gradients",
+    ),
+    "lion": Case(adam(), optax.lion(0.01), phase=SLOTS, cause="Adam in PyTorch and `optax.lion` in JAX"),
+    "adabelief": Case(adam(), optax.adabelief(0.01), phase=SLOTS, cause="`optax.adabelief` in JAX"),
+    "radam's epsilon": Case(
+        lambda p: optim.RAdam(p, lr=0.01),
+        optax.radam(0.01),
+        step=5,
+        phase=UPDATE,
+        cause="`optax.radam` in JAX, which adds epsilon behind",
+    ),
+    "the decay of the average warmed up": Case(
+        adam(),
+        optax.adam(0.01),
+        average=(0.9, rising_average),
+        step=1,
+        phase=Phase.AVERAGES,
+        cause="a decay that rises as \\(1 \\+ n\\) / \\(10 \\+ n\\)",
     ),
     "nothing accumulated": Case(
         adam(), optax.adam(0.01), accumulate=4, phase=UPDATE, cause="it does not accumulate gradients"

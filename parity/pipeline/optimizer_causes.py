@@ -1,0 +1,163 @@
+"""Why updates differ though losses and gradients agree: what moves, the clipping, the rate, or the rule."""
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from parity.numerics.arrays import NARROW, Arrays, numpy_dtype
+from parity.numerics.noise import Side
+from parity.optimizers.clip_variants import clippings
+from parity.optimizers.fitting import fitted
+from parity.optimizers.groups import RULES
+from parity.optimizers.optax_variants import optax_variants
+from parity.optimizers.variants import History, Variant, changes, variants
+from parity.pipeline.rate_causes import (
+    clipping_cause,
+    own_rates,
+    schedule_cause,
+    two_rates,
+    update_clipping_cause,
+)
+from parity.pipeline.step_multiples import Steps, largest, names_in_words, ratios_of
+from parity.report.partings import Parting, Phase
+from parity.report.results import LIMIT, Quantity, Verdict
+
+
+def by_the_optimizer(
+    found: Parting, judged: list[Quantity], sides: tuple[Side, Side], history: History
+) -> Parting:
+    """What differs though loss and gradients agree: what moves, the clipping, the rate, or the rule.
+
+    Args:
+        found: the first step and phase that differ, without a cause.
+        judged: quantities from equal weights.
+        sides: their values.
+        history: of the reference.
+    """
+    reference, candidate = sides[0].base["update"], sides[1].base["update"]
+    updates = [q for q in judged if q.group == "update"]
+    limits = {q.name: np.asarray(q.curve.yardstick) * LIMIT for q in updates if q.curve}
+    apart = [q.name for q in updates if q.verdict is Verdict.FAIL]
+    if frozen := _moved_by_one(reference, candidate, history, apart, limits):
+        return Parting(found.step, Phase.UPDATE, found.detail, frozen)
+    moved = [name for name in reference if np.any(reference[name]) and name in history.rates]
+    if not moved or not apart:
+        return found
+    explains = functools.partial(_explains, history, candidate=candidate, limits=limits)
+    known = history.kind in RULES
+    if known and history.limit is not None:
+        for variant in clippings(history.kind, history.limit):
+            if explains(variant, apart):
+                return Parting(found.step, Phase.CLIPPING, found.detail, variant.words)
+    if narrow := _kept_narrow(sides, judged):
+        return Parting(found.step, found.phase, found.detail, narrow)
+    own, other = ({name: side[name] for name in moved} for side in (reference, candidate))
+    ratios, rates = ratios_of(own, other), np.asarray(history.rates[moved[0]], np.float64)
+    told = (
+        clipping_cause(ratios, history, found.step)
+        or update_clipping_cause(ratios, own, found.step)
+        or schedule_cause(ratios, rates, found.step, history.accumulate)
+        or own_rates(own, other, history, [name for name in apart if name in moved], found.step)
+    )
+    if told is not None:
+        return told
+    first = {q.name: q.curve.first_failure or 0 for q in updates if q.name in apart and q.curve}
+    cause = _by_variants(history, first, candidate, explains) if known else ""
+    if cause:
+        return Parting(found.step, found.phase, found.detail, cause + _where(apart, moved))
+    if known and history.limit is None:
+        for variant in clippings(history.kind, None):
+            if explains(variant, apart):
+                return Parting(found.step, Phase.CLIPPING, found.detail, variant.words)
+    if np.isfinite(ratios).all():
+        return Parting(found.step, Phase.SCHEDULE, two_rates(rates, ratios * rates, found.step))
+    return found
+
+
+def _kept_narrow(sides: tuple[Side, Side], judged: Sequence[Quantity]) -> str:
+    """Slots that differ and hold nothing but numbers of a narrow dtype on one side, in words; "" if none."""
+    held = [side.base.get("slots", {}) for side in sides]
+    apart = [q.name for q in judged if q.group == "slots" and q.verdict is Verdict.FAIL]
+    apart = [name for name in apart if all(name in slots for slots in held)]
+    for narrow in NARROW:
+        rounded = [
+            [np.array_equal(s[n], s[n].astype(numpy_dtype(narrow)).astype(np.float64)) for n in apart]
+            for s in held
+        ]
+        if apart and all(rounded[1]) and not any(rounded[0]):
+            return f"<candidate> keeps {names_in_words(apart)} in {narrow} (`mu_dtype`, or a cast)"
+    return ""
+
+
+def _where(apart: Sequence[str], moved: Sequence[str]) -> str:
+    return "" if set(apart) >= set(moved) else f", for {names_in_words(apart)}"
+
+
+def _by_variants(
+    history: History,
+    steps: Mapping[str, int],
+    candidate: Arrays,
+    explains: Callable[[Variant, list[str]], bool],
+) -> str:
+    """The variant whose updates are the candidate's; of groups that differ in options each its own."""
+    groups: list[list[str]] = []
+    for name in steps:
+        alike = (g for g in groups if history.options.get(g[0]) == history.options.get(name))
+        group = next(alike, None)
+        if group is None:
+            groups.append([name])
+        else:
+            group.append(name)
+    causes = []
+    for group in groups:
+        options = history.options.get(group[0])
+        if options is None:
+            return ""
+        tried = itertools.chain(
+            variants(history.kind, options),
+            optax_variants(history.kind.__name__, options),
+            fitted(history, group, candidate, min(steps[n] for n in group)),
+        )
+        words = next((v.words for v in tried if explains(v, group)), None)
+        if words is None:
+            return ""
+        causes.append(words if len(groups) == 1 else f"{words} (for {names_in_words(group)})")
+    return "; ".join(causes)
+
+
+def _explains(
+    history: History, variant: Variant, names: list[str], *, candidate: Arrays, limits: Mapping[str, Steps]
+) -> bool:
+    """Whether a variant's updates are the candidate's, in every step."""
+    try:
+        told = changes(history, variant, names)
+    except KeyError:  # a hyperparameter that the variant needs and this optimiser lacks
+        return False
+    return all(
+        name in told and np.all(largest(told[name] - candidate[name]) <= limits[name]) for name in names
+    )
+
+
+def _moved_by_one(
+    reference: Arrays, candidate: Arrays, history: History, apart: list[str], limits: Mapping[str, Steps]
+) -> str:
+    """Weights that one side alone moves, in words; "" where there are none."""
+    some = names_in_words(apart)
+    if not apart:
+        return ""
+    if not any(np.any(candidate[name]) for name in apart):
+        hint = "look for a mask, or a leaf that is not trained"
+        return f"<candidate> does not move {some}; <reference> does: {hint}"
+    if any(np.any(reference[name]) for name in apart):
+        return ""
+    if all(
+        name in history.raw and np.all(largest(candidate[name] - history.raw[name]) <= limits[name])
+        for name in apart
+    ):
+        return (
+            f"<candidate> adds the raw gradient to {some}, which <reference> does not move: `optax.masked` "
+            "passes what it masks on as it is; freeze with `optax.partition` and `optax.set_to_zero`"
+        )
+    return f"<candidate> moves {some}; <reference> does not: they need no gradient there or are in no group"
