@@ -40,7 +40,15 @@ class Optimizing(Protocol):
         """Put other weights in their place."""
 
     def step(self, grads: Arrays, loss: float) -> Arrays:
-        """Take the gradients and the loss of one batch; the gradients that a step used, if it knows them."""
+        """Take one batch; make a step when there are enough of them.
+
+        Args:
+            grads: by the side's own names.
+            loss: of the batch.
+
+        Returns:
+            The gradients that a step used, if the optimiser knows them.
+        """
 
 
 class TrainingSide(NamedTuple):
