@@ -112,9 +112,9 @@ def fit(
         arrays, drawn = placement.placed(*arrays, mesh), meshes.replicate(drawn, mesh)
     rate = float(learning_rate)  # weakly typed when traced: takes the dtype of the params
     if not progress:
-        return _as_run(_compiled_run(plan, *arrays, rate, drawn))
+        return _as_run(_compiled_run(plan, *arrays, rate, draws=drawn))
     with progress_bar.bar(epochs) as bar_number:
-        trained: Fit = _compiled_run(plan, *arrays, rate, drawn, bar_number)
+        trained: Fit = _compiled_run(plan, *arrays, rate, bar_number, draws=drawn)
         jax.tree.map(lambda leaf: leaf.block_until_ready(), trained)
     return _as_run(trained)
 

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
+from jaxnn.losses.kinks import absolute
+
 __all__ = ["l1", "l2"]
 
 
@@ -26,12 +28,14 @@ def l1(params: PyTree, factor: float, *, biases: bool) -> Float[Array, ""]:
     Raises:
         ValueError: If there is no weight.
 
+    Differs: ``jnp.abs`` has the derivative 1 at 0; this has 0 there, as PyTorch's has.
+
     Source: notebook, section 4.5 (later editions).
 
     >>> l1({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.array([5.0])}, 0.5, biases=False).item()
     1.5
     """
-    sums = [jnp.abs(leaf).sum() for leaf in _penalised(params, biases=biases)]
+    sums = [absolute(leaf).sum() for leaf in _penalised(params, biases=biases)]
     return factor * jnp.stack(sums).sum()
 
 

@@ -192,9 +192,9 @@ def run(
     val: Samples,
     order: Int[Array, "..."] | None,
     learning_rate: float | Float[Array, ""],
-    draws: Draws | None = None,
     bar_number: int | Int[Array, ""] | None = None,
     weight_decay: Float[Array, ""] | None = None,
+    draws: Draws | None = None,
 ) -> Fit:
     """Trains a network: the function that `fit` compiles and `jaxnn.sweep` maps over many runs.
 
@@ -205,9 +205,9 @@ def run(
         val: As in `fit`, checked.
         order: As in `fit`, checked.
         learning_rate: Step size.
-        draws: As in `fit`, checked; None for none.
         bar_number: Number of the open progress bar; None leaves all callbacks out of the program.
         weight_decay: Times the params, added to the gradients; None leaves them as they are.
+        draws: As in `fit`, checked; None for none.
 
     Returns:
         As `fit`; with early stopping the history has all epochs, and ``num_epochs`` says how many ran.
