@@ -111,7 +111,5 @@ def test_metrics_are_those_without_random_numbers() -> None:
 
 @pytest.mark.parametrize("shape", [(EPOCHS, 10, 12), (EPOCHS + 1, NUM_TRAIN, 12), (EPOCHS,)])
 def test_numbers_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(
-        ValueError, match=r"`draws` must hold a row per epoch and sample used, \(4, 11, ...\)"
-    ):
+    with pytest.raises(ValueError, match=r"`draws` must hold a row per epoch and sample used, \(4, 11"):
         fitted(4, draws={"keep": torch.ones(shape, dtype=torch.bool)})
