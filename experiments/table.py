@@ -174,8 +174,8 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType(
         ),
         "linear_adam": _ADAM,
         "linear_exponential": replace(_ADAM, decay=0.95),
-        "mlp_early_stopping": replace(
-            _GENERALISING_MLP, learning_rate=0.2, quick_epochs=12, patience=2, min_delta=0.01
+        "linear_early_stop": replace(
+            _ADAM, section="4.5", learning_rate=0.005, quick_epochs=12, patience=3, min_delta=0.001
         ),
         "mlp_dropout": replace(_GENERALISING_MLP, learning_rate=0.1, dropout_rate=0.5),
         "mlp_l1": replace(_GENERALISING_MLP, l1=0.0001),

@@ -31,7 +31,7 @@ NOTEBOOK = {
 FURTHER = {
     "linear_adam": ("4.4.3", 200, 0.001, 64, "index", ()),
     "linear_exponential": ("4.4.3", 200, 0.001, 64, "index", ()),
-    "mlp_early_stopping": ("4.5", 300, 0.2, 64, "index", (200, 50, 20)),
+    "linear_early_stop": ("4.5", 200, 0.005, 64, "index", ()),
     "mlp_dropout": ("4.5", 300, 0.1, 64, "index", (200, 50, 20)),
     "mlp_l1": ("4.5", 300, 0.01, 64, "index", (200, 50, 20)),
     "mlp_l2": ("4.5", 300, 0.01, 64, "index", (200, 50, 20)),
@@ -65,7 +65,7 @@ def test_what_each_further_experiment_adds() -> None:
     added = {
         "linear_adam": {"optimizer": "adam"},
         "linear_exponential": {"optimizer": "adam", "decay": 0.95},
-        "mlp_early_stopping": {"patience": 2, "min_delta": 0.01},
+        "linear_early_stop": {"optimizer": "adam", "patience": 3, "min_delta": 0.001},
         "mlp_dropout": {"dropout_rate": 0.5},
         "mlp_l1": {"l1": 0.0001},
         "mlp_l2": {"l2": 0.001},

@@ -24,7 +24,7 @@ PUBLISHED = {
     "regression": (200, 0.05, 64, "real"),
     "linear_adam": (200, 0.001, 64, "index"),
     "linear_exponential": (200, 0.001, 64, "index"),
-    "mlp_early_stopping": (300, 0.2, 64, "index"),
+    "linear_early_stop": (200, 0.005, 64, "index"),
     "mlp_dropout": (300, 0.1, 64, "index"),
     "mlp_l1": (300, 0.01, 64, "index"),
     "mlp_l2": (300, 0.01, 64, "index"),

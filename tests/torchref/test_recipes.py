@@ -27,7 +27,7 @@ TABLE = {
     "regression": (200, 0.05, BATCHES, "real"),
     "linear_adam": (200, 0.001, BATCHES, "index"),
     "linear_exponential": (200, 0.001, BATCHES, "index"),
-    "mlp_early_stopping": (300, 0.2, BATCHES, "index"),
+    "linear_early_stop": (200, 0.005, BATCHES, "index"),
     "mlp_dropout": (300, 0.1, BATCHES, "index"),
     "mlp_l1": (300, 0.01, BATCHES, "index"),
     "mlp_l2": (300, 0.01, BATCHES, "index"),
@@ -69,8 +69,9 @@ SHAPES = {
     "regression": {"0.weight": (20, 4096), "0.bias": (20,), "2.weight": (1, 20), "2.bias": (1,)},
 }
 SHAPES["cnn_global_pool"] = SHAPES["cnn"]
-SHAPES |= dict.fromkeys(("linear_adam", "linear_exponential"), SHAPES["linear"])
-SHAPES |= dict.fromkeys(("mlp_early_stopping", "mlp_l1", "mlp_l2"), SHAPES["mlp"])
+ADAM = ("linear_adam", "linear_exponential", "linear_early_stop")
+SHAPES |= dict.fromkeys(ADAM, SHAPES["linear"])
+SHAPES |= dict.fromkeys(("mlp_l1", "mlp_l2"), SHAPES["mlp"])
 
 
 def _renamed(name: str, names: dict[str, str]) -> dict[str, tuple[int, ...]]:

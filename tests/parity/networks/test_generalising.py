@@ -40,14 +40,14 @@ def test_a_case_passes_in_both_precisions(name: str) -> None:
 
 
 def test_early_stopping_ends_the_case_and_its_best_weights_are_compared() -> None:
-    case = CASES["mlp_early_stopping"]
+    case = CASES["linear_early_stop"]
     result = run_case(case, dtypes=["float64"])
     assert result.verdict is Verdict.PASS, str(result.report)
     curves = {q.name: q.curve.reference for q in result.report.select("curve") if q.curve is not None}
     (stop,), (best,) = curves["last_epoch"], curves["best_epoch"]
     assert 1 < best < stop < case.quick_epochs  # neither at the start nor at the end
     assert best == 1 + np.argmin(curves["val_loss"])
-    assert {q.name for q in result.report.select("step")} >= {"0.weight", "0.weight (best)"}
+    assert {q.name for q in result.report.select("step")} >= {"weight", "weight (best)"}
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_another_training_fails(
 
 
 def test_another_patience_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    case, recipe = CASES["mlp_early_stopping"], jaxnn.RECIPES["mlp_early_stopping"]
+    case, recipe = CASES["linear_early_stop"], jaxnn.RECIPES["linear_early_stop"]
     patient = recipe._replace(early_stopping=jaxnn.EarlyStopping(recipe.early_stopping.patience + 1))
     changed = {**jaxnn.RECIPES, case.name: patient}
     monkeypatch.setattr("parity.networks.drawing.jaxnn.RECIPES", changed)
