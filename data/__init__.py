@@ -6,15 +6,15 @@
     ((1437, 4096), (360, 10))
 
 `load` gives arrays, `prepare` and `fetch` put photographs where `load` finds them, `batches` says in which
-order the samples are seen. No framework is imported here, and OpenCV, scikit-learn and pooch only by the
-functions that need them.
+order the samples are seen, `draws` makes the random numbers of dropout and augmentation. No framework is
+imported here, and OpenCV, scikit-learn and pooch only by the functions that need them.
 """
 
-from data import batches
+from data import batches, draws
 from data.catalogue import NAMES
 from data.errors import DataError
 from data.fetching import fetch
 from data.loading import Dataset, load
 from data.preparing import prepare
 
-__all__ = ["NAMES", "DataError", "Dataset", "batches", "fetch", "load", "prepare"]
+__all__ = ["NAMES", "DataError", "Dataset", "batches", "draws", "fetch", "load", "prepare"]

@@ -1,9 +1,9 @@
 """The order in which samples are seen, as an explicit array that every framework reads."""
 
-import operator
-
 import numpy as np
 from jaxtyping import Int32, Integer
+
+from data.errors import require_at_least
 
 
 def order(
@@ -44,12 +44,12 @@ def order(
 
     Source: Section 4.4.3 of the notebook has batches of 64 in fixed order, the last one short.
     """
-    _at_least(1, num_samples=num_samples, epochs=epochs)
-    _at_least(0, seed=seed)
+    require_at_least(1, num_samples=num_samples, epochs=epochs)
+    require_at_least(0, seed=seed)
     if num_samples > np.iinfo(np.int32).max:
         raise ValueError(f"`num_samples` must fit 32 bits, got {num_samples}: split the data set")
     if batch_size is not None:
-        _at_least(1, batch_size=batch_size)
+        require_at_least(1, batch_size=batch_size)
     used = num_samples
     if drop_last:
         if batch_size is None or batch_size > num_samples:
@@ -83,11 +83,5 @@ def split(row: Integer[np.ndarray, " used"], batch_size: int) -> list[np.ndarray
         >>> split(np.arange(5), 2)
         [array([0, 1]), array([2, 3]), array([4])]
     """
-    _at_least(1, batch_size=batch_size)
+    require_at_least(1, batch_size=batch_size)
     return [row[start : start + batch_size] for start in range(0, len(row), batch_size)]
-
-
-def _at_least(least: int, **numbers: int) -> None:
-    for name, number in numbers.items():
-        if operator.index(number) < least:
-            raise ValueError(f"`{name}` must be at least {least}, got {number}")

@@ -1,5 +1,6 @@
-"""The one exception of this package, and how several faults become one message."""
+"""The one exception of this package, how several faults become one message, and a check of counts."""
 
+import operator
 from collections.abc import Sequence
 
 MAX_NAMED_FAULTS = 5
@@ -28,3 +29,19 @@ def gathered(headline: str, faults: Sequence[str]) -> DataError:
     count = f", {len(faults)} faults" if len(faults) > 1 else ""
     rest = f"; and {len(faults) - MAX_NAMED_FAULTS} more" if len(faults) > MAX_NAMED_FAULTS else ""
     return DataError(f"{headline}{count}: {named}{rest}")
+
+
+def require_at_least(least: int, **numbers: int) -> None:
+    """Raises unless every number is an integer that is large enough.
+
+    Args:
+        least: The smallest number allowed.
+        **numbers: The numbers by the names that the message shall use.
+
+    Raises:
+        ValueError: If one is smaller.
+        TypeError: If one is no integer.
+    """
+    for name, number in numbers.items():
+        if operator.index(number) < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {number}")

@@ -15,6 +15,7 @@
 from jaxnn import (
     activations,
     arguments,
+    augmentation,
     by_hand,
     heatmap,
     initializers,
@@ -24,11 +25,14 @@ from jaxnn import (
     metrics,
     models,
     modules,
+    optimizers,
+    penalties,
     progress,
     recipes,
     results,
     training,
 )
+from jaxnn.early_stopping import EarlyStopping
 from jaxnn.fitting import fit
 from jaxnn.models import Model
 from jaxnn.recipes import RECIPES, Recipe
@@ -39,12 +43,14 @@ from jaxnn.training import Fit
 
 __all__ = [
     "RECIPES",
+    "EarlyStopping",
     "Fit",
     "Model",
     "Recipe",
     "Sweep",
     "activations",
     "arguments",
+    "augmentation",
     "by_hand",
     "fit",
     "heatmap",
@@ -55,6 +61,8 @@ __all__ = [
     "metrics",
     "models",
     "modules",
+    "optimizers",
+    "penalties",
     "per_sample_grads",
     "progress",
     "recipes",

@@ -1,6 +1,6 @@
 """The arguments of a training run: what they must be, and their conversion to jax arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import jax
@@ -12,13 +12,16 @@ from jaxtyping import Array, PyTree, Shaped
 
 from jaxnn.mesh import Held, on_host
 
-__all__ = ["Apply", "Measure", "Params", "Samples", "prepare"]
+__all__ = ["Apply", "Draws", "Measure", "Params", "Samples", "prepare", "prepare_draws"]
 
 Params: TypeAlias = PyTree
 """A pytree of arrays."""
 
-Apply = Callable[[Params, Array], Array]
-"""A network, ``apply(params, x) -> logits``."""
+Apply = Callable[..., Array]
+"""A network, ``apply(params, x) -> logits``; in training also ``apply(params, x, **draws)``."""
+
+Draws = dict[str, Array]
+"""The random numbers that a network takes in training, by the name of its argument; often none."""
 
 Measure = Callable[[Array, Array], Array]
 """A loss or a metric, ``measure(logits, labels) -> array``; of a loss and of most metrics a scalar."""
@@ -81,6 +84,43 @@ def prepare(
     if faults:
         raise ValueError("\n".join(faults))
     return params, (x, y), (x_val, y_val), None if indices is None else as_array(indices.astype(np.int32))
+
+
+def prepare_draws(
+    draws: Mapping[str, ArrayLike] | None, params: Params, epochs: int, num_used: int, mesh: Mesh | None
+) -> dict[str, Held]:
+    """Checks the random numbers of a run and returns them as jax arrays, for a mesh as NumPy arrays.
+
+    Args:
+        draws: As in `jaxnn.fit`.
+        params: From `prepare`.
+        epochs: As in `jaxnn.fit`.
+        num_used: How many samples an epoch uses.
+        mesh: As in `jaxnn.fit`.
+
+    Returns:
+        The arrays by name; none if `draws` is None.
+
+    Raises:
+        ValueError: If a shape or a dtype does not fit, with all faults in one message.
+    """
+    as_array = jnp.asarray if mesh is None else on_host
+    arrays = {name: as_array(array) for name, array in (draws or {}).items()}
+    dtype = jax.tree.leaves(params)[0].dtype
+    faults = []
+    for name, array in arrays.items():
+        if array.shape[:2] != (epochs, num_used):
+            faults.append(
+                f"`draws` has {name!r} of shape {array.shape}: it must be ({epochs}, {num_used}, ...), a row "
+                f"per epoch and sample used."
+            )
+        if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype != dtype:
+            faults.append(
+                f"`draws` has {name!r} of dtype {array.dtype}, `params` {dtype}: convert one of them."
+            )
+    if faults:
+        raise ValueError("\n".join(faults))
+    return arrays
 
 
 def _faults_of_dtypes(params: Params, x: Held, x_val: Held) -> list[str]:

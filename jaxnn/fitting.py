@@ -6,10 +6,13 @@ import jax
 import optax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
+from jaxtyping import Array, Int
 
+from jaxnn import mesh as meshes
 from jaxnn import placement
 from jaxnn import progress as progress_bar
-from jaxnn.arguments import Apply, Measure, Params, prepare
+from jaxnn.arguments import Apply, Measure, Params, prepare, prepare_draws
+from jaxnn.early_stopping import EarlyStopping
 from jaxnn.training import Fit, Plan, run
 
 __all__ = ["fit"]
@@ -30,6 +33,10 @@ def fit(
     epochs: int,
     batch_size: int | None = None,
     order: ArrayLike | None = None,
+    draws: Mapping[str, ArrayLike] | None = None,
+    schedule: Callable[[Int[Array, ""]], Array] | None = None,
+    penalty: Callable[[Params], Array] | None = None,
+    early_stopping: EarlyStopping | None = None,
     mesh: Mesh | None = None,
     progress: bool = False,
 ) -> Fit:
@@ -56,6 +63,14 @@ def fit(
         order: Indices of the samples in the order of their use, (samples used,) for every epoch or
             (epochs, samples used); batch k is ``order[k * batch_size : (k + 1) * batch_size]``. None:
             as they are. With full batches the training metrics are those of the samples used.
+        draws: Random numbers for training, such as dropout's, by the name of the argument of `apply` that
+            takes them: shape (epochs, samples used, ...), in the order of use. Each step calls
+            ``apply(params, x, **its rows)``; whatever is recorded comes from ``apply(params, x)``.
+        schedule: ``schedule(epoch) -> factor`` of the learning rate, epochs counted from 0, such as
+            ``optax.exponential_decay(1.0, 1, 0.95)``. None: the same rate throughout.
+        penalty: ``penalty(params) -> scalar``, added to the loss of every batch; metrics are without it.
+        early_stopping: When to stop before the last epoch, by ``val_loss``; the params that are returned are
+            the best ones. None: all epochs, and the last params.
         mesh: `jaxnn.mesh.make()` deals the samples, and every batch, out over all devices of all processes;
             any number of samples will do. With an order for every epoch, each device holds all samples for
             a moment in every epoch; with one order, only its part. None: one device.
@@ -68,9 +83,10 @@ def fit(
     Raises:
         ValueError: If shapes, dtypes, indices or numbers do not fit; the message names all of them.
 
-    Differs: a loss that becomes infinite or NaN is recorded and not raised, in both packages.
+    Differs: a loss that becomes infinite or NaN is recorded and not raised, in both packages. A schedule of
+    optax is usually part of the optimiser and counts updates; here, as in PyTorch's loops, it counts epochs.
 
-    Source: notebook, sections 3.1.5, 3.2.5, 3.3.3 (full batch) and 4.4.3 (minibatches).
+    Source: notebook, sections 3.1.5, 3.2.5, 3.3.3 (full batch), 4.4.3 (minibatches) and 4.5.
 
     >>> import jax.numpy as jnp
     >>> square = lambda p, y: jnp.mean((p - y) ** 2)
@@ -80,17 +96,35 @@ def fit(
     >>> run.history["train_loss"].tolist()
     [1.0, 0.25, 0.0625]
     """
+    if early_stopping is not None and "loss" not in metrics:
+        raise ValueError(
+            f"`metrics` has {', '.join(map(repr, metrics)) or 'none'}: `early_stopping` watches the "
+            f"validation loss and needs one called 'loss'."
+        )
     plan = Plan(apply, loss, tuple(metrics.items()), optimizer, epochs, batch_size)
+    plan = plan._replace(schedule=schedule, penalty=penalty, early_stopping=early_stopping)
     arrays = prepare(params, train, val, order, epochs=epochs, batch_size=batch_size, mesh=mesh)
+    num_used = len(arrays[1][0]) if arrays[3] is None else arrays[3].shape[-1]
+    drawn = prepare_draws(draws, arrays[0], epochs, num_used, mesh)
     if mesh is not None:
         _, (x, _), (x_val, _), _ = arrays
         plan = plan._replace(mesh=mesh, num_rows=(len(x), len(x_val)))
-        arrays = placement.placed(*arrays, mesh)
+        arrays, drawn = placement.placed(*arrays, mesh), meshes.replicate(drawn, mesh)
     rate = float(learning_rate)  # weakly typed when traced: takes the dtype of the params
     if not progress:
-        trained: Fit = _compiled_run(plan, *arrays, rate)
-        return trained
+        return _as_run(_compiled_run(plan, *arrays, rate, draws=drawn))
     with progress_bar.bar(epochs) as bar_number:
-        trained = _compiled_run(plan, *arrays, rate, bar_number)
+        trained: Fit = _compiled_run(plan, *arrays, rate, bar_number, draws=drawn)
         jax.tree.map(lambda leaf: leaf.block_until_ready(), trained)
-    return trained
+    return _as_run(trained)
+
+
+def _as_run(trained: Fit) -> Fit:
+    """Leaves out the epochs that early stopping has saved."""
+    history = dict(trained.history)
+    if "num_epochs" not in history:
+        return trained
+    num_epochs = int(history.pop("num_epochs"))
+    return trained._replace(
+        history={name: rows if name == "best_epoch" else rows[:num_epochs] for name, rows in history.items()}
+    )

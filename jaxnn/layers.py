@@ -10,12 +10,20 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from jaxnn.correlation import correlate
 from jaxnn.initializers import Initializer, torch_uniform
 
-__all__ = ["avg_pool", "conv2d", "dense", "flatten_channels_first", "global_avg_pool", "init_layer"]
+__all__ = [
+    "avg_pool",
+    "conv2d",
+    "dense",
+    "dropout",
+    "flatten_channels_first",
+    "global_avg_pool",
+    "init_layer",
+]
 
 
 def init_layer(
@@ -189,3 +197,36 @@ def flatten_channels_first(x: Float[Array, "N H W C"]) -> Float[Array, "N L"]:
     [[0.0, 2.0, 1.0, 3.0]]
     """
     return jnp.transpose(x, (0, 3, 1, 2)).reshape(x.shape[0], -1)
+
+
+def dropout(x: Float[Array, "N ... K"], keep: Bool[Array, "N K"], rate: float) -> Float[Array, "N ... K"]:
+    """Leaves out units, of images whole channels, and scales up the others to make up for it.
+
+        y = x / (1 - rate) where `keep`, else 0
+
+    Args:
+        x: Hidden units, or images NHWC.
+        keep: Which units of each sample stay, as `data.draws.keep` draws them.
+        rate: Share of the units that is left out, in [0, 1).
+
+    Returns:
+        An array like `x`; over the draws of `keep` its mean is `x`.
+
+    Raises:
+        ValueError: If `keep` is not (N, K).
+
+    Differs: ``torch.nn.Dropout`` and ``flax.nnx.Dropout`` draw the mask themselves, so that no other program
+    can have the same.
+
+    Source: notebook, section 4.5; Srivastava et al. 2014.
+
+    >>> dropout(jnp.ones((1, 4)), jnp.array([[True, False, True, True]]), 0.5).tolist()
+    [[2.0, 0.0, 2.0, 2.0]]
+    """
+    if keep.shape != (x.shape[0], x.shape[-1]):
+        raise ValueError(
+            f"`keep` has shape {keep.shape}, `x` {x.shape}: `keep` must be {(x.shape[0], x.shape[-1])}, "
+            f"one entry per sample and unit."
+        )
+    per_unit = keep.reshape(x.shape[0], *[1] * (x.ndim - 2), x.shape[-1])
+    return jnp.where(jnp.broadcast_to(per_unit, x.shape), x / (1 - rate), jnp.zeros_like(x))

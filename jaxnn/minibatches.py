@@ -1,4 +1,7 @@
-"""The samples that every epoch trains on: put in order, split into batches and dealt out over a mesh."""
+"""The samples that every epoch trains on: put in order, split into batches and dealt out over a mesh.
+
+Beside each sample lie the random numbers that the network takes for it, where it takes any.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,12 +9,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, PyTree
 
 from jaxnn import mesh as meshes
-from jaxnn.arguments import Samples
+from jaxnn.arguments import Draws, Samples
 
-__all__ = ["Batches", "for_epochs", "split"]
+__all__ = ["Batch", "Batches", "beside", "for_epochs", "split"]
+
+Batch = tuple[Array, Array, Draws]
+"""Inputs, labels and random numbers, one row per sample."""
 
 
 class Batches(NamedTuple):
@@ -22,13 +28,13 @@ class Batches(NamedTuple):
         rest: The samples left over, fewer than a batch and maybe none.
     """
 
-    full: Samples
-    rest: Samples
+    full: PyTree
+    rest: PyTree
 
     @property
     def num_left(self) -> int:
         """Number of samples left over."""
-        return len(self.rest[0])
+        return len(jax.tree.leaves(self.rest)[0])
 
 
 def for_epochs(
@@ -60,14 +66,33 @@ def for_epochs(
     return lambda _: always, None
 
 
-def split(samples: Samples, size: int, mesh: Mesh | None = None) -> Batches:
-    """Splits samples into full batches and the rest.
+def beside(samples: Samples | Batches, draws: Draws, batch_size: int | None, mesh: Mesh | None) -> PyTree:
+    """Puts the random numbers of an epoch beside its samples, inside a compiled program.
+
+    Args:
+        samples: From what `for_epochs` returns.
+        draws: One row per sample that the epoch uses, in the order of their use; none is {}.
+        batch_size: As in `for_epochs`.
+        mesh: As in `for_epochs`.
+
+    Returns:
+        A `Batch`, or with a batch size `Batches` of such.
+    """
+    dealt: Draws = meshes.deal(draws, mesh)
+    if not isinstance(samples, Batches) or batch_size is None:
+        return (*samples, dealt)
+    own = split(dealt, batch_size, mesh) if dealt else Batches({}, {})
+    return Batches((*samples.full, own.full), (*samples.rest, own.rest))
+
+
+def split(samples: PyTree, size: int, mesh: Mesh | None = None) -> Batches:
+    """Splits arrays of one row per sample into full batches and the rest.
 
     >>> batches = split((jnp.ones((11, 2)), jnp.ones(11)), 4)
     >>> batches.full[0].shape, batches.num_left
     ((2, 4, 2), 3)
     """
-    num_batches = len(samples[0]) // size
+    num_batches = len(jax.tree.leaves(samples)[0]) // size
     used = num_batches * size
     full = jax.tree.map(lambda a: a[:used].reshape(num_batches, size, *a.shape[1:]), samples)
     rest = jax.tree.map(lambda a: a[used:], samples)

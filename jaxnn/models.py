@@ -15,9 +15,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Key
 
-from jaxnn import activations, initializers, layers
+from jaxnn import activations, initializers, layers, stacks
 
 __all__ = [
     "NETWORKS",
@@ -58,11 +58,12 @@ class Model(NamedTuple):
 
     Attributes:
         init: ``init(key, dtype=float32) -> params``, a nested dict of arrays.
-        apply: ``apply(params, x) -> logits``, of the params that `init` draws.
+        apply: ``apply(params, x) -> logits``, of the params that `init` draws. Networks that train with
+            random numbers take these as keyword arguments; without them they are the networks to evaluate.
     """
 
     init: Init
-    apply: Callable[[PyTree, Array], Array]
+    apply: Callable[..., Array]
 
 
 @functools.cache
@@ -190,19 +191,21 @@ def two_layer(
 
 
 @functools.cache
-def mlp(sizes: tuple[int, ...]) -> Model:
-    """Returns dense layers with ReLU between them.
+def mlp(sizes: tuple[int, ...], *, dropout_rate: float = 0.0) -> Model:
+    """Returns dense layers with ReLU between them, and with dropout if wanted.
 
     Args:
         sizes: Number of features, of units of each hidden layer, and of outputs.
+        dropout_rate: Share of the hidden units that a training step leaves out. Above 0 there is
+            ``apply(params, x, keep=...)`` for training: `keep` (N, all hidden units) says which stay.
 
     Returns:
         A model with params ``{"dense_0": {"kernel", "bias"}, "dense_1": ...}`` and logits (N, K).
 
     Raises:
-        ValueError: If `sizes` has fewer than two entries.
+        ValueError: If `sizes` has fewer than two entries, or `dropout_rate` is not in [0, 1).
 
-    Source: notebook, section 4.4.4.
+    Source: notebook, sections 4.4.4 and 4.5 (dropout).
 
     >>> [p["kernel"].shape for p in mlp((64, 20, 10)).init(jax.random.key(0)).values()]
     [(64, 20), (20, 10)]
@@ -211,9 +214,9 @@ def mlp(sizes: tuple[int, ...]) -> Model:
         raise ValueError(f"`sizes` is {sizes}: it must name the features and the outputs at least.")
 
     def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> Layers:
-        return _init_stack("dense", key, list(itertools.pairwise(sizes)), dtype)
+        return stacks.init_stack("dense", key, list(itertools.pairwise(sizes)), dtype)
 
-    return Model(init, _apply_mlp)
+    return Model(init, _with_dropout(stacks.apply_mlp, dropout_rate))
 
 
 @functools.cache
@@ -242,37 +245,37 @@ def cnn(num_channels: tuple[int, ...] = (1, 16, 16, 10)) -> Model:
     >>> model.apply(model.init(jax.random.key(0)), jnp.ones((2, 64, 64, 1))).shape
     (2, 40)
     """
-    return Model(_conv_init(num_channels), _apply_cnn)
+    return Model(_conv_init(num_channels), stacks.apply_cnn)
 
 
 @functools.cache
-def cnn_global_pool(num_channels: tuple[int, ...] = (1, 16, 16, 10)) -> Model:
+def cnn_global_pool(num_channels: tuple[int, ...] = (1, 16, 16, 10), *, dropout_rate: float = 0.0) -> Model:
     """Returns the convolutional network that the notebook meant: one logit per class, of either sign.
 
     As `cnn`, but without ReLU after the last convolution and with a mean over all pixels.
 
     Args:
         num_channels: Channels of the images and of each convolution, the last one K.
+        dropout_rate: Share of the hidden channels that a training step leaves out. Above 0 there is
+            ``apply(params, x, keep=...)`` for training: `keep` (N, all hidden channels) says which stay.
 
     Returns:
         A model with the params of `cnn` and logits of shape (N, K).
 
     Raises:
-        ValueError: If `num_channels` has fewer than two entries.
+        ValueError: If `num_channels` has fewer than two entries, or `dropout_rate` is not in [0, 1).
 
-    Source: this project; compare the notebook, section 4.6.
+    Source: this project; compare the notebook, sections 4.6 and 4.5 (dropout).
     """
-    return Model(_conv_init(num_channels), _apply_cnn_global_pool)
+    return Model(_conv_init(num_channels), _with_dropout(stacks.apply_cnn_global_pool, dropout_rate))
 
 
-def _init_stack(
-    prefix: str, key: Key[Array, ""], kernel_shapes: list[tuple[int, ...]], dtype: DTypeLike
-) -> Layers:
-    """Draws the params of consecutive layers, named by prefix and position."""
-    keys = jax.random.split(key, len(kernel_shapes))
-    return {
-        f"{prefix}_{i}": layers.init_layer(keys[i], shape, dtype) for i, shape in enumerate(kernel_shapes)
-    }
+@functools.cache
+def _with_dropout(apply: Callable[..., Array], rate: float) -> Callable[..., Array]:
+    """Returns a network of a dropout rate; without dropout the function that networks of all sizes share."""
+    if not 0 <= rate < 1:
+        raise ValueError(f"`dropout_rate` is {rate}: it must be at least 0 and below 1.")
+    return functools.partial(apply, dropout_rate=rate) if rate else apply
 
 
 def _conv_init(num_channels: tuple[int, ...]) -> Init:
@@ -285,41 +288,12 @@ def _conv_init(num_channels: tuple[int, ...]) -> Init:
 
     def init(key: Key[Array, ""], dtype: DTypeLike = jnp.float32) -> Layers:
         shapes: list[tuple[int, ...]] = [(3, 3, *pair) for pair in itertools.pairwise(num_channels)]
-        return _init_stack("conv", key, shapes, dtype)
+        return stacks.init_stack("conv", key, shapes, dtype)
 
     return init
 
 
-# The functions below depend on no argument of the constructors: networks of all sizes share them.
-
-
-def _apply_mlp(params: Layers, x: Float[Array, "N D"]) -> Float[Array, "N K"]:
-    for i in range(len(params)):
-        x = layers.dense(params[f"dense_{i}"], x)
-        if i < len(params) - 1:
-            x = activations.relu(x)
-    return x
-
-
-def _convolve(params: Layers, i: int, x: Float[Array, "N H W C"]) -> Float[Array, "N P Q K"]:
-    return layers.conv2d(params[f"conv_{i}"], x, strides=(2, 2), padding=((1, 1), (1, 1)))
-
-
-def _apply_cnn(params: Layers, x: Float[Array, "N H W C"]) -> Float[Array, "N L"]:
-    for i in range(len(params)):
-        x = activations.relu(_convolve(params, i, x))
-    return layers.flatten_channels_first(layers.avg_pool(x, 4))
-
-
-def _apply_cnn_global_pool(params: Layers, x: Float[Array, "N H W C"]) -> Float[Array, "N K"]:
-    for i in range(len(params)):
-        x = _convolve(params, i, x)
-        if i < len(params) - 1:
-            x = activations.relu(x)
-    return layers.global_avg_pool(x)
-
-
-NETWORKS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...], int], Model]] = MappingProxyType(
+NETWORKS: Mapping[str, Callable[..., Model]] = MappingProxyType(
     {
         "logistic": lambda shape, hidden, num_outputs: logistic(math.prod(shape)),
         "softmax": lambda shape, hidden, num_outputs: softmax(math.prod(shape), num_outputs),
@@ -338,12 +312,15 @@ NETWORKS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...], int], Model]]
         ),
         "linear": lambda shape, hidden, num_outputs: linear(math.prod(shape), num_outputs),
         "linear_minibatch": lambda shape, hidden, num_outputs: linear(math.prod(shape), num_outputs),
-        "mlp": lambda shape, hidden, num_outputs: mlp((math.prod(shape), *hidden, num_outputs)),
+        "mlp": lambda shape, hidden, num_outputs, **dropout: mlp(
+            (math.prod(shape), *hidden, num_outputs), **dropout
+        ),
         "cnn": lambda shape, hidden, num_outputs: cnn((shape[-1], *hidden, num_outputs)),
-        "cnn_global_pool": lambda shape, hidden, num_outputs: cnn_global_pool(
-            (shape[-1], *hidden, num_outputs)
+        "cnn_global_pool": lambda shape, hidden, num_outputs, **dropout: cnn_global_pool(
+            (shape[-1], *hidden, num_outputs), **dropout
         ),
         "regression": lambda shape, hidden, num_outputs: scalar_output(mlp((math.prod(shape), *hidden, 1))),
     }
 )
-"""The network of each experiment, from the shape of one input, the hidden units and the number of outputs."""
+"""The network of each experiment, from the shape of one input, the hidden units and the number of outputs;
+some take a ``dropout_rate``."""

@@ -33,10 +33,10 @@ def turned(params: Params) -> Params:
 
 
 def of_turned(apply: Callable[..., Array]) -> Callable[..., Array]:
-    """Makes a network's `apply` take params that are stored turned."""
+    """Makes a function of params first, such as a network's `apply`, take params that are stored turned."""
 
-    def apply_turned(stored: Params, x: Array) -> Array:
-        return apply(turned(stored), x)
+    def apply_turned(stored: Params, *args: Array, **draws: Array) -> Array:
+        return apply(turned(stored), *args, **draws)
 
     return apply_turned
 

@@ -3,7 +3,8 @@
 All of it is compiled into one program, a scan over epochs of a scan over steps. What only speed needs lies in
 modules below: `jaxnn.storage` turns matrices, `jaxnn.minibatches` splits the samples, `jaxnn.evaluation`
 measures images in batches, `jaxnn.placement` and `jaxnn.mesh` deal the samples out over devices,
-`jaxnn.progress` moves a bar. `jaxnn.fit` trains one network with it, `jaxnn.sweep` many at once.
+`jaxnn.progress` moves a bar; `jaxnn.early_stopping` is the loop that may end before the last epoch.
+`jaxnn.fit` trains one network with it, `jaxnn.sweep` many at once.
 """
 
 import functools
@@ -17,10 +18,11 @@ from jax import lax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxnn import evaluation, minibatches, placement, progress, storage
+from jaxnn import early_stopping, evaluation, minibatches, placement, progress, storage
 from jaxnn import mesh as meshes
-from jaxnn.arguments import Apply, Measure, Params, Samples
-from jaxnn.minibatches import Batches
+from jaxnn.arguments import Apply, Draws, Measure, Params, Samples
+from jaxnn.early_stopping import EarlyStopping
+from jaxnn.minibatches import Batch, Batches
 
 __all__ = ["Fit", "Plan", "run"]
 
@@ -33,10 +35,12 @@ class Fit(NamedTuple):
     """What a training run leaves.
 
     Attributes:
-        params: The trained params.
+        params: The trained params; with early stopping the best ones.
         opt_state: The optimiser's state after the last step.
         history: ``train_<metric>`` and ``val_<metric>``, of shape (epochs, *shape of the metric), and
-            ``step_loss`` of shape (epochs, steps per epoch), each batch's loss before its update.
+            ``step_loss`` of shape (epochs, steps per epoch), each batch's loss before its update, penalty
+            included. With early stopping there are as many epochs as ran, and ``best_epoch``, a number: the
+            epoch counted from 1 in which `params` were measured, 0 if they are those from before training.
     """
 
     params: Params
@@ -54,6 +58,9 @@ class Plan(NamedTuple):
     epochs: int
     batch_size: int | None
     mesh: Mesh | None = None
+    schedule: Callable[[Int[Array, ""]], Array] | None = None
+    penalty: Callable[[Params], Array] | None = None
+    early_stopping: EarlyStopping | None = None
     num_rows: tuple[int, int] | None = None
     """Training and validation samples, where rows have been added to fill the mesh."""
 
@@ -65,19 +72,20 @@ class State(NamedTuple):
     opt_state: PyTree
 
 
-def batch_loss(plan: Plan, params: Params, x: Array, y: Array) -> tuple[Array, Array]:
+def batch_loss(plan: Plan, params: Params, x: Array, y: Array, draws: Draws) -> tuple[Array, Array]:
     """Computes the loss of a batch, which is differentiated, and beside it the logits."""
-    logits = plan.apply(params, x)
+    logits = plan.apply(params, x, **draws)
     if logits.shape[:1] != x.shape[:1]:
         raise ValueError(
             f"`apply` returned shape {logits.shape} for inputs of shape {x.shape}: it must return one "
             f"row per sample."
         )
-    return plan.loss(logits, y), logits
+    loss = plan.loss(logits, y)
+    return loss if plan.penalty is None else loss + plan.penalty(params), logits
 
 
 def step(
-    plan: Plan, rule: optax.GradientTransformation, state: State, batch: Samples
+    plan: Plan, rule: optax.GradientTransformation, state: State, batch: Batch
 ) -> tuple[State, tuple[Array, Array]]:
     """Takes one step: loss, gradient, update, by `rule`, the optimiser with its learning rate.
 
@@ -103,25 +111,28 @@ def evaluate(plan: Plan, logits: tuple[Array, Array], labels: tuple[Array, Array
 
 
 def full_batch_epoch(
-    plan: Plan, rule: optax.GradientTransformation, val: Samples, state: State, train: Samples
+    plan: Plan, val: Samples, rule: optax.GradientTransformation, state: State, train: Batch
 ) -> tuple[State, History]:
     """Takes one step with all samples. The metrics are those before it."""
-    val_logits = plan.apply(state.params, val[0])
+    before = state.params
+    val_logits = plan.apply(before, val[0])
     state, (loss, logits) = step(plan, rule, state, train)
+    if train[2]:  # the logits of the step are those of training, with its random numbers
+        logits = plan.apply(before, train[0])
     history = evaluate(plan, (logits, val_logits), (train[1], val[1]))
     return state, history | {"step_loss": loss[jnp.newaxis]}
 
 
 def minibatch_epoch(
     plan: Plan,
-    rule: optax.GradientTransformation,
     measure: Callable[[Params], History],
+    rule: optax.GradientTransformation,
     state: State,
     batches: Batches,
 ) -> tuple[State, History]:
     """Takes one step per batch. The metrics, `measure` of the params, are those after the last."""
 
-    def next_step(state: State, batch: Samples) -> tuple[State, Array]:
+    def next_step(state: State, batch: Batch) -> tuple[State, Array]:
         state, (loss, _) = step(plan, rule, state, batch)
         return state, loss
 
@@ -134,32 +145,44 @@ def minibatch_epoch(
 
 def descend(
     plan: Plan,
-    rule: optax.GradientTransformation,
+    rule_of: Callable[[Int[Array, ""] | int], optax.GradientTransformation],
     params: Params,
     train: Samples,
     val: Samples,
     order: Int[Array, "..."] | None,
+    draws: Draws,
     bar_number: int | Int[Array, ""] | None,
 ) -> Fit:
-    """Trains for all epochs, the arguments being those of `run`; `rule` updates the params."""
+    """Trains for all epochs, the arguments being those of `run`; ``rule_of(epoch)`` updates the params."""
     epoch: Callable[..., tuple[State, History]]
     if plan.batch_size is None:
-        epoch = functools.partial(full_batch_epoch, plan, rule, val)
+        epoch = functools.partial(full_batch_epoch, plan, val)
     else:
         both = evaluation.logits_of_both(plan.apply, train[0], val[0], plan.batch_size, plan.mesh)
         labels = (train[1], val[1])
-        epoch = functools.partial(minibatch_epoch, plan, rule, lambda p: evaluate(plan, both(p), labels))
+        epoch = functools.partial(minibatch_epoch, plan, lambda p: evaluate(plan, both(p), labels))
     samples_of, rows = minibatches.for_epochs(train, order, plan.batch_size, plan.mesh)
 
-    def next_epoch(state: State, inputs: tuple[Array, Array | None]) -> tuple[State, History]:
-        index, row = inputs
-        state, history = epoch(state, samples_of(row))
+    def next_epoch(state: State, inputs: tuple[Array, Array | None, Draws]) -> tuple[State, History]:
+        index, row, drawn = inputs
+        samples = minibatches.beside(samples_of(row), drawn, plan.batch_size, plan.mesh)
+        state, history = epoch(rule_of(index), state, samples)
         progress.report(bar_number, index, plan.epochs, history)
         return state, history
 
-    start = State(params, rule.init(params))
-    state, history = lax.scan(next_epoch, start, (jnp.arange(plan.epochs), rows))
-    return Fit(state.params, state.opt_state, history)
+    start, inputs = State(params, rule_of(0).init(params)), (jnp.arange(plan.epochs), rows, draws)
+    if plan.early_stopping is None:
+        state, history = lax.scan(next_epoch, start, inputs)
+        return Fit(state.params, state.opt_state, history)
+
+    def measured(before: State, after: State) -> Params:
+        return (before if plan.batch_size is None else after).params
+
+    state, watch, num_epochs, history = early_stopping.train(
+        plan.early_stopping, next_epoch, measured, start, inputs, plan.epochs
+    )
+    counts = {"best_epoch": watch.best_epoch, "num_epochs": num_epochs}
+    return Fit(watch.params, state.opt_state, history | counts)
 
 
 def run(
@@ -171,6 +194,7 @@ def run(
     learning_rate: float | Float[Array, ""],
     bar_number: int | Int[Array, ""] | None = None,
     weight_decay: Float[Array, ""] | None = None,
+    draws: Draws | None = None,
 ) -> Fit:
     """Trains a network: the function that `fit` compiles and `jaxnn.sweep` maps over many runs.
 
@@ -183,24 +207,39 @@ def run(
         learning_rate: Step size.
         bar_number: Number of the open progress bar; None leaves all callbacks out of the program.
         weight_decay: Times the params, added to the gradients; None leaves them as they are.
+        draws: As in `fit`, checked; None for none.
 
     Returns:
-        As `fit`.
+        As `fit`; with early stopping the history has all epochs, and ``num_epochs`` says how many ran.
 
     Raises:
         ValueError: If `plan.apply` does not return one row per sample.
     """
     if plan.num_rows is not None:
         train, val = placement.without_filling(train, val, plan.num_rows, plan.mesh)
-    rule = plan.optimizer(learning_rate)
-    if weight_decay is not None:  # entry by entry: it does not matter to how the matrices are stored
-        rule = optax.chain(optax.add_decayed_weights(weight_decay), rule)
+    dtype = jax.tree.leaves(params)[0].dtype
+
+    def rule_of(epoch: Int[Array, ""] | int) -> optax.GradientTransformation:
+        """Returns the optimiser with the learning rate of an epoch; its state is that of any other epoch."""
+        rate = learning_rate
+        if plan.schedule is not None:
+            rate = rate * jnp.asarray(plan.schedule(jnp.asarray(epoch))).astype(dtype)
+        rule = plan.optimizer(rate)
+        if weight_decay is None:
+            return rule
+        # Entry by entry: it does not matter to how the matrices are stored.
+        return optax.chain(optax.add_decayed_weights(weight_decay), rule)
+
+    given = (train, val, order, draws or {}, bar_number)
     if storage.treats_rows_and_columns_alike(plan.optimizer, params):
-        plan = plan._replace(apply=storage.of_turned(plan.apply))
-        trained = descend(plan, rule, storage.turned(params), train, val, order, bar_number)
-        params, opt_state = storage.turned(trained.params), storage.turned_state(rule, trained.opt_state)
-        trained = Fit(params, opt_state, trained.history)
+        turned = plan._replace(
+            apply=storage.of_turned(plan.apply),
+            penalty=plan.penalty and storage.of_turned(plan.penalty),
+        )
+        trained = descend(turned, rule_of, storage.turned(params), *given)
+        opt_state = storage.turned_state(rule_of(0), trained.opt_state)
+        trained = Fit(storage.turned(trained.params), opt_state, trained.history)
     else:
-        trained = descend(plan, rule, params, train, val, order, bar_number)
+        trained = descend(plan, rule_of, params, *given)
     whole: Fit = meshes.everywhere(trained, plan.mesh)
     return whole

@@ -5,10 +5,10 @@ and bias uniform within 1 / sqrt(fan_in). Use `torchref.instantiate` for a netwo
 leaves that state alone.
 
 Source:
-    Notebook, sections 3.5, 4.4.2 to 4.4.4 and 4.6.
+    Notebook, sections 3.5, 4.4.2 to 4.4.4, 4.5 and 4.6.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 
@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from torchref import checks
+from torchref.dropout import Dropout, DropoutSequential
 
 
 class SoftmaxModule(nn.Module):
@@ -58,20 +59,22 @@ def linear(num_features: int, num_outputs: int) -> nn.Linear:
     return nn.Linear(num_features, num_outputs)
 
 
-def mlp(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers with ReLU between them, (N, sizes[0]) -> (N, sizes[-1]).
+def mlp(sizes: Sequence[int], *, dropout_rate: float = 0.0) -> nn.Sequential:
+    """Linear layers with ReLU between them, (N, sizes[0]) -> (N, sizes[-1]), and with dropout if wanted.
 
     Args:
         sizes: widths from input to output, two or more, such as (4096, 200, 50, 20, 10).
+        dropout_rate: share of the hidden units that a training step leaves out. Above 0 it is a
+            `DropoutSequential`, to be trained with `forward(x, keep=...)`.
 
     Returns:
         The layers in sequence; the last one has no activation.
 
     Raises:
-        ValueError: if `sizes` has fewer than two entries.
+        ValueError: if `sizes` has fewer than two entries, or `dropout_rate` is not in [0, 1).
 
     Source:
-        Notebook, section 4.4.4.
+        Notebook, sections 4.4.4 and 4.5 (dropout).
 
     >>> mlp([4, 3, 2])
     Sequential(
@@ -82,7 +85,7 @@ def mlp(sizes: Sequence[int]) -> nn.Sequential:
     """
     if len(sizes) < 2:
         raise ValueError(f"`sizes` must hold at least an input and an output width, got {tuple(sizes)}.")
-    return nn.Sequential(*_relu_between(nn.Linear(*pair) for pair in pairwise(sizes)))
+    return _in_sequence([nn.Linear(*pair) for pair in pairwise(sizes)], [], sizes, dropout_rate)
 
 
 def regression(num_features: int, num_hidden: int = 20) -> nn.Sequential:
@@ -124,27 +127,33 @@ def cnn(num_channels: Sequence[int] = (1, 16, 16, 10)) -> nn.Sequential:
     Source:
         Notebook, section 4.6.
     """
-    return nn.Sequential(*_convolutions(num_channels), nn.ReLU(), nn.AvgPool2d(4), nn.Flatten())
+    end = [nn.ReLU(), nn.AvgPool2d(4), nn.Flatten()]
+    return _in_sequence(_convolutions(num_channels), end, num_channels)
 
 
-def cnn_global_pool(num_channels: Sequence[int] = (1, 16, 16, 10)) -> nn.Sequential:
+def cnn_global_pool(
+    num_channels: Sequence[int] = (1, 16, 16, 10), *, dropout_rate: float = 0.0
+) -> nn.Sequential:
     """The network that the notebook's `cnn` meant to be, (N, C, H, W) -> (N, K).
 
     One average over the whole image for each class, of values of either sign: no ReLU at the end.
 
     Args:
         num_channels: channels of the images, C, and of each convolution, the last one K.
+        dropout_rate: share of the hidden channels that a training step leaves out. Above 0 it is a
+            `DropoutSequential`, to be trained with `forward(x, keep=...)`.
 
     Returns:
         The layers in sequence.
 
     Raises:
-        ValueError: if `num_channels` has fewer than two entries.
+        ValueError: if `num_channels` has fewer than two entries, or `dropout_rate` is not in [0, 1).
 
     Source:
-        Notebook, section 4.6, corrected.
+        Notebook, section 4.6, corrected, and 4.5 (dropout).
     """
-    return nn.Sequential(*_convolutions(num_channels), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return _in_sequence(_convolutions(num_channels), end, num_channels, dropout_rate)
 
 
 def _convolutions(num_channels: Sequence[int]) -> list[nn.Module]:
@@ -153,17 +162,26 @@ def _convolutions(num_channels: Sequence[int]) -> list[nn.Module]:
             "`num_channels` must hold the channels of the images and of at least one convolution, "
             f"got {tuple(num_channels)}."
         )
-    return _relu_between(
-        nn.Conv2d(*pair, kernel_size=3, stride=2, padding=1) for pair in pairwise(num_channels)
-    )
+    return [nn.Conv2d(*pair, kernel_size=3, stride=2, padding=1) for pair in pairwise(num_channels)]
 
 
-def _relu_between(layers: Iterable[nn.Module]) -> list[nn.Module]:
-    first, *others = layers
-    return [first, *(module for layer in others for module in (nn.ReLU(), layer))]
+def _in_sequence(
+    layers: Sequence[nn.Module], end: Sequence[nn.Module], widths: Sequence[int], dropout_rate: float = 0.0
+) -> nn.Sequential:
+    """Layers with ReLU and dropout between them; `widths` are those of the inputs and of each layer."""
+    if dropout_rate == 0:
+        between = [[nn.ReLU()] for _ in widths[1:-1]]
+        return nn.Sequential(*_alternating(layers, between), *end)
+    dropping = [[nn.ReLU(), Dropout(width, dropout_rate)] for width in widths[1:-1]]
+    return DropoutSequential(*_alternating(layers, dropping), *end)
 
 
-NETWORKS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...], int], nn.Module]] = MappingProxyType(
+def _alternating(layers: Sequence[nn.Module], between: Sequence[Sequence[nn.Module]]) -> Iterator[nn.Module]:
+    for layer, followers in zip(layers, [*between, []], strict=True):
+        yield from (layer, *followers)
+
+
+NETWORKS: Mapping[str, Callable[..., nn.Module]] = MappingProxyType(
     {
         "softmax_module": lambda shape, hidden, num_outputs: SoftmaxModule(
             checks.num_features(shape), num_outputs
@@ -172,12 +190,15 @@ NETWORKS: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...], int], nn.Modu
         "linear_minibatch": lambda shape, hidden, num_outputs: linear(
             checks.num_features(shape), num_outputs
         ),
-        "mlp": lambda shape, hidden, num_outputs: mlp((checks.num_features(shape), *hidden, num_outputs)),
+        "mlp": lambda shape, hidden, num_outputs, **dropout: mlp(
+            (checks.num_features(shape), *hidden, num_outputs), **dropout
+        ),
         "cnn": lambda shape, hidden, num_outputs: cnn((checks.num_channels(shape), *hidden, num_outputs)),
-        "cnn_global_pool": lambda shape, hidden, num_outputs: cnn_global_pool(
-            (checks.num_channels(shape), *hidden, num_outputs)
+        "cnn_global_pool": lambda shape, hidden, num_outputs, **dropout: cnn_global_pool(
+            (checks.num_channels(shape), *hidden, num_outputs), **dropout
         ),
         "regression": lambda shape, hidden, num_outputs: regression(checks.num_features(shape), *hidden),
     }
 )
-"""Experiments by name: from the shape of one input, the hidden units and the number of outputs."""
+"""Experiments by name: from the shape of one input, the hidden units and the number of outputs; some take
+a `dropout_rate`."""

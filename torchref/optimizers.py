@@ -18,6 +18,14 @@ class Optimizer(Protocol):
         """Forget the gradients."""
 
 
+@runtime_checkable
+class Schedule(Protocol):
+    """What `fit` needs of a learning-rate schedule; every `torch.optim.lr_scheduler.LRScheduler` has it."""
+
+    def step(self) -> object:
+        """Set the learning rate of the next epoch."""
+
+
 class GradientDescent:
     """Plain gradient descent, `p -= rate * p.grad`, with a rate of its own for every parameter if wanted.
 

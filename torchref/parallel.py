@@ -30,8 +30,8 @@ class Ranks(NamedTuple):
     world: int = 1
 
     def network(
-        self, forward: Callable[[Tensor], Tensor], parameters: Mapping[str, Tensor]
-    ) -> Callable[[Tensor], Tensor]:
+        self, forward: Callable[..., Tensor], parameters: Mapping[str, Tensor]
+    ) -> Callable[..., Tensor]:
         """`forward`, its gradients averaged over all processes.
 
         Args:
@@ -44,7 +44,7 @@ class Ranks(NamedTuple):
         if self.world == 1:
             return forward
         module = forward if isinstance(forward, nn.Module) else _AsModule(forward, parameters)
-        averaged: Callable[[Tensor], Tensor] = DistributedDataParallel(module)
+        averaged: Callable[..., Tensor] = DistributedDataParallel(module)
         return averaged
 
     def own(self, rows: Shaped[Tensor, "N *rest"]) -> Shaped[Tensor, "M *rest"]:
@@ -136,7 +136,7 @@ def start(
 class _AsModule(nn.Module):
     """A function and its parameters as a module, which is what DistributedDataParallel takes."""
 
-    def __init__(self, forward: Callable[[Tensor], Tensor], parameters: Mapping[str, Tensor]):
+    def __init__(self, forward: Callable[..., Tensor], parameters: Mapping[str, Tensor]):
         super().__init__()
         self._forward = forward
         for name, parameter in parameters.items():
@@ -147,5 +147,5 @@ class _AsModule(nn.Module):
                 )
             self.register_parameter(name.replace(".", "/"), parameter)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self._forward(x)
+    def forward(self, x: Tensor, **draws: Tensor) -> Tensor:
+        return self._forward(x, **draws)

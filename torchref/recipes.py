@@ -6,15 +6,17 @@ The networks are those of `torchref.bare.NETWORKS` and `torchref.modules.NETWORK
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from experiments import EXPERIMENTS, Labels, Loss
-from torchref import bare, losses, metrics, modules
+from experiments import EXPERIMENTS, Experiment, Labels, Loss
+from torchref import bare, losses, metrics, modules, penalties
+from torchref.augmentation import Augmented
 from torchref.bare import BareModel
-from torchref.optimizers import GradientDescent, Optimizer
+from torchref.early_stopping import EarlyStopping
+from torchref.optimizers import GradientDescent, Optimizer, Schedule
 from torchref.training import Metric
 
 
@@ -34,6 +36,10 @@ class Recipe(NamedTuple):
             integers, "real" (N,).
         images: whether inputs are raw images in [0, 1], (N, C, H, W), instead of scaled vectors (N, D).
         also: other pairs of epochs and rate that the notebook ran.
+        schedule: `schedule(optimizer)` makes what sets the rate of each epoch; `None` for the same rate.
+        penalty: `penalty(parameters) -> scalar`, added to the loss; `None` for none.
+        early_stopping: when to stop before the last epoch; `None` for never.
+        draws: names of the random numbers that the network takes in training, which `data.draws` makes.
     """
 
     model: Callable[[tuple[int, ...], int], BareModel | nn.Module]
@@ -46,6 +52,10 @@ class Recipe(NamedTuple):
     labels: Labels
     images: bool = False
     also: tuple[tuple[int, float], ...] = ()
+    schedule: Callable[[Any], Schedule] | None = None
+    penalty: Callable[[Mapping[str, Tensor]], Tensor] | None = None
+    early_stopping: EarlyStopping | None = None
+    draws: tuple[str, ...] = ()
 
 
 def instantiate(
@@ -56,7 +66,7 @@ def instantiate(
     seed: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> tuple[Callable[[Tensor], Tensor], dict[str, Tensor]]:
+) -> tuple[Callable[..., Tensor], dict[str, Tensor]]:
     """Draw the network of a recipe from a seed; same seed, same bits.
 
     The numbers are drawn on the CPU in PyTorch's default dtype and then converted, so that runs on any
@@ -136,29 +146,64 @@ _SCORES: Mapping[Labels, tuple[str, Metric]] = {
 """What is recorded beside the loss, by the form of the labels."""
 
 
-def _optimizer(name: str) -> Callable[[Mapping[str, Tensor], float], Optimizer]:
+def _adam(parameters: Mapping[str, Tensor], learning_rate: float) -> Optimizer:
+    return torch.optim.Adam(parameters.values(), lr=learning_rate)
+
+
+def _optimizer(name: str, e: Experiment) -> Callable[[Mapping[str, Tensor], float], Optimizer]:
     """The optimiser of an experiment: bare tensors are updated by hand, modules by `torch.optim`."""
-    if EXPERIMENTS[name].optimizer == "two_rates":
+    if e.optimizer == "two_rates":
         return two_rates
+    if e.optimizer == "adam":
+        return _adam
     return GradientDescent if name in bare.NETWORKS else _sgd
+
+
+def _model(name: str, e: Experiment) -> Callable[[tuple[int, ...], int], BareModel | nn.Module]:
+    """How an experiment makes its network."""
+    if name in bare.NETWORKS:
+        return lambda shape, num_outputs: bare.NETWORKS[name](shape, e.hidden, num_outputs)
+
+    def model(shape: tuple[int, ...], num_outputs: int) -> nn.Module:
+        dropout = {"dropout_rate": e.dropout_rate} if e.dropout_rate else {}
+        network = modules.NETWORKS[e.network or name](shape, e.hidden, num_outputs, **dropout)
+        return Augmented(network) if e.augmented else network
+
+    return model
+
+
+def _penalty(e: Experiment) -> Callable[[Mapping[str, Tensor]], Tensor] | None:
+    """The penalty of an experiment."""
+    if e.l1:
+        return partial(penalties.l1, factor=e.l1, biases=False)
+    return partial(penalties.l2, factor=e.l2, biases=False) if e.l2 else None
+
+
+def _draws(e: Experiment) -> tuple[str, ...]:
+    """The names of the random numbers that an experiment takes."""
+    augmentation = ("angle", "scale", "shift", "flip", "brightness") if e.augmented else ()
+    return (("keep",) if e.dropout_rate else ()) + augmentation
 
 
 def _recipe(name: str) -> Recipe:
     """The recipe of an experiment."""
     e = EXPERIMENTS[name]
     score, metric = _SCORES[e.labels]
-    build = bare.NETWORKS[name] if name in bare.NETWORKS else modules.NETWORKS[name]
     return Recipe(
-        lambda shape, num_outputs: build(shape, e.hidden, num_outputs),
+        _model(name, e),
         _LOSSES[e.loss],
         {"loss": _LOSSES[e.reported or e.loss], score: metric},
-        _optimizer(name),
+        _optimizer(name, e),
         learning_rate=e.learning_rate,
         epochs=e.epochs,
         batch_size=e.batch_size,
         labels=e.labels,
         images=e.images,
         also=e.also,
+        schedule=None if e.decay == 1 else partial(torch.optim.lr_scheduler.ExponentialLR, gamma=e.decay),
+        penalty=_penalty(e),
+        early_stopping=None if e.patience is None else EarlyStopping(e.patience, e.min_delta),
+        draws=_draws(e),
     )
 
 

@@ -29,6 +29,7 @@ JUDGED = ("float64", "float32")
 
 @click.command(epilog=EXIT_CODES)
 @click.argument("cases", nargs=-1, metavar="[CASE ...]")
+@click.option("--all", "every", is_flag=True, help="Run those, too, that are not run by default.")
 @click.option(
     "--data",
     "data_name",
@@ -66,6 +67,7 @@ JUDGED = ("float64", "float32")
 @click.option("-v", "--verbose", is_flag=True, help="Show every compared quantity.")
 def run(
     cases: tuple[str, ...],
+    every: bool,
     data_name: str,
     dtypes: str,
     device: str,
@@ -81,9 +83,10 @@ def run(
 ) -> None:
     """Compare built-in networks in both frameworks: weights, forward, gradients, step and curve.
 
-    Without CASE all of them run, for a few epochs each. The columns show the worst rho of each stage:
-    difference over yardstick, the yardstick being how far one-ulp noise moves the two programs. At most
-    10 passes.
+    Without CASE the notebook's own networks run, for a few epochs each; with --all also its exercises and its
+    means against overfitting: Adam and a schedule, early stopping, dropout, penalties, augmentation. The
+    columns show the worst rho of each stage: difference over yardstick, the yardstick being how far one-ulp
+    noise moves the two programs. At most 10 passes.
     """
     from rich.console import Console
 
@@ -96,7 +99,7 @@ def run(
         require_networks()
         from parity.networks.registry import find_cases
 
-        chosen = find_cases(cases)
+        chosen = find_cases(cases, every=every)
         require_writable(json_path, figure_path)
         if learning_rate is not None and not math.isfinite(learning_rate):
             raise ValueError(f"--learning-rate is {learning_rate}; it must be a finite number")
@@ -165,7 +168,8 @@ def cases() -> None:
     from parity.networks.registry import CASES
 
     for case in CASES.values():
-        click.echo(f"{case.name:22} {case.quick_epochs:3} epochs by default")
+        asked = "" if case.by_default else ", with --all or by name"
+        click.echo(f"{case.name:22} {case.quick_epochs:3} epochs by default{asked}")
         if case.erratum:
             why = click.wrap_text(f"must fail: {case.erratum.text}", 80, " " * 4, " " * 4)
             click.echo(why)

@@ -72,18 +72,21 @@ def torch_training(
     def program(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         given = {name: to_torch(array, dtype, device) for name, array in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
+        draws = {name: given[name] for name in recipe.draws}
 
         def run(
             train: tuple[Tensor, Tensor],
             val: tuple[Tensor, Tensor],
             metrics: Mapping[str, Callable[[Tensor, Tensor], Tensor]],
+            draws: Mapping[str, Tensor],
             epochs: int,
             batch_size: int | None = None,
             order: np.ndarray | None = None,
+            early_stopping: torchref.EarlyStopping | None = None,
         ) -> tuple[dict[str, nn.Parameter], dict[str, Tensor]]:
             parameters = {n: nn.Parameter(to_torch(a, dtype, device)) for n, a in weights.items()}
             history = torchref.fit(
-                lambda x: pair.reference.call(parameters, x),
+                lambda x, **numbers: pair.reference.call(parameters, x, **numbers),
                 parameters,
                 train,
                 val,
@@ -91,6 +94,10 @@ def torch_training(
                 metrics=metrics,
                 optimizer=recipe.optimizer,
                 learning_rate=learning_rate,
+                schedule=recipe.schedule,
+                penalty=recipe.penalty,
+                draws=draws,
+                early_stopping=early_stopping,
                 ranks=ranks,
                 epochs=epochs,
                 batch_size=batch_size,
@@ -98,11 +105,16 @@ def torch_training(
             )
             return parameters, history
 
-        updated, _ = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
-        _, history = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
-        before = {name: to_torch(array, dtype) for name, array in weights.items()}
-        updates = {name: to_numpy(updated[name]) - to_numpy(before[name]) for name in weights}
-        return {"updates": updates, "curve": _curves(history)}
+        first, drawn = _first_batch(train, draws, order, recipe.batch_size)
+        stepped, _ = run(first, first, {}, drawn, epochs=1)
+        kept, history = run(
+            train, val, metrics, draws, epochs, recipe.batch_size, order, recipe.early_stopping
+        )
+        before = {name: to_numpy(to_torch(array, dtype)) for name, array in weights.items()}
+        after = {name: to_numpy(p) for name, p in stepped.items()}
+        best = {name: to_numpy(p) for name, p in kept.items()}
+        updates = _updates(before, after, best if recipe.early_stopping else {})
+        return {"updates": updates, "curve": _curves(history, epochs)}
 
     return program
 
@@ -142,14 +154,17 @@ def jax_training(
         )
         given = {name: to_jax(to_nhwc(a, name), dtype, place) for name, a in inputs.items()}
         train, val = ((given[f"x_{split}"], given[f"y_{split}"]) for split in SPLITS)
+        draws = {name: given[name] for name in recipe.draws}
 
         def run(
             train: tuple[Array, Array],
             val: tuple[Array, Array],
             metrics: Mapping[str, Callable[[Array, Array], Array]],
+            draws: Mapping[str, Array],
             epochs: int,
             batch_size: int | None = None,
             order: np.ndarray | None = None,
+            early_stopping: jaxnn.EarlyStopping | None = None,
         ) -> jaxnn.Fit:
             return jaxnn.fit(
                 pair.candidate.call,
@@ -160,18 +175,24 @@ def jax_training(
                 metrics=metrics,
                 optimizer=recipe.optimizer,
                 learning_rate=learning_rate,
+                schedule=recipe.schedule,
+                penalty=recipe.penalty,
+                draws=draws,
+                early_stopping=early_stopping,
                 mesh=mesh,
                 epochs=epochs,
                 batch_size=batch_size,
                 order=order,
             )
 
-        stepped = run(*_first_batch(train, order, recipe.batch_size), {}, epochs=1)
-        fitted = run(train, val, metrics, epochs=epochs, batch_size=recipe.batch_size, order=order)
-        updated = pair.plan.to_tensors(_numpy_leaves(stepped.params))
-        before = pair.plan.to_tensors(_numpy_leaves(params))
-        updates = {name: updated[name] - before[name] for name in updated}
-        return {"updates": updates, "curve": _curves(fitted.history)}
+        first, drawn = _first_batch(train, draws, order, recipe.batch_size)
+        stepped = run(first, first, {}, drawn, epochs=1)
+        fitted = run(train, val, metrics, draws, epochs, recipe.batch_size, order, recipe.early_stopping)
+        before, after, best = (
+            pair.plan.to_tensors(_numpy_leaves(tree)) for tree in (params, stepped.params, fitted.params)
+        )
+        updates = _updates(before, after, best if recipe.early_stopping else {})
+        return {"updates": updates, "curve": _curves(fitted.history, epochs)}
 
     return program
 
@@ -183,14 +204,20 @@ def _numpy_leaves(params: PyTree) -> dict[str, np.ndarray]:
 
 
 def _first_batch(
-    samples: tuple[Held, Held], order: np.ndarray | None, batch_size: int | None
-) -> tuple[tuple[Held, Held], tuple[Held, Held]]:
-    """The first batch as training and validation set: one full-batch epoch on it is one step."""
+    samples: tuple[Held, Held], draws: Mapping[str, Held], order: np.ndarray | None, batch_size: int | None
+) -> tuple[tuple[Held, Held], dict[str, Held]]:
+    """The first batch and its random numbers: one full-batch epoch on it is one step."""
     x, y = samples
     if order is not None:
         first = np.array(order[:batch_size])
         x, y = x[first], y[first]
-    return (x, y), (x, y)
+    return (x, y), {name: rows[:1, : len(x)] for name, rows in draws.items()}
+
+
+def _updates(before: Arrays, after: Arrays, best: Arrays) -> dict[str, np.ndarray]:
+    """The first change of each weight; with early stopping also the change up to the best weights."""
+    first = {name: after[name] - before[name] for name in before}
+    return first | {f"{name} (best)": best[name] - before[name] for name in best}
 
 
 def to_nhwc(array: np.ndarray, name: str) -> np.ndarray:
@@ -206,7 +233,15 @@ def to_nhwc(array: np.ndarray, name: str) -> np.ndarray:
     return array.transpose(0, 2, 3, 1) if name.startswith("x_") and array.ndim == 4 else array
 
 
-def _curves(history: Mapping[str, Tensor | Array]) -> dict[str, np.ndarray]:
-    """Histories with time on the first axis; the losses of all steps in one row."""
+def _curves(history: Mapping[str, Tensor | Array], epochs: int) -> dict[str, np.ndarray]:
+    """Histories with time on the first axis; the losses of all steps in one row.
+
+    Where training has stopped early, the last values stand for the epochs that did not run: noise may move
+    the stop, and curves of different lengths could not be compared. The stop itself is a curve of one point.
+    """
     curves = {name: to_numpy(value) for name, value in history.items()}
-    return {**curves, "step_loss": curves["step_loss"].reshape(-1)}
+    best = {name: np.array([curves.pop(name)], np.float64) for name in ("best_epoch",) if name in curves}
+    ran = len(curves["step_loss"])
+    whole = {name: np.concatenate([rows, *[rows[-1:]] * (epochs - ran)]) for name, rows in curves.items()}
+    stop = {"last_epoch": np.array([ran], np.float64)} if best else {}
+    return {**whole, **best, **stop, "step_loss": whole["step_loss"].reshape(-1)}

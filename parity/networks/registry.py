@@ -50,6 +50,7 @@ class Case:
         quick_epochs: epochs of the default run; `--full` takes the recipe's.
         torch_recipe: the PyTorch recipe, when it is another one.
         erratum: set for a case that must fail.
+        by_default: whether `parity run` has it without being asked.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Case:
     quick_epochs: int
     torch_recipe: str | None = None
     erratum: Erratum | None = None
+    by_default: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,28 +99,32 @@ _AS_PRINTED = Erratum(
 
 
 def _case(name: str) -> Case:
-    quick_epochs = EXPERIMENTS[name].quick_epochs
+    e = EXPERIMENTS[name]
     if name == "two_layer_as_printed":
-        return Case(name, name, quick_epochs, torch_recipe="two_layer_as_coded", erratum=_AS_PRINTED)
-    return Case(name, name, quick_epochs)
+        return Case(name, name, e.quick_epochs, torch_recipe="two_layer_as_coded", erratum=_AS_PRINTED)
+    return Case(name, name, e.quick_epochs, by_default=e.by_default)
 
 
 CASES: Mapping[str, Case] = MappingProxyType({name: _case(name) for name in EXPERIMENTS})
 """All cases by name, in the order of the notebook."""
 
 
-def find_cases(names: tuple[str, ...]) -> list[Case]:
-    """The cases of these names, or all of them when there is none.
+def find_cases(names: tuple[str, ...], *, every: bool = False) -> list[Case]:
+    """The cases of these names, or those that run by default when there is none.
 
     Args:
-        names: of cases; empty for all.
+        names: of cases; empty for those that run by default.
+        every: take all cases; then no name may be given.
 
     Returns:
         Each case once, in the order of the names.
 
     Raises:
-        ValueError: naming every unknown case and the known ones.
+        ValueError: naming every unknown case and the known ones, or if names are given beside `every`.
     """
+    if every and names:
+        raise ValueError("--all runs every case; give it or the names of cases")
     if unknown := [name for name in names if name not in CASES]:
         raise ValueError(f"there is no case {', '.join(unknown)}; the cases are {', '.join(CASES)}")
-    return [CASES[name] for name in dict.fromkeys(names)] or list(CASES.values())
+    chosen = [CASES[name] for name in dict.fromkeys(names)]
+    return chosen or [case for case in CASES.values() if every or case.by_default]

@@ -10,7 +10,8 @@ from parity.networks.drawing import Drawn, draw_case
 from parity.networks.network_training import SPLITS, decided_by, jax_training, torch_training
 from parity.networks.processes import ProcessGroup
 from parity.networks.registry import Case, CaseResult
-from parity.numerics.arrays import DTYPES
+from parity.networks.samples import draw_numbers
+from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.noise import Subject
 from parity.numerics.progress import Progress, no_progress
 from parity.pipeline.check import check
@@ -71,9 +72,16 @@ def run_case(
     epochs = epochs or (torch_recipe.epochs if full else case.quick_epochs)
     learning_rate = torch_recipe.learning_rate if learning_rate is None else learning_rate
 
+    num_samples = len(loaded.inputs["x_train"])
+    numbers = draw_numbers(case.recipe, num_samples, epochs=epochs, seed=seed)
+
     progress("forward and gradients")
     checked = check_case(
-        case.name, drawn, Settings(dtypes=dtypes, seed=seed, device=device), oracles=_oracles(case, drawn)
+        case.name,
+        drawn,
+        Settings(dtypes=dtypes, seed=seed, device=device),
+        oracles=_oracles(case, drawn),
+        numbers={name: rows[0] for name, rows in numbers.items()},
     )
     progress("training")
     pair = drawn.pair()
@@ -85,7 +93,7 @@ def run_case(
     trained = check_training(
         Subject(torch_training(pair, torch_recipe, *how), pair.weights),
         Subject(jax_training(pair, jax_recipe, *how), pair.candidate_weights),
-        loaded.inputs,
+        {**loaded.inputs, **numbers},
         decided_by=decided_by(torch_recipe.labels),
         scales={f"{split}_r_squared": 1.0 for split in SPLITS},
         oracles=others,
@@ -102,22 +110,24 @@ def check_case(
     settings: Settings,
     *,
     oracles: Mapping[str, Oracle] | None = None,
+    numbers: Arrays | None = None,
     progress: Progress = no_progress,
 ) -> Report:
-    """`parity.check` of a case's networks on its first samples.
+    """`parity.check` of a case's networks on its first samples, as they are in training.
 
     Args:
         name: of the report.
         drawn: the case.
         settings: of the check.
         oracles: further programs of the same network, by label.
+        numbers: what both networks take beside the samples in training, a row per sample.
         progress: called with a short description as each phase begins.
     """
     inputs = drawn.samples.inputs
     return check(
         drawn.network,
         drawn.model.apply,
-        {"x": inputs["x_train"][:BATCH]},
+        {"x": inputs["x_train"][:BATCH], **{name: rows[:BATCH] for name, rows in (numbers or {}).items()}},
         targets=inputs["y_train"][:BATCH],
         loss=(drawn.torch_recipe.loss, drawn.jax_recipe.loss),
         weights=drawn.weights,

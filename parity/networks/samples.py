@@ -6,6 +6,9 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 
 import data
+from data import draws
+from experiments import EXPERIMENTS
+from parity.numerics.arrays import Arrays
 
 REGRESSION_DATA = "diabetes"
 """The regression rung has a data set of its own, whatever `--data` says."""
@@ -59,6 +62,27 @@ def load_samples(name: str, *, labels: str, images: bool, limit: int | None = No
         held = {k: v[: limit if k.endswith("train") else limit // 4] for k, v in held.items()}
     inputs = {k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in held.items()}
     return Samples(inputs, x_train.shape[1:], num_outputs)
+
+
+def draw_numbers(recipe: str, num_samples: int, *, epochs: int, seed: int) -> Arrays:
+    """Draw the random numbers that both networks of a recipe take in training.
+
+    Args:
+        recipe: name of the recipe.
+        num_samples: training samples of an epoch.
+        epochs: how many epochs.
+        seed: of the numbers.
+
+    Returns:
+        Arrays of shape (epochs, num_samples, ...) by the name of the argument that takes them; often none.
+    """
+    e = EXPERIMENTS[recipe]
+    drawn: draws.Draws = {}
+    if e.dropout_rate:
+        drawn |= draws.keep(num_samples, sum(e.hidden), e.dropout_rate, epochs=epochs, seed=seed)
+    if e.augmented:
+        drawn |= draws.augmentation(num_samples, epochs=epochs, seed=seed)
+    return {name: a.astype(np.float64) if a.dtype.kind == "f" else a for name, a in drawn.items()}
 
 
 def _labelled(y: Float[np.ndarray, "N *K"], labels: str) -> Float[np.ndarray, "N *K"] | Int[np.ndarray, " N"]:

@@ -5,8 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import EXPERIMENTS
 from jaxnn import activations, losses, models
 from jaxnn.recipes import RECIPES
+
+OWN = [name for name, e in EXPERIMENTS.items() if e.network is None]
+"""Recipes with a network of their own; the others train one of these."""
 
 SHAPES = {True: (64, 64, 1), False: (12,)}
 NUM_CLASSES = 10
@@ -84,20 +88,20 @@ def forward_by_numpy(name, params, x):
     return affine(p, x)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", OWN)
 def test_forward_against_numpy(name, x64, assert_rounding):
     _, model, params, x, _ = draw(name)
     assert_rounding(actual=jax.jit(model.apply)(params, x), expected=forward_by_numpy(name, params, x))
 
 
 # The printed derivative is wrong by design; `test_by_hand` shows where.
-@pytest.mark.parametrize("name", [name for name in RECIPES if name != "two_layer_as_printed"])
+@pytest.mark.parametrize("name", [name for name in OWN if name != "two_layer_as_printed"])
 def test_gradients_against_finite_differences(name, assert_derivative):
     recipe, model, params, x, labels = draw(name)
     assert_derivative(lambda params: recipe.loss(model.apply(params, x), labels), params)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_dtype_is_kept(name, dtype, x64):
     shape = SHAPES[RECIPES[name].images]
@@ -146,7 +150,7 @@ PARAMS_AND_LOGITS = {
 }
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", OWN)
 def test_shapes_at_the_size_of_the_notebook(name):
     shape = (64, 64, 1) if RECIPES[name].images else (4096,)
     model = RECIPES[name].model(shape, 10)

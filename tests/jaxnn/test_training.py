@@ -5,6 +5,7 @@ import optax
 import pytest
 
 import jaxnn
+from experiments import EXPERIMENTS
 from jaxnn import losses, metrics, models
 from jaxnn.recipes import RECIPES
 
@@ -158,7 +159,7 @@ def test_fit_against_plain_loops_fully_optimised(name, x64, optimised, assert_ro
     test_fit_against_plain_loops(name, 4, "every epoch", x64, assert_rounding)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name, e in EXPERIMENTS.items() if e.optimizer != "adam"])
 def test_one_step_moves_by_the_rate_times_the_gradient(name, x64, assert_rounding):
     recipe = RECIPES[name]
     shape = (32, 32, 1) if recipe.images else (NUM_FEATURES,)
@@ -181,10 +182,12 @@ def test_one_step_moves_by_the_rate_times_the_gradient(name, x64, assert_roundin
         loss=recipe.loss,
         metrics={},
         optimizer=recipe.optimizer,
+        penalty=recipe.penalty,
         learning_rate=0.25,
         epochs=1,
     )
-    grads = jax.jit(jax.grad(lambda p: recipe.loss(model.apply(p, x), y)))(params)
+    penalty = recipe.penalty or (lambda params: 0.0)
+    grads = jax.jit(jax.grad(lambda p: recipe.loss(model.apply(p, x), y) + penalty(p)))(params)
     if name.startswith("two_layer"):
         grads = {"hidden": jax.tree.map(lambda g: g / 10, grads["hidden"]), "output": grads["output"]}
     expected = jax.tree.map(lambda w, g: np.asarray(w) - 0.25 * np.asarray(g), params, grads)

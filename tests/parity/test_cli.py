@@ -65,6 +65,7 @@ def test_a_planted_fault_makes_the_run_red(monkeypatch: pytest.MonkeyPatch) -> N
         (["run", "vgg"], "there is no case vgg"),
         (["run", "--dtype", "float8"], "--dtype is 'float8'"),
         (["run", "--full", "--epochs", "3"], "contradict each other"),
+        (["run", "mlp", "--all"], "--all runs every case"),
         (["run", "logistic", "--data", "mnist"], "mnist"),
         (["run", "logistic", "--epochs", "0"], "0"),
         (["run", "logistic", "--json", "no/such/folder/run.json", "--epochs", "2"], "no/such/folder"),
@@ -88,6 +89,9 @@ def test_cases_are_listed() -> None:
     output = invoke("cases").output
     assert "cnn_global_pool" in output
     assert "must fail" in output
+    asked_for = {line.split()[0] for line in output.splitlines() if "with --all or by name" in line}
+    assert {"linear_adam", "linear_early_stop", "cnn_augmented"} <= asked_for
+    assert not asked_for & {"logistic", "mlp", "cnn"}
 
 
 def in_new_process(code: str) -> Any:

@@ -32,10 +32,15 @@ def test_the_two_packages_have_the_same_recipes() -> None:
 
 def test_every_recipe_has_a_case() -> None:
     assert {case.recipe for case in CASES.values()} == set(jaxnn.RECIPES)
-    assert [case.name for case in find_cases(())] == list(CASES)
+    assert [case.name for case in find_cases((), every=True)] == list(CASES)
+    short = [case.name for case in find_cases(())]
+    assert short == list(CASES)[: len(short)]
+    assert short[-1] == "regression"
     assert [case.name for case in find_cases(("mlp", "cnn", "mlp"))] == ["mlp", "cnn"]
     with pytest.raises(ValueError, match="no case vgg; the cases are logistic"):
         find_cases(("vgg",))
+    with pytest.raises(ValueError, match="--all runs every case"):
+        find_cases(("mlp",), every=True)
 
 
 @pytest.mark.parametrize("name", ["two_layer_tanh", "regression", "softmax_module", "cnn"])
