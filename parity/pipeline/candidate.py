@@ -17,9 +17,11 @@ from parity.frameworks.opening import framework_of, open_model
 from parity.frameworks.outputs import name_outputs, pair_outputs, unnamed_outputs
 from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
+from parity.numerics.draws import Share
 from parity.numerics.progress import Progress
-from parity.pipeline import image_layouts
+from parity.pipeline import draw_sentences, image_layouts
 from parity.pipeline.conversions import Conversion, remarks_on
+from parity.pipeline.paired_draws import Pairs, hypotheses, paired
 from parity.pipeline.planning import load, plan_between, reordered
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
@@ -169,14 +171,21 @@ def _opened(attempt: _Attempt, layout: image_layouts.Layout) -> tuple[Model, Tas
     )
     inputs = {name: reference.inputs[0][name] for name in task.inputs}
     params, given, streaming = params_of(request), task.laid_out(inputs), request.streaming
+    drawing = bool(reference.draws) and reference.framework == "PyTorch"
     return open_model(
-        request.candidate, params, given, default="JAX", role="candidate", streaming=streaming
+        request.candidate,
+        params,
+        given,
+        default="JAX",
+        role="candidate",
+        streaming=streaming,
+        drawing=drawing,
     ), task
 
 
 def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress) -> Candidate:
-    """The candidate in one layout of its inputs."""
-    reference, request, sides = attempt.reference, attempt.request, attempt.sides
+    """The candidate in one layout of its inputs, its random draws lying as the two sides agree."""
+    reference, request = attempt.reference, attempt.request
     given = reference.inputs[0]
     model, task = _opened(attempt, layout)
     out = model.program(task, trainable=()).returned(model.weights, given)
@@ -185,6 +194,45 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     task, names, lacking, notes = _with_outputs(attempt, task, picked)
     probe = model.program(task._replace(loss=None), trainable=())
     census = probe.census(model.weights, given)
+    own = probe.draws(model.weights, given) if reference.draws or census.random else ()
+    if not (reference.draws or own):
+        return _with_shares(attempt, layout, _Settling(model, task, census, names, lacking, notes), progress)
+    pairs = paired(reference.draws, own)
+    found: list[tuple[Candidate, tuple[Share, ...]]] = []
+    for shares in hypotheses(pairs, attempt.ways, moved=bool(layout)):
+        settling = _Settling(model, task._replace(shares=shares), census, names, lacking, notes)
+        found.append((_with_shares(attempt, layout, settling, progress), shares))
+        if gap(reference, forward(found[-1][0]), found[-1][0].weights) <= NEAR:
+            return _told(*found[-1], pairs)
+        progress("trying other orders of random numbers")
+    return _told(*found[0], pairs)
+
+
+class _Settling(NamedTuple):
+    """A candidate that is open, on its way to be settled."""
+
+    model: Model
+    task: Task
+    census: Census
+    names: dict[str, str]
+    lacking: Names
+    notes: Names
+
+
+def _told(candidate: Candidate, shares: tuple[Share, ...], pairs: Pairs) -> Candidate:
+    """The same candidate, with what is to be said of its random draws."""
+    said = draw_sentences.sentences(pairs, any(share.mirrored for share in shares))
+    return dataclasses.replace(candidate, remarks=(*candidate.remarks, *said))
+
+
+def _with_shares(
+    attempt: _Attempt, layout: image_layouts.Layout, settling: _Settling, progress: Progress
+) -> Candidate:
+    """The candidate in one layout of its inputs and random draws."""
+    reference, request, sides = attempt.reference, attempt.request, attempt.sides
+    given = reference.inputs[0]
+    model, task, census, names, lacking, notes = settling
+    probe = model.program(task._replace(loss=None), trainable=())
     probe.require_repeatable(model.weights, given, census)
     task = task._replace(rounding=bool(census.narrow) and not reference.computed & census.computed)
     dtypes, remarks = dtypes_in_use(reference, model.framework, census)

@@ -1,0 +1,175 @@
+"""What is said of the random draws of two sides: how many are shared, and in what they differ."""
+
+import collections
+import math
+
+from parity.numerics.draws import Distribution, Draw
+from parity.pipeline.paired_draws import Pairs
+
+MOST = 6
+"""Sentences of a kind, at most."""
+
+PLURALS = {
+    Distribution.BERNOULLI: "Bernoulli masks",
+    Distribution.INTEGERS: "of random integers",
+    Distribution.GUMBEL: "of categories (Gumbel)",
+}
+"""How several are counted; of the others the distribution's name says it."""
+
+RELATED = (
+    {Distribution.UNIFORM, Distribution.BERNOULLI},
+    {Distribution.EXPONENTIAL, Distribution.GUMBEL},
+    {Distribution.EXPONENTIAL, Distribution.UNIFORM},
+    {Distribution.GUMBEL, Distribution.UNIFORM},
+)
+"""Distributions one of which a model may make of the other."""
+
+
+def sentences(pairs: Pairs, mirrored: bool = False) -> tuple[str, ...]:
+    """What to say, the differences first, with `<reference>` and `<candidate>` for the sides.
+
+    Args:
+        pairs: the draws of both sides.
+        mirrored: whether the two agreed once masks were read from the other end.
+    """
+    differing = [
+        text for one, other in pairs.together if (text := _difference(one, other, mirrored)) is not None
+    ]
+    return (
+        *differing[:MOST],
+        *_left_over(pairs),
+        *_keys_used_twice(pairs),
+        *_not_shared(pairs),
+        *_counted(pairs),
+    )
+
+
+def _difference(one: Draw, other: Draw, mirrored: bool) -> str | None:
+    """In what two draws differ that stand for each other; None if they need not."""
+    kinds = {one.distribution, other.distribution}
+    if len(kinds) == 2:
+        if kinds in RELATED:
+            return None
+        return f"<reference> draws {_in_words(one)}, <candidate> {_in_words(other)}"
+    if one.distribution not in (Distribution.BERNOULLI, Distribution.INTEGERS):
+        return None
+    known = bool(one.parameters) and bool(other.parameters)
+    if not known or all(map(_close, one.parameters, other.parameters)):
+        return None
+    if mirrored and _close(one.parameters[0], 1 - other.parameters[0]):
+        return None
+    return f"<reference> draws {_in_words(one)}, <candidate> {_parameters(other, 'one')}{_at(other)}"
+
+
+def _left_over(pairs: Pairs) -> list[str]:
+    """Draws that one side makes and the other does not; two of one kind are told together."""
+    first, second = map(list, pairs.left)
+    found = []
+    for draw in list(first):
+        partner = next((own for own in second if own.distribution is draw.distribution), None)
+        if partner is not None:
+            first.remove(draw)
+            second.remove(partner)
+            found.append(f"<reference> draws {_in_words(draw)}, <candidate> {_in_words(partner)}")
+    counts = [
+        sum(draw.shared and draw.same_as is None for draw in side)
+        for side in (pairs.reference, pairs.candidate)
+    ]
+    for draw in first:
+        found.append(
+            f"<reference> draws {_in_words(draw)}, for which <candidate> draws nothing: {_many(counts[0])} "
+            f"against {counts[1]}"
+        )
+    for draw in second:
+        found.append(
+            f"<candidate> draws {_in_words(draw)}, for which <reference> draws nothing: {_many(counts[1])} "
+            f"against {counts[0]}"
+        )
+    return found[:MOST]
+
+
+def _keys_used_twice(pairs: Pairs) -> list[str]:
+    """Draws of one side that repeat an earlier one, where those of the other side do not."""
+    found = []
+    back = {other: own for own, other in enumerate(pairs.partner) if other is not None}
+    for side, draws, partners in (
+        ("<candidate>", pairs.candidate, dict(enumerate(pairs.partner))),
+        ("<reference>", pairs.reference, back),
+    ):
+        others = pairs.reference if side == "<candidate>" else pairs.candidate
+        for index, draw in enumerate(draws):
+            partner = partners.get(index)
+            if draw.same_as is None or (partner is not None and others[partner].same_as is not None):
+                continue
+            where = f" ({draws[draw.same_as].place} and {draw.place})" if draw.place else ""
+            found.append(
+                f"{side} uses the same key for draws {draw.same_as + 1} and {index + 1}{where}: both are the "
+                "same numbers; split the key, and use each part once"
+            )
+    return found[:MOST]
+
+
+def _not_shared(pairs: Pairs) -> list[str]:
+    """Draws that have no counterpart in the other framework."""
+    found: dict[str, None] = {}
+    for side, draws in (("<reference>", pairs.reference), ("<candidate>", pairs.candidate)):
+        for draw in draws:
+            if not draw.shared:
+                found[
+                    f"{side} draws random numbers that cannot be shared ({draw.name}{_at(draw)}): each side "
+                    "has its own; give them as an input"
+                ] = None
+    return list(found)[:MOST]
+
+
+def _counted(pairs: Pairs) -> list[str]:
+    """How many draws were shared, by distribution."""
+    counts = collections.Counter(one.distribution for one, _ in pairs.together)
+    if not counts:
+        return []
+    total = sum(counts.values())
+    kinds = ", ".join(_counted_kind(count, kind) for kind, count in counts.items())
+    verb = "random draw was" if total == 1 else "random draws were"
+    order = "" if pairs.by_order else "; they come in another order, and were matched by shape"
+    return [f"{total} {verb} shared: {kinds}{order}"]
+
+
+def _counted_kind(count: int, kind: Distribution) -> str:
+    return f"{count} {kind.value if count == 1 else PLURALS.get(kind, kind.value)}"
+
+
+def _many(count: int) -> str:
+    return f"{count} draw" if count == 1 else f"{count} draws"
+
+
+def _in_words(draw: Draw) -> str:
+    """A draw with its parameters, shape and place."""
+    what = {
+        Distribution.BERNOULLI: "a Bernoulli mask",
+        Distribution.INTEGERS: "random integers",
+    }.get(draw.distribution, f"{draw.distribution.value} numbers")
+    return (
+        f"{_parameters(draw, what)} and shape {draw.shape}{_at(draw)}"
+        if _told(draw)
+        else (f"{what} of shape {draw.shape}{_at(draw)}")
+    )
+
+
+def _told(draw: Draw) -> bool:
+    return bool(draw.parameters) and draw.distribution in (Distribution.BERNOULLI, Distribution.INTEGERS)
+
+
+def _parameters(draw: Draw, what: str) -> str:
+    """The parameters of a mask or of integers."""
+    if draw.distribution is Distribution.BERNOULLI:
+        return f"{what} of probability {draw.parameters[0]:.6g}"
+    low, high = draw.parameters
+    return f"{what} from {low:.0f} to {high - 1:.0f}"
+
+
+def _at(draw: Draw) -> str:
+    return f" ({draw.place})" if draw.place else ""
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-7)
