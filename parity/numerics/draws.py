@@ -125,7 +125,7 @@ def uniform(share: Share, shape: Sequence[int]) -> Float[np.ndarray, "..."]:
     Returns:
         float64 of 17 significant bits.
     """
-    return np.ldexp(fractions(share, shape).astype(np.float64), -UNIFORM_BITS)
+    return np.asarray(np.ldexp(fractions(share, shape).astype(np.float64), -UNIFORM_BITS))
 
 
 def normal_multiples(share: Share, shape: Sequence[int]) -> Int[np.ndarray, "..."]:
@@ -151,7 +151,7 @@ def normal(share: Share, shape: Sequence[int]) -> Float[np.ndarray, "..."]:
     Returns:
         float64, at most 4.4 in size.
     """
-    return np.ldexp(normal_multiples(share, shape).astype(np.float64), -NORMAL_BITS)
+    return np.asarray(np.ldexp(normal_multiples(share, shape).astype(np.float64), -NORMAL_BITS))
 
 
 def exponential(share: Share, shape: Sequence[int]) -> Float[np.ndarray, "..."]:

@@ -103,7 +103,7 @@ def _draws(given: Given) -> bool:
 
 def _filled(tensor: torch.Tensor, values: Shaped[np.ndarray, "..."]) -> torch.Tensor:
     """A tensor with these numbers written into it."""
-    return tensor.copy_(torch.from_numpy(np.ascontiguousarray(values)).to(tensor.device))
+    return tensor.copy_(torch.from_numpy(np.array(values)).to(tensor.device))
 
 
 def _made(given: Given, default: torch.dtype | None = None) -> torch.Tensor:
