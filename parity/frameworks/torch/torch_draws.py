@@ -106,13 +106,22 @@ def _filled(tensor: torch.Tensor, values: Shaped[np.ndarray, "..."]) -> torch.Te
     return tensor.copy_(torch.from_numpy(np.array(values)).to(tensor.device))
 
 
-def _made(given: Given, default: torch.dtype | None = None) -> torch.Tensor:
-    """The tensor that a factory would make, or a `_like` function, not filled yet."""
-    dtype, device = given.get("dtype"), given.get("device")
-    dtype = dtype if isinstance(dtype, torch.dtype) else None  # a schema's default is a number
-    if isinstance(given.get("self"), torch.Tensor):
-        return torch.empty_like(given["self"], dtype=dtype, device=device)
-    return torch.empty(tuple(given["size"]), dtype=dtype or default, device=device)
+def _shape(given: Given) -> tuple[int, ...]:
+    """The shape of what a factory makes, or a `_like` function."""
+    like = given.get("self")
+    return tuple(like.shape if isinstance(like, torch.Tensor) else given["size"])
+
+
+def _made(
+    given: Given, values: Shaped[np.ndarray, "..."], default: torch.dtype | None = None
+) -> torch.Tensor:
+    """What a factory would make, or a `_like` function, of these numbers."""
+    like, dtype, device = given.get("self"), given.get("dtype"), given.get("device")
+    if not isinstance(dtype, torch.dtype):  # a schema's default is a number
+        dtype = like.dtype if isinstance(like, torch.Tensor) else default or torch.get_default_dtype()
+    if device is None and isinstance(like, torch.Tensor):
+        device = like.device
+    return torch.from_numpy(np.array(values)).to(device=device, dtype=dtype)
 
 
 def _bernoulli(given: Given, share: Share) -> Answer:
@@ -125,8 +134,8 @@ def _bernoulli(given: Given, share: Share) -> Answer:
         result = into.copy_(mask) if given["in_place"] else mask.to(into.dtype)
         return result, Distribution.BERNOULLI, into.shape, _single(chance)
     mask_of_one = draws.below(share, tuple(into.shape), chance)
-    target = into if given["in_place"] else torch.empty_like(into)
-    return _filled(target, mask_of_one), Distribution.BERNOULLI, into.shape, (float(chance),)
+    result = _filled(into, mask_of_one) if given["in_place"] else _made(given, mask_of_one)
+    return result, Distribution.BERNOULLI, into.shape, (float(chance),)
 
 
 def _single(chance: torch.Tensor) -> tuple[float, ...]:
@@ -149,14 +158,13 @@ def _uniform(given: Given, share: Share) -> Answer:
 
 
 def _rand(given: Given, share: Share) -> Answer:
-    made = _made(given)
-    values = draws.uniform(share, tuple(made.shape))
-    return _filled(made, values), Distribution.UNIFORM, made.shape, (0.0, 1.0)
+    shape = _shape(given)
+    return _made(given, draws.uniform(share, shape)), Distribution.UNIFORM, shape, (0.0, 1.0)
 
 
 def _randn(given: Given, share: Share) -> Answer:
-    made = _made(given)
-    return _filled(made, draws.normal(share, tuple(made.shape))), Distribution.NORMAL, made.shape, ()
+    shape = _shape(given)
+    return _made(given, draws.normal(share, shape)), Distribution.NORMAL, shape, ()
 
 
 def _normal(given: Given, share: Share) -> Answer | None:
@@ -168,12 +176,11 @@ def _normal(given: Given, share: Share) -> Answer | None:
         return _filled(into, values), Distribution.NORMAL, into.shape, ()
     tensors = [value for value in (mean, std) if isinstance(value, torch.Tensor)]
     if not tensors:
-        made = _made(given)
-        values = mean + std * draws.normal(share, tuple(made.shape))
-        return _filled(made, values), Distribution.NORMAL, made.shape, ()
-    shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
-    made = torch.empty(shape, dtype=tensors[0].dtype, device=tensors[0].device)
-    return mean + std * _filled(made, draws.normal(share, shape)), Distribution.NORMAL, shape, ()
+        shape = _shape(given)
+        return _made(given, mean + std * draws.normal(share, shape)), Distribution.NORMAL, shape, ()
+    shape = tuple(torch.broadcast_shapes(*(tensor.shape for tensor in tensors)))
+    standard = torch.from_numpy(draws.normal(share, shape)).to(tensors[0])
+    return mean + std * standard, Distribution.NORMAL, shape, ()
 
 
 def _exponential(given: Given, share: Share) -> Answer:
@@ -183,10 +190,9 @@ def _exponential(given: Given, share: Share) -> Answer:
 
 
 def _randint(given: Given, share: Share) -> Answer:
-    made = _made(given, torch.int64)
-    low, high = int(given.get("low", 0)), int(given["high"])
-    values = draws.integers(share, tuple(made.shape), low, high)
-    return _filled(made, values), Distribution.INTEGERS, made.shape, (low, high)
+    shape, low, high = _shape(given), int(given.get("low", 0)), int(given["high"])
+    values = draws.integers(share, shape, low, high)
+    return _made(given, values, torch.int64), Distribution.INTEGERS, shape, (low, high)
 
 
 def _random(given: Given, share: Share) -> Answer | None:
@@ -212,7 +218,7 @@ def _rrelu(given: Given, share: Share) -> Answer:
     x, noise = given["self"], given["noise"]
     low, high = float(given["lower"]), float(given["upper"])
     slopes = low + (high - low) * draws.uniform(share, tuple(x.shape))
-    drawn = _filled(torch.empty_like(noise), slopes)
+    drawn = torch.from_numpy(slopes).to(noise)
     noise.copy_(torch.where(x <= 0, drawn, torch.ones_like(drawn)))
     result = x.mul_(noise) if given["in_place"] else x * noise
     return result, Distribution.UNIFORM, x.shape, (low, high)

@@ -21,9 +21,7 @@ from tests.kit.weights import randomise, shapes
 KEY = jax.random.key(7)
 RATE = 0.25
 QUICK = parity.Settings(dtypes=("float64", "float32"), finite_differences=False, moved_weights=False)
-UNPLACED = parity.Settings(
-    dtypes=("float64",), finite_differences=False, moved_weights=False, localise=False
-)
+UNPLACED = parity.Settings(dtypes=("float64",), finite_differences=False, moved_weights=False, localise=False)
 X = {"x": np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)}
 
 
@@ -47,7 +45,14 @@ def fails(
 
 
 def network(rate: float = RATE) -> nn.Module:
-    layers = [nn.Linear(6, 8), nn.Dropout(rate), nn.GELU(), nn.Linear(8, 8), nn.Dropout(rate), nn.Linear(8, 3)]
+    layers = [
+        nn.Linear(6, 8),
+        nn.Dropout(rate),
+        nn.GELU(),
+        nn.Linear(8, 8),
+        nn.Dropout(rate),
+        nn.Linear(8, 3),
+    ]
     return randomise(nn.Sequential(*layers)).train()
 
 
