@@ -19,8 +19,10 @@ from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
 from parity.numerics.draws import Share
 from parity.numerics.progress import Progress
-from parity.pipeline import draw_sentences, image_layouts
-from parity.pipeline.conversions import Conversion, remarks_on
+from parity.pipeline import image_layouts
+from parity.pipeline.conversions import Conversion
+from parity.pipeline.conversions import remarks_on as remarks_on_conversion
+from parity.pipeline.draw_sentences import DrawFault, faults_of, remarks_on
 from parity.pipeline.paired_draws import Pairs, hypotheses, paired
 from parity.pipeline.planning import load, plan_between, reordered
 from parity.pipeline.reference import Reference
@@ -56,6 +58,7 @@ class Candidate:
         notes: what was chosen on the way, in words.
         remarks: what is worth saying besides.
         conversion: of the user's own params, where no whole plan explains them.
+        draw_faults: in what its random draws differ from the reference's.
         apart: the largest difference of its outputs from the reference's in float64, relative to their size;
             None where it was not looked at.
     """
@@ -71,6 +74,7 @@ class Candidate:
     lacking: tuple[str, ...] = ()
     conversion: Conversion | None = None
     apart: float | None = None
+    draw_faults: tuple[DrawFault, ...] = ()
 
     @property
     def misfits(self) -> tuple[Misfit, ...]:
@@ -198,14 +202,26 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     if not (reference.draws or own):
         return _with_shares(attempt, layout, _Settling(model, task, census, names, lacking, notes), progress)
     pairs = paired(reference.draws, own)
-    found: list[tuple[Candidate, tuple[Share, ...]]] = []
-    for shares in hypotheses(pairs, attempt.ways, moved=bool(layout)):
+    first, *others = hypotheses(pairs, attempt.ways, moved=bool(layout))
+
+    def settled(shares: tuple[Share, ...]) -> Candidate:
         settling = _Settling(model, task._replace(shares=shares), census, names, lacking, notes)
-        found.append((_with_shares(attempt, layout, settling, progress), shares))
-        if gap(reference, forward(found[-1][0]), found[-1][0].weights) <= NEAR:
-            return _told(*found[-1], pairs)
-        progress("trying other orders of random numbers")
-    return _told(*found[0], pairs)
+        return _with_shares(attempt, layout, settling, progress)
+
+    def agrees(candidate: Candidate) -> bool:
+        return gap(reference, forward(candidate), candidate.weights) <= NEAR
+
+    candidate = settled(first)
+    if not others or agrees(candidate):
+        return _told(candidate, pairs)
+    progress("trying other orders of random numbers")
+    for shares in others:
+        if agrees(other := dataclasses.replace(candidate, task=candidate.task._replace(shares=shares))):
+            return _told(other, pairs)
+    for shares in others:  # with the wrong masks another plan of the weights may have been taken
+        if not any(share.mirrored for share in shares) and agrees(other := settled(shares)):
+            return _told(other, pairs)
+    return _told(candidate, pairs)
 
 
 class _Settling(NamedTuple):
@@ -219,10 +235,11 @@ class _Settling(NamedTuple):
     notes: Names
 
 
-def _told(candidate: Candidate, shares: tuple[Share, ...], pairs: Pairs) -> Candidate:
+def _told(candidate: Candidate, pairs: Pairs) -> Candidate:
     """The same candidate, with what is to be said of its random draws."""
-    said = draw_sentences.sentences(pairs, any(share.mirrored for share in shares))
-    return dataclasses.replace(candidate, remarks=(*candidate.remarks, *said))
+    faults = faults_of(pairs, any(share.mirrored for share in candidate.task.shares or ()))
+    said = (*(fault.text for fault in faults), *remarks_on(pairs))
+    return dataclasses.replace(candidate, remarks=(*candidate.remarks, *said), draw_faults=faults)
 
 
 def _with_shares(
@@ -250,7 +267,7 @@ def _with_shares(
         remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
     remarks += model.remarks(given, task)
     if conversion is not None:
-        remarks += remarks_on(conversion)
+        remarks += remarks_on_conversion(conversion)
     candidate = Candidate(
         model, task, settled.plan, weights, dtypes, names, notes, remarks, lacking, conversion, settled.apart
     )

@@ -1,10 +1,15 @@
 """What is said of the random draws of two sides: how many are shared, and in what they differ."""
 
 import collections
+import dataclasses
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from parity.numerics.draws import Distribution, Draw
 from parity.pipeline.paired_draws import Pairs
+from parity.report.divergences import Divergence
+from parity.report.kinds import Kind, Stage
 
 MOST = 6
 """Sentences of a kind, at most."""
@@ -25,23 +30,69 @@ RELATED = (
 """Distributions one of which a model may make of the other."""
 
 
-def sentences(pairs: Pairs, mirrored: bool = False) -> tuple[str, ...]:
-    """What to say, the differences first, with `<reference>` and `<candidate>` for the sides.
+class DrawFault(NamedTuple):
+    """A difference between the draws of both sides.
+
+    Attributes:
+        text: a sentence with `<reference>` and `<candidate>` for the sides.
+        places: of the draws that it is about: file and line, or layer.
+    """
+
+    text: str
+    places: tuple[str, ...]
+
+
+def faults_of(pairs: Pairs, mirrored: bool = False) -> tuple[DrawFault, ...]:
+    """In what the draws of both sides differ.
 
     Args:
         pairs: the draws of both sides.
         mirrored: whether the two agreed once masks were read from the other end.
     """
     differing = [
-        text for one, other in pairs.together if (text := _difference(one, other, mirrored)) is not None
+        DrawFault(text, _places(one, other))
+        for one, other in pairs.together
+        if (text := _difference(one, other, mirrored)) is not None
     ]
-    return (
-        *differing[:MOST],
-        *_left_over(pairs),
-        *_keys_used_twice(pairs),
-        *_not_shared(pairs),
-        *_counted(pairs),
-    )
+    return (*differing[:MOST], *_left_over(pairs)[:MOST], *_keys_used_twice(pairs)[:MOST])
+
+
+def remarks_on(pairs: Pairs) -> tuple[str, ...]:
+    """How many draws were shared, and which cannot be.
+
+    Args:
+        pairs: the draws of both sides.
+    """
+    return (*_not_shared(pairs), *_counted(pairs))
+
+
+def told(divergences: Sequence[Divergence], faults: Sequence[DrawFault]) -> tuple[Divergence, ...]:
+    """Divergences, those where the two sides draw other numbers with that said in the place of a cause.
+
+    What was tried there took a drawn number for a computed one.
+
+    Args:
+        divergences: in the order in which they are told.
+        faults: from `faults_of`.
+    """
+    return tuple(_with_fault(divergence, faults) for divergence in divergences)
+
+
+def _with_fault(divergence: Divergence, faults: Sequence[DrawFault]) -> Divergence:
+    if divergence.stage is Stage.WEIGHTS:
+        return divergence
+    here = set()
+    for place in (*divergence.reference, *divergence.candidate):
+        here |= {f"{place.file}:{place.line}"} if place.file else set()
+        here |= {f"layer `{place.module}`"} if place.module else set()
+    fault = max(faults, key=lambda fault: len(here & set(fault.places)), default=None)
+    if fault is None or not here & set(fault.places):
+        return divergence
+    return dataclasses.replace(divergence, kind=Kind.DRAWS, detail=fault.text, cause=None, formulas=None)
+
+
+def _places(*draws: Draw) -> tuple[str, ...]:
+    return tuple(draw.place for draw in draws if draw.place)
 
 
 def _difference(one: Draw, other: Draw, mirrored: bool) -> str | None:
@@ -61,7 +112,7 @@ def _difference(one: Draw, other: Draw, mirrored: bool) -> str | None:
     return f"<reference> draws {_in_words(one)}, <candidate> {_parameters(other, 'one')}{_at(other)}"
 
 
-def _left_over(pairs: Pairs) -> list[str]:
+def _left_over(pairs: Pairs) -> list[DrawFault]:
     """Draws that one side makes and the other does not; two of one kind are told together."""
     first, second = map(list, pairs.left)
     found = []
@@ -70,43 +121,39 @@ def _left_over(pairs: Pairs) -> list[str]:
         if partner is not None:
             first.remove(draw)
             second.remove(partner)
-            found.append(f"<reference> draws {_in_words(draw)}, <candidate> {_in_words(partner)}")
-    counts = [
-        sum(draw.shared and draw.same_as is None for draw in side)
-        for side in (pairs.reference, pairs.candidate)
-    ]
-    for draw in first:
-        found.append(
-            f"<reference> draws {_in_words(draw)}, for which <candidate> draws nothing: {_many(counts[0])} "
-            f"against {counts[1]}"
-        )
-    for draw in second:
-        found.append(
-            f"<candidate> draws {_in_words(draw)}, for which <reference> draws nothing: {_many(counts[1])} "
-            f"against {counts[0]}"
-        )
-    return found[:MOST]
+            text = f"<reference> draws {_in_words(draw)}, <candidate> {_in_words(partner)}"
+            found.append(DrawFault(text, _places(draw, partner)))
+    counts = [sum(draw.shared for draw in side) for side in (pairs.reference, pairs.candidate)]
+    for left, one, other, (many, few) in (
+        (first, "<reference>", "<candidate>", counts),
+        (second, "<candidate>", "<reference>", counts[::-1]),
+    ):
+        for draw in left:
+            text = f"{one} draws {_in_words(draw)}, for which {other} draws nothing"
+            found.append(DrawFault(f"{text}: {_many(many)} against {few}", _places(draw)))
+    return found
 
 
-def _keys_used_twice(pairs: Pairs) -> list[str]:
+def _keys_used_twice(pairs: Pairs) -> list[DrawFault]:
     """Draws of one side that repeat an earlier one, where those of the other side do not."""
     found = []
     back = {other: own for own, other in enumerate(pairs.partner) if other is not None}
-    for side, draws, partners in (
-        ("<candidate>", pairs.candidate, dict(enumerate(pairs.partner))),
-        ("<reference>", pairs.reference, back),
+    for side, draws, others, partners in (
+        ("<candidate>", pairs.candidate, pairs.reference, dict(enumerate(pairs.partner))),
+        ("<reference>", pairs.reference, pairs.candidate, back),
     ):
-        others = pairs.reference if side == "<candidate>" else pairs.candidate
         for index, draw in enumerate(draws):
             partner = partners.get(index)
             if draw.same_as is None or (partner is not None and others[partner].same_as is not None):
                 continue
-            where = f" ({draws[draw.same_as].place} and {draw.place})" if draw.place else ""
-            found.append(
+            first = draws[draw.same_as]
+            where = f" ({first.place} and {draw.place})" if draw.place else ""
+            text = (
                 f"{side} uses the same key for draws {draw.same_as + 1} and {index + 1}{where}: both are the "
                 "same numbers; split the key, and use each part once"
             )
-    return found[:MOST]
+            found.append(DrawFault(text, _places(draw)))
+    return found
 
 
 def _not_shared(pairs: Pairs) -> list[str]:
@@ -150,12 +197,12 @@ def _in_words(draw: Draw) -> str:
     }.get(draw.distribution, f"{draw.distribution.value} numbers")
     return (
         f"{_parameters(draw, what)} and shape {draw.shape}{_at(draw)}"
-        if _told(draw)
+        if _has_parameters(draw)
         else (f"{what} of shape {draw.shape}{_at(draw)}")
     )
 
 
-def _told(draw: Draw) -> bool:
+def _has_parameters(draw: Draw) -> bool:
     return bool(draw.parameters) and draw.distribution in (Distribution.BERNOULLI, Distribution.INTEGERS)
 
 

@@ -1,4 +1,4 @@
-"""Models in training mode: the masks and noise of both sides are the same, and what differs in them is found."""
+"""Models in training mode: both sides get the same masks, and what differs in them is found."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from flax import nnx
 from torch import nn
 

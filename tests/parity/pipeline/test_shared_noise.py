@@ -1,6 +1,7 @@
 """Dropout of channels, of attention and of paths, and noise of every kind, shared by both sides."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import flax.linen as linen
@@ -14,6 +15,7 @@ from flax import nnx
 from torch import nn
 
 import parity
+from parity.pipeline import record
 from tests.kit.weights import randomise, shapes
 from tests.parity.pipeline.test_shared_draws import KEY, RATE, X, dense, dropout, fails, passes
 
@@ -155,23 +157,41 @@ def leaky(x: jax.Array) -> jax.Array:
     return jnp.where(x >= 0, x, x * slopes)
 
 
-@pytest.mark.parametrize(
-    ("function", "counterpart"),
-    [
-        (lambda x: F.alpha_dropout(x, RATE, True), alpha_dropout),
-        (lambda x: F.rrelu(x, training=True), leaky),
-        (lambda x: x + torch.empty_like(x).exponential_(), lambda x: x + jax.random.exponential(KEY, x.shape)),
-        (lambda x: F.gumbel_softmax(x, 0.5), lambda x: jax.nn.softmax((x + jax.random.gumbel(KEY, x.shape)) / 0.5)),
-        (lambda x: x + torch.randint(2, 9, x.shape), lambda x: x + jax.random.randint(KEY, x.shape, 2, 9)),
-        (
-            lambda x: x * F.one_hot(torch.distributions.Categorical(logits=x).sample(), 4),
-            lambda x: x * jax.nn.one_hot(jax.random.categorical(KEY, x), 4),
-        ),
-        (lambda x: x * torch.bernoulli(torch.sigmoid(x)), lambda x: x * jax.random.bernoulli(KEY, jax.nn.sigmoid(x))),
-        (lambda x: torch.normal(x, 0.5), lambda x: jax.lax.stop_gradient(x) + 0.5 * jax.random.normal(KEY, x.shape)),
-    ],
-    ids=["alpha dropout", "rrelu", "exponential", "gumbel", "integers", "category", "bernoulli of x", "normal of x"],
-)  # fmt: skip
+def one_hot(x: torch.Tensor) -> torch.Tensor:
+    return F.one_hot(torch.distributions.Categorical(logits=x).sample(), 4)
+
+
+DISTRIBUTIONS: dict[str, tuple[Any, Any]] = {
+    "alpha dropout": (lambda x: F.alpha_dropout(x, RATE, True), alpha_dropout),
+    "rrelu": (lambda x: F.rrelu(x, training=True), leaky),
+    "exponential": (
+        lambda x: x + torch.empty_like(x).exponential_(),
+        lambda x: x + jax.random.exponential(KEY, x.shape),
+    ),
+    "gumbel": (
+        lambda x: F.gumbel_softmax(x, 0.5),
+        lambda x: jax.nn.softmax((x + jax.random.gumbel(KEY, x.shape)) / 0.5),
+    ),
+    "integers": (
+        lambda x: x + torch.randint(2, 9, x.shape),
+        lambda x: x + jax.random.randint(KEY, x.shape, 2, 9),
+    ),
+    "category": (
+        lambda x: x * one_hot(x),
+        lambda x: x * jax.nn.one_hot(jax.random.categorical(KEY, x), 4),
+    ),
+    "mask of probabilities": (
+        lambda x: x * torch.bernoulli(torch.sigmoid(x)),
+        lambda x: x * jax.random.bernoulli(KEY, jax.nn.sigmoid(x)),
+    ),
+    "normal about x": (
+        lambda x: torch.normal(x, 0.5),
+        lambda x: jax.lax.stop_gradient(x) + 0.5 * jax.random.normal(KEY, x.shape),
+    ),
+}
+
+
+@pytest.mark.parametrize(("function", "counterpart"), DISTRIBUTIONS.values(), ids=DISTRIBUTIONS)
 def test_other_distributions(function: Any, counterpart: Any) -> None:
     passes(linear(function), after(counterpart), template=DENSE)
 
@@ -336,3 +356,22 @@ def test_generators_are_left_as_they_were() -> None:
     passes(module, after(right), template=DENSE)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(generator.get_state(), own)
+
+
+def test_recordings_share_draws(tmp_path: Path) -> None:
+    def recorded(port: Callable[..., jax.Array]) -> parity.Report:
+        settings = parity.Settings(dtypes=("float64",), finite_differences=False)
+        how: Any = {"settings": settings, "weights": parity.Weights(template=DENSE)}
+        module = linear(lambda x: F.dropout(x, RATE))
+        record.record(tmp_path / "one", side="reference", reference=module, inputs=X, **how)
+        record.record(
+            tmp_path / "other", side="candidate", against=tmp_path / "one", candidate=port, inputs=X, **how
+        )
+        return record.compare(tmp_path / "other", tmp_path / "one")
+
+    report = recorded(after(lambda x: dropout(KEY, x)))
+    assert report.verdict is parity.Verdict.PASS, str(report)
+    assert "1 random draw was shared: 1 Bernoulli mask" in report.findings
+    report = recorded(after(lambda x: dropout(KEY, x, 0.5)))
+    assert report.verdict is parity.Verdict.FAIL
+    assert any("JAX one of probability 0.5" in text for text in report.findings), report.findings
