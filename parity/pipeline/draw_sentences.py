@@ -130,8 +130,18 @@ def _left_over(pairs: Pairs) -> list[DrawFault]:
     ):
         for draw in left:
             text = f"{one} draws {_in_words(draw)}, for which {other} draws nothing"
-            found.append(DrawFault(f"{text}: {_many(many)} against {few}", _places(draw)))
+            never = not (pairs.candidate if other == "<candidate>" else pairs.reference)
+            text += f" at all; {_to_do(one, other)}" if never else f": {_many(many)} against {few}"
+            found.append(DrawFault(text, _places(draw)))
     return found
+
+
+def _to_do(one: str, other: str) -> str:
+    """What to do where one side draws and the other never does."""
+    return (
+        f"if this is dropout, switch it off in {one} (`model.eval()`, `deterministic=True`), or on in "
+        f"{other} (`model.train()`, `train=True` with a key)"
+    )
 
 
 def _keys_used_twice(pairs: Pairs) -> list[DrawFault]:

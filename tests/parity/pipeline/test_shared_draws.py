@@ -223,7 +223,13 @@ def test_dropout_on_one_side_only() -> None:
         network(),
         port_with(lambda key, x: x),
         "PyTorch draws a Bernoulli mask of probability 0.75 and shape (5, 8)",
-        "for which JAX draws nothing: 2 draws against 0",
+        "for which JAX draws nothing at all; if this is dropout, switch it off in PyTorch (`model.eval()`",
+        template=TEMPLATE,
+    )
+    fails(
+        network(),
+        port_with(lambda key, x: dropout(key, x) if key is not None else x, lambda: (None, KEY)),
+        "for which JAX draws nothing: 2 draws against 1",
         template=TEMPLATE,
     )
 

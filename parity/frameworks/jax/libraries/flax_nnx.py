@@ -107,9 +107,12 @@ def open_nnx(
     if not drawing and (random := in_training("deterministic")):
         notes.append(f"the Flax NNX model was run with deterministic=True ({random}), on a copy")
     graph, state = nnx.split(model)
+    model = nnx.merge(graph, state, copy=True)  # what follows works in place
     if not drawing:
-        model = nnx.merge(graph, state, copy=True)  # the line below works in place
         model.set_attributes(deterministic=True, raise_if_not_found=False)
+    for _, module in nnx.iter_modules(model):
+        if getattr(module, "deterministic", True) is None:  # its caller must say it
+            module.deterministic = False
     graph, state, rest = nnx.split(model, lambda _, value: _all_floating(value), ...)
     trained = {path for path, value in nnx.to_flat_state(state) if isinstance(value, nnx.Param)}
     weights = nnx.to_pure_dict(state)
