@@ -109,7 +109,8 @@ def _difference(one: Draw, other: Draw, mirrored: bool) -> str | None:
         return None
     if mirrored and _close(one.parameters[0], 1 - other.parameters[0]):
         return None
-    return f"<reference> draws {_in_words(one)}, <candidate> {_parameters(other, 'one')}{_at(other)}"
+    those = "one" if one.distribution is Distribution.BERNOULLI else "ones"
+    return f"<reference> draws {_in_words(one)}, <candidate> {those} {_parameters(other)}{_at(other)}"
 
 
 def _left_over(pairs: Pairs) -> list[DrawFault]:
@@ -201,27 +202,29 @@ def _many(count: int) -> str:
 
 def _in_words(draw: Draw) -> str:
     """A draw with its parameters, shape and place."""
-    what = {
-        Distribution.BERNOULLI: "a Bernoulli mask",
-        Distribution.INTEGERS: "random integers",
-    }.get(draw.distribution, f"{draw.distribution.value} numbers")
-    return (
-        f"{_parameters(draw, what)} and shape {draw.shape}{_at(draw)}"
-        if _has_parameters(draw)
-        else (f"{what} of shape {draw.shape}{_at(draw)}")
-    )
+    if not _has_parameters(draw):
+        what = "a Bernoulli mask" if draw.distribution is Distribution.BERNOULLI else _numbers(draw)
+        return f"{what} of shape {draw.shape}{_at(draw)}"
+    if draw.distribution is Distribution.BERNOULLI:
+        return f"a Bernoulli mask {_parameters(draw)} and shape {draw.shape}{_at(draw)}"
+    return f"random integers {_parameters(draw)}, of shape {draw.shape}{_at(draw)}"
+
+
+def _numbers(draw: Draw) -> str:
+    is_named = draw.distribution is Distribution.INTEGERS
+    return draw.distribution.value if is_named else f"{draw.distribution.value} numbers"
 
 
 def _has_parameters(draw: Draw) -> bool:
     return bool(draw.parameters) and draw.distribution in (Distribution.BERNOULLI, Distribution.INTEGERS)
 
 
-def _parameters(draw: Draw, what: str) -> str:
+def _parameters(draw: Draw) -> str:
     """The parameters of a mask or of integers."""
     if draw.distribution is Distribution.BERNOULLI:
-        return f"{what} of probability {draw.parameters[0]:.6g}"
+        return f"of probability {draw.parameters[0]:.6g}"
     low, high = draw.parameters
-    return f"{what} from {low:.0f} to {high - 1:.0f}"
+    return f"from {low:.0f} to {high - 1:.0f}"
 
 
 def _at(draw: Draw) -> str:

@@ -15,6 +15,7 @@ from flax import nnx
 from torch import nn
 
 import parity
+from parity.report.kinds import CauseKind, Kind
 from tests.kit.weights import randomise, shapes
 
 KEY = jax.random.key(7)
@@ -263,3 +264,54 @@ def test_dropout_before_and_after_a_residual() -> None:
     module = randomise(Residual()).train()
     passes(module, lambda params, x: x + dropout(KEY, dense(params, x)), template=template)
     fails(module, lambda params, x: dropout(KEY, x + dense(params, x)), template=template)
+
+
+PLACED = parity.Settings(dtypes=("float64",), finite_differences=False, moved_weights=False)
+
+
+def test_a_divergence_says_in_what_the_draws_differ() -> None:
+    weights = parity.Weights(template=TEMPLATE)
+    faulty = port_with(lambda key, x: dropout(key, x, 0.5))
+    report = parity.check(network(), faulty, X, weights=weights, settings=PLACED)
+    first, second = report.divergences
+    assert (first.kind, first.cause, first.formulas) == (Kind.DRAWS, None, None)
+    assert first.reference[0].module == "1"
+    assert second.reference[0].module == "4"
+    assert "(layer `1`), JAX one of probability 0.5" in first.detail
+    assert "the two sides draw other random numbers here" in str(report)
+
+
+@pytest.mark.parametrize("reversed_sides", [False, True])
+def test_another_fault_is_placed_and_named_as_without_dropout(reversed_sides: bool) -> None:
+    class Tanh(Nnx):
+        def __call__(self, x: jax.Array) -> jax.Array:
+            x = nnx.gelu(self.first(self.a(x)), approximate=True)
+            return self.c(self.second(self.b(x)))
+
+    sides = [network(), Tanh(nnx.Rngs(1))]
+    report = parity.check(*(sides[::-1] if reversed_sides else sides), X, settings=PLACED)
+    (found,) = report.divergences
+    assert found.cause is not None, str(report)
+    assert found.cause.name is CauseKind.ACTIVATION
+    places = found.candidate if reversed_sides else found.reference
+    assert places[0].module == "2"
+
+
+def test_training_step_by_step() -> None:
+    rng = np.random.default_rng(3)
+    batches = [
+        ({"x": rng.normal(size=(5, 6)).astype(np.float32)}, {"y": rng.normal(size=(5, 3)).astype(np.float32)})
+        for _ in range(2)
+    ]
+    losses = (lambda out, y: ((out - y) ** 2).mean(), lambda out, y: jnp.mean((out - y) ** 2))
+    how: Any = {"weights": parity.Weights(template=TEMPLATE), "settings": UNPLACED, "loss": losses}
+    module = network()
+    sgd = torch.optim.SGD(module.parameters(), 0.1)
+    report = parity.check_training(module, port_with(), batches, optimizer=sgd, **how)
+    assert report.verdict is parity.Verdict.PASS, str(report)
+    assert "2 random draws were shared: 2 Bernoulli masks" in report.findings
+    faulty = port_with(lambda key, x: dropout(key, x, 0.5))
+    report = parity.check_training(module, faulty, batches, optimizer=sgd, **how)
+    assert report.verdict is parity.Verdict.FAIL
+    assert report.parting is not None
+    assert report.parting.step == 0
