@@ -16,6 +16,9 @@ from parity.pipeline.image_layouts import Way
 MOST_ORDERS = 4
 """Orders of axes that are tried of a draw whose shape leaves several open."""
 
+MOST_AXES = 5
+"""Axes of a draw of which every permutation is looked at."""
+
 MIRRORED = frozenset({Distribution.EXPONENTIAL, Distribution.GUMBEL})
 """-log u of one is -log(1 - u) of the other."""
 
@@ -94,9 +97,10 @@ def hypotheses(pairs: Pairs, ways: Sequence[Way], *, moved: bool) -> Iterator[tu
         for index, own in zip(pairs.partner, pairs.candidate, strict=True)
     ]
     seen = set()
-    for end, number in itertools.product((False, True), range(max(map(len, orders), default=1))):
+    most = max(map(len, orders), default=1)
+    for *ends, number in itertools.product((False, True), (False, True), range(most)):
         shares = tuple(
-            _share(pairs, position, choices[min(number, len(choices) - 1)], end)
+            _share(pairs, position, choices[min(number, len(choices) - 1)], ends)
             for position, choices in enumerate(orders)
         )
         if shares not in seen:
@@ -113,23 +117,27 @@ def size_of(draw: Draw) -> int:
     return math.prod(draw.shape)
 
 
-def _share(pairs: Pairs, position: int, axes: tuple[int, ...] | None, end: bool) -> Share:
+def _share(pairs: Pairs, position: int, axes: tuple[int, ...] | None, ends: Sequence[bool]) -> Share:
     own, index = pairs.candidate[position], pairs.partner[position]
     if index is None:  # numbers that the reference does not read
         return Share(len(pairs.reference) + position)
     other = pairs.reference[index]
     index = index if other.same_as is None else other.same_as
     mirrored = {own.distribution, other.distribution} == MIRRORED
-    return Share(index, axes, mirrored or (end and _from_either_end(own, other)))
+    return Share(index, axes, mirrored or _from_other_end(own, other, ends))
 
 
-def _from_either_end(own: Draw, other: Draw) -> bool:
-    both = {own.distribution, other.distribution}
-    same = own.distribution is other.distribution is Distribution.BERNOULLI
-    equal = (
-        same and bool(own.parameters) and math.isclose(own.parameters[0], other.parameters[0], rel_tol=1e-6)
-    )
-    return both <= SYMMETRIC and not equal
+def _from_other_end(own: Draw, other: Draw, ends: Sequence[bool]) -> bool:
+    """Whether a draw reads 1 - u: of the same distribution as its partner, and of another, are told apart."""
+    if not {own.distribution, other.distribution} <= SYMMETRIC:
+        return False
+    if own.distribution is not other.distribution:
+        return ends[0]
+    if own.distribution is not Distribution.BERNOULLI:
+        return ends[1]
+    known = bool(own.parameters) and bool(other.parameters)
+    equal = known and math.isclose(own.parameters[0], other.parameters[0], rel_tol=1e-6)
+    return ends[0] and not equal
 
 
 def _orders(
@@ -137,16 +145,15 @@ def _orders(
 ) -> list[tuple[int, ...] | None]:
     """The permutations that fit two shapes, the likeliest first; None where both lie alike."""
     one, other = reference.shape, candidate.shape
+    alike = _squeezed(one) == _squeezed(other)
     found: list[tuple[int, ...] | None] = []
-    if len(one) == len(other) >= 2:
+    if len(one) == len(other) and (moved or not alike):
         rank = len(one)
         likely = [way(rank) for way in ways] if rank >= 3 else []
-        every = [*likely, *itertools.permutations(range(rank))] if rank <= 5 else likely
-        fitting = dict.fromkeys(axes for axes in every if tuple(one[axis] for axis in axes) == other)
+        others = itertools.permutations(range(rank)) if rank <= MOST_AXES and not alike else ()
+        fitting = dict.fromkeys(a for a in (*likely, *others) if tuple(one[axis] for axis in a) == other)
         found = [None if _lies_alike(one, axes) else axes for axes in fitting]
-    if _squeezed(one) == _squeezed(other):
-        found = [*found, None] if moved and len(_squeezed(one)) > 2 else [None, *found]
-    return list(dict.fromkeys(found))[:MOST_ORDERS] or [None]
+    return list(dict.fromkeys([*found[:MOST_ORDERS], None] if alike else found[:MOST_ORDERS])) or [None]
 
 
 def _lies_alike(shape: Sequence[int], axes: Sequence[int]) -> bool:

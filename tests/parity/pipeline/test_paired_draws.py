@@ -61,8 +61,8 @@ def test_axes_that_shapes_leave_open_are_tried() -> None:
         [shares[0].axes for shares in hypotheses(pairs, (channels_last,), moved=moved)]
         for moved in (True, False)
     )
-    assert moved[0] == (0, 2, 3, 1)
-    assert plain[:2] == [None, (0, 2, 3, 1)]
+    assert moved == [(0, 2, 3, 1), None]
+    assert plain == [None]
 
 
 def test_masks_may_be_read_from_the_other_end() -> None:
@@ -73,6 +73,13 @@ def test_masks_may_be_read_from_the_other_end() -> None:
     assert mirrored(mask(3, p=0.9), mask(3, p=0.1)) == [False, True]
     assert mirrored(Draw(UNIFORM, (3,)), mask(3)) == [False, True]
     assert mirrored(Draw(EXPONENTIAL, (3,)), Draw(GUMBEL, (3,))) == [True]
+
+
+def test_ends_of_masks_and_of_noise_are_tried_apart() -> None:
+    one, other = [Draw(UNIFORM, (3,)), Draw(NORMAL, (4,))], [mask(3), Draw(NORMAL, (4,))]
+    found = [tuple(s.mirrored for s in shares) for shares in hypotheses(paired(one, other), (), moved=False)]
+    assert sorted(found) == [(False, False), (False, True), (True, False), (True, True)]
+    assert found[0] == (False, False)
 
 
 def test_a_draw_reads_what_its_partner_repeats() -> None:

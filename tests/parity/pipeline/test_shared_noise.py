@@ -110,6 +110,18 @@ def test_drop_path(path: Callable[[torch.Tensor], torch.Tensor]) -> None:
     fails(module, after(lambda x: dropout(KEY, x)), "(5, 1)", "(5, 4)", template=DENSE)
 
 
+def test_paths_drawn_from_the_other_end_beside_noise() -> None:
+    noise = jax.random.normal(jax.random.key(9), (5, 4))
+    module = linear(lambda x: older_drop_path(x) + 0.1 * torch.randn_like(x))
+
+    def port(x: jax.Array) -> jax.Array:
+        return kept_paths(x) + 0.1 * jax.random.normal(jax.random.key(9), x.shape)
+
+    report = passes(module, after(port), template=DENSE)
+    assert "2 random draws were shared: 1 uniform, 1 normal" in report.findings
+    fails(module, after(lambda x: kept_paths(x) + 0.1 * noise), template=DENSE)
+
+
 # Noise.
 
 
