@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from parity.frameworks.task import Task
 from parity.numerics.arrays import NARROW, Arrays
+from parity.numerics.draws import Draw
 from parity.numerics.noise import Values
 from parity.trace.computed_constants import Constants
 from parity.trace.graph import Spot, Trace
@@ -59,6 +60,14 @@ class Program(Protocol):
 
     def census(self, weights: Arrays, inputs: Arrays) -> Census:
         """Narrow dtypes and random numbers that a run in the model's own dtypes meets.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
+
+    def draws(self, weights: Arrays, inputs: Arrays) -> tuple[Draw, ...]:
+        """The random numbers that the model draws, in order.
 
         Args:
             weights: arrays by the model's own names.

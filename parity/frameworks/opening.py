@@ -19,6 +19,7 @@ def open_model(
     default: str = "JAX",
     role: str = "model",
     streaming: Streaming | None = None,
+    drawing: bool = False,
 ) -> Model:
     """Open a model of either framework.
 
@@ -33,6 +34,7 @@ def open_model(
         default: "PyTorch" or "JAX", for functions of NumPy arrays.
         role: what to call it in messages: "reference" or "candidate".
         streaming: where weights are read from that are not to be held in memory; None: they are held.
+        drawing: whether random draws are compared: then a JAX model does not run in inference mode.
 
     Raises:
         TypeError: if neither framework knows it, or params that it needs are missing.
@@ -50,7 +52,7 @@ def open_model(
         return read_torch(model, params, streaming)
     from parity.frameworks.jax.jax_model import read_jax
 
-    return read_jax(model, params, inputs, streaming)
+    return read_jax(model, params, inputs, streaming, drawing=drawing)
 
 
 def framework_of(model: object, params: Params | None = None, default: str = "JAX") -> str:

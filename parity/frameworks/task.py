@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from parity.frameworks.outputs import name_outputs
 from parity.numerics.arrays import Arrays
+from parity.numerics.draws import Share
 from parity.trace.rounded_constants import Key, Settled
 
 Given = TypeVar("Given")
@@ -35,6 +36,8 @@ class Task(NamedTuple):
         settled: what single float32 constants are taken for.
         tables: weights without a partner on the other side: constants of this one.
         outputs: from what the model returns to named arrays, under names common to both sides.
+        shares: where this side's random draws read the stream that both share, in order; None where it
+            draws its own numbers.
     """
 
     inputs: tuple[str, ...]
@@ -46,6 +49,7 @@ class Task(NamedTuple):
     settled: Mapping[Key, Settled] = {}
     tables: tuple[str, ...] = ()
     outputs: Callable[[Any], dict[str, Any]] = name_outputs
+    shares: tuple[Share, ...] | None = None
 
     def laid_out(self, inputs: Arrays) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Bring inputs into this side's layout.

@@ -17,9 +17,13 @@ from parity.frameworks.opening import framework_of, open_model
 from parity.frameworks.outputs import name_outputs, pair_outputs, unnamed_outputs
 from parity.frameworks.task import Task
 from parity.numerics.arrays import DTYPES, Arrays, Params
+from parity.numerics.draws import Share
 from parity.numerics.progress import Progress
 from parity.pipeline import image_layouts
-from parity.pipeline.conversions import Conversion, remarks_on
+from parity.pipeline.conversions import Conversion
+from parity.pipeline.conversions import remarks_on as remarks_on_conversion
+from parity.pipeline.draw_sentences import DrawFault, faults_of, remarks_on
+from parity.pipeline.paired_draws import Pairs, hypotheses, paired
 from parity.pipeline.planning import load, plan_between, reordered
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
@@ -54,6 +58,7 @@ class Candidate:
         notes: what was chosen on the way, in words.
         remarks: what is worth saying besides.
         conversion: of the user's own params, where no whole plan explains them.
+        draw_faults: in what its random draws differ from the reference's.
         apart: the largest difference of its outputs from the reference's in float64, relative to their size;
             None where it was not looked at.
     """
@@ -69,6 +74,7 @@ class Candidate:
     lacking: tuple[str, ...] = ()
     conversion: Conversion | None = None
     apart: float | None = None
+    draw_faults: tuple[DrawFault, ...] = ()
 
     @property
     def misfits(self) -> tuple[Misfit, ...]:
@@ -169,14 +175,21 @@ def _opened(attempt: _Attempt, layout: image_layouts.Layout) -> tuple[Model, Tas
     )
     inputs = {name: reference.inputs[0][name] for name in task.inputs}
     params, given, streaming = params_of(request), task.laid_out(inputs), request.streaming
+    drawing = bool(reference.draws) and reference.framework == "PyTorch"
     return open_model(
-        request.candidate, params, given, default="JAX", role="candidate", streaming=streaming
+        request.candidate,
+        params,
+        given,
+        default="JAX",
+        role="candidate",
+        streaming=streaming,
+        drawing=drawing,
     ), task
 
 
 def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress) -> Candidate:
-    """The candidate in one layout of its inputs."""
-    reference, request, sides = attempt.reference, attempt.request, attempt.sides
+    """The candidate in one layout of its inputs, its random draws lying as the two sides agree."""
+    reference, request = attempt.reference, attempt.request
     given = reference.inputs[0]
     model, task = _opened(attempt, layout)
     out = model.program(task, trainable=()).returned(model.weights, given)
@@ -185,6 +198,58 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
     task, names, lacking, notes = _with_outputs(attempt, task, picked, model.updated)
     probe = model.program(task._replace(loss=None), trainable=())
     census = probe.census(model.weights, given)
+    own = probe.draws(model.weights, given) if reference.draws or census.random else ()
+    if not (reference.draws or own):
+        return _with_shares(attempt, layout, _Settling(model, task, census, names, lacking, notes), progress)
+    pairs = paired(reference.draws, own)
+    first, *others = hypotheses(pairs, attempt.ways, moved=bool(layout))
+
+    def settled(shares: tuple[Share, ...]) -> Candidate:
+        settling = _Settling(model, task._replace(shares=shares), census, names, lacking, notes)
+        return _with_shares(attempt, layout, settling, progress)
+
+    def agrees(candidate: Candidate) -> bool:
+        return gap(reference, forward(candidate), candidate.weights) <= NEAR
+
+    candidate = settled(first)
+    if not others or agrees(candidate):
+        return _told(candidate, pairs)
+    progress("trying other orders of random numbers")
+    for shares in others:
+        if agrees(other := dataclasses.replace(candidate, task=candidate.task._replace(shares=shares))):
+            return _told(other, pairs)
+    for shares in others:  # with the wrong masks another plan of the weights may have been taken
+        if not any(share.mirrored for share in shares) and agrees(other := settled(shares)):
+            return _told(other, pairs)
+    return _told(candidate, pairs)
+
+
+class _Settling(NamedTuple):
+    """A candidate that is open, on its way to be settled."""
+
+    model: Model
+    task: Task
+    census: Census
+    names: dict[str, str]
+    lacking: Names
+    notes: Names
+
+
+def _told(candidate: Candidate, pairs: Pairs) -> Candidate:
+    """The same candidate, with what is to be said of its random draws."""
+    faults = faults_of(pairs, any(share.mirrored for share in candidate.task.shares or ()))
+    said = (*(fault.text for fault in faults), *remarks_on(pairs))
+    return dataclasses.replace(candidate, remarks=(*candidate.remarks, *said), draw_faults=faults)
+
+
+def _with_shares(
+    attempt: _Attempt, layout: image_layouts.Layout, settling: _Settling, progress: Progress
+) -> Candidate:
+    """The candidate in one layout of its inputs and random draws."""
+    reference, request, sides = attempt.reference, attempt.request, attempt.sides
+    given = reference.inputs[0]
+    model, task, census, names, lacking, notes = settling
+    probe = model.program(task._replace(loss=None), trainable=())
     probe.require_repeatable(model.weights, given, census)
     task = task._replace(rounding=bool(census.narrow) and not reference.computed & census.computed)
     dtypes, remarks = dtypes_in_use(reference, model.framework, census)
@@ -202,7 +267,7 @@ def _settled(attempt: _Attempt, layout: image_layouts.Layout, progress: Progress
         remarks += ("no output is floating: values are compared, and there is nothing to differentiate",)
     remarks += model.remarks(given, task)
     if conversion is not None:
-        remarks += remarks_on(conversion)
+        remarks += remarks_on_conversion(conversion)
     candidate = Candidate(
         model, task, settled.plan, weights, dtypes, names, notes, remarks, lacking, conversion, settled.apart
     )

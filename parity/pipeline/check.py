@@ -11,6 +11,7 @@ from parity.numerics.progress import Progress
 from parity.pipeline import held_precision, promotions
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.conversions import judge_misfits, not_planned
+from parity.pipeline.draw_sentences import told
 from parity.pipeline.equal_constants import with_equal_constants
 from parity.pipeline.held_values import compared_in, in_float64
 from parity.pipeline.judging import GROUPS, Failed, judge_runs, named_on_both_sides, not_checked
@@ -193,7 +194,8 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         progress("looking for the place")
         telling = _telling(different)
         found = search(both, telling, traces, settings.reproduce, progress)
-        outcome.divergences = (*found.divergences, *outcome.divergences)
+        placed = told(found.divergences, candidate.draw_faults)
+        outcome.divergences = (*placed, *outcome.divergences)
         outcome.growth, outcome.unplaced = found.growth, found.unplaced
         outcome.findings = (*outcome.findings, *found.findings)
         narrow = [] if found.divergences else narrow

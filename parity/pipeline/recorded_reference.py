@@ -2,9 +2,10 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from parity.numerics.arrays import Arrays
+from parity.numerics.draws import Distribution, Draw
 from parity.numerics.finite_differences import Slope
 from parity.pipeline.recordings import Recording
 from parity.pipeline.reference import Reference
@@ -55,7 +56,15 @@ def reference_of(recording: Recording) -> Reference:
         tuple(recording.findings),
         output_dtypes=known["output_dtypes"],
         slope=recorded_slope(recording),
+        draws=tuple(_draw(draw) for draw in known.get("draws", ())),
     )
+
+
+def _draw(known: Mapping[str, Any]) -> Draw:
+    """A random draw, as a recording tells it."""
+    distribution = Distribution(known["distribution"])
+    shape, parameters = tuple(known["shape"]), tuple(known["parameters"])
+    return Draw(distribution, shape, parameters, known["place"], known["same_as"], known["name"])
 
 
 def movable(plan: Plan, reference: Reference) -> bool:

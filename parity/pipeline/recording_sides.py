@@ -111,6 +111,7 @@ def record_reference(
             "settings": _plain(settings),
             "stream": stream_to is not None,
             "weights_key": weights_key,
+            "draws": [draw._asdict() for draw in reference.draws],
             "slope": None if slope is None else slope._asdict(),
             "output_dtypes": {
                 dtype: {

@@ -5,14 +5,16 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from parity.frameworks.model import Census, Model, Program
-from parity.frameworks.opening import open_model
+from parity.frameworks.model import Model, Program
+from parity.frameworks.opening import framework_of, open_model
 from parity.frameworks.outputs import name_outputs, unnamed_outputs
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, in_float32, is_float
+from parity.numerics.draws import Draw
 from parity.numerics.finite_differences import Slope
 from parity.numerics.progress import Progress
 from parity.numerics.unread import UnreadArrays
+from parity.pipeline.candidate_draws import candidate_draws
 from parity.pipeline.request import Request
 from parity.report.errors import by_the_harness, raised_by
 from parity.trace.computed_constants import computed_in
@@ -45,6 +47,7 @@ class Reference:
         model: the model itself; None where only its recording is here.
         trace: of the forward pass, where there is one.
         output_dtypes: of a recording: dtype of a run -> dtypes of its outputs.
+        draws: the random numbers that it draws, in order, if they are shared with the candidate.
         slope: of a recording: a finite difference of its loss along all trained weights, if measured.
     """
 
@@ -66,6 +69,7 @@ class Reference:
     trace: Trace | None = None
     output_dtypes: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
     slope: Slope | None = None
+    draws: tuple[Draw, ...] = ()
 
     def program(self, task: Task | None = None, *, trainable: Collection[str] | None = None) -> Program:
         """The reference's program.
@@ -99,8 +103,16 @@ def open_reference(request: Request, progress: Progress) -> Reference:
     inputs = {name: given[name] for name in task.inputs}
     params = request.weights.reference_params
     streaming = request.streaming
+    framework = framework_of(request.reference, params, "PyTorch")
+    drawing = framework == "JAX" and candidate_draws(request)
     model = open_model(
-        request.reference, params, inputs, default="PyTorch", role="reference", streaming=streaming
+        request.reference,
+        params,
+        inputs,
+        default="PyTorch",
+        role="reference",
+        streaming=streaming,
+        drawing=drawing,
     )
     if request.weights.weights_file is not None and streaming is None:
         raise ValueError(
@@ -114,7 +126,11 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         picked = request.outputs.picked(out, 0)
         name_outputs(picked)
         left = unnamed_outputs(picked)
-    census = _census(program, weights, given)
+    census = program.census(weights, given)
+    drawn = program.draws(weights, given) if drawing or census.random else ()
+    task = task._replace(shares=() if drawn else None)
+    with by_the_harness("lifting the reference to float64"):
+        model.program(task, trainable=()).require_repeatable(weights, given, census)
     task = task._replace(
         outputs=lambda out: name_outputs(request.outputs.picked(out, 0)),
         rounding=bool(census.narrow) and not census.computed,
@@ -141,6 +157,7 @@ def open_reference(request: Request, progress: Progress) -> Reference:
         left,
         model,
         trace,
+        draws=drawn,
     )
 
 
@@ -152,13 +169,6 @@ def _numbers(trace: Trace) -> tuple[float, ...]:
             break
         found |= dict.fromkeys(computed.wide.reshape(-1).tolist())
     return tuple(found)
-
-
-def _census(program: Program, weights: Arrays, given: Arrays) -> Census:
-    census = program.census(weights, given)
-    with by_the_harness("lifting the reference to float64"):
-        program.require_repeatable(weights, given, census)
-    return census
 
 
 def _require_values(model: Model) -> None:

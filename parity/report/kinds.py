@@ -48,7 +48,8 @@ class Kind(enum.StrEnum):
     """How a divergence shows.
 
     `VALUE`: other numbers. `ORDER`: the same numbers, arranged differently. `EXTRA`: only one side computes
-    something. `DTYPE`: the two sides compute in different precisions.
+    something. `DTYPE`: the two sides compute in different precisions. `DRAWS`: they draw other random
+    numbers.
     """
 
     VALUE = "value"
@@ -56,6 +57,7 @@ class Kind(enum.StrEnum):
     EXTRA = "extra"
     DTYPE = "dtype"
     ACCURACY = "accuracy"
+    DRAWS = "draws"
 
 
 class CauseKind(enum.StrEnum):

@@ -22,6 +22,8 @@ _WITHOUT_CAUSE = {
     Kind.DTYPE: "The two sides compute this in different precisions: cast at the same place on both.",
     Kind.ACCURACY: "Write it in a form that keeps the digits, as the other side does (the maximum "
     "subtracted before exp, log1p, log_softmax, a centred variance), or compute it in a wider dtype.",
+    Kind.DRAWS: "Draw on both sides from the same distribution, with the same parameters and in the same "
+    "shape, as often and in the same places.",
 }
 
 _FORMULAS = (
@@ -188,6 +190,8 @@ def headline(divergence: Divergence, sides: Sides) -> str:
         return sides.named(f"only {'<candidate>' if only_candidate else '<reference>'} computes this")
     if divergence.kind is Kind.DTYPE:
         return "the two sides compute this in different precisions"
+    if divergence.kind is Kind.DRAWS:
+        return "the two sides draw other random numbers here"
     if divergence.kind is Kind.ACCURACY:
         return sides.named("<candidate> loses accuracy here that <reference> keeps")
     return "all inputs agree, the output does not"

@@ -1,4 +1,4 @@
-"""`python -m tests.training_faults [--write docs/training-faults.md]`: the cases as a table with its rates."""
+"""`python -m tests.training_faults [--write docs/training-faults.md]`: the cases, as a table with rates."""
 
 import argparse
 import importlib.metadata

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree, Shaped
 
-from parity.frameworks.jax.jax_modes import inference_modes
+from parity.frameworks.jax.jax_modes import chosen_modes
 from parity.frameworks.jax.jaxpr_remarks import foreign_remarks, random_remarks
 from parity.frameworks.jax.libraries import library_of
 from parity.frameworks.jax.trees import Tree, flatten
@@ -108,8 +108,9 @@ class JaxModel(NamedTuple):
         from parity.frameworks.jax.jax_program import JaxProgram
 
         closed = JaxProgram(self, task).jaxpr({}, inputs)
+        drawn = random_remarks(closed) if task.shares is None else ()
         stored = stored_remarks(self.framework, set(self.dtypes.values()))
-        return (*stored, *random_remarks(closed), *foreign_remarks(closed), *_beyond_int32(inputs))
+        return (*stored, *drawn, *foreign_remarks(closed), *_beyond_int32(inputs))
 
 
 def read_jax(
@@ -117,6 +118,8 @@ def read_jax(
     params: PyTree | None = None,
     inputs: Arrays | None = None,
     streaming: Streaming | None = None,
+    *,
+    drawing: bool = False,
 ) -> JaxModel:
     """Read a JAX model of any kind; the model itself is never changed.
 
@@ -135,14 +138,17 @@ def read_jax(
         inputs: arrays in the JAX model's own layout, by argument name, to initialise a model with that is
             given without params. It is traced on them, not run.
         streaming: where weights are read from that are not to be held in memory; None: they are held.
+        drawing: whether its random draws are compared: then it runs in training mode, where modes are
+            arguments, or in that which it is in.
 
     Raises:
         TypeError: if `model` is none of these, or comes without params that it needs.
         ValueError: if the params have leaves that are neither floating nor given in numbers.
     """
-    modes, notes = inference_modes(model, inputs or {})
+    modes, notes = chosen_modes(model, inputs or {}, drawing=drawing)
+    also = {"drawing": True} if drawing else {}
     with raised_by("JAX", "while its params were read"):
-        functional = library_of(model).open_model(model, params, inputs, modes)
+        functional = library_of(model).open_model(model, params, inputs, modes, **also)
     call, updates, target = functional.call, functional.updates, functional.target
     if modes:
         # Bound as keywords, so that they are neither inputs nor missing.

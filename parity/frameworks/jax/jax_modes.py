@@ -1,4 +1,4 @@
-"""The arguments that put a JAX model in inference mode."""
+"""The arguments that put a JAX model in inference mode, or in training mode."""
 
 import functools
 import inspect
@@ -10,12 +10,13 @@ from parity.frameworks.jax.libraries import DrawsNumbers, Library, SwitchedByCal
 from parity.numerics.arrays import Arrays
 
 
-def inference_modes(model: object, inputs: Arrays) -> tuple[Modes, tuple[str, ...]]:
+def chosen_modes(model: object, inputs: Arrays, *, drawing: bool = False) -> tuple[Modes, tuple[str, ...]]:
     """Arguments that put a model in inference mode, and the same in words.
 
     Args:
         model: of any library.
         inputs: arrays by argument name; what is among them is no mode.
+        drawing: whether its random draws are compared: then the arguments put it in training mode.
 
     Returns:
         The arguments by name; a note for each that differs from its default.
@@ -34,12 +35,16 @@ def inference_modes(model: object, inputs: Arrays) -> tuple[Modes, tuple[str, ..
         required = parameter.default is parameter.empty
         if name in MODES and (
             required
-            or parameter.default is (not MODES[name])
+            or parameter.default is (MODES[name] is drawing)
             or (parameter.default is None and _is_the_callers(library, model, name))
         ):
-            modes[name] = MODES[name]
-            notes.append(f"the JAX model was run with {name}={MODES[name]}")
-        elif name in KEYS and required and isinstance(library, DrawsNumbers):
+            modes[name] = MODES[name] is not drawing
+            notes.append(f"the JAX model was run with {name}={modes[name]}")
+        elif (
+            name in KEYS
+            and (required or (drawing and parameter.default is None))
+            and isinstance(library, DrawsNumbers)
+        ):
             key = library.random_key(name)
             modes[name] = jax.random.key(0) if key is None else key
     return modes, tuple(notes)

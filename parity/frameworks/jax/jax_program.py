@@ -1,15 +1,18 @@
 """JAX models as programs of named arrays, weights and gradients as leaves by path."""
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jaxtyping import PyTree, Shaped
 
 from parity.frameworks.jax import promotion
 from parity.frameworks.jax.jax_constants import computed_from_constants
+from parity.frameworks.jax.jax_drawn import UNKNOWN, Drawn, drawn_by
+from parity.frameworks.jax.jax_draws import shares_by_key, sharing
 from parity.frameworks.jax.jax_dtypes import TracingDtypes
 from parity.frameworks.jax.jax_loops import run_recorded
 from parity.frameworks.jax.jax_model import JaxModel
@@ -29,6 +32,7 @@ from parity.frameworks.jax.wide_dtypes import wide
 from parity.frameworks.model import Census, stored_narrow, weight_dtype
 from parity.frameworks.task import Task
 from parity.numerics.arrays import Arrays, in_float32, is_float, numpy_dtype, to_jax, to_numpy
+from parity.numerics.draws import Draw
 from parity.numerics.noise import Values
 from parity.numerics.precision import jax_device, running
 from parity.numerics.unread import UnreadArrays, overlaid, shapes_only
@@ -79,6 +83,8 @@ class JaxProgram:
         self._dtypes = TracingDtypes(model, self._passes, task.device)
         self._traced: dict[Key, Traced] = {}
         self._compiled = jax.jit(self._passes.both)
+        self._sharing: dict[int, Callable[..., list[jax.Array]]] = {}
+        self._forward_drawn: dict[InputShapes, Drawn] = {}
 
     def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         """Run once.
@@ -109,6 +115,9 @@ class JaxProgram:
                 args = [jax.device_put(array, device) for _, _, array in wide_args]
                 constants = [to_jax(array, dtype, device) for array in constants_of(program.closed)]
                 results: Results = jax.tree.unflatten(program.structure, program.run(constants, *args))
+        elif self.task.shares is not None:
+            with running(dtype, self.task.device):
+                results = self._with_shares(weights, given, dtype)
         else:
             with running(dtype, self.task.device):
                 own = {
@@ -131,6 +140,55 @@ class JaxProgram:
                 for path, grad in results.gradients.items()
             },
         }
+
+    def _with_shares(self, weights: Arrays, given: Arrays, dtype: str) -> Results:
+        """Run once in a dtype as the model was written, but for its random draws."""
+        device = jax_device(self.task.device)
+        program = self._lift(weights, given, True, dtype)
+        if id(program.closed) not in self._sharing:
+            self._sharing[id(program.closed)] = jax.jit(jaxpr_as_fun(program.closed))
+        arguments = [
+            jax.device_put(np.asarray(array).astype(numpy_dtype(str(aval.dtype))), device)
+            for (_, _, array), aval in zip(self._flat(weights, given), program.closed.in_avals, strict=True)
+        ]
+        results: Results = jax.tree.unflatten(
+            program.structure, self._sharing[id(program.closed)](*arguments)
+        )
+        return results
+
+    def draws(self, weights: Arrays, inputs: Arrays) -> tuple[Draw, ...]:
+        """The random numbers that the forward pass draws, in order; one key used twice is said.
+
+        Args:
+            weights: leaves by path; their shapes count.
+            inputs: named arrays in the reference's layout.
+        """
+        return self._drawn(weights, self.task.laid_out(inputs)).draws
+
+    def _drawn(self, weights: Arrays, given: Arrays) -> Drawn:
+        """What the forward pass draws."""
+        key = input_shapes(given)
+        if key not in self._forward_drawn:
+            alone = JaxProgram(self.model, self.task._replace(shares=None))
+            self._forward_drawn[key] = alone._drawn_by(alone._lift(weights, given).closed, given)
+        return self._forward_drawn[key]
+
+    def _drawn_by(self, closed: ClosedJaxpr, given: Arrays) -> Drawn:
+        """What a traced program draws."""
+        arguments = [
+            array.astype(aval.dtype) if kind is NodeKind.INPUT and not is_float(array) else UNKNOWN
+            for (kind, _, array), aval in zip(
+                self._flat(shapes_only(self.model.weights), given), closed.in_avals, strict=True
+            )
+        ]
+        return drawn_by(closed, arguments)
+
+    def _shared(self, closed: ClosedJaxpr, weights: Arrays, given: Arrays) -> ClosedJaxpr:
+        """A traced program, which reads the shared stream where this side shares its draws."""
+        if self.task.shares is None:
+            return closed
+        shares = shares_by_key(self._drawn(weights, given), self.task.shares)
+        return sharing(closed, self._drawn_by(closed, given), shares)
 
     def _streamed(self, weights: UnreadArrays, given: Arrays, dtype: str) -> Values:
         """Run the forward pass once, one equation at a time."""
@@ -237,6 +295,10 @@ class JaxProgram:
         Raises:
             ValueError: if what it computes differs, naming the output, the reason and what to do.
         """
+        if self.task.shares is not None:  # the user's own keys say as much
+            alone = JaxProgram(self.model, self.task._replace(shares=None))
+            alone.require_repeatable(weights, inputs, census)
+            return
         given = self.task.laid_out(inputs)
         known = self._lift(weights, given, False)
         dtype = self._dtypes.taken(given)
@@ -414,6 +476,7 @@ class JaxProgram:
                     shapes_in_jax(given, dtype),
                     backward=backward,
                     rounding=self.task.rounding,
+                    rewrite=functools.partial(self._shared, weights=weights, given=given),
                 )
             if (why := self._traced[key].undifferentiable) is not None:
                 self.undifferentiable = why

@@ -1,7 +1,7 @@
 """A JAX program traced in the user's own dtypes and lifted: what is run and recorded in float64."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -50,7 +50,13 @@ class Traced(NamedTuple):
 
 
 def traced_passes(
-    passes: Passes, leaves: tuple[Shapes, Shapes], given: Shapes, *, backward: bool, rounding: bool
+    passes: Passes,
+    leaves: tuple[Shapes, Shapes],
+    given: Shapes,
+    *,
+    backward: bool,
+    rounding: bool,
+    rewrite: Callable[[ClosedJaxpr], ClosedJaxpr] | None = None,
 ) -> Traced:
     """Trace the passes of a model, and lift what was traced; the forward pass alone if there is no other.
 
@@ -60,6 +66,7 @@ def traced_passes(
         given: inputs and targets by name, in the model's layout.
         backward: whether to trace the backward pass, too.
         rounding: as in `lift.lifted`.
+        rewrite: what is done to the jaxpr first; it keeps arguments and results.
 
     Raises:
         Exception: whatever the model raises when it is traced, but that an operation has no derivative.
@@ -76,6 +83,7 @@ def traced_passes(
         closed, returned = jax.make_jaxpr(passes.forward, return_shape=True)(*leaves, given)
         undifferentiable = (str(error) or type(error).__name__).splitlines()[0]
     require_no_leaks(closed.consts)
+    closed = closed if rewrite is None else rewrite(closed)
     compiled = jax.jit(_as_the_harness(lifted(closed, rounding=rounding)))
     run_wide = _blaming(
         compiled, calls_out=any(eqn.primitive.name in CALLBACKS for eqn, _ in equations(closed.jaxpr))

@@ -91,7 +91,8 @@ class TorchModel(NamedTuple):
             task: which outputs and which loss are computed.
         """
         model = self.target if self.module is None else self.module
-        return (*self._stored(), *training_remarks(self.module), *compiled_remarks(model))
+        training = training_remarks(self.module, drawing=task.shares is not None)
+        return (*self._stored(), *training, *compiled_remarks(model))
 
     def _stored(self) -> tuple[str, ...]:
         return stored_remarks(self.framework, [self.dtypes[name] for name in self.trainable])
@@ -265,9 +266,9 @@ def _noting_writes(statistics: "Mapping[str, torch.Tensor]", updated: set[str]) 
     while a trace is recorded, which would take the comparison for the model's.
     """
     import torch
-    from torch.utils._python_dispatch import _get_current_dispatch_mode
+    from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-    if _get_current_dispatch_mode() is not None:
+    if any(type(mode).__name__ != "SharedDraws" for mode in _get_current_dispatch_mode_stack()):
         yield
         return
     plain = {name: t for name, t in statistics.items() if type(t) is torch.Tensor and not _is_wrapped(t)}

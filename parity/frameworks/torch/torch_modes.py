@@ -9,12 +9,18 @@ if TYPE_CHECKING:
     import torch
 
 
-def training_remarks(module: "torch.nn.Module | None") -> tuple[str, ...]:
-    """What to say of layers in training mode; `module` may be None."""
+def training_remarks(module: "torch.nn.Module | None", *, drawing: bool = False) -> tuple[str, ...]:
+    """What to say of layers in training mode.
+
+    Args:
+        module: the module; None of a function.
+        drawing: whether its random draws are shared: then dropout is compared as it is.
+    """
     if module is None or not module.training:
         return ()
     kinds = {type(m).__name__ for m in module.modules() if m.training}
-    telling = sorted(k for k in kinds if "BatchNorm" in k or "Dropout" in k or "InstanceNorm" in k)
+    words = ("BatchNorm", "InstanceNorm") if drawing else ("BatchNorm", "Dropout", "InstanceNorm")
+    telling = sorted(kind for kind in kinds if any(word in kind for word in words))
     if not telling:
         return ()
     return (f"the PyTorch model is in training mode ({', '.join(telling)}); for inference call model.eval()",)

@@ -24,6 +24,9 @@ Argument = (
 )
 """What the schema of an aten operation allows as an argument."""
 
+UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"})
+"""Operations whose result is whatever stood in memory; here they are zeros."""
+
 
 class DispatchMode(TorchDispatchMode):
     """A dispatch mode that does not wake the compiler: importing it takes seconds."""

@@ -14,6 +14,7 @@ from parity.frameworks.torch.torch_model import TorchModel
 from parity.frameworks.torch.torch_modes import uncompiled
 from parity.frameworks.uses import torch_uses
 from parity.numerics.arrays import Arrays, is_float, to_numpy, to_torch
+from parity.numerics.draws import Draw
 from parity.numerics.noise import Values
 from parity.numerics.precision import running_torch
 from parity.numerics.unread import UnreadArrays, overlaid
@@ -120,6 +121,21 @@ class TorchProgram:
         computed = frozenset(counter.computed) | stored_narrow(self.model.dtypes)
         return Census(counter.narrow, counter.random, computed)
 
+    def draws(self, weights: Arrays, inputs: Arrays) -> tuple[Draw, ...]:
+        """The random numbers that the model draws, in order.
+
+        Args:
+            weights: arrays by the model's own names.
+            inputs: arrays by name, in the reference's layout.
+        """
+        from parity.frameworks.torch.torch_draws import SharedDraws
+        from parity.frameworks.torch.torch_places import module_stack
+
+        alone = TorchProgram(self.model, self.task._replace(shares=None))
+        with uncompiled(), module_stack(self.model.module) as stack, SharedDraws((), stack) as mode:
+            alone._forward(weights, inputs, "float64")
+        return tuple(mode.noted)
+
     def require_repeatable(self, weights: Arrays, inputs: Arrays, census: Census) -> None:
         """Check that two runs give the same.
 
@@ -133,7 +149,8 @@ class TorchProgram:
         """
         from parity.frameworks.torch.torch_census import require_repeatable
 
-        require_repeatable(lambda: self._forward(weights, inputs, "float64"), self.model.state, census.random)
+        drawn = census.random if self.task.shares is None else {}  # what is shared repeats itself
+        require_repeatable(lambda: self._forward(weights, inputs, "float64"), self.model.state, drawn)
 
     def constants(self, weights: Arrays, inputs: Arrays, trace: Trace | None = None) -> Constants:
         """The float32 constants of a lifted run, and what it computes from constants alone.
@@ -262,7 +279,19 @@ class TorchProgram:
     def _call(self, own: Tensors, given: Tensors) -> object:
         inputs = {name: given[name] for name in self.task.inputs}
         args, kwargs = bind(self.model.target, self.model.skip, inputs)
-        return self.model.call(own, *args, **kwargs)
+        with self._sharing():
+            return self.model.call(own, *args, **kwargs)
+
+    def _sharing(self) -> contextlib.AbstractContextManager[object]:
+        """Inside, the model's random draws read the shared stream, from its beginning."""
+        if self.task.shares is None:
+            return contextlib.nullcontext()
+        from parity.frameworks.torch.torch_draws import SharedDraws
+
+        stack = contextlib.ExitStack()
+        stack.enter_context(uncompiled())
+        stack.enter_context(SharedDraws(self.task.shares))
+        return stack
 
     def _forward(self, weights: Arrays, inputs: Arrays, dtype: str) -> object:
         import torch

@@ -20,6 +20,7 @@ from parity.frameworks.torch.aten import largest, results_apart, rule_of, simple
 from parity.frameworks.torch.torch_calls import always, repeated
 from parity.frameworks.torch.torch_memory import MemoryLayout, as_array, layout_of, storage_of
 from parity.frameworks.torch.torch_operations import (
+    UNWRITTEN,
     Argument,
     AtenOperation,
     bare_name,
@@ -32,10 +33,6 @@ from parity.frameworks.torch.torch_trace import Recorder
 from parity.trace.graph import Node, Spot
 
 Array = Shaped[np.ndarray, "..."]
-
-UNWRITTEN = frozenset({"empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"})
-"""Operations whose result is whatever stood in memory; here they are zeros."""
-
 
 RESHAPING = frozenset({"reshape", "squeeze", "broadcast_in_dim"})
 """Operations after which as many entries stand in the same order."""

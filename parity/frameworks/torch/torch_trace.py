@@ -11,6 +11,7 @@ import torch
 from parity.frameworks.torch.torch_decompositions import decomposition
 from parity.frameworks.torch.torch_memory import MemoryLayout, layout_of, storage_of
 from parity.frameworks.torch.torch_operations import (
+    UNWRITTEN,
     Argument,
     AtenOperation,
     DispatchMode,
@@ -120,6 +121,9 @@ class Recorder(DispatchMode):
                     node.value = node.value.clone()
         out = func(*args, **kwargs)
         name = bare_name(func)
+        if name in UNWRITTEN:
+            for made in tensors_in(out):
+                made.zero_()
         fixed = name in REARRANGING and bool(inputs) and all(self.trace.nodes[i].fixed for i in inputs)
         spot, backward = self._spot()
         params = settings_of(func, args, kwargs)

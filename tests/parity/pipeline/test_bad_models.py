@@ -51,7 +51,6 @@ def check(module: nn.Module, port: Any = linear, **rest: Any) -> Any:
     [
         (Around(lambda model, x: None).eval(), linear, "without an array"),
         (plain(), lambda params, x: 1 / 0, "ZeroDivisionError: division by zero (raised by the JAX model)"),
-        (Around(lambda model, x: model.drop(model.l(x))), linear, "call `model.eval()`"),
     ],
 )
 def test_models_that_cannot_run_say_why(module: nn.Module, port: Any, message: str) -> None:
@@ -119,6 +118,12 @@ def test_float16_weights_and_hard_coded_dtypes_are_said() -> None:
     assert report.verdict is Verdict.FAIL
     assert any("computes in bfloat16" in finding for finding in report.findings)
     assert "bfloat16" in report.divergences[0].candidate[0].code
+
+
+def test_dropout_left_on_in_pytorch_is_said() -> None:
+    report = check(Around(lambda model, x: model.drop(model.l(x))), localise=False)
+    assert report.verdict is Verdict.FAIL
+    assert any("draws nothing at all" in f and "`model.eval()`" in f for f in report.findings)
 
 
 def test_random_numbers_in_jax_are_placed() -> None:

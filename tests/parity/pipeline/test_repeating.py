@@ -57,15 +57,26 @@ def remembered(model: Any) -> float:
         (lambda model: 1 + 0.05 * np.random.rand(), DRAWN),  # noqa: NPY002
         (lambda model: 1 + 0.05 * np.random.default_rng().random(), DRAWN),
         (lambda model: 1 + 0.05 * DRAWS.random(), CHANGES),
-        (lambda model: 1 + 0.05 * torch.rand(()).item(), "draws random numbers: rand"),
         (counting, CHANGES),
     ],
-    ids=["python", "numpy", "fresh", "global", "torch", "counter"],
+    ids=["python", "numpy", "fresh", "global", "counter"],
 )
 def test_runs_of_a_reference_that_differ(factor: Callable[[Any], float], reason: str) -> None:
     with pytest.raises(ValueError, match="two runs of the same PyTorch model differ in `output`") as caught:
         check(Around(factor))
     assert reason in str(caught.value)
+
+
+def test_random_numbers_of_pytorch_repeat_themselves() -> None:
+    report = check(Around(lambda model: 1 + 0.05 * torch.rand(()).item()))
+    assert report.verdict is parity.Verdict.FAIL
+    assert any("PyTorch draws uniform numbers of shape ()" in text for text in report.findings)
+
+
+def test_numbers_of_pytorch_do_not_excuse_those_of_python() -> None:
+    with pytest.raises(ValueError, match="two runs of the same PyTorch model differ in `output`") as caught:
+        check(Around(lambda model: random.random() + torch.rand(()).item()))
+    assert DRAWN in str(caught.value)
 
 
 def test_a_cache_that_changes_nothing_is_no_reason() -> None:

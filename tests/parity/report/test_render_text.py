@@ -227,7 +227,7 @@ def test_a_place_without_a_line_is_named_by_its_layer_or_else_by_its_operation()
 
 def test_where_no_cause_is_known_the_advice_fits_the_kind() -> None:
     told = {advice(Divergence("forward", (), (), kind)) for kind in Kind}
-    assert len(told) == len(Kind) == 5
+    assert len(told) == len(Kind) == 6
 
 
 def test_a_word_becomes_the_stage_or_the_kind_it_stands_for_and_no_other_word_passes() -> None:

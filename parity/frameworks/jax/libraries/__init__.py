@@ -60,7 +60,12 @@ class Library(Protocol):
         """
 
     def open_model(
-        self, model: Any, params: PyTree | None, inputs: Arrays | None, modes: Modes
+        self,
+        model: Any,
+        params: PyTree | None,
+        inputs: Arrays | None,
+        modes: Modes,
+        drawing: bool = False,
     ) -> Functional:
         """Make a model a pure function of its weights.
 
@@ -68,7 +73,8 @@ class Library(Protocol):
             model: one that this library owns; it is never changed.
             params: its weights, or their shapes; None for those that it has or makes.
             inputs: arrays by argument name; None if they are not known.
-            modes: arguments that put the model in inference mode.
+            modes: arguments that put the model in inference mode, or in training mode.
+            drawing: whether its random draws are compared: then none is switched off. Passed only then.
         """
 
 
@@ -101,12 +107,15 @@ class SwitchedByCallers(Protocol):
 class HoldsParams(Protocol):
     """A library whose modules may be the params of a function."""
 
-    def open_function(self, function: Callable[..., PyTree], module: Any) -> Functional:
+    def open_function(
+        self, function: Callable[..., PyTree], module: Any, drawing: bool = False
+    ) -> Functional:
         """Open a function together with such a module.
 
         Args:
             function: `function(module, *inputs)`.
             module: one that this library owns.
+            drawing: as in `Library.open_model`.
         """
 
 

@@ -37,7 +37,11 @@ def called(model: Callable[..., PyTree]) -> Callable[..., object]:
 
 
 def open_model(
-    model: Callable[..., PyTree], params: PyTree | None, inputs: Arrays | None, modes: Modes
+    model: Callable[..., PyTree],
+    params: PyTree | None,
+    inputs: Arrays | None,
+    modes: Modes,
+    drawing: bool = False,
 ) -> Functional:
     """Open a function together with its params.
 
@@ -46,6 +50,7 @@ def open_model(
         params: its params, any pytree; None where the object has its own.
         inputs: not used: a function does not draw its params.
         modes: not used: what reads the function passes them.
+        drawing: whether random draws of a module among the params stay on.
 
     Raises:
         TypeError: if it comes without params.
@@ -58,7 +63,7 @@ def open_model(
     elif params is not None:
         for library in libraries():
             if isinstance(library, HoldsParams) and library.owns(params):
-                return library.open_function(model, params)
+                return library.open_function(model, params, drawing)
         return from_tree(params, model)
     raise TypeError(
         f"the JAX model is {type_in_words(model)} without params; it must be a module of Flax or Equinox, or "

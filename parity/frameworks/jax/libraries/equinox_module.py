@@ -18,6 +18,7 @@ from parity.frameworks.jax.functional import (
 )
 from parity.frameworks.jax.libraries import KnownBy
 from parity.frameworks.jax.trees import flatten
+from parity.frameworks.jax.wide_dtypes import is_key
 from parity.frameworks.task import bind
 from parity.numerics.arrays import Arrays, to_jax
 
@@ -64,41 +65,48 @@ def random_key(name: str) -> None:
     """
 
 
-def open_model(model: Model, params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
+def open_model(
+    model: Model, params: PyTree | None, inputs: Arrays | None, modes: Modes, drawing: bool = False
+) -> Functional:
     """Open a module; one that takes single samples is mapped over the first axis of `inputs`.
 
     Args:
         model: the module, or (module, state).
         params: another module of the same structure, whose weights are taken; None for the model's own.
         inputs: arrays by argument name; None if they are not known.
-        modes: arguments that put the model in inference mode.
+        modes: arguments that put the model in inference mode, and a key.
+        drawing: whether its random draws are compared: then it stays in the mode it is in.
     """
-    functional = open_equinox(model if params is None else params)
+    functional = open_equinox(model if params is None else params, drawing=drawing)
     return functional if inputs is None else _over_batch(functional, modes, inputs)
 
 
-def open_function(function: Callable[..., PyTree], module: Model) -> Functional:
+def open_function(function: Callable[..., PyTree], module: Model, drawing: bool = False) -> Functional:
     """Open a function whose params are a module. See `open_equinox`.
 
     Args:
         function: `function(module, *inputs)`; it decides what is mapped over the samples.
         module: the module, or (module, state).
+        drawing: whether its random draws are compared: then it stays in the mode it is in.
     """
-    return open_equinox(module, function)
+    return open_equinox(module, function, drawing=drawing)
 
 
-def open_equinox(model: Model, function: Callable[..., PyTree] | None = None) -> Functional:
+def open_equinox(
+    model: Model, function: Callable[..., PyTree] | None = None, *, drawing: bool = False
+) -> Functional:
     """Open an Equinox module, or a pair of one with its `eqx.nn.State`, in inference mode.
 
     Args:
         model: the module, or (module, state).
         function: `function(model, *inputs)`, to be called instead of the module.
+        drawing: whether to leave it in the mode it is in.
     """
     import equinox as eqx
 
     notes: tuple[str, ...] = ()
     # Where it says so a module ends the walk, so that only such modules and arrays are leaves.
-    if any(map(_is_training, jax.tree.leaves(model, is_leaf=_is_training))):
+    if not drawing and any(map(_is_training, jax.tree.leaves(model, is_leaf=_is_training))):
         model = eqx.nn.inference_mode(model)
         notes = ("the Equinox model was run in eqx.nn.inference_mode",)
     if function is not None:
@@ -128,9 +136,17 @@ def _over_batch(functional: Functional, modes: Modes, inputs: Arrays) -> Functio
     """
 
     def mapped(own: PyTree, *args: object, **kwargs: object) -> PyTree:
-        fixed = {name: value for name, value in kwargs.items() if name in modes}  # a key, a flag
+        fixed = {name: value for name, value in kwargs.items() if name in modes and not is_key(value)}
         named = {name: value for name, value in kwargs.items() if name not in modes}
-        return jax.vmap(lambda args, named: functional.call(own, *args, **named, **fixed))(args, named)
+        size = len(jax.tree.leaves((args, named))[0])
+        keys = {  # one for each sample: a mask of its own
+            name: jax.random.split(value, size)  # type: ignore[arg-type]
+            for name, value in kwargs.items()
+            if is_key(value)
+        }
+        return jax.vmap(lambda args, named: functional.call(own, *args, **named, **fixed))(
+            args, {**named, **keys}
+        )
 
     def runs(call: Callable[..., PyTree]) -> bool:
         try:

@@ -74,21 +74,29 @@ def module_of(model: object) -> "linen.Module":
     return model.__self__ if getattr(model, "__name__", "") == "apply" and inspect.ismethod(model) else model
 
 
-def open_model(model: object, params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
+def open_model(
+    model: object, params: PyTree | None, inputs: Arrays | None, modes: Modes, drawing: bool = False
+) -> Functional:
     """Open a module with its variables, or with those that it draws for `inputs`. See `open_linen`.
 
     Args:
         model: the module, or its `apply`.
         params: all collections, or `params` alone; None for the module's own, or those drawn from a key.
         inputs: arrays by argument name; None if they are not known.
-        modes: arguments that put the model in inference mode.
+        modes: arguments that put the model in inference mode, or in training mode.
+        drawing: whether its random draws are compared: then it gets a key, and may update its statistics.
     """
     module = module_of(model)
-    return open_linen(module, params, initialiser(module.init, type(module).__call__, 1, inputs, modes))
+    init = initialiser(module.init, type(module).__call__, 1, inputs, modes)
+    return open_linen(module, params, init, drawing=drawing)
 
 
 def open_linen(
-    module: "linen.Module", variables: PyTree | None, init: Callable[[], PyTree] | None
+    module: "linen.Module",
+    variables: PyTree | None,
+    init: Callable[[], PyTree] | None,
+    *,
+    drawing: bool = False,
 ) -> Functional:
     """Open a Flax Linen module.
 
@@ -96,6 +104,7 @@ def open_linen(
         module: the module; one that is bound comes with its variables.
         variables: all collections, or `params` alone; None for the module's own.
         init: draws all collections; None if the inputs are not known.
+        drawing: whether it is applied with a key, from which every random stream is drawn.
 
     Raises:
         TypeError: if there is nothing to take the variables from.
@@ -130,12 +139,14 @@ def open_linen(
 
     def run(own: PyTree, *args: object, **kwargs: object) -> tuple[PyTree, dict[str, jax.Array]]:
         try:
+            # A stream without a key of its own takes that of `params`.
+            rngs = {"rngs": {"params": jax.random.key(0)}} if drawing else {}
             try:
-                return module.apply(own, *args, **kwargs), {}
+                return module.apply(own, *args, **kwargs, **rngs), {}
             except errors.ModifyScopeVariableError:
                 if not states:
                     raise
-                out, after = module.apply(own, *args, mutable=states, **kwargs)
+                out, after = module.apply(own, *args, **kwargs, **rngs, mutable=states)
             found = replaced({name: own[name] for name in states}, meta.unbox(unfreeze(after)))
             updated.update(found)
             return out, found

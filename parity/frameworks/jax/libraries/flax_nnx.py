@@ -48,7 +48,13 @@ def random_key(name: str) -> "nnx.Rngs | None":
     return nnx.Rngs(0) if name == "rngs" else None
 
 
-def open_model(model: "nnx.Module", params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
+def open_model(
+    model: "nnx.Module",
+    params: PyTree | None,
+    inputs: Arrays | None,
+    modes: Modes,
+    drawing: bool = False,
+) -> Functional:
     """Open a module. See `open_nnx`.
 
     Args:
@@ -56,22 +62,28 @@ def open_model(model: "nnx.Module", params: PyTree | None, inputs: Arrays | None
         params: weights in the place of its own; None for these.
         inputs: not used: a module has its weights.
         modes: not used: a module has a mode of its own.
+        drawing: whether its random draws are compared: then dropout stays as it is.
     """
-    return open_nnx(model, params)
+    return open_nnx(model, params, drawing=drawing)
 
 
-def open_function(function: Callable[..., PyTree], module: "nnx.Module") -> Functional:
+def open_function(function: Callable[..., PyTree], module: "nnx.Module", drawing: bool = False) -> Functional:
     """Open a function whose params are a module. See `open_nnx`.
 
     Args:
         function: `function(module, *inputs)`.
         module: the module.
+        drawing: whether its random draws are compared: then dropout stays as it is.
     """
-    return open_nnx(module, function=function)
+    return open_nnx(module, function=function, drawing=drawing)
 
 
 def open_nnx(
-    model: "nnx.Module", given: PyTree | None = None, function: Callable[..., PyTree] | None = None
+    model: "nnx.Module",
+    given: PyTree | None = None,
+    function: Callable[..., PyTree] | None = None,
+    *,
+    drawing: bool = False,
 ) -> Functional:
     """Open a Flax NNX module in the mode it is in, as PyTorch's runs in its own, but without random numbers.
 
@@ -81,6 +93,7 @@ def open_nnx(
         model: the module.
         given: weights in the place of its own: a state, a pure dict, or a module of the same structure.
         function: `function(model, *inputs)`, to be called instead of the module.
+        drawing: whether random draws are compared: then dropout stays as it is.
     """
     from flax import nnx
 
@@ -91,11 +104,15 @@ def open_nnx(
     notes = []
     if batch := in_training("use_running_average"):
         notes.append(f"the Flax NNX model is in training mode ({batch}); for inference call model.eval()")
-    if random := in_training("deterministic"):
+    if not drawing and (random := in_training("deterministic")):
         notes.append(f"the Flax NNX model was run with deterministic=True ({random}), on a copy")
     graph, state = nnx.split(model)
-    model = nnx.merge(graph, state, copy=True)  # the line below works in place
-    model.set_attributes(deterministic=True, raise_if_not_found=False)
+    model = nnx.merge(graph, state, copy=True)  # what follows works in place
+    if not drawing:
+        model.set_attributes(deterministic=True, raise_if_not_found=False)
+    for _, module in nnx.iter_modules(model):
+        if getattr(module, "deterministic", True) is None:  # its caller must say it
+            module.deterministic = False
     graph, state, rest = nnx.split(model, lambda _, value: _all_floating(value), ...)
     trained = {path for path, value in nnx.to_flat_state(state) if isinstance(value, nnx.Param)}
     weights = nnx.to_pure_dict(state)

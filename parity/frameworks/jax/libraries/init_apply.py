@@ -7,13 +7,24 @@ from typing import Protocol
 import jax
 from jaxtyping import PyTree
 
-from parity.frameworks.jax.functional import KEYS, Functional, Modes, from_tree, replaced, with_updates
+from parity.frameworks.jax.functional import (
+    KEYS,
+    MODES,
+    Functional,
+    Modes,
+    from_tree,
+    replaced,
+    with_updates,
+)
 from parity.frameworks.jax.initialising import initialiser
 from parity.frameworks.jax.libraries import KnownBy
 from parity.numerics.arrays import Arrays
 
 KNOWN_BY = KnownBy.ATTRIBUTES
 PACKAGES = ("haiku",)
+
+INFERRING = frozenset(name for name, value in MODES.items() if value)
+"""Switches that are off in training."""
 
 
 class InitApply(Protocol):
@@ -46,14 +57,17 @@ def called(model: InitApply) -> Callable[..., object]:
     return model.apply
 
 
-def open_model(model: InitApply, params: PyTree | None, inputs: Arrays | None, modes: Modes) -> Functional:
+def open_model(
+    model: InitApply, params: PyTree | None, inputs: Arrays | None, modes: Modes, drawing: bool = False
+) -> Functional:
     """Open a pair of functions: `apply(params, [state,] [rng,] *inputs)`, and `init(rng, ...)` for params.
 
     Args:
         model: an object with `init` and `apply`.
         params: params, or (params, state); None for those that `init` makes.
         inputs: arrays by argument name; None if they are not known.
-        modes: arguments that put the model in inference mode.
+        modes: arguments that put the model in inference mode, or in training mode.
+        drawing: whether its random draws are compared: then it gets a key.
 
     Raises:
         TypeError: if params are missing and cannot be made, or a state is missing beside them.
@@ -61,9 +75,12 @@ def open_model(model: InitApply, params: PyTree | None, inputs: Arrays | None, m
     names = list(inspect.signature(model.apply).parameters)
     stateful = "state" in names[1:2]
     random = any(name in KEYS for name in names[1 + stateful : 2 + stateful])
+    key = jax.random.key(0) if drawing else None
     if params is None:
         # Haiku's statistics come to be in training mode only.
-        training = {name: not value if isinstance(value, bool) else value for name, value in modes.items()}
+        training = {
+            name: name not in INFERRING if isinstance(value, bool) else value for name, value in modes.items()
+        }
         init = initialiser(model.init, model.init, 1, inputs, training)
         if init is None:
             raise TypeError(
@@ -75,7 +92,7 @@ def open_model(model: InitApply, params: PyTree | None, inputs: Arrays | None, m
     if not stateful:
 
         def stateless(own: PyTree, *args: object, **kwargs: object) -> PyTree:
-            return model.apply(own, *((None,) if random else ()), *args, **kwargs)
+            return model.apply(own, *((key,) if random else ()), *args, **kwargs)
 
         return from_tree(params, stateless)._replace(target=model.apply, skip=1 + random)
     if not isinstance(params, tuple | list) or len(params) != 2:
@@ -84,7 +101,7 @@ def open_model(model: InitApply, params: PyTree | None, inputs: Arrays | None, m
     updated: set[str] = set()
 
     def run(own: PyTree, *args: object, **kwargs: object) -> tuple[PyTree, dict[str, jax.Array]]:
-        leading = (own["params"], own["state"], *((None,) if random else ()))
+        leading = (own["params"], own["state"], *((key,) if random else ()))
         out, after = model.apply(*leading, *args, **kwargs)
         found = {f"state/{path}": leaf for path, leaf in replaced(own["state"], after).items()}
         updated.update(found)
