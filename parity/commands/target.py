@@ -27,11 +27,13 @@ class TargetFunction(NamedTuple):
         file: the Python file.
         function: name of the function.
         label: the user's own words, for messages.
+        call: whose arguments it returns: "parity.check" or "parity.check_training".
     """
 
     file: Path
     function: str
     label: str
+    call: str = "parity.check"
 
 
 class TargetError(ValueError):
@@ -62,7 +64,7 @@ def parse(text: str, default: str = DEFAULT) -> TargetFunction:
         raise TargetError(f"{file} is {kind}; give FILE.py:FUNCTION, the function that returns the arguments")
     if not function.isidentifier():
         raise TargetError(f"{text}: {function!r} is not the name of a function; give FILE.py:FUNCTION")
-    return TargetFunction(file, function, text)
+    return TargetFunction(file, function, text, default.replace("_", ".", 1))
 
 
 @contextlib.contextmanager
@@ -173,7 +175,7 @@ def _call(target: TargetFunction) -> object:
     if needed := _needed(function):
         raise TargetError(
             f"{target.label} needs the arguments {', '.join(needed)}; it is called without any and "
-            "returns those of the comparison"
+            f"returns those of {target.call}"
         )
     return function()
 
@@ -224,7 +226,7 @@ def _arguments(target: TargetFunction, value: object) -> Arguments:
         args, kwargs = tuple(value[0]), value[1]
     if not isinstance(kwargs, Mapping):
         raise TargetError(
-            f"{target.label} returned {_kind(value)}; it must return the arguments of the comparison: a "
+            f"{target.label} returned {_kind(value)}; it must return the arguments of {target.call}: a "
             "dict, or (positional arguments, dict)"
         )
     return args, dict(kwargs)
