@@ -7,6 +7,9 @@ from parity.optimizers.variants import History
 from parity.pipeline.step_multiples import ALIKE, Steps, names_in_words, ratios_of, rows_of, same
 from parity.report.partings import Parting, Phase
 
+FEW_RATES = 3
+"""Steps that must follow a formula before it is believed."""
+
 
 def clipping_cause(ratios: Steps, history: History, step: int) -> Parting | None:
     """Gradients that one side alone clips, where the update is proportional to them.
@@ -104,7 +107,7 @@ def schedule_cause(ratios: Steps, rates: Steps, step: int, accumulate: int = 1) 
     elif same(ratios[:step], 1.0) and same(other[step:], other[step]) and not same(rates[step:], rates[step]):
         cause = f"the rate of <candidate> stays from step {step} on, where that of <reference> goes on moving"
     else:
-        cause = _stretched(rates, other)
+        cause = _stretched(rates, other) or _lengths(rates, other)
     return Parting(step, Phase.SCHEDULE, two_rates(rates, other, step), cause) if cause else None
 
 
@@ -150,3 +153,36 @@ def own_rates(
     names = {words: [name for name, other in told if other == words] for words in dict(told).values()}
     detail = "; ".join(f"the rate of {names_in_words(group)} is {words}" for words, group in names.items())
     return Parting(step, Phase.SCHEDULE, detail, "parameter groups have other rates")
+
+
+def _lengths(rates: Steps, other: Steps) -> str:
+    """A cosine or a warm-up that takes another number of steps, in words."""
+    cosines = [_cosine_length(own) for own in (rates, other)]
+    if all(cosines) and same(rates[:1], other[:1]):
+        return (
+            f"the cosine falls over {cosines[0]:.6g} steps in <reference> and {cosines[1]:.6g} in <candidate>"
+        )
+    ramps = [_ramp_length(own) for own in (rates, other)]
+    if all(ramps) and ramps[0] != ramps[1]:
+        return f"the warm-up takes {ramps[0]} steps in <reference> and {ramps[1]} in <candidate>"
+    return ""
+
+
+def _cosine_length(rates: Steps) -> float:
+    """T of ``rate (1 + cos(pi t / T)) / 2``; 0 for another schedule."""
+    share = 2 * rates[1:] / rates[0] - 1 if rates[0] else rates[1:]
+    inside = np.abs(share) < 1
+    if inside.sum() < FEW_RATES or not inside[:FEW_RATES].all():
+        return 0.0
+    count = int(np.argmin(inside)) if not inside.all() else len(inside)
+    lengths = np.pi * np.arange(1, count + 1) / np.arccos(share[:count])
+    return float(lengths[0]) if same(lengths, lengths[0]) else 0.0
+
+
+def _ramp_length(rates: Steps) -> int:
+    """The steps in which a rate rises by equal amounts, from the first on, until it does not; else 0."""
+    rises = np.diff(rates)
+    if len(rises) < FEW_RATES or rises[0] <= 0:
+        return 0
+    equal = np.abs(rises - rises[0]) <= 10 * ALIKE * np.abs(rates[1:])
+    return 0 if equal.all() else int(np.argmin(equal))

@@ -395,6 +395,15 @@ FAULTS = {
         lambda o: lr_scheduler.CosineAnnealingLR(o, 20),
         step=1,
         phase=SCHEDULE,
+        cause="the cosine falls over 20 steps in PyTorch and 19 in JAX",
+    ),
+    "a longer warm-up": Case(
+        sgd(),
+        optax.sgd(optax.linear_schedule(0.005, 0.05, 8)),
+        lambda o: lr_scheduler.LinearLR(o, 0.1, 1.0, 7),
+        step=1,
+        phase=SCHEDULE,
+        cause="the warm-up takes 7 steps in PyTorch and 8 in JAX",
     ),
     "per step for per epoch": Case(
         sgd(),
