@@ -64,7 +64,7 @@ def biased(update: Update, momentum: float) -> int | None:
     Returns:
         n, of at least 2; None where that does not explain the difference.
 
-    >>> biased(Update(np.ones(2), np.array([1.1, 1.3]), np.array([1.075, 1.25])), 0.1)
+    >>> biased(Update(np.ones(2), np.array([1.1, 1.3]), np.array([1.06, 1.22])), 0.1)
     5
     """
     kept = (1 - momentum) * update.before
