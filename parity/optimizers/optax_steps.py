@@ -58,11 +58,11 @@ class OptaxSteps:
         with running(dtype):
             self._params = self._built(weights)
             self.state = transformation.init(self._params)
-            self._averaged = None if average is None else average.init(self._params)
+            self._average = None if average is None else (average, average.init(self._params))
             if dtype not in compiled:
                 compiled[dtype] = _compiled(transformation, self._params, self.state, dtype)
         self._step = compiled[dtype]
-        self._average, self._accumulate, self._batches = average, accumulate, 0
+        self._accumulate, self._batches = accumulate, 0
 
     def _built(self, leaves: Mapping[str, Any]) -> PyTree:
         """The tree that the optimiser sees: of Linen's collections the params alone."""
@@ -87,7 +87,7 @@ class OptaxSteps:
     @property
     def averages(self) -> dict[str, np.ndarray]:
         """The averaged leaves by path, in float64; empty where none are kept."""
-        return {} if self._averaged is None else self._by_path(self._averaged.average)
+        return {} if self._average is None else self._by_path(self._average[1].average)
 
     def _by_path(self, tree: PyTree) -> dict[str, np.ndarray]:
         found = {path: to_numpy(leaf) for path, leaf in flatten(tree)[0].items()}
@@ -119,12 +119,9 @@ class OptaxSteps:
             value = to_jax(np.asarray(loss), self._dtype)
             self._params, self.state = self._step(self._params, self.state, given, value)
             self._batches += 1
-            if (
-                self._average is not None
-                and self._averaged is not None
-                and self._batches % self._accumulate == 0
-            ):
-                self._averaged = self._average.update(self._params, self._averaged)
+            if self._average is not None and self._batches % self._accumulate == 0:
+                averaging, before = self._average
+                self._average = averaging, averaging.update(self._params, before)
         return grads
 
 

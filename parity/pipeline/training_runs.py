@@ -21,6 +21,9 @@ AT = "/"
 START = "start"
 """In the place of the number of a batch: the weights that a step begins with."""
 
+FOLLOWING = ("slots", "update", "weights", "averages")
+"""The groups of values that follow from gradients, entry by entry."""
+
 Hidden = Mapping[str, Bool[np.ndarray, "..."]]
 """By tensor the entries that are kept as zero: of which nothing can be said."""
 
@@ -221,7 +224,7 @@ class _History:
     def keep(self, group: str, arrays: Arrays) -> None:
         for name, array in arrays.items():
             value = array
-            if group in ("slots", "update", "weights", "averages"):
+            if group in FOLLOWING:
                 mask = self._hidden.get(name, self._hidden.get(name.rpartition(".")[0]))
                 if mask is not None and mask.shape == np.shape(array):
                     value = np.where(mask, 0.0, array)

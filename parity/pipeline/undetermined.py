@@ -8,18 +8,16 @@ direction that rounding chose. No two right programs agree there, and nothing de
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from parity.numerics.lost_accuracy import NULL_SHARE
-from parity.numerics.measured_leaf import Criterion, MeasuredLeaf, measure_leaf, norm
+from parity.numerics.measured_leaf import Criterion, measure_leaf
 from parity.numerics.noise import Side
+from parity.pipeline.training_runs import FOLLOWING
 from parity.report.results import LIMIT, Quantity, Verdict
 
 GRADIENTS = "gradients"
 """The group of values from equal weights that decides."""
-
-FOLLOWING = ("slots", "update", "weights")
-"""The groups of values that follow from gradients, entry by entry."""
 
 
 def undetermined(sides: tuple[Side, Side]) -> dict[str, Bool[np.ndarray, "..."]]:
@@ -35,7 +33,7 @@ def undetermined(sides: tuple[Side, Side]) -> dict[str, Bool[np.ndarray, "..."]]
     names = [name for name in sides[0].base.get(GRADIENTS, {}) if name in sides[1].base.get(GRADIENTS, {})]
     leaves = {name: measure_leaf(*sides, GRADIENTS, name, rule, "float64") for name in names}
     known = {name: leaf for name, leaf in leaves.items() if leaf is not None}
-    largest = _largest(list(known.values()))
+    largest = np.max([leaf.magnitude for leaf in known.values()], axis=0) if known else np.zeros(0)
     found = {}
     for name, leaf in known.items():
         limit = LIMIT * leaf.yardstick[:, None]
@@ -77,9 +75,3 @@ def in_words(entries: Mapping[str, Bool[np.ndarray, "..."]]) -> str:
         f"how {', '.join(some)}{more} moves: the gradient is zero but for rounding, as of a bias before a "
         "normalisation, and the optimiser scales it up to a step in a direction of chance"
     )
-
-
-def _largest(leaves: Sequence[MeasuredLeaf]) -> Float[np.ndarray, " steps"]:
-    """The largest magnitude of all gradients in each step."""
-    sizes = [np.maximum(norm(leaf.reference), norm(leaf.candidate)) for leaf in leaves]
-    return np.asarray(np.max(sizes, axis=0)) if sizes else np.zeros(0)
