@@ -128,12 +128,12 @@ def _comparing(request: pytest.FixtureRequest, function: str) -> "Callable[..., 
         nonlocal pages
         __tracebackhide__ = True
         import parity
-        from parity.pipeline.arguments import CHECK, CHECK_TRAINING, require_known, sorted_arguments
+        from parity.pipeline.arguments import CALLS, require_known, sorted_arguments
         from parity.report.errors import HarnessError, on_purpose, without_the_harness
         from parity.report.results import Verdict
         from parity.report.sentences import answer
 
-        call = CHECK if function == "check" else CHECK_TRAINING
+        call = CALLS[function]
         positional = call.in_order[: len(args)]
         given = {name: value for name, value in defaults.items() if name not in positional}
         try:

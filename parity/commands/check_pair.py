@@ -154,7 +154,7 @@ def run_checks(
     started = time.perf_counter()
     options = dict(given)
     with bad_input():
-        chosen = [parse(text, f"parity_{function}") for text in targets]
+        chosen = [parse(text, function) for text in targets]
         require_writable(outputs.json_path, outputs.html_path, outputs.junit_path)
         if dtypes is not None:
             from parity.numerics.arrays import EPS
@@ -165,7 +165,7 @@ def run_checks(
     reports = []
     for number, target in enumerate(chosen, 1):
         head = f"{number}/{len(chosen)} " if len(chosen) > 1 else ""
-        report = _checked(target, function, options, head)
+        report = _checked(target, options, head)
         reports.append(report)
         if report.error is None or report.quantities:
             show(report, plan=outputs.plan, verbose=outputs.verbose)
@@ -183,7 +183,7 @@ def run_checks(
     sys.exit(verdict.exit_code)
 
 
-def _checked(target: TargetFunction, function: str, options: Mapping[str, object], head: str) -> "Report":
+def _checked(target: TargetFunction, options: Mapping[str, object], head: str) -> "Report":
     """The report on one target; what is wrong with the user's file is its error."""
     from parity.report.results import Report
 
@@ -193,14 +193,13 @@ def _checked(target: TargetFunction, function: str, options: Mapping[str, object
             named = prefixed(progress, f"{head}{target.label}")
             named("loading PyTorch and JAX")
             import parity
-            from parity.pipeline.arguments import CHECK, CHECK_TRAINING, sorted_arguments
+            from parity.pipeline.arguments import CALLS, sorted_arguments
 
-            call = CHECK if function == "check" else CHECK_TRAINING
-            compare = parity.check if function == "check" else parity.check_training
-            given = {**by_name(target, arguments, call), "progress": named, **options}
-            require_both_sides(target, given, call)
+            given = {**by_name(target, arguments), "progress": named, **options}
+            require_both_sides(target, given)
             with running_models(target):
-                return compare(**sorted_arguments(given, call))
+                report: Report = getattr(parity, target.call)(**sorted_arguments(given, CALLS[target.call]))
+                return report
     except TargetError as error:
         return Report(target.label, (), error=str(error), seconds=time.perf_counter() - started)
 

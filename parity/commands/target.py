@@ -8,13 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from parity.pipeline.arguments import Call
-
-DEFAULT = "parity_check"
-"""The function that is called when the command line names a file only."""
+from typing import Any, NamedTuple
 
 HARNESS = str(Path(__file__).resolve().parents[1])
 """The folder of this package: its frames are left out of what a user sees."""
@@ -27,13 +21,13 @@ class TargetFunction(NamedTuple):
         file: the Python file.
         function: name of the function.
         label: the user's own words, for messages.
-        call: whose arguments it returns: "parity.check" or "parity.check_training".
+        call: whose arguments it returns: "check" or "check_training" of `parity`.
     """
 
     file: Path
     function: str
     label: str
-    call: str = "parity.check"
+    call: str = "check"
 
 
 class TargetError(ValueError):
@@ -44,12 +38,12 @@ Arguments = tuple[tuple[object, ...], dict[str, object]]
 """Positional and keyword arguments that a target returned."""
 
 
-def parse(text: str, default: str = DEFAULT) -> TargetFunction:
-    """Read `FILE.py:FUNCTION`, or `FILE.py` for the function of a default name.
+def parse(text: str, call: str = "check") -> TargetFunction:
+    """Read `FILE.py:FUNCTION`, or `FILE.py` for the function `parity_check` or `parity_check_training`.
 
     Args:
         text: as the user wrote it.
-        default: name of the function where the text names none.
+        call: whose arguments the function returns: "check" or "check_training" of `parity`.
 
     Raises:
         TargetError: if there is no such file.
@@ -58,13 +52,13 @@ def parse(text: str, default: str = DEFAULT) -> TargetFunction:
     if colon and (tail.isidentifier() or Path(head).is_file()):
         file, function = Path(head), tail
     else:
-        file, function = Path(text), default
+        file, function = Path(text), f"parity_{call}"
     if not file.is_file():
         kind = "a directory" if file.is_dir() else "not there"
         raise TargetError(f"{file} is {kind}; give FILE.py:FUNCTION, the function that returns the arguments")
     if not function.isidentifier():
         raise TargetError(f"{text}: {function!r} is not the name of a function; give FILE.py:FUNCTION")
-    return TargetFunction(file, function, text, default.replace("_", ".", 1))
+    return TargetFunction(file, function, text, call)
 
 
 @contextlib.contextmanager
@@ -97,20 +91,19 @@ def opened(target: TargetFunction) -> Iterator[Arguments]:
         _forget(directory, before)
 
 
-def by_name(target: TargetFunction, arguments: Arguments, call: "Call | None" = None) -> dict[str, Any]:
+def by_name(target: TargetFunction, arguments: Arguments) -> dict[str, Any]:
     """Bring what a target returned to arguments by name.
 
     Args:
         target: the function.
         arguments: what it returned; the first three may come in order.
-        call: whose arguments they are; None for `parity.check`.
 
     Raises:
         TargetError: naming what the call does not take.
     """
-    from parity.pipeline.arguments import CHECK, require_known
+    from parity.pipeline.arguments import CALLS, require_known
 
-    call = CHECK if call is None else call
+    call = CALLS[target.call]
     args, kwargs = arguments
     if len(args) > len(call.in_order):
         raise TargetError(
@@ -124,22 +117,19 @@ def by_name(target: TargetFunction, arguments: Arguments, call: "Call | None" = 
     return {"name": target.label, **given}
 
 
-def require_both_sides(
-    target: TargetFunction, given: Mapping[str, object], call: "Call | None" = None
-) -> None:
+def require_both_sides(target: TargetFunction, given: Mapping[str, object]) -> None:
     """Check that a target returned both models and what they are compared on.
 
     Args:
         target: the function.
         given: arguments by name.
-        call: whose arguments they are; None for `parity.check`.
 
     Raises:
         TargetError: naming what is missing.
     """
-    from parity.pipeline.arguments import CHECK
+    from parity.pipeline.arguments import CALLS
 
-    call = CHECK if call is None else call
+    call = CALLS[target.call]
     if missing := [name for name in call.in_order if name not in given]:
         raise TargetError(f"{target.label} returned no {', '.join(map(repr, missing))}: {call.name} needs it")
 
@@ -175,7 +165,7 @@ def _call(target: TargetFunction) -> object:
     if needed := _needed(function):
         raise TargetError(
             f"{target.label} needs the arguments {', '.join(needed)}; it is called without any and "
-            f"returns those of {target.call}"
+            f"returns those of parity.{target.call}"
         )
     return function()
 
@@ -226,8 +216,8 @@ def _arguments(target: TargetFunction, value: object) -> Arguments:
         args, kwargs = tuple(value[0]), value[1]
     if not isinstance(kwargs, Mapping):
         raise TargetError(
-            f"{target.label} returned {_kind(value)}; it must return the arguments of {target.call}: a "
-            "dict, or (positional arguments, dict)"
+            f"{target.label} returned {_kind(value)}; it must return the arguments of parity.{target.call}: "
+            "a dict, or (positional arguments, dict)"
         )
     return args, dict(kwargs)
 

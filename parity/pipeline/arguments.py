@@ -29,13 +29,11 @@ class Call(NamedTuple):
 
     Attributes:
         name: what messages call it.
-        target: name of the function in a pair file that returns them.
         in_order: those that may be given in order, all of them needed.
         own: the others that are no fields of `Weights` or `Settings`.
     """
 
     name: str
-    target: str
     in_order: tuple[str, ...]
     own: tuple[str, ...]
 
@@ -47,7 +45,6 @@ class Call(NamedTuple):
 
 CHECK = Call(
     "parity.check",
-    "parity_check",
     ("reference", "candidate", "inputs"),
     (*(n for n in list(inspect.signature(Request.of).parameters)[3:] if n not in _GROUPS), "oracles"),
 )
@@ -55,7 +52,6 @@ CHECK = Call(
 
 CHECK_TRAINING = Call(
     "parity.check_training",
-    "parity_check_training",
     ("reference", "candidate", "batches"),
     (
         "loss",
@@ -72,6 +68,9 @@ CHECK_TRAINING = Call(
     ),
 )
 """`parity.check_training` of two models."""
+
+CALLS = {"check": CHECK, "check_training": CHECK_TRAINING}
+"""The calls by the names of the functions in `parity`."""
 
 
 def sorted_arguments(given: Mapping[str, Any], call: Call = CHECK) -> dict[str, Any]:

@@ -1,12 +1,16 @@
 """`parity check-training FILE.py:FUNCTION` as its user meets it."""
 
+import dataclasses
+import inspect
 import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+import parity
 from parity.cli import main
+from parity.pipeline.arguments import CHECK_TRAINING
 
 PAIR = """
 import jax
@@ -103,3 +107,10 @@ def test_what_cannot_be_used_is_an_error_that_names_it(
     result = run(f"{pair}{function}", *options)
     assert result.exit_code == 2, result.output
     assert message in result.output
+
+
+def test_every_argument_of_the_call_may_be_given_flat() -> None:
+    own = set(inspect.signature(parity.check_training).parameters)
+    of_programs = {"decided_by", "scales", "oracles", "sides"}
+    fields = {field.name for kind in (parity.Weights, parity.Settings) for field in dataclasses.fields(kind)}
+    assert set(CHECK_TRAINING.known()) - fields == own - of_programs
