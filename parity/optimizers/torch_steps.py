@@ -124,10 +124,10 @@ class TorchSteps:
             The gradients that the optimiser was given: averaged, after clipping; nothing without a step.
         """
         self._batches += 1
-        share = {name: grad / self._accumulate for name, grad in grads.items()}
-        self._gathered = {
-            name: g + self._gathered[name] if self._gathered else g for name, g in share.items()
-        }
+        for name, grad in grads.items():
+            share = grad / self._accumulate
+            held = self._gathered.get(name)
+            self._gathered[name] = share if held is None else held + share
         if self._batches % self._accumulate:
             return {}
         gathered, self._gathered = self._gathered, {}

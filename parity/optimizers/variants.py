@@ -6,6 +6,7 @@ whose updates are those of the other side, in every step, is the cause.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -54,6 +55,7 @@ class History(NamedTuple):
         rates: the rate of each tensor, shape (steps,).
         limit: the norm to which it clips all gradients, where it does just that.
         accumulate: batches whose gradients are averaged for one update.
+        unreached: by tensor, 1 in the steps in which it had no gradient, so that the optimiser skipped it.
     """
 
     kind: type[torch.optim.Optimizer]
@@ -64,6 +66,7 @@ class History(NamedTuple):
     rates: Arrays
     limit: float | None = None
     accumulate: int = 1
+    unreached: Arrays = MappingProxyType({})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,6 +40,8 @@ def by_the_optimizer(
     updates = [q for q in judged if q.group == "update"]
     limits = {q.name: np.asarray(q.curve.yardstick) * LIMIT for q in updates if q.curve}
     apart = [q.name for q in updates if q.verdict is Verdict.FAIL]
+    if skipped := _skipped(candidate, history, apart, updates, found.step):
+        return Parting(found.step, Phase.UPDATE, found.detail, skipped)
     if frozen := _moved_by_one(reference, candidate, history, apart, limits):
         return Parting(found.step, Phase.UPDATE, found.detail, frozen)
     moved = [name for name in reference if np.any(reference[name]) and name in history.rates]
@@ -137,6 +139,22 @@ def _explains(
         return False
     return all(
         name in told and np.all(largest(told[name] - candidate[name]) <= limits[name]) for name in names
+    )
+
+
+def _skipped(
+    candidate: Arrays, history: History, apart: list[str], updates: Sequence[Quantity], step: int
+) -> str:
+    """Weights that the reference skips in a step for want of a gradient, in words; "" where it skips none."""
+    first = [q.name for q in updates if q.name in apart and q.curve and q.curve.first_failure == step]
+    if not first or not all(n in history.unreached and history.unreached[n][step] for n in first):
+        return ""
+    if not any(np.any(candidate[name][step]) for name in first):
+        return ""
+    return (
+        f"the loss of this step does not depend on {names_in_words(first)}: in <reference> the gradient is "
+        "None and the optimiser skips them; in <candidate> it is zero, and weight decay, momentum or the "
+        "moments still move them: mask them (`optax.masked`), or keep the old weights and state there"
     )
 
 

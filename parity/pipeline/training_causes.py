@@ -45,9 +45,13 @@ def history_of(given: Optimizers, names: Mapping[int, str], side: Side, start: A
         name: np.concatenate([start[name][None], start[name] + np.cumsum(update, axis=0)[:-1]])
         for name, update in base["update"].items()
     }
-    grads, used, rates = (base.get(group, {}) for group in ("gradients", "clipped", "rates"))
+    grads, used, rates, unreached = (
+        base.get(group, {}) for group in ("gradients", "clipped", "rates", "unreached")
+    )
     limit = float(given.clip) if isinstance(given.clip, int | float) else None
-    return History(type(given.torch), options, weights, grads, used, rates, limit, given.accumulate)
+    return History(
+        type(given.torch), options, weights, grads, used, rates, limit, given.accumulate, unreached
+    )
 
 
 def parting_of(

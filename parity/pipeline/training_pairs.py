@@ -102,7 +102,7 @@ def check_pair(
         if known.framework != "PyTorch" or settled.model.framework != "JAX":
             raise TypeError("`candidate` must be a JAX model where the reference is a PyTorch module")
         both = measured(known, settled)
-        sides = training_sides(both, reference, given)
+        sides = training_sides(both, reference, given, drawn.steps)
         outcome = Outcome(request.name, sides=Sides.of(known.framework, settled.model.framework))
         outcome.plan, outcome.doubts = settled.plan.rows(), settled.plan.doubts()
         outcome.environment = environment(request.settings.device)

@@ -24,6 +24,9 @@ START = "start"
 FOLLOWING = ("slots", "update", "weights", "averages")
 """The groups of values that follow from gradients, entry by entry."""
 
+Graded = Callable[[Arrays, Arrays, str], tuple[Values, frozenset[str]]]
+"""A program that tells besides of which weights its loss does not depend, so that they have no gradient."""
+
 Hidden = Mapping[str, Bool[np.ndarray, "..."]]
 """By tensor the entries that are kept as zero: of which nothing can be said."""
 
@@ -58,7 +61,8 @@ class TrainingSide(NamedTuple):
     """One side of a training comparison.
 
     Attributes:
-        program: outputs, loss and gradients from weights and a batch, by the side's own names.
+        program: outputs, loss and gradients from weights and a batch, by the side's own names; and the names
+            of the weights without a gradient, which the optimiser skips.
         begin: (weights, dtype) -> an optimiser at those weights, before its first step.
         tensors: weights or updates by the side's own names -> by the plan's tensors.
         gradients: gradients by the side's own names -> by the plan's tensors.
@@ -67,7 +71,7 @@ class TrainingSide(NamedTuple):
         after: the optimiser after a step, and what it told of it -> likewise, by tensors.
     """
 
-    program: Runnable
+    program: Graded
     begin: Callable[[Arrays, str], Optimizing]
     tensors: Callable[[Arrays], Arrays]
     gradients: Callable[[Arrays], Arrays]
@@ -134,29 +138,33 @@ class _Taken(NamedTuple):
         gradients: likewise, by the side's own names.
         used: what the optimiser told of the gradients it used.
         early: the weights before the last of several batches, by the side's own names; else empty.
+        unreached: names of the weights that had no gradient in any batch.
     """
 
     loss: Arrays
     gradients: Arrays
     used: Arrays
     early: Arrays
+    unreached: frozenset[str]
 
 
 def _take(side: TrainingSide, optimizer: Optimizing, weights: Arrays, step: _Step, dtype: str) -> _Taken:
     """Make one step: the gradients of each of its batches, handed to the optimiser."""
-    losses, grads = [], []
+    losses, grads, without = [], [], []
     early: Arrays = {}
     used: Arrays = {}
     for batch in step.batches:
         early = optimizer.weights if len(step.batches) > 1 else {}
-        values = side.program({**weights, **optimizer.weights}, batch, dtype)
+        values, unreached = side.program({**weights, **optimizer.weights}, batch, dtype)
         losses.append(values["loss"]["loss"])
         grads.append(values["gradients"])
-        used = optimizer.step(grads[-1], float(np.real(losses[-1])))
+        without.append(unreached)
+        given = {name: grad for name, grad in grads[-1].items() if name not in unreached}
+        used = optimizer.step(given, float(np.real(losses[-1])))
     mean = grads[0]
     if len(grads) > 1:
         mean = {name: np.mean([g[name] for g in grads], axis=0) for name in grads[0]}
-    return _Taken({"loss": np.mean(losses, axis=0)}, mean, used, early)
+    return _Taken({"loss": np.mean(losses, axis=0)}, mean, used, early, frozenset.intersection(*without))
 
 
 def freely(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnable:
@@ -186,6 +194,8 @@ def freely(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnabl
 def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnable:
     """Every step from given weights: "loss", "gradients", what is watched, "update" and "averages".
 
+    Besides, as "unreached", 1 for each weight that has no gradient, by the side's own names.
+
     Args:
         side: of a comparison.
         hidden: entries of updates, slots and averages that are kept as zero.
@@ -201,6 +211,8 @@ def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})
             taken = _take(side, optimizer, weights, step, dtype)
             history.keep("loss", taken.loss)
             history.keep("gradients", side.gradients(taken.gradients))
+            skipped = {name: np.asarray(float(name in taken.unreached)) for name in taken.gradients}
+            history.keep("unreached", skipped)
             if taken.early:
                 history.keep("early", side.tensors(taken.early))
             for group, arrays in {**found, **side.after(optimizer, taken.used)}.items():
@@ -215,23 +227,36 @@ def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})
 
 
 class _History:
-    """Values of every step, a row each; of what follows from gradients without the hidden entries."""
+    """Values of every step, a row each; of what follows from gradients without the hidden entries.
+
+    What is missing in a step, as the state of a weight that had no gradient yet, is zero there.
+    """
 
     def __init__(self, hidden: Hidden) -> None:
         self._hidden = hidden
-        self._rows: dict[str, dict[str, list[np.ndarray]]] = {}
+        self._rows: dict[str, dict[str, dict[int, np.ndarray]]] = {}
+        self._steps: dict[str, int] = {}
 
     def keep(self, group: str, arrays: Arrays) -> None:
+        """Keep the values of a group in a step, once a step."""
+        step = self._steps.setdefault(group, 0)
+        self._steps[group] += 1
         for name, array in arrays.items():
             value = array
             if group in FOLLOWING:
                 mask = self._hidden.get(name, self._hidden.get(name.rpartition(".")[0]))
                 if mask is not None and mask.shape == np.shape(array):
                     value = np.where(mask, 0.0, array)
-            self._rows.setdefault(group, {}).setdefault(name, []).append(np.array(value))
+            self._rows.setdefault(group, {}).setdefault(name, {})[step] = np.array(value)
 
     def values(self) -> Values:
         return {
-            group: {name: np.stack(rows) for name, rows in leaves.items()}
+            group: {name: _stacked(rows, self._steps[group]) for name, rows in leaves.items()}
             for group, leaves in self._rows.items()
         }
+
+
+def _stacked(rows: Mapping[int, np.ndarray], steps: int) -> np.ndarray:
+    """The rows of all steps, zero where there is none."""
+    missing = np.zeros_like(next(iter(rows.values())))
+    return np.stack([rows.get(step, missing) for step in range(steps)])

@@ -1,11 +1,13 @@
 """The two sides of a training comparison: their optimisers, as the user gave them."""
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from parity.numerics.arrays import Arrays
+from parity.numerics.noise import Values
 from parity.pipeline.measuring import Measured
 from parity.pipeline.runs import compared_tensors
 from parity.pipeline.training_runs import TrainingSide
@@ -143,7 +145,7 @@ def read_average(average: object, module: "torch.nn.Module") -> "tuple[AveragedM
 
 
 def training_sides(
-    both: Measured, module: "torch.nn.Module", given: Optimizers
+    both: Measured, module: "torch.nn.Module", given: Optimizers, steps: Sequence[Sequence[Arrays]]
 ) -> tuple[TrainingSide, TrainingSide]:
     """Both sides with their optimisers: PyTorch's, then JAX's.
 
@@ -151,11 +153,31 @@ def training_sides(
         both: the two models; the reference is PyTorch's, the candidate JAX's.
         module: the PyTorch model.
         given: the optimisers.
+        steps: the batches of each step.
 
     Raises:
         ValueError: if the optimiser holds parameters that are not the module's.
     """
-    return _torch_side(both, module, given), _jax_side(both, module, given)
+    reference = _torch_side(both, module, given)
+    unused = never_reached(reference, both.reference.weights, steps)
+    return reference, _jax_side(both, module, given, unused)
+
+
+def never_reached(side: TrainingSide, weights: Arrays, steps: Sequence[Sequence[Arrays]]) -> frozenset[str]:
+    """The weights on which the loss of no batch depends: PyTorch's optimiser never touches them.
+
+    Args:
+        side: PyTorch's.
+        weights: its own, by name.
+        steps: the batches of each step.
+    """
+    unused: frozenset[str] | None = None
+    for batch in itertools.chain.from_iterable(steps):
+        _, unreached = side.program(weights, batch, "float32")
+        unused = unreached if unused is None else unused & unreached
+        if not unused:
+            break
+    return unused or frozenset()
 
 
 def names_of(module: "torch.nn.Module", given: Optimizers, known: Mapping[str, object]) -> dict[int, str]:
@@ -224,9 +246,10 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
     def in_tensors(weights: Arrays) -> Arrays:
         return {name: np.asarray(weights.get(name, reference.weights[name])) for name in sorted(moved)}
 
-    assert both.reference_program is not None
+    program = both.reference_program
+    assert program is not None
     return TrainingSide(
-        both.reference_program,
+        program.with_unreached,  # type: ignore[attr-defined]
         begin,
         in_tensors,
         lambda grads: {name: grad for name, grad in grads.items() if name in tensors},
@@ -236,7 +259,9 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
     )
 
 
-def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> TrainingSide:
+def _jax_side(
+    both: Measured, module: "torch.nn.Module", given: Optimizers, unused: frozenset[str]
+) -> TrainingSide:
     import optax
 
     from parity.optimizers import clip_grad_norm, to_optax
@@ -248,6 +273,7 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
     tensors = compared_tensors(plan, reference.trainable)
     moved = _moved(both, module)
     own = {t.leaf_path for t in plan.transfers if t.tensor_name in moved}
+    used = {t.leaf_path for t in plan.transfers if t.tensor_name in moved - unused}
     tree: Tree = model.tree  # type: ignore[attr-defined]
     trained = tuple(path for path in tree.paths if path in set(model.trainable) & own)
     compiled: dict[str, Step] = {}
@@ -268,6 +294,9 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
         )
         clip = given.clip
         found = optax.chain(clip_grad_norm(float(clip)), found) if isinstance(clip, int | float) else found
+        if unused:
+            idle = _tree_of(tree, {path: path not in used for path in trained})
+            found = optax.chain(found, optax.masked(optax.set_to_zero(), idle))
         if given.accumulate == 1:
             return found
         gathered = optax.MultiSteps(found, given.accumulate)
@@ -309,12 +338,16 @@ def _jax_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> T
                 f"{name}.{slot}": np.asarray(value, np.float64)
                 for name, held in slots.items()
                 for slot, value in held.items()
-                if slot != "step" and name in tensors
+                if slot != "step" and name in tensors - unused
             }
         }
 
     program = model.program(candidate.task, trainable=trained)
-    return TrainingSide(program, begin, in_tensors, gradients, to_own, lambda optimizer: {}, after)
+
+    def graded(weights: Arrays, batch: Arrays, dtype: str) -> tuple[Values, frozenset[str]]:
+        return program(weights, batch, dtype), frozenset()
+
+    return TrainingSide(graded, begin, in_tensors, gradients, to_own, lambda optimizer: {}, after)
 
 
 def _moved(both: Measured, module: "torch.nn.Module") -> frozenset[str]:

@@ -57,11 +57,29 @@ class TorchProgram:
 
     def __call__(self, weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         """Run once; `weights` by name, the model's own where one is not given."""
+        values, _ = self.with_unreached(weights, inputs, dtype)
+        return values
+
+    def with_unreached(self, weights: Arrays, inputs: Arrays, dtype: str) -> tuple[Values, frozenset[str]]:
+        """Run once, and tell of which tensors the loss does not depend at all.
+
+        Differs: PyTorch has no gradient (None) of these, and an optimiser skips them; JAX's is zero, and
+        weight decay and momentum go on.
+
+        Args:
+            weights: by name, the model's own where one is not given.
+            inputs: named arrays.
+            dtype: name of the floating dtype to run in.
+
+        Returns:
+            What a call returns, and the names of the tensors.
+        """
         with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, dtype)
             with _lifted(dtype, self.task.rounding):
                 outputs, loss, grads = self._run(own, given, dtype)
-        return {
+        unreached = frozenset(name for name, grad in grads.items() if grad is None)
+        values: Values = {
             "outputs": {name: to_numpy(value) for name, value in outputs.items()},
             "loss": {"loss": to_numpy(loss)},
             "gradients": {
@@ -69,6 +87,7 @@ class TorchProgram:
                 for name, grad in grads.items()
             },
         }
+        return values, unreached
 
     def returned(self, weights: Arrays, inputs: Arrays) -> object:
         """What the model itself returns, in float32 and as it stands: nothing is lifted.
