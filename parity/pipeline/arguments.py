@@ -61,6 +61,7 @@ CHECK_TRAINING = Call(
         "clip",
         "accumulate",
         "average",
+        "candidate_batches",
         "steps",
         "outputs",
         "layout",

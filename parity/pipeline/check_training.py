@@ -25,6 +25,7 @@ def check_training(
     accumulate: int = 1,
     average: object = None,
     steps: int | None = None,
+    candidate_batches: Any = None,
     outputs: object = None,
     layout: Mapping[str, tuple[int, ...]] | None = None,
     weights: Weights | None = None,
@@ -78,6 +79,9 @@ def check_training(
             pair of PyTorch's `AveragedModel` (or a decay) and JAX's function (average, params) -> average or
             (average, params, num_averaged) -> average (or a decay, or a `parity.optimizers.Averaging`).
         steps: how many steps; None for all batches, at most 200.
+        candidate_batches: what the candidate's own data pipeline gives, where it has one, as `batches`, in
+            its own layout or the reference's: compared with `batches`, batch by batch (phase "data"). Both
+            models are trained on `batches`.
         outputs: as in `parity.check`.
         layout: as in `parity.check`.
         weights: as in `parity.check`.
@@ -100,6 +104,7 @@ def check_training(
     """
     if isinstance(reference, Subject) or isinstance(candidate, Subject):
         given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip, "steps": steps}
+        given["candidate_batches"] = candidate_batches
         _refuse(given, "two programs train by themselves")
         if not (isinstance(reference, Subject) and isinstance(candidate, Subject)):
             raise TypeError(
@@ -132,6 +137,7 @@ def check_training(
         accumulate=accumulate,
         average=average,
         steps=steps,
+        candidate_batches=candidate_batches,
         progress=progress,
         outputs=outputs,
         layout=layout,

@@ -24,13 +24,16 @@ class Batches(NamedTuple):
     inputs: tuple[str, ...]
 
 
-def read_batches(batches: Iterable[Any], steps: int | None, accumulate: int = 1) -> Batches:
+def read_batches(
+    batches: Iterable[Any], steps: int | None, accumulate: int = 1, argument: str = "batches"
+) -> Batches:
     """Draw the batches, once.
 
     Args:
         batches: pairs (inputs, targets); inputs an array, a list, or a dict by argument name.
         steps: how many to make; None for all, at most 200.
         accumulate: batches of a step.
+        argument: what they are called in messages.
 
     Raises:
         TypeError: if they are no iterable of pairs.
@@ -42,7 +45,7 @@ def read_batches(batches: Iterable[Any], steps: int | None, accumulate: int = 1)
         raise ValueError(f"`accumulate` is {accumulate!r}; it must be the number of batches of a step")
     if not isinstance(batches, Iterable) or hasattr(batches, "shape") or isinstance(batches, Mapping):
         raise TypeError(
-            f"`batches` is of type {type(batches).__name__}; it must be an iterable of (inputs, targets), "
+            f"`{argument}` is of type {type(batches).__name__}; it must be an iterable of (inputs, targets), "
             "one for each step"
         )
     arrays: list[dict[str, np.ndarray]] = []
@@ -50,24 +53,25 @@ def read_batches(batches: Iterable[Any], steps: int | None, accumulate: int = 1)
     for number, batch in enumerate(itertools.islice(batches, (steps or MOST_STEPS) * accumulate)):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
             raise TypeError(
-                f"batch {number} is of type {type(batch).__name__}; each must be a pair (inputs, targets)"
+                f"batch {number} of `{argument}` is of type {type(batch).__name__}; each must be a pair "
+                "(inputs, targets)"
             )
         inputs, targets = batch
         named, taken = name_inputs([inputs] if hasattr(inputs, "shape") else inputs, targets)
         if arrays and set(named) != set(arrays[0]):
             raise ValueError(
-                f"batch {number} has the arrays {', '.join(named)}, batch 0 {', '.join(arrays[0])}: all "
-                "must have the same names"
+                f"batch {number} of `{argument}` has the arrays {', '.join(named)}, batch 0 "
+                f"{', '.join(arrays[0])}: all must have the same names"
             )
         arrays.append(dict(named))
         names = taken
     if not arrays:
-        raise ValueError("`batches` is empty; give at least one (inputs, targets)")
+        raise ValueError(f"`{argument}` is empty; give at least one (inputs, targets)")
     whole = len(arrays) // accumulate
     if whole < (steps or 1):
         each = "" if accumulate == 1 else f", of which a step takes {accumulate}"
         raise ValueError(
-            f"`steps` is {steps or 1} and `batches` has {len(arrays)}{each}: give more batches "
+            f"`steps` is {steps or 1} and `{argument}` has {len(arrays)}{each}: give more batches "
             "(itertools.cycle repeats them), or fewer steps"
         )
     return Batches([arrays[s * accumulate : (s + 1) * accumulate] for s in range(whole)], names)

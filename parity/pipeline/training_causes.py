@@ -109,6 +109,23 @@ def parting_of(
     return by_the_optimizer(found, judged, sides, history)
 
 
+def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
+    """A parting in loss or gradients as one of the outputs, where these differ on its batch.
+
+    Args:
+        found: what parts.
+        checked: quantities of a check of the models on the batch of that step.
+    """
+    apart = [q for q in checked if q.group == "outputs" and q.verdict is Verdict.FAIL]
+    if not apart:
+        return found
+    worst = max(apart, key=lambda q: np.nan_to_num(q.rho, nan=np.inf))
+    away = worst.difference / worst.scale if worst.scale else np.inf
+    others = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
+    detail = f"{worst.name}{others} differs by {away:.2g} of its size"
+    return Parting(found.step, Phase.OUTPUTS, detail)
+
+
 def parting_of_statistics(judged: Sequence[Quantity]) -> Parting | None:
     """Running statistics that differ after the first step: nothing else of it depends on them.
 

@@ -20,7 +20,8 @@ from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request
 from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_batches import read_batches
-from parity.pipeline.training_causes import history_of, parting_of, parting_of_statistics
+from parity.pipeline.training_causes import before_the_loss, history_of, parting_of, parting_of_statistics
+from parity.pipeline.training_data import ComparedData, compare_data
 from parity.pipeline.training_judging import as_accurate, by_effect, not_compared
 from parity.pipeline.training_measured import Training, until_divergence
 from parity.pipeline.training_sides import names_of, read_optimizers, training_sides
@@ -46,6 +47,7 @@ def check_pair(
     accumulate: int,
     average: object,
     steps: int | None,
+    candidate_batches: Iterable[Any] | None,
     progress: Progress,
     **options: Any,
 ) -> Report:
@@ -63,6 +65,7 @@ def check_pair(
         accumulate: likewise.
         average: likewise.
         steps: as in `read_batches`.
+        candidate_batches: those of the candidate's own data pipeline, or None.
         progress: called with a short description as each phase begins.
         **options: `outputs`, `layout`, `weights`, `settings` and `name` of `parity.check`.
 
@@ -86,6 +89,9 @@ def check_pair(
             "transformation"
         )
     drawn = read_batches(batches, steps, accumulate)
+    own = None
+    if candidate_batches is not None:
+        own = read_batches(candidate_batches, len(drawn.steps), accumulate, "candidate_batches")
     first = drawn.steps[0][0]
     request = Request.of(
         reference,
@@ -108,6 +114,7 @@ def check_pair(
         outcome.environment = environment(request.settings.device)
         outcome.findings = (*known.notes, *settled.notes, *known.remarks, *settled.remarks)
         dtypes = tuple(request.settings.dtypes or DTYPES)
+        data = ComparedData() if own is None else compare_data(drawn, own, settled.task.layout)
         training = Training(sides, (known.weights, settled.weights), drawn.steps, dtypes, progress)
         training, diverged = until_divergence(training)
         trained = training.compared()
@@ -117,7 +124,7 @@ def check_pair(
             outcome.not_checked = (in_words(entries),)
         free, less_accurate = as_accurate(trained.free)
         judged, kept_otherwise = by_effect(trained.stepped)
-        outcome.quantities = [*judged, *free]
+        outcome.quantities = [*data.quantities, *judged, *free]
         outcome.findings = (*outcome.findings, *diverged, *less_accurate, *kept_otherwise)
         statistics = compare_statistics(both, dtypes, None, progress)
         outcome.quantities += statistics.quantities
@@ -133,6 +140,8 @@ def check_pair(
             found = _placed(both, request, batch, progress)
             outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
             outcome.findings = (*outcome.findings, *found.findings)
+            outcome.parting = before_the_loss(outcome.parting, found.quantities)
+        outcome.parting = data.parting or outcome.parting
         outcome.not_checked = (
             *outcome.not_checked,
             *not_compared(trained.equal),

@@ -7,6 +7,8 @@ import enum
 class Phase(enum.StrEnum):
     """The phases of a training step, in the order in which a fault spreads."""
 
+    DATA = "data"
+    OUTPUTS = "outputs"
     LOSS = "loss"
     GRADIENTS = "gradients"
     CLIPPING = "clipped gradients"

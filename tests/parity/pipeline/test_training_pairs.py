@@ -219,7 +219,7 @@ def test_a_tensor_that_jax_holds_twice_drifts_apart():
         ({"average": (0.9, 3 + 1j)}, "`average` ends with a complex"),
         ({"batches": []}, "`batches` is empty"),
         ({"batches": np.zeros((3, 2))}, "it must be an iterable of"),
-        ({"batches": [np.zeros(3)]}, "batch 0 is of type ndarray; each must be a pair"),
+        ({"batches": [np.zeros(3)]}, "batch 0 of `batches` is of type ndarray; each must be a pair"),
         ({"reference": mean_square}, "it must be a torch.nn.Module"),
         ({"oracles": {}}, "`oracles` cannot be used: two models have no curves"),
         ({"reference": parity.Subject(None, {})}, "`loss`, `optimizer` cannot be used: two programs train"),
