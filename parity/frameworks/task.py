@@ -19,7 +19,11 @@ Given = TypeVar("Given")
 """An array or tensor of the side's own framework."""
 
 Loss = Callable[[Any, Any], Any]
-"""`loss(outputs, targets) -> scalar` in one framework; `targets` is an array, or a dict of several."""
+"""`loss(outputs, targets)` in one framework: a scalar, or what `losses_of` reads; `targets` is an array, or a
+dict of several."""
+
+LOSS = "loss"
+"""The name of what is differentiated; `loss/NAME` is a part of it."""
 
 
 class Task(NamedTuple):
@@ -149,6 +153,38 @@ def direction(shape: Sequence[int], name: str) -> Shaped[np.ndarray, "..."]:
     seed = zlib.crc32(name.encode())
     mantissa, exponent = np.frexp(np.random.default_rng(seed).standard_normal(tuple(shape)))
     return np.asarray(np.ldexp(np.round(mantissa * 256) / 256, exponent))
+
+
+def losses_of(returned: Any) -> dict[str, Any]:
+    """What a loss returned: the number that is differentiated, and named parts of it.
+
+    Args:
+        returned: a scalar; a dict of scalars, whose sum is differentiated; or a pair of a scalar and a dict
+            of its parts, as of `jax.value_and_grad(..., has_aux=True)`. Anything else beside the scalar of a
+            pair is left out.
+
+    Returns:
+        The scalar as "loss", parts as "loss/NAME".
+
+    Raises:
+        TypeError: if an empty dict was returned.
+
+    >>> losses_of({"rate": 1.0, "distortion": 2.0})
+    {'loss': 3.0, 'loss/rate': 1.0, 'loss/distortion': 2.0}
+    """
+    total, parts = returned, None
+    if isinstance(returned, Mapping):
+        parts = returned
+        if not parts:
+            raise TypeError(
+                "the loss returned an empty dict; return a scalar, or a dict of scalars to be added"
+            )
+        first, *others = parts.values()
+        total = sum(others, start=first)
+    elif isinstance(returned, tuple | list) and len(returned) == 2:
+        total, parts = returned
+    named = parts if isinstance(parts, Mapping) else {}
+    return {LOSS: total} | {f"{LOSS}/{name}": value for name, value in named.items()}
 
 
 def targets_of(given: Mapping[str, Given], inputs: Sequence[str]) -> Given | dict[str, Given]:

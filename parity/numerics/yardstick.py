@@ -63,6 +63,8 @@ def judge_quantities(
 ) -> list[Quantity]:
     """Judge every quantity of every group and dtype; a leaf that only one side has is a failure.
 
+    But for parts that one side's loss tells of: the loss is their sum, and they are left out.
+
     Args:
         reference: the reference's values by dtype.
         candidate: the candidate's values by dtype, leaves under the reference's names.
@@ -85,6 +87,8 @@ def judge_quantities(
             by_kind = _largest_by_kind(leaves, common, rule)
             for name in dict.fromkeys([*leaves[0], *leaves[1]]):
                 blank = Quantity(Stage(rule.stage), group, name, dtype, Verdict.FAIL, program=program)
+                if name not in common and group == "loss" and name != "loss":
+                    continue
                 if name not in common:
                     side = "<reference side>" if name in leaves[0] else "<candidate side>"
                     note = f"only {side} has it: nothing to compare it with"

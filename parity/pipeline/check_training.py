@@ -60,7 +60,8 @@ def check_training(
         candidate: a JAX model, as in `parity.check`; or a `parity.Subject`.
         batches: an iterable of (inputs, targets), one for each step; inputs an array, a list of arrays, or a
             dict by argument name. For programs: named arrays that both read.
-        loss: (PyTorch's, JAX's), each `loss(outputs, targets) -> number`.
+        loss: (PyTorch's, JAX's), each `loss(outputs, targets) -> number`; or each (number, {name: part}), or
+            {name: part} whose sum is differentiated: then the parts are compared, too.
         optimizer: a torch.optim optimiser over the module's parameters, or a function of the parameters that
             makes one; alone, and JAX's side is translated (`parity.optimizers.to_optax`), or in a pair with
             the optax transformation of the JAX side.

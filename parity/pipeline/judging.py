@@ -8,7 +8,7 @@ from typing import NamedTuple
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Probed, Slope, probe_gradients
 from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import SideByDtype
+from parity.numerics.noise import Side, SideByDtype
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import FORWARD, judge_quantities
 from parity.pipeline.request import Settings
@@ -102,6 +102,9 @@ def judge_runs(
             probed = _probe(functools.partial(slope, run), sides, found)
             found += probed.quantities
             judged = judged._replace(probed=probed)
+        if run.title == FIRST and "candidate" in sides:
+            pair = (next(iter(sides[label].values())) for label in ("reference", "candidate"))
+            judged.refused.extend(lone_parts(*pair))
         del sides  # of large models these are gigabytes: not to be kept beside the next run's
         judged.quantities.extend(found)
         failing: dict[str, set[str]] = {}
@@ -112,6 +115,21 @@ def judge_runs(
             kept = judged.failed if dtype == "float64" else judged.narrow
             kept.append(Failed(frozenset(groups), run, dtype))
     return judged
+
+
+def lone_parts(reference: Side, candidate: Side) -> tuple[str, ...]:
+    """Parts of a loss that one side alone tells of, in words.
+
+    Args:
+        reference: its values.
+        candidate: its values.
+    """
+    own, other = (list(side.base.get("loss", {})) for side in (reference, candidate))
+    lines = []
+    for word, names, against in (("<reference>", own, other), ("<candidate>", other, own)):
+        if alone := [name for name in names if name not in against]:
+            lines.append(f"parts that the loss of {word} alone tells of: {', '.join(alone)}")
+    return tuple(lines)
 
 
 def _judge(

@@ -178,13 +178,18 @@ def _detail(failed: list[Quantity], step: int) -> str:
 
 
 def _multiplied(found: Parting, sides: tuple[Side, Side], group: str) -> Parting:
-    """A loss, or all gradients, that are one number times the other side's in every step."""
-    ratios = ratios_of(sides[0].base[group], sides[1].base[group])
-    if np.isnan(ratios).any() or not same(ratios, ratios[0]) or same(ratios[:1], 1.0):
-        return found
-    what = "the loss" if group == "loss" else "every gradient"
-    cause = (
-        f"{what} of <candidate> is {ratios[0]:.6g} x that of <reference> in every step: look for a sum in "
-        "the place of a mean, a factor 1/2, or a mean over another axis"
-    )
-    return Parting(found.step, found.phase, found.detail, cause)
+    """A loss, a part of it, or all gradients: one number times the other side's in every step."""
+    own, other = (side.base[group] for side in sides)
+    # Parts of a loss are told first: the loss is a sum of them.
+    parts = sorted((name for name in own if name in other), reverse=True) if group == "loss" else []
+    for names in [[name] for name in parts] or [list(own)]:
+        ratios = ratios_of({name: own[name] for name in names}, other)
+        if np.isnan(ratios).any() or not same(ratios, ratios[0]) or same(ratios[:1], 1.0):
+            continue
+        what = f"the {names[0]}".replace("the loss/", "the loss's part ") if parts else "every gradient"
+        cause = (
+            f"{what} of <candidate> is {ratios[0]:.6g} x that of <reference> in every step: look for a sum "
+            "in the place of a mean, a factor 1/2, or a mean over another axis"
+        )
+        return Parting(found.step, found.phase, found.detail, cause)
+    return found

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from parity.numerics.arrays import EPS
 from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Side
+from parity.pipeline.judging import lone_parts
 from parity.report.results import Quantity, Verdict
 
 
@@ -84,7 +85,7 @@ def not_compared(sides: tuple[Side, Side]) -> tuple[str, ...]:
     Args:
         sides: values from equal weights.
     """
-    lines = []
+    lines = list(lone_parts(*sides))
     slots = [set(side.base.get("slots", {})) for side in sides]
     if alone := sorted(slots[0] - slots[1]):
         lines.append(

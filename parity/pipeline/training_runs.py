@@ -156,15 +156,19 @@ def _take(side: TrainingSide, optimizer: Optimizing, weights: Arrays, step: _Ste
     for batch in step.batches:
         early = optimizer.weights if len(step.batches) > 1 else {}
         values, unreached = side.program({**weights, **optimizer.weights}, batch, dtype)
-        losses.append(values["loss"]["loss"])
+        losses.append(values["loss"])
         grads.append(values["gradients"])
         without.append(unreached)
         given = {name: grad for name, grad in grads[-1].items() if name not in unreached}
-        used = optimizer.step(given, float(np.real(losses[-1])))
-    mean = grads[0]
-    if len(grads) > 1:
-        mean = {name: np.mean([g[name] for g in grads], axis=0) for name in grads[0]}
-    return _Taken({"loss": np.mean(losses, axis=0)}, mean, used, early, frozenset.intersection(*without))
+        used = optimizer.step(given, float(np.real(losses[-1]["loss"])))
+    return _Taken(_mean(losses), _mean(grads), used, early, frozenset.intersection(*without))
+
+
+def _mean(batches: Sequence[Arrays]) -> Arrays:
+    """The mean over the batches of a step, by name."""
+    if len(batches) == 1:
+        return batches[0]
+    return {name: np.mean([batch[name] for batch in batches], axis=0) for name in batches[0]}
 
 
 def freely(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnable:

@@ -12,7 +12,7 @@ from jaxtyping import PyTree
 
 from parity.frameworks.jax.jax_model import JaxModel
 from parity.frameworks.jax.trees import flatten
-from parity.frameworks.task import Task, bind, direction, targets_of
+from parity.frameworks.task import LOSS, Task, bind, direction, losses_of, targets_of
 from parity.report.errors import by_the_harness, raised_by
 
 Named = Mapping[str, jax.Array]
@@ -26,12 +26,12 @@ class Results(NamedTuple):
     """What one run gives.
 
     Attributes:
-        loss: a scalar.
+        losses: "loss", a scalar, and the parts of it that the loss tells of.
         outputs: by name.
         gradients: of the loss, by path; empty without a backward pass.
     """
 
-    loss: jax.Array
+    losses: Named
     outputs: Named
     gradients: Named
 
@@ -68,7 +68,7 @@ class Passes(NamedTuple):
             fixed: the other leaves.
             given: inputs and targets by name, in the model's layout.
         """
-        return Results(*self._loss_and_outputs(moved, fixed, given), {})
+        return Results(*self._losses_and_outputs(moved, fixed, given), {})
 
     def both(self, moved: Named, fixed: Named, given: Named) -> Results:
         """Outputs, loss and gradients; without a leaf to differentiate by no gradients.
@@ -80,27 +80,29 @@ class Passes(NamedTuple):
         """
         if not moved:
             return self.forward(moved, fixed, given)
-        differentiated = jax.value_and_grad(
-            lambda moved: self._loss_and_outputs(moved, fixed, given), has_aux=True
-        )
-        (loss, outputs), grads = differentiated(moved)
+
+        def differentiated(moved: Named) -> tuple[jax.Array, tuple[Named, Named]]:
+            losses, outputs = self._losses_and_outputs(moved, fixed, given)
+            return losses[LOSS], (losses, outputs)
+
+        (_, (losses, outputs)), grads = jax.value_and_grad(differentiated, has_aux=True)(moved)
         if self.by_hand is not None:
             params = self.model.tree.build({**moved, **fixed})
             by_hand = self.by_hand(params, given[self.task.inputs[0]], targets_of(given, self.task.inputs))
             grads = {path: leaf for path, leaf in flatten(by_hand)[0].items() if path in moved}
-        return Results(loss, outputs, {path: _as_of_parts(grad) for path, grad in grads.items()})
+        return Results(losses, outputs, {path: _as_of_parts(grad) for path, grad in grads.items()})
 
-    def _loss_and_outputs(self, moved: Named, fixed: Named, given: Named) -> tuple[jax.Array, Named]:
+    def _losses_and_outputs(self, moved: Named, fixed: Named, given: Named) -> tuple[Named, Named]:
         with raised_by("JAX"):
             return self._computed({**moved, **fixed}, given)
 
-    def _computed(self, leaves: Named, given: Named) -> tuple[jax.Array, Named]:
+    def _computed(self, leaves: Named, given: Named) -> tuple[Named, Named]:
         out = self.returned(leaves, given)
         outputs = self.task.outputs(out)
         if self.task.loss is not None:
-            return self.task.loss(out, targets_of(given, self.task.inputs)), outputs
+            return losses_of(self.task.loss(out, targets_of(given, self.task.inputs))), outputs
         with by_the_harness("projecting the outputs of the JAX model"):
-            return _projected(outputs), outputs
+            return {LOSS: _projected(outputs)}, outputs
 
 
 def _projected(outputs: Named) -> jax.Array:

@@ -134,7 +134,7 @@ class JaxProgram:
         plain = ("float32", "float64")
         return {
             "outputs": {name: to_numpy(value) for name, value in results.outputs.items()},
-            "loss": {"loss": to_numpy(results.loss)},
+            "loss": {name: to_numpy(value) for name, value in results.losses.items()},
             "gradients": {
                 path: np.asarray(grad) if str(grad.dtype) in plain else to_numpy(grad)
                 for path, grad in results.gradients.items()

@@ -43,7 +43,7 @@ class Traced(NamedTuple):
         """Group and leaf name of each flat result."""
         count = self.structure.num_leaves
         where = jax.tree.unflatten(self.structure, range(count))
-        labels = {where.loss: ("loss", "loss")}
+        labels = {index: ("loss", name) for name, index in where.losses.items()}
         labels |= {index: ("outputs", name) for name, index in where.outputs.items()}
         labels |= {index: ("gradients", path) for path, index in where.gradients.items()}
         return [labels[index] for index in range(count)]

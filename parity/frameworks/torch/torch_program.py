@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from parity.frameworks.model import Census, stored_narrow, weight_dtype
-from parity.frameworks.task import Task, bind, direction, targets_of
+from parity.frameworks.task import LOSS, Task, bind, direction, losses_of, targets_of
 from parity.frameworks.torch.torch_model import TorchModel
 from parity.frameworks.torch.torch_modes import uncompiled
 from parity.frameworks.uses import torch_uses
@@ -77,11 +77,11 @@ class TorchProgram:
         with knowing(self.task.numbers, self.task.settled):
             own, given = self._tensors(weights, inputs, dtype)
             with _lifted(dtype, self.task.rounding):
-                outputs, loss, grads = self._run(own, given, dtype)
+                outputs, losses, grads = self._run(own, given, dtype)
         unreached = frozenset(name for name, grad in grads.items() if grad is None)
         values: Values = {
             "outputs": {name: to_numpy(value) for name, value in outputs.items()},
-            "loss": {"loss": to_numpy(loss)},
+            "loss": {name: to_numpy(value) for name, value in losses.items()},
             "gradients": {
                 name: np.zeros(own[name].shape) if grad is None else _to_numpy(grad)
                 for name, grad in grads.items()
@@ -263,10 +263,10 @@ class TorchProgram:
             for name in self.task.inputs:
                 recorder.source(NodeKind.INPUT, name, given[name])
             with recorder:
-                outputs, loss, grads = self._run(own, given, dtype)
+                outputs, losses, grads = self._run(own, given, dtype)
         recorder.trace.outputs = {
             "outputs": {name: recorder.node_of(value) for name, value in outputs.items()},
-            "loss": {"loss": recorder.node_of(loss)},
+            "loss": {n: recorder.node_of(v) for n, v in losses.items() if isinstance(v, torch.Tensor)},
             "gradients": {
                 name: recorder.node_of(torch.zeros_like(own[name]) if grad is None else grad)
                 for name, grad in grads.items()
@@ -329,8 +329,8 @@ class TorchProgram:
 
     def _run(
         self, own: Tensors, given: Tensors, dtype: str
-    ) -> "tuple[Tensors, torch.Tensor, Mapping[str, torch.Tensor | None]]":
-        """Outputs, loss, and gradients, which are None for a tensor that the loss does not depend on."""
+    ) -> "tuple[Tensors, Tensors, Mapping[str, torch.Tensor | None]]":
+        """Outputs, the loss and its parts, and gradients: None where the loss does not depend on a tensor."""
         import torch
 
         task = self.task
@@ -349,12 +349,14 @@ class TorchProgram:
                     if parts.is_floating_point():
                         along = to_torch(direction(parts.shape, name), dtype, task.device)
                         loss = loss + (parts * along).sum()
+                losses = {LOSS: loss}
             else:
-                loss = task.loss(out, targets_of(given, task.inputs))
+                losses = losses_of(task.loss(out, targets_of(given, task.inputs)))
+                loss = losses[LOSS]
             # A loss that no weight reaches has no graph at all, and the gradients are zero.
             wanted = [own[name] for name in self.trainable] if loss.requires_grad else []
             grads = torch.autograd.grad(loss, wanted, allow_unused=True) if wanted else ()
-        return outputs, loss, dict(itertools.zip_longest(self.trainable, grads))
+        return outputs, losses, dict(itertools.zip_longest(self.trainable, grads))
 
 
 def replayable_recorder(stack: list[str]) -> "Recorder":
