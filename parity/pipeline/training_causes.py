@@ -25,6 +25,9 @@ PHASES: Mapping[str, Phase] = {
 }
 """Groups of values from equal weights, in the order in which a fault spreads."""
 
+MODEL = ("outputs", "loss", "gradients")
+"""Groups of values of the model alone."""
+
 FEW_STEPS = 3
 """Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
 
@@ -124,6 +127,27 @@ def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
     others = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
     detail = f"{worst.name}{others} differs by {away:.2g} of its size"
     return Parting(found.step, Phase.OUTPUTS, detail)
+
+
+def parting_by_roundings(checked: Sequence[Quantity]) -> Parting | None:
+    """Models that round to a narrow dtype at different places, and agree in float64.
+
+    Args:
+        checked: quantities of a check of the models on the first batch.
+
+    Returns:
+        None where nothing fails.
+    """
+    failed = [q for q in checked if q.verdict is Verdict.FAIL and q.group in MODEL]
+    if not failed:
+        return None
+    group = next(group for group in MODEL if any(q.group == group for q in failed))
+    there = [q for q in failed if q.group == group]
+    others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
+    away = there[0].difference / there[0].scale if there[0].scale else np.inf
+    detail = f"{there[0].name}{others} in {there[0].dtype} differs by {away:.2g} of its size"
+    cause = there[0].notes[0] if there[0].notes else ""
+    return Parting(0, Phase(group), detail, cause)
 
 
 def parting_of_statistics(judged: Sequence[Quantity]) -> Parting | None:

@@ -19,8 +19,14 @@ from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request
 from parity.pipeline.traces import LiveTraces
-from parity.pipeline.training_batches import read_batches
-from parity.pipeline.training_causes import before_the_loss, history_of, parting_of, parting_of_statistics
+from parity.pipeline.training_batches import Batches, read_batches
+from parity.pipeline.training_causes import (
+    before_the_loss,
+    history_of,
+    parting_by_roundings,
+    parting_of,
+    parting_of_statistics,
+)
 from parity.pipeline.training_data import ComparedData, compare_data
 from parity.pipeline.training_judging import as_accurate, by_effect, not_compared
 from parity.pipeline.training_measured import Training, until_divergence
@@ -28,7 +34,7 @@ from parity.pipeline.training_sides import names_of, read_optimizers, training_s
 from parity.pipeline.undetermined import depend_on, in_words, undetermined
 from parity.pipeline.updated_statistics import compare_statistics
 from parity.report.partings import Phase
-from parity.report.results import Report
+from parity.report.results import Report, Verdict
 from parity.report.sides import Sides
 from parity.weights import Plan
 from parity.weights.transfer import grouped
@@ -135,12 +141,7 @@ def check_pair(
         outcome.parting = parting_of(judged, trained.equal, history, _copies(settled.plan))
         if outcome.parting is None:
             outcome.parting = parting_of_statistics(statistics.quantities)
-        if outcome.parting is not None and outcome.parting.phase in (Phase.LOSS, Phase.GRADIENTS):
-            batch = drawn.steps[outcome.parting.step][0]
-            found = _placed(both, request, batch, progress)
-            outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
-            outcome.findings = (*outcome.findings, *found.findings)
-            outcome.parting = before_the_loss(outcome.parting, found.quantities)
+        _look_into_the_model(outcome, both, request, drawn, progress)
         outcome.parting = data.parting or outcome.parting
         outcome.not_checked = (
             *outcome.not_checked,
@@ -148,6 +149,34 @@ def check_pair(
             *statistics.not_checked,
         )
     return outcome.report(time.perf_counter() - started)
+
+
+def _look_into_the_model(
+    outcome: Outcome, both: Measured, request: Request, drawn: Batches, progress: Progress
+) -> None:
+    """Add what a check of the models says, on the batch of a step that parts in loss or gradients.
+
+    Where no step parts and a model computes in a narrow dtype, the places at which each side rounds are
+    compared on the first batch: of these float64 shows nothing, and over many steps rounding hides them.
+    """
+    parting = outcome.parting
+    if parting is None and not (both.reference.narrow or both.candidate.remarks):
+        return
+    if parting is not None and parting.phase not in (Phase.LOSS, Phase.GRADIENTS):
+        return
+    step = 0 if parting is None else parting.step
+    found = _placed(both, request, drawn.steps[step][0], progress)
+    if parting is None:
+        outcome.parting = parting_by_roundings(found.quantities)
+        if outcome.parting is None:
+            return
+        roundings = [q for q in found.quantities if q.verdict is Verdict.FAIL]
+        outcome.quantities = [*outcome.quantities, *roundings]
+    else:
+        outcome.parting = before_the_loss(parting, found.quantities)
+    outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
+    new = [finding for finding in found.findings if finding not in outcome.findings]
+    outcome.findings = (*outcome.findings, *new)
 
 
 def _placed(both: Measured, request: Request, batch: dict[str, np.ndarray], progress: Progress) -> Outcome:

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from jaxtyping import Bool, Float
 
-from parity.numerics.arrays import Arrays
-from parity.numerics.noise import Runnable, Values
+from parity.numerics.arrays import Arrays, eps_of
+from parity.numerics.noise import Runnable, Values, current_noise_run
+from parity.numerics.perturbing import perturb
 
 AT = "/"
 """Between the number of a step, the number of a batch in it, and the name of an array."""
@@ -69,6 +70,9 @@ class TrainingSide(NamedTuple):
         own: weights by the plan's tensors -> by the side's own names.
         before: the optimiser before a step -> groups of values to keep besides.
         after: the optimiser after a step, and what it told of it -> likewise, by tensors.
+        narrow: the dtype that both models compute in though their weights are wider (mixed precision); None
+            where they compute in that of their weights. Each pass rounds the weights anew: noise of that size
+            is on what the model gets, and not on what the optimiser keeps.
     """
 
     program: Graded
@@ -78,6 +82,7 @@ class TrainingSide(NamedTuple):
     own: Callable[[Arrays], Arrays]
     before: Callable[[Any], Mapping[str, Arrays]]
     after: Callable[[Any, Arrays], Mapping[str, Arrays]]
+    narrow: str | None = None
 
 
 def numbered(steps: Sequence[Sequence[Arrays]]) -> dict[str, np.ndarray]:
@@ -155,7 +160,11 @@ def _take(side: TrainingSide, optimizer: Optimizing, weights: Arrays, step: _Ste
     used: Arrays = {}
     for batch in step.batches:
         early = optimizer.weights if len(step.batches) > 1 else {}
-        values, unreached = side.program({**weights, **optimizer.weights}, batch, dtype)
+        own = {**weights, **optimizer.weights}
+        noise = current_noise_run()
+        if side.narrow is not None and noise is not None and dtype != "float64":
+            own |= perturb(optimizer.weights, noise, eps_of(side.narrow), inputs=False, dtype=dtype)
+        values, unreached = side.program(own, batch, dtype)
         losses.append(values["loss"])
         grads.append(values["gradients"])
         without.append(unreached)

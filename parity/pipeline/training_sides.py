@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from parity.numerics.arrays import Arrays
+from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.noise import Values
 from parity.pipeline.measuring import Measured
 from parity.pipeline.runs import compared_tensors
@@ -158,9 +158,11 @@ def training_sides(
     Raises:
         ValueError: if the optimiser holds parameters that are not the module's.
     """
-    reference = _torch_side(both, module, given)
+    # Both compute in it: what only one rounds to is a difference, and no noise.
+    narrow = next((dtype for dtype in both.candidate.dtypes if dtype not in DTYPES), None)
+    reference = _torch_side(both, module, given)._replace(narrow=narrow)
     unused = never_reached(reference, both.reference.weights, steps)
-    return reference, _jax_side(both, module, given, unused)
+    return reference, _jax_side(both, module, given, unused)._replace(narrow=narrow)
 
 
 def never_reached(side: TrainingSide, weights: Arrays, steps: Sequence[Sequence[Arrays]]) -> frozenset[str]:
