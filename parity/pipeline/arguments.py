@@ -61,6 +61,7 @@ CHECK_TRAINING = Call(
         "clip",
         "accumulate",
         "average",
+        "autocast",
         "candidate_batches",
         "steps",
         "outputs",

@@ -24,6 +24,7 @@ def check_training(
     clip: object = None,
     accumulate: int = 1,
     average: object = None,
+    autocast: object = None,
     steps: int | None = None,
     candidate_batches: Any = None,
     outputs: object = None,
@@ -79,6 +80,9 @@ def check_training(
         average: of the weights after each update: the decay of an exponential average that both keep; or a
             pair of PyTorch's `AveragedModel` (or a decay) and JAX's function (average, params) -> average or
             (average, params, num_averaged) -> average (or a decay, or a `parity.optimizers.Averaging`).
+        autocast: a `torch.autocast(...)` in which a loop computes the module and PyTorch's loss. JAX's model
+            casts by itself, as its policy says. A `GradScaler` is a factor that is taken out again before the
+            step: leave it out.
         steps: how many steps; None for all batches, at most 200.
         candidate_batches: what the candidate's own data pipeline gives, where it has one, as `batches`, in
             its own layout or the reference's: compared with `batches`, batch by batch (phase "data"). Both
@@ -105,7 +109,7 @@ def check_training(
     """
     if isinstance(reference, Subject) or isinstance(candidate, Subject):
         given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip, "steps": steps}
-        given["candidate_batches"] = candidate_batches
+        given |= {"candidate_batches": candidate_batches, "autocast": autocast}
         _refuse(given, "two programs train by themselves")
         if not (isinstance(reference, Subject) and isinstance(candidate, Subject)):
             raise TypeError(
@@ -137,6 +141,7 @@ def check_training(
         clip=clip,
         accumulate=accumulate,
         average=average,
+        autocast=autocast,
         steps=steps,
         candidate_batches=candidate_batches,
         progress=progress,

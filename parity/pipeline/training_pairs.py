@@ -27,6 +27,7 @@ from parity.pipeline.training_causes import (
     parting_of,
     parting_of_statistics,
 )
+from parity.pipeline.training_contexts import module_within, within
 from parity.pipeline.training_data import ComparedData, compare_data
 from parity.pipeline.training_judging import as_accurate, by_effect, not_compared
 from parity.pipeline.training_measured import Training, until_divergence
@@ -52,6 +53,7 @@ def check_pair(
     clip: object,
     accumulate: int,
     average: object,
+    autocast: object,
     steps: int | None,
     candidate_batches: Iterable[Any] | None,
     progress: Progress,
@@ -70,6 +72,7 @@ def check_pair(
         clip: likewise.
         accumulate: likewise.
         average: likewise.
+        autocast: a context in which PyTorch's module and loss are computed, or None.
         steps: as in `read_batches`.
         candidate_batches: those of the candidate's own data pipeline, or None.
         progress: called with a short description as each phase begins.
@@ -104,11 +107,11 @@ def check_pair(
         candidate,
         {name: first[name] for name in drawn.inputs},
         targets={name: array for name, array in first.items() if name not in drawn.inputs},
-        loss=loss,
+        loss=(within(autocast, loss[0]), loss[1]),
         **options,
     )
     given = read_optimizers(optimizer, reference, scheduler, updates_per_step, clip, accumulate, average)
-    with pinned_for(request):
+    with pinned_for(request), module_within(autocast, reference):
         known = open_reference(request, progress)
         known, settled = with_equal_constants(known, settle_candidate(known, request, progress), progress)
         if known.framework != "PyTorch" or settled.model.framework != "JAX":
