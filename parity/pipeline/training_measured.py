@@ -23,6 +23,9 @@ from parity.pipeline.training_runs import (
 )
 from parity.report.results import Quantity
 
+DIVERGED = 1e4
+"""A loss so many times as large as in the first step that does not come back: training diverges."""
+
 NOTHING: Hidden = MappingProxyType({})
 
 
@@ -106,13 +109,16 @@ class Training:
 
 
 def until_divergence(training: Training) -> tuple[Training, tuple[str, ...]]:
-    """The training up to the first step in which a loss is NaN or infinite, and what is to be said of it.
+    """The training up to the step in which it has diverged, and what is to be said of it.
+
+    It has where a loss is NaN or infinite, or so large, up to there or to the end, that units saturate and
+    gradients are what rounding leaves of them.
 
     Args:
         training: of all steps.
 
     Returns:
-        The steps up to that one, with it; no word where all losses are finite.
+        The steps up to the first of these, with it; no word where no loss diverges.
     """
     batches = numbered(training.steps)
     told, ends = [], []
@@ -122,14 +128,38 @@ def until_divergence(training: Training) -> tuple[Training, tuple[str, ...]]:
         with np.errstate(all="ignore"):
             values = freely(side)(weights, batches, "float64")
         loss, rates = values["loss"]["loss"], values.get("rates", {})
-        broken = ~np.isfinite(loss)
-        if broken.any():
-            at = int(np.argmax(broken))
+        if (found := _diverges(np.abs(loss))) is not None:
+            first, at = found
             before = f", after {loss[at - 1]:.4g} in the step before" if at else ""
             rate = next((f", at a rate of {rows[at]:.4g}" for rows in rates.values()), "")
-            told.append(f"{word}'s loss is {loss[at]} at step {at}{before}{rate}")
-            ends.append(at + 1)
+            grown = (
+                f", {DIVERGED:.0f} times that of step 0 or more from step {first} on" if first < at else ""
+            )
+            told.append(f"{word}'s loss is {loss[at]:.4g} at step {at}{before}{rate}{grown}")
+            ends.append(first + 1)
     if not told:
         return training, ()
     stopped = dataclasses.replace(training, steps=training.steps[: min(ends)])
     return stopped, (f"{'; '.join(told)}: training diverges, and steps behind it are not compared",)
+
+
+def _diverges(loss: np.ndarray) -> tuple[int, int] | None:
+    """The step from which on a loss is too large, and the one to name: where it is no number, or the last.
+
+    >>> _diverges(np.array([1.0, 3.0, 2e4, 3e9, np.inf, np.nan]))
+    (2, 4)
+    >>> _diverges(np.array([1.0, 2e4, 3.0, 1.0]))
+
+    Args:
+        loss: magnitudes, over time.
+    """
+    broken = ~np.isfinite(loss)
+    start = loss[0] if np.isfinite(loss[0]) and loss[0] > 0 else np.inf
+    large = broken | (loss >= DIVERGED * start)
+    at = int(np.argmax(broken)) if broken.any() else len(loss) - 1
+    if not large[at]:
+        return None
+    first = at
+    while first and large[first - 1]:
+        first -= 1
+    return first, at

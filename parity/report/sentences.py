@@ -57,6 +57,8 @@ def answer(report: Report) -> str:
     if report.failures():
         return _difference(report)
     if hidden := report.select(verdict=Verdict.INCONCLUSIVE):
+        if told := _beyond_rounding(report, hidden):
+            return told
         rest = "; the rest agree" if len(hidden) < number else ""
         share = _of(len(hidden), number)
         return f"Nothing certain can be said about {share} compared quantities, first {_first(hidden)}{rest}."
@@ -65,6 +67,24 @@ def answer(report: Report) -> str:
     what = _listed(s.noun for s in STAGES if report.select(s))
     precision = f" in {_listed(report.dtypes)}" if report.dtypes else ""
     return f"The two programs compute the same thing: {what} agree within rounding{precision}."
+
+
+def _beyond_rounding(report: Report, hidden: Sequence[Quantity]) -> str:
+    """Training whose steps all agree and whose free run rounding carries away; "" if it is not that."""
+    horizons = {
+        q.dtype: min(h.curve.horizon for h in hidden if h.dtype == q.dtype and h.curve and h.curve.horizon)
+        for q in hidden
+        if q.curve is not None and q.curve.horizon
+    }
+    stages = {q.stage for q in hidden}
+    stepped = any(q.curve for q in report.select(Stage.STEP))
+    if stages != {Stage.CURVE} or not stepped or not horizons:
+        return ""
+    where = _listed(f"step {step} on in {dtype}" for dtype, step in horizons.items())
+    return (
+        "Every step from equal weights agrees. From start to end it cannot be told: rounding alone carries "
+        f"the runs apart from {where}, as a change in the last digit would; up to there they agree."
+    )
 
 
 def _difference(report: Report) -> str:

@@ -14,6 +14,7 @@ from parity.report.results import (
     AS_STORED,
     Cause,
     CauseKind,
+    Curve,
     Divergence,
     Environment,
     Growth,
@@ -387,3 +388,19 @@ def test_advice_is_given_once_and_why_there_is_no_place_stands_in_its_stead() ->
     lines = describe(report, width=200).splitlines()
     assert (lines[2], lines.count(f"  finding: {why}")) == (f"  {why}", 0)
     assert "  finding: another" in lines
+
+
+def test_training_that_rounding_carries_away_says_from_which_step():
+    curve = Curve((1.0,) * 9, (1.0,) * 9, (1.0,) * 9, (0.0,) * 9)
+    step = dataclasses.replace(quantity("w", 0.1), stage=Stage.STEP, curve=curve)
+    free = dataclasses.replace(
+        quantity("w", 0.1, verdict=Verdict.INCONCLUSIVE),
+        stage=Stage.CURVE,
+        dtype="float32",
+        curve=dataclasses.replace(curve, horizon=7),
+    )
+    told = answer(Report("training", (step, free)))
+    assert told.startswith("Every step from equal weights agrees")
+    assert "from step 7 on in float32" in told
+    once = dataclasses.replace(step, curve=None)  # of two programs the first step alone
+    assert answer(Report("training", (once, free))).startswith("Nothing certain")
