@@ -55,6 +55,7 @@ class History(NamedTuple):
         rates: the rate of each tensor, shape (steps,).
         limit: the norm to which it clips all gradients, where it does just that.
         accumulate: batches whose gradients are averaged for one update.
+        follows_loss: whether its scheduler follows the loss.
         unreached: by tensor, 1 in the steps in which it had no gradient, so that the optimiser skipped it.
     """
 
@@ -67,6 +68,7 @@ class History(NamedTuple):
     limit: float | None = None
     accumulate: int = 1
     unreached: Arrays = MappingProxyType({})
+    follows_loss: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ def by_the_optimizer(
     told = (
         clipping_cause(ratios, history, found.step)
         or update_clipping_cause(ratios, own, found.step)
-        or schedule_cause(ratios, rates, found.step, history.accumulate)
+        or schedule_cause(ratios, rates, found.step, history.accumulate, follows_loss=history.follows_loss)
         or own_rates(own, other, history, [name for name in apart if name in moved], found.step)
     )
     if told is not None:

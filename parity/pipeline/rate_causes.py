@@ -4,7 +4,7 @@ import numpy as np
 
 from parity.numerics.arrays import Arrays
 from parity.optimizers.variants import History
-from parity.pipeline.step_multiples import ALIKE, Steps, names_in_words, ratios_of, rows_of, same
+from parity.pipeline.step_multiples import ALIKE, MOST_NAMED, Steps, names_in_words, ratios_of, rows_of, same
 from parity.report.partings import Parting, Phase
 
 FEW_RATES = 3
@@ -75,7 +75,9 @@ def two_rates(rates: Steps, other: Steps, step: int) -> str:
     return f"the rate is {rates[step]:.6g} in <reference> and {other[step]:.6g} in <candidate>"
 
 
-def schedule_cause(ratios: Steps, rates: Steps, step: int, accumulate: int = 1) -> Parting | None:
+def schedule_cause(
+    ratios: Steps, rates: Steps, step: int, accumulate: int = 1, *, follows_loss: bool = False
+) -> Parting | None:
     """A schedule that is the other side's, shifted, stretched or missing; None where it is not.
 
     Args:
@@ -83,6 +85,7 @@ def schedule_cause(ratios: Steps, rates: Steps, step: int, accumulate: int = 1) 
         rates: of the reference.
         step: the first that differs.
         accumulate: batches of a step.
+        follows_loss: whether the reference's schedule follows the loss (ReduceLROnPlateau).
     """
     if np.isnan(ratios).any():
         return None
@@ -107,7 +110,8 @@ def schedule_cause(ratios: Steps, rates: Steps, step: int, accumulate: int = 1) 
     elif same(ratios[:step], 1.0) and same(other[step:], other[step]) and not same(rates[step:], rates[step]):
         cause = f"the rate of <candidate> stays from step {step} on, where that of <reference> goes on moving"
     else:
-        cause = _stretched(rates, other) or _lengths(rates, other)
+        cause = _stretched(rates, other) or _lengths(rates, other) or _factors(rates, other)
+        cause = cause or _stairs(rates, other, follows_loss=follows_loss)
     return Parting(step, Phase.SCHEDULE, two_rates(rates, other, step), cause) if cause else None
 
 
@@ -166,6 +170,53 @@ def _lengths(rates: Steps, other: Steps) -> str:
     if all(ramps) and ramps[0] != ramps[1]:
         return f"the warm-up takes {ramps[0]} steps in <reference> and {ramps[1]} in <candidate>"
     return ""
+
+
+def _factors(rates: Steps, other: Steps) -> str:
+    """Rates that are multiplied by one number in every step, each side by its own, in words."""
+    if len(rates) < FEW_RATES or not (rates.all() and other.all()):
+        return ""
+    factors = [own[1:] / own[:-1] for own in (rates, other)]
+    if any(not same(own, own[0]) for own in factors) or same(factors[0][:1], float(factors[1][0])):
+        return ""
+    one, two = (float(own[0]) for own in factors)
+    return f"the rate is multiplied by {one:.6g} in each step of <reference> and by {two:.6g} in <candidate>"
+
+
+def _stairs(rates: Steps, other: Steps, *, follows_loss: bool) -> str:
+    """Rates that stay between a few changes, which come in other steps or by other factors, in words."""
+    changes = [_changes(own) for own in (rates, other)]
+    if any(not 0 < len(found) <= len(rates) // 3 for found in changes):
+        return ""
+    one, two = (_listed(found) for found in changes)
+    count = min(map(len, changes))
+    if changes[0] == changes[1]:
+        at = next(n for n in changes[0] if not same(rates[n : n + 1], float(other[n])))
+        first, second = (float(own[at] / own[at - 1]) for own in (rates, other))
+        return (
+            f"at step {at} the rate is multiplied by {first:.6g} in <reference> and by {second:.6g} in "
+            "<candidate>"
+        )
+    levels = [own[found[:count]] for own, found in zip((rates, other), changes, strict=True)]
+    if not same(levels[0], levels[1]):
+        return ""
+    told = f"the rate changes at step {one} in <reference> and at {two} in <candidate>"
+    if follows_loss and two and changes[1][0] < changes[0][0]:
+        told += (
+            ": `optax.contrib.reduce_on_plateau` cuts in the update in which patience is reached, PyTorch's "
+            "ReduceLROnPlateau in the step after it is exceeded; `parity.optimizers.to_optax` cuts as PyTorch"
+        )
+    return told
+
+
+def _changes(rates: Steps) -> list[int]:
+    """The steps whose rate is not that of the step before."""
+    return [n for n in range(1, len(rates)) if not same(rates[n : n + 1], float(rates[n - 1]))]
+
+
+def _listed(steps: list[int]) -> str:
+    """Some steps in words."""
+    return ", ".join(map(str, steps[:MOST_NAMED])) + (", ..." if len(steps) > MOST_NAMED else "")
 
 
 def _cosine_length(rates: Steps) -> float:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Side
