@@ -23,7 +23,9 @@ def clippings(kind: type[torch.optim.Optimizer], limit: float | None) -> Iterato
     """
     rule = RULES[kind]
     if limit is not None:
-        yield Variant("<reference> clips the gradients, <candidate> does not", rule, grads=dict)
+        told = "<reference> clips the gradients, <candidate> does not"
+        hint = "in `optax.chain` the clipping stands before the optimiser: behind it, it sees updates"
+        yield Variant(f"{told} ({hint})", rule, grads=dict)
         told = f"<reference> clips by {limit:g} / (norm + 1e-6), <candidate> by {limit:g} / norm"
         hint = "`parity.optimizers.clip_grad_norm` is PyTorch's"
         yield Variant(f"{told}: {hint}", rule, grads=_by_norm(limit, 0.0))

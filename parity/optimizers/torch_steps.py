@@ -107,11 +107,12 @@ class TorchSteps:
         """Put other weights in the place of the parameters; the state of the optimiser stays.
 
         Args:
-            weights: by name.
+            weights: by name; a parameter without one stays as it is.
         """
         with torch.no_grad():
             for name, p in self._parameters.items():
-                p.copy_(to_torch(np.asarray(weights[name]), self._dtype))
+                if name in weights:
+                    p.copy_(to_torch(np.asarray(weights[name]), self._dtype))
 
     def step(self, grads: Arrays, loss: float) -> dict[str, np.ndarray]:
         """Take the gradients of a batch, and make a step when there are enough of them.

@@ -8,19 +8,21 @@ from parity.optimizers.moment_rules import decayed, moments
 from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, with_penalty, zeros
 
 
-def decay_behind(rule: Rule, *, scaled: bool) -> Rule:
+def decay_behind(rule: Rule, *, scaled: str) -> Rule:
     """The rule without decay, and decay behind it.
 
     Args:
         rule: of PyTorch.
-        scaled: whether the decay is multiplied by the rate.
+        scaled: by which rate the decay is multiplied: that of the step ("now"), the first, which a scheduler
+            of PyTorch notes in its group ("first"), or none ("never").
     """
 
     def change(
         grad: Tensor, slots: Slots, param: Tensor, options: Options, step: Scalar
     ) -> tuple[Tensor, Slots]:
         update, after = rule.change(grad, slots, param, {**options, "weight_decay": 0.0}, step)
-        return update - (options["lr"] if scaled else 1.0) * options["weight_decay"] * param, after
+        rate = {"now": options["lr"], "first": options.get("initial_lr"), "never": 1.0}[scaled]
+        return update - rate * options["weight_decay"] * param, after
 
     return Rule(rule.slots, change)
 
@@ -31,7 +33,7 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
     Args:
         epsilon: "outside" of the root, "inside" of it, or "hat": before the correction.
         corrected: the moments whose bias is corrected: "both", "first", "second" or "none"; "late" and
-            "early" count from 0 and from 2.
+            "early" count from 0 and from 2, "clamped" 1, 1, 2.
     """
 
     def change(
@@ -39,7 +41,8 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
     ) -> tuple[Tensor, Slots]:
         grad, decay = decayed(grad, param, options)
         betas, after = options["betas"], moments(grad, slots, options)
-        count = {"late": step - 1, "early": step + 1}.get(corrected, step)
+        other = {"late": step - 1, "early": step + 1, "clamped": jnp.maximum(step - 1, 1)}
+        count = other.get(corrected, step)
         first, second = (1 - beta**count for beta in betas)
         first = 1.0 if corrected in ("none", "second") else first
         second = 1.0 if corrected in ("none", "first") else second

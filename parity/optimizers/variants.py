@@ -251,12 +251,23 @@ def _decays(rule: Rule, options: Options) -> Iterator[Variant]:
     if decay and not options.get("decoupled_weight_decay"):
         yield Variant(
             differs("weight decay", "added to the gradient", "added behind the moments"),
-            decay_behind(rule, scaled=True),
+            decay_behind(rule, scaled="now"),
         )
     if decay:
         yield Variant(
             differs("weight decay", "multiplied by the learning rate", "not"),
-            decay_behind(rule, scaled=False),
+            decay_behind(rule, scaled="never"),
+        )
+        yield Variant(
+            "weight decay of <candidate> has the other sign: weights grow",
+            rule,
+            _with(weight_decay=-decay),
+        )
+    if decay and options.get("initial_lr"):  # there is a scheduler
+        yield Variant(
+            "weight decay of <candidate> is multiplied by the first rate, that of <reference> by the rate of "
+            "the step: it does not follow the schedule",
+            decay_behind(rule, scaled="first"),
         )
     yield from _others(rule, options, "weight decay", "weight_decay", DECAYS)
 
@@ -272,6 +283,7 @@ def _moments(rule: Rule, options: Options) -> Iterator[Variant]:
         ("corrects the bias of the first moment alone", "first"),
         ("counts from 0 in the bias correction", "late"),
         ("counts from 2 in the bias correction", "early"),
+        ("counts from 0 in the bias correction, with 1 for the 0", "clamped"),
     ):
         told = f"<candidate> {words}, <reference> corrects both and counts from 1"
         yield Variant(told, adam_with("outside", which))

@@ -1,5 +1,6 @@
 """Why updates differ though losses and gradients agree: what moves, the clipping, the rate, or the rule."""
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,8 @@ from parity.optimizers.fitting import fitted
 from parity.optimizers.groups import RULES
 from parity.optimizers.optax_variants import optax_variants
 from parity.optimizers.variants import History, Variant, changes, variants
+from parity.pipeline.gradient_causes import given_apart, given_cause
 from parity.pipeline.rate_causes import (
-    clipping_cause,
     own_rates,
     schedule_cause,
     two_rates,
@@ -58,7 +59,8 @@ def by_the_optimizer(
     own, other = ({name: side[name] for name in moved} for side in (reference, candidate))
     ratios, rates = ratios_of(own, other), np.asarray(history.rates[moved[0]], np.float64)
     told = (
-        clipping_cause(ratios, history, found.step)
+        _updates_clipped(history, candidate, moved, found.step)
+        or given_cause(sides, history, moved, found.step)
         or update_clipping_cause(ratios, own, found.step)
         or schedule_cause(ratios, rates, found.step, history.accumulate, follows_loss=history.follows_loss)
         or own_rates(own, other, history, [name for name in apart if name in moved], found.step)
@@ -75,7 +77,7 @@ def by_the_optimizer(
                 return Parting(found.step, Phase.CLIPPING, found.detail, variant.words)
     if np.isfinite(ratios).all():
         return Parting(found.step, Phase.SCHEDULE, two_rates(rates, ratios * rates, found.step))
-    return found
+    return given_apart(sides, history, moved, found.step) or found
 
 
 def _kept_narrow(sides: tuple[Side, Side], judged: Sequence[Quantity]) -> str:
@@ -140,6 +142,18 @@ def _explains(
     return all(
         name in told and np.all(largest(told[name] - candidate[name]) <= limits[name]) for name in names
     )
+
+
+def _updates_clipped(history: History, candidate: Arrays, moved: list[str], step: int) -> Parting | None:
+    """Updates clipped behind the optimiser where the reference clips the gradients before it."""
+    if history.limit is None or history.kind not in RULES:
+        return None
+    plain = changes(history, Variant("", RULES[history.kind], grads=dict), moved)
+    if set(plain) < set(moved):
+        return None
+    ratios = ratios_of(plain, {name: candidate[name] for name in moved})
+    told = update_clipping_cause(ratios, plain, step)
+    return None if told is None else dataclasses.replace(told, phase=Phase.CLIPPING)
 
 
 def _skipped(

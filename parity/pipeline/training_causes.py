@@ -11,7 +11,8 @@ from parity.optimizers.groups import plain_options
 from parity.optimizers.variants import History
 from parity.pipeline.average_causes import average_cause
 from parity.pipeline.optimizer_causes import by_the_optimizer
-from parity.pipeline.step_multiples import ratios_of, same
+from parity.pipeline.step_multiples import names_in_words, ratios_of, same
+from parity.pipeline.training_runs import Hidden
 from parity.pipeline.training_sides import Optimizers
 from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity, Verdict
@@ -33,7 +34,9 @@ FEW_STEPS = 3
 """Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
 
 
-def history_of(given: Optimizers, names: Mapping[int, str], side: Side, start: Arrays) -> History:
+def history_of(
+    given: Optimizers, names: Mapping[int, str], side: Side, start: Arrays, hidden: Hidden
+) -> History:
     """The reference's run as variants of its optimiser need it.
 
     Args:
@@ -41,9 +44,14 @@ def history_of(given: Optimizers, names: Mapping[int, str], side: Side, start: A
         names: of the parameters, by their `id`.
         side: the reference's values from equal weights.
         start: its weights before the first step, by tensor.
+        hidden: entries that are kept as zero.
     """
     groups = given.torch.param_groups
-    options = {names[id(p)]: plain_options(group) for group in groups for p in group["params"]}
+    options = {
+        names[id(p)]: {**plain_options(group), **{k: group[k] for k in ("initial_lr",) if k in group}}
+        for group in groups
+        for p in group["params"]
+    }
     base = side.base
     weights = {
         name: np.concatenate([start[name][None], start[name] + np.cumsum(update, axis=0)[:-1]])
@@ -52,9 +60,21 @@ def history_of(given: Optimizers, names: Mapping[int, str], side: Side, start: A
     grads, used, rates, unreached = (
         base.get(group, {}) for group in ("gradients", "clipped", "rates", "unreached")
     )
-    limit = float(given.clip) if isinstance(given.clip, int | float) else None
+    weights, grads, used = (
+        {n: np.where(hidden[n], 0.0, rows) if n in hidden else rows for n, rows in held.items()}
+        for held in (weights, grads, used)
+    )
     return History(
-        type(given.torch), options, weights, grads, used, rates, limit, given.accumulate, unreached
+        type(given.torch),
+        options,
+        weights,
+        grads,
+        used,
+        rates,
+        limit=float(given.clip) if isinstance(given.clip, int | float) else None,
+        accumulate=given.accumulate,
+        unreached=unreached,
+        follows_loss=isinstance(given.scheduler, ReduceLROnPlateau),
     )
 
 
@@ -128,6 +148,19 @@ def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
     others = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
     detail = f"{worst.name}{others} differs by {away:.2g} of its size"
     return Parting(found.step, Phase.OUTPUTS, detail)
+
+
+def parting_of_lone_weights(alone: Sequence[str]) -> Parting | None:
+    """Weights that the reference trains and the candidate does not have: None where there are none.
+
+    Args:
+        alone: their names.
+    """
+    if not alone:
+        return None
+    detail = f"<reference> trains {names_in_words(alone)}, <candidate> has no such weight"
+    hint = "it stays as it was there, a constant in the place of a leaf: put it among the params"
+    return Parting(0, Phase.UPDATE, detail, f"{detail}: {hint}")
 
 
 def parting_by_roundings(checked: Sequence[Quantity]) -> Parting | None:
@@ -212,9 +245,9 @@ def _multiplied(found: Parting, sides: tuple[Side, Side], group: str) -> Parting
         if np.isnan(ratios).any() or not same(ratios, ratios[0]) or same(ratios[:1], 1.0):
             continue
         what = f"the {names[0]}".replace("the loss/", "the loss's part ") if parts else "every gradient"
-        cause = (
-            f"{what} of <candidate> is {ratios[0]:.6g} x that of <reference> in every step: look for a sum "
-            "in the place of a mean, a factor 1/2, or a mean over another axis"
-        )
+        hint = "look for a sum in the place of a mean, a factor 1/2, or a mean over another axis"
+        if group == "gradients":  # the losses agree
+            hint = "the losses agree: look for a stopped gradient, or one that is scaled by hand"
+        cause = f"{what} of <candidate> is {ratios[0]:.6g} x that of <reference> in every step: {hint}"
         return Parting(found.step, found.phase, found.detail, cause)
     return found

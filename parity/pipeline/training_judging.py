@@ -7,7 +7,7 @@ from parity.numerics.arrays import EPS
 from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Side
 from parity.pipeline.judging import lone_parts
-from parity.report.results import Quantity, Verdict
+from parity.report.results import Quantity, Stage, Verdict
 
 
 def rules_for(sides: tuple[Side, Side], scale: Mapping[str, float]) -> dict[str, Criterion]:
@@ -77,6 +77,16 @@ def by_effect(judged: list[Quantity]) -> tuple[list[Quantity], tuple[str, ...]]:
         "the updates of all steps agree"
     )
     return [q for q in judged if q.name not in other or q.group != "slots"], (told,)
+
+
+def lone_updates(names: Sequence[str]) -> list[Quantity]:
+    """Failed quantities for weights that one side alone trains.
+
+    Args:
+        names: of the reference.
+    """
+    note = "<candidate> has no such weight: nothing to compare its update with"
+    return [Quantity(Stage.STEP, "update", name, "float64", Verdict.FAIL, notes=(note,)) for name in names]
 
 
 def not_compared(sides: tuple[Side, Side]) -> tuple[str, ...]:

@@ -25,13 +25,14 @@ from parity.pipeline.training_causes import (
     history_of,
     parting_by_roundings,
     parting_of,
+    parting_of_lone_weights,
     parting_of_statistics,
 )
 from parity.pipeline.training_contexts import module_within, within
 from parity.pipeline.training_data import ComparedData, compare_data
-from parity.pipeline.training_judging import as_accurate, by_effect, not_compared
+from parity.pipeline.training_judging import as_accurate, by_effect, lone_updates, not_compared
 from parity.pipeline.training_measured import Training, until_divergence
-from parity.pipeline.training_sides import names_of, read_optimizers, training_sides
+from parity.pipeline.training_sides import names_of, read_optimizers, trained_alone, training_sides
 from parity.pipeline.undetermined import depend_on, in_words, undetermined
 from parity.pipeline.updated_statistics import compare_statistics
 from parity.report.partings import Phase
@@ -140,12 +141,14 @@ def check_pair(
         outcome.findings = (*outcome.findings, *statistics.findings)
         progress("looking for the step, the phase and the cause")
         names = names_of(reference, given, known.weights)
-        history = history_of(given, names, trained.equal[0], training.start)
+        history = history_of(given, names, trained.equal[0], training.start, entries)
         outcome.parting = parting_of(judged, trained.equal, history, _copies(settled.plan))
         if outcome.parting is None:
             outcome.parting = parting_of_statistics(statistics.quantities)
         _look_into_the_model(outcome, both, request, drawn, progress)
-        outcome.parting = data.parting or outcome.parting
+        alone = trained_alone(both, names.values(), drawn.steps[0][0])
+        outcome.quantities = [*outcome.quantities, *lone_updates(alone)]
+        outcome.parting = data.parting or parting_of_lone_weights(alone) or outcome.parting
         outcome.not_checked = (
             *outcome.not_checked,
             *not_compared(trained.equal),

@@ -1,14 +1,14 @@
 """The two sides of a training comparison: their optimisers, as the user gave them."""
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.noise import Values
-from parity.pipeline.measuring import Measured
+from parity.pipeline.measuring import Measured, restricted
 from parity.pipeline.runs import compared_tensors
 from parity.pipeline.training_runs import TrainingSide
 
@@ -205,6 +205,26 @@ def names_of(module: "torch.nn.Module", given: Optimizers, known: Mapping[str, o
             f"{', '.join(map(str, strangers[:4]))}): build it over the parameters of the module"
         )
     return {id(p): found[id(p)] for p in held}
+
+
+def trained_alone(both: Measured, optimised: Iterable[str], batch: Arrays) -> list[str]:
+    """Weights that the reference trains, on which its loss depends, and that the candidate does not have.
+
+    Args:
+        both: the two models.
+        optimised: names of the weights that the reference's optimiser holds.
+        batch: of the first step.
+    """
+    reference, planned = both.reference, set(both.candidate.plan.names())
+    model = reference.model
+    assert model is not None
+    without = [name for name in optimised if name not in planned and name in set(model.trainable)]
+    if not without:
+        return []
+    task = restricted(reference, both.candidate)
+    program = model.program(task, trainable=without)
+    _, unreached = program.with_unreached(reference.weights, batch, "float32")  # type: ignore[attr-defined]
+    return [name for name in without if name not in unreached]
 
 
 def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> TrainingSide:

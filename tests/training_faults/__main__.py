@@ -5,7 +5,7 @@ import importlib.metadata
 import warnings
 from pathlib import Path
 
-from tests.training_faults.cases import FAULTS, RIGHT
+from tests.training_faults.catalogue import FAULTS, RIGHT
 from tests.training_faults.suite import Row, rates, report_of
 
 MARK = {True: "yes", False: "**no**"}

@@ -36,6 +36,7 @@ class Case:
         step, phase, cause: what the report must say; no phase: it must pass; no step: it depends on the data.
         every: updates for one step of the scheduler.
         accumulate: of `check_training`.
+        data: the reference's batches -> the candidate's own.
         average: likewise; of a pair the first may be a function of the module.
     """
 
@@ -50,6 +51,7 @@ class Case:
     every: int = 1
     accumulate: int = 1
     average: Any = None
+    data: Callable[[Any], Any] | None = None
 
 
 def mean_square_torch(outputs: Any, targets: Any) -> Any:
@@ -395,7 +397,7 @@ FAULTS = {
         lambda o: lr_scheduler.CosineAnnealingLR(o, 20),
         step=1,
         phase=SCHEDULE,
-        cause="the cosine falls over 20 steps in PyTorch and 19 in JAX",
+        cause="half a cosine over 20 steps to 0; that of JAX falls as half a cosine over 19 steps",
     ),
     "a longer warm-up": Case(
         sgd(),
@@ -403,7 +405,7 @@ FAULTS = {
         lambda o: lr_scheduler.LinearLR(o, 0.1, 1.0, 7),
         step=1,
         phase=SCHEDULE,
-        cause="the warm-up takes 7 steps in PyTorch and 8 in JAX",
+        cause="the warm-up goes from .* at step 7 in PyTorch and from .* at step 8 in JAX",
     ),
     "per step for per epoch": Case(
         sgd(),

@@ -60,6 +60,7 @@ def report_of(case: Case, **options: Any) -> parity.Report:
         clip=case.clip,
         accumulate=case.accumulate,
         average=average,
+        candidate_batches=None if case.data is None else case.data(batches()),
         weights=parity.Weights(template=template),
         settings=parity.Settings(dtypes=["float64"]),
         **options,

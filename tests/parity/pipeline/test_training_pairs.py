@@ -14,7 +14,8 @@ import torch
 import parity
 from parity.report.partings import Phase
 from parity.report.verdicts import Verdict
-from tests.training_faults.cases import FAULTS, RIGHT, batches, mean_square, mean_square_torch, network
+from tests.training_faults.cases import batches, mean_square, mean_square_torch, network
+from tests.training_faults.catalogue import FAULTS, RIGHT
 from tests.training_faults.suite import Row, report_of
 
 
