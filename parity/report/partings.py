@@ -7,6 +7,7 @@ import enum
 class Phase(enum.StrEnum):
     """The phases of a training step, in the order in which a fault spreads."""
 
+    METRICS = "metrics"
     LOSS = "loss"
     GRADIENTS = "gradients"
     CLIPPING = "clipped gradients"

@@ -1,0 +1,247 @@
+"""Two states of users' own loops paired: weights by their numbers first, what numbers leave open by the plan.
+
+Zero biases and the ones of norms are alike everywhere: names and shapes tell these apart. A leaf that lies
+under another path as a weight does, with its shape and without its numbers, is a slot: what an optimiser
+keeps of the weight.
+"""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Shaped
+
+from parity.frameworks.stepping import Held, Role
+from parity.numerics.arrays import in_float32
+from parity.pipeline.lost_weights import lost_weights
+from parity.weights import Plan, Signature, Transfer, WeightError, find_plan
+from parity.weights.sameness import same_but_for_rounding
+from parity.weights.transfer import grouped
+
+State = Mapping[str, Held]
+"""All values of a state by name."""
+
+MOST_AXES = 5
+"""Axes of an array whose orders are all tried."""
+
+
+class PairedStates(NamedTuple):
+    """What is known of two states at their start.
+
+    Attributes:
+        plan: which tensor of PyTorch is which leaf of JAX.
+        slots: where JAX's optimisers keep slots: the path above them -> the slot's path by the weight's.
+        not_checked: what has no partner, in sentences.
+    """
+
+    plan: Plan
+    slots: Mapping[str, Mapping[str, str]]
+    not_checked: tuple[str, ...]
+
+
+def paired_states(reference: State, candidate: State) -> PairedStates:
+    """Pair the states that two loops start from.
+
+    Args:
+        reference: PyTorch's.
+        candidate: JAX's.
+
+    Raises:
+        WeightError: if a weight that PyTorch trains has no partner with its numbers.
+    """
+    tensors = {n: h.value for n, h in reference.items() if h.role in (Role.WEIGHT, Role.STATISTIC)}
+    leaves = {path: held.value for path, held in candidate.items() if held.role is Role.WEIGHT}
+    if not tensors:
+        raise WeightError(
+            "PyTorch's state holds no weights: give its modules and optimisers in `state`, e.g. "
+            "state=({'model': model, 'optimizer': optimizer}, jax_state)"
+        )
+    if not leaves:
+        raise WeightError("JAX's state holds no floating arrays: give the params and the optimiser's state")
+    valued, copies = _by_values(tensors, leaves)
+    slots = _slots(valued, leaves)
+    kept = {inner for found in slots.values() for inner in found.values()}
+    rest = {path: leaf for path, leaf in leaves.items() if path not in kept}
+    plan = _completed(valued, {n: reference[n] for n in tensors}, rest)
+    wrong = _not_borne_out(plan, tensors, leaves)
+    fine = tuple(t for t in plan.transfers if t.leaf_path not in wrong)
+    held = {t.tensor_name for t in fine}
+    filled = {t.leaf_path for t in fine}
+    lost = [name for name in tensors if name not in held]
+    anyone_trains = any(one.is_trained for one in reference.values())
+    needed = [n for n in lost if reference[n].is_trained or _is_needed(reference[n], anyone_trains)]
+    needed = [n for n in needed if n not in copies]
+    if needed:
+        raise lost_weights(needed, tensors, {path: leaf for path, leaf in rest.items() if path not in filled})
+    plan = plan._replace(
+        transfers=fine, unused=tuple(lost), missing=tuple(p for p in rest if p not in filled)
+    )
+    own = [name for name in plan.unused if tensors[name].size]
+    others = [path for path in plan.missing if leaves[path].ndim]
+    return PairedStates(plan, slots, (*_alone(own, "<reference>"), *_alone(others, "<candidate>")))
+
+
+def _is_needed(held: Held, anyone_trains: bool) -> bool:
+    return held.role is Role.WEIGHT and not anyone_trains
+
+
+def _alone(names: Sequence[str], side: str) -> Iterator[str]:
+    if names:
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"{', '.join(names[:3])}{more} of the state, which only {side} has"
+
+
+def is_telling(array: Shaped[np.ndarray, "..."]) -> bool:
+    """Whether an array is known by its numbers: zeros and ones are alike everywhere.
+
+    Args:
+        array: of a state.
+    """
+    different = np.unique(np.abs(array))
+    return different.size > 1 or (different.size == 1 and different[0] not in (0.0, 1.0))
+
+
+def _numbers(array: Shaped[np.ndarray, "..."]) -> bytes:
+    """What is equal in arrays that hold the same numbers in any order."""
+    return np.sort(in_float32(array), axis=None).tobytes()
+
+
+def _by_values(
+    tensors: Mapping[str, np.ndarray], leaves: Mapping[str, np.ndarray]
+) -> tuple[dict[str, Transfer], set[str]]:
+    """Tensors that lie in a leaf, number by number; and those whose numbers another tensor took."""
+    sides: list[dict[bytes, list[str]]] = []
+    for arrays in (tensors, leaves):
+        found: dict[bytes, list[str]] = {}
+        for name, array in arrays.items():
+            if is_telling(array):
+                found.setdefault(_numbers(array), []).append(name)
+        sides.append(found)
+    pairs, copies = {}, set()
+    for numbers, names in sides[0].items():
+        paths = sides[1].get(numbers, [])
+        for name, path in _by_name(names, paths, tensors, leaves):
+            way = way_between(name, path, tensors[name], leaves[path])
+            if way is not None:
+                pairs[name] = way
+        copies |= {name for name in names if name not in pairs and paths and len(paths) < len(names)}
+    return pairs, copies
+
+
+def _by_name(
+    names: Sequence[str],
+    paths: Sequence[str],
+    tensors: Mapping[str, np.ndarray],
+    leaves: Mapping[str, np.ndarray],
+) -> Iterator[tuple[str, str]]:
+    """Of arrays that hold the same numbers (a target network, an average) those with the most alike names."""
+    if len(names) == 1 and len(paths) == 1:
+        yield names[0], paths[0]
+    elif names and paths:
+        shapes = ({n: tensors[n].shape for n in names}, {p: leaves[p].shape for p in paths})
+        plan = find_plan(*shapes, partial=True)
+        yield from ((t.tensor_name, t.leaf_path) for t in plan.transfers)
+
+
+def way_between(name: str, path: str, tensor: np.ndarray, leaf: np.ndarray) -> Transfer | None:
+    """How a leaf holds the numbers of a tensor: with its axes in another order, backwards, in another shape.
+
+    Args:
+        name: of the tensor.
+        path: of the leaf.
+        tensor: its numbers.
+        leaf: likewise.
+
+    Returns:
+        None if it holds them in no such way.
+    """
+    given, wanted = in_float32(tensor), in_float32(leaf)
+    orders = itertools.permutations(range(tensor.ndim)) if tensor.ndim <= MOST_AXES else [()]
+    spatial = tuple(range(2, tensor.ndim))
+    for axes in sorted(orders, key=lambda axes: axes != tuple(range(len(axes)))):
+        moved = given.transpose(axes) if axes else given
+        if np.array_equal(moved.reshape(leaf.shape), wanted):
+            kept = () if axes == tuple(range(len(axes))) else axes
+            return Transfer(name, path, tensor.shape, leaf.shape, axes=kept, reason="the same numbers")
+        flip = tuple(at for at, axis in enumerate(axes) if axis in spatial)
+        if flip and np.array_equal(np.flip(moved, flip).reshape(leaf.shape), wanted):
+            return Transfer(
+                name, path, tensor.shape, leaf.shape, axes=axes, flip=flip, reason="the same numbers"
+            )
+    return None
+
+
+def _slots(valued: Mapping[str, Transfer], leaves: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
+    """Paths under which leaves lie as weights do elsewhere, with their shapes and without their numbers."""
+    weights = {transfer.leaf_path for transfer in valued.values()}
+    above = {
+        path.removesuffix(suffix).rstrip("/")
+        for path in leaves
+        if path not in weights
+        for weight in weights
+        if leaves[path].shape == leaves[weight].shape and (suffix := _common(path, weight))
+    }
+    above = {top for top in above if top and not any(w.startswith(f"{top}/") for w in weights)}
+    outer = {top for top in above if not any(top.startswith(f"{other}/") for other in above)}
+    found: dict[str, dict[str, str]] = {}
+    for top in sorted(outer):
+        for path in leaves:
+            if path.startswith(f"{top}/"):
+                within = path.removeprefix(f"{top}/")
+                alike = [
+                    weight
+                    for weight in leaves
+                    if (weight == within or weight.endswith(f"/{within}"))
+                    and not any(weight.startswith(f"{other}/") for other in outer)
+                    and leaves[weight].shape == leaves[path].shape
+                ]
+                found.setdefault(top, {}).update(dict.fromkeys(alike, path))
+    return found
+
+
+def _common(path: str, other: str) -> str:
+    """The longest common end of two paths, in whole names."""
+    names = []
+    for a, b in zip(reversed(path.split("/")), reversed(other.split("/")), strict=False):
+        if a != b:
+            break
+        names.append(a)
+    return "/".join(reversed(names))
+
+
+def _completed(valued: Mapping[str, Transfer], tensors: State, leaves: Mapping[str, np.ndarray]) -> Plan:
+    """The plan of all, with what numbers settled as it is."""
+    known = {name: Signature(held.value.shape, held.layer) for name, held in tensors.items()}
+    shapes = {path: Signature(leaf.shape) for path, leaf in leaves.items()}
+    scalars = [path for path, leaf in leaves.items() if not leaf.ndim]
+    taken = {transfer.leaf_path for transfer in valued.values()}
+
+    def borne_out(plan: Plan) -> float:
+        wrong = _not_borne_out(plan, {n: h.value for n, h in tensors.items()}, leaves)
+        return 1 - len(wrong) / max(len(plan.transfers), 1)
+
+    try:
+        return find_plan(
+            known,
+            shapes,
+            pins=dict(valued),
+            try_plan=borne_out,
+            allow_missing=[path for path in scalars if path not in taken],
+        )
+    except WeightError:
+        return find_plan(known, shapes, pins=dict(valued), try_plan=borne_out, partial=True)
+
+
+def _not_borne_out(
+    plan: Plan, tensors: Mapping[str, np.ndarray], leaves: Mapping[str, np.ndarray]
+) -> set[str]:
+    """Leaves that hold other numbers than the plan says."""
+    if not plan.transfers:
+        return set()
+    made = plan.to_leaves({t.tensor_name: tensors[t.tensor_name] for t in plan.transfers})
+    return {
+        path
+        for path in grouped(plan.transfers, lambda t: t.leaf_path)
+        if not same_but_for_rounding(made[path], leaves[path])
+    }

@@ -1,0 +1,183 @@
+"""The first step and phase in which two loops of users' own part, and the cause where it is simple."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from parity.numerics.noise import Side
+from parity.pipeline.step_multiples import names_in_words, ratios_of, same
+from parity.pipeline.stepped_views import Views
+from parity.report.partings import Parting, Phase
+from parity.report.results import Quantity, Verdict
+
+PHASES: Mapping[str, Phase] = {
+    "metrics": Phase.METRICS,
+    "numbers": Phase.SLOTS,
+    "slots": Phase.SLOTS,
+    "update": Phase.UPDATE,
+    "statistics": Phase.STATISTICS,
+}
+"""Groups of values from equal weights, in the order in which a fault spreads."""
+
+CARRIED = 3
+"""Steps that a slot may differ before an update does: from then on it is kept in another form."""
+
+
+def parting_of_steps(
+    judged: Sequence[Quantity],
+    sides: tuple[Side, Side],
+    views: Views,
+    without_jit: Callable[[], Sequence[Quantity]],
+) -> Parting | None:
+    """The first step in which a quantity fails, and the first phase of it.
+
+    Args:
+        judged: quantities from equal weights, over time.
+        sides: their values.
+        views: both sides by common names.
+        without_jit: judges the same with the candidate's Python code run in every step.
+
+    Returns:
+        None where nothing fails.
+    """
+    failed = [
+        (q.curve.first_failure, q)
+        for q in judged
+        if q.verdict is Verdict.FAIL and q.curve is not None and q.curve.first_failure is not None
+    ]
+    if not failed:
+        return None
+    first = min((at for at, q in failed if q.group != "slots"), default=0)
+    failed = [(at, q) for at, q in failed if q.group != "slots" or at > first - CARRIED]
+    step = min(at for at, _ in failed)
+    there = [q for at, q in failed if at == step]
+    group = next(group for group in PHASES if any(q.group == group for q in there))
+    own = [q for q in there if q.group == group]
+    found = Parting(step, PHASES[group], detail(own, step))
+    apart = {q.name for _, q in failed if q.group in ("update", "statistics")}
+    cause = _still(sides, apart, views) or _frozen(sides, own, step)
+    if not cause and group == "metrics":
+        cause = _factor(sides, "metrics", [q.name for q in own], f"the metric {own[0].name}")
+    if not cause and group in ("slots", "update", "statistics"):
+        cause = _multiple(sides, [q for q in judged if q.verdict is Verdict.FAIL], step, views)
+    if not cause and step > 0 and _passes(without_jit):
+        cause = (
+            "without `jax.jit` both agree: the step of <candidate> reads a number of Python's that JAX reads "
+            "once, when it traces; give it to the jitted function as an argument"
+        )
+    return Parting(found.step, found.phase, found.detail, cause)
+
+
+def detail(failed: Sequence[Quantity], step: int) -> str:
+    """How far the worst quantity is away, in words.
+
+    Args:
+        failed: quantities over time.
+        step: that they fail in.
+    """
+    worst = max(failed, key=lambda q: np.nan_to_num(q.curve.rho[step], nan=np.inf) if q.curve else 0.0)
+    assert worst.curve is not None
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    values = worst.curve.reference[step], worst.curve.candidate[step]
+    broken = [n for n, v in zip(("<reference>", "<candidate>"), values, strict=True) if not np.isfinite(v)]
+    if broken or not np.isfinite(worst.curve.rho[step]):
+        return f"{worst.name}{others} has NaN or infinity in {' and '.join(broken) or 'one side'}"
+    size = max(map(abs, values)) or 1.0
+    yardstick = worst.curve.yardstick[step]
+    away = worst.curve.rho[step] * yardstick / size
+    return (
+        f"{worst.name}{others} differs by {away:.2g} of its size; rounding alone explains "
+        f"{yardstick / size:.1g}"
+    )
+
+
+def _still(sides: tuple[Side, Side], apart: set[str], views: Views) -> str:
+    """Tensors that one side alone moves in all steps, in words."""
+    for at, word in ((1, "<candidate>"), (0, "<reference>")):
+        still = [
+            name
+            for group in ("update", "statistics")
+            for name, rows in sides[at].base.get(group, {}).items()
+            if name in apart and not rows.any() and sides[1 - at].base[group][name].any()
+        ]
+        if still:
+            leaves = views.plan.names()
+            named = [leaves[name] for name in still] if at == 1 else still
+            verb = "never moves" if len(still) == 1 else "never move"
+            why = ": is it among the arguments of `jax.grad`, and not behind `stop_gradient`?" if at else ""
+            return f"{names_in_words(named)} of {word} {verb}{why}"
+    return ""
+
+
+def _frozen(sides: tuple[Side, Side], own: Sequence[Quantity], step: int) -> str:
+    """A metric or count that stays the same on one side alone, in words."""
+    for q in own:
+        rows = [side.base[q.group][q.name] for side in sides]
+        stays = [len(r) > 1 and bool((r == r[:1]).all()) for r in rows]
+        if stays[0] != stays[1] and step > 0 and q.group in ("metrics", "numbers"):
+            word = "<candidate>" if stays[1] else "<reference>"
+            return (
+                f"{q.name} of {word} is {float(np.max(rows[stays.index(True)][0])):.6g} in every step: is it "
+                "fixed where JAX traces the step?"
+            )
+    return ""
+
+
+def _factor(sides: tuple[Side, Side], group: str, names: Sequence[str], what: str) -> str:
+    """Values that are one number times the other side's in every step, in words."""
+    own, other = ({n: side.base[group][n] for n in names} for side in sides)
+    ratios = ratios_of(own, other)
+    if np.isnan(ratios).any() or not same(ratios, ratios[0]) or same(ratios[:1], 1.0):
+        return ""
+    return (
+        f"{what} of <candidate> is {ratios[0]:.6g} x that of <reference> in every step: look for a sum in "
+        "the place of a mean, a factor 1/2, or a mean over another axis"
+    )
+
+
+def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, views: Views) -> str:
+    """Updates that are multiples of the other side's, in words."""
+    del views
+    names = sorted({q.name for q in failed if q.group == "update"} & set(sides[1].base["update"]))
+    group = "update"
+    if not names:
+        group = "statistics"
+        names = sorted({q.name for q in failed if q.group == group})
+    slots = [q for q in failed if q.group == "slots"]
+    if not names:
+        return ""
+    own, other = ({n: side.base[group][n] for n in names} for side in sides)
+    ratios = ratios_of(own, other)
+    where = f" of {names_in_words(names)}"
+    if np.isnan(ratios[step]):
+        return ""
+    if not np.isnan(ratios).any() and same(ratios, ratios[0]) and not same(ratios[:1], 1.0):
+        told = f"the update{where} in <candidate> is {ratios[0]:.6g} x that in <reference> in every step"
+        if slots:
+            return f"{told}: look for a sum in the place of a mean in the loss, or another learning rate"
+        share = 1 / (1 + ratios[0])
+        if ratios[0] > 0 and _is_plain(share):
+            return (
+                f"{told}, as if {share:.6g} and {1 - share:.6g} were exchanged in an average, or the "
+                "learning rate were another one"
+            )
+        return f"{told}: compare the learning rates"
+    if not slots and not np.isnan(ratios).any():
+        return (
+            f"the update{where} in <candidate> is {ratios[step]:.6g} x that in <reference> at step {step}"
+            f"{', and equal before' if step else ''}: compare the schedules of the learning rate"
+        )
+    return ""
+
+
+def _is_plain(share: float) -> bool:
+    """Whether a share was perhaps written as a short decimal."""
+    return bool(abs(round(share, 4) - share) <= 1e-6 * share)
+
+
+def _passes(judge: Callable[[], Sequence[Quantity]]) -> bool:
+    """Whether nothing fails in what is judged; a step that cannot run so tells nothing."""
+    try:
+        return all(q.verdict is not Verdict.FAIL for q in judge())
+    except Exception:
+        return False

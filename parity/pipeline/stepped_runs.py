@@ -1,0 +1,165 @@
+"""Two loops of users' own, run freely and from equal weights: metrics, slots and updates of every step."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.frameworks.kept_state import KeptState
+from parity.frameworks.stepping import Held, Stepped, SteppedSide
+from parity.numerics.arrays import Arrays
+from parity.numerics.noise import Runnable, Values
+from parity.pipeline.training_runs import AT, START
+
+State = Mapping[str, Held]
+"""All values of a state by name."""
+
+FIRST = 5
+"""Steps whose states are kept: by what they hold, slots and counts are paired."""
+
+
+class Viewed(NamedTuple):
+    """A side, its state seen by the names of the plan's tensors.
+
+    Attributes:
+        side: what runs.
+        metrics: its name of each metric, by the common one.
+        tensors: the state -> weights and statistics, by tensor.
+        own: those by tensor -> by the side's own names.
+        slots: the state -> what its optimisers keep of tensors: "tensor.kind" -> array.
+        numbers: the state -> counts and numbers, by a common name.
+        kept: what the step function may change besides its state.
+    """
+
+    side: SteppedSide
+    metrics: Mapping[str, str]
+    tensors: Callable[[State], Arrays]
+    own: Callable[[Arrays], Arrays]
+    slots: Callable[[State], Arrays]
+    numbers: Callable[[State], Arrays]
+    kept: KeptState
+
+
+class _Rows:
+    """Values of every step, a row each."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, dict[str, list[np.ndarray]]] = {}
+
+    def keep(self, group: str, arrays: Arrays) -> None:
+        for name, array in arrays.items():
+            self._rows.setdefault(group, {}).setdefault(name, []).append(np.array(array))
+
+    def values(self) -> Values:
+        return {g: {n: np.stack(rows) for n, rows in leaves.items()} for g, leaves in self._rows.items()}
+
+
+def steps_of(inputs: Arrays) -> list[dict[str, dict[str, np.ndarray]]]:
+    """What `numbered` and `starting_at` made into one set of arrays: of each step its batch and its start.
+
+    >>> steps_of({"0/0/x": np.zeros(2), "0/start/w": np.ones(1)})
+    [{'0': {'x': array([0., 0.])}, 'start': {'w': array([1.])}}]
+
+    Args:
+        inputs: by step, batch and name.
+    """
+    steps: dict[int, dict[str, dict[str, np.ndarray]]] = {}
+    for key, array in inputs.items():
+        step, number, name = key.split(AT, 2)
+        steps.setdefault(int(step), {}).setdefault(number, {})[name] = array
+    return [groups for _, groups in sorted(steps.items())]
+
+
+class Tried(NamedTuple):
+    """One run of a side in float64.
+
+    Attributes:
+        metrics: of every step.
+        states: behind each of the first steps.
+        ends: how many steps it made.
+        diverged: whether it ended since a weight was not finite.
+    """
+
+    metrics: list[Arrays]
+    states: list[State]
+    ends: int
+    diverged: bool
+
+
+def tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptState) -> Tried:
+    """Run a side in float64 from its state as it is, as long as its weights are finite.
+
+    Args:
+        side: the side.
+        batches: of all steps.
+        kept: what the step function may change besides its state.
+    """
+    metrics: list[Arrays] = []
+    states: list[State] = []
+    with kept.restored(), np.errstate(all="ignore"):
+        run = side.begin("float64")
+        for batch in batches:
+            metrics.append(run.step(batch))
+            state = run.read()
+            if len(states) < FIRST:
+                states.append(state)
+            broken = any(
+                h.value.dtype.kind in "fc" and not np.isfinite(h.value).all() for h in state.values()
+            )
+            if broken:
+                return Tried(metrics, states, len(metrics), len(metrics) < len(batches))
+    return Tried(metrics, states, len(metrics), False)
+
+
+def freely(viewed: Viewed) -> Runnable:
+    """A loop from its own weights: "metrics" of every step, and "weights" behind it.
+
+    Args:
+        viewed: the side.
+    """
+
+    def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        rows = _Rows()
+        with viewed.kept.restored():
+            loop = viewed.side.begin(dtype)
+            loop.place(weights)
+            for groups in steps_of(inputs):
+                rows.keep("metrics", _metrics(viewed, loop, groups["0"]))
+                rows.keep("weights", viewed.tensors(loop.read()))
+        return rows.values()
+
+    return run
+
+
+def from_equal_weights(viewed: Viewed, statistics: frozenset[str]) -> Runnable:
+    """Every step from given weights: "metrics", "slots", "update" of weights, "statistics" and "numbers".
+
+    Args:
+        viewed: the side.
+        statistics: the tensors that are no parameters.
+    """
+
+    def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
+        rows = _Rows()
+        with viewed.kept.restored():
+            loop = viewed.side.begin(dtype)
+            loop.place(weights)
+            for groups in steps_of(inputs):
+                loop.place(viewed.own(groups[START]))
+                before = viewed.tensors(loop.read())
+                rows.keep("metrics", _metrics(viewed, loop, groups["0"]))
+                state = loop.read()
+                after = viewed.tensors(state)
+                moved = {name: after[name] - before[name] for name in after}
+                rows.keep("update", {n: m for n, m in moved.items() if n not in statistics})
+                rows.keep("statistics", {n: m for n, m in moved.items() if n in statistics})
+                rows.keep("slots", viewed.slots(state))
+                rows.keep("numbers", viewed.numbers(state))
+        return rows.values()
+
+    return run
+
+
+def _metrics(viewed: Viewed, loop: Stepped, batch: Arrays) -> dict[str, np.ndarray]:
+    found = loop.step(batch)
+    return {name: found[own] for name, own in viewed.metrics.items() if own in found}
