@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from parity.frameworks.stepping import Held, Role
 from parity.numerics.arrays import Arrays
@@ -41,6 +40,8 @@ def paired_slots(reference: Sequence[State], candidate: Sequence[State], paired:
         candidate: JAX's.
         paired: the states at their start.
     """
+    from scipy.optimize import linear_sum_assignment
+
     ours = [slots_in_torch(state) for state in reference]
     kinds = sorted({kind for found in ours for kind in found})
     tops = sorted(paired.slots)
@@ -92,7 +93,7 @@ def slots_in_jax(state: State, paths: Mapping[str, str], plan: Plan) -> dict[str
 
 
 def _unlike(ours: Sequence[Arrays], theirs: Sequence[Arrays]) -> float:
-    """One minus the cosine of all numbers that both keep, and a little for their size; 2 if there are none."""
+    """One minus the cosine of all numbers that both keep, and a little for their size; 2 of none."""
     pairs = [
         (a[name].ravel(), b[name].ravel())
         for a, b in zip(ours, theirs, strict=True)

@@ -14,6 +14,7 @@ from parity.pipeline.request import Settings
 from parity.pipeline.stepped_batches import read_own_batches
 from parity.pipeline.stepped_causes import parting_of_steps
 from parity.pipeline.stepped_judging import Loops
+from parity.pipeline.stepped_runs import tried
 from parity.pipeline.stepped_views import views_of
 from parity.pipeline.training_judging import as_accurate, by_effect
 from parity.report.results import Quantity, Report
@@ -68,7 +69,7 @@ def check_steps(
         kept = KeptState(torch_step), KeptState(jax_step)
         progress("the first steps of both sides")
         try:
-            views = views_of(reference, candidate, arrays, kept)
+            tried(reference, arrays[:1], kept[0], "float32")
         finally:
             changed = reference.put_back()
         if changed:
@@ -76,6 +77,7 @@ def check_steps(
                 f"PyTorch's step changed {changed} of the state that you gave, not of the copy that it was "
                 "called with: let it take modules and optimisers from its argument `state`"
             )
+        views = views_of(reference, candidate, arrays, kept)
         outcome = Outcome(name, sides=TORCH_AND_JAX)
         outcome.plan, outcome.doubts = views.plan.rows(), views.plan.doubts()
         outcome.environment = environment(settings.device)

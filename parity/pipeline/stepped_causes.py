@@ -102,10 +102,10 @@ def _still(sides: tuple[Side, Side], apart: set[str], views: Views) -> str:
         ]
         if still:
             leaves = views.plan.names()
-            named = [leaves[name] for name in still] if at == 1 else still
-            verb = "never moves" if len(still) == 1 else "never move"
-            why = ": is it among the arguments of `jax.grad`, and not behind `stop_gradient`?" if at else ""
-            return f"{names_in_words(named)} of {word} {verb}{why}"
+            named = sorted(leaves[name] for name in still) if at == 1 else sorted(still)
+            verb, they = ("never moves", "is it") if len(still) == 1 else ("never move", "are they")
+            why = f": {they} among the arguments of `jax.grad`, and not behind `stop_gradient`?"
+            return f"{names_in_words(named)} of {word} {verb}{why if at == 1 else ''}"
     return ""
 
 

@@ -71,7 +71,7 @@ def steps_of(inputs: Arrays) -> list[dict[str, dict[str, np.ndarray]]]:
 
 
 class Tried(NamedTuple):
-    """One run of a side in float64.
+    """One run of a side.
 
     Attributes:
         metrics: of every step.
@@ -86,18 +86,19 @@ class Tried(NamedTuple):
     diverged: bool
 
 
-def tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptState) -> Tried:
-    """Run a side in float64 from its state as it is, as long as its weights are finite.
+def tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptState, dtype: str = "float64") -> Tried:
+    """Run a side from its state as it is, as long as its weights are finite.
 
     Args:
         side: the side.
         batches: of all steps.
         kept: what the step function may change besides its state.
+        dtype: to run in.
     """
     metrics: list[Arrays] = []
     states: list[State] = []
     with kept.restored(), np.errstate(all="ignore"):
-        run = side.begin("float64")
+        run = side.begin(dtype)
         for batch in batches:
             metrics.append(run.step(batch))
             state = run.read()

@@ -85,7 +85,7 @@ def copied(state: Any) -> Any:
     except (RuntimeError, TypeError, AttributeError) as error:
         raise TypeError(
             f"PyTorch's state cannot be copied ({type(error).__name__}: {str(error).splitlines()[0]}). Every "
-            "run starts from a copy: leave out of `state` what cannot be copied (loaders, files, loggers) and "
+            "run starts from a copy: leave out of `state` what cannot be copied (loaders, loggers) and "
             "detach its tensors"
         ) from error
     for part in parts_of(again):

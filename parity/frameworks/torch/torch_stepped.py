@@ -135,11 +135,11 @@ class TorchStepped:
                 "metrics where it changes the state in place"
             )
         state, metrics = returned
-        before, after = set(named_tensors(self._state)), set(named_tensors(state))
-        if lost := sorted(before - after):
+        before, after = named_tensors(self._state), named_tensors(state)
+        if lost := [name for name in before if name not in after]:
             more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
             raise TypeError(
-                f"PyTorch's step returned a state without {lost[0]}{more}; it must be of the same form as the "
+                f"PyTorch's step returned a state without {lost[0]}{more}; it must have the form of the "
                 "one that it was given"
             )
         self._state = state
