@@ -15,9 +15,9 @@ class Role(enum.Enum):
     """What a value of a state is."""
 
     WEIGHT = "weight"
-    """A parameter: of a module, or a tensor that is differentiated or stepped over."""
+    """A parameter of a module, or a floating tensor that the state holds itself."""
     STATISTIC = "statistic"
-    """Another floating tensor: a buffer of a module, or one that the state holds itself."""
+    """A floating buffer of a module."""
     SLOT = "slot"
     """What an optimiser keeps of a parameter."""
     NUMBER = "number"

@@ -21,18 +21,17 @@ def paired_numbers(reference: Sequence[State], candidate: Sequence[State]) -> di
         reference: PyTorch's states: at the start, and behind the first steps.
         candidate: JAX's.
     """
-    ours, theirs = _series(reference), _series(candidate)
+    first, second = _series(reference), _series(candidate)
     found: dict[str, str] = {}
     seen: set[tuple[float, ...]] = set()
-    for name, series in ours.items():
+    for name, series in sorted(first.items(), key=lambda one: bool(reference[-1][one[0]].of)):
         last = name.rpartition(".")[2]
-        alike = [path for path in theirs if path.rpartition("/")[2] == last and theirs[path][0] == series[0]]
-        equal = [path for path, other in theirs.items() if other == series]
-        counts = len(set(series)) > 1 and series not in seen
-        path = next((p for p in alike if p in equal), None) or next(iter(alike), None)
-        if path is None and counts:
-            path = next(iter(equal), None)
-        if path is not None and (len(set(series)) > 1 or len(set(theirs[path])) > 1) and series not in seen:
+        equal = [path for path, other in second.items() if other == series]
+        alike = [path for path in second if path.rpartition("/")[2] == last]
+        alike = [path for path in alike if second[path][0] == series[0]]
+        counts = len(set(series)) > 1
+        path = next(iter([p for p in alike if p in equal] or alike or (equal if counts else [])), None)
+        if path is not None and series not in seen and (counts or len(set(second[path])) > 1):
             found[name] = path
             seen.add(series)
     return found

@@ -42,16 +42,18 @@ def paired_slots(reference: Sequence[State], candidate: Sequence[State], paired:
     """
     from scipy.optimize import linear_sum_assignment
 
-    ours = [slots_in_torch(state) for state in reference]
-    kinds = sorted({kind for found in ours for kind in found})
+    reference_slots = [slots_in_torch(state) for state in reference]
+    kinds = sorted({kind for found in reference_slots for kind in found})
     tops = sorted(paired.slots)
-    theirs = [
+    candidate_slots = [
         {top: slots_in_jax(state, paired.slots[top], paired.plan) for top in tops} for state in candidate
     ]
     cost = np.full((len(kinds), len(tops)), 2.0)
     for row, kind in enumerate(kinds):
         for column, top in enumerate(tops):
-            cost[row, column] = _unlike([f.get(kind, {}) for f in ours], [f[top] for f in theirs])
+            cost[row, column] = _unlike(
+                [f.get(kind, {}) for f in reference_slots], [f[top] for f in candidate_slots]
+            )
     pairs = {
         kinds[row]: tops[column]
         for row, column in zip(*linear_sum_assignment(cost), strict=True)
@@ -92,11 +94,11 @@ def slots_in_jax(state: State, paths: Mapping[str, str], plan: Plan) -> dict[str
     return partial.to_tensors({path: leaf for path, leaf in leaves.items() if path in own})
 
 
-def _unlike(ours: Sequence[Arrays], theirs: Sequence[Arrays]) -> float:
+def _unlike(reference_slots: Sequence[Arrays], candidate_slots: Sequence[Arrays]) -> float:
     """One minus the cosine of all numbers that both keep, and a little for their size; 2 of none."""
     pairs = [
         (a[name].ravel(), b[name].ravel())
-        for a, b in zip(ours, theirs, strict=True)
+        for a, b in zip(reference_slots, candidate_slots, strict=True)
         for name in a
         if name in b
     ]

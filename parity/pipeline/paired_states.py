@@ -1,8 +1,6 @@
 """Two states of users' own loops paired: weights by their numbers first, what numbers leave open by the plan.
 
-Zero biases and the ones of norms are alike everywhere: names and shapes tell these apart. A leaf that lies
-under another path as a weight does, with its shape and without its numbers, is a slot: what an optimiser
-keeps of the weight.
+Zero biases and the ones of norms are alike everywhere: names and shapes tell these apart.
 """
 
 import itertools
@@ -15,6 +13,7 @@ from jaxtyping import Shaped
 from parity.frameworks.stepping import Held, Role
 from parity.numerics.arrays import in_float32
 from parity.pipeline.lost_weights import lost_weights
+from parity.pipeline.slot_paths import slot_paths
 from parity.weights import Plan, Signature, Transfer, WeightError, find_plan
 from parity.weights.sameness import same_but_for_rounding
 from parity.weights.transfer import grouped
@@ -54,13 +53,16 @@ def paired_states(reference: State, candidate: State) -> PairedStates:
     leaves = {path: held.value for path, held in candidate.items() if held.role is Role.WEIGHT}
     if not tensors:
         raise WeightError(
-            "PyTorch's state holds no weights: give its modules and optimisers in `state`, e.g. "
+            "PyTorch's state, the first of `state`, holds no weights: give its modules and optimisers, e.g. "
             "state=({'model': model, 'optimizer': optimizer}, jax_state)"
         )
     if not leaves:
-        raise WeightError("JAX's state holds no floating arrays: give the params and the optimiser's state")
+        raise WeightError(
+            "JAX's state, the second of `state`, holds no floating arrays: give the params and opt_state"
+        )
     valued, copies = _by_values(tensors, leaves)
-    slots = _slots(valued, leaves)
+    told = {transfer.leaf_path for transfer in valued.values()}
+    slots = slot_paths(leaves, told, [tensors[name].size for name in tensors if name not in valued])
     kept = {inner for found in slots.values() for inner in found.values()}
     rest = {path: leaf for path, leaf in leaves.items() if path not in kept}
     plan = _completed(valued, {n: reference[n] for n in tensors}, rest)
@@ -170,44 +172,6 @@ def way_between(name: str, path: str, tensor: np.ndarray, leaf: np.ndarray) -> T
                 name, path, tensor.shape, leaf.shape, axes=axes, flip=flip, reason="the same numbers"
             )
     return None
-
-
-def _slots(valued: Mapping[str, Transfer], leaves: Mapping[str, np.ndarray]) -> dict[str, dict[str, str]]:
-    """Paths under which leaves lie as weights do elsewhere, with their shapes and without their numbers."""
-    weights = {transfer.leaf_path for transfer in valued.values()}
-    above = {
-        path.removesuffix(suffix).rstrip("/")
-        for path in leaves
-        if path not in weights
-        for weight in weights
-        if leaves[path].shape == leaves[weight].shape and (suffix := _common(path, weight))
-    }
-    above = {top for top in above if top and not any(w.startswith(f"{top}/") for w in weights)}
-    outer = {top for top in above if not any(top.startswith(f"{other}/") for other in above)}
-    found: dict[str, dict[str, str]] = {}
-    for top in sorted(outer):
-        for path in leaves:
-            if path.startswith(f"{top}/"):
-                within = path.removeprefix(f"{top}/")
-                alike = [
-                    weight
-                    for weight in leaves
-                    if (weight == within or weight.endswith(f"/{within}"))
-                    and not any(weight.startswith(f"{other}/") for other in outer)
-                    and leaves[weight].shape == leaves[path].shape
-                ]
-                found.setdefault(top, {}).update(dict.fromkeys(alike, path))
-    return found
-
-
-def _common(path: str, other: str) -> str:
-    """The longest common end of two paths, in whole names."""
-    names = []
-    for a, b in zip(reversed(path.split("/")), reversed(other.split("/")), strict=False):
-        if a != b:
-            break
-        names.append(a)
-    return "/".join(reversed(names))
 
 
 def _completed(valued: Mapping[str, Transfer], tensors: State, leaves: Mapping[str, np.ndarray]) -> Plan:

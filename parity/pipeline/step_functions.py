@@ -1,11 +1,13 @@
 """Training by users' own step functions: the state compared as a tree, step by step."""
 
+import dataclasses
+import sys
 import time
 from collections.abc import Iterable
 from typing import Any
 
 from parity.frameworks.environment import environment
-from parity.frameworks.kept_state import KeptState
+from parity.frameworks.kept_steps import KeptStep
 from parity.numerics.arrays import DTYPES
 from parity.numerics.precision import pinned, require_device
 from parity.numerics.progress import Progress
@@ -15,8 +17,12 @@ from parity.pipeline.stepped_batches import read_own_batches
 from parity.pipeline.stepped_causes import parting_of_steps
 from parity.pipeline.stepped_judging import Loops
 from parity.pipeline.stepped_runs import tried
+from parity.pipeline.stepped_statistics import biased_statistics
 from parity.pipeline.stepped_views import views_of
 from parity.pipeline.training_judging import as_accurate, by_effect
+from parity.pipeline.undetermined import depend_on, in_words
+from parity.pipeline.undetermined_slots import undetermined_entries, with_slots
+from parity.pipeline.updated_statistics import biased_in_words
 from parity.report.results import Quantity, Report
 from parity.report.sides import TORCH_AND_JAX
 
@@ -51,6 +57,7 @@ def check_steps(
         Exception: what a step raises, with a note that names the side and the step.
     """
     from parity.frameworks.jax.jax_stepped import JaxSide
+    from parity.frameworks.jax.libraries import library_packages
     from parity.frameworks.torch.torch_stepped import TorchSide
 
     started = time.perf_counter()
@@ -66,7 +73,7 @@ def check_steps(
             )
         reference = TorchSide(torch_step, torch_state, forms, settings.seed)
         candidate = JaxSide(jax_step, jax_state, forms)
-        kept = KeptState(torch_step), KeptState(jax_step)
+        kept = KeptStep(torch_step), KeptStep(jax_step)
         progress("the first steps of both sides")
         try:
             tried(reference, arrays[:1], kept[0], "float32")
@@ -83,11 +90,26 @@ def check_steps(
         outcome.environment = environment(settings.device)
         loops = Loops(views, arrays, dtypes, progress)
         found = loops.compared()
+        entries = undetermined_entries(found.equal, views.slot_names)
+        if entries and depend_on(entries, [*found.stepped, *found.free]):
+            loops = dataclasses.replace(loops, hidden=with_slots(entries, views.slot_names))
+            found = loops.compared()
+            outcome.not_checked = (in_words(entries),)
         free, less_accurate = as_accurate(found.free)
         judged, kept_otherwise = by_effect(found.stepped)
+        kept_biased = biased_statistics(
+            judged, found.equal, views.start, library_packages() & set(sys.modules)
+        )
+        judged, free = ([q for q in some if q.name not in kept_biased] for some in (judged, free))
         outcome.quantities = [*judged, *free]
-        outcome.findings = (*views.findings, *less_accurate, *kept_otherwise)
-        outcome.not_checked = views.not_checked
+        outcome.findings = (
+            *views.findings,
+            *less_accurate,
+            *kept_otherwise,
+            *biased_in_words(kept_biased),
+            *_on_draws(reference.draws, candidate.draws),
+        )
+        outcome.not_checked = (*outcome.not_checked, *views.not_checked)
         progress("looking for the step, the phase and the cause")
 
         def without_jit() -> list[Quantity]:
@@ -102,6 +124,18 @@ def check_steps(
                 "stands, with what it rounds to float32 by name",
             )
     return outcome.report(time.perf_counter() - started)
+
+
+def _on_draws(reference: bool, candidate: bool) -> tuple[str, ...]:
+    """What is to be said of steps that draw random numbers."""
+    words = [word for word, draws in (("<reference>", reference), ("<candidate>", candidate)) if draws]
+    if not words:
+        return ()
+    draw = "both draw" if len(words) > 1 else "draws"
+    return (
+        f"{' and '.join(words)} {draw} random numbers in a step, which step functions do not share: switch "
+        "dropout off, or draw the numbers once and give them in the batches",
+    )
 
 
 def _states(torch_step: Any, jax_step: Any, state: Any) -> tuple[Any, Any]:

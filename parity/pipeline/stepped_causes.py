@@ -1,11 +1,12 @@
 """The first step and phase in which two loops of users' own part, and the cause where it is simple."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 
 import numpy as np
 
 from parity.numerics.noise import Side
 from parity.pipeline.step_multiples import names_in_words, ratios_of, same
+from parity.pipeline.stepped_statistics import statistics_cause
 from parity.pipeline.stepped_views import Views
 from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity, Verdict
@@ -58,8 +59,10 @@ def parting_of_steps(
     cause = _still(sides, apart, views) or _frozen(sides, own, step)
     if not cause and group == "metrics":
         cause = _factor(sides, "metrics", [q.name for q in own], f"the metric {own[0].name}")
+    if not cause and group == "statistics":
+        cause = statistics_cause(own[0].name, step, sides, views.start)
     if not cause and group in ("slots", "update", "statistics"):
-        cause = _multiple(sides, [q for q in judged if q.verdict is Verdict.FAIL], step, views)
+        cause = _multiple(sides, [q for q in judged if q.verdict is Verdict.FAIL], step, views.trained)
     if not cause and step > 0 and _passes(without_jit):
         cause = (
             "without `jax.jit` both agree: the step of <candidate> reads a number of Python's that JAX reads "
@@ -135,44 +138,34 @@ def _factor(sides: tuple[Side, Side], group: str, names: Sequence[str], what: st
     )
 
 
-def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, views: Views) -> str:
+def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, trained: Set[str]) -> str:
     """Updates that are multiples of the other side's, in words."""
-    del views
-    names = sorted({q.name for q in failed if q.group == "update"} & set(sides[1].base["update"]))
-    group = "update"
-    if not names:
-        group = "statistics"
-        names = sorted({q.name for q in failed if q.group == group})
-    slots = [q for q in failed if q.group == "slots"]
+    names = sorted({q.name for q in failed if q.group == "update"})
     if not names:
         return ""
-    own, other = ({n: side.base[group][n] for n in names} for side in sides)
-    ratios = ratios_of(own, other)
-    where = f" of {names_in_words(names)}"
-    if np.isnan(ratios[step]):
+    ratios = ratios_of(*({n: side.base["update"][n] for n in names} for side in sides))
+    ratio, later = ratios[step], ratios[step:]
+    if np.isnan(later).any():
         return ""
-    if not np.isnan(ratios).any() and same(ratios, ratios[0]) and not same(ratios[:1], 1.0):
-        told = f"the update{where} in <candidate> is {ratios[0]:.6g} x that in <reference> in every step"
-        if slots:
-            return f"{told}: look for a sum in the place of a mean in the loss, or another learning rate"
-        share = 1 / (1 + ratios[0])
-        if ratios[0] > 0 and _is_plain(share):
-            return (
-                f"{told}, as if {share:.6g} and {1 - share:.6g} were exchanged in an average, or the "
-                "learning rate were another one"
-            )
-        return f"{told}: compare the learning rates"
-    if not slots and not np.isnan(ratios).any():
-        return (
-            f"the update{where} in <candidate> is {ratios[step]:.6g} x that in <reference> at step {step}"
-            f"{', and equal before' if step else ''}: compare the schedules of the learning rate"
-        )
-    return ""
+    told = f"the update of {names_in_words(names)} in <candidate> is {ratio:.6g} x that in <reference>"
+    if not same(later, ratio):
+        if any(q.group == "slots" for q in failed):
+            return ""
+        return f"{told} at step {step}, and others later: compare the schedules of the learning rate"
+    told += " in every step" if step == 0 else f" from step {step} on"
+    if any(q.group == "slots" for q in failed):
+        return f"{told}: look for a sum in the place of a mean in the loss, or another learning rate"
+    if trained and not trained & set(names):
+        share = 1 / (1 + ratio) if ratio > 0 else 0.0
+        if _is_plain(share):
+            return f"{told}, as if {share:.6g} and {1 - share:.6g} were exchanged in their average"
+        return f"{told}: compare the shares of their averages"
+    return f"{told}: compare the learning rates{' and their schedules' if step else ''}"
 
 
 def _is_plain(share: float) -> bool:
     """Whether a share was perhaps written as a short decimal."""
-    return bool(abs(round(share, 4) - share) <= 1e-6 * share)
+    return bool(share > 0 and abs(round(share, 4) - share) <= 1e-6 * share)
 
 
 def _passes(judge: Callable[[], Sequence[Quantity]]) -> bool:

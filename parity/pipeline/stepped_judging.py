@@ -14,7 +14,8 @@ from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
 from parity.pipeline.stepped_runs import freely, from_equal_weights
 from parity.pipeline.stepped_views import Views, largest
-from parity.pipeline.training_runs import numbered, starting_at
+from parity.pipeline.training_measured import NOTHING
+from parity.pipeline.training_runs import Hidden, numbered, starting_at
 from parity.report.results import Quantity
 
 LABELS = ("reference", "candidate")
@@ -43,12 +44,14 @@ class Loops:
         batches: of all steps, by name.
         dtypes: to be judged.
         progress: called with a short description as each phase begins.
+        hidden: entries that are not compared, by tensor and slot.
     """
 
     views: Views
     batches: Sequence[Arrays]
     dtypes: tuple[str, ...]
     progress: Progress
+    hidden: Hidden = dataclasses.field(default_factory=lambda: NOTHING)
 
     def compared(self) -> ComparedLoops:
         """Run both sides freely in all dtypes, and from equal weights in float64, and judge."""
@@ -56,7 +59,7 @@ class Loops:
         scale = largest(views.start)
         batches = numbered([[batch] for batch in self.batches[: views.steps]])
         self.progress(f"{views.steps} steps, freely")
-        free = self._measured([freely(side) for side in views.sides], batches, self.dtypes)
+        free = self._measured([freely(side, self.hidden) for side in views.sides], batches, self.dtypes)
         rules = {
             "metrics": Criterion("curve", over_time=True),
             "weights": Criterion("curve", over_time=True, scale=scale),
@@ -65,6 +68,11 @@ class Loops:
         self.progress("every step from equal weights")
         first = free["reference"][self.dtypes[0]]
         after = (first.base if self.dtypes[0] == "float64" else first.other)["weights"]
+        # Entries that are hidden lie where they lay: no other value depends on them.
+        after = {
+            name: np.where(self.hidden[name], views.start[name], rows) if name in self.hidden else rows
+            for name, rows in after.items()
+        }
         stepped = {**batches, **starting_at(views.start, after)}
         return ComparedLoops(quantities, *self._stepped(stepped))
 
@@ -84,7 +92,7 @@ class Loops:
 
     def _stepped(self, inputs: Arrays) -> tuple[list[Quantity], tuple[Side, Side]]:
         views = self.views
-        ways = [from_equal_weights(side, views.statistics) for side in views.sides]
+        ways = [from_equal_weights(side, views.statistics, self.hidden) for side in views.sides]
         equal = self._measured(ways, inputs, ("float64",))
         scale = largest(views.start)
         rules = {

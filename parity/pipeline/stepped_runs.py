@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.frameworks.kept_state import KeptState
+from parity.frameworks.kept_steps import KeptStep
 from parity.frameworks.stepping import Held, Stepped, SteppedSide
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Runnable, Values
-from parity.pipeline.training_runs import AT, START
+from parity.pipeline.training_runs import AT, FOLLOWING, START, Hidden
 
 State = Mapping[str, Held]
 """All values of a state by name."""
@@ -37,18 +37,21 @@ class Viewed(NamedTuple):
     own: Callable[[Arrays], Arrays]
     slots: Callable[[State], Arrays]
     numbers: Callable[[State], Arrays]
-    kept: KeptState
+    kept: KeptStep
 
 
 class _Rows:
-    """Values of every step, a row each."""
+    """Values of every step, a row each; of weights, updates and slots without the hidden entries."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: Hidden) -> None:
+        self._hidden = hidden
         self._rows: dict[str, dict[str, list[np.ndarray]]] = {}
 
     def keep(self, group: str, arrays: Arrays) -> None:
         for name, array in arrays.items():
-            self._rows.setdefault(group, {}).setdefault(name, []).append(np.array(array))
+            mask = self._hidden.get(name) if group in FOLLOWING else None
+            value = array if mask is None else np.where(mask, 0.0, array)
+            self._rows.setdefault(group, {}).setdefault(name, []).append(np.array(value))
 
     def values(self) -> Values:
         return {g: {n: np.stack(rows) for n, rows in leaves.items()} for g, leaves in self._rows.items()}
@@ -86,7 +89,7 @@ class Tried(NamedTuple):
     diverged: bool
 
 
-def tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptState, dtype: str = "float64") -> Tried:
+def tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptStep, dtype: str = "float64") -> Tried:
     """Run a side from its state as it is, as long as its weights are finite.
 
     Args:
@@ -112,15 +115,16 @@ def tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptState, dtype: 
     return Tried(metrics, states, len(metrics), False)
 
 
-def freely(viewed: Viewed) -> Runnable:
+def freely(viewed: Viewed, hidden: Hidden) -> Runnable:
     """A loop from its own weights: "metrics" of every step, and "weights" behind it.
 
     Args:
         viewed: the side.
+        hidden: entries that are kept as zero, by tensor and slot.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        rows = _Rows()
+        rows = _Rows(hidden)
         with viewed.kept.restored():
             loop = viewed.side.begin(dtype)
             loop.place(weights)
@@ -132,16 +136,17 @@ def freely(viewed: Viewed) -> Runnable:
     return run
 
 
-def from_equal_weights(viewed: Viewed, statistics: frozenset[str]) -> Runnable:
+def from_equal_weights(viewed: Viewed, statistics: frozenset[str], hidden: Hidden) -> Runnable:
     """Every step from given weights: "metrics", "slots", "update" of weights, "statistics" and "numbers".
 
     Args:
         viewed: the side.
         statistics: the tensors that are no parameters.
+        hidden: entries that are kept as zero, by tensor and slot.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        rows = _Rows()
+        rows = _Rows(hidden)
         with viewed.kept.restored():
             loop = viewed.side.begin(dtype)
             loop.place(weights)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.frameworks.kept_state import KeptState
+from parity.frameworks.kept_steps import KeptStep
 from parity.frameworks.stepping import Role, SteppedSide
 from parity.numerics.arrays import Arrays, round_to
 from parity.pipeline.paired_numbers import NOT_YET, paired_numbers
@@ -23,6 +23,8 @@ class Views(NamedTuple):
         start: the weights that both start from, by tensor.
         plan: which tensor is which leaf.
         statistics: tensors that are no parameters.
+        trained: tensors that an optimiser steps over.
+        slot_names: the tensor and the kind of each slot, by its name.
         steps: how many are compared.
         findings: what is to be said of the run, in sentences.
         not_checked: what has no partner, in sentences.
@@ -32,6 +34,8 @@ class Views(NamedTuple):
     start: Arrays
     plan: Plan
     statistics: frozenset[str]
+    trained: frozenset[str]
+    slot_names: Mapping[str, tuple[str, str]]
     steps: int
     findings: tuple[str, ...]
     not_checked: tuple[str, ...]
@@ -54,7 +58,7 @@ def views_of(
     reference: SteppedSide,
     candidate: SteppedSide,
     batches: Sequence[Arrays],
-    kept: tuple[KeptState, KeptState],
+    kept: tuple[KeptStep, KeptStep],
 ) -> Views:
     """Run both loops once and pair what they hold.
 
@@ -128,7 +132,9 @@ def views_of(
     )
     statistics = frozenset(name for name in start if before[0][name].role is Role.STATISTIC)
     not_checked = (*metric_lines, *paired.not_checked, *slots.not_checked)
-    return Views(sides, start, plan, statistics, steps, findings, not_checked)
+    slot_names = {f"{name}.{kind}": (name, kind) for kind, names in shared.items() for name in names}
+    trained = frozenset(name for name in start if before[0][name].is_trained)
+    return Views(sides, start, plan, statistics, trained, slot_names, steps, findings, not_checked)
 
 
 def _metrics(reference: Tried, candidate: Tried) -> tuple[Mapping[str, str], tuple[str, ...]]:

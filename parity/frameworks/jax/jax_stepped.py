@@ -30,6 +30,9 @@ UNTRACEABLE = (
 class JaxSide:
     """The JAX side: a step function and the state that it starts from, which stays as it is.
 
+    `draws` says whether a step draws random numbers, as far as it was traced; `looks_at_numbers` whether it
+    could not be.
+
     Args:
         step: the step function, jitted or not.
         state: the user's.
@@ -51,6 +54,7 @@ class JaxSide:
         }
         self.programs: list[Retraced] = []
         self.looks_at_numbers = False
+        self.draws = False
 
     def begin(self, dtype: str) -> "JaxStepped":
         """A run from a copy of the state.
@@ -186,6 +190,7 @@ class JaxStepped:
                 without_jit=self._side.without_jit,
             )
             programs[self._steps :] = [program]
+            self._side.draws |= program.draws
         self._nest = program.nest
         self._leaves, self.dtypes, metrics = program.run(self._leaves, batch)
         return metrics

@@ -15,9 +15,10 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import PyTreeDef
 
+from parity.frameworks.jax.jax_drawn import PRIMITIVES
 from parity.frameworks.jax.jax_nest import Nest, is_array
 from parity.frameworks.jax.jaxpr_parts import body_of, consts_of
-from parity.frameworks.jax.jaxpr_walk import inner_jaxprs
+from parity.frameworks.jax.jaxpr_walk import equations, inner_jaxprs
 from parity.frameworks.jax.lift import Lifted, lifted
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.shapes import shape_struct, shapes_in_jax
@@ -121,6 +122,11 @@ class Retraced(NamedTuple):
             tuple(leaf.dtype for leaf in jax.tree.leaves(returned)),
             kept["numbers"],
         )
+
+    @property
+    def draws(self) -> bool:
+        """Whether the step draws random numbers."""
+        return any(eqn.primitive.name in PRIMITIVES for eqn, _ in equations(self.closed.jaxpr))
 
     def fits(self, leaves: Mapping[str, Any], dtypes: Mapping[str, Any], batch: Arrays) -> bool:
         """Whether the program was traced for such a state and batch.

@@ -174,11 +174,12 @@ def read(state: Any) -> dict[str, Held]:
         for group in value.param_groups
         for p in group["params"]
     }
+    modules = [value for _, value in parts_of(state) if isinstance(value, torch.nn.Module)]
+    buffers = {id(buffer) for module in modules for buffer in module.buffers()}
     found = {}
     for name, tensor in tensors.items():
         floating = tensor.is_floating_point() or tensor.is_complex()
-        is_weight = isinstance(tensor, torch.nn.Parameter) or tensor.requires_grad or id(tensor) in trained
-        role = (Role.WEIGHT if is_weight else Role.STATISTIC) if floating else Role.NUMBER
+        role = (Role.STATISTIC if id(tensor) in buffers else Role.WEIGHT) if floating else Role.NUMBER
         value = np.array(to_numpy(tensor))
         found[name] = Held(role, value, layer=layers.get(name, ""), is_trained=id(tensor) in trained)
     for path, value in parts_of(state):

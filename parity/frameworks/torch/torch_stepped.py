@@ -22,6 +22,8 @@ Step = Callable[[Any, Any], Any]
 class TorchSide:
     """The PyTorch side: a step function and the state that it starts from, which stays as it is.
 
+    `draws` says whether a step has drawn random numbers.
+
     Args:
         step: the step function.
         state: the user's.
@@ -33,6 +35,7 @@ class TorchSide:
 
     def __init__(self, step: Step, state: Any, batches: Sequence[object], seed: int) -> None:
         self.function, self.batches, self.seed = step, batches, seed
+        self.draws = False
         self.state = copied(state)  # what the user's own is compared with
         self._own = state
 
@@ -102,6 +105,7 @@ class TorchStepped:
         """
         form = self._side.batches[self._steps]
         given = rebuilt(form, batch, lambda array: to_torch(array, self._dtype))
+        before = torch.get_rng_state()
         lift = lifting(rounding=True) if self._dtype == "float64" else contextlib.nullcontext()
         with (
             warnings.catch_warnings(),
@@ -113,6 +117,7 @@ class TorchStepped:
             # That an optimiser's step was wrapped or came too late: it was copied, and it came.
             warnings.filterwarnings("ignore", message=".*optimizer.step.*")
             returned = self._side.function(self._state, given)
+        self._side.draws |= not torch.equal(before, torch.get_rng_state())
         metrics = self._taken(returned)
         self._steps += 1
         try:

@@ -160,7 +160,8 @@ def test_a_train_state_of_linen_and_a_scheduler_pass_and_a_schedule_off_by_one_f
         report = check(torch_loop, jax_step, (loop, state))
         assert report.verdict is verdict, str(report)
     assert parting(report) == (3, Phase.UPDATE), str(report)
-    assert "at step 3, and equal before: compare the schedules" in report.parting.cause, str(report)
+    assert "is 10 x that in PyTorch at step 3" in report.parting.cause, str(report)
+    assert "compare the schedules" in report.parting.cause
 
 
 class Nnx(nnx.Module):
@@ -301,6 +302,93 @@ def test_a_target_network_passes_and_tau_in_the_place_of_its_complement_fails():
     assert "online." not in wrong.parting.cause
 
 
+def test_an_average_that_begins_as_a_copy_is_named_where_its_shares_are_exchanged():
+    make_average = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
+    for decay, verdict in ((0.99, Verdict.PASS), (0.01, Verdict.FAIL)):
+        given, (step, state) = torch_state(), jax_side()
+        given["ema"] = torch.optim.swa_utils.AveragedModel(given["net"], multi_avg_fn=make_average)
+
+        def torch_average(state, batch):
+            metrics = torch_step(state, batch)
+            state["ema"].update_parameters(state["net"])
+            return metrics
+
+        def jax_average(state, batch, decay=decay, step=step):
+            own = {name: state[name] for name in ("params", "opt_state")}
+            after, metrics = step(own, batch)
+
+            def average(kept, new):
+                return jnp.where(state["n"] == 0, new, decay * kept + (1 - decay) * new)
+
+            ema = jax.tree.map(average, state["ema"], after["params"])
+            return {**after, "ema": ema, "n": state["n"] + 1}, metrics
+
+        state = {**state, "ema": state["params"], "n": 0}
+        report = check(torch_average, jax.jit(jax_average), (given, state))
+        assert report.verdict is verdict, str(report)
+    assert parting(report) == (1, Phase.UPDATE)
+    assert "as if 0.01 and 0.99 were exchanged in their average" in report.parting.cause, str(report)
+
+
+def functional(beta):
+    """Tensors alone on PyTorch's side, momentum by hand on both."""
+    net = network()
+    params = {name: p.detach().clone() for name, p in net.named_parameters()}
+    start = {"params": params, "momentum": {n: torch.zeros_like(p) for n, p in params.items()}, "step": 0}
+
+    def torch_pure(state, batch):
+        params = {name: p.requires_grad_(True) for name, p in state["params"].items()}
+        loss = mse(torch.func.functional_call(net, params, (batch["x"],)), batch["y"])
+        grads = torch.autograd.grad(loss, list(params.values()))
+        momentum = {n: 0.9 * state["momentum"][n] + g for n, g in zip(params, grads, strict=True)}
+        params = {n: (p - 0.1 * momentum[n]).detach() for n, p in params.items()}
+        return {"params": params, "momentum": momentum, "step": state["step"] + 1}, {"loss": loss}
+
+    @jax.jit
+    def jax_pure(state, batch):
+        def compute(params):
+            return mse(forward(params, batch["x"]), batch["y"])
+
+        loss, grads = jax.value_and_grad(compute)(state["params"])
+        momentum = jax.tree.map(lambda m, g: beta * m + g, state["momentum"], grads)
+        params = jax.tree.map(lambda p, m: p - 0.1 * m, state["params"], momentum)
+        return {"params": params, "momentum": momentum, "step": state["step"] + 1}, {"loss": loss}
+
+    params = as_params(net)
+    state = {"params": params, "momentum": jax.tree.map(jnp.zeros_like, params), "step": 0}
+    return torch_pure, jax_pure, (start, state)
+
+
+def test_a_functional_loop_with_momentum_by_hand_passes_and_another_momentum_fails_at_step_1():
+    right = check(*functional(0.9))
+    assert right.verdict is Verdict.PASS, str(right)
+    assert any(q.group == "numbers" and q.name == "step" for q in right.quantities)
+    wrong = check(*functional(0.8))
+    assert parting(wrong) == (1, Phase.UPDATE)
+
+
+def test_a_gradient_scaler_that_is_in_the_state_passes_and_donated_arguments_stay():
+    given = torch_state(torch.optim.SGD, momentum=0.9)
+    given["scaler"] = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+
+    def scaled(state, batch):
+        scaler, optimizer = state["scaler"], state["optimizer"]
+        optimizer.zero_grad()
+        loss = mse(state["net"](batch["x"]), batch["y"])
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        return {"loss": loss, "scale": scaler.get_scale()}
+
+    step, state = jax_side(optax.sgd(LR, momentum=0.9))
+    leaves = [np.array(leaf) for leaf in jax.tree.leaves(state)]
+    report = check(scaled, jax.jit(step.__wrapped__, donate_argnums=0), (given, state))
+    assert report.verdict is Verdict.PASS, str(report)
+    assert "metrics that only PyTorch returns: scale" in report.not_checked
+    for leaf, kept in zip(jax.tree.leaves(state), leaves, strict=True):
+        np.testing.assert_array_equal(leaf, kept)
+
+
 def test_a_constant_loss_scale_by_hand_passes():
     scale = 1024.0
 
@@ -436,6 +524,95 @@ def test_running_statistics_are_compared_with_their_momentum():
     assert right.verdict is Verdict.PASS, str(right)
     wrong = check(*sides(0.9))
     assert parting(wrong) == (0, Phase.STATISTICS), str(wrong)
+
+
+class NormedNnx(nnx.Module):
+    def __init__(self, net):
+        self.a = nnx.Linear(4, 6, rngs=nnx.Rngs(0))
+        self.norm = nnx.BatchNorm(6, momentum=0.9, rngs=nnx.Rngs(0))
+        self.b = nnx.Linear(6, 3, rngs=nnx.Rngs(0))
+        for layer, own in ((self.a, net[0]), (self.b, net[3])):
+            layer.kernel[...] = jnp.array(own.weight.detach().numpy().T)
+            layer.bias[...] = jnp.array(own.bias.detach().numpy())
+
+    def __call__(self, x):
+        return self.b(jax.nn.relu(self.norm(self.a(x))))
+
+
+def test_a_bias_before_a_norm_is_left_out_and_the_biased_variance_of_flax_is_no_fault():
+    torch.manual_seed(0)
+    linear, norm = torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6)
+    net = torch.nn.Sequential(linear, norm, torch.nn.ReLU(), torch.nn.Linear(6, 3))
+    port = NormedNnx(net)
+    given = {"net": net, "optimizer": torch.optim.Adam(net.parameters(), lr=LR)}
+    state = {"net": port, "optimizer": nnx.Optimizer(port, optax.adam(LR), wrt=nnx.Param)}
+    report = check(torch_step, nnx.jit(nnx_step), (given, state))
+    assert report.verdict is Verdict.PASS, str(report)
+    assert "how net.0.bias moves" in str(report.not_checked)
+    assert "net.1.running_var: the library on the JAX side keeps the biased variance" in str(report.findings)
+
+
+def test_a_packed_tensor_is_found_in_three_leaves_with_its_slots():
+    torch.manual_seed(0)
+    attention = torch.nn.MultiheadAttention(4, 1, bias=False, batch_first=True)
+    given = {"net": attention, "optimizer": torch.optim.SGD(attention.parameters(), lr=0.1, momentum=0.9)}
+    packed = attention.in_proj_weight.detach().numpy()
+    params = {name: packed[4 * i : 4 * i + 4].T for i, name in enumerate(("query", "key", "value"))}
+    params = jax.tree.map(jnp.array, {**params, "out": attention.out_proj.weight.detach().numpy().T})
+    transformation = optax.sgd(0.1, momentum=0.9)
+
+    def torch_attention(state, batch):
+        state["optimizer"].zero_grad()
+        x = batch["x"][None]
+        loss = state["net"](x, x, x, need_weights=False)[0].square().mean()
+        loss.backward()
+        state["optimizer"].step()
+        return loss
+
+    @jax.jit
+    def jax_attention(state, batch):
+        def compute(params):
+            q, k, v = (batch["x"] @ params[name] for name in ("query", "key", "value"))
+            return jnp.mean((jax.nn.softmax(q @ k.T / 2.0) @ v @ params["out"]) ** 2)
+
+        loss, grads = jax.value_and_grad(compute)(state["params"])
+        updates, opt_state = transformation.update(grads, state["opt_state"])
+        return {"params": optax.apply_updates(state["params"], updates), "opt_state": opt_state}, loss
+
+    state = {"params": params, "opt_state": transformation.init(params)}
+    report = check(torch_attention, jax_attention, (given, state))
+    assert report.verdict is Verdict.PASS, str(report)
+    assert any(q.name == "net.in_proj_weight.optimizer.momentum_buffer" for q in report.quantities)
+    assert report.not_checked == ()
+
+
+def test_numbers_that_a_step_counts_around_itself_are_put_back():
+    count, calls = 0, 0
+    step, state = jax_side()
+
+    def counting_torch(state, batch):
+        nonlocal count
+        count += 1
+        return {**torch_step(state, batch), "count": count}
+
+    def counting_jax(state, batch):
+        nonlocal calls
+        calls += 1
+        state, metrics = step(state, batch)
+        return state, {**metrics, "count": calls}
+
+    report = check(counting_torch, counting_jax, (torch_state(), state))
+    assert report.verdict is Verdict.PASS, str(report)
+    assert (count, calls) == (0, 0)
+
+
+def test_random_numbers_that_each_side_draws_are_named():
+    given = torch_state(torch.optim.SGD)
+    given["net"].insert(1, torch.nn.Dropout())
+    step, state = jax_side(optax.sgd(LR), net=network())
+    report = check(torch_step, step, (given, state))
+    assert parting(report) == (0, Phase.METRICS)
+    assert "PyTorch draws random numbers in a step" in str(report.findings)
 
 
 @pytest.mark.parametrize("raising", ["none", "torch", "jax"])
