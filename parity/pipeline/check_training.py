@@ -1,5 +1,6 @@
 """`check_training`: do two models train alike, and if not, from which step and phase on?"""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -113,6 +114,7 @@ def check_training(
     if state is not None:
         given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip}
         given |= {"average": average, "outputs": outputs, "layout": layout, "weights": weights}
+        given |= {"accumulate": None if accumulate == 1 else accumulate}
         given |= {"decided_by": decided_by, "scales": scales, "oracles": oracles}
         _refuse(given, "with `state`, step functions do all of a step")
         return check_steps(
@@ -124,6 +126,11 @@ def check_training(
             settings=settings,
             progress=progress,
             name=name,
+        )
+    if inspect.isfunction(reference) and not isinstance(candidate, Subject):
+        raise TypeError(
+            "the reference is a function: to compare the training of two models it must be a torch.nn.Module; "
+            "two step functions, step(state, batch) -> (state, metrics), need `state=(PyTorch's, JAX's)`"
         )
     if isinstance(reference, Subject) or isinstance(candidate, Subject):
         given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip, "steps": steps}

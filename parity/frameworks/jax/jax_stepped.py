@@ -114,7 +114,12 @@ class JaxStepped:
     def __init__(self, side: JaxSide, dtype: str) -> None:
         self._side, self._dtype, self._steps = side, dtype, 0
         self._nest = side.nest
-        self.dtypes = {path: leaf.dtype for path, leaf in side.start.items() if is_array(leaf)}
+        with running("float32"):  # a leaf of NumPy's may be wider than JAX would hold it
+            self.dtypes = {
+                path: leaf.dtype if is_key(leaf) else jax.dtypes.canonicalize_dtype(leaf.dtype)
+                for path, leaf in side.start.items()
+                if is_array(leaf)
+            }
         with running(dtype):
             self._leaves = {path: self._own(leaf) for path, leaf in side.start.items()}
 

@@ -5,6 +5,7 @@ traced; steps that differ in no more than floating numbers share what is compile
 """
 
 import contextlib
+import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -152,14 +153,11 @@ class Retraced(NamedTuple):
         """
         with running("float64"):
             given = [leaves[path] for path in sorted(self.changing)]
-            named = [batch[name] for name in sorted(batch)]
-            wanted = [aval.dtype for aval in self.closed.in_avals[len(given) :]]
-            arrays = [
-                jnp.asarray(np.asarray(a, None if is_narrow(np.empty(0, d)) else d))
-                for a, d in zip(named, wanted, strict=True)
-            ]
+            given += [batch[name] for name in sorted(batch)]
+            wanted = [aval.dtype for aval in self.closed.in_avals]
+            arrays = [_as_traced(value, dtype) for value, dtype in zip(given, wanted, strict=True)]
             with by_the_harness("running the lifted JAX step"):
-                found = self.compiled(constants_of(self.closed), *map(widen, [*given, *arrays]))
+                found = self.compiled(constants_of(self.closed), *arrays)
             values = [
                 leaf if is_key(leaf) or jnp.issubdtype(dtype, jnp.inexact) else jnp.asarray(leaf, dtype)
                 for leaf, dtype in zip(found, self.dtypes, strict=True)
@@ -167,6 +165,14 @@ class Retraced(NamedTuple):
             moved, metrics = jax.tree.unflatten(self.returned, values)
         dtypes, _ = jax.tree.unflatten(self.returned, self.dtypes)
         return {**self.numbers, **moved}, dtypes, metrics
+
+
+def _as_traced(value: Any, dtype: Any) -> Any:
+    """An array as the lifted program takes it: floating ones wide, all others as they were traced."""
+    if is_key(value):
+        return value
+    inexact = jnp.issubdtype(dtype, jnp.inexact)
+    return widen(jnp.asarray(value)) if inexact else jnp.asarray(value, dtype)
 
 
 def _compiled(closed: ClosedJaxpr) -> Lifted:
@@ -195,7 +201,7 @@ def _other_constants(closed: Any) -> Iterator[str]:
     for value in consts_of(closed):
         if not is_narrow(value) and not is_key(value):
             array = np.asarray(value)
-            yield f"{array.dtype}{array.shape}{array.tobytes()!r}"
+            yield f"{array.dtype}{array.shape}{hashlib.blake2b(array.tobytes()).hexdigest()}"
         elif is_key(value):
             yield repr(jax.random.key_data(value))
         else:
