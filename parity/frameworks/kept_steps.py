@@ -44,14 +44,19 @@ class KeptStep(KeptState):
 
 
 def _functions(step: object) -> Iterator[types.FunctionType]:
-    """The functions of Python that a step calls by a name around it, itself included."""
-    waiting, seen = [step], set()
+    """The functions of a step's own package that it calls by a name around it, itself included."""
+    waiting: list[object] = [step]
+    seen: set[int] = set()
+    root = ""
     while waiting:
         value = waiting.pop()
         if hasattr(value, "__wrapped__"):
             value = inspect.unwrap(value)  # type: ignore[arg-type]
         value = getattr(value, "__func__", value)
-        if not isinstance(value, types.FunctionType) or id(value) in seen or _is_of_a_library(value):
+        if not isinstance(value, types.FunctionType) or id(value) in seen:
+            continue
+        root = root or _package(value)
+        if _package(value) in LIBRARIES or _package(value) != root:
             continue
         seen.add(id(value))
         yield value
@@ -61,8 +66,8 @@ def _functions(step: object) -> Iterator[types.FunctionType]:
         waiting.extend(value.__globals__.get(name) for name in value.__code__.co_names)
 
 
-def _is_of_a_library(function: types.FunctionType) -> bool:
-    return (function.__module__ or "").partition(".")[0] in LIBRARIES
+def _package(function: types.FunctionType) -> str:
+    return (function.__module__ or "").partition(".")[0]
 
 
 def _names(function: types.FunctionType) -> Iterator[Callable[[], object]]:

@@ -44,6 +44,10 @@ class Held(NamedTuple):
     is_trained: bool = False
 
 
+class UntraceableError(Exception):
+    """A step looks at numbers and cannot be traced: the side knows it now, and the run must begin again."""
+
+
 class Stepped(Protocol):
     """One run of a side's step function, from a copy of its state."""
 
@@ -65,6 +69,9 @@ class Stepped(Protocol):
 
         Returns:
             The metrics by name.
+
+        Raises:
+            UntraceableError: once, where the run must begin again.
         """
 
 

@@ -129,8 +129,8 @@ def check_training(
         )
     if inspect.isfunction(reference) and not isinstance(candidate, Subject):
         raise TypeError(
-            "the reference is a function: to compare the training of two models it must be a torch.nn.Module; "
-            "two step functions, step(state, batch) -> (state, metrics), need `state=(PyTorch's, JAX's)`"
+            "the reference is a function: of two models it must be a torch.nn.Module; two step functions, "
+            "step(state, batch) -> (state, metrics), need `state=(PyTorch's, JAX's)`"
         )
     if isinstance(reference, Subject) or isinstance(candidate, Subject):
         given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip, "steps": steps}

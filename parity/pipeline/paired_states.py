@@ -4,7 +4,7 @@ Zero biases and the ones of norms are alike everywhere: names and shapes tell th
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ from jaxtyping import Shaped
 
 from parity.frameworks.stepping import Held, Role
 from parity.numerics.arrays import in_float32
+from parity.pipeline.alike_arrays import History, told_apart
 from parity.pipeline.lost_weights import lost_weights
 from parity.pipeline.slot_paths import slot_paths
 from parity.weights import Plan, Signature, Transfer, WeightError, find_plan
@@ -39,18 +40,20 @@ class PairedStates(NamedTuple):
     not_checked: tuple[str, ...]
 
 
-def paired_states(reference: State, candidate: State) -> PairedStates:
+def paired_states(torch_states: Sequence[State], jax_states: Sequence[State]) -> PairedStates:
     """Pair the states that two loops start from.
 
     Args:
-        reference: PyTorch's.
-        candidate: JAX's.
+        torch_states: PyTorch's states: at the start, and behind the first steps, which tell copies apart.
+        jax_states: JAX's.
 
     Raises:
         WeightError: if a weight that PyTorch trains has no partner with its numbers.
     """
-    tensors = {n: h.value for n, h in reference.items() if h.role in (Role.WEIGHT, Role.STATISTIC)}
-    leaves = {path: held.value for path, held in candidate.items() if held.role is Role.WEIGHT}
+    reference = torch_states[0]
+    of_torch = [_arrays(state, (Role.WEIGHT, Role.STATISTIC)) for state in torch_states]
+    of_jax = [_arrays(state, (Role.WEIGHT,)) for state in jax_states]
+    tensors, leaves = of_torch[0], of_jax[0]
     if not tensors:
         raise WeightError(
             "PyTorch's state, the first of `state`, holds no weights: give its modules and optimisers, e.g. "
@@ -60,11 +63,12 @@ def paired_states(reference: State, candidate: State) -> PairedStates:
         raise WeightError(
             "JAX's state, the second of `state`, holds no floating arrays: give the params and opt_state"
         )
-    valued, copies = _by_values(tensors, leaves)
+    valued, copies = _by_values(of_torch, of_jax)
     told = {transfer.leaf_path for transfer in valued.values()}
     slots = slot_paths(leaves, told, [tensors[name].size for name in tensors if name not in valued])
     kept = {inner for found in slots.values() for inner in found.values()}
     rest = {path: leaf for path, leaf in leaves.items() if path not in kept}
+    valued |= _zeros_and_ones(valued, of_torch, [rest, *of_jax[1:]])
     plan = _completed(valued, {n: reference[n] for n in tensors}, rest)
     wrong = _not_borne_out(plan, tensors, leaves)
     fine = tuple(t for t in plan.transfers if t.leaf_path not in wrong)
@@ -82,6 +86,10 @@ def paired_states(reference: State, candidate: State) -> PairedStates:
     own = [name for name in plan.unused if tensors[name].size]
     others = [path for path in plan.missing if leaves[path].ndim]
     return PairedStates(plan, slots, (*_alone(own, "<reference>"), *_alone(others, "<candidate>")))
+
+
+def _arrays(state: State, roles: Collection[Role]) -> dict[str, np.ndarray]:
+    return {name: held.value for name, held in state.items() if held.role in roles}
 
 
 def _is_needed(held: Held, anyone_trains: bool) -> bool:
@@ -109,41 +117,50 @@ def _numbers(array: Shaped[np.ndarray, "..."]) -> bytes:
     return np.sort(in_float32(array), axis=None).tobytes()
 
 
-def _by_values(
-    tensors: Mapping[str, np.ndarray], leaves: Mapping[str, np.ndarray]
-) -> tuple[dict[str, Transfer], set[str]]:
+def _by_values(tensors: History, leaves: History) -> tuple[dict[str, Transfer], set[str]]:
     """Tensors that lie in a leaf, number by number; and those whose numbers another tensor took."""
-    sides: list[dict[bytes, list[str]]] = []
-    for arrays in (tensors, leaves):
-        found: dict[bytes, list[str]] = {}
-        for name, array in arrays.items():
-            if is_telling(array):
-                found.setdefault(_numbers(array), []).append(name)
-        sides.append(found)
-    pairs, copies = {}, set()
-    for numbers, names in sides[0].items():
-        paths = sides[1].get(numbers, [])
-        for name, path in _by_name(names, paths, tensors, leaves):
-            way = way_between(name, path, tensors[name], leaves[path])
-            if way is not None:
-                pairs[name] = way
+    groups = [_groups(arrays, is_telling) for arrays in (tensors[0], leaves[0])]
+    pairs: dict[str, Transfer] = {}
+    copies: set[str] = set()
+    for numbers, names in sorted(groups[0].items(), key=lambda one: len(one[1])):  # the clearest first
+        paths = groups[1].get(numbers, [])
+        found = {(n, p): way_between(n, p, tensors[0][n], leaves[0][p]) for n in names for p in paths}
+        ways = {key: way for key, way in found.items() if way is not None}
+        known = {name: way.leaf_path for name, way in pairs.items()}
+        pairs |= {way.tensor_name: way for way in told_apart(ways, known, tensors, leaves)} if ways else {}
         copies |= {name for name in names if name not in pairs and paths and len(paths) < len(names)}
     return pairs, copies
 
 
-def _by_name(
-    names: Sequence[str],
-    paths: Sequence[str],
-    tensors: Mapping[str, np.ndarray],
-    leaves: Mapping[str, np.ndarray],
-) -> Iterator[tuple[str, str]]:
-    """Of arrays that hold the same numbers (a target network, an average) those with the most alike names."""
-    if len(names) == 1 and len(paths) == 1:
-        yield names[0], paths[0]
-    elif names and paths:
-        shapes = ({n: tensors[n].shape for n in names}, {p: leaves[p].shape for p in paths})
-        plan = find_plan(*shapes, partial=True)
-        yield from ((t.tensor_name, t.leaf_path) for t in plan.transfers)
+def _zeros_and_ones(valued: Mapping[str, Transfer], tensors: History, leaves: History) -> dict[str, Transfer]:
+    """Zero biases, ones of norms and the like with a leaf of the same numbers; of vectors alone."""
+    taken = {way.leaf_path for way in valued.values()}
+    rest = (
+        {name: array for name, array in tensors[0].items() if name not in valued and array.ndim == 1},
+        {path: array for path, array in leaves[0].items() if path not in taken and array.ndim == 1},
+    )
+    groups = [_groups(arrays, lambda array: not is_telling(array)) for arrays in rest]
+    known = {name: way.leaf_path for name, way in valued.items()}
+    found: dict[str, Transfer] = {}
+    for numbers, names in groups[0].items():
+        ways = {
+            (name, path): Transfer(
+                name, path, rest[0][name].shape, rest[1][path].shape, reason="its neighbours"
+            )
+            for name in names
+            for path in groups[1].get(numbers, [])
+        }
+        found |= {way.tensor_name: way for way in told_apart(ways, known, tensors, leaves)} if ways else {}
+    return found
+
+
+def _groups(arrays: Mapping[str, np.ndarray], counts: Callable[[np.ndarray], bool]) -> dict[bytes, list[str]]:
+    """Names of arrays that hold the same numbers, of those that count."""
+    found: dict[bytes, list[str]] = {}
+    for name, array in arrays.items():
+        if counts(array):
+            found.setdefault(_numbers(array), []).append(name)
+    return found
 
 
 def way_between(name: str, path: str, tensor: np.ndarray, leaf: np.ndarray) -> Transfer | None:

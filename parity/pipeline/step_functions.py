@@ -114,6 +114,7 @@ def check_steps(
 
         def without_jit() -> list[Quantity]:
             again = JaxSide(jax_step, jax_state, forms, without_jit=True)
+            again.looks_at_numbers = candidate.looks_at_numbers
             return loops.stepped_again(found, again)
 
         outcome.parting = parting_of_steps(judged, found.equal, views, without_jit)

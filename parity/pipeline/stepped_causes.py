@@ -145,7 +145,7 @@ def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, t
         return ""
     ratios = ratios_of(*({n: side.base["update"][n] for n in names} for side in sides))
     ratio, later = ratios[step], ratios[step:]
-    if np.isnan(later).any():
+    if np.isnan(later).any() or same(later[:1], 1.0):
         return ""
     told = f"the update of {names_in_words(names)} in <candidate> is {ratio:.6g} x that in <reference>"
     if not same(later, ratio):

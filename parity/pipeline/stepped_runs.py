@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.frameworks.kept_steps import KeptStep
-from parity.frameworks.stepping import Held, Stepped, SteppedSide
+from parity.frameworks.stepping import Held, Stepped, SteppedSide, UntraceableError
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Runnable, Values
 from parity.pipeline.training_runs import AT, FOLLOWING, START, Hidden
@@ -98,6 +98,13 @@ def tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptStep, dtype: s
         kept: what the step function may change besides its state.
         dtype: to run in.
     """
+    try:
+        return _tried(side, batches, kept, dtype)
+    except UntraceableError:  # what it has counted by then is put back
+        return _tried(side, batches, kept, dtype)
+
+
+def _tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptStep, dtype: str) -> Tried:
     metrics: list[Arrays] = []
     states: list[State] = []
     with kept.restored(), np.errstate(all="ignore"):

@@ -72,10 +72,11 @@ def views_of(
         WeightError: if the states do not start from the same weights.
     """
     before = reference.begin("float64").read(), candidate.begin("float64").read()
-    paired = paired_states(*before)
-    plan = paired.plan
+    paired_states(before[:1], before[1:])  # it complains before anything runs
     runs = [tried(side, batches, own) for side, own in zip((reference, candidate), kept, strict=True)]
     behind = [run.states for run in runs]
+    paired = paired_states([before[0], *behind[0]], [before[1], *behind[1]])
+    plan = paired.plan
     slots = paired_slots(behind[0], behind[1], paired)
     metrics, metric_lines = _metrics(*runs)
     planned = {t.tensor_name for t in plan.transfers}

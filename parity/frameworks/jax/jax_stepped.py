@@ -1,5 +1,6 @@
 """A JAX loop's own step function, run from a copy of its state: lifted to float64, or as it stands."""
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from parity.frameworks.jax.jax_nest import Nest, is_array, read, taken_apart
 from parity.frameworks.jax.retraced import Retraced
 from parity.frameworks.jax.wide_dtypes import WIDER, is_key
 from parity.frameworks.nests import named_metrics, rebuilt
-from parity.frameworks.stepping import Held, stepping
+from parity.frameworks.stepping import Held, UntraceableError, stepping
 from parity.numerics.arrays import Arrays, to_jax
 from parity.numerics.precision import running
 
@@ -153,16 +154,17 @@ class JaxStepped:
 
         Raises:
             TypeError: if the step returns something else than a state and metrics.
+            UntraceableError: once, if the step cannot be traced.
         """
-        with stepping("JAX", self._steps, self._dtype):
-            if self._dtype == "float64" and not self._side.looks_at_numbers:
-                try:
-                    metrics = self._lifted(batch)
-                except UNTRACEABLE:
-                    self._side.looks_at_numbers = True
-                    metrics = self._as_it_stands(batch)
-            else:
-                metrics = self._as_it_stands(batch)
+        traced = self._dtype == "float64" and not self._side.looks_at_numbers
+        try:
+            with stepping("JAX", self._steps, self._dtype):
+                metrics = self._lifted(batch) if traced else self._as_it_stands(batch)
+        except UNTRACEABLE as error:
+            if not traced:
+                raise
+            self._side.looks_at_numbers = True
+            raise UntraceableError from error
         self._steps += 1
         try:
             return named_metrics(metrics)
@@ -173,7 +175,8 @@ class JaxStepped:
         return self._side.batches[self._steps]
 
     def _as_it_stands(self, batch: Arrays) -> Any:
-        with running(self._dtype):
+        without = jax.disable_jit() if self._side.without_jit else contextlib.nullcontext()
+        with running(self._dtype), without:
             given = rebuilt(self._form(), batch, lambda array: to_jax(array, self._dtype))
             state = self._nest.build(self._leaves)
             self._nest, rest = self._side.call(state, given, self._nest)

@@ -311,6 +311,26 @@ def test_a_target_network_passes_and_tau_in_the_place_of_its_complement_fails():
     assert "online." not in wrong.parting.cause
 
 
+def test_copies_without_telling_names_are_told_apart_by_how_they_move():
+    torch_target, jax_target, (state, _) = averaging(0.1)
+    with torch.no_grad():
+        for net in (state["online"], state["target"]):
+            net[0].bias.zero_()
+            net[2].bias.zero_()
+    params = as_params(state["online"])
+
+    def in_a_tuple(state, batch):
+        return torch_target(dict(zip(("online", "target", "optimizer"), state, strict=True)), batch)
+
+    def renamed(state, batch):
+        after, metrics = jax_target({"online": state["b"], "target": state["a"]}, batch)
+        return {"a": after["target"], "b": after["online"]}, metrics
+
+    given = tuple(state[name] for name in ("online", "target", "optimizer"))
+    report = check(in_a_tuple, renamed, (given, {"a": params, "b": params}))
+    assert report.verdict is Verdict.PASS, str(report)
+
+
 def kept_average(decay):
     make_average = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     given, (step, state) = torch_state(), jax_side()
@@ -514,11 +534,21 @@ def test_a_number_frozen_when_it_was_traced_is_named_and_one_that_is_given_passe
 def test_a_step_that_looks_at_numbers_runs_as_it_stands():
     step, state = jax_side()
 
-    def looking(state, batch):
-        state, metrics = step(state, batch)
-        return state, {"loss": float(metrics["loss"])}
+    count = 0
 
-    report = check(torch_step, looking, (torch_state(), state))
+    def looking(state, batch):
+        nonlocal count
+        count += 1
+        state, metrics = step(state, batch)
+        return state, {"loss": float(metrics["loss"]) if count > 2 else metrics["loss"], "count": count}
+
+    given = {**torch_state(), "count": 0}
+
+    def counting(state, batch):
+        state["count"] += 1
+        return {**torch_step(state, batch), "count": state["count"]}
+
+    report = check(counting, looking, (given, state))
     assert report.verdict is Verdict.PASS, str(report)
     assert "looks at numbers" in str(report.findings)
 
