@@ -20,16 +20,22 @@ SIZE_COUNTS = 1e-3
 """What a factor of e between two kinds costs beside their cosine: of two alike ones the equal is taken."""
 
 
+EQUAL = 1e-9
+"""What two kinds cost at most that hold the same numbers but for rounding."""
+
+
 class PairedSlots(NamedTuple):
     """Kinds of slots that hold the same.
 
     Attributes:
         kinds: PyTorch's kind -> the path above JAX's.
         not_checked: kinds without a partner, in sentences.
+        equal: whether every kind has a partner that holds the same numbers in the first steps.
     """
 
     kinds: Mapping[str, str]
     not_checked: tuple[str, ...]
+    equal: bool
 
 
 def paired_slots(reference: Sequence[State], candidate: Sequence[State], paired: PairedStates) -> PairedSlots:
@@ -54,17 +60,15 @@ def paired_slots(reference: Sequence[State], candidate: Sequence[State], paired:
             cost[row, column] = _unlike(
                 [f.get(kind, {}) for f in reference_slots], [f[top] for f in candidate_slots]
             )
-    pairs = {
-        kinds[row]: tops[column]
-        for row, column in zip(*linear_sum_assignment(cost), strict=True)
-        if cost[row, column] < 1 - LEAST_ALIKE
-    }
+    chosen = list(zip(*linear_sum_assignment(cost), strict=True))
+    pairs = {kinds[r]: tops[c] for r, c in chosen if cost[r, c] < 1 - LEAST_ALIKE}
+    equal = len(pairs) == len(kinds) == len(tops) and all(cost[r, c] < EQUAL for r, c in chosen)
     lines = []
     if alone := [kind for kind in kinds if kind not in pairs]:
         lines.append(f"optimiser state {', '.join(alone)}, which only <reference> keeps")
     if alone := [top for top in tops if top not in pairs.values()]:
         lines.append(f"optimiser state {', '.join(alone)}, which only <candidate> keeps")
-    return PairedSlots(pairs, tuple(lines))
+    return PairedSlots(pairs, tuple(lines), equal)
 
 
 def slots_in_torch(state: State) -> dict[str, dict[str, np.ndarray]]:

@@ -12,10 +12,10 @@ from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Side, SideByDtype, Subject, measure
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
-from parity.pipeline.stepped_runs import freely, from_equal_weights
+from parity.pipeline.stepped_runs import SLOTS, freely, from_equal_weights
 from parity.pipeline.stepped_views import Views, largest
 from parity.pipeline.training_measured import NOTHING
-from parity.pipeline.training_runs import Hidden, numbered, starting_at
+from parity.pipeline.training_runs import AT, Hidden, numbered, starting_at
 from parity.report.results import Quantity
 
 LABELS = ("reference", "candidate")
@@ -28,11 +28,13 @@ class ComparedLoops(NamedTuple):
         free: quantities of the free runs.
         stepped: quantities of the steps from equal weights, in float64.
         equal: the values of these, of the reference and the candidate.
+        inputs: batches, and what every step begins with.
     """
 
     free: list[Quantity]
     stepped: list[Quantity]
     equal: tuple[Side, Side]
+    inputs: Arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +69,17 @@ class Loops:
         quantities = judge_quantities(free["reference"], free["candidate"], rules)
         self.progress("every step from equal weights")
         first = free["reference"][self.dtypes[0]]
-        after = (first.base if self.dtypes[0] == "float64" else first.other)["weights"]
+        behind = first.base if self.dtypes[0] == "float64" else first.other
         # Entries that are hidden lie where they lay: no other value depends on them.
         after = {
             name: np.where(self.hidden[name], views.start[name], rows) if name in self.hidden else rows
-            for name, rows in after.items()
+            for name, rows in behind["weights"].items()
         }
         stepped = {**batches, **starting_at(views.start, after)}
-        return ComparedLoops(quantities, *self._stepped(stepped))
+        if views.sides[0].own_slots is not None:
+            for name, rows in behind.get("slots", {}).items():
+                stepped |= {f"{step + 1}{AT}{SLOTS}{AT}{name}": row for step, row in enumerate(rows[:-1])}
+        return ComparedLoops(quantities, *self._stepped(stepped), stepped)
 
     def stepped_again(self, found: ComparedLoops, side: SteppedSide) -> list[Quantity]:
         """Every step from equal weights, with another run of the candidate.
@@ -83,12 +88,8 @@ class Loops:
             found: what was compared before.
             side: the candidate's.
         """
-        update = {**found.equal[0].base["update"], **found.equal[0].base.get("statistics", {})}
-        start = self.views.start
-        after = {name: start[name] + np.cumsum(rows, axis=0) for name, rows in update.items()}
-        batches = numbered([[batch] for batch in self.batches[: self.views.steps]])
         again = dataclasses.replace(self, views=self.views.with_candidate(side))
-        return again._stepped({**batches, **starting_at(start, after)})[0]
+        return again._stepped(found.inputs)[0]
 
     def _stepped(self, inputs: Arrays) -> tuple[list[Quantity], tuple[Side, Side]]:
         views = self.views

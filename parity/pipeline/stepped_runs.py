@@ -14,6 +14,9 @@ from parity.pipeline.training_runs import AT, FOLLOWING, START, Hidden
 State = Mapping[str, Held]
 """All values of a state by name."""
 
+SLOTS = "slots"
+"""In the place of the number of a batch: what the optimisers keep when a step begins."""
+
 FIRST = 5
 """Steps whose states are kept: by what they hold, slots and counts are paired."""
 
@@ -27,6 +30,7 @@ class Viewed(NamedTuple):
         tensors: the state -> weights and statistics, by tensor.
         own: those by tensor -> by the side's own names.
         slots: the state -> what its optimisers keep of tensors: "tensor.kind" -> array.
+        own_slots: slots by those names -> by the side's own names; None where each side keeps its own.
         numbers: the state -> counts and numbers, by a common name.
         kept: what the step function may change besides its state.
     """
@@ -36,6 +40,7 @@ class Viewed(NamedTuple):
     tensors: Callable[[State], Arrays]
     own: Callable[[Arrays], Arrays]
     slots: Callable[[State], Arrays]
+    own_slots: Callable[[Arrays], Arrays] | None
     numbers: Callable[[State], Arrays]
     kept: KeptStep
 
@@ -123,7 +128,7 @@ def _tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptStep, dtype: 
 
 
 def freely(viewed: Viewed, hidden: Hidden) -> Runnable:
-    """A loop from its own weights: "metrics" of every step, and "weights" behind it.
+    """A loop from its own weights: "metrics" of every step, and behind it "weights" and "slots".
 
     Args:
         viewed: the side.
@@ -137,7 +142,9 @@ def freely(viewed: Viewed, hidden: Hidden) -> Runnable:
             loop.place(weights)
             for groups in steps_of(inputs):
                 rows.keep("metrics", _metrics(viewed, loop, groups["0"]))
-                rows.keep("weights", viewed.tensors(loop.read()))
+                state = loop.read()
+                rows.keep("weights", viewed.tensors(state))
+                rows.keep("slots", viewed.slots(state))
         return rows.values()
 
     return run
@@ -159,6 +166,8 @@ def from_equal_weights(viewed: Viewed, statistics: frozenset[str], hidden: Hidde
             loop.place(weights)
             for groups in steps_of(inputs):
                 loop.place(viewed.own(groups[START]))
+                if viewed.own_slots is not None and SLOTS in groups:
+                    loop.place(viewed.own_slots(groups[SLOTS]))
                 before = viewed.tensors(loop.read())
                 rows.keep("metrics", _metrics(viewed, loop, groups["0"]))
                 state = loop.read()

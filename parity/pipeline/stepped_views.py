@@ -9,9 +9,10 @@ from parity.frameworks.kept_steps import KeptStep
 from parity.frameworks.stepping import Role, SteppedSide
 from parity.numerics.arrays import Arrays, round_to
 from parity.pipeline.paired_numbers import NOT_YET, paired_numbers
-from parity.pipeline.paired_slots import paired_slots, slots_in_jax, slots_in_torch
+from parity.pipeline.paired_slots import paired_slots
 from parity.pipeline.paired_states import paired_states
-from parity.pipeline.stepped_runs import State, Tried, Viewed, tried
+from parity.pipeline.slot_views import SlotView
+from parity.pipeline.stepped_runs import Tried, Viewed, tried
 from parity.weights import Plan
 
 
@@ -85,24 +86,8 @@ def views_of(
         [{n: h for n, h in state.items() if n not in planned} for state in (before[0], *behind[0])],
         [{n: h for n, h in state.items() if n not in leaves} for state in (before[1], *behind[1])],
     )
-    known = slots_in_torch(behind[0][-1])
-    shared = {
-        kind: sorted(set(known[kind]) & set(slots_in_jax(behind[1][-1], paired.slots[top], plan)))
-        for kind, top in slots.kinds.items()
-    }
+    view = SlotView.of(paired, slots, behind[0][-1], behind[1][-1])
     start = {name: round_to(np.asarray(before[0][name].value), "float32") for name in sorted(planned)}
-
-    def slots_of_torch(state: State) -> Arrays:
-        found = slots_in_torch(state)
-        return {
-            f"{name}.{kind}": found.get(kind, {}).get(name, np.zeros(start[name].shape))
-            for kind, names in shared.items()
-            for name in names
-        }
-
-    def slots_of_jax(state: State) -> Arrays:
-        found = {kind: slots_in_jax(state, paired.slots[top], plan) for kind, top in slots.kinds.items()}
-        return {f"{name}.{kind}": found[kind][name] for kind, names in shared.items() for name in names}
 
     sides = (
         Viewed(
@@ -110,7 +95,8 @@ def views_of(
             {name: name for name in metrics},
             lambda state: {name: state[name].value for name in start},
             lambda arrays: arrays,
-            slots_of_torch,
+            view.read_torch,
+            view.own_torch if view.is_whole else None,
             lambda state: {name: state.get(name, NOT_YET).value for name in numbers},
             kept[0],
         ),
@@ -119,7 +105,8 @@ def views_of(
             metrics,
             lambda state: plan.to_tensors({path: state[path].value for path in leaves}),
             lambda arrays: plan.to_leaves(arrays, exact=True),
-            slots_of_jax,
+            view.read_jax,
+            view.own_jax if view.is_whole else None,
             lambda state: {name: state[path].value for name, path in numbers.items()},
             kept[1],
         ),
@@ -133,9 +120,8 @@ def views_of(
     )
     statistics = frozenset(name for name in start if before[0][name].role is Role.STATISTIC)
     not_checked = (*metric_lines, *paired.not_checked, *slots.not_checked)
-    slot_names = {f"{name}.{kind}": (name, kind) for kind, names in shared.items() for name in names}
     trained = frozenset(name for name in start if before[0][name].is_trained)
-    return Views(sides, start, plan, statistics, trained, slot_names, steps, findings, not_checked)
+    return Views(sides, start, plan, statistics, trained, view.names, steps, findings, not_checked)
 
 
 def _metrics(reference: Tried, candidate: Tried) -> tuple[Mapping[str, str], tuple[str, ...]]:

@@ -152,6 +152,24 @@ def named_tensors(state: Any) -> dict[str, torch.Tensor]:
     return found
 
 
+def named_slots(state: Any) -> dict[str, torch.Tensor]:
+    """What the optimisers of a nest keep of their parameters, by the names that `read` gives them.
+
+    Args:
+        state: the nest.
+    """
+    names = {id(tensor): name for name, tensor in named_tensors(state).items()}
+    return {
+        joined(joined(path, names[id(p)]), slot): value
+        for path, optimizer in parts_of(state)
+        if isinstance(optimizer, torch.optim.Optimizer)
+        for p, kept in optimizer.state.items()
+        if id(p) in names
+        for slot, value in kept.items()
+        if isinstance(value, torch.Tensor)
+    }
+
+
 def read(state: Any) -> dict[str, Held]:
     """All values of a nest by name.
 

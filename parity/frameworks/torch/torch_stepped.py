@@ -11,7 +11,7 @@ import torch
 from parity.frameworks.nests import named_metrics, rebuilt
 from parity.frameworks.stepping import Held, stepping
 from parity.frameworks.torch.torch_lift import lifting
-from parity.frameworks.torch.torch_nest import cast, copied, named_tensors, read, tensors_of
+from parity.frameworks.torch.torch_nest import cast, copied, named_slots, named_tensors, read, tensors_of
 from parity.numerics.arrays import Arrays, to_torch
 from parity.numerics.precision import running_torch
 
@@ -83,16 +83,16 @@ class TorchStepped:
         return read(self._state)
 
     def place(self, values: Arrays) -> None:
-        """Put other values in the place of parameters, buffers and tensors.
+        """Put other values in the place of parameters, buffers, tensors and slots.
 
         Args:
-            values: by name.
+            values: by name; slots that are not there yet are left out.
         """
-        tensors = named_tensors(self._state)
+        tensors = {**named_slots(self._state), **named_tensors(self._state)}
         with torch.no_grad():
             for name, value in values.items():
-                tensor = tensors[name]
-                tensor.data.copy_(to_torch(np.asarray(value), self._dtype))
+                if name in tensors:
+                    tensors[name].data.copy_(to_torch(np.asarray(value), self._dtype))
 
     def step(self, batch: Arrays) -> dict[str, np.ndarray]:
         """Make one step.

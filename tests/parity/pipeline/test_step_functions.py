@@ -754,3 +754,26 @@ def test_arguments_that_cannot_be_used_say_what_to_do(changed, kind, message):
     given = {"reference": torch_step, "candidate": step, "batches": drawn(), "state": (torch_state(), state)}
     with pytest.raises(kind, match=message):
         parity.check_training(**{**given, **changed})
+
+
+def test_a_fault_of_one_late_step_is_not_carried_on_by_the_slots():
+    net, transformation = network(), optax.adam(LR)
+    params = as_params(net)
+
+    @jax.jit
+    def step(state, batch):
+        def compute(params):
+            return mse(forward(params, batch["x"]), batch["y"])
+
+        loss, grads = jax.value_and_grad(compute)(state["params"])
+        wrong = jnp.where(state["opt_state"][0].count == 6, 2.0, 1.0)
+        updates, opt_state = transformation.update(
+            jax.tree.map(lambda g: wrong * g, grads), state["opt_state"]
+        )
+        return {"params": optax.apply_updates(state["params"], updates), "opt_state": opt_state}, loss
+
+    state = {"params": params, "opt_state": transformation.init(params)}
+    report = check(torch_step, step, (torch_state(), state), batches=drawn(9))
+    assert parting(report) == (6, Phase.SLOTS)
+    (curve,) = (q.curve for q in report.quantities if q.name == "net.0.weight.optimizer.exp_avg")
+    assert [at for at, rho in enumerate(curve.rho) if rho > 10] == [6]
