@@ -63,6 +63,7 @@ CHECK_TRAINING = Call(
         "average",
         "autocast",
         "candidate_batches",
+        "state",
         "steps",
         "outputs",
         "layout",

@@ -1,11 +1,13 @@
 """`check_training`: do two models train alike, and if not, from which step and phase on?"""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 from parity.numerics.noise import Subject
 from parity.numerics.progress import Progress, no_progress
 from parity.pipeline.request import Settings, Weights
+from parity.pipeline.step_functions import check_steps
 from parity.pipeline.training_pairs import check_pair
 from parity.pipeline.training_programs import check_programs
 from parity.report.results import ParityError, Report, Verdict
@@ -36,6 +38,7 @@ def check_training(
     scales: Mapping[str, float] | None = None,
     oracles: Mapping[str, Subject] | None = None,
     sides: Sides = TORCH_AND_JAX,
+    state: object = None,
     name: str = "training",
 ) -> Report:
     """Compare how two models train, step by step, or two programs that train by themselves.
@@ -55,6 +58,13 @@ def check_training(
     **Two programs** of your own, as `parity.Subject(program, weights)`: they return two groups of values
     under the reference's names: "updates", per weight the change that the first step makes to it; and
     "curve", per metric an array whose first axis is time. Curves are judged point by point.
+
+    **Two step functions** of your own, with `state`, where nothing else fits (several optimisers, a target
+    network, a loss scale): each is `step(state, batch) -> (state, metrics)`, or returns only metrics where
+    it changes its state in place. The states are compared as trees: weights are paired by their numbers,
+    and so are the slots of optimisers.
+
+        parity.check_training(torch_step, jax_step, batches, state=(torch_state, jax_state), steps=50)
 
     Args:
         reference: a torch.nn.Module; or a `parity.Subject`.
@@ -97,6 +107,9 @@ def check_training(
         scales: of programs: for curves that are a small difference of larger numbers, the size of those.
         oracles: of programs: further ones to compare with the reference, by label.
         sides: of programs: what the two are called in the report.
+        state: of step functions: what each begins with, (PyTorch's, JAX's). PyTorch's is any nest of modules,
+            optimisers, schedulers, tensors and numbers; JAX's a pytree, or Flax NNX modules and optimisers.
+            Both hold the same weights. Every run begins with a copy.
         name: of the report.
 
     Returns:
@@ -107,6 +120,28 @@ def check_training(
         WeightError: if the weights do not pair up.
         Exception: what a model or a program raises, with a note that names it.
     """
+    if state is not None:
+        given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip}
+        given |= {"average": average, "outputs": outputs, "layout": layout, "weights": weights}
+        given |= {"accumulate": None if accumulate == 1 else accumulate}
+        given |= {"decided_by": decided_by, "scales": scales, "oracles": oracles}
+        given |= {"candidate_batches": candidate_batches, "autocast": autocast}
+        _refuse(given, "with `state`, step functions do all of a step")
+        return check_steps(
+            reference,
+            candidate,
+            batches,
+            state=state,
+            steps=steps,
+            settings=settings,
+            progress=progress,
+            name=name,
+        )
+    if inspect.isfunction(reference) and not isinstance(candidate, Subject):
+        raise TypeError(
+            "the reference is a function: of two models it must be a torch.nn.Module; two step functions, "
+            "step(state, batch) -> (state, metrics), need `state=(PyTorch's, JAX's)`"
+        )
     if isinstance(reference, Subject) or isinstance(candidate, Subject):
         given = {"loss": loss, "optimizer": optimizer, "scheduler": scheduler, "clip": clip, "steps": steps}
         given |= {"candidate_batches": candidate_batches, "autocast": autocast}

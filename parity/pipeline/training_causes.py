@@ -111,7 +111,7 @@ def parting_of(
     step = min(at for at, _ in failed)
     there = [q for at, q in failed if at == step]
     group = next(group for group in PHASES if any(q.group == group for q in there))
-    found = Parting(step, PHASES[group], _detail([q for q in there if q.group == group], step))
+    found = Parting(step, PHASES[group], how_far([q for q in there if q.group == group], step))
     if group == "early":
         cause = (
             "<candidate> moves its weights before the last batch of the step: it does not accumulate "
@@ -217,22 +217,27 @@ def _in_another_form(name: str, sides: tuple[Side, Side], first: int) -> bool:
     return not np.isnan(ratios).any() and same(ratios, ratios[0])
 
 
-def _detail(failed: list[Quantity], step: int) -> str:
-    """How far the worst quantity is away, in words."""
-    broken = [q for q in failed if q.curve and not np.isfinite(q.curve.rho[step])]
-    if broken:
-        at = broken[0].curve
-        sides = [] if at is None else [at.reference[step], at.candidate[step]]
-        names = [n for n, v in zip(("<reference>", "<candidate>"), sides, strict=True) if not np.isfinite(v)]
-        return f"{broken[0].name} has NaN or infinity in {' and '.join(names) or 'one side'}"
+def how_far(failed: Sequence[Quantity], step: int) -> str:
+    """How far the worst quantity is away, in words.
+
+    Args:
+        failed: quantities over time.
+        step: that they fail in.
+    """
     worst = max(failed, key=lambda q: np.nan_to_num(q.curve.rho[step], nan=np.inf) if q.curve else 0.0)
     assert worst.curve is not None
     others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    size = max(abs(worst.curve.reference[step]), abs(worst.curve.candidate[step])) or 1.0
+    values = worst.curve.reference[step], worst.curve.candidate[step]
+    broken = [n for n, v in zip(("<reference>", "<candidate>"), values, strict=True) if not np.isfinite(v)]
+    if broken or not np.isfinite(worst.curve.rho[step]):
+        return f"{worst.name}{others} has NaN or infinity in {' and '.join(broken) or 'one side'}"
+    size = max(map(abs, values)) or 1.0
     yardstick = worst.curve.yardstick[step]
     away = worst.curve.rho[step] * yardstick / size
-    rounding = f"rounding alone explains {yardstick / size:.1g}"
-    return f"{worst.name}{others} differs by {away:.2g} of its size; {rounding}"
+    return (
+        f"{worst.name}{others} differs by {away:.2g} of its size; rounding alone explains "
+        f"{yardstick / size:.1g}"
+    )
 
 
 def _multiplied(found: Parting, sides: tuple[Side, Side], group: str) -> Parting:

@@ -88,7 +88,7 @@ def compare_statistics(
     }
     excused = _biased_by_a_library(models, programs, weights, given, updates, judged)
     kept = [_with_cause(q, updates) for q in judged if q.name not in excused]
-    return Statistics(tuple(kept), _in_words(excused), not_checked)
+    return Statistics(tuple(kept), biased_in_words(excused), not_checked)
 
 
 class _Written(NamedTuple):
@@ -175,8 +175,12 @@ def _with_cause(quantity: Quantity, updates: Mapping[str, Update]) -> Quantity:
     return dataclasses.replace(quantity, notes=(told, *quantity.notes)) if told else quantity
 
 
-def _in_words(biased_ones: Mapping[str, int]) -> tuple[str, ...]:
-    """What is to be said of variances that a library keeps biased."""
+def biased_in_words(biased_ones: Mapping[str, int]) -> tuple[str, ...]:
+    """What is to be said of variances that a library keeps biased.
+
+    Args:
+        biased_ones: by name the number of values.
+    """
     if not biased_ones:
         return ()
     name, count = next(iter(biased_ones.items()))

@@ -9,6 +9,7 @@ class Phase(enum.StrEnum):
 
     DATA = "data"
     OUTPUTS = "outputs"
+    METRICS = "metrics"
     LOSS = "loss"
     GRADIENTS = "gradients"
     CLIPPING = "clipped gradients"

@@ -38,11 +38,37 @@ def _hardswish(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
     return x * torch.clamp(x + 3, 0, 6) / 6
 
 
-EXACT: Mapping[Callable[..., object], Callable[..., torch.Tensor]] = {
+def _unscaled(grads: Sequence[torch.Tensor], found_inf: torch.Tensor, inv_scale: torch.Tensor) -> None:
+    for grad in grads:
+        if not bool(torch.isfinite(grad).all()):
+            found_inf.fill_(1.0)
+        grad.mul_(inv_scale)
+
+
+def _next_scale(
+    scale: torch.Tensor,
+    steps: torch.Tensor,
+    found_inf: torch.Tensor,
+    grow: float,
+    back_off: float,
+    every: int,
+) -> torch.Tensor:
+    good = not bool(found_inf)
+    steps.add_(1) if good else steps.zero_()
+    if not good or int(steps) == every:
+        scale.mul_(grow if good else back_off)
+        steps.zero_()
+    return scale
+
+
+EXACT: Mapping[Callable[..., object], Callable[..., object]] = {
     torch.nn.functional.hardsigmoid: _hardsigmoid,
     torch.nn.functional.hardswish: _hardswish,
+    torch._amp_foreach_non_finite_check_and_unscale_: _unscaled,
+    torch._amp_update_scale_: _next_scale,
 }
-"""Functions whose kernels hold a constant (1/6) in float32 whatever the dtype, by what they mean."""
+"""Functions whose kernels hold a constant (1/6) in float32 whatever the dtype, or take float32 alone, by what
+they mean."""
 
 
 class Lift(TorchFunctionMode):
