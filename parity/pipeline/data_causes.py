@@ -132,7 +132,8 @@ def _scaled(a: Data, b: Data) -> str:
     if found is None:
         return ""
     scale, shift = found
-    return f"<candidate> is {_as_line(scale, shift)}: another range, mean or deviation of the data"
+    changed = _as_line(scale, shift)
+    return f"<candidate> has {changed} for each x of <reference>: another range, mean or deviation"
 
 
 def _scaled_by_channel(a: Data, b: Data) -> str:
@@ -181,16 +182,15 @@ def _line(a: np.ndarray, b: np.ndarray) -> tuple[float, float] | None:
 
 
 def _as_line(scale: float, shift: float) -> str:
-    """A scale and a shift in words; a shift that is rounding alone is none.
+    """A scale and a shift as an expression in x; a shift that is rounding alone is none.
 
-    >>> _as_line(255.0, 0.0), _as_line(2.0, -1.0)
-    ('255 x that of <reference>', '2 x that of <reference> - 1')
+    >>> _as_line(255.0, 0.0), _as_line(2.0, -1.0), _as_line(1.0, 0.5)
+    ('255 x', '2 x - 1', 'x + 0.5')
     """
-    if abs(shift) <= AGREE * abs(scale):
-        return f"{scale:.6g} x that of <reference>"
-    sign = "-" if shift < 0 else "+"
-    first = "that of <reference>" if abs(scale - 1) <= AGREE else f"{scale:.6g} x that of <reference>"
-    return f"{first} {sign} {abs(shift):.6g}"
+    first = "x" if abs(scale - 1) <= AGREE else f"{scale:.6g} x"
+    return (
+        first if abs(shift) <= AGREE * abs(scale) else f"{first} {'-' if shift < 0 else '+'} {abs(shift):.6g}"
+    )
 
 
 def _another_order(

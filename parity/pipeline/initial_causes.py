@@ -168,8 +168,9 @@ def _part(told: Told) -> str:
         size = told.reference.first.shape[axis]
         word = ("rows", "columns")[axis] if told.reference.first.ndim > 1 else "entries"
         figures = [_moments_of_part(sample, axis, start, stop) for _, sample in _both(told)]
-        if not _apart(*figures):
-            continue
+        rest = [_moments_of_part(sample, axis, start, stop, inside=False) for _, sample in _both(told)]
+        if not _apart(figures[0], figures[1]) or _apart(rest[0], rest[1], among=2.0):
+            continue  # what was not significant need not agree
         gate = ""
         if size % 4 == 0 and (start, stop) == (size // 4, size // 2) and told.block.fans.hidden:
             gate = ", the forget gate of an LSTM"
@@ -181,9 +182,9 @@ def _part(told: Told) -> str:
     return ""
 
 
-def _apart(first: tuple[float, float], second: tuple[float, float]) -> bool:
-    """Whether means or sizes of a part differ by more than a reader would call nothing."""
-    size = max(first[1], second[1])
+def _apart(first: tuple[float, float], second: tuple[float, float], among: float = 1.0) -> bool:
+    """Whether means or sizes of a part differ by more than a reader would call nothing, times a factor."""
+    size = among * max(first[1], second[1])
     return abs(first[1] - second[1]) > 0.03 * size or abs(first[0] - second[0]) > 0.1 * size
 
 
@@ -191,15 +192,18 @@ def _measures(told: Told) -> tuple[Measure, ...]:
     return told.reference.gauge.measures
 
 
-def _moments_of_part(sample: Sample, axis: int, start: int, stop: int) -> tuple[float, float]:
-    """Mean and root mean square of a part over all draws."""
+def _moments_of_part(
+    sample: Sample, axis: int, start: int, stop: int, *, inside: bool = True
+) -> tuple[float, float]:
+    """Mean and root mean square of a part, or of the rest, over all draws."""
     values = np.array(sample.values)
     found = []
     for statistic in _PARTS:
         columns = [
             i
             for i, m in enumerate(sample.gauge.measures)
-            if m.axis == axis and m.statistic is statistic and start <= m.start and m.stop <= stop
+            if m.axis == axis and m.statistic is statistic
+            if (start <= m.start and m.stop <= stop) is inside
         ]
         one = values[:, columns]
         is_size = statistic is Statistic.PART_SIZE

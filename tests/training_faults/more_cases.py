@@ -224,7 +224,7 @@ FAULTS: dict[str, Case] = {
         optax.sgd(0.05),
         data=other_data(lambda x, y: (255 * x, y)),
         phase=Phase.DATA,
-        cause="255 x that of PyTorch",
+        cause="JAX has 255 x for each x of PyTorch",
     ),
     "data: one batch ahead": Case(
         sgd(), optax.sgd(0.05), data=lambda given: given[1:] + given[:1], phase=Phase.DATA, cause="order"

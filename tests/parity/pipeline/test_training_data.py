@@ -58,10 +58,10 @@ WITHIN = np.concatenate([RNG.permutation(SAMPLES) + SAMPLES * n for n in range(B
 FAULTS = {
     "BGR": (lambda p, y: (prepared(p[..., ::-1]), y), "BGR against RGB, and are normalised after that"),
     "channels turned": (lambda p, y: (prepared(p)[:, ::-1], y), "in the other order: BGR against RGB"),
-    "not divided by 255": (lambda p, y: (prepared(p) * 255, y), "255 x that of <reference>"),
+    "not divided by 255": (lambda p, y: (prepared(p) * 255, y), "<candidate> has 255 x for each x"),
     "flipped": (lambda p, y: (prepared(p)[..., ::-1], y), "turned round along axis 3"),
     "transposed": (lambda p, y: (prepared(p).swapaxes(2, 3), y), "axes 2 and 3"),
-    "another mean": (lambda p, y: (prepared(p) * 2 - 1, y), "2 x that of <reference> - 1"),
+    "another mean": (lambda p, y: (prepared(p) * 2 - 1, y), "has 2 x - 1 for each x of <reference>"),
     "means of other channels": (
         lambda p, y: (prepared(p) + (MEAN - MEAN[::-1]).reshape(3, 1, 1), y),
         "scale and shift of its own for each index of axis 1",
@@ -161,7 +161,7 @@ def test_data_that_differ_are_the_first_phase_and_all_else_is_still_compared():
     assert report.verdict is Verdict.FAIL
     assert report.parting is not None
     assert (report.parting.step, report.parting.phase) == (0, Phase.DATA)
-    assert "2 x that of" in report.parting.cause
+    assert "has 2 x for each x" in report.parting.cause
     assert {q.group for q in report.quantities if q.verdict is Verdict.FAIL} == {"data"}
     assert "phase data" in str(report)
 
