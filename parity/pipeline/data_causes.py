@@ -227,8 +227,10 @@ def _another_order(
         return "the samples of each batch are the same and come in another order"
     if len(set(away)) == 1:
         return f"batch k of <candidate> is batch k {away[0]:+d} of <reference>: one side is ahead"
-    shown = ", ".join(f"{n} is {n + away[n]}" for n in range(len(away)) if away[n])
-    return f"the batches come in another order (number {shown} of <reference>): another shuffle"
+    moved_ones = [n for n in range(len(away)) if away[n]]
+    shown = ", ".join(f"{n} is {n + away[n]}" for n in moved_ones[:MOST_SHOWN])
+    more = ", ..." if len(moved_ones) > MOST_SHOWN else ""
+    return f"the batches come in another order (number {shown}{more} of <reference>): another shuffle"
 
 
 def _period(batches: Sequence[Arrays], name: str) -> int:

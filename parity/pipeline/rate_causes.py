@@ -61,7 +61,7 @@ def schedule_cause(
     count = len(rates)
     cause = ""
     stands = np.abs(ratios) <= ALIKE
-    if stands.any() and not stands.all() and same(ratios[~stands], 1.0):
+    if stands.any() and not stands[-1] and same(ratios[~stands], 1.0):
         at = int(np.argmax(stands))
         more = f" and {int(stands.sum()) - 1} more" if stands.sum() > 1 else ""
         detail = f"<candidate> makes no update in step {at}{more}, <reference> does"
@@ -96,9 +96,6 @@ def schedule_cause(
 
 def _forms(rates: Steps, other: Steps) -> str:
     """Schedules of known forms that are not the same, in words."""
-    peak = float(np.abs(rates).max())
-    if peak and same(other * peak, rates * rates):
-        return "<candidate> multiplies with its schedule twice (in the optimiser, and again behind it)"
     ends = [ramp_end(own) for own in (rates, other)]
     if all(ends) and same(rates[ends[0] :][:1], float(other[ends[1]])) and ends[0] != ends[1]:
         told = " and ".join(
@@ -109,10 +106,14 @@ def _forms(rates: Steps, other: Steps) -> str:
         equal = abs(slopes[0] - slopes[1]) <= 10 * ALIKE * abs(slopes[0])
         shift = ": one side counts from 0, the other from 1" if equal else ""
         return f"the warm-up goes {told}{shift}"
+    peak = float(np.abs(rates).max())
+    twice = bool(peak) and same(other * peak, rates * rates)
     own, others = form_of(rates), form_of(other)
     if not own or not others or own == others:
-        return ""
-    return f"the rate of <reference> {own}; that of <candidate> {others}"
+        words = "<candidate> multiplies with its schedule twice (in the optimiser, and again behind it)"
+        return words if twice else ""
+    square = ", which is its square: a schedule that is multiplied in twice?" if twice else ""
+    return f"the rate of <reference> {own}; that of <candidate> {others}{square}"
 
 
 def _floor(rates: Steps, other: Steps) -> str:
@@ -174,7 +175,9 @@ def own_rates(
         told.append((name, two_rates(rates, ratios * rates, step).removeprefix("the rate is ")))
     if not told:
         return None
-    names = {words: [name for name, other in told if other == words] for words in dict(told).values()}
+    names = {words: [name for name, other in told if other == words] for _, words in told}
+    if len(names) == 1 and len(apart) == len(reference):
+        return None  # all alike
     detail = "; ".join(f"the rate of {names_in_words(group)} is {words}" for words, group in names.items())
     return Parting(step, Phase.SCHEDULE, detail, "parameter groups have other rates")
 
@@ -182,7 +185,8 @@ def own_rates(
 def _stairs(rates: Steps, other: Steps, *, follows_loss: bool) -> str:
     """Rates that stay between a few changes, which come in other steps or by other factors, in words."""
     changed = [changes(own) for own in (rates, other)]
-    if any(not 0 < len(found) <= len(rates) // 3 for found in changed):
+    most = len(rates) if follows_loss else len(rates) // 3
+    if any(not 0 < len(found) <= most for found in changed):
         return ""
     one, two = (listed(found) for found in changed)
     count = min(map(len, changed))

@@ -15,7 +15,7 @@ from parity.pipeline.step_multiples import names_in_words, ratios_of, same
 from parity.pipeline.training_runs import Hidden
 from parity.pipeline.training_sides import Optimizers
 from parity.report.partings import Parting, Phase
-from parity.report.results import Quantity, Verdict
+from parity.report.results import Divergence, Quantity, Verdict
 
 PHASES: Mapping[str, Phase] = {
     "early": Phase.UPDATE,
@@ -148,6 +148,19 @@ def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
     others = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
     detail = f"{worst.name}{others} differs by {away:.2g} of its size"
     return Parting(found.step, Phase.OUTPUTS, detail)
+
+
+def with_place(found: Parting, divergences: Sequence[Divergence]) -> Parting:
+    """A parting in the model, with the cause of the first place where one is known.
+
+    Args:
+        found: what parts; a cause that it has already stays.
+        divergences: places that a check of the models found, the first first.
+    """
+    first = next((one for one in divergences if one.cause is not None), None)
+    if found.cause or first is None or first.cause is None:
+        return found
+    return Parting(found.step, found.phase, found.detail, first.cause.text)
 
 
 def parting_of_lone_weights(alone: Sequence[str]) -> Parting | None:

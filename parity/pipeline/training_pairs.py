@@ -27,6 +27,7 @@ from parity.pipeline.training_causes import (
     parting_of,
     parting_of_lone_weights,
     parting_of_statistics,
+    with_place,
 )
 from parity.pipeline.training_contexts import module_within, within
 from parity.pipeline.training_data import ComparedData, compare_data
@@ -181,6 +182,7 @@ def _look_into_the_model(
     else:
         outcome.parting = before_the_loss(parting, found.quantities)
     outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
+    outcome.parting = with_place(outcome.parting, found.divergences)
     new = [finding for finding in found.findings if finding not in outcome.findings]
     outcome.findings = (*outcome.findings, *new)
 

@@ -361,7 +361,8 @@ FAULTS = {
             optax.adam(0.01, eps=1e-3),
         ),
         step=8,
-        phase=SLOTS,
+        phase=Phase.CLIPPING,
+        cause="from step 8 on the optimiser of JAX is given 2 x the gradients",
     ),
     "climbs": Case(sgd(), optax.sgd(-0.05), phase=SCHEDULE, cause="-1 x"),
     "another rate": Case(sgd(), optax.sgd(0.1), phase=SCHEDULE, cause="2 x that of PyTorch"),
@@ -546,6 +547,7 @@ FAULTS = {
         plateau,
         step=None,
         phase=SCHEDULE,
+        cause="cuts in the update in which patience is reached",
     ),
     "a sum of gradients": Case(
         sgd(),

@@ -163,8 +163,8 @@ FAULTS: dict[str, Case] = {
     ),
     "a schedule twice": Case(
         sgd(),
-        scheduled_twice(FALLING, 0.05),
-        lambda o: lr_scheduler.ExponentialLR(o, 0.9),
+        scheduled_twice(optax.cosine_decay_schedule(0.05, 20), 0.05),
+        lambda o: lr_scheduler.CosineAnnealingLR(o, 20),
         step=1,
         phase=SCHEDULE,
         cause="twice",
