@@ -90,7 +90,8 @@ def _kept_narrow(sides: tuple[Side, Side], judged: Sequence[Quantity]) -> str:
             [np.array_equal(s[n], s[n].astype(numpy_dtype(narrow)).astype(np.float64)) for n in apart]
             for s in held
         ]
-        if apart and all(rounded[1]) and not any(rounded[0]):
+        held_any = all(np.any(held[1][name]) for name in apart)  # zeros are numbers of every dtype
+        if apart and held_any and all(rounded[1]) and not any(rounded[0]):
             return f"<candidate> keeps {names_in_words(apart)} in {narrow} (`mu_dtype`, or a cast)"
     return ""
 

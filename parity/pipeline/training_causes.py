@@ -78,6 +78,59 @@ def history_of(
     )
 
 
+def parting_beside_sums(
+    judged: list[Quantity],
+    sides: tuple[Side, Side],
+    history: History,
+    copies: Mapping[str, Sequence[str]],
+    sums: Mapping[str, Sequence[str]],
+) -> Parting | None:
+    """`parting_of`, where the candidate holds the sum of several tensors in one leaf.
+
+    Each of them gets the gradient of the sum: in PyTorch it moves several times as far as the one leaf does.
+
+    Args:
+        judged: quantities from equal weights, over time.
+        sides: their values.
+        history: of the reference.
+        copies: tensors that the candidate holds several times, with their leaves.
+        sums: leaves that hold sums, with their tensors.
+
+    Returns:
+        None where nothing fails.
+    """
+    summed = {name for names in sums.values() for name in names}
+    further = {name for names in sums.values() for name in names[1:]}
+    others = [q for q in judged if _tensor(q.name, q.group) not in further]
+    kept = [
+        side._replace(
+            base={
+                group: {n: rows for n, rows in held.items() if _tensor(n, group) not in further}
+                for group, held in side.base.items()
+            }
+        )
+        for side in sides
+    ]
+    found = parting_of(others, (kept[0], kept[1]), history, copies)
+    told = "; ".join(
+        f"<reference> trains {' and '.join(names)}, <candidate> their sum, {leaf}: each of them gets the "
+        "gradient, so that the sum moves several times as far, and counts so often in a norm"
+        for leaf, names in sums.items()
+    )
+    failed = {_tensor(q.name, q.group) for q in judged if q.verdict is Verdict.FAIL}
+    if failed and failed <= summed and (found := parting_of(judged, sides, history, copies)) is not None:
+        hint = "give that leaf as many times the rate (`optax.partition`), or freeze the others"
+        return Parting(found.step, found.phase, found.detail, f"{told}: {hint}")
+    if found is not None and not found.cause and found.phase is Phase.CLIPPING and further:
+        return Parting(found.step, found.phase, found.detail, told)
+    return found
+
+
+def _tensor(name: str, group: str) -> str:
+    """The tensor of a value: of a slot what stands before its last dot."""
+    return name.rpartition(".")[0] if group == "slots" else name
+
+
 def parting_of(
     judged: list[Quantity],
     sides: tuple[Side, Side],

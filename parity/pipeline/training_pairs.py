@@ -23,8 +23,8 @@ from parity.pipeline.training_batches import Batches, read_batches
 from parity.pipeline.training_causes import (
     before_the_loss,
     history_of,
+    parting_beside_sums,
     parting_by_roundings,
-    parting_of,
     parting_of_lone_weights,
     parting_of_statistics,
     with_place,
@@ -143,7 +143,8 @@ def check_pair(
         progress("looking for the step, the phase and the cause")
         names = names_of(reference, given, known.weights)
         history = history_of(given, names, trained.equal[0], training.start, entries)
-        outcome.parting = parting_of(judged, trained.equal, history, _copies(settled.plan))
+        held = _copies(settled.plan), _sums(settled.plan)
+        outcome.parting = parting_beside_sums(judged, trained.equal, history, *held)
         if outcome.parting is None:
             outcome.parting = parting_of_statistics(statistics.quantities)
         _look_into_the_model(outcome, both, request, drawn, progress)
@@ -194,6 +195,17 @@ def _placed(both: Measured, request: Request, batch: dict[str, np.ndarray], prog
     settings = dataclasses.replace(request.settings, finite_differences=False)
     asked = dataclasses.replace(request, inputs=(batch,), settings=settings)
     return compare_sides(again, asked, progress, LiveTraces(again))
+
+
+def _sums(plan: Plan) -> dict[str, tuple[str, ...]]:
+    """Leaves that hold sums of tensors."""
+    found: dict[str, tuple[str, ...]] = {}
+    for leaf, shared in grouped(plan.transfers, lambda t: t.leaf_path).items():
+        for block in grouped(shared, lambda t: str(t.put)).values():
+            names = tuple(dict.fromkeys(t.tensor_name for t in block))
+            if len(names) > 1:
+                found[leaf] = names
+    return found
 
 
 def _copies(plan: Plan) -> dict[str, tuple[str, ...]]:
