@@ -29,9 +29,12 @@ from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.fillers import filled_ends, fillers
 from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
+from parity.diagnose.huber_losses import huber_losses
 from parity.diagnose.in_parts import bins, in_parts
 from parity.diagnose.indices import chosen_entries, integers
+from parity.diagnose.label_smoothing import label_smoothing
 from parity.diagnose.loss_inputs import activated_inputs, exchanged_arguments, other_bounds
+from parity.diagnose.loss_shapes import broadcast_pairs, loss_of_each, shifted_targets
 from parity.diagnose.masks import masked_states, masks, masks_of_several
 from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
 from parity.diagnose.norms import norms, other_statistics
@@ -71,6 +74,11 @@ OF_LOSSES: tuple[Family, ...] = (
     counted_divisors,
     activated_inputs,
     exchanged_arguments,
+    label_smoothing,
+    broadcast_pairs,
+    loss_of_each,
+    shifted_targets,
+    huber_losses,
 )
 """What is wrong with a loss as a whole: its own formula may have nothing in common with the other side's."""
 
