@@ -37,6 +37,7 @@ from parity.diagnose.loss_inputs import activated_inputs, exchanged_arguments, o
 from parity.diagnose.loss_shapes import broadcast_pairs, loss_of_each, shifted_targets
 from parity.diagnose.masks import masked_states, masks, masks_of_several
 from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
+from parity.diagnose.norm_modes import norm_modes
 from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import (
@@ -85,6 +86,7 @@ OF_LOSSES: tuple[Family, ...] = (
 FAMILIES: tuple[Family, ...] = (
     *OF_LOSSES,
     other_bounds,
+    norm_modes,
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, missing_step, convolutions, pools, integers, dtypes, sequences),
     *(masks, masks_of_several, exchanged_parts),
