@@ -20,6 +20,7 @@ from parity.diagnose.activations import activations, likely_activations, plain_f
 from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.divisors_of_data import counted_divisors
+from parity.diagnose.dropout_scales import dropout_scales
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
 from parity.diagnose.exchanged_steps import exchanged_steps
@@ -87,6 +88,7 @@ FAMILIES: tuple[Family, ...] = (
     *OF_LOSSES,
     other_bounds,
     norm_modes,
+    dropout_scales,
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, missing_step, convolutions, pools, integers, dtypes, sequences),
     *(masks, masks_of_several, exchanged_parts),
