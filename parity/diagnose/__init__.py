@@ -19,6 +19,8 @@ import numpy as np
 from parity.diagnose.activations import activations, likely_activations, plain_functions
 from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
+from parity.diagnose.divisors_of_data import counted_divisors
+from parity.diagnose.dropout_scales import dropout_scales
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
 from parity.diagnose.exchanged_steps import exchanged_steps
@@ -28,10 +30,15 @@ from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.fillers import filled_ends, fillers
 from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
+from parity.diagnose.huber_losses import huber_losses
 from parity.diagnose.in_parts import bins, in_parts
 from parity.diagnose.indices import chosen_entries, integers
+from parity.diagnose.label_smoothing import label_smoothing
+from parity.diagnose.loss_inputs import activated_inputs, exchanged_arguments, other_bounds
+from parity.diagnose.loss_shapes import broadcast_pairs, loss_of_each, shifted_targets
 from parity.diagnose.masks import masked_states, masks, masks_of_several
 from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
+from parity.diagnose.norm_modes import norm_modes
 from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import (
@@ -65,7 +72,23 @@ from parity.report.results import Cause
 Family = Callable[[Fault], Iterator[Change]]
 """A family of hypotheses: takes a fault and yields the changes to be tried there, the likeliest first."""
 
+OF_LOSSES: tuple[Family, ...] = (
+    counted_divisors,
+    activated_inputs,
+    exchanged_arguments,
+    label_smoothing,
+    broadcast_pairs,
+    loss_of_each,
+    shifted_targets,
+    huber_losses,
+)
+"""What is wrong with a loss as a whole: its own formula may have nothing in common with the other side's."""
+
 FAMILIES: tuple[Family, ...] = (
+    *OF_LOSSES,
+    other_bounds,
+    norm_modes,
+    dropout_scales,
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
     *(constants, activations, missing_step, convolutions, pools, integers, dtypes, sequences),
     *(masks, masks_of_several, exchanged_parts),

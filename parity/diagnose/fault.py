@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.diagnose.arrangements import arranged
 from parity.diagnose.downstream import BEHIND, targets_behind
-from parity.diagnose.origins import Before, pure, static
+from parity.diagnose.origins import Before, made_of, pure, static
 from parity.diagnose.targets import Array, difference, same, target_of
 from parity.diagnose.trials import Change, recompute
 from parity.localise.comparison import Comparison, Function, Region, Value, failing
@@ -63,11 +63,20 @@ class Fault:
             for t in partners:
                 self.twins.setdefault(t, []).append(index)
         self.reference_scope, self.reference_inputs = self._reference_scope(depth)
-        self.reference_static, self.reference_pure = static(self.reference.nodes), pure(self.reference.nodes)
+        data = self._data()  # targets are constants of PyTorch's trace: what is made of them is no constant
+        self.reference_static = static(self.reference.nodes) - data
+        self.reference_pure = pure(self.reference.nodes) - data
         self._ancestors: dict[int, set[int]] = {}
         self._disagreeing: dict[int, list[int]] = {}
         # What a family found that says less than other families may; None before it has looked.
         self.for_later: list[Change] | None = None
+
+    def _data(self) -> set[int]:
+        """The reference's values that are made of what the candidate is given as an input."""
+        nodes = self.reference.nodes
+        given = [t for i in self.candidate.inputs.values() for t in self.comparison.partners.get(i, ())]
+        constants = (t for t in given if nodes[t].kind is NodeKind.CONSTANT and nodes[t].value.shape)
+        return made_of(nodes, constants)
 
     def node(self, index: int) -> Node:
         """A node of the candidate's trace."""

@@ -37,6 +37,7 @@ class NumberUse(NamedTuple):
         compared: whether it decides a comparison.
         softmax: whether what it goes into is exponentiated.
         summed: of a divisor of a sum, over how many entries the sum went; else 0.
+        squared: whether that sum is of squares.
         corrects: whether it is subtracted from the divisor of a sum.
         divides: whether something is divided by it.
         whole: whether it is an integer.
@@ -48,6 +49,7 @@ class NumberUse(NamedTuple):
     compared: bool
     softmax: bool
     summed: int
+    squared: bool
     corrects: bool
     divides: bool
     whole: bool
@@ -125,6 +127,8 @@ def computed_numbers(fault: Fault) -> list[tuple[str, float]]:
     found = []
     for index in (*fault.reference_scope, *fault.reference_inputs):
         node = fault.reference.nodes[index]
+        if node.backward and not fault.gradient:
+            continue
         if node.array.size == 1 and node.array.dtype.kind == "f" and index not in fault.reference_pure:
             found.append((of_reference(fault, index), float(node.array.reshape(()))))
     return found
@@ -155,6 +159,7 @@ def _use(fault: Fault, index: int) -> NumberUse:
         any(_compared(fault, o) for o in results),
         any(fault.reaches(o, SOFTMAX, 12) for o in results),
         _count(fault, index),
+        _is_of_squares(fault, index),
         any(fault.node(o).operation == "sub" and _divides(fault, o) for o in results if o in fault.pure),
         any(
             e.operation in ("div", "rem") and e.inputs[-1] == index
@@ -182,16 +187,33 @@ def _count(fault: Fault, literal: int) -> int:
     return next(filter(None, counts), 0)
 
 
+def _is_of_squares(fault: Fault, literal: int) -> bool:
+    """Whether a sum that a literal meets adds squares."""
+    read = [i for n in fault.readers(literal) for i in fault.candidate.evaluations[n].inputs]
+    for sum_of in filter(None, (_sum_behind(fault, i) for i in read)):
+        node = fault.node(fault.rearranged_from(sum_of.inputs[0])[-1])
+        power = node.operation == "integer_pow" and node.params["y"] == 2
+        if node.operation == "square" or power or (node.operation == "mul" and len(set(node.inputs)) == 1):
+            return True
+    return False
+
+
 def _summed(fault: Fault, index: int) -> int:
     """Over how many entries a sum went; 0 for what is no sum."""
+    node = _sum_behind(fault, index)
+    return int(fault.value(node.inputs[0]).size // max(1, node.array.size)) if node is not None else 0
+
+
+def _sum_behind(fault: Fault, index: int) -> Node | None:
+    """The sum that a value is, or is fitted from; None if there is none."""
     for _ in range(6):
         node = fault.node(index)
         if node.operation in SUMS and node.inputs:
-            return int(fault.value(node.inputs[0]).size // max(1, fault.value(index).size))
+            return node
         if node.operation not in THROUGH or not node.inputs:
-            return 0
+            return None
         index = node.inputs[-1]
-    return 0
+    return None
 
 
 def _divides(fault: Fault, index: int) -> bool:

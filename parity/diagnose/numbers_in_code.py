@@ -6,8 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from parity.diagnose.counts import stays_a_mean
 from parity.diagnose.fault import Fault
-from parity.diagnose.numbers import PICKING, Literal, NumberUse, literals, reference_numbers
+from parity.diagnose.numbers import (
+    PICKING,
+    Literal,
+    NumberUse,
+    literals,
+    reference_numbers,
+)
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array
 from parity.diagnose.tolerances import SAME_DECIMALS
@@ -36,6 +43,7 @@ MOST_PAIRED = 10
 NEUTRAL = (0.0, 1.0, -1.0)
 """Numbers that stand in every program, so that they say little."""
 
+BOUNDING = frozenset({"max", "min", "clamp"})
 BOUNDS = {"max": np.maximum, "min": np.minimum}
 """Operations that bound a value by another one."""
 
@@ -177,7 +185,14 @@ def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator
         if like.dtype.kind in "iu" and not float(new).is_integer():
             return
         values[literal.node] = np.full(like.shape, new, like.dtype)
+    if any(stays_a_mean(fault, literal, new) for literal in which):
+        return
     cause = _cause(use, old, new)
+    if cause is CauseKind.REDUCTION and new == use.summed and use.divides:
+        text = f"<candidate> divides the sum of {number(new)} entries by {number(old)}, "
+        text += f"<reference> by their number: use {number(new)}"
+        yield Change(cause, text, values)
+        return
     what = "what is subtracted from the count" if use.corrects else WHAT.get(cause, "the number")
     text = f"{what} is {number(old)} in <candidate> and {number(new)} in <reference>: use {number(new)}"
     yield Change(cause, text, values)
@@ -204,6 +219,9 @@ def _swapped(fault: Fault, by_value: dict[float, list[Literal]]) -> Iterator[Cha
     """Two numbers exchanged with each other, everywhere."""
     for a, b in itertools.combinations(by_value, 2):
         values = {}
+        exchanged = (*by_value[a], *by_value[b]) if math.isfinite(a + b) else ()
+        if any(literal.use.indexes and literal.use.operations & BOUNDING for literal in exchanged):
+            continue  # an offset and a bound of an index: not of one kind
         for old, new in ((a, b), (b, a)):
             for literal in by_value[old] if math.isfinite(new) else ():
                 like = fault.value(literal.node)
@@ -230,7 +248,7 @@ def _cause(use: NumberUse, old: float, new: float) -> CauseKind:
         return CauseKind.SHIFT if use.operations & {"add", "sub"} else CauseKind.CONSTANT
     if use.operations & {"div", "mul"}:
         plain = {round(x if x >= 1 else 1 / x, SAME_DECIMALS) for x in (old, new) if x > 0}
-        if use.summed and plain <= {float(use.summed), float(use.summed - 1)}:
+        if use.squared and plain <= {float(use.summed), float(use.summed - 1)}:
             return CauseKind.VARIANCE_CORRECTION
         if use.summed and (use.summed in plain or len(plain) < 2):
             return CauseKind.REDUCTION

@@ -1,6 +1,6 @@
 """What values depend on: nothing but constants, nothing but weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from parity.trace.graph import Node, NodeKind
 
@@ -37,6 +37,23 @@ def static(nodes: Sequence[Node]) -> set[int]:
         if node.kind in (NodeKind.WEIGHT, NodeKind.CONSTANT) or (
             node.kind is NodeKind.OPERATION and node.inputs and all(i in found for i in node.inputs)
         ):
+            found.add(index)
+    return found
+
+
+def made_of(nodes: Sequence[Node], sources: Iterable[int]) -> set[int]:
+    """Nodes that some values go into, those values among them.
+
+    Args:
+        nodes: of a trace, producers first.
+        sources: indices of the values.
+
+    Returns:
+        Indices of nodes.
+    """
+    found = set(sources)
+    for index, node in enumerate(nodes):
+        if not found.isdisjoint(node.inputs):
             found.add(index)
     return found
 

@@ -38,11 +38,14 @@ def _is_whole(array: Shaped[np.ndarray, "..."]) -> bool:
 
 
 def _whole_numbers(array: Shaped[np.ndarray, "..."], rng: np.random.Generator) -> Shaped[np.ndarray, "..."]:
-    """Whole numbers between the least and the largest, in the order of the old ones; flags stay."""
-    if np.unique(array).size < 3:
+    """Some of the whole numbers that there are, in the order of the old ones; flags stay.
+
+    None in between: -100 among labels says which do not count, and -50 would be no label.
+    """
+    known = np.unique(array)
+    if known.size < 3:
         return array
-    low, high = int(array.min()), int(array.max())
-    drawn = np.sort(rng.integers(low, high, array.size, endpoint=True))
+    drawn = np.sort(rng.choice(known, array.size))
     new = np.empty(array.size, drawn.dtype)
     new[np.argsort(array.reshape(-1), kind="stable")] = drawn
     return new.reshape(array.shape).astype(array.dtype)

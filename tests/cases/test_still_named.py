@@ -214,7 +214,7 @@ def padded(faulty: bool) -> Pair:
 
 
 NAMED = {
-    balance: (CauseKind.EXTRA_TERM, ""),
+    balance: (CauseKind.ACTIVATION, "softmax along axis 1"),
     flow: (CauseKind.OPERANDS, ""),
     rendering: (CauseKind.SHIFT, "axis 1"),
     harmonics: (CauseKind.SCALE, "3.5449"),

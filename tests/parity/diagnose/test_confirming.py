@@ -21,9 +21,8 @@ def test_inputs_are_drawn_again_within_their_range() -> None:
     assert (np.abs(again["x"]) <= np.abs(inputs["x"])).all()
     assert not np.array_equal(again["x"], inputs["x"])
     assert 0 <= again["n"].min() <= again["n"].max() <= 7
-    np.testing.assert_array_equal(
-        np.argsort(again["n"], kind="stable"), np.argsort(inputs["n"], kind="stable")
-    )
+    assert (np.diff(again["n"][np.argsort(inputs["n"], kind="stable")]) >= 0).all()
+    assert set(again["n"]) <= {0, 3, 7}  # a number in between might be no label, no token
     np.testing.assert_array_equal(again["flag"], inputs["flag"])
     np.testing.assert_array_equal(drawn_again(inputs, whole=False)["n"], inputs["n"])
 
