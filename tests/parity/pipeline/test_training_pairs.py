@@ -109,8 +109,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_with_step_and_rate():
     given = arguments(batches=batches())
     sgd = torch.optim.SGD(given["reference"].parameters(), lr=1e25)
     both = parity.check_training(**{**given, "optimizer": (sgd, optax.sgd(1e25))})
-    assert both.verdict is Verdict.INCONCLUSIVE, str(both)
-    told = re.search(r"PyTorch's loss is inf at step (\d+), after .* at a rate of 1e\+25", str(both.findings))
+    assert both.verdict is Verdict.PASS, str(both)  # up to where it has diverged
+    told = re.search(
+        r"PyTorch's loss is inf at step \d+, after [^;]* at a rate of 1e\+25, .* from step (\d+) on",
+        str(both.findings),
+    )
     assert told is not None, both.findings
     (loss,) = (q for q in both.quantities if q.group == "loss" and str(q.stage) == "curve")
     assert len(loss.curve.reference) == int(told[1]) + 1
