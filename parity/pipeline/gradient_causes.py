@@ -88,15 +88,25 @@ def given_cause(
         names: tensors that move.
         step: the first that differs.
     """
-    if any(history.options.get(name, {}).get("weight_decay") for name in names):
-        return None  # a penalty is among them, and tried by itself
     if told := _begun_anew(sides[1], history, names, step):
         detail = "the state of the optimiser is what one gradient makes of none"
         return Parting(step, Phase.SLOTS, detail, told)
+    given = _given_to_both(sides, history, names, step)
+    if given is None:
+        return None
+    return scaled_cause(*given, history, step, by_updates=not keeps_state(history, names))
+
+
+def _given_to_both(
+    sides: tuple[Side, Side], history: History, names: Sequence[str], step: int
+) -> tuple[Arrays, Arrays] | None:
+    """What both optimisers are given; None where it is not told, or a penalty is among it."""
+    if any(history.options.get(name, {}).get("weight_decay") for name in names):
+        return None  # it is tried by itself
     own, other = (given_gradients(side, history, names) for side in sides)
     if own is None or other is None or step >= len(next(iter(own.values()), ())):
         return None
-    return scaled_cause(own, other, history, step, by_updates=not keeps_state(history, names))
+    return own, other
 
 
 def scaled_cause(
@@ -253,13 +263,10 @@ def given_apart(
     """
     if not keeps_state(history, names) and history.limit is None:
         return None
-    if any(history.options.get(name, {}).get("weight_decay") for name in names):
+    given = _given_to_both(sides, history, names, step)
+    if given is None or same(ratios_of(*given)[step : step + 1], 1.0):
         return None
-    own, other = (given_gradients(side, history, names) for side in sides)
-    if own is None or other is None or step >= len(next(iter(own.values()), ())):
-        return None
-    if same(ratios_of(own, other)[step : step + 1], 1.0):
-        return None
+    own, other = given
     detail = f"{_away(own, other, step)}: clipped, scaled or changed between backward pass and optimiser"
     return Parting(step, Phase.CLIPPING, detail)
 

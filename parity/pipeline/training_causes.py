@@ -11,11 +11,11 @@ from parity.optimizers.groups import plain_options
 from parity.optimizers.variants import History
 from parity.pipeline.average_causes import average_cause
 from parity.pipeline.optimizer_causes import by_the_optimizer
-from parity.pipeline.step_multiples import names_in_words, ratios_of, same
+from parity.pipeline.step_multiples import ratios_of, same
+from parity.pipeline.training_optimizers import Optimizers
 from parity.pipeline.training_runs import Hidden
-from parity.pipeline.training_sides import Optimizers
 from parity.report.partings import Parting, Phase
-from parity.report.results import Divergence, Quantity, Verdict
+from parity.report.results import Quantity, Verdict
 
 PHASES: Mapping[str, Phase] = {
     "early": Phase.UPDATE,
@@ -26,9 +26,6 @@ PHASES: Mapping[str, Phase] = {
     "averages": Phase.AVERAGES,
 }
 """Groups of values from equal weights, in the order in which a fault spreads."""
-
-MODEL = ("outputs", "loss", "gradients")
-"""Groups of values of the model alone."""
 
 FEW_STEPS = 3
 """Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
@@ -184,89 +181,6 @@ def parting_of(
         )
         return Parting(found.step, found.phase, found.detail, cause)
     return by_the_optimizer(found, judged, sides, history)
-
-
-def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
-    """A parting in loss or gradients as one of the outputs, where these differ on its batch.
-
-    Args:
-        found: what parts.
-        checked: quantities of a check of the models on the batch of that step.
-    """
-    apart = [q for q in checked if q.group == "outputs" and q.verdict is Verdict.FAIL]
-    if not apart:
-        return found
-    worst = max(apart, key=lambda q: np.nan_to_num(q.rho, nan=np.inf))
-    away = worst.difference / worst.scale if worst.scale else np.inf
-    others = f" (and {len(apart) - 1} more)" if len(apart) > 1 else ""
-    detail = f"{worst.name}{others} differs by {away:.2g} of its size"
-    return Parting(found.step, Phase.OUTPUTS, detail)
-
-
-def with_place(found: Parting, divergences: Sequence[Divergence]) -> Parting:
-    """A parting in the model, with the cause of the first place where one is known.
-
-    Args:
-        found: what parts; a cause that it has already stays.
-        divergences: places that a check of the models found, the first first.
-    """
-    first = next((one for one in divergences if one.cause is not None), None)
-    if found.cause or first is None or first.cause is None:
-        return found
-    return Parting(found.step, found.phase, found.detail, first.cause.text)
-
-
-def parting_of_lone_weights(alone: Sequence[str]) -> Parting | None:
-    """Weights that the reference trains and the candidate does not have: None where there are none.
-
-    Args:
-        alone: their names.
-    """
-    if not alone:
-        return None
-    detail = f"<reference> trains {names_in_words(alone)}, <candidate> has no such weight"
-    hint = "it stays as it was there, a constant in the place of a leaf: put it among the params"
-    return Parting(0, Phase.UPDATE, detail, f"{detail}: {hint}")
-
-
-def parting_by_roundings(checked: Sequence[Quantity]) -> Parting | None:
-    """Models that round to a narrow dtype at different places, and agree in float64.
-
-    Args:
-        checked: quantities of a check of the models on the first batch.
-
-    Returns:
-        None where nothing fails.
-    """
-    failed = [q for q in checked if q.verdict is Verdict.FAIL and q.group in MODEL]
-    if not failed:
-        return None
-    group = next(group for group in MODEL if any(q.group == group for q in failed))
-    there = [q for q in failed if q.group == group]
-    others = f" (and {len(there) - 1} more)" if len(there) > 1 else ""
-    away = there[0].difference / there[0].scale if there[0].scale else np.inf
-    detail = f"{there[0].name}{others} in {there[0].dtype} differs by {away:.2g} of its size"
-    cause = there[0].notes[0] if there[0].notes else ""
-    return Parting(0, Phase(group), detail, cause)
-
-
-def parting_of_statistics(judged: Sequence[Quantity]) -> Parting | None:
-    """Running statistics that differ after the first step: nothing else of it depends on them.
-
-    Args:
-        judged: what `compare_statistics` found, in the first step.
-
-    Returns:
-        None where nothing fails.
-    """
-    failed = [q for q in judged if q.verdict is Verdict.FAIL]
-    if not failed:
-        return None
-    worst = max(failed, key=lambda q: np.nan_to_num(q.rho, nan=np.inf))
-    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-    away = worst.difference / worst.scale if worst.scale else np.inf
-    detail = f"{worst.name}{others} differs by {away:.2g} of its size"
-    return Parting(0, Phase.STATISTICS, detail, worst.notes[0] if worst.notes else "")
 
 
 def _in_another_form(name: str, sides: tuple[Side, Side], first: int) -> bool:

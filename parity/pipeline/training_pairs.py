@@ -14,26 +14,26 @@ from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.check import compare_sides
 from parity.pipeline.equal_constants import with_equal_constants
 from parity.pipeline.measuring import Measured, measured
+from parity.pipeline.model_partings import (
+    before_the_loss,
+    parting_by_roundings,
+    parting_of_lone_weights,
+    parting_of_statistics,
+    with_place,
+)
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request
 from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_batches import Batches, read_batches
-from parity.pipeline.training_causes import (
-    before_the_loss,
-    history_of,
-    parting_beside_sums,
-    parting_by_roundings,
-    parting_of_lone_weights,
-    parting_of_statistics,
-    with_place,
-)
+from parity.pipeline.training_causes import history_of, parting_beside_sums
 from parity.pipeline.training_contexts import module_within, within
 from parity.pipeline.training_data import ComparedData, compare_data
 from parity.pipeline.training_judging import as_accurate, by_effect, lone_updates, not_compared
 from parity.pipeline.training_measured import Training, until_divergence
-from parity.pipeline.training_sides import names_of, read_optimizers, trained_alone, training_sides
+from parity.pipeline.training_optimizers import names_of, read_optimizers
+from parity.pipeline.training_sides import trained_alone, training_sides
 from parity.pipeline.undetermined import depend_on, in_words, undetermined
 from parity.pipeline.updated_statistics import compare_statistics
 from parity.report.partings import Phase

@@ -1,0 +1,93 @@
+"""Where training parts in the models themselves: their outputs, weights, roundings and running statistics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from parity.pipeline.step_multiples import names_in_words
+from parity.report.partings import Parting, Phase
+from parity.report.results import Divergence, Quantity, Verdict
+
+MODEL = ("outputs", "loss", "gradients")
+"""Groups of values of the model alone."""
+
+
+def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
+    """A parting in loss or gradients as one of the outputs, where these differ on its batch.
+
+    Args:
+        found: what parts.
+        checked: quantities of a check of the models on the batch of that step.
+    """
+    apart = [q for q in checked if q.group == "outputs" and q.verdict is Verdict.FAIL]
+    if not apart:
+        return found
+    return Parting(found.step, Phase.OUTPUTS, _worst_in_words(apart)[1])
+
+
+def with_place(found: Parting, divergences: Sequence[Divergence]) -> Parting:
+    """A parting in the model, with the cause of the first place where one is known.
+
+    Args:
+        found: what parts; a cause that it has already stays.
+        divergences: places that a check of the models found, the first first.
+    """
+    first = next((one for one in divergences if one.cause is not None), None)
+    if found.cause or first is None or first.cause is None:
+        return found
+    return Parting(found.step, found.phase, found.detail, first.cause.text)
+
+
+def parting_of_lone_weights(alone: Sequence[str]) -> Parting | None:
+    """Weights that the reference trains and the candidate does not have: None where there are none.
+
+    Args:
+        alone: their names.
+    """
+    if not alone:
+        return None
+    detail = f"<reference> trains {names_in_words(alone)}, <candidate> has no such weight"
+    hint = "it stays as it was there, a constant in the place of a leaf: put it among the params"
+    return Parting(0, Phase.UPDATE, detail, f"{detail}: {hint}")
+
+
+def parting_by_roundings(checked: Sequence[Quantity]) -> Parting | None:
+    """Models that round to a narrow dtype at different places, and agree in float64.
+
+    Args:
+        checked: quantities of a check of the models on the first batch.
+
+    Returns:
+        None where nothing fails.
+    """
+    failed = [q for q in checked if q.verdict is Verdict.FAIL and q.group in MODEL]
+    if not failed:
+        return None
+    group = next(group for group in MODEL if any(q.group == group for q in failed))
+    there = [q for q in failed if q.group == group]
+    worst, detail = _worst_in_words(there)
+    return Parting(0, Phase(group), f"in {worst.dtype} {detail}", worst.notes[0] if worst.notes else "")
+
+
+def parting_of_statistics(judged: Sequence[Quantity]) -> Parting | None:
+    """Running statistics that differ after the first step: nothing else of it depends on them.
+
+    Args:
+        judged: what `compare_statistics` found, in the first step.
+
+    Returns:
+        None where nothing fails.
+    """
+    failed = [q for q in judged if q.verdict is Verdict.FAIL]
+    if not failed:
+        return None
+    worst, detail = _worst_in_words(failed)
+    return Parting(0, Phase.STATISTICS, detail, worst.notes[0] if worst.notes else "")
+
+
+def _worst_in_words(failed: Sequence[Quantity]) -> tuple[Quantity, str]:
+    """The quantity that is furthest away, and how far."""
+    worst = max(failed, key=lambda q: np.nan_to_num(q.rho, nan=np.inf))
+    away = worst.difference / worst.scale if worst.scale else np.inf
+    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    return worst, f"{worst.name}{others} differs by {away:.2g} of its size"
