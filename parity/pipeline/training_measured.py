@@ -24,7 +24,7 @@ from parity.pipeline.training_runs import (
 from parity.report.results import Quantity
 
 DIVERGED = 1e4
-"""A loss so many times as large as in the first step that does not come back: training diverges."""
+"""A loss so many times as large as the first, and as 1, that does not come back: training diverges."""
 
 NOTHING: Hidden = MappingProxyType({})
 
@@ -129,12 +129,10 @@ def until_divergence(training: Training) -> tuple[Training, tuple[str, ...]]:
             values = freely(side)(weights, batches, "float64")
         loss, rates = values["loss"]["loss"], values.get("rates", {})
         if (found := _diverges(np.abs(loss))) is not None:
-            first, at = found
+            first, at, limit = found
             before = f", after {loss[at - 1]:.4g} in the step before" if at else ""
             rate = next((f", at a rate of {rows[at]:.4g}" for rows in rates.values()), "")
-            grown = (
-                f", {DIVERGED:.0f} times that of step 0 or more from step {first} on" if first < at else ""
-            )
+            grown = f", and over {limit:.4g} from step {first} on" if first < at else ""
             told.append(f"{word}'s loss is {loss[at]:.4g} at step {at}{before}{rate}{grown}")
             ends.append(first + 1)
     if not told:
@@ -143,23 +141,26 @@ def until_divergence(training: Training) -> tuple[Training, tuple[str, ...]]:
     return stopped, (f"{'; '.join(told)}: training diverges, and steps behind it are not compared",)
 
 
-def _diverges(loss: np.ndarray) -> tuple[int, int] | None:
-    """The step from which on a loss is too large, and the one to name: where it is no number, or the last.
+def _diverges(loss: np.ndarray) -> tuple[int, int, float] | None:
+    """The step from which on a loss is too large, the one to name, and how large is too large.
+
+    To be named is the step where it is no number, or the last. A loss that begins near zero may grow.
 
     >>> _diverges(np.array([1.0, 3.0, 2e4, 3e9, np.inf, np.nan]))
-    (2, 4)
+    (2, 4, 10000.0)
     >>> _diverges(np.array([1.0, 2e4, 3.0, 1.0]))
+    >>> _diverges(np.array([1e-9, 1e-3, 0.5, 1.0]))
 
     Args:
         loss: magnitudes, over time.
     """
     broken = ~np.isfinite(loss)
-    start = loss[0] if np.isfinite(loss[0]) and loss[0] > 0 else np.inf
-    large = broken | (loss >= DIVERGED * start)
+    limit = DIVERGED * max(float(loss[0]), 1.0) if np.isfinite(loss[0]) else np.inf
+    large = broken | (loss >= limit)
     at = int(np.argmax(broken)) if broken.any() else len(loss) - 1
     if not large[at]:
         return None
     first = at
     while first and large[first - 1]:
         first -= 1
-    return first, at
+    return first, at, limit
