@@ -26,16 +26,16 @@ def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
 
 
 def with_place(found: Parting, divergences: Sequence[Divergence]) -> Parting:
-    """A parting in the model, with the cause of the first place where one is known.
+    """A parting in the model, with the cause of its place, where there is one place and it has a cause.
 
     Args:
         found: what parts; a cause that it has already stays.
-        divergences: places that a check of the models found, the first first.
+        divergences: places that a check of the models found; of several none explains the whole.
     """
-    first = next((one for one in divergences if one.cause is not None), None)
-    if found.cause or first is None or first.cause is None:
+    cause = divergences[0].cause if len(divergences) == 1 else None
+    if found.cause or cause is None:
         return found
-    return Parting(found.step, found.phase, found.detail, first.cause.text)
+    return Parting(found.step, found.phase, found.detail, cause.text)
 
 
 def parting_of_lone_weights(alone: Sequence[str]) -> Parting | None:
