@@ -45,8 +45,8 @@ def test_both_are_found() -> None:
     assert "# LOSS" in second.candidate[0].code
     assert second.cause is not None
     assert second.cause.name is CauseKind.CONSTANT, second.cause
-    assert "use 0.9" in second.cause.text
-    assert "use 0.025" in second.cause.text
+    assert "label smoothing: PyTorch spreads 0.1 over all 4 classes" in second.cause.text
+    assert "JAX spreads 0.2" in second.cause.text
 
 
 def test_the_loss_alone() -> None:
