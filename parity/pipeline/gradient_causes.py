@@ -61,6 +61,17 @@ def _begun_anew(side: Side, history: History, names: Sequence[str], step: int) -
     return ""
 
 
+def keeps_momentum(history: History, names: Sequence[str]) -> bool:
+    """Whether the reference's optimiser is another than gradient descent without momentum.
+
+    Args:
+        history: of the reference.
+        names: tensors.
+    """
+    options = [history.options.get(name, {}) for name in names]
+    return any(one.get("momentum") or "momentum" not in one for one in options)
+
+
 def keeps_state(history: History, names: Sequence[str]) -> bool:
     """Whether the updates of the reference's optimiser are more than multiples of gradients.
 
@@ -68,8 +79,8 @@ def keeps_state(history: History, names: Sequence[str]) -> bool:
         history: of the reference.
         names: tensors.
     """
-    options = [history.options.get(name, {}) for name in names]
-    return any(one.get("momentum") or one.get("weight_decay") or "momentum" not in one for one in options)
+    decays = any(history.options.get(name, {}).get("weight_decay") for name in names)
+    return decays or keeps_momentum(history, names)
 
 
 def _before(slot: np.ndarray) -> np.ndarray:

@@ -82,7 +82,8 @@ def parting_of_statistics(judged: Sequence[Quantity]) -> Parting | None:
     if not failed:
         return None
     worst, detail = _worst_in_words(failed)
-    return Parting(0, Phase.STATISTICS, detail, worst.notes[0] if worst.notes else "")
+    causes = (q.notes[0] for q in (worst, *failed) if q.notes)
+    return Parting(0, Phase.STATISTICS, detail, next(causes, ""))
 
 
 def _worst_in_words(failed: Sequence[Quantity]) -> tuple[Quantity, str]:

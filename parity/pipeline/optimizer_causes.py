@@ -14,7 +14,7 @@ from parity.optimizers.fitting import fitted
 from parity.optimizers.groups import RULES
 from parity.optimizers.optax_variants import optax_variants
 from parity.optimizers.variants import History, Variant, changes, variants
-from parity.pipeline.gradient_causes import given_apart, given_cause
+from parity.pipeline.gradient_causes import given_apart, given_cause, keeps_momentum
 from parity.pipeline.rate_causes import (
     own_rates,
     schedule_cause,
@@ -154,7 +154,12 @@ def _updates_clipped(history: History, candidate: Arrays, moved: list[str], step
         return None
     ratios = ratios_of(plain, {name: candidate[name] for name in moved})
     told = update_clipping_cause(ratios, plain, step)
-    return None if told is None else dataclasses.replace(told, phase=Phase.CLIPPING)
+    if told is None or keeps_momentum(history, moved):
+        return None if told is None else dataclasses.replace(told, phase=Phase.CLIPPING)
+    penalty = any(history.options[name].get("weight_decay") for name in moved)
+    among = ", the weight decay among them; <reference> clips before it is added" if penalty else ""
+    cause = f"<candidate> clips the gradients by a norm of its own{among}"
+    return Parting(step, Phase.CLIPPING, told.detail, cause)
 
 
 def _skipped(
