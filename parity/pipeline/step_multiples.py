@@ -9,6 +9,9 @@ ALIKE = 1e-6
 """Two rates, or two multiples of one update, that differ by less are the same: relative. Updates are known to
 some roundings of the weights they are added to."""
 
+SUM_OR_MEAN = "look for a sum in the place of a mean, a factor 1/2, or a mean over another axis"
+"""Where a number comes from that is a multiple of the other side's."""
+
 MOST_NAMED = 4
 """Weights that a sentence names."""
 
@@ -57,6 +60,30 @@ def same(a: Steps, b: Steps | float) -> bool:
         b: likewise, or one number.
     """
     return bool(np.all(np.abs(a - b) <= 10 * ALIKE * np.maximum(np.abs(a), np.abs(b))))
+
+
+def factor_of(reference: Mapping[str, np.ndarray], candidate: Mapping[str, np.ndarray]) -> float | None:
+    """The number, not 1, by which all values of all steps are multiplied; None where there is none.
+
+    Args:
+        reference: arrays by name, the first axis being time.
+        candidate: likewise.
+    """
+    ratios = ratios_of(reference, candidate)
+    if np.isnan(ratios).any() or not same(ratios, ratios[0]) or same(ratios[:1], 1.0):
+        return None
+    return float(ratios[0])
+
+
+def in_every_step(what: str, factor: float, hint: str = SUM_OR_MEAN) -> str:
+    """That a number is a multiple of the other side's, and where that comes from.
+
+    Args:
+        what: is a multiple.
+        factor: of it.
+        hint: what to look for.
+    """
+    return f"{what} of <candidate> is {factor:.6g} x that of <reference> in every step: {hint}"
 
 
 def names_in_words(names: Sequence[str]) -> str:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence, Set
 import numpy as np
 
 from parity.numerics.noise import Side
-from parity.pipeline.step_multiples import names_in_words, ratios_of, same
+from parity.pipeline.step_multiples import factor_of, in_every_step, names_in_words, ratios_of, same
 from parity.pipeline.stepped_statistics import statistics_cause
 from parity.pipeline.stepped_views import Views
-from parity.pipeline.training_causes import how_far
+from parity.pipeline.training_causes import failures, how_far
 from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity, Verdict
 
@@ -42,11 +42,7 @@ def parting_of_steps(
     Returns:
         None where nothing fails.
     """
-    failed = [
-        (q.curve.first_failure, q)
-        for q in judged
-        if q.verdict is Verdict.FAIL and q.curve is not None and q.curve.first_failure is not None
-    ]
+    failed = failures(judged)
     if not failed:
         return None
     first = min((at for at, q in failed if q.group != "slots"), default=0)
@@ -107,13 +103,8 @@ def _frozen(sides: tuple[Side, Side], own: Sequence[Quantity], step: int) -> str
 def _factor(sides: tuple[Side, Side], group: str, names: Sequence[str], what: str) -> str:
     """Values that are one number times the other side's in every step, in words."""
     own, other = ({n: side.base[group][n] for n in names} for side in sides)
-    ratios = ratios_of(own, other)
-    if np.isnan(ratios).any() or not same(ratios, ratios[0]) or same(ratios[:1], 1.0):
-        return ""
-    return (
-        f"{what} of <candidate> is {ratios[0]:.6g} x that of <reference> in every step: look for a sum in "
-        "the place of a mean, a factor 1/2, or a mean over another axis"
-    )
+    factor = factor_of(own, other)
+    return "" if factor is None else in_every_step(what, factor)
 
 
 def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, trained: Set[str]) -> str:

@@ -12,10 +12,10 @@ from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Side, SideByDtype, Subject, measure
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
+from parity.pipeline.step_rows import AT, Hidden, numbered, starting_at
 from parity.pipeline.stepped_runs import SLOTS, freely, from_equal_weights
 from parity.pipeline.stepped_views import Views, largest
 from parity.pipeline.training_measured import NOTHING
-from parity.pipeline.training_runs import AT, Hidden, numbered, starting_at
 from parity.report.results import Quantity
 
 LABELS = ("reference", "candidate")

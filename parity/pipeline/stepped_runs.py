@@ -9,7 +9,7 @@ from parity.frameworks.kept_steps import KeptStep
 from parity.frameworks.stepping import Held, Stepped, SteppedSide, UntraceableError
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Runnable, Values
-from parity.pipeline.training_runs import AT, FOLLOWING, START, Hidden
+from parity.pipeline.step_rows import START, Hidden, StepRows, steps_of
 
 State = Mapping[str, Held]
 """All values of a state by name."""
@@ -43,39 +43,6 @@ class Viewed(NamedTuple):
     own_slots: Callable[[Arrays], Arrays] | None
     numbers: Callable[[State], Arrays]
     kept: KeptStep
-
-
-class _Rows:
-    """Values of every step, a row each; of weights, updates and slots without the hidden entries."""
-
-    def __init__(self, hidden: Hidden) -> None:
-        self._hidden = hidden
-        self._rows: dict[str, dict[str, list[np.ndarray]]] = {}
-
-    def keep(self, group: str, arrays: Arrays) -> None:
-        for name, array in arrays.items():
-            mask = self._hidden.get(name) if group in FOLLOWING else None
-            value = array if mask is None else np.where(mask, 0.0, array)
-            self._rows.setdefault(group, {}).setdefault(name, []).append(np.array(value))
-
-    def values(self) -> Values:
-        return {g: {n: np.stack(rows) for n, rows in leaves.items()} for g, leaves in self._rows.items()}
-
-
-def steps_of(inputs: Arrays) -> list[dict[str, dict[str, np.ndarray]]]:
-    """What `numbered` and `starting_at` made into one set of arrays: of each step its batch and its start.
-
-    >>> steps_of({"0/0/x": np.zeros(2), "0/start/w": np.ones(1)})
-    [{'0': {'x': array([0., 0.])}, 'start': {'w': array([1.])}}]
-
-    Args:
-        inputs: by step, batch and name.
-    """
-    steps: dict[int, dict[str, dict[str, np.ndarray]]] = {}
-    for key, array in inputs.items():
-        step, number, name = key.split(AT, 2)
-        steps.setdefault(int(step), {}).setdefault(number, {})[name] = array
-    return [groups for _, groups in sorted(steps.items())]
 
 
 class Tried(NamedTuple):
@@ -136,7 +103,7 @@ def freely(viewed: Viewed, hidden: Hidden) -> Runnable:
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        rows = _Rows(hidden)
+        rows = StepRows(hidden)
         with viewed.kept.restored():
             loop = viewed.side.begin(dtype)
             loop.place(weights)
@@ -160,7 +127,7 @@ def from_equal_weights(viewed: Viewed, statistics: frozenset[str], hidden: Hidde
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
-        rows = _Rows(hidden)
+        rows = StepRows(hidden)
         with viewed.kept.restored():
             loop = viewed.side.begin(dtype)
             loop.place(weights)

@@ -11,9 +11,9 @@ from parity.optimizers.groups import plain_options
 from parity.optimizers.variants import History
 from parity.pipeline.average_causes import average_cause
 from parity.pipeline.optimizer_causes import by_the_optimizer
-from parity.pipeline.step_multiples import ratios_of, same
+from parity.pipeline.step_multiples import SUM_OR_MEAN, factor_of, in_every_step, ratios_of, same
+from parity.pipeline.step_rows import Hidden
 from parity.pipeline.training_optimizers import Optimizers
-from parity.pipeline.training_runs import Hidden
 from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity, Verdict
 
@@ -145,11 +145,7 @@ def parting_of(
     Returns:
         None where nothing fails.
     """
-    failed = [
-        (q.curve.first_failure, q)
-        for q in judged
-        if q.verdict is Verdict.FAIL and q.curve is not None and q.curve.first_failure is not None
-    ]
+    failed = failures(judged)
     if not failed:
         return None
     first = min((at for at, q in failed if q.group != "slots"), default=0)
@@ -197,6 +193,19 @@ def _in_another_form(name: str, sides: tuple[Side, Side], first: int) -> bool:
     return not np.isnan(ratios).any() and same(ratios, ratios[0])
 
 
+def failures(judged: Sequence[Quantity]) -> list[tuple[int, Quantity]]:
+    """What fails over time, with the first step in which it does.
+
+    Args:
+        judged: quantities, over time or not.
+    """
+    return [
+        (q.curve.first_failure, q)
+        for q in judged
+        if q.verdict is Verdict.FAIL and q.curve is not None and q.curve.first_failure is not None
+    ]
+
+
 def how_far(failed: Sequence[Quantity], step: int) -> str:
     """How far the worst quantity is away, in words.
 
@@ -226,13 +235,11 @@ def _multiplied(found: Parting, sides: tuple[Side, Side], group: str) -> Parting
     # Parts of a loss are told first: the loss is a sum of them.
     parts = sorted((name for name in own if name in other), reverse=True) if group == "loss" else []
     for names in [[name] for name in parts] or [list(own)]:
-        ratios = ratios_of({name: own[name] for name in names}, other)
-        if np.isnan(ratios).any() or not same(ratios, ratios[0]) or same(ratios[:1], 1.0):
+        factor = factor_of({name: own[name] for name in names}, other)
+        if factor is None:
             continue
         what = f"the {names[0]}".replace("the loss/", "the loss's part ") if parts else "every gradient"
-        hint = "look for a sum in the place of a mean, a factor 1/2, or a mean over another axis"
-        if group == "gradients":  # the losses agree
-            hint = "the losses agree: look for a stopped gradient, or one that is scaled by hand"
-        cause = f"{what} of <candidate> is {ratios[0]:.6g} x that of <reference> in every step: {hint}"
+        stopped = "the losses agree: look for a stopped gradient, or one that is scaled by hand"
+        cause = in_every_step(what, factor, SUM_OR_MEAN if group == "loss" else stopped)
         return Parting(found.step, found.phase, found.detail, cause)
     return found

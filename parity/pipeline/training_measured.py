@@ -12,15 +12,9 @@ from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Side, SideByDtype, Subject, measure
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
+from parity.pipeline.step_rows import Hidden, numbered, starting_at
 from parity.pipeline.training_judging import rules_for
-from parity.pipeline.training_runs import (
-    Hidden,
-    TrainingSide,
-    freely,
-    from_equal_weights,
-    numbered,
-    starting_at,
-)
+from parity.pipeline.training_runs import TrainingSide, freely, from_equal_weights
 from parity.report.results import Quantity
 
 DIVERGED = 1e4

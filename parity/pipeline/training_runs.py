@@ -10,26 +10,14 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from jaxtyping import Bool, Float
 
 from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.noise import Runnable, Values, current_noise_run
 from parity.numerics.perturbing import perturb
-
-AT = "/"
-"""Between the number of a step, the number of a batch in it, and the name of an array."""
-
-START = "start"
-"""In the place of the number of a batch: the weights that a step begins with."""
-
-FOLLOWING = ("slots", "update", "weights", "averages")
-"""The groups of values that follow from gradients, entry by entry."""
+from parity.pipeline.step_rows import START, Hidden, StepRows, steps_of
 
 Graded = Callable[[Arrays, Arrays, str], tuple[Values, frozenset[str]]]
 """A program that tells besides of which weights its loss does not depend, so that they have no gradient."""
-
-Hidden = Mapping[str, Bool[np.ndarray, "..."]]
-"""By tensor the entries that are kept as zero: of which nothing can be said."""
 
 
 class Optimizing(Protocol):
@@ -85,38 +73,6 @@ class TrainingSide(NamedTuple):
     narrow: str | None = None
 
 
-def numbered(steps: Sequence[Sequence[Arrays]]) -> dict[str, np.ndarray]:
-    """The batches of all steps as one set of named arrays, so that noise reaches each.
-
-    >>> list(numbered([[{"x": np.zeros(2)}], [{"x": np.ones(2)}]]))
-    ['0/0/x', '1/0/x']
-
-    Args:
-        steps: the batches of each step, as named arrays.
-    """
-    return {
-        f"{step}{AT}{number}{AT}{name}": array
-        for step, batches in enumerate(steps)
-        for number, batch in enumerate(batches)
-        for name, array in batch.items()
-    }
-
-
-def starting_at(start: Arrays, after: Mapping[str, Float[np.ndarray, "steps ..."]]) -> dict[str, np.ndarray]:
-    """The weights at which each step begins, to stand beside what `numbered` made of the batches.
-
-    Args:
-        start: weights before the first step, by tensor.
-        after: weights after every step, by tensor.
-    """
-    count = len(next(iter(after.values()), ()))
-    return {
-        f"{step}{AT}{START}{AT}{name}": np.asarray(rows[step - 1] if step else start[name])
-        for step in range(count)
-        for name, rows in after.items()
-    }
-
-
 class _Step(NamedTuple):
     """What one step is given: its batches, and the weights that it begins with, if they are set."""
 
@@ -126,11 +82,7 @@ class _Step(NamedTuple):
 
 def _steps(inputs: Arrays) -> Iterator[_Step]:
     """What `numbered` and `starting_at` made into one set of arrays, step by step."""
-    parts: dict[int, dict[str, dict[str, np.ndarray]]] = {}
-    for key, array in inputs.items():
-        step, number, name = key.split(AT, 2)
-        parts.setdefault(int(step), {}).setdefault(number, {})[name] = array
-    for _, groups in sorted(parts.items()):
+    for groups in steps_of(inputs):
         start = groups.pop(START, {})
         yield _Step([groups[number] for number in sorted(groups, key=int)], start)
 
@@ -190,7 +142,7 @@ def freely(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnabl
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         optimizer = side.begin(weights, dtype)
-        history = _History(hidden)
+        history = StepRows(hidden)
         for step in _steps(inputs):
             for group, arrays in side.before(optimizer).items():
                 history.keep(group, arrays)
@@ -216,7 +168,7 @@ def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         optimizer = side.begin(weights, dtype)
-        history = _History(hidden)
+        history = StepRows(hidden)
         for step in _steps(inputs):
             optimizer.place(side.own(step.start))
             before = side.tensors(optimizer.weights)
@@ -237,39 +189,3 @@ def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})
         return history.values()
 
     return run
-
-
-class _History:
-    """Values of every step, a row each; of what follows from gradients without the hidden entries.
-
-    What is missing in a step, as the state of a weight that had no gradient yet, is zero there.
-    """
-
-    def __init__(self, hidden: Hidden) -> None:
-        self._hidden = hidden
-        self._rows: dict[str, dict[str, dict[int, np.ndarray]]] = {}
-        self._steps: dict[str, int] = {}
-
-    def keep(self, group: str, arrays: Arrays) -> None:
-        """Keep the values of a group in a step, once a step."""
-        step = self._steps.setdefault(group, 0)
-        self._steps[group] += 1
-        for name, array in arrays.items():
-            value = array
-            if group in FOLLOWING:
-                mask = self._hidden.get(name, self._hidden.get(name.rpartition(".")[0]))
-                if mask is not None and mask.shape == np.shape(array):
-                    value = np.where(mask, 0.0, array)
-            self._rows.setdefault(group, {}).setdefault(name, {})[step] = np.array(value)
-
-    def values(self) -> Values:
-        return {
-            group: {name: _stacked(rows, self._steps[group]) for name, rows in leaves.items()}
-            for group, leaves in self._rows.items()
-        }
-
-
-def _stacked(rows: Mapping[int, np.ndarray], steps: int) -> np.ndarray:
-    """The rows of all steps, zero where there is none."""
-    missing = np.zeros_like(next(iter(rows.values())))
-    return np.stack([rows.get(step, missing) for step in range(steps)])

@@ -13,7 +13,7 @@ from jaxtyping import Bool
 from parity.numerics.lost_accuracy import NULL_SHARE
 from parity.numerics.measured_leaf import Criterion, measure_leaf
 from parity.numerics.noise import Side
-from parity.pipeline.training_runs import FOLLOWING
+from parity.pipeline.step_rows import FOLLOWING
 from parity.report.results import LIMIT, Quantity, Verdict
 
 GRADIENTS = "gradients"
