@@ -24,18 +24,29 @@ from parity.numerics.progress import prefixed
     is_flag=True,
     help="For models larger than memory: read weights at each use, write values as they come; on both sides.",
 )
-def record(target: str, directory: str, side: str, against: str | None, trace: bool, stream: bool) -> None:
+@click.option("--training", is_flag=True, help="Record how it trains: FUNCTION is that of check-training.")
+def record(
+    target: str, directory: str, side: str, against: str | None, trace: bool, stream: bool, training: bool
+) -> None:
     """Run one side of a comparison and keep what the other is compared with, in DIR.
 
-    FUNCTION is that of `parity check`; the other side's arguments may be missing, and so may the other
-    framework, or another version of the same one. The reference comes first, because the candidate runs with
-    its weights and inputs:
+    FUNCTION is that of `parity check`, with --training that of `parity check-training`; the other side's
+    arguments may be missing, and so may the other framework, or another version of the same one. The
+    reference comes first, because the candidate runs with its weights and inputs:
 
     \b
       parity record torch_side.py reference/ --side reference --trace
       parity record jax_side.py candidate/ --side candidate --against reference/
       parity compare reference/ candidate/
       parity compare reference/ jax_side.py        the same at once, with the place of a difference
+
+    With --training each side trains in its own environment, with the reference's weights and batches; the
+    candidate's file returns candidate, loss=(None, JAX's) and optimizer=(None, optax's):
+
+    \b
+      parity record torch_side.py reference/ --side reference --trace --training
+      parity record jax_side.py candidate/ --side candidate --training --against reference/
+      parity compare reference/ candidate/
 
     With --stream a model may be larger than memory. FUNCTION names the files of the reference's weights as
     weights_file, safetensors or a directory of them; its module may lie on PyTorch's meta device, and the
@@ -48,9 +59,10 @@ def record(target: str, directory: str, side: str, against: str | None, trace: b
     """  # noqa: D301 (click wants the character)
     with bad_input(TypeError):
         from parity.pipeline.record import record as run
+        from parity.pipeline.recorded_training import is_training, read_training
         from parity.pipeline.recordings import require_room
 
-        chosen = parse(target)
+        chosen = parse(target, "check_training" if training else "check")
         require_room(directory)
         if (against is None) != (side == "reference"):
             raise ValueError(
@@ -62,10 +74,22 @@ def record(target: str, directory: str, side: str, against: str | None, trace: b
             raise ValueError("--trace is for --side reference; a candidate is traced when it runs")
         if trace and stream:
             raise ValueError("--stream writes every value by itself; leave --trace out")
+        if against is not None and is_training(Path(against)) != training:
+            raise ValueError(
+                f"{against} is a recording of training: give --training"
+                if not training
+                else f"{against} is no recording of training: leave --training out, or record it with it"
+            )
         with spinner(f"{chosen.label}: importing") as progress, opened(chosen) as arguments:
             given = {**by_name(chosen, arguments), "progress": prefixed(progress, chosen.label)}
+            if training and side == "reference":
+                given = {"batches": (), **given}  # a file without them is told so
             with running_models(chosen):
                 recording = run(directory, side=side, against=against, trace=trace, stream=stream, **given)
+    if training:
+        steps = read_training(Path(directory)).steps
+        click.echo(f"{directory}: {steps} steps of training of the {side}")
+        return
     sides = recording.runs[""]
     count = sum(len(group) for group in next(iter(sides.values())).base.values())
     quantities = "1 quantity" if count == 1 else f"{count} quantities"
@@ -96,12 +120,13 @@ def compare(
     """
     with bad_input(TypeError):
         from parity.pipeline.record import compare as run
+        from parity.pipeline.recorded_training import is_training
 
         require_writable(json_path, html_path, junit_path)
         if Path(second).is_dir() or not _is_python(second):
             report = run(first, second)
         else:
-            chosen = parse(second)
+            chosen = parse(second, "check_training" if is_training(Path(first)) else "check")
             with spinner(f"{chosen.label}: importing") as progress, opened(chosen) as arguments:
                 given = by_name(chosen, arguments)
                 with running_models(chosen):

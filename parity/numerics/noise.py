@@ -165,7 +165,7 @@ def measure(
     """
     bases: dict[str, dict[str, Values]] = {}
     for dtype in dict.fromkeys(["float64", *dtypes, "float32"]):
-        progress(f"both sides in {dtype}")
+        progress(f"{'both sides' if len(subjects) > 1 else 'one side'} in {dtype}")
         bases[dtype] = {
             label: program(weights, inputs, dtype) for label, (program, weights) in subjects.items()
         }

@@ -3,22 +3,21 @@
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import torch
 
 from parity.numerics.arrays import Arrays
 from parity.optimizers.clipping import OFFSET
-from parity.optimizers.groups import RULES
+from parity.optimizers.known import RULES
 from parity.optimizers.variants import Variant, differs
 
 LIMITS = (1.0, 0.5, 0.1, 0.2, 0.25, 2.0, 5.0, 10.0)
 """Norms in use."""
 
 
-def clippings(kind: type[torch.optim.Optimizer], limit: float | None) -> Iterator[Variant]:
+def clippings(kind: str, limit: float | None) -> Iterator[Variant]:
     """The same optimiser behind another clipping.
 
     Args:
-        kind: the class of the reference's optimiser.
+        kind: the name of the class of the reference's optimiser.
         limit: the norm to which it clips all gradients; None where it clips otherwise, or not at all.
     """
     rule = RULES[kind]

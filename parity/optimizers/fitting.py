@@ -9,9 +9,10 @@ import numpy as np
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
-from parity.optimizers.groups import RULES
+from parity.optimizers.history import History
+from parity.optimizers.known import RULES
 from parity.optimizers.rules import Options
-from parity.optimizers.variants import History, Variant, differs, laid_out, recorded
+from parity.optimizers.variants import Variant, differs, laid_out, recorded
 
 POINTS = 48
 """Values that are tried at once."""

@@ -7,30 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Shaped
 
-from parity.optimizers.matrix_rules import MUON
-from parity.optimizers.moment_rules import ADAM, ADAMAX, NADAM, RADAM, SPARSE_ADAM
-from parity.optimizers.momentum_rules import ASGD, RPROP, SGD
-from parity.optimizers.root_rules import ADADELTA, ADAFACTOR, ADAGRAD, RMSPROP
+from parity.optimizers.known import RULES
 from parity.optimizers.rules import Options, Rule
 from parity.weights import WeightError
-
-RULES: Mapping[type[torch.optim.Optimizer], Rule] = {
-    torch.optim.SGD: SGD,
-    torch.optim.ASGD: ASGD,
-    torch.optim.Rprop: RPROP,
-    torch.optim.Adam: ADAM,
-    torch.optim.AdamW: ADAM,
-    torch.optim.Adamax: ADAMAX,
-    torch.optim.NAdam: NADAM,
-    torch.optim.RAdam: RADAM,
-    torch.optim.SparseAdam: SPARSE_ADAM,
-    torch.optim.Adagrad: ADAGRAD,
-    torch.optim.Adadelta: ADADELTA,
-    torch.optim.RMSprop: RMSPROP,
-    torch.optim.Adafactor: ADAFACTOR,
-    **({torch.optim.Muon: MUON} if hasattr(torch.optim, "Muon") else {}),
-}
-"""The rule of each optimiser that can be translated; AdamW is Adam with an option."""
 
 DESCRIBED = {
     "param_names", "params", "foreach", "fused", "capturable", "differentiable", "initial_lr", "swa_lr",
@@ -64,20 +43,46 @@ def rule_of(optimizer: torch.optim.Optimizer) -> Rule:
             f"`torch_optimizer` is a {type(optimizer).__name__}; it must be an optimiser of "
             "`torch.optim`, built over the model's parameters"
         )
-    kind = type(optimizer)
-    if kind in RULES:
-        return RULES[kind]
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    kind, name = type(optimizer), name_of(type(optimizer))
+    if name in RULES:
+        return RULES[name]
     if kind is torch.optim.LBFGS:
         raise TypeError(
             f"{name} is not translated: it calls the loss many times in one step, and `optax.lbfgs` "
             "searches along the line by other rules"
         )
-    bases = [base for base in kind.__mro__ if base in RULES]
-    inherits = f" (a subclass of torch.optim.{bases[0].__name__})" if bases else ""
+    bases = [base for base in map(name_of, kind.__mro__) if base in RULES]
+    inherits = f" (a subclass of torch.optim.{bases[0]})" if bases else ""
     raise TypeError(
         f"{name}{inherits} is no optimiser of `torch.optim` itself: what its step computes is not known, and "
-        f"would only be guessed. Known are {', '.join(sorted(known.__name__ for known in RULES))}"
+        f"would only be guessed. Known are {', '.join(sorted(RULES))}"
+    )
+
+
+def name_of(kind: type) -> str:
+    """The name by which `RULES` knows a class: of `torch.optim` its own, of others with their module.
+
+    >>> name_of(torch.optim.AdamW), name_of(type("AdamW", (torch.optim.AdamW,), {"__module__": "mine"}))
+    ('AdamW', 'mine.AdamW')
+
+    Args:
+        kind: a class of optimisers.
+    """
+    is_torchs = getattr(torch.optim, kind.__name__, None) is kind
+    return kind.__name__ if is_torchs else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def defaults_of(name: str) -> Options | None:
+    """The hyperparameters of an optimiser of `torch.optim` of which nothing is said; None if it has no such.
+
+    Args:
+        name: of its class.
+    """
+    kind = getattr(torch.optim, name, None)
+    return (
+        None
+        if kind is None
+        else plain_options(kind([torch.nn.Parameter(torch.zeros(1, 1))], lr=1e-3).defaults)
     )
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 
 import optax
-import torch
 from jaxtyping import Array
 
 from parity.optimizers.rules import Options
@@ -59,23 +58,21 @@ def _rmsprop(options: Options) -> list[optax.GradientTransformation] | None:
 
 _Form = Callable[[Options], list[optax.GradientTransformation] | None]
 
-_FORMS: Mapping[type[torch.optim.Optimizer], _Form] = {
-    torch.optim.SGD: _sgd,
-    torch.optim.Adam: _adam,
-    torch.optim.AdamW: _adam,
-    torch.optim.Adamax: _adamax,
-    torch.optim.Adadelta: _adadelta,
-    torch.optim.RMSprop: _rmsprop,
+_FORMS: Mapping[str, _Form] = {
+    "SGD": _sgd,
+    "Adam": _adam,
+    "AdamW": _adam,
+    "Adamax": _adamax,
+    "Adadelta": _adadelta,
+    "RMSprop": _rmsprop,
 }
 
 
-def optax_form(
-    kind: type[torch.optim.Optimizer], options: Options, rate: Rate
-) -> optax.GradientTransformation | None:
+def optax_form(kind: str, options: Options, rate: Rate) -> optax.GradientTransformation | None:
     """An optimiser of PyTorch as a chain of optax's transformations.
 
     Args:
-        kind: the class of the optimiser.
+        kind: the name of the optimiser's class.
         options: of one parameter group.
         rate: its learning rate; a constant, or a schedule of the count of updates.
 

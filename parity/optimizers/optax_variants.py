@@ -26,7 +26,7 @@ def optax_variants(kind: str, options: Options) -> Iterator[Variant]:
     """What the other side computes if it has one of these, with the reference's hyperparameters or its own.
 
     Args:
-        kind: the class of the reference's optimiser.
+        kind: the name of the class of the reference's optimiser.
         options: of one of its groups.
     """
     first, second = options.get("betas", (0.9, 0.999))[:2]

@@ -1,7 +1,7 @@
 """The state of an optimiser from one framework to the other, so that a run goes on in the middle."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,38 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import PyTree
 
-from parity.optimizers.groups import parameter_names, rule_of
+from parity.optimizers.groups import name_of, parameter_names, rule_of
+from parity.optimizers.optax_slots import SlotPlace, slot_places, slots_of
 from parity.weights import Plan, WeightError
 
-SLOTS: Mapping[type[torch.optim.Optimizer], Mapping[str, str]] = {
-    torch.optim.SGD: {"trace": "momentum_buffer"},
-    torch.optim.Adam: {"mu": "exp_avg", "nu": "exp_avg_sq"},
-    torch.optim.AdamW: {"mu": "exp_avg", "nu": "exp_avg_sq"},
-    torch.optim.Adamax: {"mu": "exp_avg", "nu": "exp_inf"},
-    torch.optim.Adadelta: {"e_g": "square_avg", "e_x": "acc_delta"},
-    torch.optim.RMSprop: {"nu": "square_avg", "mu": "grad_avg", "trace": "momentum_buffer"},
-}
-"""optax's fields that hold what PyTorch's slots hold."""
-
-COUNTS = ("count", "step")
-"""Fields that count updates: optax's, and that of a rule of PyTorch's own."""
-
-STEPLESS = (torch.optim.SGD,)
+STEPLESS = ("SGD",)
 """Optimisers of PyTorch that count nothing."""
-
-
-class _Place(NamedTuple):
-    """What a leaf of an optimiser's state in JAX holds.
-
-    Attributes:
-        slot: PyTorch's name, "step" for a count.
-        tensor: the tensor's name, where the state is in PyTorch's layout.
-        leaf: the leaf's path, where it is in the layout of the params.
-    """
-
-    slot: str
-    tensor: str = ""
-    leaf: str = ""
 
 
 def state_from_torch(
@@ -80,9 +54,9 @@ def state_from_torch(
     leaves: dict[str, dict[str, np.ndarray]] = {}
     lost: list[str] = []
 
-    def value(place: _Place, held: Any) -> Any:
+    def value(place: SlotPlace, held: Any) -> Any:
         if place.slot == "step":
-            return jnp.asarray(_count(slots, place, step, type(torch_optimizer)), held.dtype)
+            return jnp.asarray(_count(slots, place, step, name_of(type(torch_optimizer))), held.dtype)
         if place.tensor:
             found = slots.get(place.tensor, {}).get(place.slot)
             where = f"{place.slot} of {place.tensor}"
@@ -96,7 +70,7 @@ def state_from_torch(
             return held
         return jnp.asarray(np.reshape(found, held.shape), held.dtype)
 
-    places, structure = _places(opt_state, type(torch_optimizer), plan)
+    places, structure = slot_places(opt_state, name_of(type(torch_optimizer)), plan)
     values = [held if place is None else value(place, held) for place, held in places]
     if lost:
         raise WeightError(
@@ -125,7 +99,7 @@ def state_to_torch(
     Raises:
         WeightError: if `opt_state` holds none of its slots.
     """
-    found, count = slots_of(opt_state, type(torch_optimizer), plan)
+    found, count = slots_of(opt_state, name_of(type(torch_optimizer)), plan)
     names = parameter_names(torch_optimizer, {t.tensor_name: np.empty(0) for t in plan.transfers}, module)
     stateful = [p for g in torch_optimizer.param_groups for p in g["params"] if names.get(id(p)) in found]
     if not stateful:
@@ -135,43 +109,11 @@ def state_to_torch(
         )
     for p in stateful:
         slots = found[names[id(p)]]
-        if type(torch_optimizer) not in STEPLESS:
+        if name_of(type(torch_optimizer)) not in STEPLESS:
             slots.setdefault("step", np.asarray(count))
         else:
             slots.pop("step", None)
         torch_optimizer.state[p] = {slot: _torch_slot(slot, value, p) for slot, value in slots.items()}
-
-
-def slots_of(
-    opt_state: PyTree, kind: type[torch.optim.Optimizer], plan: Plan
-) -> tuple[dict[str, dict[str, np.ndarray]], int]:
-    """What an optax state holds, in PyTorch's layout and by PyTorch's names.
-
-    Args:
-        opt_state: of `to_optax`, or of an optimiser of optax's own over the params tree.
-        kind: the class of the PyTorch optimiser.
-        plan: the weight plan between both models.
-
-    Returns:
-        Tensor name -> slot -> array, and the count of updates of the whole state (0 where it has none).
-    """
-    found: dict[str, dict[str, np.ndarray]] = {}
-    leaves: dict[str, dict[str, np.ndarray]] = {}
-    counts = [0]
-    for place, held in _places(opt_state, kind, plan)[0]:
-        if place is None:
-            continue
-        if place.tensor:
-            found.setdefault(place.tensor, {})[place.slot] = np.asarray(held)
-        elif place.slot == "step":
-            counts.append(int(np.max(held)))
-        else:
-            leaves.setdefault(place.slot, {})[place.leaf] = np.asarray(held)
-    for slot, by_path in leaves.items():
-        partial = plan._replace(transfers=tuple(t for t in plan.transfers if t.leaf_path in by_path))
-        for name, tensor in partial.to_tensors(by_path).items():
-            found.setdefault(name, {})[slot] = tensor
-    return found, max(counts)
 
 
 def _torch_slot(slot: str, value: np.ndarray, parameter: torch.Tensor) -> torch.Tensor:
@@ -203,50 +145,11 @@ def _torch_slots(
     }
 
 
-def _places(
-    opt_state: PyTree, kind: type[torch.optim.Optimizer], plan: Plan
-) -> tuple[list[tuple[_Place | None, Any]], Any]:
-    """What each leaf of an optax state holds, and the structure of the state."""
-    with_paths, structure = jax.tree_util.tree_flatten_with_path(opt_state)
-    tensors = {t.tensor_name for t in plan.transfers}
-    paths = {t.leaf_path for t in plan.transfers}
-    return [(_place(path, kind, tensors, paths), leaf) for path, leaf in with_paths], structure
-
-
-def _place(
-    path: tuple[Any, ...], kind: type[torch.optim.Optimizer], tensors: set[str], leaves: set[str]
-) -> _Place | None:
-    """What the leaf at a path of an optax state holds; None for what PyTorch has nothing of."""
-    for field, rest in _fields(path):
-        if field in COUNTS and not rest:
-            return _Place("step")
-        if field == "slots" and len(rest) == 2:
-            return _Place(str(rest[1].key), tensor=str(rest[0].key))
-        slot = SLOTS.get(kind, {}).get(field)
-        if slot is None:
-            continue
-        if len(rest) == 1 and getattr(rest[0], "key", None) in tensors:
-            return _Place(slot, tensor=str(rest[0].key))
-        within = jax.tree_util.keystr(rest, simple=True, separator="/")
-        # Of Linen's collections an optimiser sees the params alone.
-        leaf = next((leaf for leaf in (within, f"params/{within}") if leaf in leaves), None)
-        if leaf is not None:
-            return _Place(slot, leaf=leaf)
-    return None
-
-
-def _fields(path: tuple[Any, ...]) -> Iterator[tuple[str, tuple[Any, ...]]]:
-    """The named fields on the way to a leaf, the innermost first, each with what follows."""
-    for at in reversed(range(len(path))):
-        if isinstance(path[at], jax.tree_util.GetAttrKey):
-            yield path[at].name, path[at + 1 :]
-
-
 def _count(
     slots: Mapping[str, Mapping[str, np.ndarray]],
-    place: _Place,
+    place: SlotPlace,
     step: int | None,
-    kind: type[torch.optim.Optimizer],
+    kind: str,
 ) -> int:
     """How many updates were made: of one tensor, or of all."""
     known = {name: int(held["step"]) for name, held in slots.items() if "step" in held}
@@ -256,8 +159,7 @@ def _count(
         return step
     if not known:
         raise ValueError(
-            f"`opt_state` counts updates and {kind.__name__} of PyTorch does not: pass `step=` (how many "
-            "were made)"
+            f"`opt_state` counts updates and {kind} of PyTorch does not: pass `step=` (how many were made)"
         )
     if len(set(known.values())) > 1:
         counts = ", ".join(f"{name}: {count}" for name, count in sorted(known.items()))

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from parity.optimizers import plateaus
-from parity.optimizers.groups import groups_of, rule_of
+from parity.optimizers.groups import groups_of, name_of, rule_of
 from parity.optimizers.optax_forms import optax_form
 from parity.optimizers.plateaus import PlateauState
 from parity.optimizers.rule_form import rule_form
@@ -86,7 +86,7 @@ def to_optax(
     labels.update({name: str(number) for number, group in enumerate(groups) for name in group.names})
     transformations: dict[str, Any] = {"frozen": optax.set_to_zero()}
     for number, group in enumerate(groups):
-        form = _optax_form(type(torch_optimizer), group.options, moving[number])
+        form = _optax_form(name_of(type(torch_optimizer)), group.options, moving[number])
         transformations[str(number)] = (
             rule_form(rule, group.options, moving[number]) if form is None else form
         )
@@ -96,9 +96,7 @@ def to_optax(
     return _in_layout(inner, layout)
 
 
-def _optax_form(
-    kind: type[torch.optim.Optimizer], options: Options, moving: Moving | None
-) -> optax.GradientTransformation | None:
+def _optax_form(kind: str, options: Options, moving: Moving | None) -> optax.GradientTransformation | None:
     """A group as optax's own, where that is equal and nothing but the rate moves with the count."""
     if moving is None:
         return optax_form(kind, options, options["lr"])

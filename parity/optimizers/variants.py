@@ -5,19 +5,18 @@ whose updates are those of the other side, in every step, is the cause.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import torch
 from jaxtyping import Array, Float
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
-from parity.optimizers.groups import RULES, plain_options
+from parity.optimizers.history import History
+from parity.optimizers.known import RULES
 from parity.optimizers.matrix_rules import MUON
 from parity.optimizers.moment_rules import ADAM, NADAM, RADAM
 from parity.optimizers.root_rules import ADAFACTOR
@@ -41,34 +40,6 @@ ELEMENTWISE = [kind for kind, rule in RULES.items() if rule not in (ADAFACTOR, M
 
 
 Rows = Float[np.ndarray, "steps ..."]
-
-
-class History(NamedTuple):
-    """A run of the reference, from equal weights; all values in float64, the first axis is time.
-
-    Attributes:
-        kind: the class of its optimiser.
-        options: hyperparameters of each tensor.
-        weights: before each step, by tensor.
-        raw: gradients before clipping.
-        used: gradients that the optimiser was given.
-        rates: the rate of each tensor, shape (steps,).
-        limit: the norm to which it clips all gradients, where it does just that.
-        accumulate: batches whose gradients are averaged for one update.
-        follows_loss: whether its scheduler follows the loss.
-        unreached: by tensor, 1 in the steps in which it had no gradient, so that the optimiser skipped it.
-    """
-
-    kind: type[torch.optim.Optimizer]
-    options: Mapping[str, Options]
-    weights: Arrays
-    raw: Arrays
-    used: Arrays
-    rates: Arrays
-    limit: float | None = None
-    accumulate: int = 1
-    unreached: Arrays = MappingProxyType({})
-    follows_loss: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,27 +150,28 @@ def recorded(
     return jax.lax.scan(step, slots, rows)[1]
 
 
-def variants(kind: type[torch.optim.Optimizer], options: Options) -> Iterator[Variant]:
+def variants(history: History, options: Options) -> Iterator[Variant]:
     """What the other side may compute instead, the likeliest first.
 
     Args:
-        kind: the class of the reference's optimiser.
+        history: of the reference.
         options: of one of its groups.
     """
+    kind = history.kind
     rule = RULES[kind]
     yield from _decays(rule, options)
     if rule in (ADAM, NADAM, RADAM):
         yield from _moments(rule, options)
-    if kind is torch.optim.SGD:
+    if kind == "SGD":
         yield from _momenta(rule, options)
-    if kind is torch.optim.RMSprop:
+    if kind == "RMSprop":
         yield from _root_mean_squares(rule, options)
-    if kind is torch.optim.Adagrad:
+    if kind == "Adagrad":
         yield from _sums_of_squares(rule, options)
     yield from _others(rule, options, "epsilon", "eps", EPSILONS)
     for other, own in RULES.items():
-        if own is not rule and other in ELEMENTWISE:
-            yield Variant(differs("the optimiser", kind.__name__, other.__name__), own, _as(other))
+        if own is not rule and other in ELEMENTWISE and other in history.defaults:
+            yield Variant(differs("the optimiser", kind, other), own, _as(history.defaults[other]))
     yield Variant(
         "<candidate> climbs: its gradient has the other sign",
         rule,
@@ -211,9 +183,8 @@ def _with(**changed: Any) -> Callable[[Options], Options]:
     return lambda options: {**options, **changed}
 
 
-def _as(kind: type[torch.optim.Optimizer]) -> Callable[[Options], Options]:
+def _as(defaults: Options) -> Callable[[Options], Options]:
     """The hyperparameters of another optimiser: those that are given, and its defaults."""
-    defaults = _defaults(kind)
     return lambda given: {**defaults, **{name: value for name, value in given.items() if name in defaults}}
 
 
@@ -334,8 +305,3 @@ def _sums_of_squares(rule: Rule, options: Options) -> Iterator[Variant]:
                     "the sum of squares at the start", own, f"{start:g}, epsilon ({eps:g}) outside,"
                 )
                 yield Variant(told, rule, changed)
-
-
-def _defaults(kind: Any) -> Options:
-    """The hyperparameters of an optimiser of PyTorch of which nothing is said."""
-    return plain_options(kind([torch.nn.Parameter(torch.zeros(1))], lr=1e-3).defaults)

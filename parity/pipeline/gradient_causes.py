@@ -6,7 +6,7 @@ import numpy as np
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Side
-from parity.optimizers.variants import History
+from parity.optimizers.history import History
 from parity.pipeline.step_multiples import ALIKE, Steps, names_in_words, ratios_of, rows_of, same
 from parity.report.partings import Parting, Phase
 

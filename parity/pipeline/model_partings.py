@@ -1,15 +1,47 @@
 """Where training parts in the models themselves: their outputs, weights, roundings and running statistics."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from parity.pipeline.outcome import Outcome
 from parity.pipeline.step_multiples import names_in_words
 from parity.report.partings import Parting, Phase
 from parity.report.results import Divergence, Quantity, Verdict
 
 MODEL = ("outputs", "loss", "gradients")
 """Groups of values of the model alone."""
+
+
+def look_into_the_models(outcome: Outcome, checked: Callable[[int], Outcome], *, is_narrow: bool) -> None:
+    """Add what a check of the models says, on the batch of a step that parts in loss or gradients.
+
+    Where no step parts and a model computes in a narrow dtype, the places at which each side rounds are
+    compared on the first batch: of these float64 shows nothing, and over many steps rounding hides them.
+
+    Args:
+        outcome: to add to.
+        checked: what `parity.check` finds on the batch of a step.
+        is_narrow: whether a model computes in a narrow dtype.
+    """
+    parting = outcome.parting
+    if parting is None and not is_narrow:
+        return
+    if parting is not None and parting.phase not in (Phase.LOSS, Phase.GRADIENTS):
+        return
+    found = checked(0 if parting is None else parting.step)
+    if parting is None:
+        outcome.parting = parting_by_roundings(found.quantities)
+        if outcome.parting is None:
+            return
+        roundings = [q for q in found.quantities if q.verdict is Verdict.FAIL]
+        outcome.quantities = [*outcome.quantities, *roundings]
+    else:
+        outcome.parting = before_the_loss(parting, found.quantities)
+    outcome.divergences, outcome.unplaced = found.divergences, found.unplaced
+    outcome.parting = with_place(outcome.parting, found.divergences)
+    new = [finding for finding in found.findings if finding not in outcome.findings]
+    outcome.findings = (*outcome.findings, *new)
 
 
 def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:

@@ -11,9 +11,10 @@ from parity.numerics.arrays import NARROW, Arrays, numpy_dtype
 from parity.numerics.noise import Side
 from parity.optimizers.clip_variants import clippings
 from parity.optimizers.fitting import fitted
-from parity.optimizers.groups import RULES
+from parity.optimizers.history import History
+from parity.optimizers.known import RULES
 from parity.optimizers.optax_variants import optax_variants
-from parity.optimizers.variants import History, Variant, changes, variants
+from parity.optimizers.variants import Variant, changes, variants
 from parity.pipeline.gradient_causes import given_apart, given_cause, keeps_momentum
 from parity.pipeline.rate_causes import (
     own_rates,
@@ -121,8 +122,8 @@ def _by_variants(
         if options is None:
             return ""
         tried = itertools.chain(
-            variants(history.kind, options),
-            optax_variants(history.kind.__name__, options),
+            variants(history, options),
+            optax_variants(history.kind, options),
             fitted(history, group, candidate, min(steps[n] for n in group)),
         )
         words = next((v.words for v in tried if explains(v, group)), None)

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from parity.numerics.progress import Progress
-from parity.pipeline.arguments import require_known, sorted_arguments
-from parity.pipeline.recorded_pairs import both_recorded
+from parity.pipeline.arguments import CHECK_TRAINING, require_known, sorted_arguments
+from parity.pipeline.outcome import Outcome
+from parity.pipeline.recorded_pairs import both_recorded, sorted_sides
+from parity.pipeline.recorded_training import TrainingRecord, is_training, read_training, write_training
 from parity.pipeline.recordings import Recording, clear, read, require_room, write
 from parity.pipeline.request import Request, Settings, Weights
 from parity.report.results import Report
@@ -64,6 +66,12 @@ def record(
         Exception: what the model raises, with a note that names the side.
     """
     place = require_room(directory)
+    if "batches" in arguments or (against is not None and is_training(Path(against))):
+        if stream:
+            raise ValueError("training is not recorded with `stream`; leave it out")
+        given = {"reference": reference, "candidate": candidate, **arguments}
+        given = {name: value for name, value in given.items() if value is not None}
+        return _record_training(place, given, side, against, trace, progress)
     require_known(arguments)
     given = sorted_arguments({k: v for k, v in arguments.items() if k not in ("oracles",)})
     side = _side(side, reference, candidate)
@@ -78,15 +86,9 @@ def record(
     else:
         from parity.pipeline.recording_sides import record_candidate
 
-        if against is None:
-            raise ValueError(
-                "the candidate needs `against`, the directory of the reference's recording, whose weights "
-                "and inputs it runs with; record the reference first"
-            )
-        if Path(against).resolve() == place.resolve():
-            raise ValueError(f"{place} holds the reference; give another directory for the candidate's")
+        expected = _against(against, place)
         request = _for_candidate(candidate, given)
-        recording = record_candidate(read(against), request, progress, stream_to=stream_to)
+        recording = record_candidate(expected, request, progress, stream_to=stream_to)
         traces = {}
     if not stream:
         clear(place)
@@ -118,6 +120,8 @@ def compare(
     """
     started = time.perf_counter()
     one = read(first)
+    if is_training(Path(first)):
+        return _compare_training(one, second, progress).report(time.perf_counter() - started)
     if isinstance(second, Mapping):
         from parity.pipeline.recording_sides import compare_live
 
@@ -127,6 +131,80 @@ def compare(
     else:
         outcome = both_recorded(one, read(second), progress)
     return outcome.report(time.perf_counter() - started)
+
+
+def _record_training(
+    place: Path,
+    arguments: Mapping[str, Any],
+    side: str | None,
+    against: Directory | None,
+    trace: bool,
+    progress: Progress,
+) -> Recording:
+    """`record` with arguments of `parity.check_training`."""
+    from parity.pipeline import recording_training
+
+    given = sorted_arguments(arguments, CHECK_TRAINING)
+    if given.get("state") is not None:
+        raise ValueError(
+            "step functions (`state`) are not recorded; compare them in one process (check_training)"
+        )
+    side = _side(side, given.get("reference"), given.get("candidate"))
+    traces: Mapping[Any, Any] = {}
+    if side == "reference":
+        recording, traces, record = recording_training.train_reference(given, trace, progress)
+    else:
+        one, expected = _reference_of_training(against, place)
+        recording, record = recording_training.record_candidate_training(
+            one, expected, _for_candidate(given["candidate"], given), given, progress
+        )
+    clear(place)
+    write_training(record, place)
+    write(recording, place)
+    if traces:
+        from parity.pipeline.trace_files import write_traces
+
+        write_traces(traces, place)
+    return recording
+
+
+def _compare_training(one: Recording, second: Directory | Mapping[str, Any], progress: Progress) -> Outcome:
+    """`compare` of recordings of training."""
+    from parity.pipeline import recording_training
+
+    if isinstance(second, Mapping):
+        given = sorted_arguments(
+            {n: v for n, v in second.items() if n not in ("reference", "progress")}, CHECK_TRAINING
+        )
+        expected = read_training(one.place)
+        request = _for_candidate(given.get("candidate"), given)
+        return recording_training.compare_live_training(one, expected, request, given, progress)
+    other = read(second)
+    pair = sorted_sides(one, other)
+    records = tuple(read_training(side.place) for side in pair)
+    return recording_training.judge_recorded(pair, (records[0], records[1]), None, progress)
+
+
+def _reference_of_training(against: Directory | None, place: Path) -> "tuple[Recording, TrainingRecord]":
+    """The recording that a candidate is trained against."""
+    found = _against(against, place)
+    return found, read_training(found.place)
+
+
+def _against(against: Directory | None, place: Path) -> Recording:
+    """The reference's recording, for the candidate to run with.
+
+    Raises:
+        ValueError: if it is not given, or is what would be written over.
+    """
+    if against is None:
+        raise ValueError(
+            "the candidate needs `against`, the directory of the reference's recording, whose weights "
+            "and inputs it runs with; record the reference first"
+        )
+    if Path(against).resolve() == place.resolve():
+        raise ValueError(f"{place} holds the reference; give another directory for the candidate's")
+    return read(against)
 
 
 def _for_reference(given: Mapping[str, Any]) -> dict[str, Any]:

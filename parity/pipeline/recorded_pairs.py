@@ -28,7 +28,7 @@ def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outco
     Raises:
         ValueError: if they are not one of each, or do not belong together.
     """
-    reference, candidate = _sorted(one, other)
+    reference, candidate = sorted_sides(one, other)
     settings = recorded_settings(reference)
     known, own = reference.settings, candidate.settings
     outcome = Outcome(reference.name, sides=Sides.of(reference.framework, candidate.framework))
@@ -122,8 +122,12 @@ def both_recorded(one: Recording, other: Recording, progress: Progress) -> Outco
     return outcome
 
 
-def _sorted(one: Recording, other: Recording) -> tuple[Recording, Recording]:
-    """The reference's and the candidate's.
+def sorted_sides(one: Recording, other: Recording) -> tuple[Recording, Recording]:
+    """The reference's recording and the candidate's.
+
+    Args:
+        one: of either.
+        other: of the other side.
 
     Raises:
         ValueError: if they are not one of each, or did not run with the same numbers.

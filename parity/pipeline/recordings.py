@@ -11,6 +11,7 @@
                            of both sides with `stream`)
     held-*.safetensors, held-*.json    in what precision a run in a narrow dtype holds its values
                            (`held_files`)
+    training*                              how it trains (`recorded_training`)
 
 Nothing is pickled. Floating values are stored in float64, or in float32 where they came from a narrower
 precision, which holds them exactly.
@@ -46,7 +47,7 @@ FORMAT = 6
 INDEX = "index.json"
 
 _FILES = re.compile(
-    r"index\.json|(values-.*|moves|weights|weights-.*|inputs|trace-.*|held-.*)\.safetensors"
+    r"(index|training)\.json|(values-.*|moves|weights|weights-.*|inputs|(trace|held|training)-.*)\.safetensors"
     r"|(trace|held)-.*\.json"
 )
 
@@ -139,7 +140,11 @@ def clear(directory: str | os.PathLike[str]) -> Path:
     """
     place = require_room(directory)
     place.mkdir(exist_ok=True)
-    others = [path for name in ("*.safetensors", "trace-*.json", "held-*.json") for path in place.glob(name)]
+    others = [
+        path
+        for name in ("*.safetensors", "training.json", "trace-*.json", "held-*.json")
+        for path in place.glob(name)
+    ]
     for old in (place / INDEX, *others):
         old.unlink(missing_ok=True)  # the index first: what is half written is not a recording
     return place

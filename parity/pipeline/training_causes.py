@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Side
-from parity.optimizers.groups import plain_options
-from parity.optimizers.variants import History
+from parity.optimizers.history import History
 from parity.pipeline.average_causes import average_cause
-from parity.pipeline.optimizer_causes import by_the_optimizer
 from parity.pipeline.step_multiples import SUM_OR_MEAN, factor_of, in_every_step, ratios_of, same
 from parity.pipeline.step_rows import Hidden
-from parity.pipeline.training_optimizers import Optimizers
+from parity.pipeline.training_optimizers import Described
+from parity.pipeline.training_runs import tensor_of
 from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity, Verdict
 
@@ -31,24 +29,15 @@ FEW_STEPS = 3
 """Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
 
 
-def history_of(
-    given: Optimizers, names: Mapping[int, str], side: Side, start: Arrays, hidden: Hidden
-) -> History:
+def history_of(given: Described, side: Side, start: Arrays, hidden: Hidden) -> History:
     """The reference's run as variants of its optimiser need it.
 
     Args:
-        given: the optimisers.
-        names: of the parameters, by their `id`.
+        given: its optimiser.
         side: the reference's values from equal weights.
         start: its weights before the first step, by tensor.
         hidden: entries that are kept as zero.
     """
-    groups = given.torch.param_groups
-    options = {
-        names[id(p)]: {**plain_options(group), **{k: group[k] for k in ("initial_lr",) if k in group}}
-        for group in groups
-        for p in group["params"]
-    }
     base = side.base
     weights = {
         name: np.concatenate([start[name][None], start[name] + np.cumsum(update, axis=0)[:-1]])
@@ -62,16 +51,17 @@ def history_of(
         for held in (weights, grads, used)
     )
     return History(
-        type(given.torch),
-        options,
+        given.kind,
+        given.options,
         weights,
         grads,
         used,
         rates,
-        limit=float(given.clip) if isinstance(given.clip, int | float) else None,
+        limit=given.limit,
         accumulate=given.accumulate,
         unreached=unreached,
-        follows_loss=isinstance(given.scheduler, ReduceLROnPlateau),
+        follows_loss=given.follows_loss,
+        defaults=given.defaults,
     )
 
 
@@ -98,11 +88,11 @@ def parting_beside_sums(
     """
     summed = {name for names in sums.values() for name in names}
     further = {name for names in sums.values() for name in names[1:]}
-    others = [q for q in judged if _tensor(q.name, q.group) not in further]
+    others = [q for q in judged if tensor_of(q.name, q.group) not in further]
     kept = [
         side._replace(
             base={
-                group: {n: rows for n, rows in held.items() if _tensor(n, group) not in further}
+                group: {n: rows for n, rows in held.items() if tensor_of(n, group) not in further}
                 for group, held in side.base.items()
             }
         )
@@ -114,18 +104,13 @@ def parting_beside_sums(
         "gradient, so that the sum moves several times as far, and counts so often in a norm"
         for leaf, names in sums.items()
     )
-    failed = {_tensor(q.name, q.group) for q in judged if q.verdict is Verdict.FAIL}
+    failed = {tensor_of(q.name, q.group) for q in judged if q.verdict is Verdict.FAIL}
     if failed and failed <= summed and (found := parting_of(judged, sides, history, copies)) is not None:
         hint = "give that leaf as many times the rate (`optax.partition`), or freeze the others"
         return Parting(found.step, found.phase, found.detail, f"{told}: {hint}")
     if found is not None and not found.cause and found.phase is Phase.CLIPPING and further:
         return Parting(found.step, found.phase, found.detail, told)
     return found
-
-
-def _tensor(name: str, group: str) -> str:
-    """The tensor of a value: of a slot what stands before its last dot."""
-    return name.rpartition(".")[0] if group == "slots" else name
 
 
 def parting_of(
@@ -176,6 +161,12 @@ def parting_of(
             "each copy gets its own gradient and its own step; tie them"
         )
         return Parting(found.step, found.phase, found.detail, cause)
+    try:
+        from parity.pipeline.optimizer_causes import by_the_optimizer
+    except (
+        ModuleNotFoundError
+    ):  # recordings are compared where there is no JAX, too: rules are computed in it
+        return found
     return by_the_optimizer(found, judged, sides, history)
 
 

@@ -1,7 +1,7 @@
-"""Both ways of training, measured with and without noise, and judged."""
+"""Both ways of training of one side, measured with and without noise; two sides judged."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -9,22 +9,69 @@ import numpy as np
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import Side, SideByDtype, Subject, measure
+from parity.numerics.noise import Runnable, Side, SideByDtype, Subject, Values, measure
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
 from parity.pipeline.step_rows import Hidden, numbered, starting_at
 from parity.pipeline.training_judging import rules_for
-from parity.pipeline.training_runs import TrainingSide, freely, from_equal_weights
+from parity.pipeline.training_runs import TrainingSide, freely, from_equal_weights, of_tensors
 from parity.report.results import Quantity
 
 DIVERGED = 1e4
 """A loss so many times as large as the first, and as 1, that does not come back: training diverges."""
 
+OF_WEIGHTS = ("weights", "update", "early", "averages")
+"""Groups of values of every weight that either side may move; the others are of those with gradients."""
+
 NOTHING: Hidden = MappingProxyType({})
 
 
+class Trained(NamedTuple):
+    """What both ways of training give of one side.
+
+    Attributes:
+        free: values of the free runs, by dtype.
+        equal: of the steps from equal weights, in float64.
+    """
+
+    free: SideByDtype
+    equal: Side
+
+    def first(self, steps: int) -> "Trained":
+        """The same values of the first steps alone.
+
+        Args:
+            steps: how many.
+        """
+        return self._each(
+            lambda groups: {g: {n: rows[:steps] for n, rows in held.items()} for g, held in groups.items()}
+        )
+
+    def restricted(self, tensors: Collection[str], moved: Collection[str]) -> "Trained":
+        """The same values, of some tensors alone.
+
+        Args:
+            tensors: whose gradients and slots are compared.
+            moved: whose weights and updates are.
+        """
+
+        def part(groups: Values) -> Values:
+            kept = of_tensors(groups, tensors), of_tensors(groups, moved)
+            every = {"loss", "rates"}
+            return {
+                group: dict(held if group in every else kept[group in OF_WEIGHTS][group])
+                for group, held in groups.items()
+            }
+
+        return self._each(part)
+
+    def _each(self, change: Callable[[Values], Values]) -> "Trained":
+        free = {dtype: Side(*map(change, side)) for dtype, side in self.free.items()}
+        return Trained(free, Side(*map(change, self.equal)))
+
+
 class Compared(NamedTuple):
-    """What both ways of training give.
+    """What both ways of training give, judged.
 
     Attributes:
         free: quantities of the free runs.
@@ -39,100 +86,117 @@ class Compared(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """Two sides and what they are trained on.
+    """What one side is trained on.
 
     Attributes:
-        sides: the reference and the candidate.
-        weights: of both, by their own names.
+        side: its program and its optimiser.
+        weights: to begin with, by its own names.
         steps: the batches of each step.
         dtypes: to be judged.
         progress: called with a short description as each phase begins.
     """
 
-    sides: tuple[TrainingSide, TrainingSide]
-    weights: tuple[Arrays, Arrays]
+    side: TrainingSide
+    weights: Arrays
     steps: Sequence[Sequence[Arrays]]
     dtypes: tuple[str, ...]
     progress: Progress
 
-    @property
-    def start(self) -> Arrays:
-        """The reference's weights before the first step, by tensor."""
-        return self.sides[0].tensors(self.weights[0])
-
-    def compared(self, hidden: Hidden = NOTHING) -> Compared:
-        """Train both sides freely in all dtypes, and from equal weights in float64, and judge.
+    def first(self, steps: int) -> "Training":
+        """The same training of the first steps alone.
 
         Args:
+            steps: how many.
+        """
+        return dataclasses.replace(self, steps=self.steps[:steps])
+
+    def trained(self, start: Arrays, reference: Trained | None = None, hidden: Hidden = NOTHING) -> Trained:
+        """Train freely in all dtypes, and from equal weights in float64.
+
+        Args:
+            start: the reference's weights before the first step, by tensor.
+            reference: whose weights every step begins with; None where this is the reference.
             hidden: entries that are not compared.
         """
-        start = self.start
-        scale = {name: float(np.max(np.abs(weight), initial=0.0)) for name, weight in start.items()}
         batches = numbered(self.steps)
         self.progress(f"training {len(self.steps)} steps, freely")
-        free = self._measured(freely, hidden, batches, self.dtypes)
-        rules = {
-            "loss": Criterion("curve", over_time=True),
-            "weights": Criterion("curve", over_time=True, scale=scale),
-            "averages": Criterion("curve", over_time=True, scale=scale),
-        }
-        quantities = judge_quantities(free["reference"], free["candidate"], rules)
-        self.progress("every step from equal weights")
-        first = self.dtypes[0]
+        free = self._measured(freely(self.side, hidden), batches, self.dtypes)
+        told = free if reference is None else reference.free
         # Entries that are hidden lie where they lay: no other value depends on them.
         after = {
             name: np.where(hidden[name], start[name], rows) if name in hidden else rows
-            for name, rows in free["reference"][first].base["weights"].items()
+            for name, rows in told[self.dtypes[0]].base["weights"].items()
         }
-        stepped = {**batches, **starting_at(start, after)}
-        equal = self._measured(from_equal_weights, hidden, stepped, ("float64",))
-        sides = (equal["reference"]["float64"], equal["candidate"]["float64"])
-        judged = judge_quantities(equal["reference"], equal["candidate"], rules_for(sides, scale))
-        return Compared(quantities, judged, sides)
+        self.progress("every step from equal weights")
+        given = {**batches, **starting_at(start, after)}
+        equal = self._measured(from_equal_weights(self.side, hidden), given, ("float64",))
+        return Trained(free, equal["float64"])
 
-    def _measured(
-        self, way: object, hidden: Hidden, inputs: Arrays, dtypes: tuple[str, ...]
-    ) -> Mapping[str, SideByDtype]:
-        labels = ("reference", "candidate")
-        subjects = {
-            label: Subject(way(side, hidden), weights)  # type: ignore[operator]
-            for label, side, weights in zip(labels, self.sides, self.weights, strict=True)
-        }
+    def divergence(self, word: str) -> "Divergence | None":
+        """Where the loss diverges, if it does.
+
+        It does where it is NaN or infinite, or so large, up to there or to the end, that units saturate and
+        gradients are what rounding leaves of them.
+
+        Args:
+            word: what the side is called in the sentence on it.
+        """
+        with np.errstate(all="ignore"):
+            values = freely(self.side)(self.weights, numbered(self.steps), "float64")
+        loss, rates = values["loss"]["loss"], values.get("rates", {})
+        if (found := _diverges(np.abs(loss))) is None:
+            return None
+        first, at, limit = found
+        before = f", after {loss[at - 1]:.4g} in the step before" if at else ""
+        rate = next((f", at a rate of {rows[at]:.4g}" for rows in rates.values()), "")
+        grown = f", and over {limit:.4g} from step {first} on" if first < at else ""
+        return Divergence(first + 1, f"{word}'s loss is {loss[at]:.4g} at step {at}{before}{rate}{grown}")
+
+    def _measured(self, run: Runnable, inputs: Arrays, dtypes: tuple[str, ...]) -> SideByDtype:
         with np.errstate(over="ignore", invalid="ignore"):  # what diverges is judged as such
-            return measure(subjects, inputs, dtypes, self.progress)
+            return measure({"": Subject(run, self.weights)}, inputs, dtypes, self.progress)[""]
 
 
-def until_divergence(training: Training) -> tuple[Training, tuple[str, ...]]:
-    """The training up to the step in which it has diverged, and what is to be said of it.
-
-    It has where a loss is NaN or infinite, or so large, up to there or to the end, that units saturate and
-    gradients are what rounding leaves of them.
+def steps_before(count: int, *ends: "Divergence | None") -> int:
+    """How many steps are compared.
 
     Args:
-        training: of all steps.
-
-    Returns:
-        The steps up to the first of these, with it; no word where no loss diverges.
+        count: of all steps.
+        *ends: where training diverges, of each side.
     """
-    batches = numbered(training.steps)
-    told, ends = [], []
-    for side, weights, word in zip(
-        training.sides, training.weights, ("<reference>", "<candidate>"), strict=True
-    ):
-        with np.errstate(all="ignore"):
-            values = freely(side)(weights, batches, "float64")
-        loss, rates = values["loss"]["loss"], values.get("rates", {})
-        if (found := _diverges(np.abs(loss))) is not None:
-            first, at, limit = found
-            before = f", after {loss[at - 1]:.4g} in the step before" if at else ""
-            rate = next((f", at a rate of {rows[at]:.4g}" for rows in rates.values()), "")
-            grown = f", and over {limit:.4g} from step {first} on" if first < at else ""
-            told.append(f"{word}'s loss is {loss[at]:.4g} at step {at}{before}{rate}{grown}")
-            ends.append(first + 1)
-    if not told:
-        return training, ()
-    stopped = dataclasses.replace(training, steps=training.steps[: min(ends)])
-    return stopped, (f"{'; '.join(told)}: training diverges, and steps behind it are not compared",)
+    return min([count, *(end.steps for end in ends if end is not None)])
+
+
+class Divergence(NamedTuple):
+    """A loss that diverges.
+
+    Attributes:
+        steps: how many are compared, the one in which it has diverged with them.
+        words: what is to be said of it.
+    """
+
+    steps: int
+    words: str
+
+
+def compared(reference: Trained, candidate: Trained, start: Arrays) -> Compared:
+    """Judge two sides that were trained for as many steps.
+
+    Args:
+        reference: its values.
+        candidate: its values.
+        start: the reference's weights before the first step, by tensor.
+    """
+    scale = {name: float(np.max(np.abs(weight), initial=0.0)) for name, weight in start.items()}
+    rules = {
+        "loss": Criterion("curve", over_time=True),
+        "weights": Criterion("curve", over_time=True, scale=scale),
+        "averages": Criterion("curve", over_time=True, scale=scale),
+    }
+    free = judge_quantities(reference.free, candidate.free, rules)
+    sides = (reference.equal, candidate.equal)
+    own, other = ({"float64": side} for side in sides)
+    return Compared(free, judge_quantities(own, other, rules_for(sides, scale)), sides)
 
 
 def _diverges(loss: np.ndarray) -> tuple[int, int, float] | None:

@@ -14,8 +14,8 @@ class Optimizers(NamedTuple):
     """What the user said of both optimisers.
 
     Attributes:
-        torch: the optimiser of PyTorch.
-        optax: the transformation of optax; None to translate PyTorch's.
+        torch: the optimiser of PyTorch; None where it is recorded.
+        optax: the transformation of optax; None to translate PyTorch's, or where only PyTorch's side runs.
         scheduler: of PyTorch, or None.
         updates_per_step: updates for one step of the scheduler.
         clip: the largest norm of all gradients, or what is called with PyTorch's parameters before a step, or
@@ -24,43 +24,132 @@ class Optimizers(NamedTuple):
         average: of the weights: PyTorch's, and JAX's; or None.
     """
 
-    torch: "torch.optim.Optimizer"
+    torch: Any
     optax: Any
     scheduler: Any
     updates_per_step: int
     clip: float | Callable[[list[Any]], object] | None
     accumulate: int = 1
-    average: "tuple[AveragedModel, Averaging] | None" = None
+    average: "tuple[AveragedModel | None, Averaging | None] | None" = None
 
 
-def read_optimizers(
-    optimizer: object,
-    module: "torch.nn.Module",
-    scheduler: object,
-    updates_per_step: int,
-    clip: object,
-    accumulate: int = 1,
-    average: object = None,
-) -> Optimizers:
-    """Read the arguments of `parity.check_training` that speak of optimisers.
+class Described(NamedTuple):
+    """What is known of PyTorch's optimiser in plain numbers and names: it can be written to a file.
+
+    Attributes:
+        kind: the name of its class, as in `parity.optimizers.known.RULES`.
+        options: hyperparameters of each tensor.
+        defaults: those of every known optimiser of which nothing is said.
+        parameters: names of all parameters of the module.
+        limit: the norm to which it clips all gradients, where it does just that.
+        accumulate: batches whose gradients are averaged for one update.
+        follows_loss: whether its scheduler follows the loss.
+    """
+
+    kind: str
+    options: Mapping[str, Mapping[str, Any]]
+    defaults: Mapping[str, Mapping[str, Any]]
+    parameters: frozenset[str]
+    limit: float | None = None
+    accumulate: int = 1
+    follows_loss: bool = False
+
+
+def described(given: Optimizers, module: "torch.nn.Module", names: Mapping[int, str]) -> Described:
+    """Read what is known of PyTorch's optimiser.
 
     Args:
-        optimizer: PyTorch's, or a function of the parameters that makes it; or a pair of it and optax's.
+        given: the optimisers.
         module: the PyTorch model.
-        scheduler: PyTorch's, or a function of the optimiser that makes it.
-        updates_per_step: updates for one step of the scheduler.
-        clip: as in `Optimizers`.
-        accumulate: likewise.
-        average: as in `read_average`.
+        names: of the optimiser's parameters, by their `id`.
+    """
+    from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+    from parity.optimizers.groups import defaults_of, name_of, plain_options
+    from parity.optimizers.known import RULES
+
+    options = {
+        names[id(p)]: {**plain_options(group), **{k: group[k] for k in ("initial_lr",) if k in group}}
+        for group in given.torch.param_groups
+        for p in group["params"]
+    }
+    known = {name: defaults_of(name) for name in RULES}
+    return Described(
+        name_of(type(given.torch)),
+        options,
+        {name: defaults for name, defaults in known.items() if defaults is not None},
+        frozenset(name for name, _ in module.named_parameters(remove_duplicate=False)),
+        limit=float(given.clip) if isinstance(given.clip, int | float) else None,
+        accumulate=given.accumulate,
+        follows_loss=isinstance(given.scheduler, ReduceLROnPlateau),
+    )
+
+
+def require_pair(reference: object, loss: object, optimizer: object) -> None:
+    """Check that there is a PyTorch module, a loss and an optimiser.
+
+    Args:
+        reference: of `parity.check_training`.
+        loss: likewise.
+        optimizer: likewise.
+
+    Raises:
+        TypeError: naming what is missing.
+    """
+    import torch
+
+    if not isinstance(reference, torch.nn.Module):
+        raise TypeError(
+            f"the reference is of type {type(reference).__name__}; to compare the training of two models it "
+            "must be a torch.nn.Module, and the candidate a JAX model. Two programs that train themselves "
+            "are given as `parity.Subject`s"
+        )
+    if loss is None:
+        raise TypeError("`loss` is missing: give (PyTorch's loss, JAX's loss), each of (outputs, targets)")
+    if optimizer is None:
+        raise TypeError(
+            "`optimizer` is missing: give a torch.optim optimiser, alone or in a pair with an optax "
+            "transformation"
+        )
+
+
+def read_optimizers(given: Mapping[str, Any], module: "torch.nn.Module") -> Optimizers:
+    """Read the arguments of `parity.check_training` that speak of optimisers, for both sides.
+
+    Args:
+        given: `optimizer`, `scheduler`, `updates_per_step`, `clip`, `accumulate` and `average`.
+        module: the PyTorch model.
+
+    Raises:
+        TypeError: naming the argument that cannot be used.
+    """
+    own = read_reference_optimizers(given, module)
+    _, second = _pair(given.get("optimizer"))
+    if second is not None:
+        _require_optax(second, "ends with")
+    elif callable(own.clip):
+        raise TypeError(
+            "`clip` is a function, which cannot be translated: give the largest norm, or a pair as "
+            "`optimizer`, with clipping in the optax transformation"
+        )
+    if own.average is None:
+        return own._replace(optax=second)
+    return own._replace(optax=second, average=(own.average[0], _jax_average(given["average"])))
+
+
+def read_reference_optimizers(given: Mapping[str, Any], module: "torch.nn.Module") -> Optimizers:
+    """Read what they say of PyTorch's side alone.
+
+    Args:
+        given: as in `read_optimizers`.
+        module: the PyTorch model.
 
     Raises:
         TypeError: naming the argument that cannot be used.
     """
     import torch
 
-    first, second = (
-        optimizer if isinstance(optimizer, tuple | list) and len(optimizer) == 2 else (optimizer, None)
-    )
+    first, _ = _pair(given.get("optimizer"))
     if not isinstance(first, torch.optim.Optimizer) and callable(first) and not hasattr(first, "init"):
         first = first(list(module.parameters()))
     if not isinstance(first, torch.optim.Optimizer):
@@ -69,11 +158,7 @@ def read_optimizers(
             "module's parameters, or a function of the parameters that makes one; alone, or in a pair with "
             "the optax transformation of the JAX side"
         )
-    if second is not None and not (hasattr(second, "init") and hasattr(second, "update")):
-        raise TypeError(
-            f"`optimizer` ends with a {type(second).__name__}; it must be an optax transformation (with "
-            "`init` and `update`); leave it out to have PyTorch's translated"
-        )
+    scheduler, clip = given.get("scheduler"), given.get("clip")
     if scheduler is not None and not hasattr(scheduler, "optimizer") and callable(scheduler):
         scheduler = scheduler(first)
     if scheduler is not None and getattr(scheduler, "optimizer", None) is not first:
@@ -81,28 +166,65 @@ def read_optimizers(
             "`scheduler` must be one of `torch.optim.lr_scheduler` over the optimiser given, or a function "
             "of the optimiser that makes one"
         )
-    if callable(clip) and second is None:
-        raise TypeError(
-            "`clip` is a function, which cannot be translated: give the largest norm, or a pair as "
-            "`optimizer`, with clipping in the optax transformation"
-        )
     if clip is not None and not callable(clip) and not isinstance(clip, int | float):
         raise TypeError(
             f"`clip` is a {type(clip).__name__}; it must be the largest norm, or a function that is called "
             "with PyTorch's parameters between backward pass and step"
         )
-    averages = None if average is None else read_average(average, module)
-    return Optimizers(first, second, scheduler, updates_per_step, clip, accumulate, averages)
+    average = given.get("average")
+    averages = None if average is None else (_torch_average(average, module), None)
+    updates, accumulate = given.get("updates_per_step", 1), given.get("accumulate", 1)
+    return Optimizers(first, None, scheduler, updates, clip, accumulate, averages)
 
 
-def read_average(average: object, module: "torch.nn.Module") -> "tuple[AveragedModel, Averaging]":
-    """Read the argument of `parity.check_training` that speaks of averaged weights.
+def read_candidate_optimizers(given: Mapping[str, Any], accumulate: int, *, averages: bool) -> Optimizers:
+    """Read what they say of JAX's side alone, where the reference is recorded.
 
     Args:
-        average: the decay of an exponential average that both sides keep; or a pair of PyTorch's
-            `AveragedModel` (or a decay) and JAX's: a decay, a `parity.optimizers.Averaging`, or a function
-            (average, params) -> average, or (average, params, num_averaged) -> average.
-        module: the PyTorch model.
+        given: `optimizer`, (None, optax's) or optax's; and `average`, likewise.
+        accumulate: batches of one step, of the reference.
+        averages: whether the reference averages its weights.
+
+    Raises:
+        TypeError: naming the argument that is missing or cannot be used.
+    """
+    first, second = _pair(given.get("optimizer"))
+    transformation = first if second is None else second
+    if transformation is None:
+        raise TypeError(
+            "`optimizer` is missing: give (None, the optax transformation); PyTorch's, which is recorded, is "
+            "translated only where both models are in one process"
+        )
+    _require_optax(transformation, "is")
+    average = given.get("average")
+    if averages != (average is not None):
+        raise TypeError(
+            "the reference was recorded with an `average` of its weights: give the candidate's as "
+            "average=(None, function)"
+            if averages
+            else "the reference was recorded without `average`: leave it out here, or record it with one"
+        )
+    held = None if average is None else (None, _jax_average(average))
+    return Optimizers(None, transformation, None, 1, None, accumulate, held)
+
+
+def _pair(given: object) -> tuple[Any, Any]:
+    """Two things given as a pair; of one alone the second is None."""
+    if isinstance(given, tuple | list) and not hasattr(given, "init") and len(given) == 2:
+        return given[0], given[1]
+    return given, None
+
+
+def _require_optax(transformation: object, where: str) -> None:
+    if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
+        raise TypeError(
+            f"`optimizer` {where} a {type(transformation).__name__}; it must be an optax transformation "
+            "(with `init` and `update`); leave it out to have PyTorch's translated"
+        )
+
+
+def _torch_average(average: object, module: "torch.nn.Module") -> "AveragedModel":
+    """PyTorch's average of the weights: an `AveragedModel`, or of a decay; alone, or the first of a pair.
 
     Raises:
         TypeError: if it is none of these.
@@ -110,10 +232,9 @@ def read_average(average: object, module: "torch.nn.Module") -> "tuple[AveragedM
     """
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    from parity.optimizers.averaging import average_weights, averaging_of
+    from parity.optimizers.averaging import average_weights
 
-    pair = average if isinstance(average, tuple | list) and len(average) == 2 else (average, average)
-    first, second = pair
+    first, _ = _pair(average)
     if isinstance(first, int | float):
         average_weights(float(first))  # it complains about a decay outside of [0, 1]
         first = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(float(first)))
@@ -124,14 +245,26 @@ def read_average(average: object, module: "torch.nn.Module") -> "tuple[AveragedM
         )
     if int(first.n_averaged):
         raise ValueError("`average` has averaged weights already: give a new AveragedModel")
-    if isinstance(second, AveragedModel):
+    return first
+
+
+def _jax_average(average: object) -> "Averaging":
+    """JAX's average of the weights: a decay, an `Averaging`, or a function; alone, or the second of a pair.
+
+    Raises:
+        TypeError: if it is an `AveragedModel` alone, or nothing that can be called.
+        ValueError: if a decay is outside of [0, 1].
+    """
+    from parity.optimizers.averaging import average_weights, averaging_of
+
+    first, second = _pair(average)
+    chosen = first if second is None else second
+    if type(chosen).__name__ == "AveragedModel":
         raise TypeError(
             "`average` is an AveragedModel alone, whose rule cannot be read: give (AveragedModel, JAX's "
             "function (average, params) -> average), or the decay of an exponential average"
         )
-    if isinstance(second, int | float):
-        return first, average_weights(float(second))
-    return first, averaging_of(second)
+    return average_weights(float(chosen)) if isinstance(chosen, int | float) else averaging_of(chosen)
 
 
 def names_of(module: "torch.nn.Module", given: Optimizers, known: Mapping[str, object]) -> dict[int, str]:

@@ -5,7 +5,7 @@ weights, every step begins at the weights that the reference had there: a differ
 hundred steps is found in its step, and none is carried on. The optimisers keep their state in both.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -71,6 +71,50 @@ class TrainingSide(NamedTuple):
     before: Callable[[Any], Mapping[str, Arrays]]
     after: Callable[[Any, Arrays], Mapping[str, Arrays]]
     narrow: str | None = None
+
+    def restricted(self, tensors: Collection[str], moved: Collection[str]) -> "TrainingSide":
+        """The same side, of the values of some tensors alone.
+
+        Args:
+            tensors: whose gradients and slots are compared.
+            moved: whose weights and updates are.
+        """
+        names = sorted(moved)
+
+        def in_tensors(weights: Arrays) -> Arrays:
+            every = self.tensors(weights)
+            return {name: every[name] for name in names}
+
+        def after(optimizer: Any, used: Arrays) -> dict[str, Arrays]:
+            return of_tensors(self.after(optimizer, used), tensors)
+
+        def gradients(grads: Arrays) -> Arrays:
+            return {name: grad for name, grad in self.gradients(grads).items() if name in tensors}
+
+        return self._replace(tensors=in_tensors, gradients=gradients, after=after)
+
+
+def tensor_of(name: str, group: str) -> str:
+    """The tensor of a value: of a slot what stands before its last dot.
+
+    Args:
+        name: of the value.
+        group: that it is in.
+    """
+    return name.rpartition(".")[0] if group == "slots" else name
+
+
+def of_tensors(groups: Mapping[str, Arrays], tensors: Collection[str]) -> dict[str, Arrays]:
+    """Values of some tensors alone.
+
+    Args:
+        groups: values by tensor, of slots by "tensor.slot".
+        tensors: their names.
+    """
+    return {
+        group: {name: array for name, array in held.items() if tensor_of(name, group) in tensors}
+        for group, held in groups.items()
+    }
 
 
 class _Step(NamedTuple):

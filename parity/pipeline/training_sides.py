@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from parity.frameworks.model import Program
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.noise import Values
 from parity.pipeline.measuring import Measured, restricted
+from parity.pipeline.reference import Reference
 from parity.pipeline.runs import compared_tensors
-from parity.pipeline.training_optimizers import Optimizers, names_of
+from parity.pipeline.training_optimizers import Described, Optimizers, names_of
 from parity.pipeline.training_runs import TrainingSide
 
 if TYPE_CHECKING:
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
 
 
 def training_sides(
-    both: Measured, module: "torch.nn.Module", given: Optimizers, steps: Sequence[Sequence[Arrays]]
+    both: Measured,
+    module: "torch.nn.Module",
+    given: Optimizers,
+    known: Described,
+    steps: Sequence[Sequence[Arrays]],
 ) -> tuple[TrainingSide, TrainingSide]:
     """Both sides with their optimisers: PyTorch's, then JAX's.
 
@@ -28,16 +34,28 @@ def training_sides(
         both: the two models; the reference is PyTorch's, the candidate JAX's.
         module: the PyTorch model.
         given: the optimisers.
+        known: what is known of PyTorch's.
         steps: the batches of each step.
-
-    Raises:
-        ValueError: if the optimiser holds parameters that are not the module's.
     """
     # Both compute in it: what only one rounds to is a difference, and no noise.
-    narrow = next((dtype for dtype in both.candidate.dtypes if dtype not in DTYPES), None)
-    reference = _torch_side(both, module, given)._replace(narrow=narrow)
+    narrow = narrow_in(both.candidate.dtypes)
+    plan, program = both.candidate.plan, both.reference_program
+    assert program is not None
+    tensors = compared_tensors(plan, both.reference.trainable)
+    moved = moved_tensors(both, known.parameters)
+    reference = torch_side(both.reference, program, given, names_of(module, given, both.reference.weights))
+    reference = reference._replace(narrow=narrow).restricted(tensors, moved)
     unused = never_reached(reference, both.reference.weights, steps)
-    return reference, _jax_side(both, module, given, unused)._replace(narrow=narrow)
+    return reference, jax_side(both, known, given, unused, module=module)._replace(narrow=narrow)
+
+
+def narrow_in(dtypes: Iterable[str]) -> str | None:
+    """The dtype of mixed precision among those that a model computes in.
+
+    Args:
+        dtypes: their names.
+    """
+    return next((dtype for dtype in dtypes if dtype not in DTYPES), None)
 
 
 def never_reached(side: TrainingSide, weights: Arrays, steps: Sequence[Sequence[Arrays]]) -> frozenset[str]:
@@ -77,15 +95,21 @@ def trained_alone(both: Measured, optimised: Iterable[str], batch: Arrays) -> li
     return [name for name in without if name not in unreached]
 
 
-def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) -> TrainingSide:
+def torch_side(
+    reference: Reference, program: Program, given: Optimizers, names: Mapping[int, str]
+) -> TrainingSide:
+    """PyTorch's side, of all the weights it has; to be restricted to those that the other side has, too.
+
+    Args:
+        reference: with its weights.
+        program: its program.
+        given: its optimiser.
+        names: of the optimiser's parameters, by their `id`.
+    """
     import torch
 
     from parity.optimizers.torch_steps import TorchSteps
 
-    reference = both.reference
-    tensors = compared_tensors(both.candidate.plan, reference.trainable)
-    names = names_of(module, given, reference.weights)
-    moved = _moved(both, module)
     clip = given.clip
 
     def clipped(parameters: list[torch.nn.Parameter]) -> object:
@@ -106,44 +130,44 @@ def _torch_side(both: Measured, module: "torch.nn.Module", given: Optimizers) ->
             None if given.average is None else given.average[0],
         )
 
-    def before(optimizer: TorchSteps) -> dict[str, Arrays]:
-        return {"rates": {name: np.asarray(rate) for name, rate in optimizer.rates.items()}}
-
-    def after(optimizer: TorchSteps, used: Arrays) -> dict[str, Arrays]:
-        return {
-            "clipped": {name: grad for name, grad in used.items() if name in tensors},
-            "slots": {n: v for n, v in optimizer.slots.items() if n.rpartition(".")[0] in tensors},
-        }
-
-    def in_tensors(weights: Arrays) -> Arrays:
-        return {name: np.asarray(weights.get(name, reference.weights[name])) for name in sorted(moved)}
-
-    program = both.reference_program
-    assert program is not None
     return TrainingSide(
         program.with_unreached,  # type: ignore[attr-defined]
         begin,
-        in_tensors,
-        lambda grads: {name: grad for name, grad in grads.items() if name in tensors},
-        lambda start: start,
-        before,
-        after,
+        lambda weights: {name: np.asarray(weights.get(name, w)) for name, w in reference.weights.items()},
+        dict,
+        dict,
+        lambda optimizer: {"rates": {name: np.asarray(rate) for name, rate in optimizer.rates.items()}},
+        lambda optimizer, used: {"clipped": used, "slots": optimizer.slots},
     )
 
 
-def _jax_side(
-    both: Measured, module: "torch.nn.Module", given: Optimizers, unused: frozenset[str]
+def jax_side(
+    both: Measured,
+    known: Described,
+    given: Optimizers,
+    unused: frozenset[str],
+    *,
+    module: "torch.nn.Module | None" = None,
 ) -> TrainingSide:
+    """JAX's side.
+
+    Args:
+        both: the two models; the reference may be recorded.
+        known: of PyTorch's optimiser.
+        given: the optimisers; PyTorch's is read only where optax's is to be made of it.
+        unused: weights of the reference on which the loss of no batch depends.
+        module: the PyTorch model, where its optimiser is translated.
+    """
     import optax
 
     from parity.optimizers import clip_grad_norm, to_optax
+    from parity.optimizers.optax_slots import slots_of
     from parity.optimizers.optax_steps import OptaxSteps, Step
-    from parity.optimizers.states import slots_of
 
     reference, candidate = both.reference, both.candidate
     plan, model = candidate.plan, candidate.model
     tensors = compared_tensors(plan, reference.trainable)
-    moved = _moved(both, module)
+    moved = moved_tensors(both, known.parameters)
     own = {t.leaf_path for t in plan.transfers if t.tensor_name in moved}
     used = {t.leaf_path for t in plan.transfers if t.tensor_name in moved - unused}
     tree: Tree = model.tree  # type: ignore[attr-defined]
@@ -151,7 +175,6 @@ def _jax_side(
     compiled: dict[str, Step] = {}
     planned = {t.leaf_path for t in plan.transfers}
     kept = {path: np.asarray(candidate.weights[path]) for path in planned}
-    kind = type(given.torch)
 
     def translated() -> Any:
         partial = plan._replace(transfers=tuple(t for t in plan.transfers if t.leaf_path in trained))
@@ -204,7 +227,7 @@ def _jax_side(
 
     def after(optimizer: OptaxSteps, used: Arrays) -> dict[str, Arrays]:
         del used
-        slots, _ = slots_of(optimizer.state, kind, plan)
+        slots, _ = slots_of(optimizer.state, known.kind, plan)
         return {
             "slots": {
                 f"{name}.{slot}": np.asarray(value, np.float64)
@@ -222,11 +245,15 @@ def _jax_side(
     return TrainingSide(graded, begin, in_tensors, gradients, to_own, lambda optimizer: {}, after)
 
 
-def _moved(both: Measured, module: "torch.nn.Module") -> frozenset[str]:
-    """The tensors that either side may move: of compared gradients, and parameters frozen in PyTorch."""
+def moved_tensors(both: Measured, parameters: frozenset[str]) -> frozenset[str]:
+    """The tensors that either side may move: of compared gradients, and parameters frozen in PyTorch.
+
+    Args:
+        both: the two models.
+        parameters: names of all of the PyTorch model's.
+    """
     plan = both.candidate.plan
     trained = set(both.candidate.model.trainable)
-    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     other = {t.tensor_name for t in plan.transfers if t.leaf_path in trained and t.tensor_name in parameters}
     return compared_tensors(plan, both.reference.trainable) | other
 

@@ -14,7 +14,7 @@ from parity.numerics.noise import Subject, Values, measure
 from parity.numerics.precision import pinned, running, running_torch
 from parity.numerics.yardstick import judge_quantities
 from parity.optimizers import state_from_torch, state_to_torch, to_optax
-from parity.optimizers.states import slots_of
+from parity.optimizers.optax_slots import slots_of
 from parity.report.quantities import Quantity
 from parity.weights import Plan, Transfer
 
