@@ -59,7 +59,8 @@ def judge_points(
     failed = ~(judged <= LIMIT)  # NaN must not pass
     null = (leaf.magnitude <= LIMIT * leaf.yardstick) & (leaf.noise <= NULL_SHARE * group_scale) & failed
     failed &= ~null
-    hidden = ~(leaf.noise <= INCONCLUSIVE_SHARE * group_scale)
+    # What moves by no more than the rounding of what it is added to is zero, and hides nothing.
+    hidden = ~(leaf.noise <= np.maximum(INCONCLUSIVE_SHARE * group_scale, leaf.floor))
     if tolerance is not None:
         rtol, atol = tolerance
         gap = np.abs(leaf.gap)

@@ -23,7 +23,10 @@ class History(NamedTuple):
         limit: the norm to which it clips all gradients, where it does just that.
         accumulate: batches whose gradients are averaged for one update.
         follows_loss: whether its scheduler follows the loss.
+        parts: gradients of each batch of a step before clipping, shape (steps, batches, ...); empty where a
+            step has one.
         defaults: hyperparameters of every known optimiser of which nothing is said, by its name.
+        clips: whether it clips gradients, to a norm or by a function of the user's.
         unreached: by tensor, 1 in the steps in which it had no gradient, so that the optimiser skipped it.
     """
 
@@ -38,3 +41,5 @@ class History(NamedTuple):
     unreached: Arrays = MappingProxyType({})
     follows_loss: bool = False
     defaults: Mapping[str, Options] = MappingProxyType({})
+    clips: bool = False
+    parts: Arrays = MappingProxyType({})

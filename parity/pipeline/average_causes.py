@@ -81,6 +81,10 @@ def _kind(shares: Shares) -> str:
         return ""
     if _same(shares, np.full_like(shares, shares[0])):
         return f"an exponential average with the decay {1 - shares[0]:.6g}"
+    if every := _period(shares):
+        at = shares[shares > 0]
+        if _same(at, np.full_like(at, at[0])):
+            return f"an exponential average with the decay {1 - at[0]:.6g}, moved every {every} steps"
     numbers = np.arange(1.0, len(shares) + 1)
     if _same(shares, 1 / (numbers + 1)):
         return "the equal average of all steps"
@@ -90,6 +94,15 @@ def _kind(shares: Shares) -> str:
             most = "" if _same(shares, rising) else f", at most {1 - shares[-1]:.6g}"
             return f"an exponential average with a decay that rises as (1 + n) / (10 + n){most}"
     return ""
+
+
+def _period(shares: Shares) -> int:
+    """In how many steps the average moves once; 0 where it moves in every one, or not regularly."""
+    at = np.flatnonzero(shares > 0)
+    gaps = set(np.diff(at).tolist())
+    if len(at) < 2 or len(gaps) > 1 or at[0] >= (every := gaps.pop()):
+        return 0
+    return every if every > 1 and at[-1] + every >= len(shares) else 0
 
 
 def _same(a: Shares, b: Shares) -> bool:

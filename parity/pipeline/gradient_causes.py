@@ -105,14 +105,31 @@ def given_cause(
     given = _given_to_both(sides, history, names, step)
     if given is None:
         return None
-    return scaled_cause(*given, history, step, by_updates=not keeps_state(history, names))
+    scaled = scaled_cause(*given, history, step, by_updates=not keeps_state(history, names))
+    return scaled or _penalised(*given, history, step)
+
+
+def _penalised(own: Arrays, other: Arrays, history: History, step: int) -> Parting | None:
+    """Gradients with a multiple of the weights added to them."""
+    weights = {name: history.weights[name] for name in other if name in history.weights}
+    if len(weights) < len(other):
+        return None
+    ratios = ratios_of(weights, {name: other[name] - own[name] for name in other})
+    if np.isnan(ratios).any() or not same(ratios, ratios[0]) or ratios[0] == 0:
+        return None
+    told = (
+        f"the optimiser of <candidate> is given the gradient and {ratios[0]:.6g} x the weights besides: a "
+        "penalty in the loss (L2, its gradient is 2 x its factor), or weight decay before the optimiser"
+    )
+    return Parting(step, Phase.CLIPPING, _away(own, other, step), told)
 
 
 def _given_to_both(
     sides: tuple[Side, Side], history: History, names: Sequence[str], step: int
 ) -> tuple[Arrays, Arrays] | None:
     """What both optimisers are given; None where it is not told, or a penalty is among it."""
-    if any(history.options.get(name, {}).get("weight_decay") for name in names):
+    options = [history.options.get(name, {}) for name in names]
+    if any(one.get("weight_decay") and not one.get("decoupled_weight_decay") for one in options):
         return None  # it is tried by itself
     own, other = (given_gradients(side, history, names) for side in sides)
     if own is None or other is None or step >= len(next(iter(own.values()), ())):

@@ -16,8 +16,9 @@ MODEL = ("outputs", "loss", "gradients")
 def look_into_the_models(outcome: Outcome, checked: Callable[[int], Outcome], *, is_narrow: bool) -> None:
     """Add what a check of the models says, on the batch of a step that parts in loss or gradients.
 
-    Where no step parts and a model computes in a narrow dtype, the places at which each side rounds are
-    compared on the first batch: of these float64 shows nothing, and over many steps rounding hides them.
+    Where no step parts and something fails all the same, or a model computes in a narrow dtype, the places
+    at which each side rounds are compared on the first batch: of these float64 shows nothing, and over many
+    steps rounding hides them.
 
     Args:
         outcome: to add to.
@@ -25,7 +26,7 @@ def look_into_the_models(outcome: Outcome, checked: Callable[[int], Outcome], *,
         is_narrow: whether a model computes in a narrow dtype.
     """
     parting = outcome.parting
-    if parting is None and not is_narrow:
+    if parting is None and not is_narrow and all(q.verdict is not Verdict.FAIL for q in outcome.quantities):
         return
     if parting is not None and parting.phase not in (Phase.LOSS, Phase.GRADIENTS):
         return
@@ -62,9 +63,12 @@ def with_place(found: Parting, divergences: Sequence[Divergence]) -> Parting:
 
     Args:
         found: what parts; a cause that it has already stays.
-        divergences: places that a check of the models found; of several none explains the whole.
+        divergences: places that a check of the models found; of several none explains the whole, but those
+            of one line are one.
     """
-    cause = divergences[0].cause if len(divergences) == 1 else None
+    lines = {one.candidate for one in divergences}
+    causes = [one.cause for one in divergences if one.cause is not None]
+    cause = causes[0] if causes and len(lines) == 1 else None
     if found.cause or cause is None:
         return found
     return Parting(found.step, found.phase, found.detail, cause.text)
@@ -122,5 +126,6 @@ def _worst_in_words(failed: Sequence[Quantity]) -> tuple[Quantity, str]:
     """The quantity that is furthest away, and how far."""
     worst = max(failed, key=lambda q: np.nan_to_num(q.rho, nan=np.inf))
     away = worst.difference / worst.scale if worst.scale else np.inf
-    others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+    further = len({q.name for q in failed}) - 1  # of one name there is a quantity for each dtype
+    others = f" (and {further} more)" if further else ""
     return worst, f"{worst.name}{others} differs by {away:.2g} of its size"

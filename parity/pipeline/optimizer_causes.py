@@ -22,7 +22,7 @@ from parity.pipeline.rate_causes import (
     two_rates,
     update_clipping_cause,
 )
-from parity.pipeline.step_multiples import Steps, largest, names_in_words, ratios_of
+from parity.pipeline.step_multiples import Steps, largest, names_in_words, ratios_of, same
 from parity.report.partings import Parting, Phase
 from parity.report.results import LIMIT, Quantity, Verdict
 
@@ -51,8 +51,8 @@ def by_the_optimizer(
         return found
     explains = functools.partial(_explains, history, candidate=candidate, limits=limits)
     known = history.kind in RULES
-    if known and history.limit is not None:
-        for variant in clippings(history.kind, history.limit):
+    if known and history.clips:
+        for variant in clippings(history):
             if explains(variant, apart):
                 return Parting(found.step, Phase.CLIPPING, found.detail, variant.words)
     if narrow := _kept_narrow(sides, judged):
@@ -72,8 +72,8 @@ def by_the_optimizer(
     cause = _by_variants(history, first, candidate, explains) if known else ""
     if cause:
         return Parting(found.step, found.phase, found.detail, cause + _where(apart, moved))
-    if known and history.limit is None:
-        for variant in clippings(history.kind, None):
+    if known and not history.clips:
+        for variant in clippings(history):
             if explains(variant, apart):
                 return Parting(found.step, Phase.CLIPPING, found.detail, variant.words)
     if np.isfinite(ratios).all():
@@ -199,4 +199,19 @@ def _moved_by_one(
             f"<candidate> adds the raw gradient to {some}, which <reference> does not move: `optax.masked` "
             "passes what it masks on as it is; freeze with `optax.partition` and `optax.set_to_zero`"
         )
+    if decay := _decay_alone(candidate, history, apart):
+        return (
+            f"<candidate> shrinks {some} by {decay:.4g} of their size in a step: weight decay without a "
+            "gradient; <reference> does not move them: mask them (`optax.masked`, `mask=` of the optimiser)"
+        )
     return f"<candidate> moves {some}; <reference> does not: they need no gradient there or are in no group"
+
+
+def _decay_alone(candidate: Arrays, history: History, names: Sequence[str]) -> float | None:
+    """The share by which tensors shrink in a step, all alike; None where they do anything else."""
+    if not all(name in history.weights for name in names):
+        return None
+    weights = {name: np.asarray(history.weights[name], np.float64) for name in names}
+    ratios = ratios_of(weights, {name: candidate[name] for name in names})
+    is_one = np.isfinite(ratios).all() and same(ratios[:1], ratios[0])
+    return float(-ratios[0]) if is_one and -1 < ratios[0] < 0 else None

@@ -120,6 +120,9 @@ def compare(
     """
     started = time.perf_counter()
     one = read(first)
+    if not isinstance(second, Mapping) and is_training(Path(first)) != is_training(Path(second)):
+        trained, other = (first, second) if is_training(Path(first)) else (second, first)
+        raise ValueError(f"{trained} is a recording of training, {other} of a check: record both alike")
     if is_training(Path(first)):
         return _compare_training(one, second, progress).report(time.perf_counter() - started)
     if isinstance(second, Mapping):

@@ -5,8 +5,8 @@
                                    data pipeline, if it gave some
     training-values.safetensors    "way/dtype/part/group/name": a row for each step, with and without noise
 
-The ways: "trained" and "masked" (with hidden entries kept as zero), dtype "equal" for the steps from equal
-weights; "statistics"; "hidden", "start" and "layout" are named arrays.
+The ways: "trained" and "levelled" (with levelled gradients), dtype "equal" for the steps from equal
+weights; "statistics"; "level", "start" and "layout" are named arrays.
 """
 
 import json
@@ -45,8 +45,8 @@ class TrainingRecord(NamedTuple):
         facts: what the other side, or the comparison, must know besides, as JSON.
         trained: how it trained.
         statistics: what it writes to its weights.
-        masked: how it trained with the hidden entries kept as zero; None where there are none.
-        hidden: entries of the reference whose gradient is zero but for rounding, by tensor.
+        levelled: how it trained with these gradients made level; None where there are none.
+        level: entries of the reference whose gradient is zero but for rounding, by tensor.
         batches: that both sides are trained on (of the reference); those of the candidate's own data
             pipeline, or None.
         start: the reference's weights before the first step, by tensor.
@@ -56,8 +56,8 @@ class TrainingRecord(NamedTuple):
     facts: Mapping[str, Any]
     trained: Trained
     statistics: Written
-    masked: Trained | None = None
-    hidden: Hidden = MappingProxyType({})
+    levelled: Trained | None = None
+    level: Hidden = MappingProxyType({})
     batches: Batches | None = None
     start: Arrays = MappingProxyType({})
     divergence: Divergence | None = None
@@ -135,7 +135,7 @@ def read_training(place: Path) -> TrainingRecord:
     named: dict[str, dict[str, np.ndarray]] = {}
     for key in index["values"]:
         way, rest = key.split("/", 1)
-        if way in ("hidden", "start"):
+        if way in ("level", "start"):
             named.setdefault(way, {})[rest] = held[key]
         else:
             dtype, part, group, name = rest.split("/", 3)
@@ -162,8 +162,8 @@ def read_training(place: Path) -> TrainingRecord:
         index["facts"],
         _trained(ways["trained"]),
         statistics,
-        _trained(ways["masked"]) if "masked" in ways else None,
-        {name: mask.astype(bool) for name, mask in named.get("hidden", {}).items()},
+        _trained(ways["levelled"]) if "levelled" in ways else None,
+        {name: mask.astype(bool) for name, mask in named.get("level", {}).items()},
         batches,
         named.get("start", {}),
         None if end is None else Divergence(**end),
@@ -178,10 +178,10 @@ def _trained(sides: Mapping[str, Mapping[str, Values]]) -> Trained:
 def _flat(record: TrainingRecord) -> Iterator[tuple[str, np.ndarray]]:
     """All arrays but the batches, by the names that they have in the file."""
     yield from _sides("trained", {**record.trained.free, EQUAL: record.trained.equal})
-    if record.masked is not None:
-        yield from _sides("masked", {**record.masked.free, EQUAL: record.masked.equal})
+    if record.levelled is not None:
+        yield from _sides("levelled", {**record.levelled.free, EQUAL: record.levelled.equal})
     yield from _sides("statistics", record.statistics.values)
-    yield from ((f"hidden/{name}", mask.astype(np.uint8)) for name, mask in record.hidden.items())
+    yield from ((f"level/{name}", mask.astype(np.uint8)) for name, mask in record.level.items())
     yield from ((f"start/{name}", np.asarray(array)) for name, array in record.start.items())
 
 

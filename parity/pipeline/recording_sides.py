@@ -183,7 +183,7 @@ def record_candidate(
         require_same_weights(recorded)
     reference = reference_of(recorded)
     settings = recorded_settings(recorded)
-    _require_same_kind_of_loss(recorded, request)
+    require_same_kind_of_loss(recorded, request)
     with pinned_for(request, "candidate", seed=settings.seed) as frameworks:
         reference, candidate = with_equal_constants(
             reference, settle_candidate(reference, request, progress), progress
@@ -259,7 +259,7 @@ def compare_live(recorded: Recording, place: Path, request: Request, progress: P
 
     require_same_streaming(recorded, stream=False)
     reference = reference_of(recorded)
-    _require_same_kind_of_loss(recorded, request)
+    require_same_kind_of_loss(recorded, request)
     device, reproduce = request.settings.device, request.settings.reproduce
     settings = dataclasses.replace(recorded_settings(recorded), device=device, reproduce=reproduce)
     request = dataclasses.replace(request, settings=settings, name=recorded.name)
@@ -286,7 +286,16 @@ def _require_recorded(dtypes: Collection[str], recorded: Recording) -> None:
         )
 
 
-def _require_same_kind_of_loss(recorded: Recording, request: Request) -> None:
+def require_same_kind_of_loss(recorded: Recording, request: Request) -> None:
+    """Check that both sides have a loss of their own, or neither.
+
+    Args:
+        recorded: the reference.
+        request: with the candidate.
+
+    Raises:
+        ValueError: if one side alone has one.
+    """
     own_loss = bool(recorded.settings["own_loss"])
     if (request.losses[1] is not None) != own_loss:
         raise ValueError(

@@ -22,7 +22,7 @@ from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.planning import judge_weights
 from parity.pipeline.recorded_reference import joined_environment, recorded_settings, reference_of
 from parity.pipeline.recorded_training import TrainingRecord
-from parity.pipeline.recording_sides import TracesByRun, record_reference
+from parity.pipeline.recording_sides import TracesByRun, record_reference, require_same_kind_of_loss
 from parity.pipeline.recordings import Recording
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings
@@ -101,8 +101,8 @@ def train_reference(
         training = training.first(steps_before(len(drawn.steps), divergence))
         start = side.tensors(reference.weights)
         trained = training.trained(start)
-        hidden = undetermined((trained.equal, trained.equal))
-        masked = training.trained(start, hidden=hidden) if hidden else None
+        level = undetermined((trained.equal, trained.equal))
+        levelled = training.trained(start, level=level) if level else None
         statistics = unwritten(model)
         if statistics.updated:
             same = {name: name for name in statistics.updated}
@@ -116,7 +116,7 @@ def train_reference(
         "dtypes": dtypes,
         "averages": optimizers.average is not None,
     }
-    record = TrainingRecord(facts, trained, statistics, masked, hidden, drawn, start, divergence)
+    record = TrainingRecord(facts, trained, statistics, levelled, level, drawn, start, divergence)
     return recording, traces, record
 
 
@@ -158,12 +158,17 @@ def train_candidate(
     """
     facts, batches = expected.facts, expected.batches
     assert batches is not None
+    require_same_kind_of_loss(recorded, request)
     known, reference = _described(facts["known"]), reference_of(recorded)
     optimizers = read_candidate_optimizers(given, known.accumulate, averages=facts["averages"])
     own = None
     if given.get("candidate_batches") is not None:
         own = read_batches(
-            given["candidate_batches"], len(batches.steps), known.accumulate, "candidate_batches"
+            given["candidate_batches"],
+            len(batches.steps),
+            known.accumulate,
+            "candidate_batches",
+            may_end=True,
         )
     with pinned_for(request, "candidate", seed=recorded_settings(recorded).seed):
         reference, candidate = with_equal_constants(
@@ -181,10 +186,11 @@ def train_candidate(
         training = training.first(steps)
         start = {name: array for name, array in expected.start.items() if name in moved}
         like = expected.trained.restricted(tensors, moved).first(steps)
-        trained, masked = training.trained(start, like), None
-        if expected.masked is not None:
-            hidden = {name: mask for name, mask in expected.hidden.items() if name in moved}
-            masked = training.trained(start, expected.masked.restricted(tensors, moved).first(steps), hidden)
+        trained, levelled = training.trained(start, like), None
+        if expected.levelled is not None:
+            level = {name: mask for name, mask in expected.level.items() if name in moved}
+            like = expected.levelled.restricted(tensors, moved).first(steps)
+            levelled = training.trained(start, like, level)
         statistics, pairs = unwritten(model), pairs_of(plan, expected.statistics.updated, model.updated)
         if pairs and statistics.able and expected.statistics.able:
             batch = batches.steps[0][0]
@@ -201,7 +207,7 @@ def train_candidate(
             "doubts": plan.doubts(),
             "alone": [name for name in facts["reached"] if name in known.options and name not in planned],
         }
-        record = TrainingRecord(own_facts, trained, statistics, masked, batches=own, divergence=divergence)
+        record = TrainingRecord(own_facts, trained, statistics, levelled, batches=own, divergence=divergence)
         return use(TrainedCandidate(both, record))
 
 
@@ -306,10 +312,10 @@ def judge_recorded(
     steps = steps_before(len(expected.batches.steps), expected.divergence, found.divergence)
     start = {name: array for name, array in expected.start.items() if name in moved}
 
-    def trainings(hidden: Hidden) -> Compared:
+    def trainings(level: Hidden) -> Compared:
         own, other = expected.trained, found.trained
-        if hidden and expected.masked is not None and found.masked is not None:
-            own, other = expected.masked, found.masked
+        if level and expected.levelled is not None and found.levelled is not None:
+            own, other = expected.levelled, found.levelled
         return compared(own.restricted(tensors, moved).first(steps), other, start)
 
     add_divergence(outcome, expected.divergence, found.divergence)

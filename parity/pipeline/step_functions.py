@@ -1,7 +1,6 @@
 """Training by users' own step functions: the state compared as a tree, step by step."""
 
 import dataclasses
-import sys
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -57,7 +56,6 @@ def check_steps(
         Exception: what a step raises, with a note that names the side and the step.
     """
     from parity.frameworks.jax.jax_stepped import JaxSide
-    from parity.frameworks.jax.libraries import library_packages
     from parity.frameworks.torch.torch_stepped import TorchSide
 
     started = time.perf_counter()
@@ -97,8 +95,8 @@ def check_steps(
             outcome.not_checked = (in_words(entries),)
         free, less_accurate = as_accurate(found.free)
         judged, kept_otherwise = by_effect(found.stepped)
-        kept_biased = biased_statistics(
-            judged, found.equal, views.start, library_packages() & set(sys.modules)
+        kept_biased = (
+            biased_statistics(judged, found.equal, views.start) if candidate.has_norms_of_a_library else {}
         )
         judged, free = ([q for q in some if q.name not in kept_biased] for some in (judged, free))
         outcome.quantities = [*judged, *free]

@@ -1,6 +1,7 @@
 """Batches and values of training steps as named arrays: what goes in by step, what comes out a row a step."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -78,7 +79,7 @@ class StepRows:
         hidden: entries that are kept as zero, by tensor or by the whole name.
     """
 
-    def __init__(self, hidden: Hidden) -> None:
+    def __init__(self, hidden: Hidden = MappingProxyType({})) -> None:
         self._hidden = hidden
         self._rows: dict[str, dict[str, dict[int, np.ndarray]]] = {}
         self._steps: dict[str, int] = {}

@@ -24,6 +24,9 @@ PHASES: Mapping[str, Phase] = {
 CARRIED = 3
 """Steps that a slot may differ before an update does: from then on it is kept in another form."""
 
+STILL = 1e-9
+"""A share of the other side's update below which a tensor does not move."""
+
 
 def parting_of_steps(
     judged: Sequence[Quantity],
@@ -64,6 +67,11 @@ def parting_of_steps(
         cause = (
             "without `jax.jit` both agree: the step of <candidate> reads a number of Python's that JAX reads "
             "once, when it traces; give it to the jitted function as an argument"
+        )
+    if not cause and group == "slots" and views.trained:
+        cause = (
+            "the metrics agree, what the optimisers keep of gradients does not: look for a gradient that is "
+            "stopped on one side alone (`detach`, `stop_gradient`), for clipping, or for another scale"
         )
     return Parting(found.step, found.phase, found.detail, cause)
 
@@ -117,6 +125,11 @@ def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, t
     if np.isnan(later).any() or same(later[:1], 1.0):
         return ""
     told = f"the update of {names_in_words(names)} in <candidate> is {ratio:.6g} x that in <reference>"
+    averages = bool(trained) and not trained & set(names)
+    if averages and not same(later, ratio):
+        if abs(ratio) < STILL:
+            told = f"<candidate> does not move {names_in_words(names)} at step {step}, <reference> does"
+        return f"{told}: compare when their averages begin, and with what share they move"
     if not same(later, ratio):
         if any(q.group == "slots" for q in failed):
             return ""
@@ -124,7 +137,7 @@ def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, t
     told += " in every step" if step == 0 else f" from step {step} on"
     if any(q.group == "slots" for q in failed):
         return f"{told}: look for a sum in the place of a mean in the loss, or another learning rate"
-    if trained and not trained & set(names):
+    if averages:
         share = 1 / (1 + ratio) if ratio > 0 else 0.0
         if _is_plain(share):
             return f"{told}, as if {share:.6g} and {1 - share:.6g} were exchanged in their average"

@@ -1,6 +1,6 @@
 """Running statistics of two loops: their cause, and the variance that JAX's libraries keep otherwise."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -27,18 +27,17 @@ def updates_of(name: str, sides: tuple[Side, Side], start: Arrays) -> list[Updat
 
 
 def biased_statistics(
-    judged: Sequence[Quantity], sides: tuple[Side, Side], start: Arrays, packages: Collection[str]
+    judged: Sequence[Quantity], sides: tuple[Side, Side], start: Arrays
 ) -> Mapping[str, int]:
-    """Variances over n values that a library of JAX keeps where PyTorch has n - 1, with n.
+    """Variances over n values, as Flax and Haiku keep them, where PyTorch has n - 1; with n.
 
     Args:
         judged: quantities from equal weights.
         sides: their values.
         start: before the first step, by tensor.
-        packages: libraries of layers that are loaded: Flax and Haiku keep the biased variance.
     """
     found = {}
-    for q in judged if packages else ():
+    for q in judged:
         if q.group == "statistics" and q.verdict is Verdict.FAIL:
             updates = updates_of(q.name, sides, start)
             for momentum in MOMENTA:

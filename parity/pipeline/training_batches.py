@@ -25,7 +25,12 @@ class Batches(NamedTuple):
 
 
 def read_batches(
-    batches: Iterable[Any], steps: int | None, accumulate: int = 1, argument: str = "batches"
+    batches: Iterable[Any],
+    steps: int | None,
+    accumulate: int = 1,
+    argument: str = "batches",
+    *,
+    may_end: bool = False,
 ) -> Batches:
     """Draw the batches, once.
 
@@ -34,6 +39,7 @@ def read_batches(
         steps: how many to make; None for all, at most 200.
         accumulate: batches of a step.
         argument: what they are called in messages.
+        may_end: whether there may be fewer than `steps`.
 
     Raises:
         TypeError: if they are no iterable of pairs.
@@ -68,7 +74,9 @@ def read_batches(
     if not arrays:
         raise ValueError(f"`{argument}` is empty; give at least one (inputs, targets)")
     whole = len(arrays) // accumulate
-    if whole < (steps or 1):
+    if may_end:
+        whole = -(-len(arrays) // accumulate)
+    elif whole < (steps or 1):
         each = "" if accumulate == 1 else f", of which a step takes {accumulate}"
         raise ValueError(
             f"`steps` is {steps or 1} and `{argument}` has {len(arrays)}{each}: give more batches "

@@ -11,7 +11,7 @@ from parity.pipeline.average_causes import average_cause
 from parity.pipeline.step_multiples import SUM_OR_MEAN, factor_of, in_every_step, ratios_of, same
 from parity.pipeline.step_rows import Hidden
 from parity.pipeline.training_optimizers import Described
-from parity.pipeline.training_runs import tensor_of
+from parity.pipeline.training_runs import LEVEL, tensor_of
 from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity, Verdict
 
@@ -29,14 +29,14 @@ FEW_STEPS = 3
 """Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
 
 
-def history_of(given: Described, side: Side, start: Arrays, hidden: Hidden) -> History:
+def history_of(given: Described, side: Side, start: Arrays, level: Hidden) -> History:
     """The reference's run as variants of its optimiser need it.
 
     Args:
         given: its optimiser.
         side: the reference's values from equal weights.
         start: its weights before the first step, by tensor.
-        hidden: entries that are kept as zero.
+        level: entries in whose place the optimisers were given `LEVEL`.
     """
     base = side.base
     weights = {
@@ -46,10 +46,7 @@ def history_of(given: Described, side: Side, start: Arrays, hidden: Hidden) -> H
     grads, used, rates, unreached = (
         base.get(group, {}) for group in ("gradients", "clipped", "rates", "unreached")
     )
-    weights, grads, used = (
-        {n: np.where(hidden[n], 0.0, rows) if n in hidden else rows for n, rows in held.items()}
-        for held in (weights, grads, used)
-    )
+    grads = {n: np.where(level[n], LEVEL, rows) if n in level else rows for n, rows in grads.items()}
     return History(
         given.kind,
         given.options,
@@ -62,6 +59,8 @@ def history_of(given: Described, side: Side, start: Arrays, hidden: Hidden) -> H
         unreached=unreached,
         follows_loss=given.follows_loss,
         defaults=given.defaults,
+        clips=given.clips,
+        parts=base.get("parts", {}),
     )
 
 

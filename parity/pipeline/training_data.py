@@ -38,15 +38,16 @@ def compare_data(
 
     Args:
         reference: its batches.
-        candidate: its batches, in its own layout or in the reference's; of as many steps.
+        candidate: its batches, in its own layout or in the reference's.
         layout: of the candidate: per input the permutation from the reference's axes to its own.
     """
     own, other = (list(itertools.chain.from_iterable(side.steps)) for side in (reference, candidate))
+    missing, own = own[len(other) :], own[: len(other)]
     other = [
         {name: _as_in(batch[name], like[name], layout.get(name)) for name in like if name in batch}
         for batch, like in zip(other, own, strict=True)
     ]
-    each = len(own) // len(reference.steps)
+    each = len(reference.steps[0])
     shapes = [_shape_that_differs(a, b, number) for number, (a, b) in enumerate(zip(own, other, strict=True))]
     if wrong := next((one for one in shapes if one is not None), None):
         number, name, words = wrong
@@ -62,6 +63,10 @@ def compare_data(
     rules = {"data": Criterion("forward", over_time=True)}
     judged = judge_quantities(sides["reference"], sides["candidate"], rules)
     failed = [q for q in judged if q.verdict is not Verdict.PASS]
+    if not failed and missing:
+        ended = _ended(len(own), own + missing)
+        blank = Quantity(Stage("forward"), "data", names[0], DTYPE, Verdict.FAIL, notes=(ended,))
+        return ComparedData((*judged, blank), Parting(len(own) // each, Phase.DATA, ended))
     if not failed:
         return ComparedData(tuple(judged), None)
     first = {q.name: _first(rows[0][q.name], rows[1][q.name], q) for q in failed}
@@ -74,6 +79,17 @@ def compare_data(
         detail += f", in batch {number % each} of the step"
     cause = data_cause(own, other, list(first))
     return ComparedData(tuple(judged), Parting(number // each, Phase.DATA, detail, cause))
+
+
+def _ended(count: int, reference: Sequence[Arrays]) -> str:
+    """What to say of a pipeline that gives fewer batches."""
+    sizes = [len(next(iter(batch.values()))) for batch in reference]
+    told = f"<candidate>'s pipeline gives {count} batches, <reference>'s {len(reference)} or more"
+    if len(reference) == count + 1 and sizes[-1] < sizes[0]:
+        return (
+            f"{told}: the last has {sizes[-1]} samples for {sizes[0]}, and <candidate> drops it (drop_last)"
+        )
+    return told
 
 
 def _as_they_are(weights: Arrays, inputs: Arrays, dtype: str) -> Values:

@@ -77,11 +77,13 @@ class Compared(NamedTuple):
         free: quantities of the free runs.
         stepped: quantities of the steps from equal weights, in float64.
         equal: the values of these, of the reference and the candidate.
+        after: the reference's weights after every step of the free run, by tensor.
     """
 
     free: list[Quantity]
     stepped: list[Quantity]
     equal: tuple[Side, Side]
+    after: Arrays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,27 +112,21 @@ class Training:
         """
         return dataclasses.replace(self, steps=self.steps[:steps])
 
-    def trained(self, start: Arrays, reference: Trained | None = None, hidden: Hidden = NOTHING) -> Trained:
+    def trained(self, start: Arrays, reference: Trained | None = None, level: Hidden = NOTHING) -> Trained:
         """Train freely in all dtypes, and from equal weights in float64.
 
         Args:
             start: the reference's weights before the first step, by tensor.
             reference: whose weights every step begins with; None where this is the reference.
-            hidden: entries that are not compared.
+            level: entries whose gradient is zero but for rounding, as `TrainingSide.level` takes them.
         """
-        batches = numbered(self.steps)
+        side, batches = self.side.level(level, start), numbered(self.steps)
         self.progress(f"training {len(self.steps)} steps, freely")
-        free = self._measured(freely(self.side, hidden), batches, self.dtypes)
+        free = self._measured(freely(side), batches, self.dtypes)
         told = free if reference is None else reference.free
-        # Entries that are hidden lie where they lay: no other value depends on them.
-        after = {
-            name: np.where(hidden[name], start[name], rows) if name in hidden else rows
-            for name, rows in told[self.dtypes[0]].base["weights"].items()
-        }
         self.progress("every step from equal weights")
-        given = {**batches, **starting_at(start, after)}
-        equal = self._measured(from_equal_weights(self.side, hidden), given, ("float64",))
-        return Trained(free, equal["float64"])
+        given = {**batches, **starting_at(start, told[self.dtypes[0]].base["weights"])}
+        return Trained(free, self._measured(from_equal_weights(side), given, ("float64",))["float64"])
 
     def divergence(self, word: str) -> "Divergence | None":
         """Where the loss diverges, if it does.
@@ -196,7 +192,8 @@ def compared(reference: Trained, candidate: Trained, start: Arrays) -> Compared:
     free = judge_quantities(reference.free, candidate.free, rules)
     sides = (reference.equal, candidate.equal)
     own, other = ({"float64": side} for side in sides)
-    return Compared(free, judge_quantities(own, other, rules_for(sides, scale)), sides)
+    after = next(iter(reference.free.values())).base["weights"]
+    return Compared(free, judge_quantities(own, other, rules_for(sides, scale)), sides, after)
 
 
 def _diverges(loss: np.ndarray) -> tuple[int, int, float] | None:

@@ -44,6 +44,7 @@ class Described(NamedTuple):
         limit: the norm to which it clips all gradients, where it does just that.
         accumulate: batches whose gradients are averaged for one update.
         follows_loss: whether its scheduler follows the loss.
+        clips: whether it clips gradients, to a norm or by a function of the user's.
     """
 
     kind: str
@@ -53,6 +54,7 @@ class Described(NamedTuple):
     limit: float | None = None
     accumulate: int = 1
     follows_loss: bool = False
+    clips: bool = False
 
 
 def described(given: Optimizers, module: "torch.nn.Module", names: Mapping[int, str]) -> Described:
@@ -82,6 +84,7 @@ def described(given: Optimizers, module: "torch.nn.Module", names: Mapping[int, 
         limit=float(given.clip) if isinstance(given.clip, int | float) else None,
         accumulate=given.accumulate,
         follows_loss=isinstance(given.scheduler, ReduceLROnPlateau),
+        clips=given.clip is not None,
     )
 
 

@@ -15,13 +15,13 @@ from parity.pipeline.training_data import ComparedData
 from parity.pipeline.training_judging import as_accurate, by_effect, lone_updates, not_compared
 from parity.pipeline.training_measured import NOTHING, Compared, Divergence
 from parity.pipeline.training_optimizers import Described
-from parity.pipeline.undetermined import depend_on, in_words, undetermined
+from parity.pipeline.undetermined import depend_on, levelled_in_words, undetermined
 from parity.pipeline.updated_statistics import Statistics
 from parity.weights import Plan
 from parity.weights.transfer import grouped
 
 Trainings = Callable[[Hidden], Compared]
-"""Both sides trained and judged, some entries hidden."""
+"""Both sides trained and judged, some entries of gradients levelled (`TrainingSide.level`)."""
 
 
 class Shared(NamedTuple):
@@ -60,22 +60,25 @@ def add_trained(
     start: Arrays,
     shared: Shared,
     statistics: Statistics,
-) -> None:
+) -> Compared:
     """Add what training shows: how both sides train, and what they write to their weights.
 
     Args:
         outcome: to add to.
-        trainings: both sides, trained; called once more if some entries are to be hidden.
+        trainings: both sides, trained; called once more if some gradients are rounding alone.
         known: of the reference's optimiser.
         start: the reference's weights before the first step, by tensor.
         shared: weights that one side holds several times.
         statistics: what is known of running statistics.
+
+    Returns:
+        Both sides trained and judged, as they are compared.
     """
     trained = trainings(NOTHING)
     entries = undetermined(trained.equal)
     if entries and depend_on(entries, [*trained.stepped, *trained.free]):
         trained = trainings(entries)
-        outcome.not_checked = (*outcome.not_checked, in_words(entries))
+        outcome.findings = (*outcome.findings, levelled_in_words(entries))
     free, less_accurate = as_accurate(trained.free)
     judged, kept_otherwise = by_effect(trained.stepped)
     outcome.quantities = [*outcome.quantities, *judged, *free, *statistics.quantities]
@@ -85,6 +88,7 @@ def add_trained(
     outcome.parting = parting_beside_sums(judged, trained.equal, history, shared.copies, shared.sums)
     if outcome.parting is None:
         outcome.parting = parting_of_statistics(statistics.quantities)
+    return trained
 
 
 def add_before(outcome: Outcome, data: ComparedData, alone: Sequence[str]) -> None:

@@ -2,13 +2,13 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from parity.frameworks.environment import environment
-from parity.numerics.arrays import DTYPES
+from parity.numerics.arrays import DTYPES, Arrays, in_float32
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.check import compare_sides
@@ -19,6 +19,7 @@ from parity.pipeline.outcome import Outcome
 from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request
+from parity.pipeline.runs import moved_alike
 from parity.pipeline.step_rows import Hidden
 from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_batches import Batches, read_batches
@@ -29,7 +30,7 @@ from parity.pipeline.training_optimizers import described, names_of, read_optimi
 from parity.pipeline.training_outcome import Shared, add_before, add_divergence, add_trained
 from parity.pipeline.training_sides import trained_alone, training_sides
 from parity.pipeline.updated_statistics import compare_statistics
-from parity.report.results import Report
+from parity.report.results import Report, Verdict
 from parity.report.sides import Sides
 
 
@@ -79,7 +80,8 @@ def check_pair(
     drawn = read_batches(batches, steps, accumulate)
     own = None
     if candidate_batches is not None:
-        own = read_batches(candidate_batches, len(drawn.steps), accumulate, "candidate_batches")
+        count = len(drawn.steps)
+        own = read_batches(candidate_batches, count, accumulate, "candidate_batches", may_end=True)
     request = request_for(drawn, (within(autocast, loss[0]), loss[1]), reference, candidate, **options)
     of_both = {"optimizer": optimizer, "scheduler": scheduler, "updates_per_step": updates_per_step}
     of_both |= {"clip": clip, "accumulate": accumulate, "average": average}
@@ -108,17 +110,17 @@ def check_pair(
         first, second = (one.first(steps_before(len(drawn.steps), *ends)) for one in trainings)
         start = sides[0].tensors(known.weights)
 
-        def trained(hidden: Hidden) -> Compared:
-            expected = first.trained(start, hidden=hidden)
-            return compared(expected, second.trained(start, expected, hidden), start)
+        def trained(level: Hidden) -> Compared:
+            expected = first.trained(start, level=level)
+            return compared(expected, second.trained(start, expected, level), start)
 
         add_divergence(outcome, *ends)
         statistics = compare_statistics(both, dtypes, None, progress)
-        add_trained(outcome, trained, facts, start, Shared.of(settled.plan), statistics)
+        found = add_trained(outcome, trained, facts, start, Shared.of(settled.plan), statistics)
         progress("looking for the step, the phase and the cause")
         look_into_the_models(
             outcome,
-            lambda step: _checked(both, request, drawn.steps[step][0], progress),
+            lambda step: _checked(both, request, drawn.steps[step], reached(found.after, step), progress),
             is_narrow=bool(known.narrow or settled.remarks),
         )
         add_before(outcome, data, trained_alone(both, facts.options, drawn.steps[0][0]))
@@ -148,10 +150,29 @@ def request_for(
     )
 
 
-def _checked(both: Measured, request: Request, batch: dict[str, np.ndarray], progress: Progress) -> Outcome:
-    """What `parity.check` finds on one batch, at the weights that both sides start from."""
-    reference = dataclasses.replace(both.reference, inputs=(batch,))
-    again = measured(reference, both.candidate)
+def reached(after: Mapping[str, np.ndarray], step: int) -> dict[str, np.ndarray]:
+    """The reference's weights before a step.
+
+    Args:
+        after: its weights after every step, by tensor.
+        step: from 0; before the first none have moved.
+    """
+    return {name: in_float32(rows[step - 1]) for name, rows in after.items()} if step else {}
+
+
+def _checked(
+    both: Measured, request: Request, batches: Sequence[Arrays], weights: Arrays, progress: Progress
+) -> Outcome:
+    """What `parity.check` finds on the first batch of a step on which the models part, at its weights."""
     settings = dataclasses.replace(request.settings, finite_differences=False)
-    asked = dataclasses.replace(request, inputs=(batch,), settings=settings)
-    return compare_sides(again, asked, progress, LiveTraces(again))
+    reference, candidate = both.reference, both.candidate
+    moved = {**reference.weights, **weights}
+    own = moved_alike(candidate.plan, reference.weights, candidate.weights, moved)
+    candidate = dataclasses.replace(candidate, weights=own)
+    for batch in batches:
+        again = measured(dataclasses.replace(reference, inputs=(batch,), weights=moved), candidate)
+        asked = dataclasses.replace(request, inputs=(batch,), settings=settings)
+        outcome = compare_sides(again, asked, progress, LiveTraces(again))
+        if any(q.verdict is Verdict.FAIL for q in outcome.quantities):
+            break
+    return outcome

@@ -6,7 +6,6 @@ hundred steps is found in its step, and none is carried on. The optimisers keep 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -15,6 +14,9 @@ from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.noise import Runnable, Values, current_noise_run
 from parity.numerics.perturbing import perturb
 from parity.pipeline.step_rows import START, Hidden, StepRows, steps_of
+
+LEVEL = 1e-15
+"""What optimisers are given for gradients that are rounding alone: its square is a number in float32."""
 
 Graded = Callable[[Arrays, Arrays, str], tuple[Values, frozenset[str]]]
 """A program that tells besides of which weights its loss does not depend, so that they have no gradient."""
@@ -61,6 +63,7 @@ class TrainingSide(NamedTuple):
         narrow: the dtype that both models compute in though their weights are wider (mixed precision); None
             where they compute in that of their weights. Each pass rounds the weights anew: noise of that size
             is on what the model gets, and not on what the optimiser keeps.
+        levelled: gradients -> those that the optimiser is given; see `level`.
     """
 
     program: Graded
@@ -71,6 +74,32 @@ class TrainingSide(NamedTuple):
     before: Callable[[Any], Mapping[str, Arrays]]
     after: Callable[[Any, Arrays], Mapping[str, Arrays]]
     narrow: str | None = None
+    levelled: Callable[[Arrays], Arrays] = dict
+
+    def level(self, entries: Hidden, start: Arrays) -> "TrainingSide":
+        """The same side, whose optimiser is given one small number in the place of some gradients.
+
+        Those that are zero but for rounding: an optimiser that divides by their size makes chance of them,
+        and the same on both sides of the same number. Weight decay moves these weights as ever.
+
+        Args:
+            entries: which, by tensor; none changes nothing.
+            start: weights before the first step, by tensor.
+        """
+        if not entries:
+            return self
+        every = {name: np.ones(np.shape(weight)) for name, weight in start.items()}
+        kept = {
+            name: np.where(entries[name], 0.0, ones) if name in entries else ones
+            for name, ones in every.items()
+        }
+        whole, left = self.own(every), self.own(kept)
+        own = {name: (whole[name] != 0) & (left[name] == 0) for name in whole}
+
+        def levelled(grads: Arrays) -> Arrays:
+            return {n: np.where(own[n], LEVEL, grad) if n in own else grad for n, grad in grads.items()}
+
+        return self._replace(levelled=levelled)
 
     def restricted(self, tensors: Collection[str], moved: Collection[str]) -> "TrainingSide":
         """The same side, of the values of some tensors alone.
@@ -137,6 +166,7 @@ class _Taken(NamedTuple):
     Attributes:
         loss: the mean over its batches.
         gradients: likewise, by the side's own names.
+        parts: the gradients of each of several batches; else empty.
         used: what the optimiser told of the gradients it used.
         early: the weights before the last of several batches, by the side's own names; else empty.
         unreached: names of the weights that had no gradient in any batch.
@@ -144,6 +174,7 @@ class _Taken(NamedTuple):
 
     loss: Arrays
     gradients: Arrays
+    parts: Sequence[Arrays]
     used: Arrays
     early: Arrays
     unreached: frozenset[str]
@@ -165,8 +196,9 @@ def _take(side: TrainingSide, optimizer: Optimizing, weights: Arrays, step: _Ste
         grads.append(values["gradients"])
         without.append(unreached)
         given = {name: grad for name, grad in grads[-1].items() if name not in unreached}
-        used = optimizer.step(given, float(np.real(losses[-1]["loss"])))
-    return _Taken(_mean(losses), _mean(grads), used, early, frozenset.intersection(*without))
+        used = optimizer.step(side.levelled(given), float(np.real(losses[-1]["loss"])))
+    parts = grads if len(grads) > 1 else ()
+    return _Taken(_mean(losses), _mean(grads), parts, used, early, frozenset.intersection(*without))
 
 
 def _mean(batches: Sequence[Arrays]) -> Arrays:
@@ -176,17 +208,16 @@ def _mean(batches: Sequence[Arrays]) -> Arrays:
     return {name: np.mean([batch[name] for batch in batches], axis=0) for name in batches[0]}
 
 
-def freely(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnable:
+def freely(side: TrainingSide) -> Runnable:
     """The side's training run: "loss", before every step what is watched, after it "weights" and "averages".
 
     Args:
         side: of a comparison.
-        hidden: entries of weights that are kept as zero.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         optimizer = side.begin(weights, dtype)
-        history = StepRows(hidden)
+        history = StepRows()
         for step in _steps(inputs):
             for group, arrays in side.before(optimizer).items():
                 history.keep(group, arrays)
@@ -200,19 +231,18 @@ def freely(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnabl
     return run
 
 
-def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})) -> Runnable:
+def from_equal_weights(side: TrainingSide) -> Runnable:
     """Every step from given weights: "loss", "gradients", what is watched, "update" and "averages".
 
     Besides, as "unreached", 1 for each weight that has no gradient, by the side's own names.
 
     Args:
         side: of a comparison.
-        hidden: entries of updates, slots and averages that are kept as zero.
     """
 
     def run(weights: Arrays, inputs: Arrays, dtype: str) -> Values:
         optimizer = side.begin(weights, dtype)
-        history = StepRows(hidden)
+        history = StepRows()
         for step in _steps(inputs):
             optimizer.place(side.own(step.start))
             before = side.tensors(optimizer.weights)
@@ -222,6 +252,9 @@ def from_equal_weights(side: TrainingSide, hidden: Hidden = MappingProxyType({})
             history.keep("gradients", side.gradients(taken.gradients))
             skipped = {name: np.asarray(float(name in taken.unreached)) for name in taken.gradients}
             history.keep("unreached", skipped)
+            if taken.parts:
+                parts = [side.gradients(part) for part in taken.parts]
+                history.keep("parts", {n: np.stack([part[n] for part in parts]) for n in parts[0]})
             if taken.early:
                 history.keep("early", side.tensors(taken.early))
             for group, arrays in {**found, **side.after(optimizer, taken.used)}.items():

@@ -160,7 +160,6 @@ def jax_side(
     """
     import optax
 
-    from parity.optimizers import clip_grad_norm, to_optax
     from parity.optimizers.optax_slots import slots_of
     from parity.optimizers.optax_steps import OptaxSteps, Step
 
@@ -177,6 +176,8 @@ def jax_side(
     kept = {path: np.asarray(candidate.weights[path]) for path in planned}
 
     def translated() -> Any:
+        from parity.optimizers import clip_grad_norm, to_optax
+
         partial = plan._replace(transfers=tuple(t for t in plan.transfers if t.leaf_path in trained))
         leaves = {path: np.asarray(candidate.weights[path]) for path in trained}
         found = to_optax(

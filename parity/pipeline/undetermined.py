@@ -60,18 +60,33 @@ def depend_on(entries: Mapping[str, object], quantities: Sequence[Quantity]) -> 
     )
 
 
+def levelled_in_words(entries: Mapping[str, Bool[np.ndarray, "..."]]) -> str:
+    """What was done where gradients can be put in the place of others, as a sentence.
+
+    Args:
+        entries: what `undetermined` found; at least one.
+    """
+    return (
+        f"the gradient of {_named(entries)} is zero but for rounding, as of a bias before a normalisation: "
+        "both optimisers were given the same small number there, so that chance moves nothing"
+    )
+
+
+def _named(entries: Mapping[str, Bool[np.ndarray, "..."]]) -> str:
+    some = [
+        name if mask.all() else f"{name} ({np.count_nonzero(mask)} of {mask.size} numbers)"
+        for name, mask in list(entries.items())[:3]
+    ]
+    return ", ".join(some) + (f" and {len(entries) - 3} more" if len(entries) > 3 else "")
+
+
 def in_words(entries: Mapping[str, Bool[np.ndarray, "..."]]) -> str:
     """What is not compared, as a sentence.
 
     Args:
         entries: what `undetermined` found; at least one.
     """
-    some = [
-        name if mask.all() else f"{name} ({np.count_nonzero(mask)} of {mask.size} numbers)"
-        for name, mask in list(entries.items())[:3]
-    ]
-    more = f" and {len(entries) - 3} more" if len(entries) > 3 else ""
     return (
-        f"how {', '.join(some)}{more} moves: the gradient is zero but for rounding, as of a bias before a "
+        f"how {_named(entries)} moves: the gradient is zero but for rounding, as of a bias before a "
         "normalisation, and the optimiser scales it up to a step in a direction of chance"
     )

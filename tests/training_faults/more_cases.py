@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from torch import optim
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import lr_scheduler
 
 from parity.report.partings import Phase
@@ -54,6 +55,14 @@ def begun_anew(inner: optax.GradientTransformation, at: int) -> optax.GradientTr
         return updates, (count + 1, held)
 
     return optax.GradientTransformation(init, update)
+
+
+def frozen_adamw(parameters: Any) -> optim.Optimizer:
+    """AdamW over all parameters, of which the first layer's need no gradient."""
+    held = list(parameters)
+    for p in held[:2]:
+        p.requires_grad_(False)
+    return optim.AdamW(held, lr=0.01, weight_decay=0.1)
 
 
 def scheduled_twice(schedule: Any, rate: float) -> optax.GradientTransformation:
@@ -242,6 +251,43 @@ FAULTS: dict[str, Case] = {
         data=other_data(lambda x, y: (x[:, ::-1].copy(), y)),
         phase=Phase.DATA,
         cause="turned round along axis 1",
+    ),
+    "data: a last batch that is dropped": Case(
+        sgd(),
+        optax.sgd(0.05),
+        data=lambda given: given[:-1],
+        step=15,
+        phase=Phase.DATA,
+        cause="gives 15 batches",
+    ),
+    "sums of gradients, beside decay": Case(
+        adamw(),
+        optax.MultiSteps(optax.adamw(0.01, weight_decay=0.1), 4, use_grad_mean=False),
+        accumulate=4,
+        phase=CLIPPING,
+        cause="adds up their gradients",
+    ),
+    "a loss scale that stays in, beside decay": Case(
+        adamw(),
+        optax.chain(optax.scale(128.0), optax.adamw(0.01, weight_decay=0.1)),
+        phase=CLIPPING,
+        cause="128 x the gradients",
+    ),
+    "clipping by a function, on one side": Case(
+        sgd(momentum=0.9),
+        optax.sgd(0.05, momentum=0.9),
+        clip=lambda parameters: clip_grad_norm_(parameters, 0.3),
+        phase=CLIPPING,
+        cause="PyTorch clips the gradients, JAX does not",
+    ),
+    "frozen, and decayed": Case(
+        frozen_adamw,
+        optax.chain(
+            changed(lambda g: {**g, "hidden": jax.tree.map(jnp.zeros_like, g["hidden"])}),
+            optax.adamw(0.01, weight_decay=0.1),
+        ),
+        phase=UPDATE,
+        cause="weight decay without a gradient",
     ),
     "data: one sample, once": Case(
         sgd(),

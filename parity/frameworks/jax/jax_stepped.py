@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from parity.frameworks.jax.jax_nest import Nest, is_array, read, taken_apart
+from parity.frameworks.jax.jaxpr_places import has_norms_of_a_library
+from parity.frameworks.jax.jaxpr_walk import equations
 from parity.frameworks.jax.retraced import Retraced
 from parity.frameworks.jax.wide_dtypes import WIDER, is_key
 from parity.frameworks.nests import named_metrics, rebuilt
@@ -64,6 +66,14 @@ class JaxSide:
             dtype: name of a floating dtype.
         """
         return JaxStepped(self, dtype)
+
+    @property
+    def has_norms_of_a_library(self) -> bool:
+        """Whether a normalisation of a library computes in its step; not known of one that is not traced."""
+        return any(
+            has_norms_of_a_library(eqn for eqn, _ in equations(program.closed.jaxpr))
+            for program in self.programs
+        )
 
     def call(self, state: Any, batch: Any, nest: Nest) -> tuple[Nest, dict[str, Any]]:
         """Make a step, of arrays or while it is traced.

@@ -1,7 +1,8 @@
 """The model author's file and line of an equation of a jaxpr."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import CodeType
 from typing import NamedTuple, Protocol
 
@@ -133,6 +134,17 @@ def package_of(eqn: JaxprEqn) -> str:
             package = package_in(code.co_filename)
             return package if package in library_packages() else ""
     return ""
+
+
+def has_norms_of_a_library(eqns: Iterable[JaxprEqn]) -> bool:
+    """Whether some equations are those of a normalisation that a library on top of JAX has.
+
+    Args:
+        eqns: of a program.
+    """
+    tracebacks: list[Frames | None] = [eqn.source_info.traceback for eqn in eqns]
+    files = {code.co_filename for one in tracebacks if one is not None for code in one.raw_frames()[0]}
+    return any("norm" in Path(file).name and package_in(file) in library_packages() for file in files)
 
 
 def _is_framework(file: str) -> bool:
