@@ -8,7 +8,15 @@ from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Side
 from parity.optimizers.history import History
 from parity.pipeline.average_causes import average_cause
-from parity.pipeline.step_multiples import SUM_OR_MEAN, factor_of, in_every_step, ratios_of, same
+from parity.pipeline.step_multiples import (
+    ALIKE,
+    SUM_OR_MEAN,
+    factor_of,
+    in_every_step,
+    ratios_of,
+    rows_of,
+    same,
+)
 from parity.pipeline.step_rows import Hidden
 from parity.pipeline.training_optimizers import Described
 from parity.pipeline.training_runs import LEVEL, tensor_of
@@ -24,6 +32,9 @@ PHASES: Mapping[str, Phase] = {
     "averages": Phase.AVERAGES,
 }
 """Groups of values from equal weights, in the order in which a fault spreads."""
+
+OFFSET = 1e-6
+"""What PyTorch's clipping adds to the norm."""
 
 FEW_STEPS = 3
 """Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
@@ -54,7 +65,7 @@ def history_of(given: Described, side: Side, start: Arrays, level: Hidden) -> Hi
         grads,
         used,
         rates,
-        limit=given.limit,
+        limit=_limit(grads, used) if given.clips and given.limit is None else given.limit,
         accumulate=given.accumulate,
         unreached=unreached,
         follows_loss=given.follows_loss,
@@ -62,6 +73,23 @@ def history_of(given: Described, side: Side, start: Arrays, level: Hidden) -> Hi
         clips=given.clips,
         parts=base.get("parts", {}),
     )
+
+
+def _limit(raw: Arrays, used: Arrays) -> float | None:
+    """The norm to which a function of the user's clips all gradients; None where it does anything else.
+
+    Args:
+        raw: gradients before it, by tensor.
+        used: behind it.
+    """
+    if not used or set(used) != set(raw):
+        return None
+    norms, others = (np.linalg.norm(rows_of(held, list(raw)), axis=1) for held in (raw, used))
+    smaller = others < norms * (1 - 10 * ALIKE)
+    limits = (others * (norms + OFFSET) / np.maximum(norms, OFFSET))[smaller]
+    ratios = ratios_of(raw, used)
+    is_clipping = smaller.sum() > 1 and np.isfinite(ratios).all() and same(ratios[~smaller], 1.0)
+    return float(f"{limits[0]:.6g}") if is_clipping and same(limits, limits[0]) else None
 
 
 def parting_beside_sums(

@@ -1,5 +1,6 @@
 """The batches of two data pipelines: what each side would train on, compared before anything is computed."""
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -65,8 +66,8 @@ def compare_data(
     failed = [q for q in judged if q.verdict is not Verdict.PASS]
     if not failed and missing:
         ended = _ended(len(own), own + missing)
-        blank = Quantity(Stage("forward"), "data", names[0], DTYPE, Verdict.FAIL, notes=(ended,))
-        return ComparedData((*judged, blank), Parting(len(own) // each, Phase.DATA, ended))
+        blank = Quantity(Stage("forward"), "data", names[0], DTYPE, Verdict.FAIL, notes=(ended.detail,))
+        return ComparedData((*judged, blank), dataclasses.replace(ended, step=len(own) // each))
     if not failed:
         return ComparedData(tuple(judged), None)
     first = {q.name: _first(rows[0][q.name], rows[1][q.name], q) for q in failed}
@@ -81,15 +82,14 @@ def compare_data(
     return ComparedData(tuple(judged), Parting(number // each, Phase.DATA, detail, cause))
 
 
-def _ended(count: int, reference: Sequence[Arrays]) -> str:
+def _ended(count: int, reference: Sequence[Arrays]) -> Parting:
     """What to say of a pipeline that gives fewer batches."""
     sizes = [len(next(iter(batch.values()))) for batch in reference]
     told = f"<candidate>'s pipeline gives {count} batches, <reference>'s {len(reference)} or more"
+    cause = "it ends earlier: a batch that is dropped, or fewer data"
     if len(reference) == count + 1 and sizes[-1] < sizes[0]:
-        return (
-            f"{told}: the last has {sizes[-1]} samples for {sizes[0]}, and <candidate> drops it (drop_last)"
-        )
-    return told
+        cause = f"the last has {sizes[-1]} samples for {sizes[0]}, and <candidate> drops it (drop_last)"
+    return Parting(0, Phase.DATA, told, cause)
 
 
 def _as_they_are(weights: Arrays, inputs: Arrays, dtype: str) -> Values:

@@ -57,6 +57,16 @@ def begun_anew(inner: optax.GradientTransformation, at: int) -> optax.GradientTr
     return optax.GradientTransformation(init, update)
 
 
+def every_two_steps(average: Any, params: Any, count: Any) -> Any:
+    """An exponential average that moves in every second step; it begins with the weights."""
+
+    def moved(held: Any, weight: Any) -> Any:
+        share = jnp.where(count == 0, 1.0, jnp.where(count % 2 == 0, 0.1, 0.0))
+        return held + share * (weight - held)
+
+    return jax.tree.map(moved, average, params)
+
+
 def frozen_adamw(parameters: Any) -> optim.Optimizer:
     """AdamW over all parameters, of which the first layer's need no gradient."""
     held = list(parameters)
@@ -258,7 +268,7 @@ FAULTS: dict[str, Case] = {
         data=lambda given: given[:-1],
         step=15,
         phase=Phase.DATA,
-        cause="gives 15 batches",
+        cause="ends earlier",
     ),
     "sums of gradients, beside decay": Case(
         adamw(),
@@ -279,6 +289,30 @@ FAULTS: dict[str, Case] = {
         clip=lambda parameters: clip_grad_norm_(parameters, 0.3),
         phase=CLIPPING,
         cause="PyTorch clips the gradients, JAX does not",
+    ),
+    "each batch clipped before it is gathered": Case(
+        adam(),
+        optax.chain(
+            optax.clip_by_global_norm(0.3), optax.MultiSteps(optax.adam(0.01), 4).gradient_transformation()
+        ),
+        clip=0.3,
+        accumulate=4,
+        phase=CLIPPING,
+        cause="those of each batch",
+    ),
+    "a penalty beside decay": Case(
+        adamw(),
+        optax.chain(optax.add_decayed_weights(0.05), optax.adamw(0.01, weight_decay=0.1)),
+        phase=CLIPPING,
+        cause="0.05 x the weights besides",
+    ),
+    "an average moved every two steps": Case(
+        sgd(),
+        optax.sgd(0.05),
+        average=(0.9, every_two_steps),
+        step=1,
+        phase=Phase.AVERAGES,
+        cause="moved every 2 steps",
     ),
     "frozen, and decayed": Case(
         frozen_adamw,
