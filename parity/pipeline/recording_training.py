@@ -3,9 +3,10 @@
 The steps are those of `training_pairs`, with a directory between the two sides.
 """
 
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from parity.frameworks.environment import environment
@@ -125,21 +126,19 @@ class TrainedCandidate(NamedTuple):
 
     Attributes:
         both: the two models; the reference is recorded.
+        recording: what is known of it besides, without runs.
         record: how it trained.
     """
 
     both: Measured
+    recording: Recording
     record: TrainingRecord
 
 
-def train_candidate(
-    recorded: Recording,
-    expected: TrainingRecord,
-    request: Request,
-    given: Given,
-    progress: Progress,
-    use: Callable[[TrainedCandidate], Any],
-) -> Any:
+@contextlib.contextmanager
+def trained_candidate(
+    recorded: Recording, expected: TrainingRecord, request: Request, given: Given, progress: Progress
+) -> Iterator[TrainedCandidate]:
     """Train a candidate with the weights and batches of a recorded reference.
 
     Args:
@@ -148,10 +147,9 @@ def train_candidate(
         request: with the candidate.
         given: arguments of `parity.check_training`; the reference's part may be missing.
         progress: called as each phase begins.
-        use: called with the candidate while its framework is pinned.
 
-    Returns:
-        What `use` returns.
+    Yields:
+        The candidate, its framework being pinned.
 
     Raises:
         TypeError, ValueError: if an argument is missing or cannot be used.
@@ -208,7 +206,19 @@ def train_candidate(
             "alone": [name for name in facts["reached"] if name in known.options and name not in planned],
         }
         record = TrainingRecord(own_facts, trained, statistics, levelled, batches=own, divergence=divergence)
-        return use(TrainedCandidate(both, record))
+        recording = Recording(
+            "candidate",
+            model.framework,
+            recorded.name,
+            {},
+            environment(request.settings.device, ("jax",)),
+            {"stream": False},
+            quantities=tuple(judge_weights(plan, reference.weights, candidate.weights)),
+            plan=plan.rows(),
+            key=recorded.key,
+            findings=(*candidate.notes, *candidate.remarks),
+        )
+        yield TrainedCandidate(both, recording, record)
 
 
 def record_candidate_training(
@@ -220,30 +230,12 @@ def record_candidate_training(
         recorded: the reference.
         expected: how it trained.
         request: with the candidate.
-        given: as in `train_candidate`.
+        given: as in `trained_candidate`.
         progress: called as each phase begins.
     """
     started = time.perf_counter()
-
-    def kept(found: TrainedCandidate) -> tuple[Recording, TrainingRecord]:
-        candidate = found.both.candidate
-        recording = Recording(
-            "candidate",
-            candidate.model.framework,
-            recorded.name,
-            {},
-            environment(request.settings.device, ("jax",)),
-            {"stream": False},
-            quantities=tuple(judge_weights(candidate.plan, found.both.reference.weights, candidate.weights)),
-            plan=candidate.plan.rows(),
-            key=recorded.key,
-            findings=(*candidate.notes, *candidate.remarks),
-            seconds=time.perf_counter() - started,
-        )
-        return recording, found.record
-
-    recording, record = train_candidate(recorded, expected, request, given, progress, kept)
-    return recording, record
+    with trained_candidate(recorded, expected, request, given, progress) as found:
+        return found.recording._replace(seconds=time.perf_counter() - started), found.record
 
 
 def compare_live_training(
@@ -255,34 +247,20 @@ def compare_live_training(
         recorded: the reference.
         expected: how it trained.
         request: with the candidate.
-        given: as in `train_candidate`.
+        given: as in `trained_candidate`.
         progress: called as each phase begins.
     """
     settings = recorded_settings(recorded)
     settings = dataclasses.replace(settings, device=request.settings.device)
     request = dataclasses.replace(request, settings=settings, name=recorded.name)
-
-    def judged(found: TrainedCandidate) -> Outcome:
-        both, candidate = found.both, found.both.candidate
-        recording = Recording(
-            "candidate",
-            candidate.model.framework,
-            "",
-            {},
-            environment(settings.device, ("jax",)),
-            {},
-            plan=candidate.plan.rows(),
-            findings=(*candidate.notes, *candidate.remarks),
-        )
+    with trained_candidate(recorded, expected, request, given, progress) as found:
+        traces = RecordedTraces(recorded.place, found.both.candidate.outputs)
         return judge_recorded(
-            (recorded, recording),
+            (recorded, found.recording),
             (expected, found.record),
-            lambda: compare_sides(both, request, progress, RecordedTraces(recorded.place, candidate.outputs)),
+            lambda: compare_sides(found.both, request, progress, traces),
             progress,
         )
-
-    outcome: Outcome = train_candidate(recorded, expected, request, given, progress, judged)
-    return outcome
 
 
 def judge_recorded(

@@ -101,3 +101,60 @@ def test_a_model_that_raises_is_shown_with_the_users_line(here: Path) -> None:
     assert "raised by the PyTorch model" in result.stderr
     assert HARNESS not in result.stderr
     assert not (here / "first").exists()
+
+
+TRAINING = """
+import jax
+import numpy as np
+import optax
+import torch
+
+def parity_check_training():
+    torch.manual_seed(0)
+    module = torch.nn.Linear(3, 2)
+    draw = np.random.default_rng(0).standard_normal
+    return {
+        "reference": module,
+        "candidate": lambda params, x: x @ params["kernel"] + params["bias"],
+        "batches": [(draw((4, 3)).astype("f"), draw((4, 2)).astype("f")) for _ in range(3)],
+        "loss": (lambda outputs, targets: ((outputs - targets) ** 2).mean(),) * 2,
+        "optimizer": (torch.optim.SGD(module.parameters(), lr=0.1), optax.sgd(0.1)),
+        "template": {
+            "kernel": jax.ShapeDtypeStruct((3, 2), "float32"),
+            "bias": jax.ShapeDtypeStruct((2,), "float32"),
+        },
+        "dtypes": ["float64"],
+    }
+
+def another_rate():
+    return {**parity_check_training(), "optimizer": (None, optax.sgd(0.2))}
+"""
+
+
+def test_training_is_recorded_and_compared(here: Path) -> None:
+    (here / "pair.py").write_text(TRAINING)
+    result = invoke("record", "pair.py", "first", "--side", "reference", "--training")
+    assert result.exit_code == 0, result.output
+    assert "first: 3 steps of training of the reference" in result.stdout
+    second = ("record", "pair.py", "second", "--side", "candidate", "--against", "first")
+    result = invoke(*second, "--training")
+    assert result.exit_code == 0, result.output
+    result = invoke("compare", "first", "second")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("pair.py: PASS")
+    result = invoke("compare", "first", "pair.py:another_rate", "--json", "out.json")
+    assert result.exit_code == 1, result.output
+    assert "the rate of JAX is 2 x that of PyTorch in every step" in " ".join(result.stdout.split())
+    assert json.loads((here / "out.json").read_text())["reports"][0]["parting"]["step"] == 0
+
+
+def test_a_recording_of_training_is_not_taken_for_one_of_a_check(here: Path) -> None:
+    (here / "pair.py").write_text(TRAINING)
+    invoke("record", "pair.py", "first", "--side", "reference", "--training")
+    result = invoke("record", "pair.py", "second", "--side", "candidate", "--against", "first")
+    assert result.exit_code == 2
+    assert "first is a recording of training: give --training" in result.stderr
+    (here / "pair.py").write_text(PAIR)
+    result = invoke("record", "pair.py", "other", "--side", "reference", "--training")
+    assert result.exit_code == 2
+    assert "has no function 'parity_check_training'" in result.stderr
