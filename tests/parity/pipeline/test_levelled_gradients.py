@@ -56,7 +56,7 @@ def trained(torch_optimizer: Any, transformation: optax.GradientTransformation) 
 OPTIMIZERS = {
     "sgd": (lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9), optax.sgd(0.1, momentum=0.9)),
     "adam": (lambda p: torch.optim.Adam(p, lr=0.01), optax.adam(0.01)),
-    "no epsilon": (lambda p: torch.optim.Adam(p, lr=0.01, eps=0.0), optax.adam(0.01, eps=0.0)),
+    "a tiny epsilon": (lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-20), optax.adam(0.01, eps=1e-20)),
 }
 
 
