@@ -14,9 +14,11 @@ import numpy as np
 from parity.weights.evidence import Known, Signature
 from parity.weights.exchanges import PINNED, exchanged
 from parity.weights.layer_kinds import kind_of
+from parity.weights.matches import AS_NAMED
 from parity.weights.names import owner
 from parity.weights.plan import Plan
 from parity.weights.rearrangements import Block, Rearrangement, canonical, split_orders
+from parity.weights.reshapes import merges
 from parity.weights.transfer import Index, Shape, Transfer
 
 
@@ -71,8 +73,9 @@ def _laid_otherwise(
     if blocks is None:
         return
     now = _now(first, blocks[0].shape)
+    is_stated = any(AS_NAMED in t.reason for t in family)
     for way in split_orders(*blocks, sizes):
-        if canonical(*way) == now:
+        if canonical(*way) == now or (is_stated and merges(first.tensor_shape, way.view)):
             continue
         for group in groups:
             changed = {id(t): relaid(t, way) for t in group}
@@ -117,7 +120,7 @@ def relaid(transfer: Transfer, way: Rearrangement) -> Transfer:
     Returns:
         The transfer.
     """
-    reason = "axes split, in another order"
+    reason = "axes split, in another order" + f", {AS_NAMED}" * (AS_NAMED in transfer.reason)
     if not transfer.take:
         return transfer._replace(view=way.view, axes=way.axes, flip=(), reason=reason)
     part = _part(transfer)
