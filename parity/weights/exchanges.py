@@ -6,6 +6,7 @@ The two cells of a bidirectional layer are such modules; which of them a port ru
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+from parity.weights.doubt import AGAINST_EVIDENCE
 from parity.weights.likeness import likeness, likeness_of_numbers
 from parity.weights.names import owner
 from parity.weights.namesakes import Named, namesakes
@@ -80,7 +81,42 @@ def moves_in_words(first: Plan, plan: Plan) -> str:
         return ", ".join(_in_words(one, other, True) for one, other in moved.items() if one < other)
     texts = [f"`{one}` holds what `{other}` held" for one, other in moved.items()]
     more = [f"and {len(texts) - LISTED} more"] if len(texts) > LISTED else []
-    return f"the first plan was varied (in the candidate {', '.join([*texts[:LISTED], *more])})"
+    return f"the first plan is varied (in the candidate {', '.join([*texts[:LISTED], *more])})"
+
+
+def is_against_evidence(first: Plan, plan: Plan) -> bool:
+    """Whether running both sides moved a weight of the first plan against the better evidence.
+
+    Args:
+        first: the first plan.
+        plan: another plan of the same weights.
+    """
+    known = set(map(first.ends, first.transfers))
+    return any(AGAINST_EVIDENCE in t.reason and plan.ends(t) not in known for t in plan.transfers)
+
+
+def turns_in_words(first: Plan, plan: Plan) -> list[str]:
+    """Which weights lie another way than in the first plan, against the better evidence.
+
+    Args:
+        first: the first plan.
+        plan: another plan of the same weights.
+
+    Returns:
+        In words, those that lie one way as one text.
+    """
+    known = {first.ends(t): t.how for t in first.transfers}
+    ways: dict[str, list[str]] = {}
+    for transfer in plan.transfers:
+        own, other = plan.ends(transfer)
+        if AGAINST_EVIDENCE in transfer.reason and known.get((own, other), transfer.how) != transfer.how:
+            ways.setdefault(f"({transfer.how}, not {known[own, other]})", []).append(f"`{own}`")
+    return [
+        f"{', '.join(names[:LISTED])}{f' and {more} more' * (more > 0)} "
+        f"{'lie' if len(names) > 1 else 'lies'} another way in the candidate {how}"
+        for how, names in ways.items()
+        for more in [len(names) - LISTED]
+    ]
 
 
 def _shapes(plan: Plan, is_leaf: bool) -> dict[str, Shape]:
