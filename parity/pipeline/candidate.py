@@ -61,6 +61,7 @@ class Candidate:
         draw_faults: in what its random draws differ from the reference's.
         apart: the largest difference of its outputs from the reference's in float64, relative to their size;
             None where it was not looked at.
+        conditions: those of the notes that say how its weights must lie for the outputs to agree.
     """
 
     model: Model
@@ -75,6 +76,7 @@ class Candidate:
     conversion: Conversion | None = None
     apart: float | None = None
     draw_faults: tuple[DrawFault, ...] = ()
+    conditions: tuple[str, ...] = ()
 
     @property
     def misfits(self) -> tuple[Misfit, ...]:
@@ -259,7 +261,13 @@ def _with_shares(
     conversion = settled.conversion
     weights = load(settled.plan, reference.weights, model, converted=converted)
     chosen = {name: axes for name, axes in layout.items() if name not in request.layout}
-    notes = (*model.notes, *notes, *image_layouts.in_words(chosen, sides), *settled.notes)
+    notes = (
+        *model.notes,
+        *notes,
+        *image_layouts.in_words(chosen, sides),
+        *settled.notes,
+        *settled.conditions,
+    )
     if not any(
         "float" in str(value.dtype) or "complex" in str(value.dtype)
         for value in (reference.outputs[name] for name in names.values())
@@ -269,7 +277,18 @@ def _with_shares(
     if conversion is not None:
         remarks += remarks_on_conversion(conversion)
     candidate = Candidate(
-        model, task, settled.plan, weights, dtypes, names, notes, remarks, lacking, conversion, settled.apart
+        model,
+        task,
+        settled.plan,
+        weights,
+        dtypes,
+        names,
+        notes,
+        remarks,
+        lacking,
+        conversion,
+        settled.apart,
+        conditions=settled.conditions,
     )
     whole = converted and conversion is None
     other = reordered(candidate.plan, reference.weights, weights) if whole else None

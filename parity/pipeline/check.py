@@ -128,6 +128,7 @@ def compare_sides(both: Measured, request: Request, progress: Progress, traces: 
         *reference.remarks,
         *candidate.remarks,
     )
+    outcome.conditions = candidate.conditions
     unused = plan.missing if plan.reversed else plan.unused
     runs = runs_of(
         reference.inputs,

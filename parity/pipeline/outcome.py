@@ -24,6 +24,7 @@ class Outcome:
     sides: Sides = dataclasses.field(default_factory=Sides)
     doubts: tuple[tuple[str, str, str], ...] = ()
     unplaced: str = ""
+    conditions: tuple[str, ...] = ()
     parting: Parting | None = None
 
     def report(self, seconds: float = 0.0) -> Report:
@@ -44,6 +45,7 @@ class Outcome:
             sides=self.sides,
             doubts=self.doubts,
             unplaced=named(self.unplaced),
+            conditions=tuple(map(named, self.conditions)),
             parting=None if self.parting is None else _parted(self.parting, self.sides),
         )
 
@@ -88,4 +90,5 @@ def joined(name: str, *reports: Report) -> Report:
         next((report.sides for report in reports), Sides()),
         next((report.doubts for report in reports if report.doubts), ()),
         next((report.unplaced for report in reports if report.unplaced), ""),
+        conditions=tuple(dict.fromkeys(line for report in reports for line in report.conditions)),
     )

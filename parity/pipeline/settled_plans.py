@@ -3,7 +3,7 @@
 What names and shapes leave open is settled by what the two sides compute.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +20,7 @@ from parity.pipeline.request import Weights
 from parity.report.errors import by_the_harness
 from parity.trace.graph import Trace
 from parity.weights import Plan, WeightError
-from parity.weights.exchanges import moves_in_words
+from parity.weights.exchanges import is_against_evidence, moves_in_words, turns_in_words
 from parity.weights.unread_plans import candidate_weights
 
 NEAR = 1e-6
@@ -34,12 +34,15 @@ class SettledPlan(NamedTuple):
     Attributes:
         plan: the plan.
         notes: what was chosen on the way, in words.
+        conditions: how weights must lie, which names, shapes and usual layouts do not say, for the outputs to
+            agree, in words.
         conversion: of the user's own params, where no whole plan explains them.
         apart: the `gap` that it leaves; None where it was not looked at.
     """
 
     plan: Plan
     notes: tuple[str, ...] = ()
+    conditions: tuple[str, ...] = ()
     conversion: Conversion | None = None
     apart: float | None = None
 
@@ -130,9 +133,9 @@ def settle_plan(
     if reference.trace is None:
         return SettledPlan(plan)
     apart = gap(reference, program, loaded(plan))
-    moves = moves_in_words(first[0], plan) if first else ""
     if apart <= NEAR:
-        return SettledPlan(plan, (f"{moves}: then the two agree",) if moves else (), apart=apart)
+        return _agreed(first[0] if first else plan, plan)._replace(apart=apart)
+    moves = moves_in_words(first[0], plan) if first else ""
     notes = (f"{moves}: then more of the two agrees",) if moves else ()
     from parity.pipeline.varying import vary_plan
 
@@ -147,4 +150,24 @@ def settle_plan(
         sizes={size for array in given.values() for size in array.shape[1:]},
         agree=lambda plan: gap(reference, program, loaded(plan)) <= NEAR,
     )
-    return SettledPlan(found.plan, (*notes, *found.notes))
+    return SettledPlan(found.plan, (*notes, *found.notes), only_if(found.changes))
+
+
+def _agreed(first: Plan, plan: Plan) -> SettledPlan:
+    """The plan with which both sides agree, and what running them changed in the first one."""
+    moves = moves_in_words(first, plan)
+    if not moves or is_against_evidence(first, plan):
+        return SettledPlan(plan, conditions=only_if([*filter(None, [moves]), *turns_in_words(first, plan)]))
+    return SettledPlan(plan, (f"{moves}: then the two agree",), only_if(turns_in_words(first, plan)))
+
+
+def only_if(changes: Iterable[str]) -> tuple[str, ...]:
+    """The changes of a plan that made the outputs agree, as conditions.
+
+    >>> only_if(["`fc.weight` lies channels last in the candidate"])
+    ('the two agree only if `fc.weight` lies channels last in the candidate',)
+
+    Args:
+        changes: what is otherwise than names, shapes and usual layouts say, in words.
+    """
+    return tuple(f"the two agree only if {text}" for text in changes)

@@ -98,6 +98,7 @@ def check_pair(
         outcome.plan, outcome.doubts = settled.plan.rows(), settled.plan.doubts()
         outcome.environment = environment(request.settings.device)
         outcome.findings = (*known.notes, *settled.notes, *known.remarks, *settled.remarks)
+        outcome.conditions = settled.conditions
         dtypes = tuple(request.settings.dtypes or DTYPES)
         data = ComparedData() if own is None else compare_data(drawn, own, settled.task.layout)
         trainings = [

@@ -35,10 +35,17 @@ CHANGES = 40
 
 
 class Varied(NamedTuple):
-    """What varying a plan came to: the plan to go on with, and what is to be said of it."""
+    """What varying a plan came to.
+
+    Attributes:
+        plan: the plan to go on with.
+        notes: what is to be said where none was found.
+        changes: what is otherwise in it, in words, where all outputs agree with it.
+    """
 
     plan: Plan
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 def vary_plan(
@@ -65,8 +72,8 @@ def vary_plan(
         agree: whether all outputs agree with a plan.
 
     Returns:
-        The plan that makes them agree, with a note for each change; or the first one, and a note that it was
-        varied, if others fit.
+        The plan that makes them agree, with its changes; or the first one, and a note that it was varied, if
+        others fit.
     """
     search = _Search(plan, tensors, leaves, weights, sizes, time.process_time() + SECONDS)
     matcher = Matcher(reference, [assumed_move(node) for node in reference.nodes])
@@ -80,7 +87,7 @@ def vary_plan(
         known.add(_key(found.plan))
         search.plan, changes[found.about] = found.plan, found.text
         if agree(found.plan):
-            return Varied(found.plan, tuple(f"{text}: then the two agree" for text in changes.values()))
+            return Varied(found.plan, changes=tuple(changes.values()))
     return _kept(plan, search.tried)
 
 
@@ -115,6 +122,6 @@ def _key(plan: Plan) -> Hashable:
 
 def _kept(plan: Plan, tried: int) -> Varied:
     if not tried:
-        return Varied(plan, ())
+        return Varied(plan)
     text = f"the plan was varied ({tried} tried): no other plan of the weights that fits makes the two agree"
     return Varied(plan, (text,))

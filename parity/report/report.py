@@ -52,6 +52,8 @@ class Report:
         doubts: the rows of the plan that rest on little, with the reason in place of how.
         unplaced: which of the findings says why no place is named; "" where none does.
         parting: the first step and phase in which two training runs differ, where they do.
+        conditions: which of the findings say how the weights must lie for the two to agree, where neither
+            names nor shapes nor usual layouts say so.
     """
 
     name: str
@@ -68,6 +70,7 @@ class Report:
     doubts: tuple[tuple[str, str, str], ...] = ()
     unplaced: str = ""
     parting: Parting | None = None
+    conditions: tuple[str, ...] = ()
 
     @property
     def verdict(self) -> Verdict:

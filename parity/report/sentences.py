@@ -66,7 +66,8 @@ def answer(report: Report) -> str:
         return f"The two models start alike: {_of(number, number)} pairs of weights are drawn alike."
     what = _listed(s.noun for s in STAGES if report.select(s))
     precision = f" in {_listed(report.dtypes)}" if report.dtypes else ""
-    return f"The two programs compute the same thing: {what} agree within rounding{precision}."
+    but = f". But {'; '.join(report.conditions)}" if report.conditions else ""
+    return f"The two programs compute the same thing: {what} agree within rounding{precision}{but}."
 
 
 def _beyond_rounding(report: Report, hidden: Sequence[Quantity]) -> str:

@@ -46,6 +46,8 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     elif not report.divergences and report.verdict is not Verdict.PASS:
         instead = report.unplaced
         lines += [f"  {line}" for line in (answer(report), with_relative_paths(instead)) if line]
+    elif report.verdict is Verdict.PASS:
+        lines += [f"  {with_relative_paths(line)}" for line in report.conditions]
     lines += [f"  {line}" for line in describe_divergences(report, width - 2, verbose=verbose)]
     lines += [f"  {line}" for line in describe_doubts(report, width - 2, verbose=verbose)]
     lines += _not_passed(report)
@@ -60,7 +62,8 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     lines += [f"  note: {line}" for line in notes[:MOST]]
     if len(notes) > MOST:
         lines.append(f"  ... and {counted(len(notes) - MOST, 'more note', MORE)}")
-    more = [line for line in report.findings if line != instead]
+    told = (instead, *(report.conditions if report.verdict is Verdict.PASS else ()))
+    more = [line for line in report.findings if line not in told]
     lines += [f"  finding: {with_relative_paths(line)}" for line in more]
     lines += [f"  {line}" for line in (describe_plan(report, width - 2) if plan else ())]
     lines += [f"  not checked: {line}" for line in report.not_checked]

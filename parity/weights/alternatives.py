@@ -5,6 +5,7 @@ exchange two modules, or two arrays, that have the same shapes. Every alternativ
 numbers, and none contradicts the user's pins, the axes that products sum over, or what names say.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
@@ -14,9 +15,11 @@ import numpy as np
 from parity.weights.evidence import Known, Signature
 from parity.weights.exchanges import PINNED, exchanged
 from parity.weights.layer_kinds import kind_of
+from parity.weights.matches import AS_NAMED
 from parity.weights.names import owner
 from parity.weights.plan import Plan
 from parity.weights.rearrangements import Block, Rearrangement, canonical, split_orders
+from parity.weights.reshapes import merges
 from parity.weights.transfer import Index, Shape, Transfer
 
 
@@ -71,8 +74,9 @@ def _laid_otherwise(
     if blocks is None:
         return
     now = _now(first, blocks[0].shape)
+    is_stated = any(AS_NAMED in t.reason for t in family)
     for way in split_orders(*blocks, sizes):
-        if canonical(*way) == now:
+        if canonical(*way) == now or (is_stated and merges(first.tensor_shape, way.view)):
             continue
         for group in groups:
             changed = {id(t): relaid(t, way) for t in group}
@@ -81,7 +85,7 @@ def _laid_otherwise(
                 continue
             changed |= companions
             names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in group))
-            text = _in_words(names, changed[id(group[0])], sizes)
+            text = _in_words(names, changed[id(group[0])], sizes, blocks[0])
             yield Alternative(_with(plan, changed), names, text)
 
 
@@ -117,7 +121,7 @@ def relaid(transfer: Transfer, way: Rearrangement) -> Transfer:
     Returns:
         The transfer.
     """
-    reason = "axes split, in another order"
+    reason = "axes split, in another order" + f", {AS_NAMED}" * (AS_NAMED in transfer.reason)
     if not transfer.take:
         return transfer._replace(view=way.view, axes=way.axes, flip=(), reason=reason)
     part = _part(transfer)
@@ -229,16 +233,18 @@ def _companions(
     return found
 
 
-def _in_words(names: Sequence[str], way: Transfer, sizes: Collection[int]) -> str:
+def _in_words(names: Sequence[str], way: Transfer, sizes: Collection[int], block: Block) -> str:
     """What is otherwise, in words: "`patch.weight` lies channels last in the candidate (view ...)"."""
     rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
     verb = "lie" if rest else "lies"
-    return f"`{names[0]}`{rest} {verb} {_order(way, sizes)} in the candidate ({way.how})"
+    return f"`{names[0]}`{rest} {verb} {_order(way, sizes, block)} in the candidate ({way.how})"
 
 
-def _order(way: Transfer, sizes: Collection[int]) -> str:
-    """How the inputs of a weight lie: channels last or first where two or three factors changed places."""
+def _order(way: Transfer, sizes: Collection[int], block: Block) -> str:
+    """How a weight lies: channels last or first where two or three factors of its inputs changed places."""
     view = way.view or way.tensor_shape
+    if outputs := _outputs_split(way, view, block):
+        return outputs
     inside = [axis for axis in way.axes if axis != 0]
     moved = sorted(inside)
     if len(inside) < 2 or inside == moved or len(way.axes) != len(view):
@@ -249,3 +255,16 @@ def _order(way: Transfer, sizes: Collection[int]) -> str:
     if inside == [moved[-1], *moved[:-1]]:
         return "channels first"
     return "in another order"
+
+
+def _outputs_split(way: Transfer, view: Shape, block: Block) -> str:
+    """How the outputs of a matrix lie that are split, as by heads, and stay one axis; "" elsewhere."""
+    if way.take or block.summed != (1,) or len(way.leaf_shape) != 2:
+        return ""
+    count = 1
+    while math.prod(view[:count]) < block.shape[0]:
+        count += 1
+    order = tuple(axis for axis in way.axes if axis < count)
+    if order == tuple(range(count)):
+        return ""
+    return f"with its {block.shape[0]} outputs as {view[:count]}, in the order {order},"

@@ -2,8 +2,8 @@
 
 Shape and layer kind decide what fits at all. Among what fits the evidence adds up: roles, words of the names,
 the order of first use (or, where that is not known, of the numbers in names), and the module that a tensor's
-weight went to. Units and slots are paired per connected component of what fits: matrices first, then other
-weights, then the rest.
+weight went to. Where all that could be exchanged bear the same names on both sides, the names decide. Units
+and slots are paired per connected component of what fits: matrices first, then other weights, then the rest.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from parity.weights.likeness import equal_paths, likeness, likeness_of_numbers
 from parity.weights.names import module, owner, ranks
+from parity.weights.namesakes import Named, namesakes
 from parity.weights.ordering import Anchors, in_numeric_order, out_of_order, times
 from parity.weights.pricing import Pricing, Sort
 from parity.weights.reshapes import squeeze
@@ -41,6 +42,10 @@ STRAY = 20.0
 ELSEWHERE = 3.0
 """Cost, within one framework, of a pair though another has the same path and shape: less than two uses in
 another sort of operation cost, because a rewrite may use a name for something else."""
+
+STATED = 10.0
+"""Cost, between frameworks, of a pair though one of them has a namesake among all that it could be: more than
+any order of use can cost, and less than a bias that does not follow its weight."""
 
 
 class Exchange(NamedTuple):
@@ -72,6 +77,7 @@ def assign(
     components = _components(table, sorts, slot_sorts)
     unit_times = in_numeric_order(units, times(units, statistics=True), slots)
     slot_times = times(slots, statistics=pricing.is_alike)
+    partners = {} if pricing.is_alike else _namesakes(units, slots, pricing)
     owners: dict[str, set[str]] = {}
     for is_now in (_is_matrix, _is_weight, _is_any):
         anchors = Anchors.of(
@@ -94,6 +100,7 @@ def assign(
             names, more = _by_name([units[i] for i in own], [slots[j] for j in places], is_unknown)
             if pricing.is_alike:
                 names += ELSEWHERE * _elsewhere([units[i] for i in own], [slots[j] for j in places])
+            names += STATED * _against(own, places, partners)
             strays = _strays(
                 [owner(units[i].label) for i in own], [module(slots[j].label) for j in places], owners
             )
@@ -144,6 +151,32 @@ def _elsewhere(units: Sequence[Unit], slots: Sequence[Slot]) -> Float[np.ndarray
     equal &= np.array([[unit.shape == slot.shape for slot in slots] for unit in units])
     has_other = np.logical_or.outer(equal.any(axis=1), equal.any(axis=0))
     return np.where(equal, 0.0, has_other.astype(float))
+
+
+def _namesakes(units: Sequence[Unit], slots: Sequence[Slot], pricing: Pricing) -> dict[int, int]:
+    """The units whose slot their name says, by place, where that fits."""
+    found = namesakes(
+        [Named(unit.label, unit.shape, _is_array(unit)) for unit in units],
+        [Named(slot.label, slot.shape, _is_array(slot)) for slot in slots],
+    )
+    fits = {i: pricing.fit(pricing.of_unit(units[i]), pricing.of_slot(slots[j])) for i, j in found.items()}
+    return {i: j for i, j in found.items() if fits[i] < STATED}
+
+
+def _is_array(item: Unit | Slot) -> bool:
+    """Whether an item is a whole array, no part and no sum of several."""
+    if isinstance(item, Slot):
+        return not item.put
+    return len(item.pieces) == 1 and not item.pieces[0].take
+
+
+def _against(
+    units: Sequence[int], slots: Sequence[int], partners: dict[int, int]
+) -> Float[np.ndarray, "N M"]:
+    """Where a pair would part a unit or a slot from its namesake; all by place."""
+    taken = set(partners.values())
+    apart = [[(i in partners or j in taken) and partners.get(i) != j for j in slots] for i in units]
+    return np.array(apart, float)
 
 
 def _is_matrix(item: Unit | Slot) -> bool:

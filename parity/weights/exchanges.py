@@ -4,10 +4,12 @@ The two cells of a bidirectional layer are such modules; which of them a port ru
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from parity.weights.doubt import AGAINST_EVIDENCE
 from parity.weights.likeness import likeness, likeness_of_numbers
 from parity.weights.names import owner
+from parity.weights.namesakes import Named, namesakes
 from parity.weights.plan import Plan
 from parity.weights.transfer import Shape, Transfer
 
@@ -37,6 +39,7 @@ def exchanged(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[str,
     Yields:
         Each plan, the two names that are exchanged in it, and the same in words.
     """
+    stated = _stated(plan)
     for is_leaf in (True, False):
         names = _shapes(plan, is_leaf)
         own = transfer.leaf_path if is_leaf else transfer.tensor_name
@@ -48,7 +51,7 @@ def exchanged(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[str,
                 if other == prefix or not _exchangeable(inside, across, names) or others >= MOST_MODULES:
                     continue
                 partners = {inside[k]: across[k] for k in inside} | {across[k]: inside[k] for k in inside}
-                if changed := _changed(plan, partners, is_leaf):
+                if changed := _changed(plan, partners, is_leaf, stated):
                     others += 1
                     first, second = (_plain(name) for name in (prefix, other))
                     yield changed, (first, second), _in_words(first, second, is_leaf != plan.reversed)
@@ -78,7 +81,42 @@ def moves_in_words(first: Plan, plan: Plan) -> str:
         return ", ".join(_in_words(one, other, True) for one, other in moved.items() if one < other)
     texts = [f"`{one}` holds what `{other}` held" for one, other in moved.items()]
     more = [f"and {len(texts) - LISTED} more"] if len(texts) > LISTED else []
-    return f"the first plan was varied (in the candidate {', '.join([*texts[:LISTED], *more])})"
+    return f"the first plan is varied (in the candidate {', '.join([*texts[:LISTED], *more])})"
+
+
+def is_against_evidence(first: Plan, plan: Plan) -> bool:
+    """Whether running both sides moved a weight of the first plan against the better evidence.
+
+    Args:
+        first: the first plan.
+        plan: another plan of the same weights.
+    """
+    known = set(map(first.ends, first.transfers))
+    return any(AGAINST_EVIDENCE in t.reason and plan.ends(t) not in known for t in plan.transfers)
+
+
+def turns_in_words(first: Plan, plan: Plan) -> list[str]:
+    """Which weights lie another way than in the first plan, against the better evidence.
+
+    Args:
+        first: the first plan.
+        plan: another plan of the same weights.
+
+    Returns:
+        In words, those that lie one way as one text.
+    """
+    known = {first.ends(t): t.how for t in first.transfers}
+    ways: dict[str, list[str]] = {}
+    for transfer in plan.transfers:
+        own, other = plan.ends(transfer)
+        if AGAINST_EVIDENCE in transfer.reason and known.get((own, other), transfer.how) != transfer.how:
+            ways.setdefault(f"({transfer.how}, not {known[own, other]})", []).append(f"`{own}`")
+    return [
+        f"{', '.join(names[:LISTED])}{f' and {more} more' * (more > 0)} "
+        f"{'lie' if len(names) > 1 else 'lies'} another way in the candidate {how}"
+        for how, names in ways.items()
+        for more in [len(names) - LISTED]
+    ]
 
 
 def _shapes(plan: Plan, is_leaf: bool) -> dict[str, Shape]:
@@ -120,10 +158,19 @@ def _exchangeable(one: Members, other: Members, shapes: dict[str, Shape]) -> boo
     )
 
 
-def _changed(plan: Plan, partners: dict[str, str], is_leaf: bool) -> Plan | None:
+def _stated(plan: Plan) -> dict[str, str]:
+    """The tensors that a plan pairs as all names say, with their leaves."""
+    found = namesakes(
+        [Named(t.tensor_name, t.tensor_shape, not t.take) for t in plan.transfers],
+        [Named(t.leaf_path, t.leaf_shape, not t.put) for t in plan.transfers],
+    )
+    return {plan.transfers[i].tensor_name: plan.transfers[j].leaf_path for i, j in found.items()}
+
+
+def _changed(plan: Plan, partners: dict[str, str], is_leaf: bool, stated: Mapping[str, str]) -> Plan | None:
     """The plan with partners exchanged; None if pins or names speak against it, or nothing changes."""
     own = [t for t in plan.transfers if (t.leaf_path if is_leaf else t.tensor_name) in partners]
-    if any(t.reason == PINNED for t in own):
+    if any(t.reason == PINNED or stated.get(t.tensor_name) == t.leaf_path for t in own):
         return None
     new = {
         id(t): t._replace(leaf_path=partners[t.leaf_path])

@@ -9,10 +9,14 @@ from parity.weights.evidence import Known
 from parity.weights.layer_kinds import KEPT
 from parity.weights.layouts import Layout
 from parity.weights.names import last_word
+from parity.weights.namesakes import spelled
 from parity.weights.plan import Plan
-from parity.weights.pricing import Pricing
+from parity.weights.pricing import LAYOUT_NAMES, Pricing, summed
 from parity.weights.transfer import Index, Transfer
 from parity.weights.units import Slot, Unit
+
+AS_NAMED = "as its name and shape say"
+"""The reason of a bare array that lies as its namesake does: no convention says otherwise."""
 
 
 class Match(NamedTuple):
@@ -99,6 +103,60 @@ def by_convention(matches: Sequence[Match]) -> list[Match]:
             )
         settled.append(match._replace(ways=ways or match.ways))
     return settled
+
+
+def as_named(matches: Sequence[Match], *, is_alike: bool) -> list[Match]:
+    """Bare arrays lie as their namesakes of the same shape do, whatever makes more of the two agree.
+
+    Not where a convention says otherwise: a name as layers have it; products that sum over the last axis in
+    PyTorch and the one before it in JAX, as linear layers do; or other bare matrices of the model that lie
+    turned by their shapes.
+
+    Args:
+        matches: all matches of a plan.
+        is_alike: whether both sides are of one framework.
+
+    Returns:
+        The matches.
+    """
+    if any(_is_bare(match) and _is_turned(match) for match in matches):
+        return list(matches)
+    return [match._replace(ways=_as_it_is(match, is_alike) or match.ways) for match in matches]
+
+
+def _as_it_is(match: Match, is_alike: bool) -> tuple[Layout, ...]:
+    """The layout of a bare array that lies as its namesake does; none if it need not."""
+    unit, slot = match.unit, match.slot
+    rank = len(unit.shape)
+    over, leaf_over = summed(unit.use), summed(slot.use)
+    is_linear = not is_alike and (over, leaf_over) == ((rank - 1,), (rank - 2,))
+    if rank < 2 or is_linear or unit.shape != slot.shape or not _is_bare(match) or not _is_named(match):
+        return ()
+    same = tuple(range(rank))
+    return tuple(
+        way._replace(reason=f"{way.reason}, {AS_NAMED}")
+        for way in match.ways
+        if (way.view, way.axes, way.flip) == (None, same, ())
+    )
+
+
+def _is_bare(match: Match) -> bool:
+    """Whether two whole arrays are of no layer that is known."""
+    unit, slot = match.unit, match.slot
+    return not (unit.layer or slot.layer or slot.put or len(unit.pieces) > 1 or unit.pieces[0].take)
+
+
+def _is_named(match: Match) -> bool:
+    """Whether two arrays have the same name, which is not one that says how layers hold it."""
+    name, path = match.unit.label, match.slot.label
+    last = last_word(path)
+    return last == last_word(name) and last not in LAYOUT_NAMES and spelled(name) == spelled(path)
+
+
+def _is_turned(match: Match) -> bool:
+    """Whether the shapes of a matrix say that it lies turned."""
+    shape = match.unit.shape
+    return len(shape) == 2 and shape[0] != shape[1] and match.slot.shape == shape[::-1]
 
 
 def _convention(match: Match) -> tuple[str, str]:

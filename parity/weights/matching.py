@@ -20,7 +20,7 @@ from parity.weights.doubt import OPEN
 from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.levelling import Level, told_apart
-from parity.weights.matches import Match, as_plan, by_convention, marked, matched
+from parity.weights.matches import Match, as_named, as_plan, by_convention, marked, matched
 from parity.weights.part_names import spelling_words
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
@@ -215,7 +215,7 @@ def _find(
         return told_apart(own, some, gradients, tensors, pricing)
 
     matches, turns, ties = settled(
-        by_convention(matches),
+        as_named(by_convention(matches), is_alike=sought.is_alike),
         ties,
         None if try_plan is None else lambda own: try_plan(sought.plan(own, given)),
         tell,

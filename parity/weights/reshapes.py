@@ -33,6 +33,22 @@ def regroups(shape: Shape, leaf_shape: Shape) -> bool:
     return all(len(run) == 1 or len(leaf_run) == 1 for run, leaf_run in _runs(shape, leaf_shape))
 
 
+def merges(shape: Shape, other: Shape) -> bool:
+    """Whether a reshape splits no axis.
+
+    >>> merges((2, 3, 4), (6, 4)), merges((6, 4), (2, 3, 4))
+    (True, False)
+
+    Args:
+        shape: one shape.
+        other: another shape of as many numbers.
+
+    Returns:
+        Whether each axis of the other shape is a run of axes of the first.
+    """
+    return all(len(run) == 1 for _, run in _runs(shape, other))
+
+
 def carry(axes: tuple[int, ...], shape: Shape, other: Shape) -> tuple[int, ...] | None:
     """The axes of a reshaped array that some axes become.
 
