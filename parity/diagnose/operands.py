@@ -96,7 +96,8 @@ def operands(fault: Fault) -> Iterator[Change]:
 def other_values(fault: Fault) -> Iterator[Change]:
     """A value read where another one belongs that both sides compute: before, behind or beside it."""
     for index in _readable(fault):
-        joined = fault.region.candidate_nodes
+        inside = fault.region.candidate_nodes
+        joined = () if index in inside else inside
         for substitute in _substitutes(fault, index):
             twin = substitute.twin
             if twin is not None and _both_compute(fault, index, twin):

@@ -42,7 +42,7 @@ def test_a_shift_that_cancels_elsewhere_is_no_cause() -> None:
 
 
 def test_the_meaning_of_a_value_is_not_changed() -> None:
-    """Probabilities where the reference has their logarithms: both are right, a step too many is the fault."""
+    """Probabilities where the reference has their logarithms: both are right, a step is too many."""
 
     def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
         move, state = p["w"].log_softmax(-1), p["v"].log_softmax(-1).expand(2, 4)
