@@ -17,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose.activations import activations, likely_activations, plain_functions
+from parity.diagnose.carried_through import CarriedThrough
 from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, other_paddings
 from parity.diagnose.divisors_of_data import counted_divisors
 from parity.diagnose.dropout_scales import dropout_scales
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
-from parity.diagnose.exchanged_steps import exchanged_steps
+from parity.diagnose.exchanged_steps import exchanged_steps, exchanged_weights
 from parity.diagnose.extra import extra_operations, missing_operations, missing_step
 from parity.diagnose.factors import exchanged_factors
 from parity.diagnose.fault import DEPTHS, Fault
@@ -37,7 +38,13 @@ from parity.diagnose.label_smoothing import label_smoothing
 from parity.diagnose.loss_inputs import activated_inputs, exchanged_arguments, other_bounds
 from parity.diagnose.loss_shapes import broadcast_pairs, loss_of_each, shifted_targets
 from parity.diagnose.masks import masked_states, masks, masks_of_several
-from parity.diagnose.mutations import joined_otherwise, mutations, mutations_behind
+from parity.diagnose.mutations import (
+    compared_otherwise,
+    compared_otherwise_in_all_runs,
+    joined_otherwise,
+    mutations,
+    mutations_behind,
+)
 from parity.diagnose.norm_modes import norm_modes
 from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
@@ -90,9 +97,19 @@ FAMILIES: tuple[Family, ...] = (
     norm_modes,
     dropout_scales,
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
-    *(constants, activations, missing_step, convolutions, pools, integers, dtypes, sequences),
-    *(masks, masks_of_several, exchanged_parts),
-    *(joined_otherwise, order, in_parts, bins, resizings),
+    *(
+        constants,
+        activations,
+        missing_step,
+        convolutions,
+        pools,
+        compared_otherwise,
+        integers,
+        dtypes,
+        sequences,
+    ),
+    *(masks, masks_of_several, compared_otherwise_in_all_runs, exchanged_parts),
+    *(joined_otherwise, order, in_parts, bins, resizings, exchanged_weights),
     *(
         padding_modes,
         masked_states,
@@ -171,7 +188,7 @@ def diagnose(
     """
     if not region.settled and region.value.shape != comparison.array(region.j).shape:
         return None
-    confirmation = Confirmation(elsewhere, region)
+    confirmation, carried = Confirmation(elsewhere, region), CarriedThrough(comparison, region)
     with _in_64_bits(), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         end = time.process_time() + SECONDS
@@ -188,6 +205,7 @@ def diagnose(
                             (change, left)
                             for change, left in fault.agreeing(family(fault))
                             if holds_everywhere(fault, change)
+                            and carried.holds(change, fault)
                             and confirmation.holds(family, depth, change, fault)
                         ),
                         None,
@@ -201,7 +219,7 @@ def diagnose(
                         problems.append(_problem(family, fault, error))
                     continue
                 if found is not None:
-                    return Diagnosis(_cause(fault, *found), found[0])
+                    return Diagnosis(_cause(fault, *found, carried.mends(found[0], fault)), found[0])
             end += fault.deadline - begun - seconds  # confirming a cause has its own time
     return None
 
@@ -227,8 +245,8 @@ def _problem(family: Family, fault: Fault, error: Exception) -> str:
     return f"the hypotheses `{name}` failed at {operation}: {type(error).__name__}: {error}{line}"
 
 
-def _cause(fault: Fault, change: Change, residual: float) -> Cause:
+def _cause(fault: Fault, change: Change, residual: float, whole: bool) -> Cause:
     if fault.gradient and change.cause not in GRADIENT_KINDS:
         text = f"the outputs agree, the gradient does not: {change.text}"
-        return Cause(CauseKind.GRADIENT_RULE, text, residual)
-    return Cause(change.cause, change.text, residual)
+        return Cause(CauseKind.GRADIENT_RULE, text, residual, whole)
+    return Cause(change.cause, change.text, residual, whole)

@@ -1,16 +1,23 @@
 """Precision: a value that the candidate rounds, truncates or lets overflow on the way."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from parity.diagnose.extra import GLUE
 from parity.diagnose.fault import Fault
 from parity.diagnose.naming import described
+from parity.diagnose.phrases import operations
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
+from parity.localise.comparison import Value
+from parity.numerics.arrays import NARROW
 from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
-from parity.trace.vocabulary import CASTS
+from parity.trace import numpy_ops
+from parity.trace.graph import Evaluation
+from parity.trace.vocabulary import CASTS, EXACT
 
 
 def dtypes(fault: Fault) -> Iterator[Change]:
@@ -23,6 +30,7 @@ def dtypes(fault: Fault) -> Iterator[Change]:
             )
             yield Change(CauseKind.DTYPE, text, {target.node: target.wanted})
     yield from _casts(fault)
+    yield from _narrow_stretches(fault)
     whole = [i for i in (*fault.inputs, *fault.constants) if fault.value(i).dtype.kind in "iu"]
     if whole:
         values = {i: fault.value(i).astype(np.int64) for i in whole}
@@ -48,6 +56,34 @@ def _casts(fault: Fault) -> Iterator[Change]:
                 what = described(fault, node.inputs[0])
                 text = f"<candidate> rounds {what}, <reference> does not: leave the cast out"
                 yield Change(CauseKind.DTYPE, text, {index: new})
+
+
+def _narrow_stretches(fault: Fault) -> Iterator[Change]:
+    """All that the candidate computes in narrow dtypes at the fault, in float64: several roundings as one."""
+    trace = fault.candidate
+    narrow: dict[int, str] = {}
+    for number in fault.active:
+        held = [fault.node(i).written for i in trace.evaluations[number].outputs]
+        if (name := next((dtype for dtype in held if dtype in NARROW), None)) is not None:
+            narrow[number] = name
+    if narrow:
+        functions = {n: functools.partial(_widely, trace.evaluations[n]) for n in narrow}
+        what = " and ".join(dict.fromkeys(narrow.values()))
+        made = (fault.node(trace.evaluations[n].outputs[0]) for n in narrow)
+        done = operations(node for node in made if node.operation not in CASTS | EXACT | GLUE)
+        text = f"<candidate> computes {done or 'the value'} in {what}, <reference> does not"
+        text += ": keep the wider dtype"
+        yield Change(CauseKind.DTYPE, text, functions=functions)
+
+
+def _widely(evaluation: Evaluation, given: Sequence[Value]) -> Sequence[Value]:
+    """An operation without the rounding of its results."""
+    if evaluation.operation in CASTS:
+        return given[:1]
+    values, params = [np.asarray(value) for value in given], evaluation.params
+    if numpy_ops.supports(evaluation.operation, values, params):
+        return numpy_ops.run_primitive(evaluation.operation, values, params)
+    return evaluation.function(given)
 
 
 def _narrower(target: Target) -> str | None:

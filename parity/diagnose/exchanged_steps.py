@@ -39,6 +39,9 @@ MOST_ALIKE = 8
 SECONDS = 2.5
 """CPU time for all of them, in seconds."""
 
+SECONDS_OF_WEIGHTS = 0.5
+"""The same for those that read a weight."""
+
 
 class Step(NamedTuple):
     """A stretch of operations.
@@ -70,12 +73,24 @@ class Move(NamedTuple):
     readers: frozenset[int] | None
 
 
+def exchanged_weights(fault: Fault) -> Iterator[Change]:
+    """The same of single operations that read a weight: a bias or a scale before a function or behind it."""
+    if not fault.depth:  # quick, and tried early for that
+        yield from _exchanged(fault, weights=True)
+
+
 def exchanged_steps(fault: Fault) -> Iterator[Change]:
     """Every step at the fault, taken out and put in where another value of its shape is read."""
-    deadline = time.process_time() + SECONDS
+    yield from _exchanged(fault)
+
+
+def _exchanged(fault: Fault, *, weights: bool = False) -> Iterator[Change]:
+    deadline = time.process_time() + (SECONDS_OF_WEIGHTS if weights else SECONDS)
     computed = [i for i in fault.computed() if _is_array(fault.value(i))]
     inputs = [i for i in fault.inputs if _is_array(fault.value(i)) and not fault.node(i).fixed]
     steps = _steps(fault, inputs, computed)
+    if weights:
+        steps = [step for step in steps if len(step.numbers) == 1 and _reads_a_weight(fault, step)]
     nodes = {*inputs, *computed}
     of_its_shape, of_another = (_places(fault, steps, nodes, alike=alike) for alike in (True, False))
     for step, at in itertools.chain(of_its_shape, of_another):
@@ -154,10 +169,20 @@ def _steps(fault: Fault, inputs: Sequence[int], computed: Sequence[int]) -> list
             if len(nodes) <= LONGEST and _closed(fault, nodes, end):
                 numbers = tuple(sorted({fault.node(i).step for i in nodes}))
                 found.append(Step(start, end, frozenset(nodes), numbers))
+    found.sort(key=lambda step: not _reads_a_weight(fault, step))  # a bias or a scale is put in its place
     by_length: dict[int, list[Step]] = {}
     for step in found:
         by_length.setdefault(len(step.nodes), []).append(step)
     return [step for length in sorted(by_length) for step in by_length[length][:MOST_ALIKE]][:MOST_STEPS]
+
+
+def _reads_a_weight(fault: Fault, step: Step) -> bool:
+    """Whether a step computes with a weight."""
+    return any(
+        fault.node(i).fixed and i not in fault.pure
+        for number in step.numbers
+        for i in fault.candidate.evaluations[number].inputs
+    )
 
 
 def _leading_to(fault: Fault, end: int, reached: set[int]) -> set[int]:

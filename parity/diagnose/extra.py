@@ -35,15 +35,18 @@ FUNCTIONS = names("""
 LOOKING_UP = names("embedding")
 """Operations that look tokens up: who lacks one has something else in its place."""
 
+OTHER_WAY_ROUND = {"sub": "subtracts this from", "div": "divides"}
+"""The same of two that do it where the value of the candidate is the second."""
+
 WITH_ANOTHER = {
     "minimum": "takes the smaller of this and",
     "maximum": "takes the larger of this and",
     "min": "takes the smaller of this and",
     "max": "takes the larger of this and",
     "add": "adds",
-    "sub": "subtracts or subtracts from",
+    "sub": "subtracts",
     "mul": "multiplies by",
-    "div": "divides by or divides",
+    "div": "divides by",
     "pow": "takes a power with",
     "atan2": "takes the angle with",
     "logaddexp": "takes the logarithm of the sum of exponentials of this and",
@@ -81,7 +84,9 @@ def extra_operations(fault: Fault) -> Iterator[Change]:
             if cause is CauseKind.ORDER and flips and fault.reaches(index, CONVOLUTIONS, 4):
                 cause = CauseKind.FLIPPED_KERNEL
             text = f"<candidate> computes {operations(nodes)} there, which <reference> does not: leave it out"
-            yield Change(cause, text, {index: before.reshape(value.shape)})
+            told = [node.place for node in nodes if node.operation not in GLUE]
+            elsewhere = () if set(skipped) & set(fault.region.candidate_nodes) else tuple(told[:1])
+            yield Change(cause, text, {index: before.reshape(value.shape)}, candidate_places=elsewhere)
 
 
 def _between(fault: Fault, source: int, end: int) -> list[int]:
@@ -126,6 +131,8 @@ def missing_step(fault: Fault) -> Iterator[Change]:
     does = WITH_ANOTHER.get(step.operation.strip("_"))
     own = fault.comparison.partners.get(j, ())
     others = [i for i in step.inputs if i not in own]
+    if step.inputs and step.inputs[-1] in own:
+        does = OTHER_WAY_ROUND.get(step.operation.strip("_"), does)
     if does is None or len(step.inputs) != 2 or len(others) != 1 or others[0] in fault.reference_pure:
         return
     text = f"<reference> {does} {of_reference(fault, others[0])} there, <candidate> does not"

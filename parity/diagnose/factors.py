@@ -9,8 +9,8 @@ import numpy as np
 from parity.diagnose.fault import Fault
 from parity.diagnose.numbers import REDUCTIONS, reference_numbers
 from parity.diagnose.phrases import number
-from parity.diagnose.targets import Array, Target
-from parity.diagnose.tolerances import NO_FACTOR, SAME_NUMBER, TWO_VALUES, VARIES
+from parity.diagnose.targets import Array, Target, same
+from parity.diagnose.tolerances import LOOSEST, NO_FACTOR, SAME_NUMBER, TWO_VALUES, VARIES
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Trace
@@ -102,6 +102,7 @@ def times_a_number(fault: Fault, target: Target, factor: float) -> Iterator[Chan
     """
     if factor == -1 and any(fault.operation(n) == "sub" for n in fault.active):
         return  # a difference the other way round
+    factor = _plainer(factor, target)
     times = number(_near(factor, reference_numbers(fault)))
     text = f"<reference>'s value is {times} times <candidate>'s: multiply by {times}"
     cause = CauseKind.SCALE
@@ -116,6 +117,13 @@ def times_a_number(fault: Fault, target: Target, factor: float) -> Iterator[Chan
             text = f"one side adds {n} entries up, the other takes their mean: {text}"
             break
     yield Change(cause, text, {target.node: target.actual * factor})
+
+
+def _plainer(factor: float, target: Target) -> float:
+    """A quotient of two small integers that does as well as a factor: a constant in float32 hides it."""
+    plain = float(fractions.Fraction(factor).limit_denominator(MOST_PARTS))
+    near = math.isclose(plain, factor, rel_tol=LOOSEST)
+    return plain if near and same(target.actual * plain, target.wanted, target.allowed) else factor
 
 
 def _is_power(factor: float, base: float | int) -> bool:

@@ -219,9 +219,9 @@ class Fault:
             shape: the shape that is wanted.
         """
         given = 0
-        for twin in self.twins.get(index, ()):
-            array = self.value(twin)
-            if array.shape == shape:
+        for twin in self.twins.get(index, ()):  # or what it was before it was laid out, as heads are
+            array = next((a for k in self.rearranged_from(twin) if (a := self.value(k)).shape == shape), None)
+            if array is not None and array.size == self.value(twin).size:
                 yield array
                 given += 1
         if given:
@@ -316,17 +316,33 @@ class Fault:
             The values and the functions of a change.
         """
         inside = {self.node(i).step for i in (*self.region.candidate_nodes, self.region.j)}
-        readers = self.readers(index)
-        if inside.issuperset(readers) or not inside.intersection(readers):
+        readers = {self.node(k).step for k in self.consumers[index] if k in self.relevant}
+        faulty = sorted(inside & readers) or [n for n in self.active if n in readers]
+        if not faulty or readers.issubset(faulty):
             return {index: value}, {}
-        return {}, {n: self._with(n, index, value) for n in readers if n in inside}
+        return {}, {n: self._with(n, {index: value}) for n in faulty}
 
-    def _with(self, number: int, index: int, value: Value) -> Function:
-        """An evaluation with another value for one of its operands."""
+    def reading_all(self, values: Mapping[int, Value]) -> tuple[Mapping[int, Value], Mapping[int, Function]]:
+        """The same of several values at once.
+
+        Args:
+            values: node of the candidate -> what is read in its place.
+        """
+        everywhere: dict[int, Value] = {}
+        inside: dict[int, dict[int, Value]] = {}
+        for index, value in values.items():
+            kept, functions = self.reading(index, value)
+            everywhere.update(kept)
+            for number in functions:
+                inside.setdefault(number, {})[index] = value
+        return everywhere, {n: self._with(n, read) for n, read in inside.items()}
+
+    def _with(self, number: int, values: Mapping[int, Value]) -> Function:
+        """An evaluation with other values for some of its operands."""
         evaluation = self.candidate.evaluations[number]
 
         def compute(given: Sequence[Value]) -> Sequence[Value]:
-            read = [value if i == index else v for i, v in zip(evaluation.inputs, given, strict=True)]
+            read = [values.get(i, v) for i, v in zip(evaluation.inputs, given, strict=True)]
             return evaluation.function(read)
 
         return compute

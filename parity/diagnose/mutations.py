@@ -14,10 +14,14 @@ from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
+from parity.trace.executions import executions
 from parity.trace.graph import Evaluation
 
 MOST_JOINED = 4
 """Parts of a concatenation of which every order is tried."""
+
+MOST_COMPARED = 400
+"""Comparisons that are looked at, the first ones, with all their runs."""
 
 POWERS = (1, 2, 3, 4, -1, -2)
 """Powers that are tried in place of another one."""
@@ -26,6 +30,32 @@ POWERS = (1, 2, 3, 4, -1, -2)
 def mutations(fault: Fault) -> Iterator[Change]:
     """Each operation at the fault exchanged for its neighbours."""
     yield from _exchanged(fault, [n for n in fault.active if _first(fault, n) <= fault.region.j])
+
+
+def compared_otherwise(fault: Fault) -> Iterator[Change]:
+    """A comparison at the fault with another sign, as < for <=, on truth values that are wrong themselves."""
+    wrong = {target.node for target in fault.targets if target.wanted.dtype.kind == "b"}
+    compared = [n for n in fault.active if fault.operation(n) in COMPARISONS]
+    yield from _exchanged(fault, [n for n in compared if wrong and _first(fault, n) <= max(wrong)])
+
+
+def compared_otherwise_in_all_runs(fault: Fault) -> Iterator[Change]:
+    """The same of a comparison of whole numbers in every run of its code, judged by the outputs."""
+    trace, seen = fault.candidate, set[int]()
+    for number, evaluation in enumerate(trace.evaluations):
+        if evaluation.operation not in COMPARISONS or number in seen or len(seen) > MOST_COMPARED:
+            continue
+        if (
+            _first(fault, number) not in fault.relevant
+            or fault.value(evaluation.inputs[0]).dtype.kind not in "iu"
+        ):
+            continue
+        runs = executions(trace, number)
+        seen.update(runs)
+        for other in _others(fault, number) if len(runs) > 1 else ():
+            text, line = _in_words(fault, number, other), trace.nodes[_first(fault, number)].place
+            functions = dict.fromkeys(runs, _called(other.function))
+            yield Change(other.cause, text, functions=functions, everywhere=True, candidate_places=(line,))
 
 
 def mutations_behind(fault: Fault) -> Iterator[Change]:
@@ -58,15 +88,17 @@ def _first(fault: Fault, number: int) -> int:
 
 def _exchanged(fault: Fault, numbers: Sequence[int]) -> Iterator[Change]:
     for number in numbers:
-        operation = fault.operation(number)
-        line = fault.node(_first(fault, number)).spot.line
         for other in _others(fault, number):
             if _leaves_out(fault, number, other):
                 continue
-            text = f"<reference> {other.text} where <candidate> has {operation}" + (
-                f" (line {line})" if line else ""
-            )
+            text = _in_words(fault, number, other)
             yield Change(other.cause, text, functions={number: _called(other.function)})
+
+
+def _in_words(fault: Fault, number: int, other: Other) -> str:
+    line = fault.node(_first(fault, number)).spot.line
+    where = f" (line {line})" if line else ""
+    return f"<reference> {other.text} where <candidate> has {fault.operation(number)}{where}"
 
 
 def _leaves_out(fault: Fault, number: int, other: Other) -> bool:

@@ -1,7 +1,7 @@
 """Operands: a value read where the other side reads another one; two values exchanged."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,13 +14,16 @@ from parity.diagnose.order import moved, same_entries
 from parity.diagnose.phrases import with_numbers
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change, recompute
-from parity.localise.comparison import Function, Value
+from parity.localise.comparison import Value, unmatched
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
-from parity.trace.vocabulary import FITTING, MASKING, PARTS
+from parity.trace.vocabulary import FITTING, MASKING, PARTS, TILING
 
 MOST = 40
 """Values of the reference that are tried in place of an operand."""
+
+MOST_HIDDEN = 4
+"""Operations that one which the candidate lacks may stand for: more of them are no missing step."""
 
 
 class Substitute(NamedTuple):
@@ -38,10 +41,14 @@ class Substitute(NamedTuple):
 
 
 class Explained(NamedTuple):
-    """What it means that the reference reads another value: the kind of cause, and the text."""
+    """What it means that the reference reads another value: the kind of cause, and the text.
+
+    `wholly` is of what stands for many operations: it explains the fault only if every failed output agrees.
+    """
 
     cause: CauseKind
     text: str
+    wholly: bool = False
 
 
 def plain_inputs(fault: Fault) -> Iterator[Change]:
@@ -81,14 +88,16 @@ def operands(fault: Fault) -> Iterator[Change]:
         for substitute in _substitutes(fault, index):
             why = _explained(fault, index, substitute)
             if why is not None:
-                yield Change(why.cause, why.text, *fault.reading(index, substitute.value))
+                values, functions = fault.reading(index, substitute.value)
+                yield Change(why.cause, why.text, values, functions, everywhere=why.wholly)
     yield from _weights(fault, readable)
 
 
 def other_values(fault: Fault) -> Iterator[Change]:
     """A value read where another one belongs that both sides compute: before, behind or beside it."""
     for index in _readable(fault):
-        joined = fault.region.candidate_nodes
+        inside = fault.region.candidate_nodes
+        joined = () if index in inside else inside
         for substitute in _substitutes(fault, index):
             twin = substitute.twin
             if twin is not None and _both_compute(fault, index, twin):
@@ -127,9 +136,13 @@ def _exchanges(fault: Fault) -> Iterator[dict[int, Array]]:
         if _alike(fault.value(a), fault.value(b)):
             yield {a: fault.value(b), b: fault.value(a)}
             continue
-        if fault.node(a).fixed or fault.node(b).fixed or _root(fault, a) == _root(fault, b):
+        if fault.node(a).fixed or fault.node(b).fixed:
             continue
-        for x, y in itertools.product(fault.rearranged_from(a), fault.rearranged_from(b)):
+        first_way, second_way = fault.rearranged_from(a), fault.rearranged_from(b)
+        both = {*first_way} & {*second_way}  # of two parts of one value only what they are by themselves
+        for x, y in itertools.product(
+            *([i for i in way if i not in both] for way in (first_way, second_way))
+        ):
             if _alike(fault.value(x), fault.value(y)):
                 first, second = _made_of(fault, a, x, fault.value(y)), _made_of(fault, b, y, fault.value(x))
                 if first is not None and second is not None:
@@ -140,7 +153,7 @@ def _exchanges(fault: Fault) -> Iterator[dict[int, Array]]:
 def _exchanged(fault: Fault, values: Mapping[int, Array]) -> Change:
     a, b = values
     text = "{} and {} are exchanged in <candidate>".format(*told_apart(fault, a, b))
-    return Change(_kind_of_exchange(fault, a, b), text, values)
+    return Change(_kind_of_exchange(fault, a, b), text, *fault.reading_all(values))
 
 
 def _one_for_another(fault: Fault, values: Mapping[int, Array]) -> Iterator[Change]:
@@ -167,7 +180,7 @@ def pairs_of_operands(fault: Fault) -> Iterator[Change]:
             shared = why.cause if why.cause is other.cause else CauseKind.OPERANDS
             cause = next((c for c in telling if c in (why.cause, other.cause)), shared)
             text = "; ".join(dict.fromkeys((why.text, other.text)))
-            yield Change(cause, text, {a: first.value, b: second.value})
+            yield Change(cause, text, *fault.reading_all({a: first.value, b: second.value}))
 
 
 def other_layers(fault: Fault) -> Iterator[Change]:
@@ -190,12 +203,7 @@ def other_layers(fault: Fault) -> Iterator[Change]:
             }
             if other == layer or not 1 < len(read) == len(arranged):
                 continue
-            values: dict[int, Value] = {}
-            functions: dict[int, Function] = {}
-            for index, value in arranged.items():
-                changed = fault.reading(index, value)
-                values.update(changed[0])
-                functions.update(changed[1])
+            values, functions = fault.reading_all(arranged)
             own = " and ".join(layer + name for name in read)
             text = f"<candidate> reads {own} where those of {other.rstrip('./')} belong"
             yield Change(CauseKind.SWAPPED_WEIGHTS, text, values, functions)
@@ -229,7 +237,13 @@ def _readable(fault: Fault) -> list[int]:
     """Operands: what the faulty operations read, arrays of constants included."""
     arrays = [i for i in fault.constants if fault.value(i).size > 1]
     found = [i for i in (*fault.inputs, *arrays) if fault.value(i).size > 1]
-    return found[-16:]
+    return [*_repeated(fault), *found[-16:]]
+
+
+def _repeated(fault: Fault) -> list[int]:
+    """Weights that are repeated at the fault for every example, as a learned start is."""
+    inside = [i for i in fault.region.candidate_nodes if fault.node(i).operation in TILING]
+    return [i for i in inside if i != fault.region.j and fault.node(_root(fault, i)).kind is NodeKind.WEIGHT]
 
 
 def _alike(a: Array, b: Array) -> bool:
@@ -288,7 +302,8 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
         new = not same_entries(substitute.value, fault.value(index))
         return Explained(CauseKind.SWAPPED_WEIGHTS, text) if new else None
     if node.fixed:
-        return Explained(CauseKind.OPERANDS, text) if normalises else None
+        computed = substitute.twin is not None and _is_computed(fault, substitute.twin)
+        return Explained(CauseKind.OPERANDS, text) if normalises or computed else None
     twin = substitute.twin
     if twin is not None and _parents(fault, index) & _parents(fault, twin):
         return Explained(_packed(fault, index), f"{text}: another part of the same packed value")
@@ -312,12 +327,17 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
         text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
         if operations & MASKING:
             return Explained(CauseKind.RECURRENCE if node.spot.step else CauseKind.MASK, text)
-        return Explained(CauseKind.MISSING_TERM, text)
+        return Explained(CauseKind.MISSING_TERM, text, _hides(fault, path))
     if twin is None:
         return None
     if twin in fault.ancestors(index):
         return Explained(CauseKind.EXTRA_TERM, goes_on)
     return Explained(CauseKind.OPERANDS, text)
+
+
+def _is_computed(fault: Fault, index: int) -> bool:
+    node = fault.node(index)
+    return node.kind is NodeKind.OPERATION and not node.fixed
 
 
 def _both_compute(fault: Fault, index: int, twin: int) -> bool:
@@ -348,6 +368,14 @@ def _way(fault: Fault, starts: set[int], end: int) -> list[int] | None:
         edge = {i for i in before if fault.reference.nodes[i].kind is NodeKind.OPERATION}
         path += sorted(edge)
     return None
+
+
+def _hides(fault: Fault, path: Sequence[int]) -> bool:
+    """Whether operations of the reference read what many others compute that the candidate has not."""
+    inside, nodes = set(path), fault.reference.nodes
+    waiting = [i for t in path for i in nodes[t].inputs if i not in inside]
+    behind, _ = unmatched(fault.reference, waiting, fault.comparison.reference_agrees)
+    return sum(nodes[i].operation not in GLUE for i in behind if i not in inside) > MOST_HIDDEN
 
 
 def _parents(fault: Fault, index: int) -> set[int]:
@@ -414,4 +442,4 @@ def _weights(fault: Fault, readable: list[int]) -> Iterator[Change]:
                     new = turned.reshape(old.shape)
                     text = f"<candidate> reads {described(fault, index)} where {name} belongs"
                     cause = CauseKind.STALE_WEIGHTS if index in fault.pure else CauseKind.SWAPPED_WEIGHTS
-                    yield Change(cause, text, {index: new})
+                    yield Change(cause, text, *fault.reading(index, new))

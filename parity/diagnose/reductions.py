@@ -26,6 +26,16 @@ CUMULATIVE: Mapping[str, Callable[..., Array]] = {
     "cummax": np.maximum.accumulate,
 }
 
+RUNNING: Mapping[str, Callable[..., Array]] = {
+    "reduce_sum": np.cumsum,
+    "reduce_prod": np.cumprod,
+    "reduce_max": np.maximum.accumulate,
+}
+"""What a reduction is where it takes the entries so far."""
+
+LONGEST_RUN = 64
+"""Length of an axis up to which a reduction of the entries so far is tried."""
+
 
 def reductions(fault: Fault) -> Iterator[Change]:
     """Every reduction at the fault, done in another way."""
@@ -37,6 +47,7 @@ def reductions(fault: Fault) -> Iterator[Change]:
     yield from _masked(fault, numbers)
     for number in numbers:
         yield from _other_kinds(fault, number)
+        yield from _running(fault, number)
     for number in fault.active:
         if fault.operation(number) in CUMULATIVE:
             yield from _cumulative(fault, number)
@@ -145,6 +156,32 @@ def _other_kinds(fault: Fault, number: int) -> Iterator[Change]:
         yield Change(CauseKind.REDUCTION, text, {result: np.asarray(OTHERS[name](turned, axes))})
 
 
+def _running(fault: Fault, number: int) -> Iterator[Change]:
+    """The sum of the entries so far where the candidate has that of all: what is read with each entry."""
+    axes, operand = _axes(fault, number), _operand(fault, number)
+    if fault.operation(number) not in RUNNING or len(axes) != 1:
+        return
+    accumulate, length = RUNNING[fault.operation(number)], operand.shape[axes[0]]
+    if not 1 < length <= LONGEST_RUN:
+        return
+    result = fault.candidate.evaluations[number].outputs[0]
+    parts = np.moveaxis(accumulate(operand, axis=axes[0]), axes[0], 0)
+    runs = [fault.compute({result: part}) for part in parts]
+    for target in fault.targets:
+        values = [np.asarray(run[target.node]) for run in runs if target.node in run]
+        if len(values) != length or any(v.shape != target.wanted.shape for v in values):
+            continue
+        for axis in range(target.wanted.ndim):
+            if target.wanted.shape[axis] == length:
+                value = np.stack([np.take(v, i, axis) for i, v in enumerate(values)], axis)
+                line = fault.node(result).spot.line
+                text = (
+                    f"<reference> reduces the entries so far along axis {axes[0]} (a running sum or maximum)"
+                )
+                text += f", <candidate> all of them{f' (line {line})' if line else ''}"
+                yield Change(CauseKind.REDUCTION, text, {target.node: value})
+
+
 def _masked(fault: Fault, numbers: list[int]) -> Iterator[Change]:
     """All sums over the places where a mask is set, divided by how many there are."""
     sums = [n for n in numbers if fault.operation(n) == "reduce_sum"]
@@ -190,9 +227,11 @@ def _cumulative(fault: Fault, number: int) -> Iterator[Change]:
     for axis in range(x.ndim):
         forward = accumulate(x, axis=axis)
         backward = np.flip(accumulate(np.flip(x, axis), axis=axis), axis)
+        whole = np.broadcast_to(np.take(forward, [-1], axis), x.shape)
         for value, how, cause in (
             (forward, f"along axis {axis}", CauseKind.AXIS),
             (backward, f"from the end along axis {axis}", CauseKind.ORDER),
+            (whole, f"over all entries along axis {axis}", CauseKind.REDUCTION),
             (forward - x, f"without the entry itself along axis {axis}", CauseKind.SHIFT),
             (backward - x, f"from the end along axis {axis}, without the entry itself", CauseKind.SHIFT),
         ):

@@ -48,3 +48,7 @@ Entries of one value that lie less than twice as far apart cannot be told from e
 
 VARIES = 100.0
 """Multiple of the limit above which a value varies, so that a constant difference is no coincidence."""
+
+LEFT_OF_A_GAP = 1e-3
+"""Share of the difference of two outputs that may be left where a change is carried through to them: rounding
+grows on the way, and a change that mends something else leaves most of it."""

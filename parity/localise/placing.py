@@ -173,6 +173,28 @@ def mended(
     return {out: changed[out] for _, out in failed if out in changed}
 
 
+def spoils(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> bool:
+    """Whether a failed output of numbers on both sides is none any more with these values in place.
+
+    What is put in has another meaning then, such as a logarithm where a probability is read.
+
+    Args:
+        comparison: both traces.
+        failed: the failed outputs, as `failing` gives them.
+        values: node of the candidate -> its value instead.
+    """
+    changed = comparison.replay(values)
+    for t, out in failed:
+        numbers = comparison.reference.nodes[t].array, comparison.array(out)
+        if out in changed and all(map(_finite, numbers)) and not _finite(np.asarray(changed[out])):
+            return True
+    return False
+
+
+def _finite(array: Shaped[np.ndarray, "..."]) -> bool:
+    return bool(np.isfinite(array).all())
+
+
 def matters(comparison: Comparison, failed: list[tuple[int, int]], values: Placed) -> bool:
     """Whether a failed output changes with these values in place; what a mask hides changes none.
 

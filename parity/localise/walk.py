@@ -15,7 +15,7 @@ from jaxtyping import Shaped
 
 from parity.localise.comparison import Comparison, Region, failing, unmatched
 from parity.localise.frontier import Walked, computed_again, pairs_to_try
-from parity.localise.placing import Placed, in_place, matters, mends, score
+from parity.localise.placing import Placed, in_place, matters, mends, score, spoils
 from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
 from parity.trace.executions import executions
@@ -93,7 +93,9 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
                 if best is not None and several and _is_one_of_several(comparison, best[1].j, js[0]):
                     return best[1]
                 return _region(comparison, ts, js, values, there, here)
-            if best is None or points > best[0]:
+            if best is not None and points <= best[0]:
+                continue
+            if not spoils(comparison, failed, values):
                 best = points, _region(comparison, ts, js, values, there, here)
     if best is not None:
         return best[1]
@@ -209,8 +211,8 @@ def _region(
     with np.errstate(invalid="ignore", over="ignore"):
         gap = np.abs(held - parts)
     difference = float(np.max(np.nan_to_num(gap, nan=np.inf), where=usual, initial=0.0))
-    if not difference:  # then it is the huge entries that differ
-        difference = float(np.max(np.nan_to_num(gap, nan=np.inf), initial=0.0))
+    if difference <= summary.usual:  # then it is the huge entries that differ, or the infinite ones
+        difference = float(np.max(np.where(np.isnan(gap), np.inf, gap), initial=0.0))
     return Region(
         t,
         j,

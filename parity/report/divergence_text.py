@@ -81,7 +81,9 @@ def _describe_fault(
 def _figures(divergence: Divergence, sides: Sides) -> list[tuple[str, str]]:
     """How large the difference is, and the shapes where they are not the same."""
     told = []
-    if not math.isnan(divergence.relative_error):
+    if math.isinf(divergence.relative_error):
+        told.append(("error", "infinite: one side has infinities, or huge numbers, where the other has none"))
+    elif not math.isnan(divergence.relative_error):
         rounding = f"rounding alone explains up to {short(divergence.relative_yardstick)}"
         told.append(("error", f"{rounded(divergence.relative_error)} relative; {rounding}"))
     if divergence.shapes is not None and divergence.shapes[0] != divergence.shapes[1]:
@@ -131,7 +133,8 @@ def explained(cause: Cause) -> str:
     'epsilon: 1e-06 in JAX and 1e-05 in PyTorch; with that changed, both sides agree to 3e-16'
     """
     head = "" if cause.text.lower().startswith(cause.name) else f"{cause.name}: "
-    return f"{head}{cause.text.rstrip('. ')}; with that changed, both sides agree {agreement_in_words(cause)}"
+    agree = f"both sides agree {agreement_in_words(cause)}{'' if cause.whole else ' at this place'}"
+    return f"{head}{cause.text.rstrip('. ')}; with that changed, {agree}"
 
 
 def agreement_in_words(cause: Cause) -> str:

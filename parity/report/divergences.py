@@ -42,11 +42,14 @@ class Cause:
         name: the kind of fault; the word for it will do, too.
         text: what differs and what to do, e.g. "eps is 1e-06 in JAX and 1e-05 in PyTorch".
         residual: relative difference that is left with the change applied.
+        whole: whether the outputs that failed agree then, too; else only the value at the place, since there
+            is another fault.
     """
 
     name: CauseKind
     text: str
     residual: float
+    whole: bool = True
 
     def __post_init__(self) -> None:
         """Take the kind of fault as a word, too.
