@@ -105,8 +105,7 @@ def given_cause(
     given = _given_to_both(sides, history, names, step)
     if given is None:
         return None
-    scaled = scaled_cause(*given, history, step, by_updates=not keeps_state(history, names))
-    return scaled or _penalised(*given, history, step)
+    return scaled_cause(*given, history, step, by_updates=not keeps_state(history, names))
 
 
 def _penalised(own: Arrays, other: Arrays, history: History, step: int) -> Parting | None:
@@ -281,7 +280,7 @@ def _changed(other: Arrays, history: History) -> str:
 def given_apart(
     sides: tuple[Side, Side], history: History, names: Sequence[str], step: int
 ) -> Parting | None:
-    """That an optimiser is given other gradients than the other side's, where nothing explains it.
+    """That an optimiser is given other gradients than the other side's, where no other rule explains it.
 
     Args:
         sides: values from equal weights.
@@ -295,6 +294,8 @@ def given_apart(
     if given is None or same(ratios_of(*given)[step : step + 1], 1.0):
         return None
     own, other = given
+    if told := _penalised(own, other, history, step):
+        return told
     detail = f"{_away(own, other, step)}: clipped, scaled or changed between backward pass and optimiser"
     return Parting(step, Phase.CLIPPING, detail)
 
