@@ -14,6 +14,7 @@ from parity.numerics.noise import Subject, Values, measure
 from parity.numerics.precision import pinned, running, running_torch
 from parity.numerics.yardstick import judge_quantities
 from parity.optimizers import state_from_torch, state_to_torch, to_optax
+from parity.optimizers.groups import name_of
 from parity.optimizers.optax_slots import slots_of
 from parity.report.quantities import Quantity
 from parity.weights import Plan, Transfer
@@ -109,7 +110,7 @@ def subjects(
     def compiled(dtype: str) -> Any:
         module, optimizer = started(build, weights, dtype)
         scheduler = schedule(optimizer) if schedule else None
-        return *translated_run(module, optimizer, scheduler, every), type(optimizer)
+        return *translated_run(module, optimizer, scheduler, every), name_of(type(optimizer))
 
     runs: dict[str, Any] = {}
 
