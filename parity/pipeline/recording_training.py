@@ -24,11 +24,11 @@ from parity.pipeline.planning import judge_weights
 from parity.pipeline.recorded_reference import joined_environment, recorded_settings, reference_of
 from parity.pipeline.recorded_training import TrainingRecord
 from parity.pipeline.recording_sides import TracesByRun, record_reference, require_same_kind_of_loss
-from parity.pipeline.recordings import Recording
+from parity.pipeline.recordings import Recording, fingerprint
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings
 from parity.pipeline.runs import compared_tensors
-from parity.pipeline.step_rows import Hidden
+from parity.pipeline.step_rows import Hidden, numbered
 from parity.pipeline.trace_files import RecordedTraces
 from parity.pipeline.training_batches import read_batches
 from parity.pipeline.training_contexts import module_within, within
@@ -118,7 +118,9 @@ def train_reference(
         "averages": optimizers.average is not None,
     }
     record = TrainingRecord(facts, trained, statistics, levelled, level, drawn, start, divergence)
-    return recording, traces, record
+    # A candidate trains from all of this, and not from the first batch alone.
+    key = recording.key + fingerprint([numbered(drawn.steps), trained.free[dtypes[0]].base["weights"]])
+    return recording._replace(key=key), traces, record
 
 
 class TrainedCandidate(NamedTuple):

@@ -247,10 +247,15 @@ def test_what_a_candidate_lacks_is_said(
     assert not (tmp_path / "c").exists()
 
 
-def test_a_candidate_of_another_recording_is_refused(recorded: Path, tmp_path: Path) -> None:
-    torch.manual_seed(1)
+@pytest.mark.parametrize("changed", ["first", "last", "optimizer"])
+def test_a_candidate_of_another_recording_is_refused(changed: str, recorded: Path, tmp_path: Path) -> None:
     other = torch_side()
-    other["batches"] = other["batches"][::-1]
+    if changed == "optimizer":
+        other |= {"optimizer": torch.optim.SGD(other["reference"].parameters(), lr=RATE), "scheduler": None}
+    else:
+        at = 0 if changed == "first" else BATCHES - 1
+        inputs, targets = other["batches"][at]
+        other["batches"][at] = (2 * inputs, targets)
     parity.record(tmp_path / "other", **other)
     parity.record(tmp_path / "c", against=tmp_path / "other", **jax_side())
     with pytest.raises(ValueError, match="of another recording"):
