@@ -59,7 +59,7 @@ def record(
     """  # noqa: D301 (click wants the character)
     with bad_input(TypeError):
         from parity.pipeline.record import record as run
-        from parity.pipeline.recorded_training import is_training, read_training
+        from parity.pipeline.recorded_training import is_training
         from parity.pipeline.recordings import require_room
 
         chosen = parse(target, "check_training" if training else "check")
@@ -87,8 +87,7 @@ def record(
             with running_models(chosen):
                 recording = run(directory, side=side, against=against, trace=trace, stream=stream, **given)
     if training:
-        steps = read_training(Path(directory)).steps
-        click.echo(f"{directory}: {steps} steps of training of the {side}")
+        click.echo(f"{directory}: {recording.settings['steps']} steps of training of the {side}")
         return
     sides = recording.runs[""]
     count = sum(len(group) for group in next(iter(sides.values())).base.values())

@@ -12,7 +12,8 @@ from typing import Any
 import jax.numpy as jnp
 from torch.optim import lr_scheduler
 
-from parity.optimizers.rules import Options, Scalar
+from parity.optimizers.history import Options
+from parity.optimizers.rules import Scalar
 
 Form = Callable[[Scalar], Options]
 """Scheduler steps so far -> the options that move, by PyTorch's names."""

@@ -9,9 +9,8 @@ import numpy as np
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
-from parity.optimizers.history import History
+from parity.optimizers.history import History, Options
 from parity.optimizers.known import RULES
-from parity.optimizers.rules import Options
 from parity.optimizers.variants import Variant, differs, laid_out, recorded
 
 POINTS = 48

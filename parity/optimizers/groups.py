@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Shaped
 
+from parity.optimizers.history import Options
 from parity.optimizers.known import RULES
-from parity.optimizers.rules import Options, Rule
+from parity.optimizers.rules import Rule
 from parity.weights import WeightError
 
 DESCRIBED = {

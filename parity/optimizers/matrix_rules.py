@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, moving, zeros
+from parity.optimizers.history import Options
+from parity.optimizers.rules import Rule, Scalar, Slots, Tensor, moving, zeros
 
 
 def _bfloat16(x: Float[Array, "..."]) -> Float[Array, "..."]:

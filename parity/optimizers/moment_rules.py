@@ -2,8 +2,8 @@
 
 import jax.numpy as jnp
 
+from parity.optimizers.history import Options
 from parity.optimizers.rules import (
-    Options,
     Rule,
     Scalar,
     Slots,

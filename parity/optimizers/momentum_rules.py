@@ -2,7 +2,8 @@
 
 import jax.numpy as jnp
 
-from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, ascent, with_penalty
+from parity.optimizers.history import Options
+from parity.optimizers.rules import Rule, Scalar, Slots, Tensor, ascent, with_penalty
 
 
 def _sgd_slots(param: Tensor, options: Options) -> Slots:

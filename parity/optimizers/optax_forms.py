@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import optax
 from jaxtyping import Array
 
-from parity.optimizers.rules import Options
+from parity.optimizers.history import Options
 
 Rate = float | Callable[[Array], Array]
 """A learning rate, or a schedule: updates so far -> rate."""

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 import optax
 
-from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor
+from parity.optimizers.history import Options
+from parity.optimizers.rules import Rule, Scalar, Slots, Tensor
 from parity.optimizers.variants import Variant
 
 HINTS = {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Array, Float, Int, UInt32
 
-from parity.optimizers.rules import Options
+from parity.optimizers.history import Options
 
 
 class Replay:

@@ -3,17 +3,8 @@
 import jax.numpy as jnp
 import numpy as np
 
-from parity.optimizers.rules import (
-    Options,
-    Rule,
-    Scalar,
-    Slots,
-    Tensor,
-    ascent,
-    moving,
-    with_penalty,
-    zeros,
-)
+from parity.optimizers.history import Options
+from parity.optimizers.rules import Rule, Scalar, Slots, Tensor, ascent, moving, with_penalty, zeros
 
 
 def _adagrad_slots(param: Tensor, options: Options) -> Slots:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from parity.optimizers.rules import Options, Rule, Slots
+from parity.optimizers.history import Options
+from parity.optimizers.rules import Rule, Slots
 from parity.optimizers.schedules import Moving
 from parity.optimizers.tensor_layout import Tensors
 

@@ -12,16 +12,17 @@ rounding.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from parity.optimizers.history import Options
+
 Tensor = Float[Array, "..."]
 Scalar = Float[Array, ""]
-Options = Mapping[str, Any]
 Slots = dict[str, Tensor]
 
 

@@ -10,8 +10,8 @@ from jaxtyping import Array, Float, Int
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from parity.optimizers.closed_schedules import Form, closed_form
+from parity.optimizers.history import Options
 from parity.optimizers.replayed_schedules import Replay
-from parity.optimizers.rules import Options
 
 
 class Moving(NamedTuple):

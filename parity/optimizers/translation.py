@@ -12,10 +12,10 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from parity.optimizers import plateaus
 from parity.optimizers.groups import groups_of, name_of, rule_of
+from parity.optimizers.history import Options
 from parity.optimizers.optax_forms import optax_form
 from parity.optimizers.plateaus import PlateauState
 from parity.optimizers.rule_form import rule_form
-from parity.optimizers.rules import Options
 from parity.optimizers.schedules import Moving, moving_options
 from parity.optimizers.tensor_layout import TensorLayout, Tensors
 from parity.weights import Plan

@@ -4,8 +4,9 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
+from parity.optimizers.history import Options
 from parity.optimizers.moment_rules import decayed, moments
-from parity.optimizers.rules import Options, Rule, Scalar, Slots, Tensor, with_penalty, zeros
+from parity.optimizers.rules import Rule, Scalar, Slots, Tensor, with_penalty, zeros
 
 
 def decay_behind(rule: Rule, *, scaled: str) -> Rule:

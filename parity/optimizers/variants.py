@@ -15,12 +15,12 @@ from jaxtyping import Array, Float
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
-from parity.optimizers.history import History
+from parity.optimizers.history import History, Options
 from parity.optimizers.known import RULES
 from parity.optimizers.matrix_rules import MUON
 from parity.optimizers.moment_rules import ADAM, NADAM, RADAM
 from parity.optimizers.root_rules import ADAFACTOR
-from parity.optimizers.rules import Options, Rule, Slots, Tensor, moving
+from parity.optimizers.rules import Rule, Slots, Tensor, moving
 from parity.optimizers.variant_rules import (
     CONSTANT_MOMENTUM,
     RATE_INSIDE,

@@ -10,6 +10,7 @@ import numpy as np
 from parity.numerics.arrays import NARROW, Arrays, numpy_dtype
 from parity.numerics.noise import Side
 from parity.optimizers.clip_variants import clippings
+from parity.optimizers.clipping import OFFSET
 from parity.optimizers.fitting import fitted
 from parity.optimizers.history import History
 from parity.optimizers.known import RULES
@@ -22,7 +23,15 @@ from parity.pipeline.rate_causes import (
     two_rates,
     update_clipping_cause,
 )
-from parity.pipeline.step_multiples import Steps, largest, names_in_words, ratios_of, same
+from parity.pipeline.step_multiples import (
+    ALIKE,
+    Steps,
+    largest,
+    names_in_words,
+    ratios_of,
+    rows_of,
+    same,
+)
 from parity.report.partings import Parting, Phase
 from parity.report.results import LIMIT, Quantity, Verdict
 
@@ -38,6 +47,8 @@ def by_the_optimizer(
         sides: their values.
         history: of the reference.
     """
+    if history.clips and history.limit is None:
+        history = history._replace(limit=_limit_of_a_function(history.raw, history.used))
     reference, candidate = sides[0].base["update"], sides[1].base["update"]
     updates = [q for q in judged if q.group == "update"]
     limits = {q.name: np.asarray(q.curve.yardstick) * LIMIT for q in updates if q.curve}
@@ -79,6 +90,23 @@ def by_the_optimizer(
     if np.isfinite(ratios).all():
         return Parting(found.step, Phase.SCHEDULE, two_rates(rates, ratios * rates, found.step))
     return given_apart(sides, history, moved, found.step) or found
+
+
+def _limit_of_a_function(raw: Arrays, used: Arrays) -> float | None:
+    """The norm to which a function of the user's clips all gradients; None where it does anything else.
+
+    Args:
+        raw: gradients before it, by tensor.
+        used: behind it.
+    """
+    if not used or set(used) != set(raw):
+        return None
+    norms, others = (np.linalg.norm(rows_of(held, list(raw)), axis=1) for held in (raw, used))
+    smaller = others < norms * (1 - 10 * ALIKE)
+    limits = (others * (norms + OFFSET) / np.maximum(norms, OFFSET))[smaller]
+    ratios = ratios_of(raw, used)
+    is_clipping = smaller.sum() > 1 and np.isfinite(ratios).all() and same(ratios[~smaller], 1.0)
+    return float(f"{limits[0]:.6g}") if is_clipping and same(limits, limits[0]) else None
 
 
 def _kept_narrow(sides: tuple[Side, Side], judged: Sequence[Quantity]) -> str:

@@ -56,7 +56,8 @@ def record(
             uses it, and every value of the forward pass is written as it comes. Both sides are recorded so.
         progress: called with a short description as each phase begins.
         **arguments: other arguments of `parity.check`; the fields of `parity.Weights` and `parity.Settings`
-            may be given flat. Those that say nothing of this side are ignored.
+            may be given flat. Those that say nothing of this side are ignored. With `batches`, or against a
+            recording of training, those of `parity.check_training`: then it is recorded how the side trains.
 
     Returns:
         The recording.
@@ -66,32 +67,33 @@ def record(
         Exception: what the model raises, with a note that names the side.
     """
     place = require_room(directory)
+    traces: Mapping[Any, Any] = {}
+    training: TrainingRecord | None = None
     if "batches" in arguments or (against is not None and is_training(Path(against))):
         if stream:
             raise ValueError("training is not recorded with `stream`; leave it out")
         given = {"reference": reference, "candidate": candidate, **arguments}
         given = {name: value for name, value in given.items() if value is not None}
-        return _record_training(place, given, side, against, trace, progress)
-    require_known(arguments)
-    given = sorted_arguments({k: v for k, v in arguments.items() if k not in ("oracles",)})
-    side = _side(side, reference, candidate)
-    stream_to = place if stream else None
-    if stream and trace:
-        raise ValueError("`stream` writes every value by itself; leave `trace` out")
-    if side == "reference":
-        from parity.pipeline.recording_sides import record_reference
-
-        request = Request.of(reference, None, inputs, **_for_reference(given))
-        recording, traces = record_reference(request, trace, progress, stream_to=stream_to)
+        recording, traces, training = _trained(place, given, side, against, trace, progress)
     else:
-        from parity.pipeline.recording_sides import record_candidate
+        require_known(arguments)
+        given = sorted_arguments({k: v for k, v in arguments.items() if k not in ("oracles",)})
+        stream_to = place if stream else None
+        if stream and trace:
+            raise ValueError("`stream` writes every value by itself; leave `trace` out")
+        from parity.pipeline.recording_sides import record_candidate, record_reference
 
-        expected = _against(against, place)
-        request = _for_candidate(candidate, given)
-        recording = record_candidate(expected, request, progress, stream_to=stream_to)
-        traces = {}
+        if _side(side, reference, candidate) == "reference":
+            request = Request.of(reference, None, inputs, **_for_reference(given))
+            recording, traces = record_reference(request, trace, progress, stream_to=stream_to)
+        else:
+            expected = _against(against, place)
+            request = _for_candidate(candidate, given)
+            recording = record_candidate(expected, request, progress, stream_to=stream_to)
     if not stream:
         clear(place)
+    if training is not None:
+        write_training(training, place)
     write(recording, place)
     if traces:
         from parity.pipeline.trace_files import write_traces
@@ -107,7 +109,8 @@ def compare(
 
     Args:
         first: directory of a recording.
-        second: directory of the other side's, or arguments of `parity.check` with `candidate`.
+        second: directory of the other side's, or arguments of `parity.check` with `candidate`; where `first`
+            is of training, of `parity.check_training`.
         progress: called with a short description as each phase begins.
 
     Returns:
@@ -136,15 +139,15 @@ def compare(
     return outcome.report(time.perf_counter() - started)
 
 
-def _record_training(
+def _trained(
     place: Path,
     arguments: Mapping[str, Any],
     side: str | None,
     against: Directory | None,
     trace: bool,
     progress: Progress,
-) -> Recording:
-    """`record` with arguments of `parity.check_training`."""
+) -> tuple[Recording, Mapping[Any, Any], TrainingRecord]:
+    """One side, trained by arguments of `parity.check_training`: its recording, traces and training."""
     from parity.pipeline import recording_training
 
     given = sorted_arguments(arguments, CHECK_TRAINING)
@@ -152,23 +155,14 @@ def _record_training(
         raise ValueError(
             "step functions (`state`) are not recorded; compare them in one process (check_training)"
         )
-    side = _side(side, given.get("reference"), given.get("candidate"))
-    traces: Mapping[Any, Any] = {}
-    if side == "reference":
-        recording, traces, record = recording_training.train_reference(given, trace, progress)
-    else:
-        one, expected = _reference_of_training(against, place)
-        recording, record = recording_training.record_candidate_training(
-            one, expected, _for_candidate(given["candidate"], given), given, progress
-        )
-    clear(place)
-    write_training(record, place)
-    write(recording, place)
-    if traces:
-        from parity.pipeline.trace_files import write_traces
-
-        write_traces(traces, place)
-    return recording
+    if _side(side, given.get("reference"), given.get("candidate")) == "reference":
+        return recording_training.train_reference(given, trace, progress)
+    one = _against(against, place)
+    request = _for_candidate(given["candidate"], given)
+    recording, record = recording_training.record_candidate_training(
+        one, read_training(one.place), request, given, progress
+    )
+    return recording, {}, record
 
 
 def _compare_training(one: Recording, second: Directory | Mapping[str, Any], progress: Progress) -> Outcome:
@@ -186,12 +180,6 @@ def _compare_training(one: Recording, second: Directory | Mapping[str, Any], pro
     pair = sorted_sides(one, other)
     records = tuple(read_training(side.place) for side in pair)
     return recording_training.judge_recorded(pair, (records[0], records[1]), None, progress)
-
-
-def _reference_of_training(against: Directory | None, place: Path) -> "tuple[Recording, TrainingRecord]":
-    """The recording that a candidate is trained against."""
-    found = _against(against, place)
-    return found, read_training(found.place)
 
 
 def _against(against: Directory | None, place: Path) -> Recording:

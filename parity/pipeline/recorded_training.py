@@ -19,7 +19,7 @@ import numpy as np
 
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Side, SideByDtype, Values
-from parity.pipeline.step_rows import Hidden, numbered, steps_of
+from parity.pipeline.step_rows import Entries, numbered, steps_of
 from parity.pipeline.training_batches import Batches
 from parity.pipeline.training_measured import Divergence, Trained
 from parity.pipeline.written_statistics import Written
@@ -57,7 +57,7 @@ class TrainingRecord(NamedTuple):
     trained: Trained
     statistics: Written
     levelled: Trained | None = None
-    level: Hidden = MappingProxyType({})
+    level: Entries = MappingProxyType({})
     batches: Batches | None = None
     start: Arrays = MappingProxyType({})
     divergence: Divergence | None = None

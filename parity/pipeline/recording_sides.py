@@ -45,7 +45,12 @@ TracesByRun = dict[tuple[str, bool], Traced]
 
 
 def record_reference(
-    request: Request, trace: bool, progress: Progress, *, stream_to: Path | None = None
+    request: Request,
+    trace: bool,
+    progress: Progress,
+    *,
+    stream_to: Path | None = None,
+    opened: Reference | None = None,
 ) -> tuple[Recording, TracesByRun]:
     """Run the reference and keep what a candidate is compared with.
 
@@ -54,6 +59,7 @@ def record_reference(
         trace: whether to trace every run, too.
         progress: called as each phase begins.
         stream_to: the recording's directory, if weights are read at each use, values written as they come.
+        opened: the reference, where it has been opened.
     """
     started = time.perf_counter()
     files: tuple[str, ...] = ()
@@ -62,7 +68,7 @@ def record_reference(
         request, files = streamed_reference(request, progress)
     settings = request.settings
     with pinned_for(request, "reference") as frameworks:
-        reference = open_reference(request, progress)
+        reference = open_reference(request, progress) if opened is None else opened
         reference = _with_names(reference, request)
         program = reference.program(trainable=reference.trainable)
         # Which of these the candidate is in, too, is known when it is recorded.

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from parity.frameworks.environment import environment
-from parity.numerics.arrays import DTYPES
-from parity.numerics.noise import Side
+from parity.numerics.arrays import DTYPES, Arrays
+from parity.numerics.noise import Side, Values
 from parity.numerics.progress import Progress
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.check import compare_sides
@@ -28,9 +30,10 @@ from parity.pipeline.recordings import Recording, fingerprint
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings
 from parity.pipeline.runs import compared_tensors
-from parity.pipeline.step_rows import Hidden, numbered
+from parity.pipeline.step_rows import Entries, numbered
 from parity.pipeline.trace_files import RecordedTraces
 from parity.pipeline.training_batches import read_batches
+from parity.pipeline.training_causes import can_explain
 from parity.pipeline.training_contexts import module_within, within
 from parity.pipeline.training_data import ComparedData, compare_data
 from parity.pipeline.training_measured import Compared, Training, compared, steps_before
@@ -83,8 +86,8 @@ def train_reference(
     request = request_for(drawn, (own, own), module, None, settings=checked, **options)
     optimizers = read_reference_optimizers(given, module)
     with pinned_for(request, "reference"), module_within(autocast, module):
-        recording, traces = record_reference(request, trace, progress)
         reference = open_reference(request, progress)
+        recording, traces = record_reference(request, trace, progress, opened=reference)
         model = reference.model
         assert model is not None
         names = names_of(module, optimizers, reference.weights)
@@ -120,7 +123,8 @@ def train_reference(
     record = TrainingRecord(facts, trained, statistics, levelled, level, drawn, start, divergence)
     # A candidate trains from all of this, and not from the first batch alone.
     key = recording.key + fingerprint([numbered(drawn.steps), trained.free[dtypes[0]].base["weights"]])
-    return recording._replace(key=key), traces, record
+    told = {**recording.settings, "steps": record.steps}
+    return recording._replace(key=key, settings=told), traces, record
 
 
 class TrainedCandidate(NamedTuple):
@@ -214,7 +218,7 @@ def trained_candidate(
             recorded.name,
             {},
             environment(request.settings.device, ("jax",)),
-            {"stream": False},
+            {"stream": False, "steps": record.steps},
             quantities=tuple(judge_weights(plan, reference.weights, candidate.weights)),
             plan=plan.rows(),
             key=recorded.key,
@@ -292,7 +296,7 @@ def judge_recorded(
     steps = steps_before(len(expected.batches.steps), expected.divergence, found.divergence)
     start = {name: array for name, array in expected.start.items() if name in moved}
 
-    def trainings(level: Hidden) -> Compared:
+    def trainings(level: Entries) -> Compared:
         own, other = expected.trained, found.trained
         if level and expected.levelled is not None and found.levelled is not None:
             own, other = expected.levelled, found.levelled
@@ -308,7 +312,7 @@ def judge_recorded(
     elif outcome.parting is not None and outcome.parting.phase in (Phase.LOSS, Phase.GRADIENTS):
         line = "where the two models part: that needs the candidate itself (compare with its file)"
         outcome.not_checked = (*outcome.not_checked, line)
-    if outcome.parting is not None and not outcome.parting.cause and not _can_explain():
+    if outcome.parting is not None and not outcome.parting.cause and not can_explain():
         line = "why the optimisers differ: their rules are computed in JAX, which is not installed here"
         outcome.not_checked = (*outcome.not_checked, line)
     data = ComparedData()
@@ -317,15 +321,6 @@ def judge_recorded(
         data = compare_data(expected.batches, found.batches, layout)
     add_before(outcome, data, facts["alone"])
     return outcome
-
-
-def _can_explain() -> bool:
-    """Whether causes of optimisers can be tried."""
-    try:
-        import parity.pipeline.optimizer_causes  # noqa: F401 (whether it can be)
-    except ModuleNotFoundError:
-        return False
-    return True
 
 
 def _statistics(
@@ -340,18 +335,16 @@ def _statistics(
     return judge_statistics((_of_pairs(sides[0], pairs, weights), sides[1]), pairs, weights, dtypes)
 
 
-def _of_pairs(side: Written, names: Mapping[str, str], weights: Any) -> Written:
+def _of_pairs(side: Written, names: Mapping[str, str], weights: Arrays) -> Written:
     """What the reference wrote to some weights; those that it did not write to are as they were."""
+    kept = {STATISTICS: {name: np.asarray(weights[name]) for name in names}}
+    still = {STATISTICS: {name: np.zeros(w.shape[:1]) for name, w in kept[STATISTICS].items()}}
 
-    def part(values: Any, missing: Callable[[Any], Any]) -> dict[str, Any]:
-        held = values.get(STATISTICS, {})
-        return {STATISTICS: {n: held[n] if n in held else missing(weights[n]) for n in names}}
-
-    def still(array: Any) -> Any:
-        return array * 0.0 if array.ndim == 0 else array.reshape(len(array), -1)[:, 0] * 0.0
+    def part(values: Values, missing: Values) -> Values:
+        return {group: {n: values[group].get(n, held[n]) for n in names} for group, held in missing.items()}
 
     values = {
-        dtype: Side(part(one.base, lambda a: a), part(one.moves, still), part(one.other, lambda a: a))
+        dtype: Side(part(one.base, kept), part(one.moves, still), part(one.other, kept))
         for dtype, one in side.values.items()
     }
     return side._replace(values=values)

@@ -18,8 +18,8 @@ START = "start"
 FOLLOWING = ("slots", "update", "weights", "averages")
 """The groups of values that follow from gradients, entry by entry."""
 
-Hidden = Mapping[str, Bool[np.ndarray, "..."]]
-"""By tensor the entries that are kept as zero: of which nothing can be said."""
+Entries = Mapping[str, Bool[np.ndarray, "..."]]
+"""Which entries, by tensor."""
 
 
 def numbered(steps: Sequence[Sequence[Arrays]]) -> dict[str, np.ndarray]:
@@ -79,7 +79,7 @@ class StepRows:
         hidden: entries that are kept as zero, by tensor or by the whole name.
     """
 
-    def __init__(self, hidden: Hidden = MappingProxyType({})) -> None:
+    def __init__(self, hidden: Entries = MappingProxyType({})) -> None:
         self._hidden = hidden
         self._rows: dict[str, dict[str, dict[int, np.ndarray]]] = {}
         self._steps: dict[str, int] = {}

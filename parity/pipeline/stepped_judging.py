@@ -12,7 +12,7 @@ from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Side, SideByDtype, Subject, measure
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
-from parity.pipeline.step_rows import AT, Hidden, numbered, starting_at
+from parity.pipeline.step_rows import AT, Entries, numbered, starting_at
 from parity.pipeline.stepped_runs import SLOTS, freely, from_equal_weights
 from parity.pipeline.stepped_views import Views, largest
 from parity.pipeline.training_measured import NOTHING
@@ -53,7 +53,7 @@ class Loops:
     batches: Sequence[Arrays]
     dtypes: tuple[str, ...]
     progress: Progress
-    hidden: Hidden = dataclasses.field(default_factory=lambda: NOTHING)
+    hidden: Entries = dataclasses.field(default_factory=lambda: NOTHING)
 
     def compared(self) -> ComparedLoops:
         """Run both sides freely in all dtypes, and from equal weights in float64, and judge."""

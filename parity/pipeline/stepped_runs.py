@@ -9,7 +9,7 @@ from parity.frameworks.kept_steps import KeptStep
 from parity.frameworks.stepping import Held, Stepped, SteppedSide, UntraceableError
 from parity.numerics.arrays import Arrays
 from parity.numerics.noise import Runnable, Values
-from parity.pipeline.step_rows import START, Hidden, StepRows, steps_of
+from parity.pipeline.step_rows import START, Entries, StepRows, steps_of
 
 State = Mapping[str, Held]
 """All values of a state by name."""
@@ -94,7 +94,7 @@ def _tried(side: SteppedSide, batches: Sequence[Arrays], kept: KeptStep, dtype: 
     return Tried(metrics, states, len(metrics), False)
 
 
-def freely(viewed: Viewed, hidden: Hidden) -> Runnable:
+def freely(viewed: Viewed, hidden: Entries) -> Runnable:
     """A loop from its own weights: "metrics" of every step, and behind it "weights" and "slots".
 
     Args:
@@ -117,7 +117,7 @@ def freely(viewed: Viewed, hidden: Hidden) -> Runnable:
     return run
 
 
-def from_equal_weights(viewed: Viewed, statistics: frozenset[str], hidden: Hidden) -> Runnable:
+def from_equal_weights(viewed: Viewed, statistics: frozenset[str], hidden: Entries) -> Runnable:
     """Every step from given weights: "metrics", "slots", "update" of weights, "statistics" and "numbers".
 
     Args:

@@ -9,15 +9,13 @@ from parity.numerics.noise import Side
 from parity.optimizers.history import History
 from parity.pipeline.average_causes import average_cause
 from parity.pipeline.step_multiples import (
-    ALIKE,
     SUM_OR_MEAN,
     factor_of,
     in_every_step,
     ratios_of,
-    rows_of,
     same,
 )
-from parity.pipeline.step_rows import Hidden
+from parity.pipeline.step_rows import Entries
 from parity.pipeline.training_optimizers import Described
 from parity.pipeline.training_runs import LEVEL, tensor_of
 from parity.report.partings import Parting, Phase
@@ -33,14 +31,11 @@ PHASES: Mapping[str, Phase] = {
 }
 """Groups of values from equal weights, in the order in which a fault spreads."""
 
-OFFSET = 1e-6
-"""What PyTorch's clipping adds to the norm."""
-
 FEW_STEPS = 3
 """Steps in which a slot must have been a multiple of the other side's: one or two may be chance."""
 
 
-def history_of(given: Described, side: Side, start: Arrays, level: Hidden) -> History:
+def history_of(given: Described, side: Side, start: Arrays, level: Entries) -> History:
     """The reference's run as variants of its optimiser need it.
 
     Args:
@@ -65,7 +60,7 @@ def history_of(given: Described, side: Side, start: Arrays, level: Hidden) -> Hi
         grads,
         used,
         rates,
-        limit=_limit(grads, used) if given.clips and given.limit is None else given.limit,
+        limit=given.limit,
         accumulate=given.accumulate,
         unreached=unreached,
         follows_loss=given.follows_loss,
@@ -73,23 +68,6 @@ def history_of(given: Described, side: Side, start: Arrays, level: Hidden) -> Hi
         clips=given.clips,
         parts=base.get("parts", {}),
     )
-
-
-def _limit(raw: Arrays, used: Arrays) -> float | None:
-    """The norm to which a function of the user's clips all gradients; None where it does anything else.
-
-    Args:
-        raw: gradients before it, by tensor.
-        used: behind it.
-    """
-    if not used or set(used) != set(raw):
-        return None
-    norms, others = (np.linalg.norm(rows_of(held, list(raw)), axis=1) for held in (raw, used))
-    smaller = others < norms * (1 - 10 * ALIKE)
-    limits = (others * (norms + OFFSET) / np.maximum(norms, OFFSET))[smaller]
-    ratios = ratios_of(raw, used)
-    is_clipping = smaller.sum() > 1 and np.isfinite(ratios).all() and same(ratios[~smaller], 1.0)
-    return float(f"{limits[0]:.6g}") if is_clipping and same(limits, limits[0]) else None
 
 
 def parting_beside_sums(
@@ -140,6 +118,15 @@ def parting_beside_sums(
     return found
 
 
+def can_explain() -> bool:
+    """Whether causes of optimisers can be tried: rules are computed in JAX, which a comparison can lack."""
+    try:
+        import parity.pipeline.optimizer_causes  # noqa: F401 (whether it can be)
+    except ModuleNotFoundError:
+        return False
+    return True
+
+
 def parting_of(
     judged: list[Quantity],
     sides: tuple[Side, Side],
@@ -188,12 +175,10 @@ def parting_of(
             "each copy gets its own gradient and its own step; tie them"
         )
         return Parting(found.step, found.phase, found.detail, cause)
-    try:
-        from parity.pipeline.optimizer_causes import by_the_optimizer
-    except (
-        ModuleNotFoundError
-    ):  # recordings are compared where there is no JAX, too: rules are computed in it
+    if not can_explain():
         return found
+    from parity.pipeline.optimizer_causes import by_the_optimizer
+
     return by_the_optimizer(found, judged, sides, history)
 
 

@@ -12,7 +12,7 @@ from parity.numerics.measured_leaf import Criterion
 from parity.numerics.noise import Runnable, Side, SideByDtype, Subject, Values, measure
 from parity.numerics.progress import Progress
 from parity.numerics.yardstick import judge_quantities
-from parity.pipeline.step_rows import Hidden, numbered, starting_at
+from parity.pipeline.step_rows import Entries, numbered, starting_at
 from parity.pipeline.training_judging import rules_for
 from parity.pipeline.training_runs import TrainingSide, freely, from_equal_weights, of_tensors
 from parity.report.results import Quantity
@@ -23,7 +23,7 @@ DIVERGED = 1e4
 OF_WEIGHTS = ("weights", "update", "early", "averages")
 """Groups of values of every weight that either side may move; the others are of those with gradients."""
 
-NOTHING: Hidden = MappingProxyType({})
+NOTHING: Entries = MappingProxyType({})
 
 
 class Trained(NamedTuple):
@@ -112,7 +112,7 @@ class Training:
         """
         return dataclasses.replace(self, steps=self.steps[:steps])
 
-    def trained(self, start: Arrays, reference: Trained | None = None, level: Hidden = NOTHING) -> Trained:
+    def trained(self, start: Arrays, reference: Trained | None = None, level: Entries = NOTHING) -> Trained:
         """Train freely in all dtypes, and from equal weights in float64.
 
         Args:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from parity.numerics.arrays import Arrays
 from parity.pipeline.model_partings import parting_of_lone_weights, parting_of_statistics
 from parity.pipeline.outcome import Outcome
-from parity.pipeline.step_rows import Hidden
+from parity.pipeline.step_rows import Entries
 from parity.pipeline.training_causes import history_of, parting_beside_sums
 from parity.pipeline.training_data import ComparedData
 from parity.pipeline.training_judging import as_accurate, by_effect, lone_updates, not_compared
@@ -20,7 +20,7 @@ from parity.pipeline.updated_statistics import Statistics
 from parity.weights import Plan
 from parity.weights.transfer import grouped
 
-Trainings = Callable[[Hidden], Compared]
+Trainings = Callable[[Entries], Compared]
 """Both sides trained and judged, some entries of gradients levelled (`TrainingSide.level`)."""
 
 

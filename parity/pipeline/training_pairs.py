@@ -20,7 +20,7 @@ from parity.pipeline.pinned_sides import pinned_for
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request
 from parity.pipeline.runs import moved_alike
-from parity.pipeline.step_rows import Hidden
+from parity.pipeline.step_rows import Entries
 from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_batches import Batches, read_batches
 from parity.pipeline.training_contexts import module_within, within
@@ -111,7 +111,7 @@ def check_pair(
         first, second = (one.first(steps_before(len(drawn.steps), *ends)) for one in trainings)
         start = sides[0].tensors(known.weights)
 
-        def trained(level: Hidden) -> Compared:
+        def trained(level: Entries) -> Compared:
             expected = first.trained(start, level=level)
             return compared(expected, second.trained(start, expected, level), start)
 

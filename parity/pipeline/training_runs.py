@@ -13,7 +13,7 @@ import numpy as np
 from parity.numerics.arrays import Arrays, eps_of
 from parity.numerics.noise import Runnable, Values, current_noise_run
 from parity.numerics.perturbing import perturb
-from parity.pipeline.step_rows import START, Hidden, StepRows, steps_of
+from parity.pipeline.step_rows import START, Entries, StepRows, steps_of
 
 LEVEL = 1e-15
 """What optimisers are given for gradients that are rounding alone: its square is a number in float32."""
@@ -76,7 +76,7 @@ class TrainingSide(NamedTuple):
     narrow: str | None = None
     levelled: Callable[[Arrays], Arrays] = dict
 
-    def level(self, entries: Hidden, start: Arrays) -> "TrainingSide":
+    def level(self, entries: Entries, start: Arrays) -> "TrainingSide":
         """The same side, whose optimiser is given one small number in the place of some gradients.
 
         Those that are zero but for rounding: an optimiser that divides by their size makes chance of them,

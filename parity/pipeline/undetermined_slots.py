@@ -7,13 +7,10 @@ them tells the same.
 from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool
 
 from parity.numerics.noise import Side
+from parity.pipeline.step_rows import Entries
 from parity.pipeline.undetermined import GRADIENTS, undetermined
-
-Entries = Mapping[str, Bool[np.ndarray, "..."]]
-"""Which entries, by name."""
 
 
 def undetermined_entries(sides: tuple[Side, Side], slots: Mapping[str, tuple[str, str]]) -> Entries:
