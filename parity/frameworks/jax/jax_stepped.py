@@ -1,6 +1,7 @@
 """A JAX loop's own step function, run from a copy of its state: lifted to float64, or as it stands."""
 
 import contextlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from parity.frameworks.jax.jax_nest import Nest, is_array, read, taken_apart
 from parity.frameworks.jax.jaxpr_places import has_norms_of_a_library
 from parity.frameworks.jax.jaxpr_walk import equations
+from parity.frameworks.jax.libraries import library_packages
 from parity.frameworks.jax.retraced import Retraced
 from parity.frameworks.jax.wide_dtypes import WIDER, is_key
 from parity.frameworks.nests import named_metrics, rebuilt
@@ -69,7 +71,9 @@ class JaxSide:
 
     @property
     def has_norms_of_a_library(self) -> bool:
-        """Whether a normalisation of a library computes in its step; not known of one that is not traced."""
+        """Whether a normalisation of a library computes in its step, or might where it is not traced."""
+        if not self.programs:
+            return bool(library_packages() & set(sys.modules))
         return any(
             has_norms_of_a_library(eqn for eqn, _ in equations(program.closed.jaxpr))
             for program in self.programs

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from parity.numerics.measured_leaf import Criterion
-from parity.numerics.noise import Subject, measure, ordinary
+from parity.numerics.noise import Side, Subject, measure, ordinary
 from parity.numerics.perturbing import noisy, perturb
 from parity.numerics.yardstick import judge_quantities
 from parity.report.results import Verdict
@@ -250,3 +250,13 @@ def test_inputs_move_in_bfloat16_unless_nobody_rounded_them() -> None:
     steps = np.ptp(np.stack(moved), axis=0)
     assert (steps[[1, 2]] == 0).all()
     assert (steps[[0, 3]] > 0).all()
+
+
+@pytest.mark.parametrize(("scale", "verdict"), [(1.0, Verdict.PASS), (1e-20, Verdict.INCONCLUSIVE)])
+def test_what_moves_within_the_rounding_of_what_it_is_added_to_hides_nothing(scale, verdict):
+    """An update of zero that noise moves by an ulp of its weight; of one without size that says nothing."""
+    still = {"update": {"w": np.zeros((3, 2))}}
+    side = Side(still, {"update": {"w": np.array([0.0, 2.0**-53, 0.0])}}, still)
+    rules = {"update": Criterion("step", over_time=True, scale={"w": scale})}
+    (quantity,) = judge_quantities({"float64": side}, {"float64": side}, rules)
+    assert quantity.verdict is verdict

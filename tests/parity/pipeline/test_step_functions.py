@@ -331,7 +331,7 @@ def test_copies_without_telling_names_are_told_apart_by_how_they_move():
     assert report.verdict is Verdict.PASS, str(report)
 
 
-def kept_average(decay):
+def kept_average(decay, rests_at=-1):
     make_average = torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     given, (step, state) = torch_state(), jax_side()
     given["ema"] = torch.optim.swa_utils.AveragedModel(given["net"], multi_avg_fn=make_average)
@@ -345,7 +345,8 @@ def kept_average(decay):
         after, metrics = step({name: state[name] for name in ("params", "opt_state")}, batch)
 
         def average(kept, new):
-            return jnp.where(state["n"] == 0, new, decay * kept + (1 - decay) * new)
+            moved = jnp.where(state["n"] == 0, new, decay * kept + (1 - decay) * new)
+            return jnp.where(state["n"] == rests_at, kept, moved)
 
         ema = jax.tree.map(average, state["ema"], after["params"])
         return {**after, "ema": ema, "n": state["n"] + 1}, metrics
@@ -356,6 +357,22 @@ def kept_average(decay):
 def test_an_average_that_begins_as_a_copy_passes():
     report = check(*kept_average(0.99))
     assert report.verdict is Verdict.PASS, str(report)
+
+
+def test_an_average_that_rests_in_a_step_is_told_as_one():
+    report = check(*kept_average(0.99, rests_at=2))
+    assert parting(report) == (2, Phase.UPDATE), str(report)
+    assert "does not move ema.module" in report.parting.cause
+    assert "compare when their averages begin" in report.parting.cause
+
+
+def test_a_gradient_without_a_value_is_looked_for_where_metrics_agree():
+    def hidden(outputs, targets):
+        return mse(outputs, targets) + (outputs - jax.lax.stop_gradient(outputs)).mean()
+
+    report = check(torch_step, jax_side(loss=hidden)[0], (torch_state(), jax_side()[1]))
+    assert parting(report) == (0, Phase.SLOTS), str(report)
+    assert "look for a gradient that is stopped on one side alone" in report.parting.cause
 
 
 def test_an_average_whose_shares_are_exchanged_is_named():
@@ -554,7 +571,7 @@ def test_a_step_that_looks_at_numbers_runs_as_it_stands():
 
 
 def test_running_statistics_are_compared_with_their_momentum():
-    def sides(momentum):
+    def sides(momentum, share=8 / 7):
         torch.manual_seed(0)
         norm = torch.nn.BatchNorm1d(4)
         with torch.no_grad():
@@ -570,7 +587,7 @@ def test_running_statistics_are_compared_with_their_momentum():
             out = (x - mean) / jnp.sqrt(var + 1e-5) * state["scale"] + state["bias"]
             kept = {
                 "mean": (1 - momentum) * state["mean"] + momentum * mean,
-                "var": (1 - momentum) * state["var"] + momentum * var * 8 / 7,
+                "var": (1 - momentum) * state["var"] + momentum * var * share,
             }
             return {**state, **kept}, {"mean": (out**2).mean()}
 
@@ -582,6 +599,9 @@ def test_running_statistics_are_compared_with_their_momentum():
     assert right.verdict is Verdict.PASS, str(right)
     wrong = check(*sides(0.9))
     assert parting(wrong) == (0, Phase.STATISTICS), str(wrong)
+    by_hand = check(*sides(0.1, 1.0))  # Flax is loaded here, and none of its layers computes in this step
+    assert parting(by_hand) == (0, Phase.STATISTICS), str(by_hand)
+    assert "keeps the variance over n = 8 values" in by_hand.parting.cause
 
 
 class NormedNnx(nnx.Module):

@@ -176,3 +176,13 @@ def test_outputs_that_differ_come_before_the_loss_of_them():
     assert report.parting is not None
     assert (report.parting.step, report.parting.phase) == (0, Phase.OUTPUTS)
     assert report.divergences
+
+
+def test_a_last_batch_that_is_dropped_is_named():
+    rng = np.random.default_rng(0)
+    own = [(rng.standard_normal((size, 4)).astype(np.float32), np.zeros(size)) for size in (8, 8, 3)]
+    sides = read_batches(own, None), read_batches(own[:-1], 3, may_end=True)
+    found = compare_data(*sides, {})
+    assert found.parting.step == 2
+    assert "the last has 3 samples for 8, and <candidate> drops it (drop_last)" in found.parting.cause
+    assert [q.verdict for q in found.quantities] == [Verdict.PASS] * 2 + [Verdict.FAIL]

@@ -272,9 +272,21 @@ def test_a_fault_of_weights_that_are_reached_later_is_placed_there():
 def test_a_fault_of_a_later_batch_of_a_step_is_placed_in_it():
     drawn = batches()[:4]
     drawn = [(40.0 * x if n % 2 else x, y) for n, (x, y) in enumerate(drawn)]
-    largest = max(float(arguments()["reference"](torch.tensor(x)).max()) for x, _ in drawn[::2])
+    outputs = [arguments()["reference"](torch.tensor(x)).detach() for x, _ in drawn[::2]]
+    largest = max(float(rows.max()) for rows in outputs)
     report = parity.check_training(
         **arguments(candidate=clamped(largest + 1e-3), batches=drawn, accumulate=2)
     )
     assert report.parting.phase is Phase.OUTPUTS, str(report)
     assert report.divergences
+
+
+def test_a_loss_that_is_rounded_on_one_side_has_its_step_and_phase():
+    """float64 sees nothing of it: the rounding of a cast is lifted, and float32 alone fails."""
+
+    def rounded(outputs, targets):
+        return mean_square(outputs.astype("bfloat16"), targets.astype("bfloat16")).astype("float32")
+
+    report = parity.check_training(**arguments(loss=(mean_square_torch, rounded), settings=parity.Settings()))
+    assert report.verdict is Verdict.FAIL, str(report)
+    assert (report.parting.step, report.parting.phase) == (0, Phase.LOSS)
