@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from parity.frameworks.jax.compiling import compiled_soon
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
 from parity.optimizers.history import History, Options
@@ -116,7 +117,7 @@ def _best(history: History, names: list[str], candidate: Arrays, step: int, one:
 
     best, low, high = 0.0, one.low, one.high
     with running("float64"):
-        gaps = jax.jit(jax.vmap(gap))
+        gaps = compiled_soon(jax.vmap(gap))
         for _ in range(ROUNDS):
             grid = np.linspace(low, high, POINTS)
             found = np.nan_to_num(np.asarray(gaps(jnp.asarray(10.0**grid))), nan=np.inf)

@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import PyTree
 
+from parity.frameworks.jax.compiling import compiled_soon
 from parity.frameworks.jax.lift import lifted
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.trees import Tree, flatten
@@ -140,7 +141,7 @@ def _compiled(
     closed, shapes = jax.make_jaxpr(step, return_shape=True)(params, state, params, jnp.zeros((), dtype))
     structure = jax.tree.structure(shapes)
     dtypes = [leaf.dtype for leaf in jax.tree.leaves(shapes)]
-    run = jax.jit(lifted(closed, rounding=True))  # moments kept in bfloat16 stay so
+    run = compiled_soon(lifted(closed, rounding=True))  # moments kept in bfloat16 stay so
     constants = constants_of(closed)
 
     def in_float64(params: PyTree, state: PyTree, grads: PyTree, value: jax.Array) -> tuple[PyTree, PyTree]:

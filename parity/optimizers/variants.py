@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from parity.frameworks.jax.compiling import compiled_soon
 from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
 from parity.optimizers.history import History, Options
@@ -98,7 +99,7 @@ def _computed(
 ) -> Float[np.ndarray, "steps ..."]:
     """`recorded`, compiled, in float64."""
     with running("float64"):
-        return np.asarray(jax.jit(lambda: recorded(rule, options, rates, grads, weights))())
+        return np.asarray(compiled_soon(lambda: recorded(rule, options, rates, grads, weights))())
 
 
 def _alike(history: History, name: str, other: str) -> bool:

@@ -24,6 +24,9 @@ TRACE_ULPS = 64.0
 """Floor of a match in units of float64's eps: an operation inside may round more often than a whole output
 is allowed to, and a structural difference is larger by many orders of magnitude."""
 
+FLOOR = TRACE_ULPS * EPS["float64"]
+"""The same, relative to the largest usual entry."""
+
 SAMPLE = 512
 """Entries looked at before a whole rearrangement is compared."""
 
@@ -49,21 +52,22 @@ class Summary:
         magnitude = np.abs(entries)
         top = float(magnitude.max(initial=0.0))
         usual = ordinary(magnitude)
-        alike = bool(usual.all())
-        self._scale = top if alike else float(magnitude[usual].max(initial=0.0))
         self.move = move
         self.total, self.absolute = float(entries.sum()), float(magnitude.sum())
         self.empty = top == 0.0
-        self.usual = float(self._honest(np.zeros(())))
-        self.largest = self.usual if alike else float(self._honest(np.array(top)))
-        self.allowed = self.usual * self.size
-        if not alike:
+        self._scale = top
+        if usual.all():
+            self.usual = self.largest = LIMIT * (move + FLOOR * top)
+            self.allowed = self.usual * self.size
+        else:
+            self._scale = float(magnitude[usual].max(initial=0.0))
+            self.usual = LIMIT * (move + FLOOR * self._scale)
+            self.largest = LIMIT * (move + FLOOR * top)
             self.allowed = float(self._honest(np.where(usual, 0.0, magnitude)).sum())
 
     def _honest(self, huge: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
         """The honest difference of entries, given the magnitudes of the huge ones among them."""
-        floor = TRACE_ULPS * EPS["float64"]
-        return np.asarray(LIMIT * (self.move + floor * np.maximum(self._scale, huge)))
+        return np.asarray(LIMIT * (self.move + FLOOR * np.maximum(self._scale, huge)))
 
     @property
     def ordered(self) -> Float[np.ndarray, " entries"]:
@@ -100,9 +104,7 @@ def flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
         array: of numbers of any dtype.
     """
     values = np.asarray(real_parts(array), np.float64).reshape(-1)
-    with np.errstate(invalid="ignore", over="ignore"):
-        largest = float(np.max(np.abs(values), initial=0.0))
-    if largest < 1e30:  # of NaN this is false
+    if np.abs(values).max(initial=0.0) < 1e30:  # of NaN this is false
         return values
     return np.clip(np.nan_to_num(values, nan=3e30, posinf=1e30, neginf=-1e30), -1e30, 3e30)
 
@@ -123,7 +125,7 @@ def same_numbers(a: Summary, b: Summary) -> bool:
 
 
 def arrangement(
-    t: Shaped[np.ndarray, "..."], j: Shaped[np.ndarray, "..."], honest: float
+    t: Shaped[np.ndarray, "..."], j: Shaped[np.ndarray, "..."], honest: float, *, alike: bool
 ) -> tuple[int, ...] | None:
     """The permutation of axes that turns one value into the other; None if there is none.
 
@@ -133,23 +135,31 @@ def arrangement(
         t: one value.
         j: the other.
         honest: how far apart two entries may be.
+        alike: whether neither holds huge entries beside others; these have more room.
     """
-    a, b = (flat(v).reshape(np.squeeze(real_parts(v)).shape) for v in (t, j))
+    a, b = _squeezed(t), _squeezed(j)
     if a.ndim < b.ndim:
         a, b = b, a
     target = b.reshape(-1)
-    huge = np.where(ordinary(target), 0.0, 1e-9 * np.abs(target))
-    limit = np.asarray(honest + huge) if huge.any() else np.broadcast_to(np.float64(honest), target.shape)
+    limit = np.asarray(honest)
+    if not alike:
+        limit = honest + np.where(ordinary(target), 0.0, 1e-9 * np.abs(target))
+    first = limit[:SAMPLE] if limit.ndim else limit
     for axes in itertools.permutations(range(a.ndim)):
-        moved = a.transpose(axes)
-        if a.ndim == b.ndim and moved.shape != b.shape:
+        if a.ndim == b.ndim and any(a.shape[i] != n for i, n in zip(axes, b.shape, strict=True)):
             continue
-        head = slice(0, SAMPLE)
-        if np.all(np.abs(moved.flat[head] - target[head]) <= limit[head]) and np.all(
-            np.abs(moved.reshape(-1) - target) <= limit
-        ):
+        moved = a.transpose(axes)
+        if target.size > SAMPLE and not (np.abs(moved.flat[:SAMPLE] - target[:SAMPLE]) <= first).all():
+            continue
+        if (np.abs(moved.reshape(-1) - target) <= limit).all():
             return axes
     return None
+
+
+def _squeezed(value: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """The entries of a value as `flat` gives them, along its axes of more than one."""
+    parts = (2,) if value.dtype.kind == "c" else ()
+    return flat(value).reshape([n for n in (*value.shape, *parts) if n != 1])
 
 
 def same_value(
@@ -163,10 +173,13 @@ def same_value(
         b: the other.
         b_held: the same, summed up.
     """
-    if not a_held.like(b_held) or arrangement(a, b, max(a_held.usual, b_held.usual)) is None:
+    if not a_held.like(b_held):
+        return False
+    alike = (a_held.largest, b_held.largest) == (a_held.usual, b_held.usual)
+    if arrangement(a, b, max(a_held.usual, b_held.usual), alike=alike) is None:
         return False
     # Entry by entry the usual ones agree; of huge ones the sorted entries say more.
-    return (a_held.largest, b_held.largest) == (a_held.usual, b_held.usual) or same_numbers(a_held, b_held)
+    return alike or same_numbers(a_held, b_held)
 
 
 class Matcher:

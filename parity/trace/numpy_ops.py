@@ -19,6 +19,9 @@ Operation = Callable[..., Array]
 DotAxes = tuple[tuple[Sequence[int], Sequence[int]], tuple[Sequence[int], Sequence[int]]]
 """Of a product: the axes of both operands that are summed over, and those that are batched."""
 
+REAL = frozenset("fiub")
+"""Kinds of dtypes that NumPy computes with as LAX does."""
+
 
 def supports(name: str, values: Sequence[object], params: Mapping[str, Any]) -> bool:
     """Whether NumPy may be used: real or boolean operands, and no case that it treats otherwise.
@@ -30,10 +33,14 @@ def supports(name: str, values: Sequence[object], params: Mapping[str, Any]) -> 
     """
     if name not in OPERATIONS:
         return False
-    if any("key<" in str(getattr(value, "dtype", "")) for value in values):
-        return False
-    kinds = {np.asarray(value).dtype.kind for value in values}
-    if not kinds <= {"f", "i", "u", "b"}:
+    kinds = set()
+    for value in values:
+        if not isinstance(value, np.ndarray):
+            if "key<" in str(getattr(value, "dtype", "")):
+                return False
+            value = np.asarray(value)
+        kinds.add(value.dtype.kind)
+    if not kinds <= REAL:
         return False
     if name in ("div", "rem", "pow", "integer_pow", "sign") and kinds != {"f"}:
         return False

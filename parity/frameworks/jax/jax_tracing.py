@@ -9,11 +9,13 @@ from jax.extend.core import ClosedJaxpr
 from jax.typing import ArrayLike
 from jaxtyping import PyTreeDef
 
+from parity.frameworks.jax.compiling import compiled_soon
 from parity.frameworks.jax.jax_passes import Passes
 from parity.frameworks.jax.jaxpr_remarks import require_no_leaks
 from parity.frameworks.jax.jaxpr_walk import equations
 from parity.frameworks.jax.lift import Lifted, lifted
 from parity.frameworks.jax.shapes import Shapes
+from parity.frameworks.jax.trace_size import size_of_trace
 from parity.report.errors import by_the_harness, raised_by
 
 NO_DERIVATIVE = re.compile(
@@ -84,7 +86,9 @@ def traced_passes(
         undifferentiable = (str(error) or type(error).__name__).splitlines()[0]
     require_no_leaks(closed.consts)
     closed = closed if rewrite is None else rewrite(closed)
-    compiled = jax.jit(_as_the_harness(lifted(closed, rounding=rounding)))
+    compiled = compiled_soon(
+        _as_the_harness(lifted(closed, rounding=rounding)), entries=size_of_trace(closed) // 8
+    )
     run_wide = _blaming(
         compiled, calls_out=any(eqn.primitive.name in CALLBACKS for eqn, _ in equations(closed.jaxpr))
     )

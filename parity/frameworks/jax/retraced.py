@@ -16,6 +16,7 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr
 from jaxtyping import PyTreeDef
 
+from parity.frameworks.jax.compiling import compiled_soon
 from parity.frameworks.jax.jax_drawn import PRIMITIVES
 from parity.frameworks.jax.jax_nest import Nest, is_array
 from parity.frameworks.jax.jaxpr_parts import body_of, consts_of
@@ -23,6 +24,7 @@ from parity.frameworks.jax.jaxpr_walk import equations, inner_jaxprs
 from parity.frameworks.jax.lift import Lifted, lifted
 from parity.frameworks.jax.lifted_constants import constants_of
 from parity.frameworks.jax.shapes import shape_struct, shapes_in_jax
+from parity.frameworks.jax.trace_size import size_of_trace
 from parity.frameworks.jax.wide_dtypes import is_key, is_narrow, widen
 from parity.frameworks.nests import rebuilt
 from parity.numerics.arrays import Arrays
@@ -182,7 +184,7 @@ def _compiled(closed: ClosedJaxpr) -> Lifted:
         with by_the_harness("lifting the JAX step to float64"):
             return run(*args)
 
-    compiled: Lifted = jax.jit(as_the_harness)
+    compiled: Lifted = compiled_soon(as_the_harness, entries=size_of_trace(closed) // 8)
     return compiled
 
 
