@@ -108,7 +108,12 @@ def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
     ]
     if fault.node(one).step == fault.node(other).step:  # two results of one operation
         alike = [i for i in alike if fault.node(i).step == fault.node(one).step]
+    else:  # of a loop the values of one step
+        step = [i for i in alike if one not in fault.ancestors(i) and i not in fault.ancestors(one)]
+        alike = sorted({one, *step}) if other in step else alike
     a, b = (f"number {alike.index(i) + 1} of {len(alike)}" if i in alike else "" for i in (one, other))
+    if len(alike) > 2 or fault.node(one).step != fault.node(other).step:  # then a number says little
+        a, b = (_weights_between(fault, y, x)[1:] or n for x, y, n in ((one, other, a), (other, one, b)))
     return f"{first} ({a})", f"{second} ({b})"
 
 

@@ -153,7 +153,7 @@ def _exchanges(fault: Fault) -> Iterator[dict[int, Array]]:
 def _exchanged(fault: Fault, values: Mapping[int, Array]) -> Change:
     a, b = values
     text = "{} and {} are exchanged in <candidate>".format(*told_apart(fault, a, b))
-    return Change(_kind_of_exchange(fault, a, b), text, *fault.reading_all(values))
+    return Change(kind_of_exchange(fault, a, b), text, *fault.reading_all(values))
 
 
 def _one_for_another(fault: Fault, values: Mapping[int, Array]) -> Iterator[Change]:
@@ -394,7 +394,14 @@ def _parents(fault: Fault, index: int) -> set[int]:
     return found
 
 
-def _kind_of_exchange(fault: Fault, a: int, b: int) -> CauseKind:
+def kind_of_exchange(fault: Fault, a: int, b: int) -> CauseKind:
+    """What it is called that two values are exchanged.
+
+    Args:
+        fault: the fault.
+        a: node of the candidate.
+        b: another one.
+    """
     first, second = fault.node(a), fault.node(b)
     if first.fixed and second.fixed:
         return CauseKind.SWAPPED_WEIGHTS

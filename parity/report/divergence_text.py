@@ -10,7 +10,7 @@ from parity.report.kinds import Stage
 from parity.report.locations import location, printable
 from parity.report.report import Report
 from parity.report.rounded import rounded, short
-from parity.report.sentences import advice, also_in, headline, layer_in_words, ordinal
+from parity.report.sentences import advice, also_in, beside, headline, layer_in_words, ordinal
 from parity.report.sides import Sides
 
 MORE = "with --verbose"
@@ -70,6 +70,7 @@ def _describe_fault(
         told += [("" if i else "formulas", f"{side}: {text}") for i, (side, text) in enumerate(written)]
     if divergence.cause:
         told.append(("cause", explained(divergence.cause)))
+        told += [("to do", text)] if (text := beside(divergence.cause, sides)) else []
     elif divergence.stage is not Stage.WEIGHTS or not divergence.detail:
         told.append(("to do", to_do))
     if others:

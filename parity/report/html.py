@@ -162,6 +162,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "agreement": "" if cause is None else agreement_in_words(cause),
         "formulas": list(zip(titles, divergence.formulas or (), strict=False)),
         "advice": sentences.advice(divergence),
+        "beside": cause and sentences.beside(cause, sides),
     }
 
 

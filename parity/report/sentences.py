@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from parity.report.divergences import Divergence, Place
-from parity.report.kinds import STAGES, Kind, Stage
+from parity.report.divergences import Cause, Divergence, Place
+from parity.report.kinds import STAGES, CauseKind, Kind, Stage
 from parity.report.locations import location
 from parity.report.quantities import Quantity
 from parity.report.report import Report
@@ -30,6 +30,14 @@ _FORMULAS = (
     "No known mistake explains it. Both sides read the same values there and compute different things of "
     "them: make the formulas the same."
 )
+
+_REARRANGED = {
+    CauseKind.GATE_ORDER: "Read the gates in the order of {reference}. If your conversion rearranges them on "
+    "purpose, give its weights (`params=`): nothing is assumed then.",
+    CauseKind.PACKED_ORDER: "Read the parts in the order of {reference}. If your conversion rearranges them "
+    "on purpose, give its weights (`params=`): nothing is assumed then.",
+}
+"""Of causes that a conversion of the weights may intend."""
 
 _RECORDED = (
     "All that goes in agrees, so the difference arises on these lines: compare the operation itself, its "
@@ -223,6 +231,17 @@ def advice(divergence: Divergence) -> str:
     if divergence.recorded:
         return _RECORDED
     return _FORMULAS if divergence.formulas else _WITHOUT_CAUSE[divergence.kind]
+
+
+def beside(cause: Cause, sides: Sides) -> str | None:
+    """What to do where a cause may be intended; None of any other, whose text says it.
+
+    Args:
+        cause: of a divergence.
+        sides: what the two sides are called.
+    """
+    text = _REARRANGED.get(cause.name)
+    return text and text.format(reference=sides.reference)
 
 
 def ordinal(position: int, total: int) -> str:
