@@ -18,7 +18,7 @@ from parity.localise.frontier import Walked, computed_again, pairs_to_try
 from parity.localise.placing import Placed, in_place, matters, mends, score, spoils
 from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import ordinary
-from parity.trace.executions import executions
+from parity.trace.executions import executions, repeated
 from parity.trace.graph import Trace
 from parity.trace.match import same_numbers
 
@@ -92,7 +92,8 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
                 several = best is not None and best[0] >= TELLING
                 if best is not None and several and _is_one_of_several(comparison, best[1].j, js[0]):
                     return best[1]
-                return _region(comparison, ts, js, values, there, here)
+                first = _first_of_alike(comparison, failed, there, here, js[0])
+                return first or _region(comparison, ts, js, values, there, here)
             if best is not None and points <= best[0]:
                 continue
             if not spoils(comparison, failed, values):
@@ -169,6 +170,33 @@ def _is_one_of_several(comparison: Comparison, earlier: int, later: int) -> bool
         return False
     others = [o for n in executions(trace, step) if n != step for o in trace.evaluations[n].outputs]
     return any(o in before and not comparison.candidate_agrees(o) for o in others)
+
+
+def _first_of_alike(
+    comparison: Comparison, failed: list[tuple[int, int]], there: Walked, here: Walked, later: int
+) -> Region | None:
+    """The first of several runs of one code that are wrong each by itself, and go into a later value together.
+
+    All that they read agrees, as of what every layer adds to one loss; the reference's values in the places
+    of all of them mend what no single one does.
+    """
+    if later in here.frontier:
+        return None
+    before = comparison.candidate.ancestors([later]) & set(here.frontier)
+    unmatched_there, near = set(there.nodes), there.near()
+    alike = [[t for t in runs if t in unmatched_there] for runs in repeated(comparison.reference)]
+    alike.sort(key=lambda ts: near.index(ts[0]) if ts and ts[0] in near else len(near))
+    for runs in repeated(comparison.candidate):
+        js = [j for j in runs if j in before]
+        for ts in alike if len(js) > 1 else ():
+            if len(ts) != len(js) or ts[0] not in near:
+                continue
+            values: dict[int, Shaped[np.ndarray, ...]] = {}
+            for t, j in zip(ts, js, strict=True):
+                values |= next(in_place(comparison, (t,), (j,)), {})
+            if len(values) == len(js) and mends(comparison, failed, values):
+                return _region(comparison, ts[:1], js[:1], {js[0]: values[js[0]]}, there, here)
+    return None
 
 
 def _walks(comparison: Comparison, failed: list[tuple[int, int]]) -> tuple[Walked, Walked]:

@@ -1,0 +1,63 @@
+"""What every layer adds to one sum, wrong in each: the place is the layer's line, not the sum at the end."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+import parity
+from tests.parity.diagnose.diagnosed import numbers
+
+LAYERS, WIDTH = 3, 4
+
+
+class Flow(torch.nn.Module):
+    """Layers that each move some entries and add what that costs to a total."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = x.new_zeros(len(x))
+        for number, layer in enumerate(self.layers):
+            kept = (torch.arange(WIDTH) % 2 == number % 2).to(x.dtype)
+            scale = torch.tanh(layer(x * kept))
+            x = x * torch.exp((1 - kept) * scale)
+            total = total + ((1 - kept) * scale).sum(1)
+        return total - (x**2).sum(1)
+
+
+def flow(p: Any, x: jax.Array, *, masked: bool) -> jax.Array:
+    total = jnp.zeros(len(x))
+    for number in range(LAYERS):
+        kept = (np.arange(WIDTH) % 2 == number % 2).astype(np.float32)
+        scale = jnp.tanh((x * kept) @ p[f"layers_{number}"]["kernel"] + p[f"layers_{number}"]["bias"])
+        x = x * jnp.exp((1 - kept) * scale)
+        cost = (1 - kept) * scale if masked else scale
+        total = total + cost.sum(1)  # the cost
+    return total - (x**2).sum(1)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_layer_is_the_place(masked: bool) -> None:
+    layer = {"kernel": np.zeros((WIDTH, WIDTH), np.float32), "bias": np.zeros(WIDTH, np.float32)}
+    report = parity.check(
+        Flow(),
+        lambda p, x: flow(p, x, masked=masked),
+        (numbers(5, WIDTH),),
+        weights=parity.Weights(template={f"layers_{number}": layer for number in range(LAYERS)}),
+        settings=parity.Settings(dtypes=["float64"]),
+    )
+    if masked:
+        assert report.verdict is parity.Verdict.PASS, str(report)
+        return
+    first = report.divergences[0]
+    assert "# the cost" in first.candidate[0].code, str(report)
+    assert "scale).sum(1)" in first.reference[0].code
+    assert first.cause is not None
+    assert "JAX reads the tanh" in first.cause.text
