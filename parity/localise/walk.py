@@ -175,7 +175,7 @@ def _is_one_of_several(comparison: Comparison, earlier: int, later: int) -> bool
 def _first_of_alike(
     comparison: Comparison, failed: list[tuple[int, int]], there: Walked, here: Walked, later: int
 ) -> Region | None:
-    """The first of several runs of one code that are wrong each by itself, and go into a later value together.
+    """The first of several runs of one code, wrong each by itself, that go into a later value together.
 
     All that they read agrees, as of what every layer adds to one loss; the reference's values in the places
     of all of them mend what no single one does.
