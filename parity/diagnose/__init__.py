@@ -68,7 +68,7 @@ from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms
 from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
-from parity.diagnose.stops import stopped, stopped_by_the_reference
+from parity.diagnose.stops import stopped, stopped_by_one_side
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
 from parity.diagnose.tables import tables
 from parity.diagnose.terms import terms
@@ -145,7 +145,7 @@ OF_GRADIENTS: tuple[Family, ...] = (
     stopped,
     exchanged_factors,
     gradient_rules,
-    stopped_by_the_reference,
+    stopped_by_one_side,
     *FAMILIES,
 )
 """The same where the outputs agree and a gradient does not."""

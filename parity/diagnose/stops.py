@@ -106,25 +106,32 @@ def _held_back(fault: Fault) -> Iterator[Change]:
         )
 
 
-def stopped_by_the_reference(fault: Fault) -> Iterator[Change]:
-    """What is left to say where nothing that was tried explains a gradient that the reference alone stops.
+def stopped_by_one_side(fault: Fault) -> Iterator[Change]:
+    """What is left to say where nothing that was tried explains a gradient that one side alone stops.
 
     A value that depends on no weight has no gradient to stop. Where both sides have stops of their own, they
-    may mean the same (`x + stop(y - x)` and `y + x - stop(x)`). That the candidate alone stops one is not
-    said: a recorded reference does not tell where it stops any.
+    may mean the same (`x + stop(y - x)` and `y + x - stop(x)`).
     """
     if not fault.gradient:
         return
     of_reference, of_candidate = _stops_of_either(fault)
-    there = _that_matter(fault.reference, of_reference)
-    if not there or _that_matter(fault.candidate, of_candidate):
+    there, here = _that_matter(fault.reference, of_reference), _that_matter(fault.candidate, of_candidate)
+    if bool(there) == bool(here):
         return
+    if there:
+        places = _places(there), _places(_read_by(fault, there))
+        text = f"<reference> stops a gradient on line {there[0].spot.line} that <candidate> lets through"
+    else:
+        partners, nodes = fault.comparison.partners, fault.reference.nodes
+        twins = [nodes[t] for stop in here for i in stop.inputs for t in partners.get(i, ())[:1]]
+        places = _places(twins), _places(here)
+        text = f"<candidate> stops a gradient on line {here[0].spot.line} that <reference> lets through"
     yield Change(
         CauseKind.GRADIENT_RULE,
-        f"<reference> stops a gradient on line {there[0].spot.line} that <candidate> lets through",
+        text,
         {fault.target.node: fault.target.wanted},
-        reference_places=_places(there),
-        candidate_places=_places(_read_by(fault, there)),
+        reference_places=places[0],
+        candidate_places=places[1],
     )
 
 

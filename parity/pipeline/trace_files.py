@@ -94,6 +94,7 @@ class TraceWriter:
         self.flush()
         outputs = {group: dict(leaves) for group, leaves in trace.outputs.items()}
         index = {"nodes": self._rows, "moves": list(moves), "outputs": outputs, "layers": trace.layers}
+        index["stops"] = [_row(stop, None) for stop in trace.stops]
         whole = {**index, "weights": trace.weights, "inputs": trace.inputs}
         write_json(whole, self._place / f"{self._stem}.json")
 
@@ -148,6 +149,7 @@ def read_trace(
     nodes = [_node(row, values.get(str(number)), unread) for number, row in enumerate(index["nodes"])]
     trace = Trace(nodes, renamed(index["outputs"], outputs), index["weights"], index["inputs"])
     trace.layers = index.get("layers", {})
+    trace.stops = [_node(row, None, unread) for row in index.get("stops", ())]
     return trace, index["moves"]
 
 

@@ -6,6 +6,7 @@ modules alone would miss functional code.
 
 import contextlib
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,9 @@ from torch.utils._pytree import tree_leaves
 
 from parity.frameworks.authors import is_framework
 from parity.trace.graph import Spot
+
+SHAPED = re.compile("_like$|^new_")
+"""Functions that read the shape of a tensor and not its numbers: there is no gradient to stop."""
 
 
 class Where(TorchFunctionMode):
@@ -49,7 +53,9 @@ class Where(TorchFunctionMode):
                 self.differentiates = True
                 self._mark(leaf.grad_fn, here(self.stack))
             elif leaf.is_floating_point() and not leaf.requires_grad and self._stops(args):
-                self.stopped(getattr(func, "__name__", str(func)), leaf, here(self.stack))
+                name = getattr(func, "__name__", str(func))
+                if not SHAPED.search(name):
+                    self.stopped(name, leaf, here(self.stack))
         return out
 
     def _stops(self, args: Sequence[object]) -> bool:

@@ -1,6 +1,7 @@
 """A gradient that one side stops is told, with the line that stops it, whichever side that is."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -189,3 +190,55 @@ def test_a_gradient_that_is_not_led_past_a_quantisation_is_told_by_the_line_that
     assert fault.cause is not None, fault
     assert "PyTorch stops a gradient" in fault.cause.text, fault.cause
     assert "# THROUGH" in fault.reference[0].code, fault.reference
+
+
+def settled_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    u = x @ p["w"] + p["b"]
+    z = torch.zeros_like(u)  # stops nothing
+    for _ in range(6):
+        z = torch.tanh(z @ p["v"] / 4 + u)
+    return torch.sin(z)
+
+
+def settled_jax(p: Any, x: jax.Array) -> jax.Array:
+    u = x @ p["w"] + p["b"]
+    z = jax.lax.fori_loop(0, 5, lambda _, z: jnp.tanh(z @ p["v"] / 4 + u), jnp.zeros_like(u))
+    z = jax.lax.stop_gradient(z)  # STOP
+    return jnp.sin(jnp.tanh(z @ p["v"] / 4 + u))
+
+
+def stopping_once() -> dict[str, Any]:
+    return {
+        "reference": Module(settled_torch, WEIGHTS),
+        "candidate": settled_jax,
+        "template": {name: jax.ShapeDtypeStruct(array.shape, np.float32) for name, array in WEIGHTS.items()},
+    }
+
+
+def test_a_stop_in_one_step_of_many_is_told_where_nothing_else_explains_the_gradient() -> None:
+    fault = first_divergence(**stopping_once())
+    assert fault.cause is not None, fault
+    assert "JAX stops a gradient on line" in fault.cause.text, fault.cause
+    assert "# STOP" in fault.candidate[0].code, fault.candidate
+
+
+def test_a_recording_holds_where_the_reference_stops_gradients(tmp_path: Path) -> None:
+    settings = {
+        "dtypes": ("float64",),
+        "finite_differences": False,
+        "moved_weights": False,
+        "pins": {name: name for name in WEIGHTS},
+        "inputs": (numbers(5, 6),),
+        "template": stopping_once()["template"],
+    }
+    for name, reference, candidate, text in (
+        ("stops", quantised_torch, quantised_jax, "PyTorch stops a gradient on line"),
+        ("stops none", settled_torch, settled_jax, "JAX stops a gradient on line"),
+    ):
+        given = {**settings, "candidate": candidate}
+        recorded = {**given, "reference": Module(reference, WEIGHTS)}
+        parity.record(tmp_path / name, side="reference", trace=True, **recorded)
+        report = parity.compare(tmp_path / name, given)
+        cause = report.divergences[0].cause
+        assert cause is not None, str(report)
+        assert text in cause.text, cause
