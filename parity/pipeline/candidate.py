@@ -24,7 +24,7 @@ from parity.pipeline.conversions import Conversion
 from parity.pipeline.conversions import remarks_on as remarks_on_conversion
 from parity.pipeline.draw_sentences import DrawFault, faults_of, remarks_on
 from parity.pipeline.paired_draws import Pairs, hypotheses, paired
-from parity.pipeline.planning import load, plan_between, reordered
+from parity.pipeline.planning import load, plan_between
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Request
 from parity.pipeline.settled_plans import NEAR, gap, settle_plan
@@ -33,9 +33,6 @@ from parity.report.sides import Sides
 from parity.trace.graph import Spot
 from parity.weights import Plan, WeightError
 from parity.weights.partial_plans import Misfit
-
-SAME_OUTPUTS = 1e-9
-"""Relative difference in float64 up to which two ways of loading weights give the same function."""
 
 MOST_LAYOUTS = 2
 """Layouts of the images that are tried where the candidate runs in them but does not agree."""
@@ -276,7 +273,7 @@ def _with_shares(
     remarks += model.remarks(given, task)
     if conversion is not None:
         remarks += remarks_on_conversion(conversion)
-    candidate = Candidate(
+    return Candidate(
         model,
         task,
         settled.plan,
@@ -290,12 +287,6 @@ def _with_shares(
         settled.apart,
         conditions=settled.conditions,
     )
-    whole = converted and conversion is None
-    other = reordered(candidate.plan, reference.weights, weights) if whole else None
-    if other is not None and gap(reference, forward(candidate), weights) <= SAME_OUTPUTS:
-        same = f"the {model.framework} params hold hidden units in another order: the same function"
-        candidate = dataclasses.replace(candidate, plan=other, notes=(*notes, same))
-    return candidate
 
 
 def forward(candidate: Candidate) -> Program:

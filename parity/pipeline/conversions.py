@@ -9,19 +9,26 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Shaped
 
 from parity.frameworks.model import Program
-from parity.numerics.arrays import EPS, Arrays, eps_of
+from parity.numerics.arrays import EPS, Arrays, eps_of, is_float
 from parity.numerics.noise import Values, current_noise_run
 from parity.numerics.perturbing import perturb
 from parity.pipeline.planning import wrong_weights
+from parity.pipeline.request import Weights
 from parity.report.results import AS_STORED, Quantity, Stage, Verdict
 from parity.weights import Plan, Signature
-from parity.weights.partial_plans import Misfit, misfits
+from parity.weights.completeness import allowed
+from parity.weights.partial_plans import Misfit, misfits, whole_part
+from parity.weights.sameness import unit_order
 from parity.weights.transfer import Transfer
 
 LISTED = 4
-"""How many pairs of other shapes a remark lists."""
+"""How many pairs of other shapes, or weights, a remark lists."""
+
+MOSTLY = 0.9
+"""Share of a leaf's numbers that are a tensor's, from which on it was made of that tensor."""
 
 
 class Conversion(NamedTuple):
@@ -31,11 +38,13 @@ class Conversion(NamedTuple):
         plan: of what is planned; all else is unused or missing in it.
         computed: the candidate's weights that are compared by what is computed alone.
         misfits: tensors and leaves of other shapes that were meant for each other.
+        agree: whether the two sides agree with it as it is.
     """
 
     plan: Plan
     computed: tuple[str, ...]
     misfits: tuple[Misfit, ...]
+    agree: bool
 
 
 def explained_part(
@@ -44,26 +53,98 @@ def explained_part(
     own: Arrays,
     tensors: Mapping[str, Signature],
     leaves: Mapping[str, Signature],
+    *,
+    agree: bool,
 ) -> Conversion:
-    """The part of a partial plan that the numbers of a conversion bear out, or whose faults have a name.
+    """The part of a plan that the numbers of a conversion bear out, or whose faults have a name.
 
     Args:
-        plan: the plan, in part.
+        plan: the plan, whole or in part.
         weights: the reference's.
         own: the candidate's, as converted.
         tensors: the plan's tensors by name.
         leaves: the plan's leaves by path.
+        agree: whether the two sides agree with the conversion as it is. Then nothing is wrong with it: what
+            it holds in another order is planned so, and all else compared by what is computed.
     """
-    wrong = {name for name, (_, why) in wrong_weights(plan, weights, own).items() if why.cause is None}
-    kept = tuple(t for t in plan.transfers if (t.tensor_name if plan.reversed else t.leaf_path) not in wrong)
-    used, filled = {t.tensor_name for t in kept}, {t.leaf_path for t in kept}
-    part = plan._replace(
-        transfers=tuple(kept),
+    wrong = wrong_weights(plan, weights, own)
+    orders = _orders(plan, wrong, weights, own) if agree else {}
+    apart = {name for name, (_, why) in wrong.items() if name not in orders and (agree or why.cause is None)}
+    kept = tuple(t for t in plan.transfers if (t.tensor_name if plan.reversed else t.leaf_path) not in apart)
+    part = plan._replace(transfers=kept, orders=orders)
+    part = whole_part(part, tensors, leaves) if agree else part
+    used, filled = {t.tensor_name for t in part.transfers}, {t.leaf_path for t in part.transfers}
+    part = part._replace(
         unused=tuple(name for name in tensors if name not in used),
         missing=tuple(path for path in leaves if path not in filled),
     )
     computed = part.unused if part.reversed else part.missing
-    return Conversion(part, computed, tuple(misfits(part, tensors, leaves)))
+    ends = (own, weights) if part.reversed else (weights, own)
+    found = [
+        one._replace(is_short=one.is_short and _loses(one, part, *ends))
+        for one in misfits(part, tensors, leaves)
+    ]
+    return Conversion(part, computed, tuple(one for one in found if one.is_short or not agree), agree)
+
+
+def _orders(
+    plan: Plan, names: Iterable[str], weights: Arrays, own: Arrays
+) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """Of converted weights that hold the planned numbers in another order along their axes that order."""
+    if plan.reversed:
+        return {}
+    wanted = plan.to_candidate(weights, exact=True)
+    found = {name: unit_order(wanted[name], own[name].astype(wanted[name].dtype)) for name in names}
+    return {name: order for name, order in found.items() if order is not None}
+
+
+def _loses(one: Misfit, part: Plan, tensors: Arrays, leaves: Arrays) -> bool:
+    """Whether a leaf holds numbers of a tensor, and no leaf without a partner holds the others.
+
+    A leaf of other numbers, or of a few of them, was not meant to hold the tensor; one in several leaves has
+    lost none.
+    """
+    if 2 * leaves[one.leaf].size <= tensors[one.tensor].size:
+        return False
+    tensor = np.unique(np.asarray(tensors[one.tensor], np.float32))
+    leaf = np.unique(np.asarray(leaves[one.leaf], np.float32))
+    held = [np.asarray(leaves[path], np.float32).reshape(-1) for path in part.missing]
+    return bool(np.isin(leaf, tensor).mean() >= MOSTLY and not np.isin(tensor, np.concatenate(held)).all())
+
+
+def left_out(conversion: Conversion, wishes: Weights, tables: Collection[str]) -> tuple[str, ...]:
+    """Weights of the reference that no leaf of a conversion is known to hold, and that nobody said is unused.
+
+    Args:
+        conversion: the conversion.
+        wishes: what the user said of the weights.
+        tables: weights that may stay without a partner.
+    """
+    plan = conversion.plan
+    names = plan.missing if plan.reversed else plan.unused
+    said = allowed((*wishes.unused, *tables), names)
+    return tuple(name for name in names if name not in said)
+
+
+def neutral(names: Iterable[str], weights: Arrays) -> str | None:
+    """What to say of weights that no leaf is known to hold and that change nothing: a port may lack them.
+
+    Args:
+        names: of the reference's weights.
+        weights: the reference's.
+    """
+    found = [name for name in names if is_float(weights[name]) and _changes_nothing(weights[name])]
+    if not found:
+        return None
+    listed = ", ".join(found[:LISTED]) + (f" and {len(found) - LISTED} more" if len(found) > LISTED else "")
+    return (
+        f"your params have no leaf for {listed}, all 0 or all 1: a port that leaves them out agrees as well; "
+        "give them other numbers before you convert"
+    )
+
+
+def _changes_nothing(array: Shaped[np.ndarray, "..."]) -> bool:
+    return bool(array.size) and (not array.any() or bool((array == 1).all()))
 
 
 def turned_as_converted(plan: Plan, weights: Arrays, own: Arrays) -> Plan:
@@ -163,7 +244,10 @@ def not_planned(
     """
     if computed is None:
         return tuple(left_out), ()
-    lines = [
-        f"weight {name} by itself: of your conversion, compared by what is computed" for name in computed
+    by_result = [f"weight {name} by itself: of your conversion" for name in computed]
+    by_result += [
+        f"weight {name} by itself: no leaf of your conversion is it"
+        for name in left_out
+        if name not in computed
     ]
-    return (), tuple(lines)
+    return (), tuple(f"{line}, compared by what is computed" for line in by_result)

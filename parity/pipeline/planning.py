@@ -18,7 +18,7 @@ from parity.report.sides import Sides
 from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
 from parity.weights.explaining import Explanation, explain
 from parity.weights.matching import Differentiate
-from parity.weights.sameness import same_but_for_rounding, unit_order
+from parity.weights.sameness import same_but_for_rounding
 from parity.weights.unread_plans import candidate_weights
 
 HELD = LIMIT * FLOOR_ULPS
@@ -149,29 +149,6 @@ def load(plan: Plan, weights: Arrays, model: Model, *, converted: bool) -> Array
     # What differs by float32's rounding alone (a sum of two biases) takes part in full precision.
     same = {name: array for name, array in planned.items() if same_but_for_rounding(array, own[name], HELD)}
     return overlaid(own, same)
-
-
-def reordered(plan: Plan, weights: Arrays, own: Arrays) -> Plan | None:
-    """The plan with hidden units in the order in which converted params hold them.
-
-    Exchanging units of a layer, in all weights that touch them, changes no output. None if the params
-    differ from the plan in another way, or not at all; that the outputs agree is for the caller to see.
-
-    Args:
-        plan: from the reference's weights to the candidate's.
-        weights: the reference's.
-        own: the candidate's converted params.
-    """
-    if plan.reversed:
-        return None
-    orders = {}
-    for name, wanted in plan.to_candidate(weights, exact=True).items():
-        if not same_but_for_rounding(wanted, own[name], HELD):
-            order = unit_order(wanted, own[name].astype(wanted.dtype))
-            if order is None:
-                return None
-            orders[name] = order
-    return plan._replace(orders=orders) if orders else None
 
 
 def judge_weights(plan: Plan, weights: Arrays, own: Arrays) -> list[Quantity]:

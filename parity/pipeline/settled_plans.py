@@ -3,7 +3,7 @@
 What names and shapes leave open is settled by what the two sides compute.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -12,14 +12,14 @@ from parity.frameworks.model import Model, Program
 from parity.numerics.arrays import Arrays
 from parity.numerics.progress import Progress
 from parity.numerics.unread import overlaid
-from parity.pipeline.conversions import Conversion, explained_part, turned_as_converted
+from parity.pipeline.conversions import Conversion, explained_part, left_out, neutral, turned_as_converted
 from parity.pipeline.levelled_gradients import LevelledGradients
-from parity.pipeline.planning import plan_between, with_uses
+from parity.pipeline.planning import load, plan_between, with_uses
 from parity.pipeline.reference import Reference
 from parity.pipeline.request import Weights
 from parity.report.errors import by_the_harness
 from parity.trace.graph import Trace
-from parity.weights import Plan, WeightError
+from parity.weights import Plan, Signature, WeightError
 from parity.weights.exchanges import is_against_evidence, moves_in_words, turns_in_words
 from parity.weights.unread_plans import candidate_weights
 
@@ -119,17 +119,28 @@ def settle_plan(
         plan = plan_between(
             reference, model, wishes, uses=uses, try_plan=try_plan, differentiate=differentiate
         )
-    except WeightError:
+    except WeightError as error:
         if wishes.params is None:
             raise
         part = plan_between(reference, model, wishes, uses=uses, partial=True)
-        ends = (own, reference.signatures) if part.reversed else (reference.signatures, own)
-        conversion = explained_part(part, reference.weights, model.weights, *ends)
-        return SettledPlan(conversion.plan, conversion=conversion)
+        conversion = _as_given(part, reference, model, program, own)
+        lost = left_out(conversion, wishes, reference.tables)
+        if lost and not conversion.computed:  # every leaf has a partner: no conversion can hold these
+            raise error
+        says = neutral(lost, reference.weights)
+        return SettledPlan(conversion.plan, conversion=conversion, conditions=(says,) if says else ())
     if wishes.params is not None:
         held = turned_as_converted(plan, reference.weights, model.weights)
         wrong = held != plan and gap(reference, program, loaded(plan)) <= NEAR  # it is the conversion
-        return SettledPlan(plan if wrong else held)
+        plan = plan if wrong else held
+        conversion = _as_given(plan, reference, model, program, own)
+        if not conversion.computed:
+            orders = conversion.plan.orders
+            same = (
+                f"the {model.framework} params hold {', '.join(orders)} in another order: the same function"
+            )
+            return SettledPlan(plan._replace(orders=orders), (same,) if orders else ())
+        return SettledPlan(conversion.plan, conversion=conversion) if conversion.agree else SettledPlan(plan)
     if reference.trace is None:
         return SettledPlan(plan)
     apart = gap(reference, program, loaded(plan))
@@ -151,6 +162,16 @@ def settle_plan(
         agree=lambda plan: gap(reference, program, loaded(plan)) <= NEAR,
     )
     return SettledPlan(found.plan, (*notes, *found.notes), only_if(found.changes))
+
+
+def _as_given(
+    plan: Plan, reference: Reference, model: Model, program: Program, own: Mapping[str, Signature]
+) -> Conversion:
+    """The user's params: judged by what they compute, and leaf by leaf where the plan explains them."""
+    ends = (own, reference.signatures) if plan.reversed else (reference.signatures, own)
+    weights = load(plan, reference.weights, model, converted=True)
+    agree = gap(reference, program, weights) <= NEAR
+    return explained_part(plan, reference.weights, model.weights, *ends, agree=agree)
 
 
 def _agreed(first: Plan, plan: Plan) -> SettledPlan:

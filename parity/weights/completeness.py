@@ -19,7 +19,7 @@ LISTED = 20
 ARRAY_NAMES = array_names(Sides(), is_reversed=False)
 
 
-def allowed(patterns: Collection[str], known: Known) -> frozenset[str]:
+def allowed(patterns: Collection[str], known: Iterable[str]) -> frozenset[str]:
     """The names that some patterns allow; a name is its own pattern, also one with brackets.
 
     >>> sorted(allowed(["head.*", "norm.bias"], dict.fromkeys(["head.weight", "norm.bias", "norm.weight"])))
