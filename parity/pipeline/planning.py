@@ -1,5 +1,6 @@
 """The weights between two opened sides: planned, loaded, and judged one by one."""
 
+import contextlib
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Protocol, runtime_checkable
@@ -80,16 +81,16 @@ def plan_between(
     pins = _turned(wishes.pins) if turned and wishes.pins else wishes.pins
     tables = (candidate if turned else reference).tables
 
-    def plan(without: Collection[str]) -> Plan:
+    def plan(without: Collection[str], apart: Collection[str] = ()) -> Plan:
         return find_plan(
-            tensors,
+            {name: one for name, one in tensors.items() if name not in apart},
             leaves,
             alike=alike,
             reversed=turned,
             try_plan=try_plan,
             differentiate=differentiate,
             pins=pins,
-            allow_unused=[*unused, *without],
+            allow_unused=[*(name for name in unused if name not in apart), *without],
             allow_missing=missing,
             sides=Sides.of(reference.framework, candidate.framework),
             partial=partial,
@@ -97,13 +98,14 @@ def plan_between(
 
     try:
         return plan(())
-    except WeightError as error:
+    except WeightError:
         if not tables:
             raise
-        try:
-            return plan(tables)
-        except WeightError:
-            raise error from None
+        for without, apart in ((tables, ()), ((), tables)):  # a table may have taken the place of a weight
+            with contextlib.suppress(WeightError):
+                found = plan(without, apart)
+                return found._replace(unused=(*found.unused, *(name for name in tensors if name in apart)))
+        raise
 
 
 def with_uses(known: Mapping[str, Signature], uses: Mapping[str, Use] | None) -> dict[str, Signature]:

@@ -128,7 +128,12 @@ def settle_plan(
         if lost and not conversion.computed:  # every leaf has a partner: no conversion can hold these
             raise error
         says = neutral(lost, reference.weights)
-        return SettledPlan(conversion.plan, conversion=conversion, conditions=(says,) if says else ())
+        return SettledPlan(
+            conversion.plan,
+            _in_another_order(model, conversion),
+            (says,) if says else (),
+            conversion,
+        )
     if wishes.params is not None:
         held = turned_as_converted(plan, reference.weights, model.weights)
         wrong = held != plan and gap(reference, program, loaded(plan)) <= NEAR  # it is the conversion
@@ -136,11 +141,10 @@ def settle_plan(
         conversion = _as_given(plan, reference, model, program, own)
         if not conversion.computed:
             orders = conversion.plan.orders
-            same = (
-                f"the {model.framework} params hold {', '.join(orders)} in another order: the same function"
-            )
-            return SettledPlan(plan._replace(orders=orders), (same,) if orders else ())
-        return SettledPlan(conversion.plan, conversion=conversion) if conversion.agree else SettledPlan(plan)
+            return SettledPlan(plan._replace(orders=orders), _in_another_order(model, conversion))
+        if not conversion.agree:
+            return SettledPlan(plan)
+        return SettledPlan(conversion.plan, _in_another_order(model, conversion), conversion=conversion)
     if reference.trace is None:
         return SettledPlan(plan)
     apart = gap(reference, program, loaded(plan))
@@ -172,6 +176,12 @@ def _as_given(
     weights = load(plan, reference.weights, model, converted=True)
     agree = gap(reference, program, weights) <= NEAR
     return explained_part(plan, reference.weights, model.weights, *ends, agree=agree)
+
+
+def _in_another_order(model: Model, conversion: Conversion) -> tuple[str, ...]:
+    orders = ", ".join(conversion.plan.orders)
+    text = f"the {model.framework} params hold {orders} in another order: the same function"
+    return (text,) if orders else ()
 
 
 def _agreed(first: Plan, plan: Plan) -> SettledPlan:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Weight = torch.Tensor | Shaped[np.ndarray, "..."]
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Buffers of a batch normalisation: it updates them in training and reads them when it is evaluated."""
+
 
 class TorchModel(NamedTuple):
     """A PyTorch model as a function of its weights; the model itself is never written to.
@@ -151,6 +154,18 @@ def _weights(
     return {name: to_numpy_narrow(tensor) for name, tensor in tensors.items()}, dtypes
 
 
+def _tables(model: "torch.nn.Module") -> Iterator[str]:
+    """Buffers that may stay without a partner: the user's own, and statistics that training does not read."""
+    from torch.nn.modules.batchnorm import _NormBase
+
+    for prefix, module in model.named_modules():
+        is_norm = isinstance(module, _NormBase)
+        is_own = not _layer(type(module)) or not type(module).__module__.startswith("torch.")
+        for leaf, _ in module.named_buffers(recurse=False):
+            if module.training if is_norm and leaf in STATISTICS else is_own:
+                yield f"{prefix}.{leaf}" if prefix else leaf
+
+
 def _read_module(model: "torch.nn.Module", streaming: Streaming | None) -> TorchModel:
     import torch
 
@@ -171,7 +186,7 @@ def _read_module(model: "torch.nn.Module", streaming: Streaming | None) -> Torch
     signatures = {
         name: Signature(tuple(t.shape), owners[name], tied=tied.get(name, ())) for name, t in tensors.items()
     }
-    tables = tuple(name for name in tensors if name in buffers and not owners[name])
+    tables = tuple(name for name in _tables(model) if name in tensors)
     if trainable:  # frozen beside trained ones: sinusoids, say; the outputs tell whether they are needed
         tables += tuple(name for name, p in model.named_parameters() if not p.requires_grad)
 
