@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 
 from parity.frameworks.model import Program
 from parity.numerics.arrays import EPS, Arrays, eps_of, is_float
+from parity.numerics.complex_parts import real_parts
 from parity.numerics.noise import Values, current_noise_run
 from parity.numerics.perturbing import perturb
 from parity.pipeline.planning import wrong_weights
@@ -80,11 +81,9 @@ def explained_part(
     )
     computed = part.unused if part.reversed else part.missing
     ends = (own, weights) if part.reversed else (weights, own)
-    found = [
-        one._replace(is_short=one.is_short and _loses(one, part, *ends))
-        for one in misfits(part, tensors, leaves)
-    ]
-    return Conversion(part, computed, tuple(one for one in found if one.is_short or not agree), agree)
+    found = [one._replace(is_short=_loses(one, part, *ends)) for one in misfits(part, tensors, leaves)]
+    meant = [one for one in found if not agree or one.is_short or _holds(one, *ends)]
+    return Conversion(part, computed, tuple(meant), agree)
 
 
 def _orders(
@@ -99,17 +98,25 @@ def _orders(
 
 
 def _loses(one: Misfit, part: Plan, tensors: Arrays, leaves: Arrays) -> bool:
-    """Whether a leaf holds numbers of a tensor, and no leaf without a partner holds the others.
+    """Whether a leaf holds most of a tensor's numbers, and no leaf without a partner holds the others.
 
     A leaf of other numbers, or of a few of them, was not meant to hold the tensor; one in several leaves has
     lost none.
     """
-    if 2 * leaves[one.leaf].size <= tensors[one.tensor].size:
+    tensor, leaf = _numbers(tensors[one.tensor]), _numbers(leaves[one.leaf])
+    if not one.is_short or 2 * leaf.size <= tensor.size or np.isin(leaf, tensor).mean() < MOSTLY:
         return False
-    tensor = np.unique(np.asarray(tensors[one.tensor], np.float32))
-    leaf = np.unique(np.asarray(leaves[one.leaf], np.float32))
-    held = [np.asarray(leaves[path], np.float32).reshape(-1) for path in part.missing]
-    return bool(np.isin(leaf, tensor).mean() >= MOSTLY and not np.isin(tensor, np.concatenate(held)).all())
+    return not np.isin(tensor, np.concatenate([_numbers(leaves[path]) for path in part.missing])).all()
+
+
+def _holds(one: Misfit, tensors: Arrays, leaves: Arrays) -> bool:
+    """Whether a leaf holds the numbers of a tensor, and others."""
+    return bool(np.isin(_numbers(tensors[one.tensor]), _numbers(leaves[one.leaf])).mean() >= MOSTLY)
+
+
+def _numbers(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
+    """The different numbers of an array, as float32 holds them."""
+    return np.unique(np.asarray(real_parts(array), np.float32))
 
 
 def left_out(conversion: Conversion, wishes: Weights, tables: Collection[str]) -> tuple[str, ...]:

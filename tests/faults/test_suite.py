@@ -17,8 +17,8 @@ def row_of(case: Case) -> Row:
 
 
 def sampled(case: Case) -> Any:
-    """Every third case by default; all with `-m whole`, or `python -m tests.faults`."""
-    marks = () if RUNNABLE.index(case) % 3 == 0 else (pytest.mark.whole,)
+    """Every sixth case by default; all with `-m whole`, or `python -m tests.faults`."""
+    marks = () if RUNNABLE.index(case) % 6 == 0 else (pytest.mark.whole,)
     return pytest.param(case, marks=marks, id=case.id)
 
 

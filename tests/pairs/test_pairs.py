@@ -13,8 +13,8 @@ PORTS = ports()
 
 
 def sampled(number: int, name: str) -> Any:
-    """Every fourth port by default; all with `-m whole`."""
-    return pytest.param(name, marks=() if number % 4 == 0 else (pytest.mark.whole,), id=name)
+    """Every eighth port by default; all with `-m whole`."""
+    return pytest.param(name, marks=() if number % 8 == 0 else (pytest.mark.whole,), id=name)
 
 
 @pytest.mark.filterwarnings("ignore")  # the models under test may warn

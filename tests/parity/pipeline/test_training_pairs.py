@@ -27,14 +27,14 @@ def sampled(cases, every):
     ]
 
 
-@pytest.mark.parametrize("name", sampled(RIGHT, 2))
+@pytest.mark.parametrize("name", sampled(RIGHT, 4))
 def test_a_right_set_up_passes(name):
     report = report_of(RIGHT[name])
     assert report.verdict is Verdict.PASS, str(report)
     assert report.parting is None
 
 
-@pytest.mark.parametrize("name", sampled(FAULTS, 3))
+@pytest.mark.parametrize("name", sampled(FAULTS, 8))
 def test_a_fault_is_named_with_step_phase_and_cause(name):
     row = Row(name, FAULTS[name], report_of(FAULTS[name]))
     assert row.report.verdict is Verdict.FAIL, str(row.report)
