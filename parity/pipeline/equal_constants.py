@@ -180,13 +180,15 @@ def _recognised(sides: Sequence[_Side]) -> tuple[str, ...]:
             if key in other.constants.own:  # the same float32 number on both sides
                 side.settled[key] = Settled(np.asarray(own, np.float64), known=True)
                 continue
-            held = [
-                Computed(np.asarray(c, np.float64), c) for c in other.constants.own.values() if c.size > 1
+            held = [  # what was taken for this table already is this table
+                Computed(other.settled[k].value if k in other.settled else np.asarray(c, np.float64), c)
+                for k, c in other.constants.own.items()
+                if c.size > 1
             ]
-            found = _as_written(own, side.numbers) or settled_by(own, [*other.constants.computed, *held])
+            found = _as_written(own, side.numbers) or settled_by(own, [*held, *other.constants.computed])
             if found is not None:
                 side.settled[key] = found
-                if own.size > 1:
+                if own.size > 1 and not np.array_equal(found.value, own):
                     notes.append(
                         f"a table that the {side.framework} model holds in float32, {own.shape}, is taken "
                         f"for what the {other.framework} model computes"

@@ -84,3 +84,29 @@ def test_what_the_other_side_says() -> None:
     single = settled_by(narrow[3], others)
     assert single is not None
     assert single.value == exact[3]
+
+
+class Windowed(nn.Module):
+    """Frames under a window that PyTorch worked out in float32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.register_buffer("window", torch.hann_window(6), persistent=False)
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(torch.sin(x * self.window.to(x.dtype)))
+
+
+@pytest.mark.parametrize(("wrong", "verdict"), [(0.0, "pass"), (1e-3, "fail")])
+def test_a_table_that_each_side_worked_out_for_itself_is_one(wrong: float, verdict: str) -> None:
+    table = np.hanning(7)[:-1] + wrong
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        return jnp.sin(x * table) @ p["kernel"] + p["bias"]
+
+    assert not np.array_equal(np.float32(np.hanning(7)[:-1]), torch.hann_window(6).numpy())
+    template = {"kernel": jnp.zeros((6, 3)), "bias": jnp.zeros(3)}
+    report = parity.check(Windowed(), candidate, X, weights=parity.Weights(template=template))
+    assert str(report.verdict) == verdict, str(report)
