@@ -118,6 +118,8 @@ def _searched(
     if divergences:  # mended, to see what else there is
         own = {**own, **plan.to_candidate(run.weights, exact=True)}
     passes = [False, True] if "outputs" in failed.groups else [True]
+    if both.candidate.lacking:  # what those outputs add to the loss is missing in every gradient
+        passes = [False]
     reproducer = None if reproduce is None else _reproducer(both, reproduce)
     found = Found(divergences)
     for backward in passes:

@@ -125,7 +125,7 @@ def settle_plan(
         part = plan_between(reference, model, wishes, uses=uses, partial=True)
         conversion = _as_given(part, reference, model, program, own)
         lost = left_out(conversion, wishes, reference.tables)
-        if lost and not conversion.computed:  # every leaf has a partner: no conversion can hold these
+        if lost and conversion.agree and not conversion.computed:  # no leaf is left that could hold these
             raise error
         says = neutral(lost, reference.weights)
         return SettledPlan(

@@ -267,6 +267,9 @@ def _first(quantities: tuple[Quantity, ...]) -> str:
     q = quantities[0]
     curve = q.curve
     since = f" from point {curve.first_failure} on" if curve and curve.first_failure is not None else ""
+    alone = next((note.partition(":")[0] for note in q.notes if note.startswith("only ")), "")
+    if alone and q.stage is Stage.FORWARD:
+        return f"output {q.name}: {alone}"
     return f"{q.stage.before}{q.name} in {q.dtype}{since}"
 
 

@@ -192,3 +192,28 @@ def test_a_frozen_table_may_be_a_constant_of_the_port_and_is_said() -> None:
         Positions(), lambda p, x: port(p, x, 1.01), x, weights=parity.Weights(template=template)
     )
     assert wrong.verdict is Verdict.FAIL
+
+
+class TwoHeads(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = torch.nn.Linear(4, 6), torch.nn.Linear(6, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        h = torch.relu(self.a(x))
+        return self.b(h), h.mean(1)
+
+
+def test_an_output_that_is_not_returned_is_the_fault_and_no_gradient() -> None:
+    def one_head(p: Any, x: jax.Array) -> tuple[jax.Array]:
+        h = jax.nn.relu(x @ p["a"]["kernel"] + p["a"]["bias"])
+        return (h @ p["b"]["kernel"] + p["b"]["bias"],)
+
+    shapes = {"a": (4, 6), "b": (6, 3)}
+    template = {name: {"kernel": np.zeros(s), "bias": np.zeros(s[1])} for name, s in shapes.items()}
+    x = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+    report = parity.check(TwoHeads(), one_head, (x,), weights=parity.Weights(template=template))
+    assert report.verdict is parity.Verdict.FAIL
+    assert not report.divergences, str(report)
+    assert "first output 1: only the PyTorch side has it" in " ".join(str(report).split())
