@@ -19,7 +19,7 @@ import numpy as np
 from parity.diagnose.activations import activations, likely_activations, plain_functions
 from parity.diagnose.carried_through import CarriedThrough
 from parity.diagnose.confirming import Confirmation, Elsewhere
-from parity.diagnose.convolutions import convolutions, other_paddings
+from parity.diagnose.convolutions import convolutions, exchanged_settings, other_paddings
 from parity.diagnose.divisors_of_data import counted_divisors
 from parity.diagnose.dropout_scales import dropout_scales
 from parity.diagnose.dtypes import dtypes
@@ -103,6 +103,7 @@ FAMILIES: tuple[Family, ...] = (
         activations,
         missing_step,
         convolutions,
+        exchanged_settings,
         pools,
         compared_otherwise,
         integers,

@@ -49,6 +49,28 @@ def convolutions(fault: Fault) -> Iterator[Change]:
                 yield _changed(fault, number, cause, text, {s.parameter: s.value for s in chosen})
 
 
+def exchanged_settings(fault: Fault) -> Iterator[Change]:
+    """Two convolutions with each other's strides or dilations, as of a bottleneck that halves elsewhere."""
+    named = (
+        (CauseKind.STRIDE, "window_strides", "strides"),
+        (CauseKind.DILATION, "rhs_dilation", "dilations"),
+    )
+    for one, other in itertools.combinations(_numbers(fault), 2):
+        ends = [fault.candidate.evaluations[number].params for number in (one, other)]
+        for cause, parameter, words in named:
+            first, second = (as_ints(params[parameter]) for params in ends)
+            if first == second or len(ends[0][parameter]) != len(ends[1][parameter]):
+                continue
+            lines = " and ".join(f"of line {fault.line(number)[1]}" for number in (one, other))
+            text = f"the {words} of two convolutions ({lines}) are {first} and {second} in <candidate>"
+            text += f" and {second} and {first} in <reference>"
+            functions = {
+                one: _computed({**ends[0], parameter: ends[1][parameter]}),
+                other: _computed({**ends[1], parameter: ends[0][parameter]}),
+            }
+            yield Change(cause, text, functions=functions)
+
+
 def other_paddings(fault: Fault) -> Iterator[Change]:
     """Every convolution at the fault with other paddings."""
     for number in _numbers(fault):

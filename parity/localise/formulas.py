@@ -34,6 +34,9 @@ SETTINGS = names(
 )
 """Settings that a formula shows."""
 
+STRIDES = names("stride window_strides dilation rhs_dilation")
+"""Those that it shows where they are not one."""
+
 UNARY, ATOM = 3, 5
 """How tightly a sign binds, and what needs no brackets."""
 
@@ -164,7 +167,9 @@ def _numbers(node: Node) -> dict[str, str]:
     """The settings of an operation that a formula shows."""
     found = {}
     for name, value in node.params.items():
-        if name in SETTINGS and not isinstance(value, bool):
+        if name in STRIDES and isinstance(value, list | tuple) and any(step != 1 for step in value):
+            found[name.removeprefix("window_").removeprefix("rhs_").rstrip("s")] = repr(tuple(value))
+        elif name in SETTINGS and not isinstance(value, bool):
             if isinstance(value, int | float):
                 found[name] = _number(value)
             elif isinstance(value, list | tuple) and len(value) == 1:

@@ -32,10 +32,9 @@ _FORMULAS = (
 )
 
 _REARRANGED = {
-    CauseKind.GATE_ORDER: "Read the gates in the order of {reference}. If your conversion rearranges them on "
-    "purpose, give its weights (`params=`): nothing is assumed then.",
-    CauseKind.PACKED_ORDER: "Read the parts in the order of {reference}. If your conversion rearranges them "
-    "on purpose, give its weights (`params=`): nothing is assumed then.",
+    kind: f"Read the {parts} in the order of {{reference}}, or rearrange them in your conversion of the "
+    "weights and give those (`params=`): what computes the same passes."
+    for kind, parts in ((CauseKind.GATE_ORDER, "gates"), (CauseKind.PACKED_ORDER, "parts"))
 }
 """Of causes that a conversion of the weights may intend."""
 

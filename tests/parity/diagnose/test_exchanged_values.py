@@ -117,9 +117,51 @@ def test_gates_of_an_unrolled_loop_in_another_order_are_one_fault(order: str) ->
     assert divergence.cause is not None
     assert divergence.cause.name is CauseKind.GATE_ORDER
     assert divergence.cause.whole
-    assert "give its weights (`params=`)" in str(report)
+    assert "give those (`params=`)" in " ".join(str(report).split())
 
 
 def test_the_right_ports_pass() -> None:
     assert checked(Minimal(), minimal, X, H, **MINIMAL).verdict is parity.Verdict.PASS
     assert checked(Unrolled(), unrolled("ifgo"), SERIES, **UNROLLED).verdict is parity.Verdict.PASS
+
+
+class Bottleneck(torch.nn.Module):
+    """Two convolutions, of which the second halves the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.one = torch.nn.Conv2d(3, 4, 1)
+        self.two = torch.nn.Conv2d(4, 2, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.two(torch.relu(self.one(x)))
+
+
+def convolved(p: Any, x: jax.Array, stride: int, pad: int) -> jax.Array:
+    axes = ("NCHW", "OIHW", "NCHW")
+    y = jax.lax.conv_general_dilated(x, p["w"], (stride,) * 2, [(pad, pad)] * 2, dimension_numbers=axes)
+    return y + p["b"][:, None, None]
+
+
+@pytest.mark.parametrize(("first", "second"), [(1, 2), (2, 1)])
+def test_strides_of_two_convolutions_exchanged_are_one_fault(first: int, second: int) -> None:
+    def port(p: Any, x: jax.Array) -> jax.Array:
+        h = jax.nn.relu(convolved(p["one"], x, first, 0))
+        return convolved(p["two"], h, second, 1)
+
+    sizes = {"one": (4, 3, 1, 1), "two": (2, 4, 3, 3)}
+    given = {name: {"w": np.zeros(size), "b": np.zeros(size[0])} for name, size in sizes.items()}
+    report = parity.check(
+        Bottleneck(),
+        port,
+        (numbers(2, 3, 8, 8),),
+        weights=parity.Weights(template=given),
+        settings=parity.Settings(dtypes=["float64"]),
+    )
+    assert (report.verdict is parity.Verdict.PASS) == (first == 1), str(report)
+    if first == 2:
+        (divergence,) = report.divergences
+        assert divergence.cause is not None
+        assert divergence.cause.name is CauseKind.STRIDE
+        assert "(2, 2) and (1, 1) in JAX and (1, 1) and (2, 2) in PyTorch" in divergence.cause.text
