@@ -10,6 +10,7 @@ from parity.diagnose.stops import stopping
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.tolerances import ROUND_DECIMALS, SAME_NUMBER
 from parity.diagnose.trials import Change
+from parity.localise.comparison import failing
 from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
 
@@ -18,6 +19,12 @@ RARE = 0.75
 
 MOST_NAMED = 4
 """Indices that a sentence names; more are told by dots."""
+
+
+NOT_A_NUMBER = (
+    "<candidate>'s gradient is NaN, <reference>'s is not: guard it with a where on both sides of the root"
+)
+"""What is said of a root, a quotient or a logarithm at zero whose result a `where` leaves out."""
 
 
 def gradient_rules(fault: Fault) -> Iterator[Change]:
@@ -43,8 +50,15 @@ def gradient_rules(fault: Fault) -> Iterator[Change]:
             )
         why = _special(fault, target, different)
         if why:
-            text = f"{why}, {_ratio(wanted[different], actual[different])}"
+            told = NOT_A_NUMBER if _comes_to_nan(fault) else _ratio(wanted[different], actual[different])
+            text = f"{why}, {told}"
             yield Change(CauseKind.GRADIENT_RULE, text, {target.node: wanted})
+
+
+def _comes_to_nan(fault: Fault) -> bool:
+    """Whether a gradient of the candidate is NaN in the end, though at the fault it may be zero yet."""
+    leaves = [fault.value(j) for _, j in failing(fault.comparison, "gradients")]
+    return any(bool(np.isnan(widened(leaf)).any()) for leaf in leaves)
 
 
 def _different(target: Target) -> Array:
@@ -82,10 +96,7 @@ def _ratio(wanted: Array, actual: Array) -> str:
         there, here = bool(wanted.flat[0]), bool(actual.flat[0])
         return f"the condition is {here} in <candidate> and {there} in <reference>"
     if np.isnan(actual).any():
-        return (
-            "<candidate>'s gradient is NaN, <reference>'s is not: "
-            "guard it with a where on both sides of the root"
-        )
+        return NOT_A_NUMBER
     if np.isinf(actual).any():
         return "<candidate>'s gradient is infinite, <reference>'s is not"
     if not wanted.any():
