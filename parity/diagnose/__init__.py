@@ -68,7 +68,7 @@ from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms
 from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
-from parity.diagnose.stops import stopped, stopped_by_one_side
+from parity.diagnose.stops import stopped, stopped_elsewhere
 from parity.diagnose.sums_and_means import other_divisors, sums_and_means
 from parity.diagnose.tables import tables
 from parity.diagnose.terms import terms
@@ -146,7 +146,7 @@ OF_GRADIENTS: tuple[Family, ...] = (
     stopped,
     exchanged_factors,
     gradient_rules,
-    stopped_by_one_side,
+    stopped_elsewhere,
     *FAMILIES,
 )
 """The same where the outputs agree and a gradient does not."""

@@ -44,13 +44,14 @@ class Named(NamedTuple):
 
 
 class Family(NamedTuple):
-    """Functions with a setting, which stands for `{}` in the name."""
+    """Functions with a setting, which stands for `{}` in the name; of some it must be `positive`."""
 
     name: str
     function: Callable[[Array, float], Array]
     plain: bool = False
     inner: bool = False
     needs: frozenset[str] = frozenset()
+    positive: bool = False
 
 
 def erf(x: Array) -> Array:
@@ -181,19 +182,19 @@ SETTINGS: tuple[Family, ...] = (
     Family("leaky ReLU of slope {}", lambda x, n: two_slopes(x, 1, n)),
     Family("ELU of alpha {}", lambda x, n: exponential_below(x, 1, n)),
     Family("CELU of alpha {}", lambda x, n: exponential_below(x, 1, n, n)),
-    Family("softplus of beta {}", softplus),
+    Family("softplus of beta {}", softplus, positive=True),
     Family("swish of beta {}", lambda x, n: x * sigmoid(n * x)),
     Family("sigmoid of {} x", lambda x, n: sigmoid(n * x), inner=True),
     Family("tanh of {} x", lambda x, n: np.tanh(n * x), inner=True),
     Family("sine of {} x", lambda x, n: np.sin(n * x), inner=True),
-    Family("ReLU capped at {}", lambda x, n: np.clip(x, 0, n)),
-    Family("soft cap {}", lambda x, n: n * np.tanh(x / n)),
+    Family("ReLU capped at {}", lambda x, n: np.clip(x, 0, n), positive=True),
+    Family("soft cap {}", lambda x, n: n * np.tanh(x / n), positive=True),
     Family("threshold at {}", lambda x, n: np.where(x > n, x, 0)),
-    Family("soft shrink by {}", lambda x, n: np.sign(x) * np.maximum(np.abs(x) - n, 0)),
-    Family("hard shrink by {}", lambda x, n: np.where(np.abs(x) > n, x, 0)),
+    Family("soft shrink by {}", lambda x, n: np.sign(x) * np.maximum(np.abs(x) - n, 0), positive=True),
+    Family("hard shrink by {}", lambda x, n: np.where(np.abs(x) > n, x, 0), positive=True),
     Family("power {}", np.power, plain=True, needs=POWERS),
-    Family("Huber's function of delta {}", huber),
-    Family("smooth L1 of beta {}", lambda x, n: huber(x, n) / n),
+    Family("Huber's function of delta {}", huber, positive=True),
+    Family("smooth L1 of beta {}", lambda x, n: huber(x, n) / n, positive=True),
 )
 """Functions of a setting."""
 
@@ -213,7 +214,7 @@ def table(ndim: int, numbers: Sequence[float]) -> Iterator[Named]:
         for name, along in ALONG_AXIS:
             yield Named(name.format(axis), _set(along, axis), whole=True)
     for n in dict.fromkeys(v for v in numbers if v not in (0, 1)):
-        for family in SETTINGS:
+        for family in (one for one in SETTINGS if n > 0 or not one.positive):
             name, function = family.name.format(number(n)), _set(family.function, n)
             yield Named(name, function, family.plain, family.inner, needs=family.needs, setting=n)
 

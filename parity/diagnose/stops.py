@@ -16,6 +16,9 @@ from parity.trace.vocabulary import MASKING, REARRANGING, names
 ADDING = names("add add_ add_any")
 """Operations by which contributions to a gradient are added up."""
 
+DIFFERENCES = names("sub rsub")
+"""Operations by which a value is led past another one: `x + stop(y - x)`."""
+
 FLAT = names("round floor ceil trunc sign round_nearest_even")
 """Functions without a derivative but zero: they stop a gradient as well."""
 
@@ -44,10 +47,10 @@ def _let_through(fault: Fault) -> Iterator[Change]:
             continue
         end = _before_it_is_added(fault, index)
         there = _stops_between(node.spot.at, trace.nodes[end].spot.at, fault.reference, fault.twins, trace)
-        made = [
-            trace.nodes[k] for stop in there for t in stop.inputs for k in reversed(fault.twins.get(t, []))
-        ]
+        values = [k for stop in there for t in stop.inputs for k in reversed(fault.twins.get(t, []))]
+        made = [trace.nodes[k] for k in values]
         where_read = any(_is_where_read(fault.reference, stop) for stop in there)
+        where_read = where_read or any(_is_read_on_several_lines(fault, k) for k in values)
         yield Change(
             CauseKind.GRADIENT_RULE,
             text,
@@ -65,6 +68,13 @@ def _before_it_is_added(fault: Fault, index: int) -> int:
         if given and alone.issuperset(given):
             alone.add(later)
     return max(alone)
+
+
+def _is_read_on_several_lines(fault: Fault, index: int) -> bool:
+    """Whether stopping the gradient where a value is made would stop what other lines let through, too."""
+    readers = (fault.node(k) for k in fault.consumers[index])
+    lines = {node.spot.at for node in readers if not node.backward and node.spot.file}
+    return len(lines - {fault.node(index).spot.at}) > 1  # its own line computes its derivative
 
 
 def _is_where_read(trace: Trace, stop: Node) -> bool:
@@ -106,33 +116,51 @@ def _held_back(fault: Fault) -> Iterator[Change]:
         )
 
 
-def stopped_by_one_side(fault: Fault) -> Iterator[Change]:
-    """What is left to say where nothing that was tried explains a gradient that one side alone stops.
+def stopped_elsewhere(fault: Fault) -> Iterator[Change]:
+    """What is left to say where nothing that was tried explains a gradient that one side stops elsewhere.
 
     A value that depends on no weight has no gradient to stop. Where both sides have stops of their own, they
-    may mean the same (`x + stop(y - x)` and `y + x - stop(x)`).
+    may mean the same (`x + stop(y - x)` and `y + x - stop(x)`), unless each stops what the other computes.
     """
     if not fault.gradient:
         return
     of_reference, of_candidate = _stops_of_either(fault)
     there, here = _that_matter(fault.reference, of_reference), _that_matter(fault.candidate, of_candidate)
-    if bool(there) == bool(here):
+    if (
+        there
+        and here
+        and not (
+            _are_known(there, fault.twins, fault.reference)
+            and _are_known(here, fault.comparison.partners, fault.candidate)
+        )
+    ):
         return
-    if there:
-        places = _places(there), _places(_read_by(fault, there))
+    partners, nodes = fault.comparison.partners, fault.reference.nodes
+    twins = [nodes[t] for stop in here for i in stop.inputs for t in partners.get(i, ())[:1]]
+    if there and here:
+        text = (
+            f"<candidate> stops a gradient on line {here[0].spot.line}, <reference> that of another value on "
+        )
+        text += f"line {there[0].spot.line}"
+    elif there:
         text = f"<reference> stops a gradient on line {there[0].spot.line} that <candidate> lets through"
-    else:
-        partners, nodes = fault.comparison.partners, fault.reference.nodes
-        twins = [nodes[t] for stop in here for i in stop.inputs for t in partners.get(i, ())[:1]]
-        places = _places(twins), _places(here)
+    elif here:
         text = f"<candidate> stops a gradient on line {here[0].spot.line} that <reference> lets through"
+    else:
+        return
     yield Change(
         CauseKind.GRADIENT_RULE,
         text,
         {fault.target.node: fault.target.wanted},
-        reference_places=places[0],
-        candidate_places=places[1],
+        reference_places=_places(there or twins),
+        candidate_places=_places(here or _read_by(fault, there)),
     )
+
+
+def _are_known(stops: Iterable[Node], partners: Mapping[int, Sequence[int]], trace: Trace) -> bool:
+    """Whether the other side computes what is stopped, and it is no difference, as in a straight-through."""
+    stopped = [i for stop in stops for i in stop.inputs]
+    return all(partners.get(i) and trace.nodes[i].operation not in DIFFERENCES for i in stopped)
 
 
 def _that_matter(trace: Trace, stops: Iterable[Node]) -> list[Node]:

@@ -169,3 +169,13 @@ def test_maps_are_described_by_what_made_them(move: Any, cause: str, words: str)
     assert found is not None
     assert found[0] == cause or "repeated" in found[1], found
     assert words in found[1], found
+
+
+def test_what_must_be_positive_is_not_tried_with_a_negative_number() -> None:
+    """A ReLU capped below zero is the cap for every argument, and would explain any constant."""
+    tried = {named.name for named in table(1, [-0.5, 0.25])}
+    assert "ReLU capped at 0.25" in tried
+    assert "leaky ReLU of slope -0.5" in tried
+    assert not any(
+        name.startswith(("ReLU capped at -", "soft cap -", "Huber's function of delta -")) for name in tried
+    )

@@ -192,6 +192,48 @@ def test_a_gradient_that_is_not_led_past_a_quantisation_is_told_by_the_line_that
     assert "# THROUGH" in fault.reference[0].code, fault.reference
 
 
+def baseline_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    value = torch.tanh(x @ p["w"] + p["b"])
+    gain = 1 - value
+    return torch.sin(x @ p["v"]) * gain.detach() + gain**2
+
+
+def baseline_jax(p: Any, x: jax.Array) -> jax.Array:
+    value = jnp.tanh(x @ p["w"] + p["b"])
+    gain = 1 - value
+    first = jnp.sin(x @ p["v"]) * gain  # READ
+    return first + gain**2
+
+
+def test_of_a_value_that_several_lines_read_the_line_that_must_stop_is_the_place() -> None:
+    """Stopped where it is made, the second term would not train it either."""
+    fault = from_torch_to_jax(baseline_torch, baseline_jax)
+    assert fault.cause is not None, fault
+    assert "PyTorch stops the gradient" in fault.cause.text, fault.cause
+    assert "# READ" in fault.candidate[0].code, fault.candidate
+
+
+def branches_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    target = torch.tanh(x @ p["w"] + p["b"])
+    guess = torch.sin(target @ p["v"])
+    target = target.detach()  # OWN
+    return guess / guess.norm(dim=-1, keepdim=True) * target
+
+
+def branches_jax(p: Any, x: jax.Array) -> jax.Array:
+    target = jnp.tanh(x @ p["w"] + p["b"])
+    guess = jnp.sin(target @ p["v"])
+    guess = jax.lax.stop_gradient(guess)  # OTHER
+    return guess / jnp.linalg.norm(guess, axis=-1, keepdims=True) * target
+
+
+def test_the_wrong_one_of_two_branches_stopped_is_told_with_both_lines() -> None:
+    fault = from_torch_to_jax(branches_torch, branches_jax)
+    assert fault.cause is not None, fault
+    assert "# OTHER" in fault.candidate[0].code, (fault.cause, fault.candidate)
+    assert "stops" in fault.cause.text, fault.cause
+
+
 def settled_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
     u = x @ p["w"] + p["b"]
     z = torch.zeros_like(u)  # stops nothing
