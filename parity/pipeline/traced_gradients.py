@@ -33,7 +33,9 @@ def under_tensor_names(trace: Trace, plan: Plan, moves: Sequence[float] = ()) ->
         if not gradients.keys() >= set(leaves):
             continue
         nodes = tuple(gradients[leaf] for leaf in leaves)
-        if len(transfers) == len(by_leaf[leaves[0]]) == 1:
+        # Axes in another order are found anyway; entries that run backwards or in an order of units are not.
+        as_it_is = not transfers[0].flip and leaves[0] not in plan.orders
+        if len(transfers) == len(by_leaf[leaves[0]]) == 1 and as_it_is:
             found[name] = nodes[0]
             continue
         found[name] = len(trace.nodes)
