@@ -43,13 +43,15 @@ def candidate_places(comparison: Comparison, region: Region, joined: Sequence[in
     first = _calling(trace, joined) if joined else None
     if first is not None:
         return put_first((first,), found)
-    return put_first((*found[:1], *_calls(trace, region)), found[1:])
+    return put_first((*found[:1], *_calls(comparison, region, found)), found[1:])
 
 
-def _calls(trace: Trace, region: Region) -> tuple[Place, ...]:
+def _calls(comparison: Comparison, region: Region, found: Sequence[Place]) -> tuple[Place, ...]:
     """The calls that lead to the first line of a fault, if other calls lead there as well."""
-    at = next((i for i in region.candidate_nodes if trace.nodes[i].spot.file), region.j)
-    own = trace.nodes[at].spot
+    trace = comparison.candidate
+    nodes = [*_readers(comparison, region), *region.candidate_nodes, region.j]
+    first = {(place.file, place.line) for place in found[:1]}
+    own = trace.nodes[next((i for i in nodes if trace.nodes[i].spot.at in first), region.j)].spot
     stacks = {n.spot.callers for n in trace.nodes if (n.spot.file, n.spot.line) == (own.file, own.line)}
     if len(stacks) < 2:
         return ()
@@ -103,12 +105,9 @@ def _common(own: Sequence[Frame], other: Sequence[Frame]) -> int:
 
 def _found(comparison: Comparison, region: Region) -> tuple[Place, ...]:
     """The places that the operations themselves tell."""
-    trace = comparison.candidate
-    if comparison.partners[region.j] and not region.order and not region.again:
-        reading = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
-        told = [i for i in reading if trace.nodes[i].spot.file or trace.nodes[i].spot.module]
-        readers = [i for i in told if i not in comparison.replaced]  # what was put right reads it no more
-        return _places(trace, readers or [region.j], ()) + _places(trace, [region.j], ())
+    trace, readers = comparison.candidate, _readers(comparison, region)
+    if readers:
+        return _places(trace, readers, ()) + _places(trace, [region.j], ())
     found = _places(trace, region.candidate_nodes, _hidden(region))
     inside = set(region.candidate_nodes)
     operands = [
@@ -120,6 +119,17 @@ def _found(comparison: Comparison, region: Region) -> tuple[Place, ...]:
     lines = {(place.file, place.line) for place in found}
     others = [p for p in _places(trace, operands, ()) if (p.file, p.line) not in lines] if operands else []
     return found + tuple(others[:OPERANDS])
+
+
+def _readers(comparison: Comparison, region: Region) -> list[int]:
+    """What reads the value at a fault, where that is what the reference has before it goes on computing."""
+    trace = comparison.candidate
+    if not comparison.partners[region.j] or region.order or region.again:
+        return []
+    reading = [i for i, node in enumerate(trace.nodes) if region.j in node.inputs and not node.backward]
+    told = [i for i in reading if trace.nodes[i].spot.file or trace.nodes[i].spot.module]
+    readers = [i for i in told if i not in comparison.replaced]  # what was put right reads it no more
+    return readers or [region.j]
 
 
 def _hidden(region: Region) -> Collection[str]:

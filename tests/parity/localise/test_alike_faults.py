@@ -61,3 +61,38 @@ def test_the_layer_is_the_place(masked: bool) -> None:
     assert "scale).sum(1)" in first.reference[0].code
     assert first.cause is not None
     assert "JAX reads the tanh" in first.cause.text
+
+
+class Shifted(torch.nn.Module):
+    """Two layers with a shifted function between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers_0, self.layers_1 = torch.nn.Linear(WIDTH, WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.sin(self.layers_1(torch.nn.functional.softplus(self.layers_0(x)) - 0.5))
+
+
+def dense(p: Any, x: jax.Array) -> jax.Array:
+    return x @ p["kernel"] + p["bias"]
+
+
+def test_of_a_helper_that_reads_what_lacks_an_operation_the_call_is_told() -> None:
+    def port(p: Any, x: jax.Array) -> jax.Array:
+        h = jax.nn.softplus(dense(p["layers_0"], x))
+        return jnp.sin(dense(p["layers_1"], h))  # the call
+
+    layer = {"kernel": np.zeros((WIDTH, WIDTH), np.float32), "bias": np.zeros(WIDTH, np.float32)}
+    report = parity.check(
+        Shifted(),
+        port,
+        (numbers(5, WIDTH),),
+        weights=parity.Weights(template={"layers_0": layer, "layers_1": layer}),
+        settings=parity.Settings(dtypes=["float64"]),
+    )
+    (divergence,) = report.divergences
+    assert "x @ p" in divergence.candidate[0].code, str(report)
+    assert divergence.candidate[1].operation == "called from"
+    assert "# the call" in divergence.candidate[1].code
