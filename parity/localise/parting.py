@@ -1,6 +1,6 @@
 """Where two computations part, and the weights nearest to that place: those that a plan may have wrong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ class Parting:
 
     Attributes:
         frontier: nodes of the candidate whose numbers the reference does not have, made from what it has.
-        near: names of the candidate's weights, those that are read nearest to the frontier first.
+        near: names of the candidate's weights, those that are read nearest to the frontier first; where it
+            reads none itself, those that are read soon behind it come first.
     """
 
     def __init__(self, matcher: Matcher, candidate: Trace) -> None:
@@ -46,9 +47,13 @@ class Parting:
                 waiting += [i for i in candidate.nodes[index].inputs if not agrees[i]]
         self.frontier = [i for i in sorted(seen) if all(agrees[k] for k in candidate.nodes[i].inputs)]
         self.frontier = self.frontier[:MOST_NODES]
-        self.near = self._nearest()
         self._parted = sorted(seen)
         self._watched = self._following()
+        self.near = self._nearest(self.frontier)
+        if not any(self._reads_a_weight(index) for index in self.frontier):
+            # What is cut into patches first meets its kernel a step later.
+            behind = [i for i in self._watched if self._reads_a_weight(i)]
+            self.near = list(dict.fromkeys([*self._nearest(behind)[: len(behind)], *self.near]))
 
     def mended(self, values: Mapping[str, np.ndarray[Any, Any]], *, anywhere: bool = False) -> int:
         """How many values at the place the reference has, once some weights have other values.
@@ -88,18 +93,23 @@ class Parting:
                 level[index] = min(before) + 1
         return sorted(level)
 
+    def _reads_a_weight(self, index: int) -> bool:
+        nodes, weights = self._candidate.nodes, set(self._candidate.weights.values())
+        read = [i for i in nodes[index].inputs if nodes[i].fixed]
+        return not weights.isdisjoint(self._candidate.ancestors(read))
+
     def _agrees(self, node: Node) -> bool:
         if node.kind is not NodeKind.OPERATION or node.fixed or not node.floating or node.array.size < 2:
             return True
         held = Summary(node.array, assumed_move(node))
         return held.empty or bool(self._matcher.same_numbers(held))
 
-    def _nearest(self) -> list[str]:
-        """The weights upstream of the frontier, by the number of operations in between."""
+    def _nearest(self, starts: Sequence[int]) -> list[str]:
+        """The weights upstream of some nodes, by the number of operations in between."""
         trace = self._candidate
         names = {index: name for name, index in trace.weights.items()}
-        far: dict[int, int] = dict.fromkeys(self.frontier, 0)
-        waiting = list(self.frontier)
+        far: dict[int, int] = dict.fromkeys(starts, 0)
+        waiting = list(starts)
         found: dict[str, None] = {}
         for index in waiting:  # grows: breadth first
             if index in names:

@@ -245,6 +245,9 @@ def _order(way: Transfer, sizes: Collection[int], block: Block) -> str:
     view = way.view or way.tensor_shape
     if outputs := _outputs_split(way, view, block):
         return outputs
+    rows = block.shape[0]
+    if len(block.shape) > 2 and view == (rows, math.prod(block.shape[1:])) and way.axes == (1, 0):
+        return "flattened channels first"
     inside = [axis for axis in way.axes if axis != 0]
     moved = sorted(inside)
     if len(inside) < 2 or inside == moved or len(way.axes) != len(view):

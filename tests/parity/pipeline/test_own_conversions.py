@@ -252,3 +252,31 @@ def test_statistics_that_training_does_not_read_need_no_partner() -> None:
         parity.check(
             module, apply, {"x": normal(6, 5)}, weights=parity.Weights(template=given), settings=QUICK
         )
+
+
+def test_a_kernel_that_meets_patches_of_channels_first() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 3, 3, padding=1, bias=False)
+    )
+
+    def conv(x: jax.Array, w: jax.Array) -> jax.Array:
+        axes = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated_patches(x, (3, 3), (1, 1), "SAME", dimension_numbers=axes) @ w
+
+    def apply(p: Any, x: jax.Array) -> jax.Array:
+        return conv(jax.nn.relu(conv(x, p["k1"]) + p["b1"]), p["k2"])
+
+    template = {"k1": np.zeros((18, 4)), "b1": np.zeros(4), "k2": np.zeros((36, 3))}
+    report = parity.check(
+        module,
+        apply,
+        {"x": normal(2, 2, 5, 5)},
+        layout={"x": (0, 2, 3, 1)},
+        weights=parity.Weights(template=template),
+        settings=QUICK,
+    )
+    assert report.verdict is Verdict.PASS, str(report)
+    assert [line for line in report.conditions if "flattened channels first" in line] == list(
+        report.conditions
+    )
