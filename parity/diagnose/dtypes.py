@@ -62,7 +62,7 @@ def _narrow_stretches(fault: Fault) -> Iterator[Change]:
     """All that the candidate computes in narrow dtypes at the fault, in float64: several roundings as one."""
     trace = fault.candidate
     narrow: dict[int, str] = {}
-    for number in fault.active:
+    for number in sorted({*fault.active, *_ways_to_operands(fault)}):
         held = [fault.node(i).written for i in trace.evaluations[number].outputs]
         if (name := next((dtype for dtype in held if dtype in NARROW), None)) is not None:
             narrow[number] = name
@@ -74,6 +74,14 @@ def _narrow_stretches(fault: Fault) -> Iterator[Change]:
         text = f"<candidate> computes {done or 'the value'} in {what}, <reference> does not"
         text += ": keep the wider dtype"
         yield Change(CauseKind.DTYPE, text, functions=functions)
+
+
+def _ways_to_operands(fault: Fault) -> Iterator[int]:
+    """What casts and rearranges the weights and inputs that are read at the fault: a narrow layer does so."""
+    for index in fault.inputs:
+        way = [fault.node(i) for i in fault.rearranged_from(index)]
+        if any(node.operation in CASTS for node in way):
+            yield from (node.step for node in way if node.step >= 0)
 
 
 def _widely(evaluation: Evaluation, given: Sequence[Value]) -> Sequence[Value]:

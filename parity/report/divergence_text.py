@@ -68,6 +68,8 @@ def _describe_fault(
     if divergence.formulas and not divergence.cause:
         written = zip((sides.reference, sides.candidate), divergence.formulas, strict=True)
         told += [("" if i else "formulas", f"{side}: {text}") for i, (side, text) in enumerate(written)]
+        if any(", line " in text for text in divergence.formulas):
+            told.append(("", f"in brackets: values that agree, by their line in {sides.candidate}"))
     if divergence.cause:
         told.append(("cause", explained(divergence.cause)))
         told += [("to do", text)] if (text := beside(divergence.cause, sides)) else []
