@@ -182,13 +182,15 @@ def _first_of_alike(
     """
     if later in here.frontier:
         return None
-    before = comparison.candidate.ancestors([later]) & set(here.frontier)
+    before = comparison.candidate.ancestors([later]) & set(here.near())
     unmatched_there, near = set(there.nodes), there.near()
     alike = [[t for t in runs if t in unmatched_there] for runs in repeated(comparison.reference)]
     alike.sort(key=lambda ts: near.index(ts[0]) if ts and ts[0] in near else len(near))
     for runs in repeated(comparison.candidate):
         js = [j for j in runs if j in before]
-        for ts in alike if len(js) > 1 else ():
+        if len(js) < 2 or js[0] in comparison.candidate.ancestors(js[1:]):
+            continue
+        for ts in alike:
             if len(ts) != len(js) or ts[0] not in near:
                 continue
             values: dict[int, Shaped[np.ndarray, ...]] = {}

@@ -2,9 +2,13 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Sequence
 
 from parity.report.kinds import CauseKind, Kind, Stage
+
+_OF_A_PLACE = re.compile(r"line \d+|number \d+ of \d+")
+_NUMBER = re.compile(r"(?<![\w./])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w/])")
 
 CALLED = "called from"
 """Operation of a place that calls the one before it, where several calls lead there."""
@@ -125,9 +129,20 @@ class Divergence:
             return alike and self.stage is other.stage
         if not lines(self):
             return False
-        same_cause = (self.cause.name, self.cause.text) == (other.cause.name, other.cause.text)
+        if self.cause.name is not other.cause.name:
+            return False
+        same_cause = self.cause.text == other.cause.text
+        if lines(self) == lines(other) and _what(self) == _what(other):
+            return True  # of another call, whose operands have other names
         to_mend = [p.file and (p.file, p.line) for p in (*self.candidate[:1], *other.candidate[:1])]
         return same_cause and (lines(self) == lines(other) or (all(to_mend) and len(set(to_mend)) == 1))
+
+
+def _what(divergence: Divergence) -> list[str]:
+    """The operations that come first on both sides, and the numbers of the cause but for those of lines."""
+    text = "" if divergence.cause is None else _OF_A_PLACE.sub("", divergence.cause.text)
+    places = (*divergence.reference[:1], *divergence.candidate[:1])
+    return [*(place.operation for place in places), *_NUMBER.findall(text)]
 
 
 def _mistake(divergence: Divergence) -> str:

@@ -96,3 +96,37 @@ def test_of_a_helper_that_reads_what_lacks_an_operation_the_call_is_told() -> No
     assert "x @ p" in divergence.candidate[0].code, str(report)
     assert divergence.candidate[1].operation == "called from"
     assert "# the call" in divergence.candidate[1].code
+
+
+class Stacked(torch.nn.Module):
+    """Layers in a loop, each of which keeps what it gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = torch.nn.ModuleList(torch.nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            x = torch.tanh(layer(1.5 * x) + x)
+        return x
+
+
+def test_a_fault_of_a_loop_is_told_once_though_what_it_reads_has_other_names() -> None:
+    def port(p: Any, x: jax.Array) -> jax.Array:
+        for number in range(LAYERS):
+            x = jnp.tanh(dense(p[f"layers_{number}"], 1.5 * x))  # nothing kept
+        return x
+
+    layer = {"kernel": np.zeros((WIDTH, WIDTH), np.float32), "bias": np.zeros(WIDTH, np.float32)}
+    report = parity.check(
+        Stacked(),
+        port,
+        (numbers(5, WIDTH),),
+        weights=parity.Weights(template={f"layers_{number}": layer for number in range(LAYERS)}),
+        settings=parity.Settings(dtypes=["float64"]),
+    )
+    text = str(report)
+    assert "first divergence" in text
+    assert "divergence 2 of" not in text, text
+    assert "PyTorch adds the input input_0 there" in " ".join(text.split())
