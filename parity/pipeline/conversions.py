@@ -5,7 +5,7 @@ the model computes. Its numbers were rounded to float32 by somebody, which noise
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -55,7 +55,7 @@ def explained_part(
     tensors: Mapping[str, Signature],
     leaves: Mapping[str, Signature],
     *,
-    agree: bool,
+    agree: Callable[[Arrays], bool],
 ) -> Conversion:
     """The part of a plan that the numbers of a conversion bear out, or whose faults have a name.
 
@@ -65,15 +65,22 @@ def explained_part(
         own: the candidate's, as converted.
         tensors: the plan's tensors by name.
         leaves: the plan's leaves by path.
-        agree: whether the two sides agree with the conversion as it is. Then nothing is wrong with it: what
-            it holds in another order is planned so, and all else compared by what is computed.
+        agree: whether the two sides agree with some of the candidate's weights otherwise than converted. If
+            they do with none, the conversion is right: what it holds in another order is planned so, and
+            what cannot be otherwise is compared by what is computed. What can (a row of a table that is not
+            read) is not told by that, and stays wrong.
     """
-    wrong = wrong_weights(plan, weights, own)
-    orders = _orders(plan, wrong, weights, own) if agree else {}
-    apart = {name for name, (_, why) in wrong.items() if name not in orders and (agree or why.cause is None)}
+    wrong, right = wrong_weights(plan, weights, own), agree({})
+    orders = _orders(plan, wrong, weights, own) if right else {}
+    planned = plan.to_candidate(weights, exact=True) if right else {}
+    apart = {
+        name
+        for name, (_, why) in wrong.items()
+        if name not in orders and (not agree({name: planned[name]}) if right else why.cause is None)
+    }
     kept = tuple(t for t in plan.transfers if (t.tensor_name if plan.reversed else t.leaf_path) not in apart)
     part = plan._replace(transfers=kept, orders=orders)
-    part = whole_part(part, tensors, leaves) if agree else part
+    part = whole_part(part, tensors, leaves) if right else part
     used, filled = {t.tensor_name for t in part.transfers}, {t.leaf_path for t in part.transfers}
     part = part._replace(
         unused=tuple(name for name in tensors if name not in used),
@@ -82,8 +89,8 @@ def explained_part(
     computed = part.unused if part.reversed else part.missing
     ends = (own, weights) if part.reversed else (weights, own)
     found = [one._replace(is_short=_loses(one, part, *ends)) for one in misfits(part, tensors, leaves)]
-    meant = [one for one in found if not agree or one.is_short or _holds(one, *ends)]
-    return Conversion(part, computed, tuple(meant), agree)
+    meant = [one for one in found if not right or one.is_short or _holds(one, *ends)]
+    return Conversion(part, computed, tuple(meant), right)
 
 
 def _orders(

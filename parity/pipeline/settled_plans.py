@@ -174,7 +174,10 @@ def _as_given(
     """The user's params: judged by what they compute, and leaf by leaf where the plan explains them."""
     ends = (own, reference.signatures) if plan.reversed else (reference.signatures, own)
     weights = load(plan, reference.weights, model, converted=True)
-    agree = gap(reference, program, weights) <= NEAR
+
+    def agree(otherwise: Arrays) -> bool:
+        return gap(reference, program, {**weights, **otherwise}) <= NEAR
+
     return explained_part(plan, reference.weights, model.weights, *ends, agree=agree)
 
 

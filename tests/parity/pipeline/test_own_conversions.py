@@ -280,3 +280,13 @@ def test_a_kernel_that_meets_patches_of_channels_first() -> None:
     assert [line for line in report.conditions if "flattened channels first" in line] == list(
         report.conditions
     )
+
+
+def test_a_row_that_is_not_read_is_wrong_though_the_outputs_agree() -> None:
+    module, apply, params, x = embedded(11)
+    assert checked(module, apply, params, x).verdict is Verdict.PASS
+    params["table"] = params["table"].copy()
+    params["table"][10] += 1.0
+    report = checked(module, apply, params, x)
+    assert report.verdict is Verdict.FAIL, str(report)
+    assert {q.candidate_name for q in report.failures()} == {"table"}
