@@ -8,7 +8,7 @@ import numpy as np
 from parity.localise.agreement import assumed_move
 from parity.trace.graph import Node, NodeKind, Trace
 from parity.trace.match import Matcher, Summary
-from parity.trace.vocabulary import MOVING
+from parity.trace.vocabulary import CONVOLUTIONS, MOVING
 
 FARTHEST = 12
 """How many operations may lie between the place and a weight."""
@@ -50,8 +50,9 @@ class Parting:
         self._parted = sorted(seen)
         self._watched = self._following()
         self.near = self._nearest(self.frontier)
-        if not any(self._reads_a_weight(index) for index in self.frontier):
-            # What is cut into patches first meets its kernel a step later.
+        cut = [i for i in self.frontier if candidate.nodes[i].operation in CONVOLUTIONS]
+        if cut and not any(map(self._reads_a_weight, self.frontier)):
+            # What a convolution without weights cuts into patches first meets its kernel a step later.
             behind = [i for i in self._watched if self._reads_a_weight(i)]
             self.near = list(dict.fromkeys([*self._nearest(behind)[: len(behind)], *self.near]))
 
