@@ -5,17 +5,18 @@ of their readers computes something else. So all readers are given the other val
 and the failed outputs must agree.
 """
 
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.naming import described, told_apart
-from parity.diagnose.operands import kind_of_exchange
+from parity.diagnose.naming import described
+from parity.diagnose.operands import exchange_in_words, kind_of_exchange
 from parity.diagnose.trials import Change
+from parity.diagnose.whole_losses import place_of
 from parity.localise.comparison import Function, Value, failing, unmatched
-from parity.report.divergences import Place
 from parity.trace.executions import executions
 from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import PARTS
@@ -29,27 +30,31 @@ BEFORE = 2
 MOST_PARTS = 4
 """Parts of one value of which every order is tried."""
 
+Runs = Callable[[int], list[int]]
+"""A value -> the same in every run of its code."""
+
 
 def exchanged_values(fault: Fault) -> Iterator[Change]:
     """Values on the border of what differs, each read in the place of another, wherever their code runs."""
     if fault.depth:
         return  # the border is the same at every depth
-    border = _border(fault)
-    for order in _orders(fault, border):
-        reading = _reading(fault, order)
+    runs = functools.cache(functools.partial(_runs, fault))
+    for order in _orders(fault, _border(fault, runs)):
+        reading = _reading(fault, order, runs)
         if reading:
-            partners = (t for i in order for t in fault.comparison.partners[i][:1])
+            first, second, *_ = order
+            partners = [fault.reference.nodes[t].place for t in fault.comparison.partners[first][:1]]
             yield Change(
-                kind_of_exchange(fault, *list(order)[:2]),
+                kind_of_exchange(fault, first, second),
                 _text(fault, order),
                 functions=reading,
                 everywhere=True,
-                reference_places=_lines(fault.reference.nodes[t].place for t in partners),
-                candidate_places=_lines(fault.node(i).place for i in order),
+                reference_places=tuple(place for place in partners if place.file),
+                candidate_places=place_of(fault, first),
             )
 
 
-def _border(fault: Fault) -> list[int]:
+def _border(fault: Fault, runs: Runs) -> list[int]:
     """Computed values that both sides have and that go into what differs: of each code the first run."""
     failed = [j for _, j in failing(fault.comparison, fault.group)]
     inside, _ = unmatched(fault.candidate, failed, fault.comparison.candidate_agrees)
@@ -58,7 +63,7 @@ def _border(fault: Fault) -> list[int]:
     for _ in range(1 + BEFORE):
         edge = {i for n in edge for i in fault.node(n).inputs if _tells(fault, i)}.difference(inside)
         for index in sorted(edge):
-            found.setdefault(_runs(fault, index)[0])
+            found.setdefault(runs(index)[0])
     return list(found)[:MOST]
 
 
@@ -95,15 +100,14 @@ def _orders(fault: Fault, border: Sequence[int]) -> Iterator[dict[int, int]]:
                     yield moved
 
 
-def _reading(fault: Fault, order: Mapping[int, int]) -> dict[int, Function]:
+def _reading(fault: Fault, order: Mapping[int, int], runs: Runs) -> dict[int, Function]:
     """Every reader with the other value, in every run: each value is kept when it is computed."""
     trace, kept = fault.candidate, dict[int, Value]()
-    runs = {index: _runs(fault, index) for index in order}
-    if len({len(own) for own in runs.values()}) > 1:
+    if len({len(runs(index)) for index in order}) > 1:
         return {}
     instead: dict[int, int] = {}
     for index, other in order.items():
-        instead.update(zip(runs[index], runs[other], strict=True))
+        instead.update(zip(runs(index), runs(other), strict=True))
     functions: dict[int, Function] = {}
     for number in sorted({fault.node(index).step for index in instead}):
         functions[number] = _keeping(fault, number, kept)
@@ -139,13 +143,9 @@ def _rerouted(fault: Fault, number: int, instead: Mapping[int, int], kept: Mappi
 
 def _text(fault: Fault, order: Mapping[int, int]) -> str:
     if len(order) == 2:
-        return "{} and {} are exchanged in <candidate>".format(*told_apart(fault, *order))
+        return exchange_in_words(fault, *order)
     whole = fault.node(next(iter(order))).inputs[0]
     parts = [i for i in fault.consumers[whole] if fault.node(i).operation in PARTS]
     moves = ((parts.index(own) + 1, parts.index(other) + 1) for own, other in order.items())
     listed = ", ".join(f"part {other} belongs where it reads part {own}" for own, other in moves)
     return f"<candidate> reads the parts of {described(fault, whole)} in another order: {listed}"
-
-
-def _lines(places: Iterator[Place]) -> tuple[Place, ...]:
-    return tuple(dict.fromkeys(place for place in places if place.file))[:1]

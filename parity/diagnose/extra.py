@@ -10,7 +10,6 @@ from parity.diagnose.numbers import is_number, single_numbers
 from parity.diagnose.phrases import operations, settings
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
-from parity.trace.executions import executions
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import (
     BOUNDING,
@@ -80,8 +79,6 @@ def extra_operations(fault: Fault) -> Iterator[Change]:
             nodes = [fault.node(i) for i in skipped]
             if len({node.operation for node in nodes} - GLUE) > MOST_LEFT_OUT:
                 continue
-            if any(_is_right_in_another_step(fault, i) for i in skipped):
-                continue
             cause = cause_of(nodes, missing=False, number=_by_number(fault, skipped))
             flips = any(node.operation == "rev" for node in nodes)
             if cause is CauseKind.ORDER and flips and fault.reaches(index, CONVOLUTIONS, 4):
@@ -90,16 +87,6 @@ def extra_operations(fault: Fault) -> Iterator[Change]:
             told = [node.place for node in nodes if node.operation not in GLUE]
             elsewhere = () if set(skipped) & set(fault.region.candidate_nodes) else tuple(told[:1])
             yield Change(cause, text, {index: before.reshape(value.shape)}, candidate_places=elsewhere)
-
-
-def _is_right_in_another_step(fault: Fault, index: int) -> bool:
-    """Whether the operation of a loop agrees in another step: what is too many is so in all of them."""
-    node = fault.node(index)
-    if not node.spot.step or node.operation in GLUE:
-        return False
-    evaluations, runs = fault.candidate.evaluations, executions(fault.candidate, node.step)
-    others = [o for n in runs if n != node.step for o in evaluations[n].outputs]
-    return any(fault.comparison.matched(o) and fault.value(o).any() for o in others)
 
 
 def _between(fault: Fault, source: int, end: int) -> list[int]:

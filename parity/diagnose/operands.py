@@ -151,9 +151,9 @@ def _exchanges(fault: Fault) -> Iterator[dict[int, Array]]:
 
 
 def _exchanged(fault: Fault, values: Mapping[int, Array]) -> Change:
-    a, b = values
-    text = "{} and {} are exchanged in <candidate>".format(*told_apart(fault, a, b))
-    return Change(kind_of_exchange(fault, a, b), text, *fault.reading_all(values))
+    return Change(
+        kind_of_exchange(fault, *values), exchange_in_words(fault, *values), *fault.reading_all(values)
+    )
 
 
 def _one_for_another(fault: Fault, values: Mapping[int, Array]) -> Iterator[Change]:
@@ -392,6 +392,17 @@ def _parents(fault: Fault, index: int) -> set[int]:
                 following.update(k for k in node.inputs if shape in (None, fault.value(k).shape))
         edge = following
     return found
+
+
+def exchange_in_words(fault: Fault, a: int, b: int) -> str:
+    """That two values are exchanged.
+
+    Args:
+        fault: the fault.
+        a: node of the candidate.
+        b: another one.
+    """
+    return "{} and {} are exchanged in <candidate>".format(*told_apart(fault, a, b))
 
 
 def kind_of_exchange(fault: Fault, a: int, b: int) -> CauseKind:

@@ -49,8 +49,9 @@ def _let_through(fault: Fault) -> Iterator[Change]:
         there = _stops_between(node.spot.at, trace.nodes[end].spot.at, fault.reference, fault.twins, trace)
         values = [k for stop in there for t in stop.inputs for k in reversed(fault.twins.get(t, []))]
         made = [trace.nodes[k] for k in values]
-        where_read = any(_is_where_read(fault.reference, stop) for stop in there)
-        where_read = where_read or any(_is_read_on_several_lines(fault, k) for k in values)
+        where_read = any(_is_where_read(fault.reference, stop) for stop in there) or any(
+            _is_read_on_several_lines(fault, k) for k in values
+        )
         yield Change(
             CauseKind.GRADIENT_RULE,
             text,
@@ -126,28 +127,18 @@ def stopped_elsewhere(fault: Fault) -> Iterator[Change]:
         return
     of_reference, of_candidate = _stops_of_either(fault)
     there, here = _that_matter(fault.reference, of_reference), _that_matter(fault.candidate, of_candidate)
-    if (
-        there
-        and here
-        and not (
-            _are_known(there, fault.twins, fault.reference)
-            and _are_known(here, fault.comparison.partners, fault.candidate)
-        )
-    ):
-        return
     partners, nodes = fault.comparison.partners, fault.reference.nodes
-    twins = [nodes[t] for stop in here for i in stop.inputs for t in partners.get(i, ())[:1]]
-    if there and here:
-        text = (
-            f"<candidate> stops a gradient on line {here[0].spot.line}, <reference> that of another value on "
-        )
-        text += f"line {there[0].spot.line}"
-    elif there:
+    known = _are_known(there, fault.twins, fault.reference) and _are_known(here, partners, fault.candidate)
+    if there and here and known:
+        text = f"<candidate> stops a gradient on line {here[0].spot.line}, "
+        text += f"<reference> that of another value on line {there[0].spot.line}"
+    elif there and not here:
         text = f"<reference> stops a gradient on line {there[0].spot.line} that <candidate> lets through"
-    elif here:
+    elif here and not there:
         text = f"<candidate> stops a gradient on line {here[0].spot.line} that <reference> lets through"
     else:
         return
+    twins = [nodes[t] for stop in here for i in stop.inputs for t in partners.get(i, ())[:1]]
     yield Change(
         CauseKind.GRADIENT_RULE,
         text,

@@ -34,8 +34,13 @@ SETTINGS = names(
 )
 """Settings that a formula shows."""
 
-STRIDES = names("stride window_strides dilation rhs_dilation")
-"""Those that it shows where they are not one."""
+STRIDES = {
+    "stride": "stride",
+    "window_strides": "stride",
+    "dilation": "dilation",
+    "rhs_dilation": "dilation",
+}
+"""Those that it shows where they are not one, and under which name."""
 
 UNARY, ATOM = 3, 5
 """How tightly a sign binds, and what needs no brackets."""
@@ -168,7 +173,7 @@ def _numbers(node: Node) -> dict[str, str]:
     found = {}
     for name, value in node.params.items():
         if name in STRIDES and isinstance(value, list | tuple) and any(step != 1 for step in value):
-            found[name.removeprefix("window_").removeprefix("rhs_").rstrip("s")] = repr(tuple(value))
+            found[STRIDES[name]] = repr(tuple(value))
         elif name in SETTINGS and not isinstance(value, bool):
             if isinstance(value, int | float):
                 found[name] = _number(value)

@@ -80,16 +80,7 @@ class Walked:
         for index in self.nodes:  # sorted: producers first
             inner = [depth.get(i, 0) for i in self.trace.nodes[index].inputs if i in inside]
             depth[index] = 1 + max(inner, default=0)
-        once = {self._constant(i): i for i in reversed(self.nodes)}  # a loop makes the same ones in each step
-        nodes = [i for i in self.nodes if once[self._constant(i)] == i]
-        return sorted(nodes, key=lambda i: (depth[i], i))
-
-    def _constant(self, index: int) -> object:
-        """What tells a computed constant from all others; of any other value itself."""
-        node = self.trace.nodes[index]
-        if node.inputs:
-            return index
-        return node.operation, node.spot.at, node.value.shape, str(node.params)
+        return sorted(self.nodes, key=lambda i: (depth[i], i))
 
     def meetings(self) -> list[int]:
         """The first few nodes that all before them goes through, such as a concatenation of many parts."""
@@ -157,21 +148,11 @@ def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterato
     t_before, j_before = there.before(), here.before()
     pairs = [(t, j) for j in j_near for t in t_near]
     pairs += [(t, j) for j in here.again for t in t_near]
-    few_there, few_here = set(t_near[:FEW]), set(j_near[:FEW])
-    pairs += [  # an operation that the candidate lacks
-        (t, j)
-        for j in j_before
-        for t in t_near
-        if t in few_there or not set(comparison.partners[j]).isdisjoint(_just_before(there.trace, t))
-    ]
-    own: dict[int, set[int]] = {j: _just_before(here.trace, j) for j in j_near}
-    twins: dict[int, set[int]] = {t: {j for j in j_before if t in comparison.partners[j]} for t in t_before}
-    pairs += [  # what only the candidate has: a path of a gradient is long
-        (t, j)
-        for j in j_near
-        for t in t_before
-        if j in few_here or here.trace.nodes[j].backward or not twins[t].isdisjoint(own[j])
-    ]
+    pairs += [(t, j) for j in j_before for t in t_near[:FEW]]  # an operation that the candidate lacks
+    alone = [j for rank, j in enumerate(j_near) if rank < FEW or here.trace.nodes[j].backward]
+    pairs += [
+        (t, j) for j in alone for t in t_before
+    ]  # what only the candidate has: a path of a gradient is long
     pairs += [(t, j) for j in j_before for t in t_before if _otherwise_arranged(comparison, t, j)]
     t_loops, j_loops = there.first_runs(), here.first_runs()
     in_loops = [
@@ -191,12 +172,6 @@ def pairs_to_try(comparison: Comparison, there: Walked, here: Walked) -> Iterato
             continue
         if not _right_elsewhere(comparison, ts, js):
             yield ts, js
-
-
-def _just_before(trace: Trace, index: int) -> set[int]:
-    """The values that a value was computed from in one or two operations."""
-    nodes, edge = trace.nodes, set(trace.nodes[index].inputs)
-    return edge | {i for k in edge for i in nodes[k].inputs}
 
 
 def _size(side: Walked, index: int) -> int:

@@ -49,12 +49,7 @@ class Parting:
         self.frontier = self.frontier[:MOST_NODES]
         self._parted = sorted(seen)
         self._watched = self._following()
-        self.near = self._nearest(self.frontier)
-        cut = [i for i in self.frontier if candidate.nodes[i].operation in CONVOLUTIONS]
-        if cut and not any(map(self._reads_a_weight, self.frontier)):
-            # What a convolution without weights cuts into patches first meets its kernel a step later.
-            behind = [i for i in self._watched if self._reads_a_weight(i)]
-            self.near = list(dict.fromkeys([*self._nearest(behind)[: len(behind)], *self.near]))
+        self.near = self._nearby()
 
     def mended(self, values: Mapping[str, np.ndarray[Any, Any]], *, anywhere: bool = False) -> int:
         """How many values at the place the reference has, once some weights have other values.
@@ -93,6 +88,15 @@ class Parting:
             if before and index not in level and min(before) < FOLLOWING:
                 level[index] = min(before) + 1
         return sorted(level)
+
+    def _nearby(self) -> list[str]:
+        """The weights to vary; first the kernels that meet what a convolution without weights cuts out."""
+        near = self._nearest(self.frontier)
+        cut = any(self._candidate.nodes[i].operation in CONVOLUTIONS for i in self.frontier)
+        if not cut or any(map(self._reads_a_weight, self.frontier)):
+            return near
+        behind = [i for i in self._watched if self._reads_a_weight(i)]
+        return list(dict.fromkeys([*self._nearest(behind)[: len(behind)], *near]))
 
     def _reads_a_weight(self, index: int) -> bool:
         nodes, weights = self._candidate.nodes, set(self._candidate.weights.values())

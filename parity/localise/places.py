@@ -39,20 +39,21 @@ def candidate_places(comparison: Comparison, region: Region, joined: Sequence[in
         joined: nodes that are put together wrongly; the line that calls them all is the first place then.
     """
     trace = comparison.candidate
-    found = _found(comparison, region)
+    readers = _readers(comparison, region)
+    found = _found(comparison, region, readers)
     first = _calling(trace, joined) if joined else None
     if first is not None:
         return put_first((first,), found)
-    return put_first((*found[:1], *_calls(comparison, region, found)), found[1:])
+    return put_first(
+        (*found[:1], *_calls(trace, found, (*readers, *region.candidate_nodes, region.j))), found[1:]
+    )
 
 
-def _calls(comparison: Comparison, region: Region, found: Sequence[Place]) -> tuple[Place, ...]:
+def _calls(trace: Trace, found: Sequence[Place], nodes: Sequence[int]) -> tuple[Place, ...]:
     """The calls that lead to the first line of a fault, if other calls lead there as well."""
-    trace = comparison.candidate
-    nodes = [*_readers(comparison, region), *region.candidate_nodes, region.j]
     first = {(place.file, place.line) for place in found[:1]}
-    own = trace.nodes[next((i for i in nodes if trace.nodes[i].spot.at in first), region.j)].spot
-    stacks = {n.spot.callers for n in trace.nodes if (n.spot.file, n.spot.line) == (own.file, own.line)}
+    own = trace.nodes[next((i for i in nodes if trace.nodes[i].spot.at in first), nodes[-1])].spot
+    stacks = {n.spot.callers for n in trace.nodes if n.spot.at == own.at}
     if len(stacks) < 2:
         return ()
     others = [stack for stack in stacks if stack != own.callers]
@@ -103,9 +104,9 @@ def _common(own: Sequence[Frame], other: Sequence[Frame]) -> int:
     return min(len(own), len(other)) - 1
 
 
-def _found(comparison: Comparison, region: Region) -> tuple[Place, ...]:
+def _found(comparison: Comparison, region: Region, readers: Sequence[int]) -> tuple[Place, ...]:
     """The places that the operations themselves tell."""
-    trace, readers = comparison.candidate, _readers(comparison, region)
+    trace = comparison.candidate
     if readers:
         return _places(trace, readers, ()) + _places(trace, [region.j], ())
     found = _places(trace, region.candidate_nodes, _hidden(region))

@@ -183,15 +183,15 @@ def _first_of_alike(
     if later in here.frontier:
         return None
     before = comparison.candidate.ancestors([later]) & set(here.near())
-    unmatched_there, near = set(there.nodes), there.near()
+    unmatched_there, ranks = set(there.nodes), {t: rank for rank, t in enumerate(there.near())}
     alike = [[t for t in runs if t in unmatched_there] for runs in repeated(comparison.reference)]
-    alike.sort(key=lambda ts: near.index(ts[0]) if ts and ts[0] in near else len(near))
+    alike = sorted((ts for ts in alike if ts and ts[0] in ranks), key=lambda ts: ranks[ts[0]])
     for runs in repeated(comparison.candidate):
         js = [j for j in runs if j in before]
         if len(js) < 2 or js[0] in comparison.candidate.ancestors(js[1:]):
             continue
         for ts in alike:
-            if len(ts) != len(js) or ts[0] not in near:
+            if len(ts) != len(js):
                 continue
             values: dict[int, Shaped[np.ndarray, ...]] = {}
             for t, j in zip(ts, js, strict=True):

@@ -70,7 +70,8 @@ def explained_part(
             what cannot be otherwise is compared by what is computed. What can (a row of a table that is not
             read) is not told by that, and stays wrong.
     """
-    wrong, right = wrong_weights(plan, weights, own), agree({})
+    wrong = wrong_weights(plan, weights, own)
+    right = bool(wrong or plan.unused or plan.missing) and agree({})  # else there is nothing to ask
     orders = _orders(plan, wrong, weights, own) if right else {}
     planned = plan.to_candidate(weights, exact=True) if right else {}
     apart = {

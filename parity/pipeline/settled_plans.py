@@ -176,7 +176,7 @@ def _as_given(
     weights = load(plan, reference.weights, model, converted=True)
 
     def agree(otherwise: Arrays) -> bool:
-        return gap(reference, program, {**weights, **otherwise}) <= NEAR
+        return gap(reference, program, overlaid(weights, otherwise)) <= NEAR
 
     return explained_part(plan, reference.weights, model.weights, *ends, agree=agree)
 

@@ -10,7 +10,7 @@ from parity.report.kinds import Stage
 from parity.report.locations import location, printable
 from parity.report.report import Report
 from parity.report.rounded import rounded, short
-from parity.report.sentences import advice, also_in, beside, headline, layer_in_words, ordinal
+from parity.report.sentences import advice, also_in, beside, headline, in_brackets, layer_in_words, ordinal
 from parity.report.sides import Sides
 
 MORE = "with --verbose"
@@ -68,8 +68,7 @@ def _describe_fault(
     if divergence.formulas and not divergence.cause:
         written = zip((sides.reference, sides.candidate), divergence.formulas, strict=True)
         told += [("" if i else "formulas", f"{side}: {text}") for i, (side, text) in enumerate(written)]
-        if any(", line " in text for text in divergence.formulas):
-            told.append(("", f"in brackets: values that agree, by their line in {sides.candidate}"))
+        told += [("", text)] if (text := in_brackets(divergence.formulas, sides)) else []
     if divergence.cause:
         told.append(("cause", explained(divergence.cause)))
         told += [("to do", text)] if (text := beside(divergence.cause, sides)) else []

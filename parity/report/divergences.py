@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from parity.report.kinds import CauseKind, Kind, Stage
 
 _OF_A_PLACE = re.compile(r"line \d+|number \d+ of \d+")
+"""Numbers in a cause that say where, and not what."""
+
 _NUMBER = re.compile(r"(?<![\w./])\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w/])")
+"""Other numbers in it; those in names are none."""
 
 CALLED = "called from"
 """Operation of a place that calls the one before it, where several calls lead there."""
@@ -131,11 +134,11 @@ class Divergence:
             return False
         if self.cause.name is not other.cause.name:
             return False
-        same_cause = self.cause.text == other.cause.text
-        if lines(self) == lines(other) and _what(self) == _what(other):
-            return True  # of another call, whose operands have other names
+        same_text = self.cause.text == other.cause.text
+        if lines(self) == lines(other):  # in another call the operands have other names
+            return same_text or _what(self) == _what(other)
         to_mend = [p.file and (p.file, p.line) for p in (*self.candidate[:1], *other.candidate[:1])]
-        return same_cause and (lines(self) == lines(other) or (all(to_mend) and len(set(to_mend)) == 1))
+        return same_text and all(to_mend) and len(set(to_mend)) == 1
 
 
 def _what(divergence: Divergence) -> list[str]:

@@ -161,6 +161,7 @@ def _fault(fault: Sequence[Divergence], title: str, sides: Sides) -> dict[str, A
         "cause": cause,
         "agreement": "" if cause is None else agreement_in_words(cause),
         "formulas": list(zip(titles, divergence.formulas or (), strict=False)),
+        "in_brackets": sentences.capitalised(sentences.in_brackets(divergence.formulas or (), sides) or ""),
         "advice": sentences.advice(divergence),
         "beside": cause and sentences.beside(cause, sides),
     }

@@ -243,6 +243,17 @@ def beside(cause: Cause, sides: Sides) -> str | None:
     return text and text.format(reference=sides.reference)
 
 
+def in_brackets(formulas: Sequence[str], sides: Sides) -> str | None:
+    """What stands in brackets in two formulas; None if nothing does that has a line.
+
+    Args:
+        formulas: of both sides.
+        sides: what the two sides are called.
+    """
+    named = any(", line " in formula for formula in formulas)
+    return f"in brackets: values that agree, by their line in {sides.candidate}" if named else None
+
+
 def ordinal(position: int, total: int) -> str:
     """What a divergence is called: "first divergence", "divergence 2 of 3".
 

@@ -104,7 +104,9 @@ def flat(array: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, " entries"]:
         array: of numbers of any dtype.
     """
     values = np.asarray(real_parts(array), np.float64).reshape(-1)
-    if np.abs(values).max(initial=0.0) < 1e30:  # of NaN this is false
+    with np.errstate(invalid="ignore", over="ignore"):
+        largest = np.abs(values).max(initial=0.0)
+    if largest < 1e30:  # of NaN this is false
         return values
     return np.clip(np.nan_to_num(values, nan=3e30, posinf=1e30, neginf=-1e30), -1e30, 3e30)
 

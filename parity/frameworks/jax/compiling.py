@@ -11,10 +11,10 @@ SOON = {
     "xla_cpu_use_fusion_emitters": False,
     "xla_cpu_parallel_codegen_split_count": 1,
 }
-"""Options of XLA by which a small program is compiled in a fifth of the time, to run up to twice as long."""
+"""Options of XLA by which a small program is compiled much sooner, to run somewhat longer."""
 
 LARGE = 2**22
-"""Entries that a program computes from which running it costs more than compiling it."""
+"""Entries that a program computes from which on it is compiled as usual, because it runs long."""
 
 
 def compiled_soon(function: Callable[..., Any], *, entries: int = 0) -> Callable[..., Any]:

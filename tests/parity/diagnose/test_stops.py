@@ -234,6 +234,26 @@ def test_the_wrong_one_of_two_branches_stopped_is_told_with_both_lines() -> None
     assert "stops" in fault.cause.text, fault.cause
 
 
+def distances_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    h = torch.tanh(x @ p["w"] + p["b"])
+    square = ((h[:, None] - h) ** 2).sum(-1)
+    apart = square > 0
+    return torch.where(apart, torch.where(apart, square, torch.ones_like(square)).sqrt(), 0 * square)
+
+
+def distances_jax(p: Any, x: jax.Array) -> jax.Array:
+    h = jnp.tanh(x @ p["w"] + p["b"])
+    square = ((h[:, None] - h) ** 2).sum(-1)
+    return jnp.where(square > 0, jnp.sqrt(square), 0.0)  # ROOT
+
+
+def test_a_root_at_zero_whose_gradient_comes_to_nan_is_told() -> None:
+    fault = from_torch_to_jax(distances_torch, distances_jax)
+    assert fault.cause is not None, fault
+    assert "JAX's gradient is NaN, PyTorch's is not" in fault.cause.text, fault.cause
+    assert "# ROOT" in fault.candidate[0].code, fault.candidate
+
+
 def settled_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
     u = x @ p["w"] + p["b"]
     z = torch.zeros_like(u)  # stops nothing

@@ -14,13 +14,17 @@ from tests.parity.diagnose.diagnosed import numbers
 LAYERS, WIDTH = 3, 4
 
 
-class Flow(torch.nn.Module):
-    """Layers that each move some entries and add what that costs to a total."""
+class Layers(torch.nn.Module):
+    """Layers of one width."""
 
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.layers = torch.nn.ModuleList(torch.nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
+
+
+class Flow(Layers):
+    """Layers that each move some entries and add what that costs to a total."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         total = x.new_zeros(len(x))
@@ -98,13 +102,8 @@ def test_of_a_helper_that_reads_what_lacks_an_operation_the_call_is_told() -> No
     assert "# the call" in divergence.candidate[1].code
 
 
-class Stacked(torch.nn.Module):
+class Stacked(Layers):
     """Layers in a loop, each of which keeps what it gets."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layers = torch.nn.ModuleList(torch.nn.Linear(WIDTH, WIDTH) for _ in range(LAYERS))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for layer in self.layers:

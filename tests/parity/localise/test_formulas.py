@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import pytest
 import torch
 
+from parity.report.html import page
 from tests.parity.diagnose.diagnosed import numbers, report_of
 
 PARAMS = {"w": numbers(5, 6), "v": numbers(6), "u": numbers(6, seed=1)}
@@ -50,7 +51,21 @@ def test_a_report_shows_them() -> None:
     text = str(report)
     assert "formulas PyTorch: [exp" in text
     assert "* (2 + abs(u))" in text
+    assert "in brackets: values that agree, by their line in JAX" in text
     assert "make the formulas the same" in " ".join(text.split())
+    assert "In brackets: values that agree, by their line in JAX" in page(report)
+
+
+def test_a_formula_shows_strides() -> None:
+    def reference(p: Any, x: Any) -> Any:
+        return torch.tanh(torch.nn.functional.conv2d(x, p["k"], stride=2))
+
+    def candidate(p: Any, x: Any) -> Any:
+        return jnp.tanh(jnp.exp(x[:, :, ::2, ::2]) * p["k"].sum())
+
+    fault = report_of(reference, candidate, {"k": numbers(2, 2, 1, 1)}, numbers(2, 2, 5, 5)).divergences[0]
+    assert fault.formulas is not None, fault
+    assert "stride=(2, 2)" in fault.formulas[0], fault.formulas
 
 
 def test_a_long_way_between_what_agrees_has_none() -> None:
