@@ -61,6 +61,7 @@ from parity.diagnose.order import order, shifted
 from parity.diagnose.picks import picked_entries
 from parity.diagnose.plainly import written_plainly
 from parity.diagnose.pooling import padding_modes, pools
+from parity.diagnose.read_in_steps import read_in_steps
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.resizing import resizings
@@ -98,6 +99,7 @@ FAMILIES: tuple[Family, ...] = (
     norm_modes,
     dropout_scales,
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
+    read_in_steps,
     *(
         constants,
         activations,

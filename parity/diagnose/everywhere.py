@@ -27,12 +27,12 @@ def everywhere(fault: Fault, change: Change) -> Change | None:
     trace = fault.candidate
     if any(index not in fault.pure for index in change.values):
         return None  # a value, and no code
-    functions = {k: f for number, f in change.functions.items() for k in fault.disagreeing(number)}
+    functions = {k: f for number, f in change.functions.items() for k in _runs(fault, number, change.of_code)}
     values: dict[int, Value] = dict(change.values)
     for index, value in change.values.items():
         for number in fault.readers(index):
             position = trace.evaluations[number].inputs.index(index)
-            for other in fault.disagreeing(number):
+            for other in _runs(fault, number, of_code=True):
                 read = trace.evaluations[other].inputs
                 alike = len(read) > position and np.array_equal(
                     fault.value(read[position]), fault.value(index)
@@ -42,17 +42,33 @@ def everywhere(fault: Fault, change: Change) -> Change | None:
     return change._replace(values=values, functions=functions)
 
 
+def _runs(fault: Fault, number: int, of_code: bool) -> list[int]:
+    """Where the code of an evaluation runs and disagrees; of a loop, whose steps are one code, all steps."""
+    steps = fault.steps(number) if of_code else []
+    return sorted({*fault.disagreeing(number), *steps})
+
+
 def explains(fault: Fault, change: Change) -> bool:
     """Whether the faulty value agrees once a change is made wherever it says, from the start.
+
+    What agreed before in another step of a loop must agree still: a factor of 0 that is left out looks like
+    a sum too many in the one step that has it.
 
     Args:
         fault: the fault.
         change: nodes and evaluations of the candidate's trace, not of the fault alone.
     """
     target = fault.target
-    new = fault.comparison.replay(change.values, change.functions, until=target.node)
+    changed = {fault.node(k).step for index in change.values for k in fault.consumers[index]}
+    changed.update(change.functions)
+    steps = [number for number in changed if len(fault.steps(number)) > 1]
+    outputs = [i for n in steps for i in fault.candidate.evaluations[n].outputs]
+    new = fault.comparison.replay(change.values, change.functions, until=max(target.node, *outputs, 0))
     value = np.asarray(new.get(target.node, target.actual))
-    return value.shape == target.wanted.shape and same(value, target.wanted, target.allowed)
+    if value.shape != target.wanted.shape or not same(value, target.wanted, target.allowed):
+        return False
+    agreed = (i for i in outputs if i in new and fault.comparison.partners[i])
+    return all(fault.comparison.matches(i, np.asarray(new[i])) for i in agreed)
 
 
 def _is_wider(code: Change, change: Change) -> bool:

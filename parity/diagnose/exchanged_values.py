@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from parity.diagnose.fault import Fault
+from parity.diagnose.kept_values import keeping, runs_of
 from parity.diagnose.naming import described
 from parity.diagnose.operands import exchange_in_words, kind_of_exchange
 from parity.diagnose.trials import Change
 from parity.diagnose.whole_losses import place_of
 from parity.localise.comparison import Function, Value, failing, unmatched
-from parity.trace.executions import executions
 from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import PARTS
 
@@ -38,7 +38,7 @@ def exchanged_values(fault: Fault) -> Iterator[Change]:
     """Values on the border of what differs, each read in the place of another, wherever their code runs."""
     if fault.depth:
         return  # the border is the same at every depth
-    runs = functools.cache(functools.partial(_runs, fault))
+    runs = functools.cache(functools.partial(runs_of, fault))
     for order in _orders(fault, _border(fault, runs)):
         reading = _reading(fault, order, runs)
         if reading:
@@ -73,15 +73,6 @@ def _tells(fault: Fault, index: int) -> bool:
     return computed and fault.comparison.candidate_tells(index)
 
 
-def _runs(fault: Fault, index: int) -> list[int]:
-    """A value in every run of its code; of several values of one line those in the same place of it."""
-    evaluations, number = fault.candidate.evaluations, fault.node(index).step
-    place = evaluations[number].outputs.index(index)
-    alike = [evaluations[n].outputs[place] for n in executions(fault.candidate, number)]
-    width = next((n for n, i in enumerate(alike) if n and alike[0] in fault.ancestors(i)), len(alike))
-    return alike[alike.index(index) % width :: width]
-
-
 def _orders(fault: Fault, border: Sequence[int]) -> Iterator[dict[int, int]]:
     """Value -> the one that is read in its place: two exchanged, then the parts of one value in any order."""
     for a, b in itertools.combinations(border, 2):
@@ -110,24 +101,13 @@ def _reading(fault: Fault, order: Mapping[int, int], runs: Runs) -> dict[int, Fu
         instead.update(zip(runs(index), runs(other), strict=True))
     functions: dict[int, Function] = {}
     for number in sorted({fault.node(index).step for index in instead}):
-        functions[number] = _keeping(fault, number, kept)
+        functions[number] = keeping(fault, number, kept)
     for number, evaluation in enumerate(trace.evaluations):
         if not instead.keys().isdisjoint(evaluation.inputs):
             if number in functions:
                 return {}  # one is computed from another
             functions[number] = _rerouted(fault, number, instead, kept)
     return functions
-
-
-def _keeping(fault: Fault, number: int, kept: dict[int, Value]) -> Function:
-    evaluation = fault.candidate.evaluations[number]
-
-    def compute(given: Sequence[Value]) -> Sequence[Value]:
-        results = evaluation.function(given)
-        kept.update(zip(evaluation.outputs, results, strict=True))
-        return results
-
-    return compute
 
 
 def _rerouted(fault: Fault, number: int, instead: Mapping[int, int], kept: Mapping[int, Value]) -> Function:

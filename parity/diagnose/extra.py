@@ -74,7 +74,7 @@ def extra_operations(fault: Fault) -> Iterator[Change]:
             if not fits or before.dtype.kind != value.dtype.kind or np.array_equal(before, value):
                 continue
             skipped = _between(fault, source, index)
-            if not skipped:
+            if not skipped or _needed_in_another_step(fault, source, index):
                 continue
             nodes = [fault.node(i) for i in skipped]
             if len({node.operation for node in nodes} - GLUE) > MOST_LEFT_OUT:
@@ -103,6 +103,16 @@ def _between(fault: Fault, source: int, end: int) -> list[int]:
         if index in needed:
             needed.update(i for i in fault.node(index).inputs if i in reached and i != source)
     return sorted(i for i in needed if i in inside)
+
+
+def _needed_in_another_step(fault: Fault, source: int, end: int) -> bool:
+    """Whether in another step of the loop the later value agrees and is not the earlier one."""
+    ends, sources = fault.in_all_steps(end), fault.in_all_steps(source)
+    behind = ends.index(end) - sources.index(source)
+    pairs = zip(ends[max(behind, 0) :], sources[max(-behind, 0) :], strict=False)
+    return len(sources) > 1 and any(
+        fault.comparison.partners[i] and not np.array_equal(fault.value(i), fault.value(s)) for i, s in pairs
+    )
 
 
 def _by_number(fault: Fault, nodes: list[int]) -> bool:

@@ -19,7 +19,7 @@ from parity.diagnose.targets import Array, difference, same, target_of
 from parity.diagnose.trials import Change, recompute
 from parity.localise.comparison import Comparison, Function, Region, Value, failing
 from parity.localise.placing import in_place
-from parity.trace.executions import executions
+from parity.trace.executions import executions, steps
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
 
@@ -68,6 +68,7 @@ class Fault:
         self.reference_pure = pure(self.reference.nodes) - data
         self._ancestors: dict[int, set[int]] = {}
         self._disagreeing: dict[int, list[int]] = {}
+        self._steps: dict[int, list[int]] = {}
         # What a family found that says less than other families may; None before it has looked.
         self.for_later: list[Change] | None = None
 
@@ -156,6 +157,36 @@ class Fault:
                 if n == number or not any(map(matched, evaluations[n].outputs))
             ]
         return self._disagreeing[number]
+
+    def steps(self, number: int) -> list[int]:
+        """An evaluation and the same in every other step of its loop; itself alone outside of one."""
+        if number not in self._steps:
+            self._steps[number] = steps(self.candidate, self.alike(number), number)
+        return self._steps[number]
+
+    def _code(self, number: int) -> tuple[str, int, bool, str]:
+        """What an evaluation is the same code by: file, line, whether it is its gradient, operation."""
+        node = self.node(self.candidate.evaluations[number].outputs[0])
+        return *node.spot.at, node.backward, node.operation
+
+    @functools.cached_property
+    def _alike(self) -> dict[tuple[str, int, bool, str], list[int]]:
+        found: dict[tuple[str, int, bool, str], list[int]] = {}
+        for number in (n for n, e in enumerate(self.candidate.evaluations) if e.outputs):
+            found.setdefault(self._code(number), []).append(number)
+        return found
+
+    def alike(self, number: int) -> list[int]:
+        """The evaluations of the same operation of the same line, itself among them."""
+        return self._alike[self._code(number)]
+
+    def in_all_steps(self, index: int) -> list[int]:
+        """A value in every step of the loop that computes it, in order; itself alone outside of one."""
+        number, evaluations = self.node(index).step, self.candidate.evaluations
+        if number < 0:
+            return [index]
+        place = evaluations[number].outputs.index(index)
+        return [evaluations[n].outputs[place] for n in self.steps(number)]
 
     def readers(self, index: int) -> list[int]:
         """Evaluations among the active ones that read a node."""

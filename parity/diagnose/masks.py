@@ -83,6 +83,7 @@ def masks_of_several(fault: Fault) -> Iterator[Change]:
                     "<candidate> masks by one condition more than <reference>: leave it out"
                     + (f" (of line {line})" if line else ""),
                     functions={node.step: functools.partial(_one, kept)},
+                    of_code=True,
                 )
 
 

@@ -75,7 +75,7 @@ def joined_otherwise(fault: Fault) -> Iterator[Change]:
                 text = f"<reference> joins the parts along axis {axis} in the order {order}, "
                 text += f"<candidate> in {here}"
                 joined = _called(functools.partial(_joined, order, axis))
-                yield Change(CauseKind.ORDER, text, functions={number: joined})
+                yield Change(CauseKind.ORDER, text, functions={number: joined}, of_code=True)
 
 
 def _joined(order: Sequence[int], axis: int, *parts: Array) -> Array:
@@ -92,7 +92,7 @@ def _exchanged(fault: Fault, numbers: Sequence[int]) -> Iterator[Change]:
             if _leaves_out(fault, number, other):
                 continue
             text = _in_words(fault, number, other)
-            yield Change(other.cause, text, functions={number: _called(other.function)})
+            yield Change(other.cause, text, functions={number: _called(other.function)}, of_code=True)
 
 
 def _in_words(fault: Fault, number: int, other: Other) -> str:

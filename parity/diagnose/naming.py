@@ -6,6 +6,9 @@ from parity.diagnose.fault import Fault
 from parity.trace.graph import Node, NodeKind
 from parity.trace.vocabulary import FITTING, PARTS, REARRANGING
 
+OF_A_STEP = frozenset({"scan_slice"})
+"""What takes a step's part of what a loop goes over: it is called what it is a part of."""
+
 MOST_NAMED = 2
 """Weights that are named with a value; more would be most of a network."""
 
@@ -40,7 +43,7 @@ def _computed(fault: Fault, index: int) -> int:
         node = fault.node(source)
         if node.kind is not NodeKind.OPERATION:
             break
-        if node.operation not in FITTING:
+        if node.operation not in FITTING | OF_A_STEP:
             return source
     return index
 

@@ -187,6 +187,8 @@ def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator
         values[literal.node] = np.full(like.shape, new, like.dtype)
     if any(stays_a_mean(fault, literal, new) for literal in which):
         return
+    if new == 0 and use.operations & {"mul", "div"} and any(_says_nothing(fault, i) for i in which):
+        return
     cause = _cause(use, old, new)
     if cause is CauseKind.REDUCTION and new == use.summed and use.divides:
         text = f"<candidate> divides the sum of {number(new)} entries by {number(old)}, "
@@ -196,6 +198,14 @@ def _exchanged(fault: Fault, which: tuple[Literal, ...], new: float) -> Iterator
     what = "what is subtracted from the count" if use.corrects else WHAT.get(cause, "the number")
     text = f"{what} is {number(old)} in <candidate> and {number(new)} in <reference>: use {number(new)}"
     yield Change(cause, text, values)
+
+
+def _says_nothing(fault: Fault, literal: Literal) -> bool:
+    """Whether a factor of 0 is one number's accident, or the code agrees with it in another of its runs."""
+    if fault.target.wanted.size == 1:
+        return True
+    alike = (n for number in fault.readers(literal.node) for n in fault.alike(number))
+    return any(fault.comparison.partners[i] for n in alike for i in fault.candidate.evaluations[n].outputs)
 
 
 def _rounded(fault: Fault, here: list[Literal], there: list[float]) -> Iterator[Change]:

@@ -21,6 +21,8 @@ class Change(NamedTuple):
         functions: index of an evaluation -> what to compute it by instead.
         everywhere: whether all of it is tried from the start of the computation; it explains the fault only
             if every failed output agrees then.
+        of_code: whether the functions are the code's, the same in every step of a loop, not made of what is
+            computed in one of them.
         joined: nodes of the candidate that are joined wrongly, where no single operation is wrong: the fault
             stands where all of them are put together, on the line that leads to the first.
         reference_places: lines of the reference that tell more than those of its operations at the fault.
@@ -32,6 +34,7 @@ class Change(NamedTuple):
     values: Mapping[int, Value] = MappingProxyType({})
     functions: Mapping[int, Function] = MappingProxyType({})
     everywhere: bool = False
+    of_code: bool = False
     joined: tuple[int, ...] = ()
     reference_places: tuple[Place, ...] = ()
     candidate_places: tuple[Place, ...] = ()

@@ -1,5 +1,6 @@
 """Which operations of a trace are the same code, run more than once: in a loop, a layer, a call."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -26,6 +27,31 @@ def executions(trace: Trace, number: int) -> Sequence[int]:
     on_line = [n for n, line in enumerate(lines) if line == lines[number]]
     period = _period([trace.evaluations[n].operation for n in on_line])
     return on_line[on_line.index(number) % period :: period]
+
+
+def steps(trace: Trace, alike: Sequence[int], number: int) -> list[int]:
+    """The same equation in every step of the loop that an evaluation is in, in order; itself alone elsewhere.
+
+    Args:
+        trace: with its evaluations; steps are told apart by their spots.
+        alike: the evaluations of the same operation of the same line, in order.
+        number: one of them.
+    """
+    loop: dict[str, list[int]] = {}
+    last = ""
+    for n in alike:
+        outputs = trace.evaluations[n].outputs
+        step = trace.nodes[outputs[0]].spot.step if outputs else ""
+        if step != last and step in loop:  # the loop is run once more
+            if number in itertools.chain(*loop.values()):
+                break
+            loop = {}
+        loop.setdefault(step, []).append(n)
+        last = step
+    of_own = next(of_step for of_step in loop.values() if number in of_step)
+    if "" in loop or {len(of_step) for of_step in loop.values()} != {len(of_own)}:
+        return [number]
+    return [of_step[of_own.index(number)] for of_step in loop.values()]
 
 
 def repeated(trace: Trace) -> Iterator[list[int]]:

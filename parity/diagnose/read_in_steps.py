@@ -1,0 +1,232 @@
+"""What every step of a loop reads: another value of the step, or without a factor or a term that it has.
+
+In a single step a number says little: a sum times 0 looks like a sum that is left out, and the first state
+like a constant. All steps together tell, so the operand is changed wherever the code runs, and the failed
+outputs must agree.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from parity.diagnose.fault import Fault
+from parity.diagnose.kept_values import keeping, runs_of
+from parity.diagnose.naming import described
+from parity.diagnose.targets import Array
+from parity.diagnose.trials import Change
+from parity.localise.comparison import Function, Value
+from parity.report.kinds import CauseKind
+from parity.trace.graph import NodeKind
+
+MOST_VALUES = 32
+"""Values of a step that are tried, those nearest to the faulty one."""
+
+Runs = Callable[[int], list[int]]
+"""A value -> the same in every run of its code."""
+
+
+class Operand(NamedTuple):
+    """An operand of one operation in every step.
+
+    Attributes:
+        readers: the operation's evaluation in each step, in order.
+        place: which operand it is.
+        nodes: what is read there, per step.
+    """
+
+    readers: tuple[int, ...]
+    place: int
+    nodes: tuple[int, ...]
+
+
+class Way(NamedTuple):
+    """How the reference reads another value: what it does with it, in words, and what comes of it."""
+
+    words: str
+    met: Callable[[Array, Array], Array]
+
+
+WAYS = (
+    Way("multiplies {operand} by {other}", lambda value, other: value * other),
+    Way("multiplies {operand} by 1 minus {other}", lambda value, other: value * (1 - other)),
+    Way("adds {other} to {operand}", lambda value, other: value + other),
+    Way("subtracts {other} from {operand}", lambda value, other: value - other),
+)
+
+
+def _other(value: Array, other: Array) -> Array:
+    return other
+
+
+INSTEAD = Way("", _other)
+"""The other value is read in its place."""
+
+
+def read_in_steps(fault: Fault) -> Iterator[Change]:
+    """An operand of the fault that is another one in every step, or lacks a factor or a term of the step."""
+    if fault.depth or fault.gradient:
+        return  # the same at every depth
+    runs = functools.cache(functools.partial(runs_of, fault))
+    nodes = {*fault.region.candidate_nodes, fault.region.j}
+    tried: set[int] = set()
+    for index in sorted(nodes, reverse=True):
+        if not _is_computed(fault, index) or index in tried or len(own := runs(index)) == 1:
+            continue
+        tried.update(own)
+        step, in_one = own.index(index), len(nodes.intersection(own)) == 1
+        for operand in _operands(fault, own):
+            others = _values(fault, runs, own, step, operand)
+            for way in (INSTEAD, *WAYS):
+                for other in others:
+                    if fault.late:
+                        return
+                    if not _fits(fault, operand.nodes[step], other[step], way):
+                        continue
+                    if not in_one or _agrees_here(fault, operand, other, step, way):
+                        yield _change(fault, operand, other, step, way)
+
+
+def _is_computed(fault: Fault, index: int) -> bool:
+    node = fault.node(index)
+    return node.kind is NodeKind.OPERATION and node.step >= 0 and node.floating and index not in fault.pure
+
+
+def _operands(fault: Fault, own: Sequence[int]) -> Iterator[Operand]:
+    """The floating operands of an operation that are computed or given, in all steps."""
+    evaluations = fault.candidate.evaluations
+    readers = tuple(fault.node(i).step for i in own)
+    for place in range(len(evaluations[readers[0]].inputs)):
+        nodes = tuple(evaluations[n].inputs[place] for n in readers)
+        if all(fault.node(i).floating for i in nodes) and not all(fault.node(i).fixed for i in nodes):
+            yield Operand(readers, place, nodes)
+
+
+def _values(
+    fault: Fault, runs: Runs, own: Sequence[int], step: int, operand: Operand
+) -> list[tuple[int, ...]]:
+    """What else there is in every step before the operand is read: computed there, or read there."""
+    evaluations = fault.candidate.evaluations
+    before = own[step - 1] if step else own[0] - (own[1] - own[0])
+    found: dict[tuple[int, ...], None] = {}
+    for index in range(own[step] - 1, max(before, -1), -1):
+        if fault.node(index).kind is not NodeKind.OPERATION or fault.node(index).step < 0:
+            continue
+        alike = runs(index)
+        if len(alike) != len(own) or alike.index(index) != step:
+            continue
+        found[tuple(alike)] = None
+        numbers = [fault.node(i).step for i in alike]
+        for place in range(len(evaluations[numbers[0]].inputs)):
+            found[tuple(evaluations[n].inputs[place] for n in numbers)] = None
+    ordered = [other for other in found if _is_ready(fault, other, operand)]
+    return ordered[:MOST_VALUES]
+
+
+def _is_ready(fault: Fault, other: Sequence[int], operand: Operand) -> bool:
+    """Whether a value is floating, no constant of the code, and there before the operand is read."""
+    outputs = [fault.candidate.evaluations[n].outputs[0] for n in operand.readers]
+    return (
+        tuple(other) != operand.nodes
+        and all(fault.node(i).floating for i in other)
+        and not all(i in fault.pure for i in other)
+        and all(i < out for i, out in zip(other, outputs, strict=True))
+    )
+
+
+def _fits(fault: Fault, index: int, other: int, way: Way) -> bool:
+    """Whether one value can be met by another."""
+    value, met = fault.value(index), fault.value(other)
+    if way is INSTEAD:
+        return value.shape == met.shape and value.size > 0 and not np.array_equal(value, met)
+    try:
+        return value.size > 0 and np.broadcast_shapes(value.shape, _along(met, value).shape) == value.shape
+    except ValueError:
+        return False
+
+
+def _along(other: Array, value: Array) -> Array:
+    """A value for every row of another one, laid along these."""
+    rows = other.ndim < value.ndim and other.shape == value.shape[: other.ndim] != value.shape[-other.ndim :]
+    return other.reshape(*other.shape, *(1,) * (value.ndim - other.ndim)) if other.ndim and rows else other
+
+
+def _agrees_here(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: Way) -> bool:
+    """Whether the fault agrees with one step's operand changed; that alone proves nothing."""
+    number = operand.readers[step]
+    kept: dict[int, Value] = {other[step]: fault.value(other[step])}
+    functions = {number: _reading(fault, operand, other, step, way, kept)}
+    return fault.residual(Change(CauseKind.OPERANDS, "", functions=functions)) is not None
+
+
+def _change(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: Way) -> Change:
+    """The operand changed in every step; what is met is kept when it is computed."""
+    kept: dict[int, Value] = {}
+    functions: dict[int, Function] = {}
+    for index in other:
+        number = fault.node(index).step
+        if fault.node(index).kind is NodeKind.OPERATION and number >= 0:
+            functions[number] = keeping(fault, number, kept)
+        else:
+            kept[index] = fault.value(index)
+    for at, number in enumerate(operand.readers):
+        reading = _reading(fault, operand, other, at, way, kept)
+        if number in functions:  # it is met in a later step
+            reading = _both(fault, number, reading, kept)
+        functions[number] = reading
+    names = {
+        "operand": _named(fault, operand.nodes, step, operand),
+        "other": _named(fault, other, step, operand),
+    }
+    if names["operand"] == names["other"]:
+        names = {"operand": _made_of(fault, operand.nodes[step]), "other": _made_of(fault, other[step])}
+    if way is INSTEAD:
+        text = "in every step <candidate> reads {operand} where <reference> reads {other}"
+    else:
+        text = f"<reference> {way.words} in every step, <candidate> does not"
+    cause = CauseKind.OPERANDS if way is INSTEAD else CauseKind.MISSING_TERM
+    return Change(cause, text.format(**names), functions=functions, everywhere=True)
+
+
+def _reading(
+    fault: Fault, operand: Operand, other: Sequence[int], at: int, way: Way, kept: dict[int, Value]
+) -> Function:
+    """An operation whose operand is met by another value of its step."""
+    evaluation = fault.candidate.evaluations[operand.readers[at]]
+
+    def compute(given: Sequence[Value]) -> Sequence[Value]:
+        read = list(given)
+        value = np.asarray(read[operand.place])
+        met = way.met(value, _along(np.asarray(kept[other[at]]), value))
+        read[operand.place] = np.asarray(met, value.dtype)
+        return evaluation.function(read)
+
+    return compute
+
+
+def _both(fault: Fault, number: int, reading: Function, kept: dict[int, Value]) -> Function:
+    """An operation that is changed, and leaves its results behind."""
+    outputs = fault.candidate.evaluations[number].outputs
+
+    def compute(given: Sequence[Value]) -> Sequence[Value]:
+        results = reading(given)
+        kept.update(zip(outputs, results, strict=True))
+        return results
+
+    return compute
+
+
+def _made_of(fault: Fault, index: int) -> str:
+    return f"a part of {described(fault, fault.rearranged_from(index)[-1])}"
+
+
+def _named(fault: Fault, nodes: Sequence[int], step: int, operand: Operand) -> str:
+    """What a value of every step is called; one that is carried on, with where it comes from."""
+    own = fault.node(fault.candidate.evaluations[operand.readers[step]].outputs[0]).spot.step
+    computed = [i for i in nodes if fault.node(i).kind is NodeKind.OPERATION]
+    index = nodes[step] if nodes[step] in computed or not computed else computed[0]
+    carried = len({fault.node(i).operation for i in nodes}) > 1 and computed
+    if carried and not (own and fault.node(nodes[step]).spot.step == own):
+        return f"{described(fault, computed[-1])} of the step before"
+    return described(fault, index)

@@ -1,0 +1,197 @@
+"""What every step of a loop reads: the cause holds in all steps, and is not one step's coincidence."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from parity.report.kinds import CauseKind
+from tests.parity.diagnose.diagnosed import numbers, report_of
+
+W = {"w": numbers(4, 4), "u": numbers(4, 4), "v": numbers(4)}
+X = numbers(7, 5, 4)
+Program = Callable[[Any, Any], Any]
+
+
+def _ends(x: Any) -> Any:
+    """Where an episode ends: 0 or 1 per step and row."""
+    return x[..., 0] > 0.4
+
+
+def returns(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """Lambda-returns: nothing is passed on over the end of an episode."""
+    ends, value, last, out = _ends(x).to(x.dtype), torch.tanh(x @ p["v"]), torch.zeros(5, dtype=x.dtype), []
+    for i in reversed(range(7)):
+        last = x[i, :, 1] + 0.9 * (1 - ends[i]) * (0.2 * value[i] + 0.8 * last)
+        out.append(last)
+    return torch.stack(out[::-1])
+
+
+def returns_over_ends(p: Any, x: jax.Array) -> jax.Array:
+    """The same without the factor."""
+
+    def step(last: jax.Array, read: Any) -> Any:
+        reward, _, value = read
+        last = reward + 0.9 * (0.2 * value + 0.8 * last)  # FAULT
+        return last, last
+
+    read = x[..., 1], _ends(x).astype(x.dtype), jnp.tanh(x @ p["v"])
+    return jax.lax.scan(step, jnp.zeros(5, x.dtype), read, reverse=True)[1]
+
+
+def resets(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """A recurrent network whose state starts again at the end of an episode."""
+    ends, state, out = _ends(x).to(x.dtype), torch.zeros(5, 4, dtype=x.dtype), []
+    for i in range(7):
+        state = torch.tanh(x[i] @ p["w"] + (state * (1 - ends[i])[:, None]) @ p["u"])
+        out.append(state)
+    return torch.stack(out)
+
+
+def no_resets(p: Any, x: jax.Array) -> jax.Array:
+    """The same without."""
+
+    def step(state: jax.Array, read: Any) -> Any:
+        x, _ = read
+        state = jnp.tanh(x @ p["w"] + state @ p["u"])  # FAULT
+        return state, state
+
+    return jax.lax.scan(step, jnp.zeros((5, 4), x.dtype), (x, _ends(x).astype(x.dtype)))[1]
+
+
+def average(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """A gated average: what is new has the rest of the gate."""
+    gates, state, out = torch.sigmoid(x @ p["w"]), torch.zeros(5, 4, dtype=x.dtype), []
+    for i in range(7):
+        state = gates[i] * state + (1 - gates[i]) * x[i]
+        out.append(state)
+    return torch.stack(out)
+
+
+def sum_of_all(p: Any, x: jax.Array) -> jax.Array:
+    """The same with all of what is new: it agrees in no step, and its first state is the input."""
+
+    def step(state: jax.Array, read: Any) -> Any:
+        gate, x = read
+        state = gate * state + x  # FAULT
+        return state, state
+
+    return jax.lax.scan(step, jnp.zeros((5, 4), x.dtype), (jax.nn.sigmoid(x @ p["w"]), x))[1]
+
+
+def traces(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """V-trace: its own factor for what is passed on."""
+    passed, own = torch.sigmoid(x @ p["v"]), torch.exp(x[..., 1]).clamp(max=1.0)
+    last, out = torch.zeros(5, dtype=x.dtype), []
+    for i in reversed(range(6)):
+        last = own[i] * (x[i, :, 3] + 0.9 * x[i + 1, :, 2] - x[i, :, 2]) + 0.9 * passed[i] * last
+        out.append(last)
+    return torch.stack(out[::-1])
+
+
+def traces_of_one_factor(p: Any, x: jax.Array) -> jax.Array:
+    """The same with one factor for both."""
+    passed, own = jax.nn.sigmoid(x @ p["v"]), jnp.minimum(jnp.exp(x[..., 1]), 1.0)
+    deltas = own[:6] * (x[:6, :, 3] + 0.9 * x[1:, :, 2] - x[:6, :, 2])
+
+    def step(last: jax.Array, read: Any) -> Any:
+        delta, _, own = read
+        last = delta + 0.9 * own * last  # FAULT
+        return last, last
+
+    return jax.lax.scan(step, jnp.zeros(5, x.dtype), (deltas, passed[:6], own[:6]), reverse=True)[1]
+
+
+def opacity(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """Volume rendering: what light is left before a sample weighs it."""
+    alpha, left, out = torch.sigmoid(x[..., 0]), torch.ones(5, dtype=x.dtype), []
+    for i in range(7):
+        out.append((alpha[i] * left)[:, None] * x[i])
+        left = left * (1 - alpha[i])
+    return torch.stack(out)
+
+
+def opacity_behind(p: Any, x: jax.Array) -> jax.Array:
+    """The same with what is left behind the sample."""
+
+    def step(left: jax.Array, read: Any) -> Any:
+        alpha, x = read
+        left = left * (1 - alpha)
+        return left, (alpha * left)[:, None] * x  # FAULT
+
+    return jax.lax.scan(step, jnp.ones(5, x.dtype), (jax.nn.sigmoid(x[..., 0]), x))[1]
+
+
+@pytest.mark.parametrize(
+    ("reference", "candidate", "kind", "said"),
+    [
+        (returns, returns_over_ends, CauseKind.MISSING_TERM, "by 1 minus the gt of line"),
+        (resets, no_resets, CauseKind.MISSING_TERM, "by 1 minus the gt of line"),
+        (average, sum_of_all, CauseKind.MISSING_TERM, "by 1 minus the logistic of line"),
+        (traces, traces_of_one_factor, CauseKind.OPERANDS, "the logistic of line"),
+        (opacity, opacity_behind, CauseKind.OPERANDS, "of the step before"),
+    ],
+    ids=["a factor", "a state's factor", "a factor everywhere", "another value", "the state before"],
+)
+def test_what_every_step_lacks_is_named(
+    reference: Program, candidate: Program, kind: CauseKind, said: str
+) -> None:
+    """One fault, at its line, with a change that mends the outputs."""
+    report = report_of(reference, candidate, W, X)
+    assert len(report.divergences) == 1, report
+    first = report.divergences[0]
+    assert "# FAULT" in first.candidate[0].code, report
+    assert first.cause is not None, report
+    assert first.cause.name is kind, first.cause
+    assert said in first.cause.text, first.cause
+    assert "every step" in first.cause.text, first.cause
+    assert first.cause.whole, first.cause
+
+
+def test_a_sum_that_other_steps_need_is_not_too_many() -> None:
+    """Where a single number is passed on, a sum times 0 is no sum that is left out."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        value, last, out = torch.tanh(x[:, 0] @ p["v"]), torch.zeros((), dtype=x.dtype), []
+        for i in reversed(range(7)):
+            last = value[i] + 0.9 * float(i not in (2, 4)) * last
+            out.append(last)
+        return torch.stack(out[::-1])
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        def step(last: jax.Array, value: jax.Array) -> Any:
+            last = value + 0.9 * last  # FAULT
+            return last, last
+
+        values = jnp.tanh(x[:, 0] @ p["v"])
+        return jax.lax.scan(step, jnp.zeros((), x.dtype), values, reverse=True)[1]
+
+    report = report_of(reference, candidate, W, X)
+    assert report.divergences, report
+    assert "# FAULT" in report.divergences[0].candidate[0].code, report
+    causes = [d.cause.text for d in report.divergences if d.cause is not None]
+    assert not [text for text in causes if "leave it out" in text or "use 0" in text], causes
+
+
+def test_an_operation_that_one_layer_does_not_need_is_too_many() -> None:
+    """Code that runs once per layer may be too much for the last of them."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        for name in ("w", "u"):
+            x = torch.tanh(x @ p[name])
+            x = x if name == "u" else x.relu()
+        return x
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        for name in ("w", "u"):
+            x = jax.nn.relu(jnp.tanh(x @ p[name]))  # FAULT
+        return x
+
+    report = report_of(reference, candidate, W, np.asarray(X))
+    first = report.divergences[0]
+    assert first.cause is not None, report
+    assert first.cause.name is CauseKind.ACTIVATION, first.cause
