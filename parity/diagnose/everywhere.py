@@ -83,7 +83,7 @@ def holds_everywhere(fault: Fault, change: Change) -> bool:
         fault: the fault.
         change: one that explains it where it stands.
     """
-    code = everywhere(fault, change)
+    code = None if change.everywhere else everywhere(fault, change)
     return code is None or not _is_wider(code, change) or explains(fault, code)
 
 

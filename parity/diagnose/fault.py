@@ -20,7 +20,7 @@ from parity.diagnose.trials import Change, recompute
 from parity.localise.comparison import Comparison, Function, Region, Value, failing
 from parity.localise.placing import in_place
 from parity.trace.executions import executions, steps
-from parity.trace.graph import Node, NodeKind
+from parity.trace.graph import Frame, Node, NodeKind
 from parity.trace.vocabulary import REARRANGING, TILING
 
 DEPTHS = (0, 1, 3)
@@ -28,6 +28,9 @@ DEPTHS = (0, 1, 3)
 
 MOST_ACTIVE = 300
 """Evaluations that a trial computes again; in a longer stretch only those that disagree."""
+
+Code = tuple[str, int, bool, str, tuple[Frame, ...]]
+"""File, line, whether it is the gradient of that, operation, and the lines that it is called from."""
 
 
 class Fault:
@@ -164,20 +167,20 @@ class Fault:
             self._steps[number] = steps(self.candidate, self.alike(number), number)
         return self._steps[number]
 
-    def _code(self, number: int) -> tuple[str, int, bool, str]:
-        """What an evaluation is the same code by: file, line, whether it is its gradient, operation."""
+    def _code(self, number: int) -> Code:
+        """What an evaluation is the same code by."""
         node = self.node(self.candidate.evaluations[number].outputs[0])
-        return *node.spot.at, node.backward, node.operation
+        return *node.spot.at, node.backward, node.operation, node.spot.callers
 
     @functools.cached_property
-    def _alike(self) -> dict[tuple[str, int, bool, str], list[int]]:
-        found: dict[tuple[str, int, bool, str], list[int]] = {}
+    def _alike(self) -> dict[Code, list[int]]:
+        found: dict[Code, list[int]] = {}
         for number in (n for n, e in enumerate(self.candidate.evaluations) if e.outputs):
             found.setdefault(self._code(number), []).append(number)
         return found
 
     def alike(self, number: int) -> list[int]:
-        """The evaluations of the same operation of the same line, itself among them."""
+        """The evaluations of the same operation of the same line, called from the same lines."""
         return self._alike[self._code(number)]
 
     def in_all_steps(self, index: int) -> list[int]:

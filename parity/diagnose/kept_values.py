@@ -22,6 +22,20 @@ def runs_of(fault: Fault, index: int) -> list[int]:
     return found if len(found) > 1 else fault.in_all_steps(index)
 
 
+def repeats_of(fault: Fault, index: int) -> list[int]:
+    """A value in every run of its code that is called from the same lines: in a loop, written out or not.
+
+    Args:
+        fault: the fault.
+        index: node of the candidate that an evaluation has made.
+    """
+    evaluations, number = fault.candidate.evaluations, fault.node(index).step
+    place = evaluations[number].outputs.index(index)
+    steps = fault.steps(number)
+    found = steps if len(steps) > 1 else executions(fault.candidate, number, called_alike=True)
+    return [evaluations[n].outputs[place] for n in found]
+
+
 def keeping(fault: Fault, number: int, kept: dict[int, Value]) -> Function:
     """An evaluation that leaves its results behind.
 

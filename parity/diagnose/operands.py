@@ -22,6 +22,9 @@ from parity.trace.vocabulary import FITTING, MASKING, PARTS, TILING
 MOST = 40
 """Values of the reference that are tried in place of an operand."""
 
+MOST_READ = 16
+"""Operands that are tried."""
+
 MOST_HIDDEN = 4
 """Operations that one which the candidate lacks may stand for: more of them are no missing step."""
 
@@ -188,8 +191,9 @@ def other_layers(fault: Fault) -> Iterator[Change]:
     weights = fault.candidate.weights
     names = {node: name for name, node in weights.items()}
     layers: dict[str, dict[str, int]] = {}
+    read_at = _read_at(fault)
     for index in _readable(fault):
-        if (root := _root(fault, index)) in names:
+        if index in read_at and (root := _root(fault, index)) in names:
             layer, name = _split(names[root])
             layers.setdefault(layer, {})[name] = index
     for layer, read in layers.items():
@@ -234,10 +238,22 @@ def _made_of(fault: Fault, index: int, source: int, value: Array) -> Array | Non
 
 
 def _readable(fault: Fault) -> list[int]:
-    """Operands: what the faulty operations read, arrays of constants included."""
+    """Operands: what the faulty operations read, arrays of constants included.
+
+    Where much is read behind the fault before all of it comes together, as in a network with a sum over its
+    layers, what the faulty operations read themselves comes last.
+    """
     arrays = [i for i in fault.constants if fault.value(i).size > 1]
     found = [i for i in (*fault.inputs, *arrays) if fault.value(i).size > 1]
-    return [*_repeated(fault), *found[-16:]]
+    if len(found) > MOST_READ:
+        found.sort(key=_read_at(fault).__contains__)
+    return [*_repeated(fault), *found[-MOST_READ:]]
+
+
+def _read_at(fault: Fault) -> set[int]:
+    """What the faulty operations read themselves, and none behind them."""
+    faulty = [i for i in fault.scope if i <= fault.region.j] or [fault.region.j]
+    return {i for n in faulty for i in fault.node(n).inputs}
 
 
 def _repeated(fault: Fault) -> list[int]:

@@ -6,13 +6,14 @@ outputs must agree.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
-from parity.diagnose.kept_values import keeping, runs_of
+from parity.diagnose.kept_values import keeping, repeats_of
 from parity.diagnose.naming import described
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
@@ -68,14 +69,16 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
     """An operand of the fault that is another one in every step, or lacks a factor or a term of the step."""
     if fault.depth or fault.gradient:
         return  # the same at every depth
-    runs = functools.cache(functools.partial(runs_of, fault))
+    runs = functools.cache(functools.partial(repeats_of, fault))
     nodes = {*fault.region.candidate_nodes, fault.region.j}
+    # What they read may agree by chance in this step, as a product with a state of zeros does.
+    before = {i for n in nodes for i in fault.node(n).inputs} - nodes
     tried: set[int] = set()
-    for index in sorted(nodes, reverse=True):
+    for index in (*sorted(nodes, reverse=True), *sorted(before, reverse=True)):
         if not _is_computed(fault, index) or index in tried or len(own := runs(index)) == 1:
             continue
         tried.update(own)
-        step, in_one = own.index(index), len(nodes.intersection(own)) == 1
+        step, in_one = own.index(index), len(nodes.intersection(own)) <= 1
         for operand in _operands(fault, own):
             others = _values(fault, runs, own, step, operand)
             for way in (INSTEAD, *WAYS):
@@ -106,11 +109,13 @@ def _operands(fault: Fault, own: Sequence[int]) -> Iterator[Operand]:
 def _values(
     fault: Fault, runs: Runs, own: Sequence[int], step: int, operand: Operand
 ) -> list[tuple[int, ...]]:
-    """What else there is in every step before the operand is read: computed there, or read there."""
-    evaluations = fault.candidate.evaluations
-    before = own[step - 1] if step else own[0] - (own[1] - own[0])
+    """What else there is in every step, computed or read there: first what is there before the operand."""
+    evaluations, width = fault.candidate.evaluations, own[1] - own[0]
+    first = own[step - 1] if step else own[0] - width
+    last = own[step + 1] if step + 1 < len(own) else own[-1] + own[-1] - own[-2]
     found: dict[tuple[int, ...], None] = {}
-    for index in range(own[step] - 1, max(before, -1), -1):
+    last = min(last, len(fault.candidate.nodes))
+    for index in (*range(own[step] - 1, max(first, -1), -1), *range(own[step] + 1, last)):
         if fault.node(index).kind is not NodeKind.OPERATION or fault.node(index).step < 0:
             continue
         alike = runs(index)
@@ -120,18 +125,19 @@ def _values(
         numbers = [fault.node(i).step for i in alike]
         for place in range(len(evaluations[numbers[0]].inputs)):
             found[tuple(evaluations[n].inputs[place] for n in numbers)] = None
-    ordered = [other for other in found if _is_ready(fault, other, operand)]
-    return ordered[:MOST_VALUES]
+    index = operand.nodes[step]
+    fitting = (o for o in found if any(_fits(fault, index, o[step], way) for way in (INSTEAD, WAYS[0])))
+    return list(itertools.islice((o for o in fitting if _is_ready(fault, o, operand)), MOST_VALUES))
 
 
 def _is_ready(fault: Fault, other: Sequence[int], operand: Operand) -> bool:
-    """Whether a value is floating, no constant of the code, and there before the operand is read."""
+    """Whether a value is floating, no constant of the code, and not made of what reads the operand."""
     outputs = [fault.candidate.evaluations[n].outputs[0] for n in operand.readers]
     return (
         tuple(other) != operand.nodes
         and all(fault.node(i).floating for i in other)
         and not all(i in fault.pure for i in other)
-        and all(i < out for i, out in zip(other, outputs, strict=True))
+        and not any(i == out or out in fault.ancestors(i) for i, out in zip(other, outputs, strict=True))
     )
 
 
@@ -175,16 +181,24 @@ def _change(fault: Fault, operand: Operand, other: Sequence[int], step: int, way
         if number in functions:  # it is met in a later step
             reading = _both(fault, number, reading, kept)
         functions[number] = reading
+    if any(
+        i > fault.candidate.evaluations[n].outputs[0] for i, n in zip(other, operand.readers, strict=True)
+    ):
+        kept.update({index: fault.value(index) for index in other})
+        for _ in other:  # what is computed later comes from the round before: one step more is right in each
+            fault.comparison.replay({}, functions)
     names = {
         "operand": _named(fault, operand.nodes, step, operand),
         "other": _named(fault, other, step, operand),
     }
     if names["operand"] == names["other"]:
         names = {"operand": _made_of(fault, operand.nodes[step]), "other": _made_of(fault, other[step])}
+    looped = fault.node(operand.nodes[step]).spot.step or fault.node(other[step]).spot.step
+    when = "in every step" if looped else "each time"
     if way is INSTEAD:
-        text = "in every step <candidate> reads {operand} where <reference> reads {other}"
+        text = f"{when} <candidate> reads {{operand}} where <reference> reads {{other}}"
     else:
-        text = f"<reference> {way.words} in every step, <candidate> does not"
+        text = f"<reference> {way.words} {when}, <candidate> does not"
     cause = CauseKind.OPERANDS if way is INSTEAD else CauseKind.MISSING_TERM
     return Change(cause, text.format(**names), functions=functions, everywhere=True)
 

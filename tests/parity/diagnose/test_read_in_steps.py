@@ -126,6 +126,49 @@ def opacity_behind(p: Any, x: jax.Array) -> jax.Array:
     return jax.lax.scan(step, jnp.ones(5, x.dtype), (jax.nn.sigmoid(x[..., 0]), x))[1]
 
 
+def peephole(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """A gate that looks at the new state."""
+    state, shown, out = torch.zeros(5, 4, dtype=x.dtype), torch.zeros(5, 4, dtype=x.dtype), []
+    for i in range(7):
+        state = 0.9 * state + torch.tanh(x[i] + shown @ p["w"])
+        shown = torch.sigmoid(x[i] @ p["u"] + p["v"] * state) * torch.tanh(state)
+        out.append(shown)
+    return torch.stack(out)
+
+
+def peephole_on_the_old_state(p: Any, x: jax.Array) -> jax.Array:
+    """The same with a gate that looks before the state is new."""
+
+    def step(carried: Any, x: jax.Array) -> Any:
+        state, shown = carried
+        gate = jax.nn.sigmoid(x @ p["u"] + p["v"] * state)  # FAULT
+        state = 0.9 * state + jnp.tanh(x + shown @ p["w"])
+        shown = gate * jnp.tanh(state)
+        return (state, shown), shown
+
+    return jax.lax.scan(step, (jnp.zeros((5, 4), x.dtype),) * 2, x)[1]
+
+
+def skips(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """A network that adds up what its blocks compute, without a loop in the program."""
+    total: Any = 0.0
+    for name in ("w", "u"):
+        inner = torch.tanh(x @ p[name])
+        total = total + inner * p["v"]
+        x = x + inner
+    return total
+
+
+def skips_of_sums(p: Any, x: jax.Array) -> jax.Array:
+    """The same with the sums added up."""
+    total: Any = 0.0
+    for name in ("w", "u"):
+        inner = jnp.tanh(x @ p[name])
+        x = x + inner
+        total = total + x * p["v"]  # FAULT
+    return total
+
+
 @pytest.mark.parametrize(
     ("reference", "candidate", "kind", "said"),
     [
@@ -134,8 +177,18 @@ def opacity_behind(p: Any, x: jax.Array) -> jax.Array:
         (average, sum_of_all, CauseKind.MISSING_TERM, "by 1 minus the logistic of line"),
         (traces, traces_of_one_factor, CauseKind.OPERANDS, "the logistic of line"),
         (opacity, opacity_behind, CauseKind.OPERANDS, "of the step before"),
+        (peephole, peephole_on_the_old_state, CauseKind.OPERANDS, "of the step before where"),
+        (skips, skips_of_sums, CauseKind.OPERANDS, "each time"),
     ],
-    ids=["a factor", "a state's factor", "a factor everywhere", "another value", "the state before"],
+    ids=[
+        "a factor",
+        "a state's factor",
+        "a factor everywhere",
+        "another value",
+        "the state before",
+        "the state behind",
+        "blocks",
+    ],
 )
 def test_what_every_step_lacks_is_named(
     reference: Program, candidate: Program, kind: CauseKind, said: str
@@ -148,7 +201,7 @@ def test_what_every_step_lacks_is_named(
     assert first.cause is not None, report
     assert first.cause.name is kind, first.cause
     assert said in first.cause.text, first.cause
-    assert "every step" in first.cause.text, first.cause
+    assert "every step" in first.cause.text or "each time" in first.cause.text, first.cause
     assert first.cause.whole, first.cause
 
 
