@@ -1,8 +1,9 @@
 """Other plans that fit: what a plan could be where it does not make the two sides agree.
 
-A plan is a hypothesis. Its alternatives lay an array out in another way, all arrays of its family alike, or
-exchange two modules, or two arrays, that have the same shapes. Every alternative is a bijection on the same
-numbers, and none contradicts the user's pins, the axes that products sum over, or what names say.
+A plan is a hypothesis. Its alternatives lay an array out in another way, all arrays of its family alike, read
+a pack head by head, or exchange two modules, or two arrays, that have the same shapes. Every alternative is a
+bijection on the same numbers, and none contradicts the user's pins, the axes that products sum over, or what
+names say.
 """
 
 import math
@@ -14,6 +15,7 @@ import numpy as np
 
 from parity.weights.evidence import Known, Signature
 from parity.weights.exchanges import PINNED, exchanged
+from parity.weights.interleaved import interleaved
 from parity.weights.layer_kinds import kind_of
 from parity.weights.matches import AS_NAMED
 from parity.weights.names import owner
@@ -58,6 +60,8 @@ def alternatives(
             continue
         for other, names, text in exchanged(plan, own[0]):
             yield Alternative(other, names, text)
+        for other, packs, text in interleaved(plan, own[0]):
+            yield Alternative(other, packs, text)
         yield from _laid_otherwise(plan, own, tensors, leaves, sizes)
 
 

@@ -12,7 +12,7 @@ from parity.weights.names import last_word
 from parity.weights.namesakes import spelled
 from parity.weights.plan import Plan
 from parity.weights.pricing import LAYOUT_NAMES, Pricing, summed
-from parity.weights.transfer import Index, Transfer
+from parity.weights.transfer import Index, Shape, Transfer, WeightError, in_brackets
 from parity.weights.units import Slot, Unit
 
 AS_NAMED = "as its name and shape say"
@@ -43,13 +43,15 @@ class Match(NamedTuple):
         """
         way = self.ways[0]
         for piece in self.unit.pieces:
+            shape = tensors[piece.name].shape
+            view, take = (way.view, piece.take) if way.view is None else viewed(shape, piece.take, way.view)
             yield Transfer(
                 piece.name,
                 self.slot.path,
-                tensors[piece.name].shape,
+                shape,
                 leaves[self.slot.path].shape,
-                way.view,
-                piece.take,
+                view,
+                take,
                 way.axes,
                 way.flip,
                 _within(self.slot.put, piece.at),
@@ -78,6 +80,42 @@ def matched(unit: Unit, slot: Slot, pricing: Pricing) -> Match:
         The match.
     """
     return Match(unit, slot, pricing.ways(unit, slot))
+
+
+def viewed(shape: Shape, take: Index, view: Shape) -> tuple[Shape, Index]:
+    """A whole tensor's view in which one of its blocks is read in a view of its own.
+
+    >>> viewed((16, 8), (slice(8, 16),), (2, 4, 8))
+    ((2, 2, 4, 8), (1,))
+    >>> viewed((20, 12), (slice(12, 16),), (1, 4, 12))
+    ((5, 4, 12), (slice(3, 4, None),))
+
+    Args:
+        shape: of the tensor.
+        take: the block; () is all of it.
+        view: the shape in which the block is read.
+
+    Returns:
+        The view of the tensor, and the block of that.
+
+    Raises:
+        WeightError: if the block is no part along the tensor's first axis that the view keeps apart.
+    """
+    if not take:
+        return view, take
+    at, length = take[0], shape[0]
+    if len(take) == 1 and isinstance(at, int):
+        return (length, *view), take
+    if len(take) == 1 and isinstance(at, slice) and at.start is not None and at.stop is not None:
+        size = at.stop - at.start
+        if length % size == 0 == at.start % size:
+            return (length // size, *view), (at.start // size,)
+        inner = size // view[0] if size % view[0] == 0 else 0
+        if inner and length % inner == 0 == at.start % inner:
+            return (length // inner, *view[1:]), (slice(at.start // inner, at.stop // inner),)
+    raise WeightError(
+        f"a part {in_brackets(take)} of a tensor of shape {shape} cannot be read as {view}: pin the tensor"
+    )
 
 
 def by_convention(matches: Sequence[Match]) -> list[Match]:

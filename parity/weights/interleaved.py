@@ -1,0 +1,206 @@
+"""Packs whose parts lie head by head: query, key and value of one head, then those of the next.
+
+An attention's packed weight holds its parts one after the other, or a head's beside each other (GPT-NeoX,
+Falcon, InternLM2: there the queries that share a key and a value form a group). Shapes do not tell which, nor
+how many heads there are, so these are alternatives of a plan. All are bijections on the same numbers.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from parity.weights.exchanges import PINNED
+from parity.weights.names import owner
+from parity.weights.plan import Plan
+from parity.weights.transfer import Index, Shape, Transfer
+
+MOST_COUNTS = 12
+"""Numbers of heads that are tried for one pack."""
+
+REASON = "its parts lie head by head"
+
+
+class Pack(NamedTuple):
+    """Transfers of the parts of one array, in the order in which they lie, and the rows of each."""
+
+    parts: tuple[Transfer, ...]
+    rows: tuple[int, ...]
+
+
+def interleaved(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[str, ...], str]]:
+    """The plans in which the pack that a transfer belongs to holds its parts head by head.
+
+    Args:
+        plan: the plan.
+        transfer: the transfer of a weight.
+
+    Yields:
+        Each plan, the names of the packed arrays, and the same in words.
+    """
+    for is_leaf in (False, True):
+        packs = _family(plan, transfer, is_leaf=is_leaf)
+        if not packs:
+            continue
+        for count in _counts(packs):
+            changed = [_by_head(pack, count, is_leaf=is_leaf) for pack in packs.values()]
+            if None in changed:
+                continue
+            new = {
+                id(part): parts
+                for pack, own in zip(packs.values(), changed, strict=True)
+                for part, parts in zip(pack.parts, own or (), strict=True)
+            }
+            transfers = tuple(t for old in plan.transfers for t in new.get(id(old), (old,)))
+            names = tuple(packs)
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            text = f"`{names[0]}`{more}: {'their' if more else 'its'} parts lie head by head, {count} heads"
+            yield plan._replace(transfers=transfers), names, text
+
+
+def _family(plan: Plan, transfer: Transfer, *, is_leaf: bool) -> dict[str, Pack]:
+    """The packs of the same name in all layers, and their biases; empty if the array is none."""
+    by_name: dict[str, list[Transfer]] = {}
+    for one in plan.transfers:
+        by_name.setdefault(one.leaf_path if is_leaf else one.tensor_name, []).append(one)
+    name = transfer.leaf_path if is_leaf else transfer.tensor_name
+    first = _pack(by_name[name], is_leaf=is_leaf)
+    if first is None:
+        return {}
+    found: dict[str, Pack] = {}
+    for other, own in by_name.items():
+        is_namesake = re.sub(r"\d+", "#", owner(other)) == re.sub(r"\d+", "#", owner(name))
+        pack = _pack(own, is_leaf=is_leaf) if is_namesake else None
+        if pack is not None and pack.rows == first.rows:
+            found[other] = pack
+    return found
+
+
+def _pack(own: Sequence[Transfer], *, is_leaf: bool) -> Pack | None:
+    """The parts of one array, two or more, none of them pinned or a gate."""
+    found = [(start, stop - start, t) for t in own if (at := _rows(t, is_leaf)) for start, stop in (at,)]
+    if len(found) < 2 or len(found) != len(own) or any(t.reason == PINNED or t.gates for t in own):
+        return None
+    found.sort(key=lambda part: part[0])
+    ends = [start + rows for start, rows, _ in found]
+    if [start for start, _, _ in found] != [0, *ends[:-1]]:
+        return None
+    return Pack(tuple(t for _, _, t in found), tuple(rows for _, rows, _ in found))
+
+
+def _rows(transfer: Transfer, is_leaf: bool) -> tuple[int, int] | None:
+    """From which to which row a part lies in its pack; None if it is no part along one axis."""
+    if is_leaf:
+        axis = _packed_axis(transfer.put)
+        if axis is None or transfer.take or transfer.view is not None or transfer.flip:
+            return None
+        block = transfer.put[axis]
+        return (block.start, block.stop) if isinstance(block, slice) else None
+    view, at = transfer.view or transfer.tensor_shape, transfer.take[0] if transfer.take else None
+    if transfer.put or transfer.flip or len(transfer.take) != 1 or not transfer.tensor_shape:
+        return None
+    of_one = transfer.tensor_shape[0] // view[0] if transfer.tensor_shape[0] % view[0] == 0 else 0
+    if isinstance(at, int):
+        return (at * of_one, (at + 1) * of_one) if of_one > 1 else None
+    return (at.start * of_one, at.stop * of_one) if at is not None and of_one else None
+
+
+def _packed_axis(put: Index) -> int | None:
+    """The axis of a leaf along which a block is a part, where it is whole along all others."""
+    cut = [axis for axis, at in enumerate(put) if at != slice(None)]
+    return cut[0] if len(cut) == 1 and isinstance(put[cut[0]], slice) else None
+
+
+def _counts(packs: dict[str, Pack]) -> list[int]:
+    """Numbers of heads that there may be: first what an axis of a leaf counts, then any that fits."""
+    first = next(iter(packs.values()))
+    fewest = min(first.rows)
+    fitting = [n for n in range(2, fewest) if fewest % n == 0] + [fewest] * (len(set(first.rows)) > 1)
+    shown = {size for t in first.parts for size in t.leaf_shape}
+    return sorted(fitting, key=lambda n: (n not in shown, n))[:MOST_COUNTS]
+
+
+def _by_head(pack: Pack, count: int, *, is_leaf: bool) -> list[tuple[Transfer, ...]] | None:
+    """The transfers of each part if a pack lies head by head; None if its parts have not so many heads."""
+    size = math.gcd(*pack.rows) // count
+    if not size or any(rows % (count * size) for rows in pack.rows):
+        return None
+    of_head = [rows // (count * size) for rows in pack.rows]
+    found: list[tuple[Transfer, ...]] = []
+    for number, part in enumerate(pack.parts):
+        before = sum(of_head[:number])
+        if is_leaf:
+            found.append(tuple(_put_by_head(part, count, size, before, of_head[number], sum(of_head))))
+            continue
+        taken = _taken_by_head(part, count, size, before, of_head[number], sum(of_head))
+        if taken is None:
+            return None
+        found.append((taken,))
+    return found
+
+
+def _taken_by_head(
+    part: Transfer, count: int, size: int, before: int, own: int, all_of_head: int
+) -> Transfer | None:
+    """A part that is taken from every head of a packed tensor; None if its rows are split otherwise."""
+    rest = part.tensor_shape[1:]
+    block = _block_shape(part)
+    num_rest = len(rest)
+    split = block[: len(block) - num_rest]  # how its rows are read now
+    if block[len(split) :] != rest or math.prod(split) != count * size * own:
+        return None
+    new_rows = (count, size) if own == 1 else (count, own, size)
+    groups = _regrouped(split, new_rows)
+    if groups is None:
+        return None
+    moved = len(new_rows) - len(split)
+    axes = [
+        axis
+        for old in part.axes or range(len(block))
+        for axis in (groups[old] if old < len(split) else (old + moved,))
+    ]
+    at: slice | int = before if own == 1 else slice(before, before + own)
+    return part._replace(
+        view=(count, all_of_head, size, *rest),
+        take=(slice(None), at),
+        axes=tuple(axes),
+        reason=f"{part.reason}, {REASON}",
+    )
+
+
+def _block_shape(part: Transfer) -> Shape:
+    """The shape of a part before its axes are permuted."""
+    moved, axes = part.shapes()[0], part.axes or tuple(range(len(part.shapes()[0])))
+    shape = [0] * len(moved)
+    for place, axis in enumerate(axes):
+        shape[axis] = moved[place]
+    return tuple(shape)
+
+
+def _regrouped(split: Shape, rows: Shape) -> list[tuple[int, ...]] | None:
+    """Which of the new axes of its rows each of the old ones is; None if they cut them elsewhere."""
+    groups: list[tuple[int, ...]] = []
+    start = 0
+    for length in split:
+        stop = start + 1
+        while stop <= len(rows) and math.prod(rows[start:stop]) < length:
+            stop += 1
+        if math.prod(rows[start:stop]) != length:
+            return None
+        groups.append(tuple(range(start, stop)))
+        start = stop
+    return groups if start == len(rows) else None
+
+
+def _put_by_head(
+    part: Transfer, count: int, size: int, before: int, own: int, all_of_head: int
+) -> Iterator[Transfer]:
+    """The rows of each head of a tensor, put where the leaf has this head."""
+    axis = _packed_axis(part.put)
+    assert axis is not None  # as `_rows` has seen
+    for head in range(count):
+        start = (head * all_of_head + before) * size
+        put = list(part.put)
+        put[axis] = slice(start, start + own * size)
+        rows = slice(head * own * size, (head + 1) * own * size)
+        yield part._replace(take=(rows,), put=tuple(put), reason=f"{part.reason}, {REASON}")
