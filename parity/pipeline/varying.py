@@ -7,7 +7,7 @@ that the reference has is kept. Only a plan with which all outputs agree replace
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -20,12 +20,16 @@ from parity.trace.match import Matcher
 from parity.weights import Plan
 from parity.weights.alternatives import Alternative, alternatives
 from parity.weights.evidence import Known
+from parity.weights.interleaved import interleaved
 
 TRIES = 200
 """How many plans are tried for one place at most."""
 
 FAR_TRIES = 24
 """How many of them are tried with all that follows the place, where its own numbers say nothing."""
+
+PACKS = 16
+"""How many plans with packs head by head are tried by the outputs alone, where no place says more."""
 
 SECONDS = 30.0
 """CPU time for it, in seconds."""
@@ -88,6 +92,9 @@ def vary_plan(
         search.plan, changes[found.about] = found.plan, found.text
         if agree(found.plan):
             return Varied(found.plan, changes=tuple(changes.values()))
+    for other in search.packs(plan):
+        if agree(other.plan):
+            return Varied(other.plan, changes=(other.text,))
     return _kept(plan, search.tried)
 
 
@@ -113,6 +120,19 @@ class _Search:
             if moved and place.mended(moved, anywhere=anywhere):
                 return other
         return None
+
+    def packs(self, plan: Plan) -> Iterator[Alternative]:
+        """The plans in which packs lie head by head, wherever the computations part.
+
+        Where one side computes token by token what the other does at once, no place says which weights.
+        """
+        options = (option for transfer in plan.transfers for option in interleaved(plan, transfer))
+        found = {text: Alternative(other, names, text) for other, names, text in options}
+        for alternative in itertools.islice(found.values(), PACKS):
+            if time.process_time() > self._until:
+                return
+            self.tried += 1
+            yield alternative
 
 
 def _key(plan: Plan) -> Hashable:
