@@ -178,10 +178,10 @@ def _recognised(sides: Sequence[_Side]) -> tuple[str, ...]:
             if not telling(own):
                 continue
             if key in other.constants.own:  # the same float32 number on both sides
-                side.settled[key] = Settled(np.asarray(own, np.float64), known=True)
+                side.settled[key] = Settled(_restored(own), known=True)
                 continue
             held = [  # what was taken for this table already is this table
-                Computed(other.settled[k].value if k in other.settled else np.asarray(c, np.float64), c)
+                Computed(other.settled[k].value if k in other.settled else _restored(c), c)
                 for k, c in other.constants.own.items()
                 if c.size > 1
             ]
@@ -194,6 +194,12 @@ def _recognised(sides: Sequence[_Side]) -> tuple[str, ...]:
                         f"for what the {other.framework} model computes"
                     )
     return tuple(dict.fromkeys(notes))
+
+
+def _restored(own: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """A float32 constant as it was written, if all of it is plain; else the numbers that it holds."""
+    value, uncertain = restore(own)
+    return np.asarray(own, np.float64) if uncertain.any() else value
 
 
 def _as_written(own: Shaped[np.ndarray, "..."], numbers: Sequence[float]) -> Settled | None:

@@ -36,6 +36,13 @@ SHORT_DIGITS = 6
 """A decimal of so many digits was perhaps written as one, perhaps not: one in 25 prints so."""
 
 
+FEWEST_EVEN = 4
+"""Numbers of a table that may be found to lie at even distances."""
+
+EVEN_ROOM = 4.0
+"""How many half ulps of the largest such a number may be off: steps that are multiplied or added up round."""
+
+
 class Restored(NamedTuple):
     """An array in float64 and which of its entries are known to float32 only."""
 
@@ -116,12 +123,16 @@ def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
     >>> restored = restore(np.float32([0.1, 0.70710677, 0.31415, 1e-05, 0.123456789]))
     >>> restored.value[:4].tolist() == [0.1, 0.5**0.5, 0.31415, 1e-05], restored.uncertain.tolist()
     (True, [False, False, False, False, True])
+    >>> bool((restore(np.linspace(-10, 10, 100, dtype=np.float32)).value == np.linspace(-10, 10, 100)).all())
+    True
     """
     if array.dtype.name in NARROW:
         return _restore_narrow(array)
     narrow = np.asarray(array, np.float32)
     wide = narrow.astype(np.float64)
     uncertain = ~significant_bits_at_most(wide, 8) & np.isfinite(wide)
+    if uncertain.any() and (even := _evenly_spaced(wide)) is not None:
+        return Restored(even, np.zeros(wide.shape, bool))
     if wide.size > TABLE_LIMIT:
         return Restored(wide, uncertain)
     flat, open_ = wide.reshape(-1).copy(), np.atleast_1d(uncertain.copy()).reshape(-1)
@@ -132,6 +143,21 @@ def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
         if number is not None:
             flat[index], open_[index] = number, False
     return Restored(flat.reshape(wide.shape), open_.reshape(wide.shape))
+
+
+def _evenly_spaced(wide: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | None:
+    """The numbers at even distances that a table was rounded from, between ends that are known; else None."""
+    if wide.ndim != 1 or wide.size < FEWEST_EVEN:
+        return None
+    ends = [
+        end if significant_bits_at_most(np.asarray(end), 8) else _origin(np.float32(end))
+        for end in (wide[0], wide[-1])
+    ]
+    if ends[0] is None or ends[1] is None:
+        return None
+    even = np.linspace(ends[0], ends[1], wide.size)
+    room = EVEN_ROOM * HALF_ULP * np.abs(wide).max()
+    return even if np.abs(even - wide).max() <= room else None
 
 
 def _restore_narrow(array: Shaped[np.ndarray, "..."]) -> Restored:

@@ -87,8 +87,8 @@ def viewed(shape: Shape, take: Index, view: Shape) -> tuple[Shape, Index]:
 
     >>> viewed((16, 8), (slice(8, 16),), (2, 4, 8))
     ((2, 2, 4, 8), (1,))
-    >>> viewed((20, 12), (slice(12, 16),), (1, 4, 12))
-    ((5, 4, 12), (slice(3, 4, None),))
+    >>> viewed((20, 12), (slice(0, 12),), (3, 4, 12))
+    ((5, 4, 12), (slice(0, 3, None),))
 
     Args:
         shape: of the tensor.

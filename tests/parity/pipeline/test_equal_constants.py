@@ -110,3 +110,35 @@ def test_a_table_that_each_side_worked_out_for_itself_is_one(wrong: float, verdi
     template = {"kernel": jnp.zeros((6, 3)), "bias": jnp.zeros(3)}
     report = parity.check(Windowed(), candidate, X, weights=parity.Weights(template=template))
     assert str(report.verdict) == verdict, str(report)
+
+
+class Binned(nn.Module):
+    """Soft counts in bins at even distances, by position; the bins' middles are a buffer in float32."""
+
+    def __init__(self, bins: int) -> None:
+        super().__init__()
+        self.register_buffer("middles", torch.linspace(-2, 2, bins), persistent=False)
+        self.out = nn.Linear(6, bins)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        count = len(self.middles)
+        position = (x.clamp(-2, 2) + 2) / (4 / (count - 1))
+        shares = (1 - (position[..., None] - torch.arange(count, dtype=x.dtype)).abs()).clamp(min=0)
+        return (self.out(x).softmax(-1) * self.middles.to(x.dtype) * shares.mean(1)).sum(-1)
+
+
+@pytest.mark.parametrize("bins", [11, 70])
+@pytest.mark.parametrize(("wider", "verdict"), [(0.0, "pass"), (1e-3, "fail")])
+def test_a_table_at_even_distances_meets_a_formula(bins: int, wider: float, verdict: str) -> None:
+    """The port finds the shares from the table, in float32 on both sides; the other from the ends."""
+    table = np.linspace(-2, 2 + wider, bins)
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        middles = jnp.asarray(table, x.dtype)
+        off = jnp.abs(jnp.clip(x, -2, 2)[..., None] - middles) / (4 / (bins - 1))
+        shares = jnp.clip(1 - off, 0, 1).mean(1)
+        return (jax.nn.softmax(x @ p["kernel"] + p["bias"]) * middles * shares).sum(-1)
+
+    template = {"kernel": jnp.zeros((6, bins)), "bias": jnp.zeros(bins)}
+    report = parity.check(Binned(bins), candidate, X, weights=parity.Weights(template=template))
+    assert str(report.verdict) == verdict, report
