@@ -51,11 +51,13 @@ from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import (
     exchanged_parts,
+    one_operand_off,
     operands,
     other_layers,
     other_values,
     pairs_of_operands,
     plain_inputs,
+    skipped_steps,
 )
 from parity.diagnose.order import order, shifted
 from parity.diagnose.picks import picked_entries
@@ -134,6 +136,8 @@ FAMILIES: tuple[Family, ...] = (
         other_layers,
         other_values,
         other_numbers,
+        one_operand_off,
+        skipped_steps,
         terms,
         scalar_terms,
     ),

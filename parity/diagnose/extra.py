@@ -8,6 +8,7 @@ from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.naming import of_reference
 from parity.diagnose.numbers import is_number, single_numbers
 from parity.diagnose.phrases import operations, settings
+from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node, NodeKind
@@ -133,8 +134,8 @@ def missing_step(fault: Fault) -> Iterator[Change]:
     j = fault.region.j
     if not _lags(fault):
         return
-    nodes = fault.reference.nodes
-    lacking = [i for i in fault.region.reference_nodes if nodes[i].operation not in GLUE]
+    nodes, pure = fault.reference.nodes, fault.reference_pure
+    lacking = [i for i in fault.region.reference_nodes if nodes[i].operation not in GLUE and i not in pure]
     if len(lacking) != 1:
         return
     step = nodes[lacking[0]]
@@ -143,10 +144,22 @@ def missing_step(fault: Fault) -> Iterator[Change]:
     others = [i for i in step.inputs if i not in own]
     if step.inputs and step.inputs[-1] in own:
         does = OTHER_WAY_ROUND.get(step.operation.strip("_"), does)
-    if does is None or len(step.inputs) != 2 or len(others) != 1 or others[0] in fault.reference_pure:
+    if does is None or len(step.inputs) != 2 or len(others) != 1:
         return
-    text = f"<reference> {does} {of_reference(fault, others[0])} there, <candidate> does not"
+    name = of_reference(fault, others[0])
+    if others[0] in pure:  # a number is for other hypotheses
+        if np.unique(nodes[others[0]].array).size < 2:
+            return
+        name = _of_table(nodes[others[0]].array)
+    text = f"<reference> {does} {name} there, <candidate> does not"
     yield Change(CauseKind.MISSING_TERM, text, {j: fault.region.value})
+
+
+def _of_table(array: Array) -> str:
+    """What an array of constants is called."""
+    square = array.ndim == 2 and array.shape[0] == array.shape[1]
+    what = "the identity matrix" if square and np.array_equal(array, np.eye(len(array))) else "a constant"
+    return f"{what} of shape {array.shape}"
 
 
 def missing_operations(fault: Fault) -> Iterator[Change]:

@@ -27,6 +27,9 @@ def masks(fault: Fault) -> Iterator[Change]:
     yield from _whole(fault)
     for index in (*fault.inputs, *fault.constants, *fault.computed()):
         mask = fault.value(index)
+        if mask.dtype.kind != "b" and index in fault.pure and is_mask(mask):
+            text = "the mask of 0 and 1 is inverted in <candidate>: what is 1 there is 0 in <reference>"
+            yield Change(CauseKind.MASK, text, {index: 1 - mask})
         if mask.dtype.kind != "b" or mask.size < 2 or _is_of_a_function(fault, index):
             continue
         yield Change(

@@ -104,11 +104,17 @@ def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
     if first != second or fault.node(one).kind is not NodeKind.OPERATION:
         return first, second
     spot, operation = fault.node(one).spot, fault.node(one).operation
+    calls = [frames[0].line if (frames := fault.node(i).spot.callers) else 0 for i in (one, other)]
+    if calls[0] != calls[1]:
+        return f"{first} (called from line {calls[0]})", f"{second} (called from line {calls[1]})"
     alike = [
         i
         for i, node in enumerate(fault.candidate.nodes)
-        if node.operation == operation and node.spot.at == spot.at
+        if node.operation == operation and node.spot.at == spot.at and node.spot.callers == spot.callers
     ]
+    leaving = [i for i in alike if any(fault.node(k).spot.at != spot.at for k in fault.consumers[i])]
+    if one in leaving and other in leaving:  # what a line gives, and not what it computes on the way
+        alike = leaving
     if fault.node(one).step == fault.node(other).step:  # two results of one operation
         alike = [i for i in alike if fault.node(i).step == fault.node(one).step]
     else:  # of a loop the values of one step

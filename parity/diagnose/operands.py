@@ -70,6 +70,47 @@ def plain_inputs(fault: Fault) -> Iterator[Change]:
                 yield Change(CauseKind.OPERANDS, text, {target.node: target.wanted})
 
 
+def skipped_steps(fault: Fault) -> Iterator[Change]:
+    """What the reference computes of an operand before it reads it, and the candidate does not."""
+    read_at = _read_at(fault)
+    for index in _readable(fault):
+        partners = set(fault.comparison.partners[index])
+        if index not in read_at or index in fault.pure or not partners or fault.node(index).fixed:
+            continue
+        for substitute in _substitutes(fault, index):
+            path = _way(fault, partners, substitute.t) if substitute.twin is None else None
+            if path and moved(fault, index, substitute.value) is None:
+                why = _goes_through(fault, index, path)
+                if why.cause is CauseKind.MISSING_TERM and not why.wholly:
+                    yield Change(why.cause, why.text, *fault.reading(index, substitute.value))
+
+
+def one_operand_off(fault: Fault) -> Iterator[Change]:
+    """An operation of two values on both sides: one of them is the same, the other is another value.
+
+    A value may stand twice there, as in a square, and only one of the two be wrong.
+    """
+    region, nodes = fault.region, fault.reference.nodes
+    here, there = fault.node(region.j), nodes[region.t]
+    if here.step < 0 or len(there.inputs) != 2 or there.operation.strip("_") != here.operation:
+        return
+    evaluation = fault.candidate.evaluations[here.step]
+    partners = fault.comparison.partners
+    for places, places_there in itertools.product(itertools.permutations(range(2)), repeat=2):
+        (same, other), (same_there, other_there) = places, places_there
+        right = fault.twins.get(there.inputs[other_there], [])
+        if len(evaluation.inputs) != 2 or len(evaluation.outputs) != 1 or not right:
+            return
+        wrong, instead = evaluation.inputs[other], right[-1]
+        if there.inputs[same_there] in partners[evaluation.inputs[same]] and wrong != instead:
+            names = told_apart(fault, wrong, instead)
+            text = "one of its operands is {} in <candidate> where <reference> reads what is {} there"
+            read = [fault.value(i) for i in evaluation.inputs]
+            read[other] = fault.value(instead)
+            results = evaluation.function(read)
+            yield Change(CauseKind.OPERANDS, text.format(*names), {region.j: np.asarray(results[0])})
+
+
 def exchanged_parts(fault: Fault) -> Iterator[Change]:
     """Two parts of one packed value exchanged: gates, queries and keys, halves of a gated unit."""
     for exchange in _exchanges(fault):
@@ -336,19 +377,25 @@ def _explained(fault: Fault, index: int, substitute: Substitute) -> Explained | 
         return Explained(CauseKind.EXTRA_TERM, goes_on)
     path = _way(fault, set(fault.comparison.partners[index]), substitute.t)
     if path:
-        nodes = [fault.reference.nodes[t] for t in path]
-        nodes = [node for node in nodes if node.operation not in GLUE] or nodes
-        operations = {node.operation for node in nodes}
-        done = ", ".join(dict.fromkeys(with_numbers(node, single_numbers(fault, node)) for node in nodes))
-        text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
-        if operations & MASKING:
-            return Explained(CauseKind.RECURRENCE if node.spot.step else CauseKind.MASK, text)
-        return Explained(CauseKind.MISSING_TERM, text, _hides(fault, path))
+        return _goes_through(fault, index, path)
     if twin is None:
         return None
     if twin in fault.ancestors(index):
         return Explained(CauseKind.EXTRA_TERM, goes_on)
     return Explained(CauseKind.OPERANDS, text)
+
+
+def _goes_through(fault: Fault, index: int, path: Sequence[int]) -> Explained:
+    """The reference computes on, along a path, before it reads what the candidate reads as it is."""
+    here = described(fault, index)
+    nodes = [fault.reference.nodes[t] for t in path]
+    nodes = [node for node in nodes if node.operation not in GLUE] or nodes
+    operations = {node.operation for node in nodes}
+    done = ", ".join(dict.fromkeys(with_numbers(node, single_numbers(fault, node)) for node in nodes))
+    text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
+    if operations & MASKING:
+        return Explained(CauseKind.RECURRENCE if fault.node(index).spot.step else CauseKind.MASK, text)
+    return Explained(CauseKind.MISSING_TERM, text, _hides(fault, path))
 
 
 def _is_computed(fault: Fault, index: int) -> bool:

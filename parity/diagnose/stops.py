@@ -7,6 +7,8 @@ import numpy as np
 
 from parity.diagnose.arrangements import arranged
 from parity.diagnose.fault import Fault
+from parity.diagnose.targets import Array
+from parity.diagnose.tolerances import SAME_NUMBER
 from parity.diagnose.trials import Change
 from parity.report.divergences import Place
 from parity.report.kinds import CauseKind
@@ -98,7 +100,9 @@ def _held_back(fault: Fault) -> Iterator[Change]:
             before = trace.ancestors([other])
             way = [trace.nodes[i] for i in region.reference_nodes if i in before] or [trace.nodes[other]]
             partners = fault.comparison.partners
-            stops = _stops_between(way[0].spot.at, way[-1].spot.at, fault.candidate, partners, trace)
+            stops = _stops_at(fault, way, trace.nodes[other].array) or _stops_between(
+                way[0].spot.at, way[-1].spot.at, fault.candidate, partners, trace
+            )
             for twin in twins:
                 for value in arranged(node.array, fault.value(twin).shape):
                     yield Change(
@@ -115,6 +119,32 @@ def _held_back(fault: Fault) -> Iterator[Change]:
             {fault.target.node: fault.target.wanted},
             candidate_places=stopping(fault)[1],
         )
+
+
+def _stops_at(fault: Fault, way: Sequence[Node], lacking: Array) -> list[Node]:
+    """The candidate's stops at what the reference's operations read whose gradient is lacking.
+
+    Where it stops several such values, first on the line that has this gradient, or its negative, for another
+    operand: a difference gives both of its operands the same but for the sign.
+    """
+    read = {i for node in way for i in node.inputs if not fault.reference.nodes[i].backward}
+    partners = fault.comparison.partners
+    found = [
+        stop
+        for stop in fault.candidate.stops
+        if any(not read.isdisjoint(partners.get(i, ())) for i in stop.inputs)
+    ]
+    sizes = np.sort(np.abs(lacking).reshape(-1))
+    lines = {
+        node.spot.at
+        for index, node in enumerate(fault.candidate.nodes)
+        if node.backward
+        and node.floating
+        and len(found) > 1
+        and fault.value(index).size == sizes.size
+        and np.allclose(np.sort(np.abs(fault.value(index)).reshape(-1)), sizes, SAME_NUMBER, 0.0)
+    }
+    return sorted(found, key=lambda stop: stop.spot.at not in lines)
 
 
 def stopped_elsewhere(fault: Fault) -> Iterator[Change]:
