@@ -82,6 +82,12 @@ class Fault:
         constants = (t for t in given if nodes[t].kind is NodeKind.CONSTANT and nodes[t].value.shape)
         return made_of(nodes, constants)
 
+    @functools.cached_property
+    def read_here(self) -> frozenset[int]:
+        """What the faulty operations read themselves, and none behind them."""
+        faulty = [i for i in self.scope if i <= self.region.j] or [self.region.j]
+        return frozenset(i for n in faulty for i in self.node(n).inputs)
+
     def node(self, index: int) -> Node:
         """A node of the candidate's trace."""
         return self.candidate.nodes[index]

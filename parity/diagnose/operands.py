@@ -72,10 +72,9 @@ def plain_inputs(fault: Fault) -> Iterator[Change]:
 
 def skipped_steps(fault: Fault) -> Iterator[Change]:
     """What the reference computes of an operand before it reads it, and the candidate does not."""
-    read_at = _read_at(fault)
     for index in _readable(fault):
         partners = set(fault.comparison.partners[index])
-        if index not in read_at or index in fault.pure or not partners or fault.node(index).fixed:
+        if index not in fault.read_here or index in fault.pure or not partners or fault.node(index).fixed:
             continue
         for substitute in _substitutes(fault, index):
             path = _way(fault, partners, substitute.t) if substitute.twin is None else None
@@ -102,6 +101,10 @@ def one_operand_off(fault: Fault) -> Iterator[Change]:
         if len(evaluation.inputs) != 2 or len(evaluation.outputs) != 1 or not right:
             return
         wrong, instead = evaluation.inputs[other], right[-1]
+        if any(i in fault.pure or fault.node(i).fixed for i in (wrong, instead)):
+            continue
+        if _is_mended(fault, instead, wrong):
+            continue
         if there.inputs[same_there] in partners[evaluation.inputs[same]] and wrong != instead:
             names = told_apart(fault, wrong, instead)
             text = "one of its operands is {} in <candidate> where <reference> reads what is {} there"
@@ -232,11 +235,10 @@ def other_layers(fault: Fault) -> Iterator[Change]:
     weights = fault.candidate.weights
     names = {node: name for name, node in weights.items()}
     layers: dict[str, dict[str, int]] = {}
-    read_at = _read_at(fault)
-    for index in _readable(fault):
-        if index in read_at and (root := _root(fault, index)) in names:
+    for index in sorted(_readable(fault)):  # what is read later may be another run of the same code
+        if (root := _root(fault, index)) in names:
             layer, name = _split(names[root])
-            layers.setdefault(layer, {})[name] = index
+            layers.setdefault(layer, {}).setdefault(name, index)
     for layer, read in layers.items():
         for other in dict.fromkeys(_split(name)[0] for name in weights):
             instead = {index: weights.get(other + name) for name, index in read.items()}
@@ -287,14 +289,8 @@ def _readable(fault: Fault) -> list[int]:
     arrays = [i for i in fault.constants if fault.value(i).size > 1]
     found = [i for i in (*fault.inputs, *arrays) if fault.value(i).size > 1]
     if len(found) > MOST_READ:
-        found.sort(key=_read_at(fault).__contains__)
+        found.sort(key=fault.read_here.__contains__)
     return [*_repeated(fault), *found[-MOST_READ:]]
-
-
-def _read_at(fault: Fault) -> set[int]:
-    """What the faulty operations read themselves, and none behind them."""
-    faulty = [i for i in fault.scope if i <= fault.region.j] or [fault.region.j]
-    return {i for n in faulty for i in fault.node(n).inputs}
 
 
 def _repeated(fault: Fault) -> list[int]:

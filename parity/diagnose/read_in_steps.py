@@ -14,7 +14,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.kept_values import keeping, repeats_of
-from parity.diagnose.naming import described
+from parity.diagnose.naming import described, told_apart
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.localise.comparison import Function, Value
@@ -142,9 +142,12 @@ def _is_ready(fault: Fault, other: Sequence[int], operand: Operand) -> bool:
 
 
 def _fits(fault: Fault, index: int, other: int, way: Way) -> bool:
-    """Whether one value can be met by another."""
+    """Whether one value can be met by another; which part of one value is read is for other hypotheses."""
     value, met = fault.value(index), fault.value(other)
     if way is INSTEAD:
+        ways = fault.rearranged_from(index), fault.rearranged_from(other)
+        if ways[0][-1] == ways[1][-1] and min(map(len, ways)) > 1:
+            return False
         return value.shape == met.shape and value.size > 0 and not np.array_equal(value, met)
     try:
         return value.size > 0 and np.broadcast_shapes(value.shape, _along(met, value).shape) == value.shape
@@ -193,6 +196,8 @@ def _change(fault: Fault, operand: Operand, other: Sequence[int], step: int, way
     }
     if names["operand"] == names["other"]:
         names = {"operand": _made_of(fault, operand.nodes[step]), "other": _made_of(fault, other[step])}
+    if names["operand"] == names["other"]:
+        names = dict(zip(names, told_apart(fault, operand.nodes[step], other[step]), strict=True))
     looped = fault.node(operand.nodes[step]).spot.step or fault.node(other[step]).spot.step
     when = "in every step" if looped else "each time"
     if way is INSTEAD:

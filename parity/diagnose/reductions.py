@@ -42,8 +42,12 @@ def reductions(fault: Fault) -> Iterator[Change]:
     numbers = [n for n in fault.active if fault.operation(n) in KINDS]
     for number in numbers:
         yield from _other_axes(fault, (number,))
-    if len(numbers) > 1:
-        yield from _other_axes(fault, tuple(numbers))
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for number in numbers:
+        alike.setdefault(_axes(fault, number), []).append(number)
+    for same in alike.values():
+        if len(same) > 1:
+            yield from _other_axes(fault, tuple(same))
     yield from _masked(fault, numbers)
     for number in numbers:
         yield from _other_kinds(fault, number)
@@ -83,21 +87,24 @@ def _other_axes(fault: Fault, numbers: tuple[int, ...]) -> Iterator[Change]:
                 new = int(np.prod([operand.shape[a] for a in axes]))
                 place, kept = _kept(fault, result, operand.ndim)
                 values[place] = (axes, kept)
+            results = {n: fault.candidate.evaluations[n].outputs[0] for n in numbers}
             functions = {
-                n: _reduce(
-                    fault.operation(n), axes, fault.value(fault.candidate.evaluations[n].outputs[0]).shape
-                )
-                for n in numbers
+                n: _reduce(fault.operation(n), axes, fault.value(out).shape, _kept(fault, out, ndim)[1])
+                for n, out in results.items()
             }
             passed = {fault.node(p).step: _passed for p, (_, kept) in values.items() if kept}
             text = f"reduced over axes {now} in <candidate> and over {axes} in <reference>"
             yield Change(CauseKind.AXIS, text, divisors(fault, old, new), {**functions, **passed})
 
 
-def _reduce(operation: str, axes: tuple[int, ...], shape: tuple[int, ...]) -> Function:
+def _reduce(operation: str, axes: tuple[int, ...], shape: tuple[int, ...], kept: bool) -> Function:
+    """A reduction over other axes, which stay with length one where the code puts its own back."""
+
     def compute(values: Sequence[Value]) -> Sequence[Value]:
         whole = KINDS[operation](values[0], axis=axes, keepdims=True)
-        return [whole.reshape(shape) if whole.size == int(np.prod(shape)) and shape else whole]
+        if whole.size == int(np.prod(shape)) and shape:
+            return [whole.reshape(shape)]
+        return [whole if kept or not shape else whole.squeeze(axes)]
 
     return compute
 
