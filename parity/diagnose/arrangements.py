@@ -151,21 +151,24 @@ def _axes(axes: tuple[int, ...]) -> str:
 
 
 def spread(value: Array, ndim: int) -> Iterator[Rearranged]:
-    """A vector that is broadcast along one axis, along every other one.
+    """An array that is broadcast along some axes, with its own axes among the others elsewhere.
 
     Args:
-        value: an array with one axis longer than one; of others nothing comes.
+        value: an array that lacks some axes, or has them with length one; of others nothing comes.
         ndim: number of axes of what it is broadcast to.
 
     Yields:
-        The value along every other axis, with `ndim` axes.
+        The value along other axes, in the same order, with `ndim` axes.
     """
     long = [axis for axis, n in enumerate(value.shape) if n > 1]
-    if len(long) != 1:
+    placed = tuple(axis + ndim - value.ndim for axis in long)
+    if not 0 < len(long) < ndim:
         return
-    placed = long[0] + ndim - value.ndim
-    for axis in range(ndim):
-        if axis != placed:
+    for axes in itertools.combinations(range(ndim), len(long)):
+        if axes != placed:
             shape = [1] * ndim
-            shape[axis] = value.size
-            yield Rearranged(Move.SPREAD, f"along axis {axis}, not {placed}", value.reshape(shape))
+            for axis, own in zip(axes, long, strict=True):
+                shape[axis] = value.shape[own]
+            new, old = (", ".join(map(str, a)) for a in (axes, placed))
+            word = "axis" if len(axes) == 1 else "axes"
+            yield Rearranged(Move.SPREAD, f"along {word} {new}, not {old}", value.reshape(shape))

@@ -22,6 +22,7 @@ from parity.trace.vocabulary import CASTS, EXACT
 
 def dtypes(fault: Fault) -> Iterator[Change]:
     """The candidate's value is the reference's in a narrower dtype; or integers overflow."""
+    yield from _all_that_is_narrow(fault)
     for target in fault.targets:
         narrow = _narrower(target)
         if narrow:
@@ -39,6 +40,27 @@ def dtypes(fault: Fault) -> Iterator[Change]:
             "use 64-bit integers (in JAX: enable x64) or keep the numbers small"
         )
         yield Change(CauseKind.DTYPE, text, values)
+
+
+def _all_that_is_narrow(fault: Fault) -> Iterator[Change]:
+    """All that the candidate computes in narrow dtypes, widened at once: one cast, read in two places."""
+    if fault.depth or fault.gradient:
+        return
+    trace, before = fault.candidate, fault.ancestors(fault.target.node) | {fault.target.node}
+    narrow = {
+        fault.node(i).step: fault.node(i)
+        for i in sorted(fault.relevant)
+        if fault.node(i).written in NARROW and fault.node(i).step >= 0
+    }
+    if not any(i in before for n in narrow for i in trace.evaluations[n].outputs):
+        return
+    functions = {n: functools.partial(_widely, trace.evaluations[n]) for n in narrow}
+    what = " and ".join(dict.fromkeys(node.written for node in narrow.values()))
+    done = operations(node for node in narrow.values() if node.operation not in CASTS | EXACT | GLUE)
+    text = f"<candidate> computes {done or 'the value'} in {what}, <reference> does not: keep the wider dtype"
+    first = next(iter(narrow.values())).place
+    places = (first,) if first.file else ()
+    yield Change(CauseKind.DTYPE, text, functions=functions, everywhere=True, candidate_places=places)
 
 
 def _casts(fault: Fault) -> Iterator[Change]:
@@ -62,7 +84,7 @@ def _narrow_stretches(fault: Fault) -> Iterator[Change]:
     """All that the candidate computes in narrow dtypes at the fault, in float64: several roundings as one."""
     trace = fault.candidate
     narrow: dict[int, str] = {}
-    for number in sorted({*fault.active, *_ways_to_operands(fault)}):
+    for number in sorted({*fault.active, *_ways_to_operands(fault), *_ways_to_constants(fault)}):
         held = [fault.node(i).written for i in trace.evaluations[number].outputs]
         if (name := next((dtype for dtype in held if dtype in NARROW), None)) is not None:
             narrow[number] = name
@@ -73,7 +95,17 @@ def _narrow_stretches(fault: Fault) -> Iterator[Change]:
         done = operations(node for node in made if node.operation not in CASTS | EXACT | GLUE)
         text = f"<candidate> computes {done or 'the value'} in {what}, <reference> does not"
         text += ": keep the wider dtype"
-        yield Change(CauseKind.DTYPE, text, functions=functions)
+        first = fault.node(trace.evaluations[min(narrow)].outputs[0])
+        elsewhere = min(narrow) not in fault.active and bool(first.spot.file)
+        places = (first.place,) if elsewhere else ()
+        yield Change(CauseKind.DTYPE, text, functions=functions, candidate_places=places)
+
+
+def _ways_to_constants(fault: Fault) -> Iterator[int]:
+    """What tables are worked out by that are read at the fault, as those of an angle are."""
+    for index in fault.constants:
+        if fault.value(index).size > 1:
+            yield from (fault.node(i).step for i in fault.ancestors(index) if fault.node(i).step >= 0)
 
 
 def _ways_to_operands(fault: Fault) -> Iterator[int]:

@@ -27,9 +27,6 @@ def masks(fault: Fault) -> Iterator[Change]:
     yield from _whole(fault)
     for index in (*fault.inputs, *fault.constants, *fault.computed()):
         mask = fault.value(index)
-        if mask.dtype.kind != "b" and index in fault.pure and is_mask(mask):
-            text = "the mask of 0 and 1 is inverted in <candidate>: what is 1 there is 0 in <reference>"
-            yield Change(CauseKind.MASK, text, {index: 1 - mask})
         if mask.dtype.kind != "b" or mask.size < 2 or _is_of_a_function(fault, index):
             continue
         yield Change(
@@ -50,6 +47,18 @@ def masks(fault: Fault) -> Iterator[Change]:
         ):
             yield Change(CauseKind.MASK, f"the mask counts as {meaning}", {index: np.full_like(mask, fill)})
     yield from _applied(fault)
+    yield from _of_numbers(fault)
+
+
+def _of_numbers(fault: Fault) -> Iterator[Change]:
+    """A constant of zeros and ones the other way round, and all that is made of it and other constants."""
+    made_of = {k for index in fault.constants for k in (index, *fault.ancestors(index))}
+    for index in sorted(made_of):
+        mask = fault.value(index)
+        if fault.node(index).kind is NodeKind.CONSTANT and mask.dtype.kind in "fiu" and is_mask(mask):
+            new = fault.comparison.replay({index: 1 - mask}, until=fault.target.node)
+            text = "the mask of 0 and 1 is inverted in <candidate>: what is 1 there is 0 in <reference>"
+            yield Change(CauseKind.MASK, text, {i: value for i, value in new.items() if i in fault.pure})
 
 
 def _is_of_a_function(fault: Fault, index: int) -> bool:

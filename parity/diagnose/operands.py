@@ -91,6 +91,8 @@ def one_operand_off(fault: Fault) -> Iterator[Change]:
     """
     region, nodes = fault.region, fault.reference.nodes
     here, there = fault.node(region.j), nodes[region.t]
+    if set(region.candidate_nodes) - {region.j}:
+        return  # what it reads differs already
     if here.step < 0 or len(there.inputs) != 2 or there.operation.strip("_") != here.operation:
         return
     evaluation = fault.candidate.evaluations[here.step]

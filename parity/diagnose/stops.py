@@ -122,29 +122,25 @@ def _held_back(fault: Fault) -> Iterator[Change]:
 
 
 def _stops_at(fault: Fault, way: Sequence[Node], lacking: Array) -> list[Node]:
-    """The candidate's stops at what the reference's operations read whose gradient is lacking.
+    """The candidate's stops on a line that has the gradient that is lacking, or its negative, elsewhere.
 
-    Where it stops several such values, first on the line that has this gradient, or its negative, for another
-    operand: a difference gives both of its operands the same but for the sign.
+    A difference gives both of its operands the same but for the sign. Where no line does, the stops at what
+    the reference's operations read.
     """
-    read = {i for node in way for i in node.inputs if not fault.reference.nodes[i].backward}
-    partners = fault.comparison.partners
-    found = [
-        stop
-        for stop in fault.candidate.stops
-        if any(not read.isdisjoint(partners.get(i, ())) for i in stop.inputs)
-    ]
+    stops, partners = fault.candidate.stops, fault.comparison.partners
     sizes = np.sort(np.abs(lacking).reshape(-1))
     lines = {
         node.spot.at
         for index, node in enumerate(fault.candidate.nodes)
         if node.backward
         and node.floating
-        and len(found) > 1
         and fault.value(index).size == sizes.size
         and np.allclose(np.sort(np.abs(fault.value(index)).reshape(-1)), sizes, SAME_NUMBER, 0.0)
     }
-    return sorted(found, key=lambda stop: stop.spot.at not in lines)
+    read = {i for node in way for i in node.inputs if not fault.reference.nodes[i].backward}
+    return [stop for stop in stops if stop.spot.at in lines] or [
+        stop for stop in stops if any(not read.isdisjoint(partners.get(i, ())) for i in stop.inputs)
+    ]
 
 
 def stopped_elsewhere(fault: Fault) -> Iterator[Change]:
