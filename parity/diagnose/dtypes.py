@@ -57,7 +57,9 @@ def _all_that_is_narrow(fault: Fault) -> Iterator[Change]:
     functions = {n: functools.partial(_widely, trace.evaluations[n]) for n in narrow}
     what = " and ".join(dict.fromkeys(node.written for node in narrow.values()))
     done = operations(node for node in narrow.values() if node.operation not in CASTS | EXACT | GLUE)
-    text = f"<candidate> computes {done or 'the value'} in {what}, <reference> does not: keep the wider dtype"
+    if not done:
+        return  # a cast alone is told as one
+    text = f"<candidate> computes {done} in {what}, <reference> does not: keep the wider dtype"
     first = next(iter(narrow.values())).place
     places = (first,) if first.file else ()
     yield Change(CauseKind.DTYPE, text, functions=functions, everywhere=True, candidate_places=places)
