@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from parity.diagnose.code_runs import keeping, runs_of
 from parity.diagnose.fault import Fault
-from parity.diagnose.kept_values import keeping, runs_of
 from parity.diagnose.naming import described
 from parity.diagnose.operands import exchange_in_words, kind_of_exchange
 from parity.diagnose.trials import Change

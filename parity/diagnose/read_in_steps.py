@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from parity.diagnose.code_runs import keeping, repeats_of
 from parity.diagnose.fault import Fault
-from parity.diagnose.kept_values import keeping, repeats_of
 from parity.diagnose.naming import described, told_apart
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change

@@ -1,4 +1,4 @@
-"""Values that a change reads where the code does not: kept as they are computed again, in every run."""
+"""Where one code runs again, and values that a change reads there though the code does not."""
 
 from collections.abc import Sequence
 
