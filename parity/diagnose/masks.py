@@ -52,13 +52,17 @@ def masks(fault: Fault) -> Iterator[Change]:
 
 def _of_numbers(fault: Fault) -> Iterator[Change]:
     """A constant of zeros and ones the other way round, and all that is made of it and other constants."""
-    made_of = {k for index in fault.constants for k in (index, *fault.ancestors(index))}
+    near = set(fault.constants)
+    for index in fault.read_here:  # what is masked may agree with another value, and not be of the fault
+        near.update(i for i in fault.node(index).inputs if i in fault.pure)
+    made_of = {k for index in near for k in (index, *fault.ancestors(index))}
     for index in sorted(made_of):
         mask = fault.value(index)
         if fault.node(index).kind is NodeKind.CONSTANT and mask.dtype.kind in "fiu" and is_mask(mask):
             new = fault.comparison.replay({index: 1 - mask}, until=fault.target.node)
             text = "the mask of 0 and 1 is inverted in <candidate>: what is 1 there is 0 in <reference>"
-            yield Change(CauseKind.MASK, text, {i: value for i, value in new.items() if i in fault.pure})
+            kept = fault.pure.union(fault.inputs)
+            yield Change(CauseKind.MASK, text, {i: value for i, value in new.items() if i in kept})
 
 
 def _is_of_a_function(fault: Fault, index: int) -> bool:

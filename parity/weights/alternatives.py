@@ -15,7 +15,7 @@ import numpy as np
 
 from parity.weights.evidence import Known, Signature
 from parity.weights.exchanges import PINNED, exchanged
-from parity.weights.interleaved import interleaved
+from parity.weights.interleaved import interleaved, joined_otherwise
 from parity.weights.layer_kinds import kind_of
 from parity.weights.matches import AS_NAMED
 from parity.weights.names import owner
@@ -60,7 +60,7 @@ def alternatives(
             continue
         for other, names, text in exchanged(plan, own[0]):
             yield Alternative(other, names, text)
-        for other, packs, text in interleaved(plan, own[0]):
+        for other, packs, text in (*interleaved(plan, own[0]), *joined_otherwise(plan, own[0])):
             yield Alternative(other, packs, text)
         yield from _laid_otherwise(plan, own, tensors, leaves, sizes)
 

@@ -1,4 +1,4 @@
-"""Packs whose parts lie head by head: query, key and value of one head, then those of the next.
+"""Packs whose parts lie otherwise: head by head, or the inputs of a matrix joined in the other order.
 
 An attention's packed weight holds its parts one after the other, or a head's beside each other (GPT-NeoX,
 Falcon, InternLM2: there the queries that share a key and a value form a group). Shapes do not tell which, nor
@@ -56,6 +56,40 @@ def interleaved(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[st
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             text = f"`{names[0]}`{more}: {'their' if more else 'its'} parts lie head by head, {count} heads"
             yield plan._replace(transfers=transfers), names, text
+
+
+def joined_otherwise(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[str, ...], str]]:
+    """The plan in which a matrix of two joined inputs has them in the other order.
+
+    Args:
+        plan: the plan.
+        transfer: the transfer of a weight.
+
+    Yields:
+        The plan, the names of the matrices, alike in all layers, and the same in words.
+    """
+    by_name: dict[str, list[Transfer]] = {}
+    for one in plan.transfers:
+        by_name.setdefault(one.tensor_name, []).append(one)
+    kin = re.sub(r"\d+", "#", transfer.tensor_name)
+    new: dict[int, Transfer] = {}
+    names: list[str] = []
+    for name, own in by_name.items():
+        if re.sub(r"\d+", "#", name) != kin or len(own) != 2 or any(t.reason == PINNED for t in own):
+            continue
+        blocks = [t.take[1] for t in own if len(t.take) == 2 and t.take[0] == slice(None) and t.view is None]
+        if len(blocks) != 2 or not all(isinstance(at, slice) for at in blocks):
+            continue
+        names.append(name)
+        for part in own:
+            at = part.take[1]
+            assert isinstance(at, slice)  # as was seen
+            length = part.tensor_shape[1]
+            moved = slice(length - at.stop, length - at.start)
+            new[id(part)] = part._replace(take=(slice(None), moved), reason=f"{part.reason}, inputs in turn")
+    if new:
+        transfers = tuple(new.get(id(t), t) for t in plan.transfers)
+        yield plan._replace(transfers=transfers), tuple(names), f"`{names[0]}` joins its inputs the other way"
 
 
 def _family(plan: Plan, transfer: Transfer, *, is_leaf: bool) -> dict[str, Pack]:

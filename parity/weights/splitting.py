@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
 from parity.weights.evidence import Signature, Use
-from parity.weights.layer_kinds import kind_of
+from parity.weights.layer_kinds import SPATIAL, kind_of
 from parity.weights.names import role
 from parity.weights.part_names import inside, part_names, spelled, with_gate_names
 from parity.weights.transfer import Index, Shape
@@ -67,6 +67,7 @@ def of_tensor(
         packs = [_cut(whole, axis, cut) for axis in axes for cut in _cuts(tensor.shape[axis], sizes)]
         count = spelled(name, said)
         ways = [taken((whole,)), *(taken(pack, _cost(pack, count)) for pack in packs)]
+        ways += [taken(pair, PACKED) for pair in _of_joined_inputs(whole, sizes)]
         if _may_stack(whole):
             ways.append(Choice((_layer(whole, 0),), tensor.shape[0], partial(_layers, whole), STACKED))
     choices = [_as_units(way) for way in ways]
@@ -148,6 +149,17 @@ def _ways(
 
     for number, pack in enumerate(_packs(_layer(whole, 0), sizes, is_alike)):
         yield Choice(pack, count, partial(stack, number), STACKED + _cost(pack, said))
+
+
+def _of_joined_inputs(whole: Slot, sizes: Collection[int]) -> Iterator[tuple[Slot, ...]]:
+    """A layer of two inputs that are joined, such as an input and a state, as the kernels of either."""
+    kind = kind_of(whole.layer)
+    if kind is None or set(kind.axes.split()) - {SPATIAL} != {"out", "in"} or kind.axes.split()[0] != "out":
+        return
+    length = whole.shape[1] if len(whole.shape) > 1 else 0
+    for first in sorted(sizes):
+        if 0 < first < length and length - first in sizes:
+            yield _blocks(whole, 1, (first, length - first), ("input", "recurrent"))
 
 
 def _cost(pack: Collection[Slot], said: int) -> float:
