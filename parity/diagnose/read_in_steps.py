@@ -247,5 +247,5 @@ def _named(fault: Fault, nodes: Sequence[int], step: int, operand: Operand) -> s
     index = nodes[step] if nodes[step] in computed or not computed else computed[0]
     carried = len({fault.node(i).operation for i in nodes}) > 1 and computed
     if carried and not (own and fault.node(nodes[step]).spot.step == own):
-        return f"{described(fault, computed[-1])} of the step before"
+        return f"{described(fault, computed[-1])} of the {'step' if own else 'run'} before"
     return described(fault, index)

@@ -82,6 +82,8 @@ def _laid_otherwise(
     for way in split_orders(*blocks, sizes):
         if canonical(*way) == now or (is_stated and merges(first.tensor_shape, way.view)):
             continue
+        if is_stated and _turns(way, *(block.shape for block in blocks)):
+            continue  # what a name says is not explained away by more than a transposition either
         for group in groups:
             changed = {id(t): relaid(t, way) for t in group}
             companions = _companions(plan, group, changed, tensors, leaves, sizes)
@@ -91,6 +93,15 @@ def _laid_otherwise(
             names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in group))
             text = _in_words(names, changed[id(group[0])], sizes, blocks[0])
             yield Alternative(_with(plan, changed), names, text)
+
+
+def _turns(way: Rearrangement, shape: Shape, leaf_shape: Shape) -> bool:
+    """Whether the rows of a matrix are spread along the columns of the leaf, as a transposition does."""
+    if len(shape) != 2 or len(leaf_shape) != 2:
+        return False
+    rows = np.broadcast_to(np.arange(shape[0])[:, None], shape)
+    moved = rows.reshape(way.view).transpose(way.axes).reshape(leaf_shape)
+    return bool((moved != moved[:, :1]).any())
 
 
 def block_of(transfer: Transfer, tensors: Known, leaves: Known) -> tuple[Block, Block] | None:

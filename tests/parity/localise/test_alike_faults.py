@@ -128,4 +128,4 @@ def test_a_fault_of_a_loop_is_told_once_though_what_it_reads_has_other_names() -
     text = str(report)
     assert "first divergence" in text
     assert "divergence 2 of" not in text, text
-    assert "PyTorch adds the input input_0 there" in " ".join(text.split())
+    assert "of the run before to the dot_general of line" in " ".join(text.split())

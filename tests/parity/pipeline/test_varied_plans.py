@@ -275,3 +275,27 @@ def test_a_search_that_comes_back_to_a_plan_ends_there(monkeypatch: pytest.Monke
     )
     assert varied.plan is first
     assert "(2 tried)" in varied.notes[0]
+
+
+class Bare(nn.Module):
+    """Two bare square matrices with names of their own, and a layer behind them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.W, self.U = nn.Parameter(torch.zeros(6, 6)), nn.Parameter(torch.zeros(6, 6))
+        self.fc = nn.Linear(6, 6)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(torch.tanh(x @ self.W) @ self.U)
+
+
+def test_a_transposed_namesake_is_not_explained_by_an_order_of_features() -> None:
+    """A transposition and an order of the features, undone by the next layer, would make the two agree."""
+
+    def port(p: Any, x: jax.Array) -> jax.Array:
+        return (jnp.tanh(x @ p["W"]) @ p["U"].T) @ p["fc"]["kernel"] + p["fc"]["bias"]
+
+    square = np.zeros((6, 6), np.float32)
+    template = {"W": square, "U": square, "fc": {"kernel": square, "bias": np.zeros(6, np.float32)}}
+    report = checked(Bare(), port, template, normal(7, 6))
+    assert report.verdict is Verdict.FAIL, report
