@@ -4,13 +4,17 @@ A packed array holds its parts one after the other along its outputs: query, key
 equal lengths or, with fewer heads of keys and values, in unequal ones. A stack has a leading axis of layers.
 """
 
+import dataclasses
 import itertools
+import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 
-from parity.weights.evidence import Signature, Use
+from parity.weights.evidence import Known, Signature, Use
 from parity.weights.layer_kinds import SPATIAL, kind_of
 from parity.weights.names import role
+from parity.weights.namesakes import spelled as spelled_path
 from parity.weights.part_names import inside, part_names, spelled, with_gate_names
 from parity.weights.transfer import Index, Shape
 from parity.weights.units import PACKED, Choice, Group, Slot, Unit, taken
@@ -27,6 +31,9 @@ MOST_TIED = 4
 STACKED = 0.02
 TIED = 0.3
 """Costs of seeing an array as a stack, and a tied tensor twice."""
+
+NAMESAKE = 0.5
+"""Cost of seeing a leaf in parts though one tensor has its name and as many numbers."""
 
 MISSPELT = 0.3
 """Cost of other parts of a pack than its name puts together, as three of a `gate_up`."""
@@ -88,6 +95,7 @@ def of_leaf(
     joints: Collection[tuple[int, int]] = (),
     *,
     said: Collection[str] = (),
+    is_named: bool = False,
     is_alike: bool = False,
 ) -> Group[Slot]:
     """One leaf: whole, as parts of a packed one, as a stack of layers, or as a stack of packs.
@@ -98,13 +106,37 @@ def of_leaf(
         sizes: lengths of axes of the tensors, which the parts of a pack may have.
         joints: (input, hidden) sizes of recurrent layers, whose two kernels may be one leaf.
         said: words of the tensors' names, of which a pack may be named.
+        is_named: whether one tensor has its name and as many numbers, and is most likely all of it.
         is_alike: whether both sides are of one framework.
 
     Returns:
         The ways, the plainest first.
     """
     count = spelled(path, said)
-    return Group((path,), tuple(_ways(_whole(path, leaf), sizes, joints, count, is_alike=is_alike)))
+    plain, *others = _ways(_whole(path, leaf), sizes, joints, count, is_alike=is_alike)
+    more = NAMESAKE * is_named
+    return Group((path,), (plain, *(dataclasses.replace(way, cost=way.cost + more) for way in others)))
+
+
+def namesakes(tensors: Known, leaves: Known) -> set[str]:
+    """The leaves that have the name of one tensor and as many numbers, whatever their shapes.
+
+    >>> namesakes({"q_proj.weight": Signature((8, 4))}, {"q_proj": Signature((2, 4, 4))})
+    {'q_proj'}
+
+    Args:
+        tensors: the tensors by name.
+        leaves: the leaves by path.
+    """
+    sides = [
+        [
+            ("_".join(spelled_path(name)).removesuffix("_weight"), math.prod(known.shape))
+            for name, known in own
+        ]
+        for own in (tensors.items(), leaves.items())
+    ]
+    counts, there = Counter(sides[0]), Counter(sides[1])
+    return {path for path, key in zip(leaves, sides[1], strict=True) if counts[key] == 1 == there[key]}
 
 
 def lengths(shape: Shape) -> set[int]:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 import parity
+from parity.weights.evidence import Signature
 from parity.weights.interleaved import interleaved
+from parity.weights.matching import find_plan
 from parity.weights.plan import Plan
 from parity.weights.transfer import Transfer
 
@@ -126,3 +128,14 @@ def test_gates_and_pinned_parts_stay() -> None:
         for i, n in enumerate("kv")
     ]
     assert not list(interleaved(Plan(tuple(parts)), parts[0]))
+
+
+def test_a_leaf_of_a_tensors_name_is_all_of_it() -> None:
+    """Queries hold as many numbers as keys and values together: the names say which is which."""
+    tensors = {"q_proj.weight": (16, 8), "k_proj.weight": (8, 8), "v_proj.weight": (8, 8)}
+    leaves = {"q_proj": (4, 8, 4), "kv_proj": (2, 2, 8, 4)}
+    plan = find_plan(
+        {name: Signature(shape, "Linear") for name, shape in tensors.items()}, leaves, try_plan=lambda _: 0.0
+    )
+    assert {t.leaf_path for t in plan.transfers if t.tensor_name == "q_proj.weight"} == {"q_proj"}, plan
+    assert {t.leaf_path for t in plan.transfers if t.tensor_name != "q_proj.weight"} == {"kv_proj"}, plan
