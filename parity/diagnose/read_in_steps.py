@@ -7,6 +7,7 @@ outputs must agree.
 
 import functools
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -20,6 +21,12 @@ from parity.diagnose.trials import Change
 from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
+
+SHARE = 0.3
+"""Share of the time for a fault that this may take: a loop has many steps, and a step many values."""
+
+MOST_STEPS = 64
+"""In a longer loop nothing is tried that is computed behind the operand."""
 
 MOST_VALUES = 32
 """Values of a step that are tried, those nearest to the faulty one."""
@@ -69,6 +76,7 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
     """An operand of the fault that is another one in every step, or lacks a factor or a term of the step."""
     if fault.depth or fault.gradient:
         return  # the same at every depth
+    until = time.process_time() + SHARE * (fault.deadline - time.process_time())
     runs = functools.cache(functools.partial(repeats_of, fault))
     nodes = {*fault.region.candidate_nodes, fault.region.j}
     # What they read may agree by chance in this step, as a product with a state of zeros does.
@@ -83,7 +91,7 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
             others = _values(fault, runs, own, step, operand)
             for way in (INSTEAD, *WAYS):
                 for other in others:
-                    if fault.late:
+                    if time.process_time() > until:
                         return
                     if not _fits(fault, operand.nodes[step], other[step], way):
                         continue
@@ -114,8 +122,8 @@ def _values(
     first = own[step - 1] if step else own[0] - width
     last = own[step + 1] if step + 1 < len(own) else own[-1] + own[-1] - own[-2]
     found: dict[tuple[int, ...], None] = {}
-    last = min(last, len(fault.candidate.nodes))
-    for index in (*range(own[step] - 1, max(first, -1), -1), *range(own[step] + 1, last)):
+    behind = range(own[step] + 1, min(last, len(fault.candidate.nodes)) if len(own) <= MOST_STEPS else 0)
+    for index in (*range(own[step] - 1, max(first, -1), -1), *behind):
         if fault.node(index).kind is not NodeKind.OPERATION or fault.node(index).step < 0:
             continue
         alike = runs(index)

@@ -27,7 +27,7 @@ from parity.weights.pinning import pinned_transfers, turned_round
 from parity.weights.plan import Plan
 from parity.weights.pricing import Pricing
 from parity.weights.recurrent import recurrent_groups
-from parity.weights.splitting import lengths, namesakes, of_leaf, of_tensor
+from parity.weights.splitting import lengths, of_leaf, of_one_name, of_tensor
 from parity.weights.ties import settled, tries_for
 from parity.weights.transfer import Transfer, WeightError, array_names
 
@@ -252,7 +252,7 @@ def _match(
         for name, tensor in own.items()
         if name not in grouped
     ]
-    named = namesakes(own, {path: leaves[path] for path in paths})
+    named = of_one_name(own, {path: leaves[path] for path in paths})
     leaf_groups = [
         of_leaf(path, leaves[path], sizes, joints, said=said, is_named=path in named, is_alike=is_alike)
         for path in paths

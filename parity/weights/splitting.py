@@ -118,10 +118,10 @@ def of_leaf(
     return Group((path,), (plain, *(dataclasses.replace(way, cost=way.cost + more) for way in others)))
 
 
-def namesakes(tensors: Known, leaves: Known) -> set[str]:
+def of_one_name(tensors: Known, leaves: Known) -> set[str]:
     """The leaves that have the name of one tensor and as many numbers, whatever their shapes.
 
-    >>> namesakes({"q_proj.weight": Signature((8, 4))}, {"q_proj": Signature((2, 4, 4))})
+    >>> of_one_name({"q_proj.weight": Signature((8, 4))}, {"q_proj": Signature((2, 4, 4))})
     {'q_proj'}
 
     Args:
