@@ -24,6 +24,9 @@ from parity.weights.rearrangements import Block, Rearrangement, canonical, split
 from parity.weights.reshapes import merges
 from parity.weights.transfer import Index, Shape, Transfer
 
+MOST_ALONE = 4
+"""Tensors of one leaf up to which each is laid otherwise by itself, too."""
+
 
 class Alternative(NamedTuple):
     """Another plan that fits.
@@ -77,6 +80,8 @@ def _laid_otherwise(
     groups = [family] if {t.leaf_path for t in family} == {t.leaf_path for t in own} else [family, list(own)]
     if blocks is None:
         return
+    if 1 < len(own) <= MOST_ALONE:  # a stack may hold layers that lie differently
+        groups += [[one] for one in own]
     now = _now(first, blocks[0].shape)
     is_stated = any(AS_NAMED in t.reason for t in family)
     for way in split_orders(*blocks, sizes):

@@ -299,3 +299,26 @@ def test_a_transposed_namesake_is_not_explained_by_an_order_of_features() -> Non
     template = {"W": square, "U": square, "fc": {"kernel": square, "bias": np.zeros(6, np.float32)}}
     report = checked(Bare(), port, template, normal(7, 6))
     assert report.verdict is Verdict.FAIL, report
+
+
+class Flattened(nn.Module):
+    """Two square layers, the first on a map of 8 places and 2 channels, flattened channels first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(16, 16), nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(torch.tanh(self.fc1(torch.tanh(x).permute(0, 2, 1).flatten(1))))
+
+
+def test_one_layer_of_a_stack_may_lie_otherwise() -> None:
+    """The port flattens channels last, and holds both layers in one array."""
+
+    def port(p: Any, x: jax.Array) -> jax.Array:
+        h = jnp.tanh(jnp.tanh(x).reshape(x.shape[0], -1) @ p["fc"][0] + p["b"][0])
+        return h @ p["fc"][1] + p["b"][1]
+
+    template = {"fc": np.zeros((2, 16, 16), np.float32), "b": np.zeros((2, 16), np.float32)}
+    report = checked(Flattened(), port, template, normal(5, 8, 2))
+    assert report.verdict is Verdict.PASS, report
