@@ -61,7 +61,7 @@ def explains(fault: Fault, change: Change) -> bool:
     target = fault.target
     changed = {fault.node(k).step for index in change.values for k in fault.consumers[index]}
     changed.update(change.functions)
-    steps = [number for number in changed if len(fault.steps(number)) > 1]
+    steps = [number for number in changed if number >= 0 and len(fault.steps(number)) > 1]
     outputs = [i for n in steps for i in fault.candidate.evaluations[n].outputs]
     new = fault.comparison.replay(change.values, change.functions, until=max(target.node, *outputs, 0))
     value = np.asarray(new.get(target.node, target.actual))

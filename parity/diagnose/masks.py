@@ -58,6 +58,8 @@ def _of_numbers(fault: Fault) -> Iterator[Change]:
     made_of = {k for index in near for k in (index, *fault.ancestors(index))}
     for index in sorted(made_of):
         mask = fault.value(index)
+        if fault.late:
+            return
         if fault.node(index).kind is NodeKind.CONSTANT and mask.dtype.kind in "fiu" and is_mask(mask):
             new = fault.comparison.replay({index: 1 - mask}, until=fault.target.node)
             text = "the mask of 0 and 1 is inverted in <candidate>: what is 1 there is 0 in <reference>"

@@ -108,7 +108,7 @@ def _operands(fault: Fault, own: Sequence[int]) -> Iterator[Operand]:
     """The floating operands of an operation that are computed or given, in all steps."""
     evaluations = fault.candidate.evaluations
     readers = tuple(fault.node(i).step for i in own)
-    for place in range(len(evaluations[readers[0]].inputs)):
+    for place in range(min(len(evaluations[n].inputs) for n in readers)):
         nodes = tuple(evaluations[n].inputs[place] for n in readers)
         if all(fault.node(i).floating for i in nodes) and not all(fault.node(i).fixed for i in nodes):
             yield Operand(readers, place, nodes)
@@ -131,7 +131,7 @@ def _values(
             continue
         found[tuple(alike)] = None
         numbers = [fault.node(i).step for i in alike]
-        for place in range(len(evaluations[numbers[0]].inputs)):
+        for place in range(min(len(evaluations[n].inputs) for n in numbers)):
             found[tuple(evaluations[n].inputs[place] for n in numbers)] = None
     index = operand.nodes[step]
     fitting = (o for o in found if any(_fits(fault, index, o[step], way) for way in (INSTEAD, WAYS[0])))

@@ -129,11 +129,13 @@ def _stops_at(fault: Fault, way: Sequence[Node], lacking: Array) -> list[Node]:
     """
     stops, partners = fault.candidate.stops, fault.comparison.partners
     sizes = np.sort(np.abs(lacking).reshape(-1))
+    stopping_lines = {stop.spot.at for stop in stops}
     lines = {
         node.spot.at
         for index, node in enumerate(fault.candidate.nodes)
         if node.backward
         and node.floating
+        and node.spot.at in stopping_lines
         and fault.value(index).size == sizes.size
         and np.allclose(np.sort(np.abs(fault.value(index)).reshape(-1)), sizes, SAME_NUMBER, 0.0)
     }

@@ -147,7 +147,7 @@ def restore(array: Shaped[np.ndarray, "..."]) -> Restored:
 
 def _evenly_spaced(wide: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."] | None:
     """The numbers at even distances that a table was rounded from, between ends that are known; else None."""
-    if wide.ndim != 1 or wide.size < FEWEST_EVEN:
+    if wide.ndim != 1 or wide.size < FEWEST_EVEN or not np.isfinite(wide).all():
         return None
     ends = [
         end if significant_bits_at_most(np.asarray(end), 8) else _origin(np.float32(end))
