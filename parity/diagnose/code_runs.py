@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from parity.diagnose.fault import Fault
 from parity.localise.comparison import Function, Value
-from parity.trace.executions import executions
+from parity.trace.executions import executions, in_turn
 
 
 def runs_of(fault: Fault, index: int) -> list[int]:
@@ -14,9 +14,7 @@ def runs_of(fault: Fault, index: int) -> list[int]:
         fault: the fault.
         index: node of the candidate that an evaluation has made.
     """
-    evaluations, number = fault.candidate.evaluations, fault.node(index).step
-    place = evaluations[number].outputs.index(index)
-    alike = [evaluations[n].outputs[place] for n in executions(fault.candidate, number)]
+    alike = fault.same_result(index, executions(fault.candidate, fault.node(index).step))
     width = next((n for n, i in enumerate(alike) if n and alike[0] in fault.ancestors(i)), len(alike))
     found = alike[alike.index(index) % width :: width]
     return found if len(found) > 1 else fault.in_all_steps(index)
@@ -29,25 +27,25 @@ def repeats_of(fault: Fault, index: int) -> list[int]:
         fault: the fault.
         index: node of the candidate that an evaluation has made.
     """
-    evaluations, number = fault.candidate.evaluations, fault.node(index).step
-    place = evaluations[number].outputs.index(index)
-    steps = fault.steps(number)
-    found = steps if len(steps) > 1 else executions(fault.candidate, number, called_alike=True)
-    return [evaluations[n].outputs[place] for n in found]
+    steps, number = fault.in_all_steps(index), fault.node(index).step
+    if len(steps) > 1 or not fault.node(index).spot.file:
+        return steps
+    return fault.same_result(index, in_turn(fault.candidate, fault.on_line(number), number))
 
 
-def keeping(fault: Fault, number: int, kept: dict[int, Value]) -> Function:
+def keeping(fault: Fault, number: int, kept: dict[int, Value], function: Function | None = None) -> Function:
     """An evaluation that leaves its results behind.
 
     Args:
         fault: the fault.
         number: index of the evaluation.
         kept: takes them, by node.
+        function: what it is computed by; None: as the code does.
     """
     evaluation = fault.candidate.evaluations[number]
 
     def compute(given: Sequence[Value]) -> Sequence[Value]:
-        results = evaluation.function(given)
+        results = (function or evaluation.function)(given)
         kept.update(zip(evaluation.outputs, results, strict=True))
         return results
 

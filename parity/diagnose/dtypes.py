@@ -1,7 +1,7 @@
 """Precision: a value that the candidate rounds, truncates or lets overflow on the way."""
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from parity.numerics.arrays import NARROW
 from parity.numerics.complex_parts import widened
 from parity.report.kinds import CauseKind
 from parity.trace import numpy_ops
-from parity.trace.graph import Evaluation
+from parity.trace.graph import Evaluation, Node
 from parity.trace.vocabulary import CASTS, EXACT
 
 
@@ -54,15 +54,26 @@ def _all_that_is_narrow(fault: Fault) -> Iterator[Change]:
     }
     if not any(i in before for n in narrow for i in trace.evaluations[n].outputs):
         return
-    functions = {n: functools.partial(_widely, trace.evaluations[n]) for n in narrow}
+    if all(node.operation in CASTS | EXACT | GLUE for node in narrow.values()):
+        return  # a cast alone is told as one
+    first = narrow[min(narrow)].place  # the cast that all of it comes from
+    yield _widened(fault, narrow)._replace(everywhere=True, candidate_places=(first,) * bool(first.file))
+
+
+def _widened(fault: Fault, narrow: Mapping[int, Node]) -> Change:
+    """Evaluations in float64 that the candidate makes in narrow dtypes, each with a result of that dtype.
+
+    The place is the first of them where it is none of the fault's own.
+    """
+    evaluations = fault.candidate.evaluations
+    functions = {n: functools.partial(_widely, evaluations[n]) for n in narrow}
     what = " and ".join(dict.fromkeys(node.written for node in narrow.values()))
     done = operations(node for node in narrow.values() if node.operation not in CASTS | EXACT | GLUE)
-    if not done:
-        return  # a cast alone is told as one
-    text = f"<candidate> computes {done} in {what}, <reference> does not: keep the wider dtype"
-    first = next(iter(narrow.values())).place
-    places = (first,) if first.file else ()
-    yield Change(CauseKind.DTYPE, text, functions=functions, everywhere=True, candidate_places=places)
+    text = f"<candidate> computes {done or 'the value'} in {what}, <reference> does not: keep the wider dtype"
+    first = min(narrow)
+    elsewhere = first not in fault.active and bool(narrow[first].spot.file)
+    places = (narrow[first].place,) if elsewhere else ()
+    return Change(CauseKind.DTYPE, text, functions=functions, candidate_places=places)
 
 
 def _casts(fault: Fault) -> Iterator[Change]:
@@ -84,23 +95,13 @@ def _casts(fault: Fault) -> Iterator[Change]:
 
 def _narrow_stretches(fault: Fault) -> Iterator[Change]:
     """All that the candidate computes in narrow dtypes at the fault, in float64: several roundings as one."""
-    trace = fault.candidate
-    narrow: dict[int, str] = {}
+    narrow: dict[int, Node] = {}
     for number in sorted({*fault.active, *_ways_to_operands(fault), *_ways_to_constants(fault)}):
-        held = [fault.node(i).written for i in trace.evaluations[number].outputs]
-        if (name := next((dtype for dtype in held if dtype in NARROW), None)) is not None:
-            narrow[number] = name
+        held = [fault.node(i) for i in fault.candidate.evaluations[number].outputs]
+        if (node := next((node for node in held if node.written in NARROW), None)) is not None:
+            narrow[number] = node
     if narrow:
-        functions = {n: functools.partial(_widely, trace.evaluations[n]) for n in narrow}
-        what = " and ".join(dict.fromkeys(narrow.values()))
-        made = (fault.node(trace.evaluations[n].outputs[0]) for n in narrow)
-        done = operations(node for node in made if node.operation not in CASTS | EXACT | GLUE)
-        text = f"<candidate> computes {done or 'the value'} in {what}, <reference> does not"
-        text += ": keep the wider dtype"
-        first = fault.node(trace.evaluations[min(narrow)].outputs[0])
-        elsewhere = min(narrow) not in fault.active and bool(first.spot.file)
-        places = (first.place,) if elsewhere else ()
-        yield Change(CauseKind.DTYPE, text, functions=functions, candidate_places=places)
+        yield _widened(fault, narrow)
 
 
 def _ways_to_constants(fault: Fault) -> Iterator[int]:

@@ -29,8 +29,8 @@ DEPTHS = (0, 1, 3)
 MOST_ACTIVE = 300
 """Evaluations that a trial computes again; in a longer stretch only those that disagree."""
 
-Code = tuple[str, int, bool, str, tuple[Frame, ...]]
-"""File, line, whether it is the gradient of that, operation, and the lines that it is called from."""
+Code = tuple[str, int, bool, tuple[Frame, ...]]
+"""File, line, whether it is the gradient of that, and the lines that it is called from."""
 
 
 class Fault:
@@ -176,26 +176,33 @@ class Fault:
     def _code(self, number: int) -> Code:
         """What an evaluation is the same code by."""
         node = self.node(self.candidate.evaluations[number].outputs[0])
-        return *node.spot.at, node.backward, node.operation, node.spot.callers
+        return *node.spot.at, node.backward, node.spot.callers
 
     @functools.cached_property
-    def _alike(self) -> dict[Code, list[int]]:
+    def _of_code(self) -> dict[Code, list[int]]:
         found: dict[Code, list[int]] = {}
         for number in (n for n, e in enumerate(self.candidate.evaluations) if e.outputs):
             found.setdefault(self._code(number), []).append(number)
         return found
 
+    def on_line(self, number: int) -> list[int]:
+        """The evaluations of the line of one of them, called from the same lines."""
+        return self._of_code[self._code(number)]
+
     def alike(self, number: int) -> list[int]:
-        """The evaluations of the same operation of the same line, called from the same lines."""
-        return self._alike[self._code(number)]
+        """The same of its operation alone."""
+        return [n for n in self.on_line(number) if self.operation(n) == self.operation(number)]
 
     def in_all_steps(self, index: int) -> list[int]:
         """A value in every step of the loop that computes it, in order; itself alone outside of one."""
-        number, evaluations = self.node(index).step, self.candidate.evaluations
-        if number < 0:
-            return [index]
-        place = evaluations[number].outputs.index(index)
-        return [evaluations[n].outputs[place] for n in self.steps(number)]
+        number = self.node(index).step
+        return self.same_result(index, self.steps(number)) if number >= 0 else [index]
+
+    def same_result(self, index: int, numbers: Iterable[int]) -> list[int]:
+        """What other evaluations of the code that has made a node have in its place."""
+        evaluations = self.candidate.evaluations
+        place = evaluations[self.node(index).step].outputs.index(index)
+        return [evaluations[n].outputs[place] for n in numbers]
 
     def readers(self, index: int) -> list[int]:
         """Evaluations among the active ones that read a node."""

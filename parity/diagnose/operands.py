@@ -96,12 +96,14 @@ def one_operand_off(fault: Fault) -> Iterator[Change]:
     if here.step < 0 or len(there.inputs) != 2 or there.operation.strip("_") != here.operation:
         return
     evaluation = fault.candidate.evaluations[here.step]
+    if len(evaluation.inputs) != 2 or len(evaluation.outputs) != 1:
+        return
     partners = fault.comparison.partners
     for places, places_there in itertools.product(itertools.permutations(range(2)), repeat=2):
         (same, other), (same_there, other_there) = places, places_there
         right = fault.twins.get(there.inputs[other_there], [])
-        if len(evaluation.inputs) != 2 or len(evaluation.outputs) != 1 or not right:
-            return
+        if not right:
+            continue
         wrong, instead = evaluation.inputs[other], right[-1]
         if any(i in fault.pure or fault.node(i).fixed for i in (wrong, instead)):
             continue

@@ -190,7 +190,7 @@ def _change(fault: Fault, operand: Operand, other: Sequence[int], step: int, way
     for at, number in enumerate(operand.readers):
         reading = _reading(fault, operand, other, at, way, kept)
         if number in functions:  # it is met in a later step
-            reading = _both(fault, number, reading, kept)
+            reading = keeping(fault, number, kept, reading)
         functions[number] = reading
     if any(
         i > fault.candidate.evaluations[n].outputs[0] for i, n in zip(other, operand.readers, strict=True)
@@ -228,18 +228,6 @@ def _reading(
         met = way.met(value, _along(np.asarray(kept[other[at]]), value))
         read[operand.place] = np.asarray(met, value.dtype)
         return evaluation.function(read)
-
-    return compute
-
-
-def _both(fault: Fault, number: int, reading: Function, kept: dict[int, Value]) -> Function:
-    """An operation that is changed, and leaves its results behind."""
-    outputs = fault.candidate.evaluations[number].outputs
-
-    def compute(given: Sequence[Value]) -> Sequence[Value]:
-        results = reading(given)
-        kept.update(zip(outputs, results, strict=True))
-        return results
 
     return compute
 

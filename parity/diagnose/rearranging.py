@@ -12,9 +12,6 @@ from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import CONVOLUTIONS, PRODUCTS
 
-MOST_MOVED = 12
-"""Operands that are rearranged."""
-
 LARGEST = 10**6
 """Size up to which an operand is rearranged."""
 
@@ -22,9 +19,7 @@ LARGEST = 10**6
 def rearranged_operands(fault: Fault) -> Iterator[Change]:
     """Every operand with its entries moved; both operands of a product with their axes permuted."""
     arrays = [i for i in (*fault.inputs, *fault.constants) if 1 < fault.value(i).size <= LARGEST]
-    if len(arrays) > MOST_MOVED:  # much is read behind the fault before all of it comes together
-        arrays.sort(key=fault.read_here.__contains__)
-    for index in reversed(arrays[-MOST_MOVED:]):
+    for index in reversed(arrays[-12:]):
         value = fault.value(index)
         ndim = max(
             (
@@ -127,8 +122,7 @@ def _change(fault: Fault, index: int, how: Rearranged) -> Change:
     else:
         cause = CauseKind.ORDER
     text = f"<reference> reads {_described(fault, index)} {how.text}"
-    alike = [i for i in fault.in_all_steps(index) if np.array_equal(fault.value(i), fault.value(index))]
-    return Change(cause, text, dict.fromkeys(alike, how.value))
+    return Change(cause, text, {index: how.value})
 
 
 def _reshaped(fault: Fault, index: int) -> bool:

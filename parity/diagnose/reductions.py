@@ -78,21 +78,16 @@ def _other_axes(fault: Fault, numbers: tuple[int, ...]) -> Iterator[Change]:
         for axes in itertools.combinations(range(ndim), count):
             if axes == now:
                 continue
-            values: dict[int, tuple[tuple[int, ...], bool]] = {}
-            old = new = 1
+            shape = _operand(fault, numbers[-1]).shape
+            old, new = (int(np.prod([shape[a] for a in over])) for over in (now, axes))
+            functions: dict[int, Function] = {}
+            passed: dict[int, Function] = {}
             for number in numbers:
-                operand = _operand(fault, number)
                 result = fault.candidate.evaluations[number].outputs[0]
-                old = int(np.prod([operand.shape[a] for a in now]))
-                new = int(np.prod([operand.shape[a] for a in axes]))
-                place, kept = _kept(fault, result, operand.ndim)
-                values[place] = (axes, kept)
-            results = {n: fault.candidate.evaluations[n].outputs[0] for n in numbers}
-            functions = {
-                n: _reduce(fault.operation(n), axes, fault.value(out).shape, _kept(fault, out, ndim)[1])
-                for n, out in results.items()
-            }
-            passed = {fault.node(p).step: _passed for p, (_, kept) in values.items() if kept}
+                place, kept = _kept(fault, result, ndim)
+                functions[number] = _reduce(fault.operation(number), axes, fault.value(result).shape, kept)
+                if kept:
+                    passed[fault.node(place).step] = _passed
             text = f"reduced over axes {now} in <candidate> and over {axes} in <reference>"
             yield Change(CauseKind.AXIS, text, divisors(fault, old, new), {**functions, **passed})
 

@@ -126,9 +126,12 @@ class _Search:
 
         Where one side computes token by token what the other does at once, no place says which weights.
         """
-        options = (option for transfer in plan.transfers for option in interleaved(plan, transfer))
-        found = {text: Alternative(other, names, text) for other, names, text in options}
-        for alternative in itertools.islice(found.values(), PACKS):
+        found: list[Alternative] = []
+        for transfer in plan.transfers:
+            seen = {name for alternative in found for name in alternative.about}
+            if seen.isdisjoint((transfer.tensor_name, transfer.leaf_path)):
+                found += [Alternative(*option) for option in interleaved(plan, transfer)]
+        for alternative in found[:PACKS]:
             if time.process_time() > self._until:
                 return
             self.tried += 1

@@ -13,23 +13,28 @@ Line = tuple[str, int, bool]
 """A file, a line of it, and whether it is the gradient of that line."""
 
 
-def executions(trace: Trace, number: int, *, called_alike: bool = False) -> Sequence[int]:
+def executions(trace: Trace, number: int) -> Sequence[int]:
     """The evaluations that are the same operation of the same line as one, itself among them.
 
     Args:
         trace: with its evaluations.
         number: of one of them.
-        called_alike: whether only those count that are called from the same lines.
     """
     evaluations = trace.evaluations
     lines = [_line(trace.nodes[e.outputs[0]]) if e.outputs else None for e in evaluations]
     if lines[number] is None:
         return [number]
-    on_line = [n for n, line in enumerate(lines) if line == lines[number]]
-    if called_alike:
-        callers = [trace.nodes[evaluations[n].outputs[0]].spot.callers for n in on_line]
-        own = callers[on_line.index(number)]
-        on_line = [n for n, of_n in zip(on_line, callers, strict=True) if of_n == own]
+    return in_turn(trace, [n for n, line in enumerate(lines) if line == lines[number]], number)
+
+
+def in_turn(trace: Trace, on_line: Sequence[int], number: int) -> Sequence[int]:
+    """Of the evaluations of one line those that have an evaluation's place each time the line starts again.
+
+    Args:
+        trace: with its evaluations.
+        on_line: the evaluations of the line, in order.
+        number: one of them.
+    """
     period = _period([trace.evaluations[n].operation for n in on_line])
     return on_line[on_line.index(number) % period :: period]
 

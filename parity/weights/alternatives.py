@@ -7,7 +7,6 @@ names say.
 """
 
 import math
-import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
@@ -18,7 +17,7 @@ from parity.weights.exchanges import PINNED, exchanged
 from parity.weights.interleaved import interleaved, joined_otherwise
 from parity.weights.layer_kinds import kind_of
 from parity.weights.matches import AS_NAMED
-from parity.weights.names import owner
+from parity.weights.names import owner, without_numbers
 from parity.weights.plan import Plan
 from parity.weights.rearrangements import Block, Rearrangement, canonical, split_orders
 from parity.weights.reshapes import merges
@@ -197,7 +196,7 @@ def _summed(known: Signature, put: Index) -> tuple[int, ...] | None:
 
 def _form(transfer: Transfer) -> tuple[object, ...]:
     """What the transfers of a family have in common: the arrays that differ in numbers alone."""
-    names = (re.sub(r"\d+", "#", name) for name in (transfer.tensor_name, transfer.leaf_path))
+    names = map(without_numbers, (transfer.tensor_name, transfer.leaf_path))
     slices = tuple(at if isinstance(at, slice) else None for at in transfer.put)
     take = tuple(str(at) if isinstance(at, slice) else None for at in transfer.take)
     shapes = transfer.tensor_shape, transfer.leaf_shape, transfer.view, transfer.axes, transfer.flip

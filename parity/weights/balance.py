@@ -12,12 +12,12 @@ do: a tensor of one layer to no leaf that stacks the layers.
 
 import itertools
 import math
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from parity.weights.names import without_numbers
 from parity.weights.pricing import Pricing, Sort
 from parity.weights.units import Choice, Group, Item, Slot, Unit
 
@@ -82,7 +82,7 @@ def _families(groups: Sequence[Group[Item]], sort: Callable[[Item], Sort]) -> li
     """The families of some groups."""
     alike: dict[Hashable, list[int]] = {}
     for index, group in enumerate(groups):
-        names = tuple(re.sub(r"\d+", "#", name) for name in group.names)
+        names = tuple(map(without_numbers, group.names))
         ways = tuple(
             (way.cost, way.times, frozenset(Counter(map(sort, way.samples)).items())) for way in group.choices
         )

@@ -6,14 +6,13 @@ how many heads there are, so these are alternatives of a plan. All are bijection
 """
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from parity.weights.exchanges import PINNED
-from parity.weights.names import owner
+from parity.weights.names import owner, without_numbers
 from parity.weights.plan import Plan
-from parity.weights.transfer import Index, Shape, Transfer
+from parity.weights.transfer import Index, Shape, Transfer, grouped
 
 MOST_COUNTS = 12
 """Numbers of heads that are tried for one pack."""
@@ -68,14 +67,11 @@ def joined_otherwise(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tup
     Yields:
         The plan, the names of the matrices, alike in all layers, and the same in words.
     """
-    by_name: dict[str, list[Transfer]] = {}
-    for one in plan.transfers:
-        by_name.setdefault(one.tensor_name, []).append(one)
-    kin = re.sub(r"\d+", "#", transfer.tensor_name)
+    kin = without_numbers(transfer.tensor_name)
     new: dict[int, Transfer] = {}
     names: list[str] = []
-    for name, own in by_name.items():
-        if re.sub(r"\d+", "#", name) != kin or len(own) != 2 or any(t.reason == PINNED for t in own):
+    for name, own in grouped(plan.transfers, lambda t: t.tensor_name).items():
+        if without_numbers(name) != kin or len(own) != 2 or any(t.reason == PINNED for t in own):
             continue
         blocks = [t.take[1] for t in own if len(t.take) == 2 and t.take[0] == slice(None) and t.view is None]
         if len(blocks) != 2 or not all(isinstance(at, slice) for at in blocks):
@@ -94,16 +90,14 @@ def joined_otherwise(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tup
 
 def _family(plan: Plan, transfer: Transfer, *, is_leaf: bool) -> dict[str, Pack]:
     """The packs of the same name in all layers, and their biases; empty if the array is none."""
-    by_name: dict[str, list[Transfer]] = {}
-    for one in plan.transfers:
-        by_name.setdefault(one.leaf_path if is_leaf else one.tensor_name, []).append(one)
+    by_name = grouped(plan.transfers, lambda t: t.leaf_path if is_leaf else t.tensor_name)
     name = transfer.leaf_path if is_leaf else transfer.tensor_name
     first = _pack(by_name[name], is_leaf=is_leaf)
     if first is None:
         return {}
     found: dict[str, Pack] = {}
     for other, own in by_name.items():
-        is_namesake = re.sub(r"\d+", "#", owner(other)) == re.sub(r"\d+", "#", owner(name))
+        is_namesake = without_numbers(owner(other)) == without_numbers(owner(name))
         pack = _pack(own, is_leaf=is_leaf) if is_namesake else None
         if pack is not None and pack.rows == first.rows:
             found[other] = pack
@@ -178,7 +172,7 @@ def _taken_by_head(
 ) -> Transfer | None:
     """A part that is taken from every head of a packed tensor; None if its rows are split otherwise."""
     rest = part.tensor_shape[1:]
-    block = _block_shape(part)
+    block = part._replace(axes=(), flip=()).shapes()[0]
     num_rest = len(rest)
     split = block[: len(block) - num_rest]  # how its rows are read now
     if block[len(split) :] != rest or math.prod(split) != count * size * own:
@@ -200,15 +194,6 @@ def _taken_by_head(
         axes=tuple(axes),
         reason=f"{part.reason}, {REASON}",
     )
-
-
-def _block_shape(part: Transfer) -> Shape:
-    """The shape of a part before its axes are permuted."""
-    moved, axes = part.shapes()[0], part.axes or tuple(range(len(part.shapes()[0])))
-    shape = [0] * len(moved)
-    for place, axis in enumerate(axes):
-        shape[axis] = moved[place]
-    return tuple(shape)
 
 
 def _regrouped(split: Shape, rows: Shape) -> list[tuple[int, ...]] | None:

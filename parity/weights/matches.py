@@ -44,7 +44,7 @@ class Match(NamedTuple):
         way = self.ways[0]
         for piece in self.unit.pieces:
             shape = tensors[piece.name].shape
-            view, take = (way.view, piece.take) if way.view is None else viewed(shape, piece.take, way.view)
+            view, take = (way.view, piece.take) if way.view is None else _viewed(shape, piece.take, way.view)
             yield Transfer(
                 piece.name,
                 self.slot.path,
@@ -82,12 +82,12 @@ def matched(unit: Unit, slot: Slot, pricing: Pricing) -> Match:
     return Match(unit, slot, pricing.ways(unit, slot))
 
 
-def viewed(shape: Shape, take: Index, view: Shape) -> tuple[Shape, Index]:
+def _viewed(shape: Shape, take: Index, view: Shape) -> tuple[Shape, Index]:
     """A whole tensor's view in which one of its blocks is read in a view of its own.
 
-    >>> viewed((16, 8), (slice(8, 16),), (2, 4, 8))
+    >>> _viewed((16, 8), (slice(8, 16),), (2, 4, 8))
     ((2, 2, 4, 8), (1,))
-    >>> viewed((20, 12), (slice(0, 12),), (3, 4, 12))
+    >>> _viewed((20, 12), (slice(0, 12),), (3, 4, 12))
     ((5, 4, 12), (slice(0, 3, None),))
 
     Args:

@@ -167,6 +167,18 @@ def words(name: str) -> list[str]:
     return [_CANONICAL.get(word, word) for word in kept]
 
 
+def without_numbers(name: str) -> str:
+    """What names have in common that differ in numbers alone, as those of layers do.
+
+    >>> without_numbers("layers.10.fc2.weight")
+    'layers.#.fc#.weight'
+
+    Args:
+        name: name of a tensor, or path of a leaf.
+    """
+    return re.sub(r"\d+", "#", name)
+
+
 def ranks(names: Sequence[str]) -> list[int]:
     """The index of each name among those that differ from it in numbers alone.
 
@@ -181,6 +193,6 @@ def ranks(names: Sequence[str]) -> list[int]:
     """
     families: dict[str, list[str]] = {}
     for name in dict.fromkeys(names):
-        families.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+        families.setdefault(without_numbers(name), []).append(name)
     place = {n: i for family in families.values() for i, n in enumerate(sorted(family, key=natural))}
     return [place[name] for name in names]

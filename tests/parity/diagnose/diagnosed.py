@@ -49,6 +49,14 @@ def report_of(
     return parity.check(Module(reference, params), candidate, inputs, **sorted_arguments(given | options))
 
 
+def named_fault(report: parity.Report) -> Cause:
+    """The cause of the first divergence, which must stand on the line that is marked `# FAULT`."""
+    first = report.divergences[0]
+    assert "# FAULT" in first.candidate[0].code, report
+    assert first.cause is not None, report
+    return first.cause
+
+
 def cause_of(*pair: Any, **options: Any) -> Cause | None:
     """The cause of the first divergence of a faulty pair."""
     report = report_of(*pair, **options)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from parity.report.kinds import CauseKind
-from tests.parity.diagnose.diagnosed import numbers, report_of
+from tests.parity.diagnose.diagnosed import named_fault, numbers, report_of
 
 W = {"w": numbers(4, 9), "v": numbers(4, 4), "b": numbers(4)}
 X = numbers(6, 5, 4)
@@ -109,12 +109,29 @@ def coupling_of_one_mask(p: Any, x: jax.Array) -> jax.Array:
 def test_the_cause_is_what_to_change(
     reference: Program, candidate: Program, kind: CauseKind, said: str
 ) -> None:
-    report = report_of(reference, candidate, W, X)
-    first = report.divergences[0]
-    assert "# FAULT" in first.candidate[0].code, report
-    assert first.cause is not None, report
-    assert first.cause.name is kind, first.cause
-    assert said in first.cause.text, first.cause
+    cause = named_fault(report_of(reference, candidate, W, X))
+    assert cause.name is kind, cause
+    assert said in cause.text, cause
+
+
+def test_values_of_one_helper_are_told_apart_by_their_calls() -> None:
+    """Both are made on the helper's line: what tells them apart is the line that calls it."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        first, second = torch.tanh(x @ p["v"]), torch.tanh(x.flip(-1) @ p["v"])
+        return torch.exp(first) * second + torch.sin(first)
+
+    def layer(p: Any, x: jax.Array) -> jax.Array:
+        return jnp.tanh(x @ p["v"])
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        first = layer(p, x)
+        second = layer(p, x[..., ::-1])
+        return jnp.exp(first) * second + jnp.sin(second)  # FAULT
+
+    cause = named_fault(report_of(reference, candidate, W, X))
+    assert cause.name is CauseKind.OPERANDS, cause
+    assert cause.text.count("(called from line ") == 2, cause
 
 
 def test_the_stop_whose_gradient_is_lacking() -> None:

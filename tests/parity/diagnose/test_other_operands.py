@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.parity.diagnose.diagnosed import cause_of, numbers, report_of
+from parity.report.kinds import CauseKind
+from tests.parity.diagnose.diagnosed import cause_of, named_fault, numbers, report_of
 
 WEIGHTS = {
     "f/w": numbers(4, 4),
@@ -200,3 +201,64 @@ def test_the_line_that_unpacks_an_input_is_listed() -> None:
     edges = np.random.default_rng(0).integers(0, 5, (2, 9))
     report = report_of(reference, candidate, {"f": WEIGHTS["f/w"]}, X[0], edges)
     assert any("goal, source = edges" in p.code for p in report.divergences[0].candidate), str(report)
+
+
+DEEP = 12
+BLOCKS = {
+    f"{kind}{number}": numbers(*shape, seed=number)
+    for number in range(DEEP)
+    for kind, shape in {"in": (4, 4), "out": (4, 4), "bias": (4,), "shift": (4,)}.items()
+}
+
+
+def test_what_the_fault_reads_is_tried_though_much_is_read_behind_it() -> None:
+    """What the blocks of a network give comes together at the end, behind many other operands."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        inner = torch.tanh(x @ p["in0"])
+        given = [inner @ p["out0"]]
+        x = x + inner
+        for number in range(1, DEEP):
+            x = x + torch.tanh(x @ p[f"in{number}"] + p[f"bias{number}"])
+            given.append(x @ p[f"out{number}"] + p[f"shift{number}"])
+        return torch.cat(given, -1).sin()
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        inner = jnp.tanh(x @ p["in0"])
+        x = x + inner
+        given = [x @ p["out0"]]  # FAULT
+        for number in range(1, DEEP):
+            x = x + jnp.tanh(x @ p[f"in{number}"] + p[f"bias{number}"])
+            given.append(x @ p[f"out{number}"] + p[f"shift{number}"])
+        return jnp.sin(jnp.concatenate(given, -1))
+
+    cause = named_fault(report_of(reference, candidate, BLOCKS, numbers(5, 4)))
+    assert cause.name is CauseKind.OPERANDS, cause
+    assert "the tanh of line" in cause.text, cause
+
+
+def test_one_gate_for_all_layers_is_named_at_the_first_that_it_is_wrong_in() -> None:
+    """Each layer reads weight and bias of the first: those of its own are named, not of a later one."""
+    shapes = {"w": (4, 4), "b": (4,)}
+    gates = {
+        f"{kind}{n}/{name}": numbers(*shape, seed=n)
+        for kind in ("gate", "layer")
+        for n in range(3)
+        for name, shape in shapes.items()
+    }
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        for number in range(3):
+            gate = torch.sigmoid(x @ p[f"gate{number}/w"] + p[f"gate{number}/b"])
+            x = gate * torch.relu(x @ p[f"layer{number}/w"] + p[f"layer{number}/b"]) + (1 - gate) * x
+        return x
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        for number in range(3):
+            gate = jax.nn.sigmoid(x @ p["gate0/w"] + p["gate0/b"])  # FAULT
+            x = x + gate * (jax.nn.relu(x @ p[f"layer{number}/w"] + p[f"layer{number}/b"]) - x)
+        return x
+
+    cause = named_fault(report_of(reference, candidate, gates, numbers(5, 4)))
+    assert cause.name is CauseKind.SWAPPED_WEIGHTS, cause
+    assert "gate1" in cause.text, cause

@@ -125,7 +125,8 @@ def test_a_kernel_in_two_leaves_and_a_bias_in_another_order_of_units() -> None:
 
     report = checked(module, apply, params, normal(3, 5))
     assert report.verdict is Verdict.PASS, str(report)
-    assert any("params hold b, head in another order: the same function" in line for line in report.findings)
+    said = "params hold wa, wb, b, head in another order: the same function"
+    assert any(said in line for line in report.findings), report.findings
     wrong = {**params, "b": w["0.bias"]}
     assert checked(module, apply, wrong, normal(3, 5)).verdict is Verdict.FAIL
 

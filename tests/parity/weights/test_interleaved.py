@@ -91,6 +91,52 @@ def test_a_pack_head_by_head_finds_its_plan(queries: int, candidate: Any, templa
     assert report.verdict is parity.Verdict.PASS, report
 
 
+class TokenByToken(Attention):
+    """The same behind a norm, causal, a token at a time: no value of the whole sequence is ever there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Args: x: (batch, steps, width)."""
+        seen: list[torch.Tensor] = []
+        given = []
+        for token in x.unbind(1):
+            packed = self.qkv(self.norm(token)).view(-1, HEADS, 3, SIZE)
+            seen.append(packed)
+            keys, values = (torch.stack([p[:, :, n] for p in seen], 2) for n in (1, 2))
+            scores = torch.einsum("bhd,bhkd->bhk", packed[:, :, 0], keys) / SIZE**0.5
+            mixed = torch.einsum("bhk,bhkd->bhd", scores.softmax(-1), values)
+            given.append(self.out(mixed.reshape(-1, WIDTH)))
+        return torch.stack(given, 1)
+
+
+def all_at_once(p: Any, x: jax.Array) -> jax.Array:
+    """The same for all tokens, under a mask."""
+    centred = x - x.mean(-1, keepdims=True)
+    x = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-5)
+    x = x * p["norm"]["scale"] + p["norm"]["bias"]
+    query, key, value = (
+        (x @ p[name]["kernel"] + p[name]["bias"]).reshape(*x.shape[:2], HEADS, SIZE)
+        for name in ("query", "key", "value")
+    )
+    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / SIZE**0.5
+    scores = jnp.where(jnp.tri(x.shape[1], dtype=bool), scores, -jnp.inf)
+    mixed = jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), value)
+    return mixed.reshape(*x.shape[:2], WIDTH) @ p["out"]["kernel"] + p["out"]["bias"]
+
+
+def test_a_pack_is_found_where_no_place_tells() -> None:
+    """By the outputs: the computations part before the pack is read, because a norm is fused on one side."""
+    torch.manual_seed(0)
+    template = _template((WIDTH, WIDTH), (WIDTH, WIDTH))
+    template["norm"] = {name: np.zeros(WIDTH, "float32") for name in ("scale", "bias")}
+    x = np.random.default_rng(0).standard_normal((2, 5, WIDTH)).astype("float32")
+    report = parity.check(TokenByToken(), all_at_once, {"x": x}, weights=parity.Weights(template=template))
+    assert report.verdict is parity.Verdict.PASS, report
+
+
 def test_the_numbers_of_an_interleaved_pack() -> None:
     """Part p of head h is rows (h * parts + p) * size of the tensor, in the leaf's own layout."""
     tensor = np.arange(24 * 2, dtype=np.float32).reshape(24, 2)
