@@ -199,7 +199,12 @@ class Fault:
         return self.same_result(index, self.steps(number)) if number >= 0 else [index]
 
     def same_result(self, index: int, numbers: Iterable[int]) -> list[int]:
-        """What other evaluations of the code that has made a node have in its place."""
+        """What other evaluations of the code that has made a node have in its place.
+
+        Args:
+            index: node of the candidate.
+            numbers: evaluations of the same code.
+        """
         evaluations = self.candidate.evaluations
         place = evaluations[self.node(index).step].outputs.index(index)
         return [evaluations[n].outputs[place] for n in numbers]
