@@ -12,7 +12,7 @@ from parity.weights.names import last_word
 from parity.weights.namesakes import spelled
 from parity.weights.plan import Plan
 from parity.weights.pricing import LAYOUT_NAMES, Pricing, summed
-from parity.weights.transfer import Index, Shape, Transfer, WeightError, in_brackets
+from parity.weights.transfer import Index, Shape, Transfer, WeightError, in_brackets, within
 from parity.weights.units import Slot, Unit
 
 AS_NAMED = "as its name and shape say"
@@ -54,18 +54,10 @@ class Match(NamedTuple):
                 take,
                 way.axes,
                 way.flip,
-                _within(self.slot.put, piece.at),
+                within(self.slot.put, piece.at),
                 way.reason,
                 self.unit.gates,
             )
-
-
-def _within(put: Index, at: Index) -> Index:
-    """A block of a block, in terms of the leaf. Only vectors are put together from pieces."""
-    if at and put and isinstance(put[-1], slice) and isinstance(at[0], slice):
-        start = put[-1].start
-        return (*put[:-1], slice(start + at[0].start, start + at[0].stop))
-    return (*put, *at)
 
 
 def matched(unit: Unit, slot: Slot, pricing: Pricing) -> Match:

@@ -21,6 +21,7 @@ from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.levelling import Level, told_apart
 from parity.weights.matches import Match, as_named, as_plan, by_convention, marked, matched
+from parity.weights.names import depths_in
 from parity.weights.part_names import spelling_words
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
@@ -253,8 +254,18 @@ def _match(
         if name not in grouped
     ]
     named = of_one_name(own, {path: leaves[path] for path in paths})
+    depths = depths_in(own)
     leaf_groups = [
-        of_leaf(path, leaves[path], sizes, joints, said=said, is_named=path in named, is_alike=is_alike)
+        of_leaf(
+            path,
+            leaves[path],
+            sizes,
+            joints,
+            depths=depths,
+            said=said,
+            is_named=path in named,
+            is_alike=is_alike,
+        )
         for path in paths
     ]
     if not groups and not leaf_groups:

@@ -6,7 +6,8 @@ are the same three layers. The alphabet is no evidence at all.
 """
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 ROLES = {
     "weight": ("weight", "kernel", "scale", "embedding", "gamma"),
@@ -165,6 +166,24 @@ def words(name: str) -> list[str]:
     found = [re.sub(r"^[wb](?=[qkvoihx]$)", "", word) for word in found]
     kept = [word for word in found if not (word in _ROLE_OF and word in last) and word not in LETTERS]
     return [_CANONICAL.get(word, word) for word in kept]
+
+
+def depths_in(names: Iterable[str]) -> set[int]:
+    """How many layers there are of a kind, as names count them.
+
+    >>> depths_in(["h.0.fc.weight", "h.1.fc.weight", "h.2.fc.weight", "head.weight"])
+    {3}
+
+    Args:
+        names: names of arrays.
+    """
+    seen: dict[str, set[str]] = defaultdict(set)
+    for name in names:
+        parts = re.split(r"[./]", name)
+        for place, part in enumerate(parts):
+            if part.isdigit():
+                seen[".".join(parts[:place])].add(part)
+    return {len(numbers) for numbers in seen.values() if len(numbers) > 1}
 
 
 def without_numbers(name: str) -> str:

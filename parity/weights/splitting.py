@@ -1,7 +1,8 @@
 """The ways to see a tensor or a leaf: whole, as parts of a pack, as layers of a stack.
 
 A packed array holds its parts one after the other along its outputs: query, key and value, or gates, in
-equal lengths or, with fewer heads of keys and values, in unequal ones. A stack has a leading axis of layers.
+equal lengths or, with fewer heads of keys and values, in unequal ones. A stack has an axis of layers, the
+first or, where the other side counts as many, the second (`in_axes=1` of a scan: T5X, MaxText).
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from parity.weights.layer_kinds import SPATIAL, kind_of
 from parity.weights.names import role
 from parity.weights.namesakes import spelled as spelled_path
 from parity.weights.part_names import inside, part_names, spelled, with_gate_names
-from parity.weights.transfer import Index, Shape
+from parity.weights.transfer import Index, Shape, within
 from parity.weights.units import PACKED, Choice, Group, Slot, Unit, taken
 
 PARTS = (2, 3, 4)
@@ -31,6 +32,9 @@ MOST_TIED = 4
 STACKED = 0.02
 TIED = 0.3
 """Costs of seeing an array as a stack, and a tied tensor twice."""
+
+ACROSS = 0.1
+"""How much more a stack costs whose layers lie along the second axis, as those of some scans do."""
 
 NAMESAKE = 0.5
 """Cost of seeing a leaf in parts though one tensor has its name and as many numbers."""
@@ -94,6 +98,7 @@ def of_leaf(
     sizes: Collection[int] = (),
     joints: Collection[tuple[int, int]] = (),
     *,
+    depths: Collection[int] = (),
     said: Collection[str] = (),
     is_named: bool = False,
     is_alike: bool = False,
@@ -105,6 +110,7 @@ def of_leaf(
         leaf: what is known of it.
         sizes: lengths of axes of the tensors, which the parts of a pack may have.
         joints: (input, hidden) sizes of recurrent layers, whose two kernels may be one leaf.
+        depths: numbers of layers that the tensors' names count.
         said: words of the tensors' names, of which a pack may be named.
         is_named: whether one tensor has its name and as many numbers, and is most likely all of it.
         is_alike: whether both sides are of one framework.
@@ -113,7 +119,7 @@ def of_leaf(
         The ways, the plainest first.
     """
     count = spelled(path, said)
-    plain, *others = _ways(_whole(path, leaf), sizes, joints, count, is_alike=is_alike)
+    plain, *others = _ways(_whole(path, leaf), sizes, joints, count, depths, is_alike=is_alike)
     more = NAMESAKE * is_named
     return Group((path,), (plain, *(dataclasses.replace(way, cost=way.cost + more) for way in others)))
 
@@ -161,26 +167,37 @@ def _as_units(way: Choice[Slot]) -> Choice[Unit]:
 
 
 def _ways(
-    whole: Slot, sizes: Collection[int], joints: Collection[tuple[int, int]], said: int, *, is_alike: bool
+    whole: Slot,
+    sizes: Collection[int],
+    joints: Collection[tuple[int, int]],
+    said: int,
+    depths: Collection[int] = (),
+    *,
+    is_alike: bool,
 ) -> Iterator[Choice[Slot]]:
     """Every way to see an array, whose name puts as many words together as it says."""
     yield taken((whole,))
     for pack in _packs(whole, sizes, is_alike):
         yield taken(pack, _cost(pack, said))
-    for axis in {0, 1} if len(whole.shape) == 2 and not whole.layer else ():
+    for axis in range(min(len(whole.shape), 2)) if len(whole.shape) > 1 and not whole.layer else ():
         for joint in joints:
             if sum(joint) == whole.shape[axis]:
                 yield taken(_blocks(whole, axis, joint, ("input", "recurrent")), PACKED)
-    if not _may_stack(whole) or (is_alike and not _holds_product(whole, 0)):
-        return
-    count = whole.shape[0]
-    yield Choice((_layer(whole, 0),), count, partial(_layers, whole), STACKED)
+    for axis, more in ((0, 0.0), (1, ACROSS)):
+        if not _may_stack(whole, axis) or (is_alike and not _holds_product(whole, axis)):
+            continue
+        if axis and whole.shape[axis] not in depths:
+            continue
+        count = whole.shape[axis]
+        first = _layer(whole, 0, axis)
+        yield Choice((first,), count, partial(_layers, whole, axis), STACKED + more)
+        for number, pack in enumerate(_packs(first, sizes, is_alike)):
 
-    def stack(number: int) -> tuple[Slot, ...]:
-        return tuple(slot for own in _layers(whole) for slot in _packs(own, sizes, is_alike)[number])
+            def stack(axis: int = axis, number: int = number) -> tuple[Slot, ...]:
+                layers = _layers(whole, axis)
+                return tuple(slot for own in layers for slot in _packs(own, sizes, is_alike)[number])
 
-    for number, pack in enumerate(_packs(_layer(whole, 0), sizes, is_alike)):
-        yield Choice(pack, count, partial(stack, number), STACKED + _cost(pack, said))
+            yield Choice(pack, count, stack, STACKED + more + _cost(pack, said))
 
 
 def _of_joined_inputs(whole: Slot, sizes: Collection[int]) -> Iterator[tuple[Slot, ...]]:
@@ -199,8 +216,8 @@ def _cost(pack: Collection[Slot], said: int) -> float:
     return PACKED + MISSPELT * (said not in (0, len(pack)))
 
 
-def _may_stack(whole: Slot) -> bool:
-    return not whole.layer and len(whole.shape) > 1 and 1 < whole.shape[0] <= LONGEST_STACK
+def _may_stack(whole: Slot, axis: int = 0) -> bool:
+    return not whole.layer and len(whole.shape) > 1 and 1 < whole.shape[axis] <= LONGEST_STACK
 
 
 def _holds_product(slot: Slot, axis: int) -> bool:
@@ -210,17 +227,17 @@ def _holds_product(slot: Slot, axis: int) -> bool:
     return len(slot.shape) > 2 and axis not in slot.use.contracted
 
 
-def _layers(whole: Slot) -> tuple[Slot, ...]:
-    return tuple(_layer(whole, index) for index in range(whole.shape[0]))
+def _layers(whole: Slot, axis: int = 0) -> tuple[Slot, ...]:
+    return tuple(_layer(whole, index, axis) for index in range(whole.shape[axis]))
 
 
-def _layer(whole: Slot, index: int) -> Slot:
-    """One layer of a stack."""
+def _layer(whole: Slot, index: int, axis: int = 0) -> Slot:
+    """One layer of a stack, whose layers lie along an axis."""
     return whole._replace(
         label=f"{index}/{whole.path}",
-        put=(index,),
-        shape=whole.shape[1:],
-        use=_without(whole.use, 0),
+        put=(*[slice(None)] * axis, index),
+        shape=(*whole.shape[:axis], *whole.shape[axis + 1 :]),
+        use=_without(whole.use, axis),
         depth=index,
     )
 
@@ -254,7 +271,7 @@ def _rows(slot: Slot, axis: int, count: int) -> tuple[Slot, ...]:
     return tuple(
         slot._replace(
             label=inside(slot.label, name),
-            put=(*slot.put, *[slice(None)] * axis, part),
+            put=within(slot.put, (*[slice(None)] * axis, part)),
             shape=(*slot.shape[:axis], *slot.shape[axis + 1 :]),
             use=_without(slot.use, axis),
             part=part,
@@ -273,7 +290,7 @@ def _blocks(slot: Slot, axis: int, cut: Sequence[int], names: Sequence[str]) -> 
     return tuple(
         slot._replace(
             label=inside(slot.label, name),
-            put=(*slot.put, *_block(axis, cut, part)),
+            put=within(slot.put, _block(axis, cut, part)),
             shape=(*slot.shape[:axis], size, *slot.shape[axis + 1 :]),
             part=part,
         )

@@ -215,19 +215,50 @@ def repeats(transfers: Iterable[Transfer]) -> set[int]:
     return later
 
 
+def within(outer: Index, inner: Index) -> Index:
+    """A block of a block, in terms of the whole array.
+
+    >>> in_brackets(within((slice(None), 1), (slice(None), slice(4, 8))))
+    '[:, 1, 4:8]'
+    >>> in_brackets(within((slice(4, 8), 1), (slice(0, 2),)))
+    '[4:6, 1]'
+
+    Args:
+        outer: a block of an array; its slices have no steps.
+        inner: a block of that.
+    """
+    found: list[slice | int] = []
+    left = list(inner)
+    for at in outer:
+        if isinstance(at, int) or not left:
+            found.append(at)
+            continue
+        own, start = left.pop(0), at.start or 0
+        if isinstance(own, int):
+            found.append(start + own)
+        elif own == slice(None):
+            found.append(at)
+        else:
+            found.append(slice(start + own.start, start + own.stop))
+    return (*found, *left)
+
+
 def in_brackets(index: Index) -> str:
     """A block as code has it, "" for all of an array.
 
-    >>> in_brackets((slice(0, 4), 2))
-    '[0:4, 2]'
+    >>> in_brackets((slice(0, 4), 2)), in_brackets((slice(1, None, 2),))
+    ('[0:4, 2]', '[1::2]')
 
     Args:
         index: the block.
     """
     parts = []
     for at in index:
-        bounds = ("" if b is None else str(b) for b in (at.start, at.stop)) if isinstance(at, slice) else ()
-        parts.append(":".join(bounds) if isinstance(at, slice) else str(at))
+        if isinstance(at, slice):
+            bounds = (at.start, at.stop) if at.step is None else (at.start, at.stop, at.step)
+            parts.append(":".join("" if bound is None else str(bound) for bound in bounds))
+        else:
+            parts.append(str(at))
     return f"[{', '.join(parts)}]" if parts else ""
 
 
