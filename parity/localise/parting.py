@@ -26,7 +26,8 @@ class Parting:
     Attributes:
         frontier: nodes of the candidate whose numbers the reference does not have, made from what it has.
         near: names of the candidate's weights, those that are read nearest to the frontier first; where it
-            reads none itself, those that are read soon behind it come first.
+            reads none itself, those that are read soon behind it come first, else last. Without a frontier,
+            those that are read nearest to the outputs.
     """
 
     def __init__(self, matcher: Matcher, candidate: Trace) -> None:
@@ -49,7 +50,7 @@ class Parting:
         self.frontier = self.frontier[:MOST_NODES]
         self._parted = sorted(seen)
         self._watched = self._following()
-        self.near = self._nearby()
+        self.near = self._nearby() if self.frontier else self._nearest(list(ends))
 
     def mended(self, values: Mapping[str, np.ndarray[Any, Any]], *, anywhere: bool = False) -> int:
         """How many values at the place the reference has, once some weights have other values.
@@ -90,13 +91,17 @@ class Parting:
         return sorted(level)
 
     def _nearby(self) -> list[str]:
-        """The weights to vary; first the kernels that meet what a convolution without weights cuts out."""
+        """The weights to vary, those of the next steps last.
+
+        These come first, as the kernels that meet it, if a convolution without weights cuts something out.
+        """
         near = self._nearest(self.frontier)
-        cut = any(self._candidate.nodes[i].operation in CONVOLUTIONS for i in self.frontier)
-        if not cut or any(map(self._reads_a_weight, self.frontier)):
-            return near
         behind = [i for i in self._watched if self._reads_a_weight(i)]
-        return list(dict.fromkeys([*self._nearest(behind)[: len(behind)], *near]))
+        soon = self._nearest(behind)[: len(behind)]
+        cut = any(self._candidate.nodes[i].operation in CONVOLUTIONS for i in self.frontier)
+        if cut and not any(map(self._reads_a_weight, self.frontier)):
+            return list(dict.fromkeys([*soon, *near]))
+        return list(dict.fromkeys([*near, *soon]))
 
     def _reads_a_weight(self, index: int) -> bool:
         nodes, weights = self._candidate.nodes, set(self._candidate.weights.values())

@@ -7,7 +7,7 @@ that the reference has is kept. Only a plan with which all outputs agree replace
 
 import itertools
 import time
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -82,13 +82,13 @@ def vary_plan(
     search = _Search(plan, tensors, leaves, weights, sizes, time.process_time() + SECONDS)
     matcher = Matcher(reference, [assumed_move(node) for node in reference.nodes])
     changes: dict[tuple[str, ...], str] = {}
-    known = {_key(plan)}
     while len(changes) < CHANGES:
         place = Parting(matcher, trace(search.plan))
         found = search.better(place, TRIES) or search.better(place, FAR_TRIES, anywhere=True)
-        if found is None or _key(found.plan) in known:  # from there on the search would go in a circle
+        if found is None and not place.frontier:  # an output has the reference's numbers in another order
+            found = search.agreeing(place.near, agree)
+        if found is None:
             break
-        known.add(_key(found.plan))
         search.plan, changes[found.about] = found.plan, found.text
         if agree(found.plan):
             return Varied(found.plan, changes=tuple(changes.values()))
@@ -105,21 +105,37 @@ class _Search:
         self, plan: Plan, tensors: Known, leaves: Known, weights: Arrays, sizes: Collection[int], until: float
     ) -> None:
         self.plan, self.tried = plan, 0
+        self._seen = {_key(plan)}
         self._known, self._weights, self._sizes, self._until = (tensors, leaves), weights, sizes, until
 
     def better(self, place: Parting, tries: int, *, anywhere: bool = False) -> Alternative | None:
         """The first alternative with which the candidate has more of the reference's numbers at a place."""
         before = self.plan.to_candidate(self._weights, exact=True)
-        options = alternatives(self.plan, place.near, *self._known, self._sizes)
-        for other in itertools.islice(options, tries):
-            if time.process_time() > self._until:
-                return None
+        for other in self._options(place.near, tries):
             self.tried += not anywhere
             after = other.plan.to_candidate(self._weights, exact=True)
             moved = {name: after[name] for name in after if not np.array_equal(after[name], before[name])}
             if moved and place.mended(moved, anywhere=anywhere):
+                self._seen.add(_key(other.plan))
                 return other
         return None
+
+    def agreeing(self, near: Sequence[str], agree: Callable[[Plan], bool]) -> Alternative | None:
+        """The first alternative of some weights with which all outputs agree."""
+        for other in self._options(near, TRIES):
+            self.tried += 1
+            if agree(other.plan):
+                return other
+        return None
+
+    def _options(self, near: Sequence[str], tries: int) -> Iterator[Alternative]:
+        """The first alternatives of some weights, until the time is over; none that the search came from."""
+        options = alternatives(self.plan, near, *self._known, self._sizes)
+        for other in itertools.islice(options, tries):
+            if time.process_time() > self._until:
+                return
+            if _key(other.plan) not in self._seen:  # it would go in a circle
+                yield other
 
     def packs(self, plan: Plan) -> Iterator[Alternative]:
         """The plans in which packs lie head by head, wherever the computations part.

@@ -1,7 +1,8 @@
 """Other plans that fit: what a plan could be where it does not make the two sides agree.
 
-A plan is a hypothesis. Its alternatives lay an array out in another way, all arrays of its family alike, read
-a pack head by head, or exchange two modules, or two arrays, that have the same shapes. Every alternative is a
+A plan is a hypothesis. Its alternatives lay an array out in another way, all arrays of its family alike or
+all beside it, count the layers of a stack along another axis, let a kernel run the other way, read a pack
+head by head, or exchange two modules, or two arrays, that have the same shapes. Every alternative is a
 bijection on the same numbers, and none contradicts the user's pins, the axes that products sum over, or what
 names say.
 """
@@ -16,6 +17,7 @@ from parity.weights.evidence import Known, Signature
 from parity.weights.exchanges import PINNED, exchanged
 from parity.weights.interleaved import interleaved, joined_otherwise
 from parity.weights.layer_kinds import kind_of
+from parity.weights.layouts import End, layouts
 from parity.weights.matches import AS_NAMED
 from parity.weights.names import owner, without_numbers
 from parity.weights.plan import Plan
@@ -64,7 +66,48 @@ def alternatives(
             yield Alternative(other, names, text)
         for other, packs, text in (*interleaved(plan, own[0]), *joined_otherwise(plan, own[0])):
             yield Alternative(other, packs, text)
+        yield from _turned(plan, own, tensors, leaves)
+        yield from _stacked_otherwise(plan, own, tensors, leaves)
         yield from _laid_otherwise(plan, own, tensors, leaves, sizes)
+
+
+def _turned(plan: Plan, own: Sequence[Transfer], tensors: Known, leaves: Known) -> Iterator[Alternative]:
+    """The plan in which the kernels of transposed convolutions run the other way."""
+    first = own[0]
+    family = [t for t in plan.transfers if _form(t) == _form(first) and t.reason != PINNED]
+    target = first.shapes()[1]
+    end = End(first.tensor_shape, kind_of(tensors[first.tensor_name].layer))
+    for way in () if first.take or not end.kind else layouts(end, End(target)):
+        if way.view is None and way.axes == first.axes and way.flip != first.flip:
+            changed = {id(t): t._replace(flip=way.flip, reason=way.reason) for t in family}
+            names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in family))
+            text = (
+                f"`{names[0]}` {'runs backwards' if way.flip else 'does not run backwards'} in the candidate"
+            )
+            yield Alternative(_with(plan, changed), names, text)
+
+
+def _stacked_otherwise(
+    plan: Plan, own: Sequence[Transfer], tensors: Known, leaves: Known
+) -> Iterator[Alternative]:
+    """The plans in which another axis of the same length counts the layers of a stack."""
+    first = own[0]
+    shape = first.leaf_shape
+    counted = [axis for axis, at in enumerate(first.put) if isinstance(at, int)]
+    if len(counted) != 1 or len(own) != shape[counted[0]] or any(at != slice(None) for at in first.put[:-1]):
+        return
+    names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in own))
+    for axis in range(len(shape)):
+        if axis == counted[0] or shape[axis] != shape[counted[0]] or any(t.reason == PINNED for t in own):
+            continue
+        moved = [t._replace(put=(*[slice(None)] * axis, at)) for t in own if (at := t.put[-1]) is not None]
+        blocks = [block_of(t, tensors, leaves) for t in moved]
+        if blocks[0] is None or len({t.tensor_shape for t in own}) > 1:
+            continue
+        for way in split_orders(*blocks[0], split=False):
+            changed = {id(old): relaid(t, way) for old, t in zip(own, moved, strict=True)}
+            text = f"`{first.leaf_path}` counts its layers along axis {axis} ({changed[id(first)].how})"
+            yield Alternative(_with(plan, changed), names, text)
 
 
 def _laid_otherwise(
@@ -79,6 +122,8 @@ def _laid_otherwise(
     groups = [family] if {t.leaf_path for t in family} == {t.leaf_path for t in own} else [family, list(own)]
     if blocks is None:
         return
+    if len(beside := _beside(plan, first, tensors, leaves)) > len(family):
+        groups.append(beside)
     if 1 < len(own) <= MOST_ALONE:  # a stack may hold layers that lie differently
         groups += [[one] for one in own]
     now = _now(first, blocks[0].shape)
@@ -97,6 +142,18 @@ def _laid_otherwise(
             names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in group))
             text = _in_words(names, changed[id(group[0])], sizes, blocks[0])
             yield Alternative(_with(plan, changed), names, text)
+
+
+def _beside(plan: Plan, first: Transfer, tensors: Known, leaves: Known) -> list[Transfer]:
+    """The weights of one module that have one shape and lie alike: queries, keys and values."""
+
+    def form(transfer: Transfer) -> object:
+        blocks = block_of(transfer, tensors, leaves)
+        module = without_numbers(owner(owner(transfer.tensor_name)))
+        return None if blocks is None else (module, blocks, _now(transfer, blocks[0].shape))
+
+    wanted = form(first)
+    return [t for t in plan.transfers if t.reason != PINNED and form(t) == wanted]
 
 
 def _turns(way: Rearrangement, shape: Shape, leaf_shape: Shape) -> bool:

@@ -42,18 +42,20 @@ def interleaved(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[st
         if not packs:
             continue
         for count in _counts(packs):
-            changed = [_by_head(pack, count, is_leaf=is_leaf) for pack in packs.values()]
+            every = [pack for own in packs.values() for pack in own]
+            changed = [_by_head(pack, count, is_leaf=is_leaf) for pack in every]
             if None in changed:
                 continue
             new = {
                 id(part): parts
-                for pack, own in zip(packs.values(), changed, strict=True)
+                for pack, own in zip(every, changed, strict=True)
                 for part, parts in zip(pack.parts, own or (), strict=True)
             }
             transfers = tuple(t for old in plan.transfers for t in new.get(id(old), (old,)))
             names = tuple(packs)
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            text = f"`{names[0]}`{more}: {'their' if more else 'its'} parts lie head by head, {count} heads"
+            way = "row by row" if _is_by_row(every[0], count) else f"head by head, {count} heads"
+            text = f"`{names[0]}`{more}: {'their' if more else 'its'} parts lie {way}"
             yield plan._replace(transfers=transfers), names, text
 
 
@@ -88,20 +90,37 @@ def joined_otherwise(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tup
         yield plan._replace(transfers=transfers), tuple(names), f"`{names[0]}` joins its inputs the other way"
 
 
-def _family(plan: Plan, transfer: Transfer, *, is_leaf: bool) -> dict[str, Pack]:
+def _family(plan: Plan, transfer: Transfer, *, is_leaf: bool) -> dict[str, list[Pack]]:
     """The packs of the same name in all layers, and their biases; empty if the array is none."""
     by_name = grouped(plan.transfers, lambda t: t.leaf_path if is_leaf else t.tensor_name)
     name = transfer.leaf_path if is_leaf else transfer.tensor_name
-    first = _pack(by_name[name], is_leaf=is_leaf)
-    if first is None:
+    first = _packs(by_name[name], is_leaf=is_leaf)
+    if not first:
         return {}
-    found: dict[str, Pack] = {}
+    found: dict[str, list[Pack]] = {}
     for other, own in by_name.items():
         is_namesake = without_numbers(owner(other)) == without_numbers(owner(name))
-        pack = _pack(own, is_leaf=is_leaf) if is_namesake else None
-        if pack is not None and pack.rows == first.rows:
-            found[other] = pack
+        packs = _packs(own, is_leaf=is_leaf) if is_namesake else []
+        if packs and packs[0].rows == first[0].rows:
+            found[other] = packs
     return found
+
+
+def _packs(own: Sequence[Transfer], *, is_leaf: bool) -> list[Pack]:
+    """The packs in one array: itself, or each layer of a stack; none if one of them is no pack."""
+
+    def layer(transfer: Transfer) -> str:
+        cut = transfer.put if is_leaf else ()
+        return str([at if isinstance(at, int) else None for at in cut])
+
+    packs = [_pack(parts, is_leaf=is_leaf) for parts in grouped(own, layer).values()]
+    found = [pack for pack in packs if pack is not None]
+    return found if len(found) == len(packs) and len({pack.rows for pack in found}) == 1 else []
+
+
+def _is_by_row(pack: Pack, count: int) -> bool:
+    """Whether the parts of a pack alternate row by row, if it lies head by head."""
+    return set(pack.rows) == {count}
 
 
 def _pack(own: Sequence[Transfer], *, is_leaf: bool) -> Pack | None:
@@ -134,18 +153,18 @@ def _rows(transfer: Transfer, is_leaf: bool) -> tuple[int, int] | None:
 
 
 def _packed_axis(put: Index) -> int | None:
-    """The axis of a leaf along which a block is a part, where it is whole along all others."""
-    cut = [axis for axis, at in enumerate(put) if at != slice(None)]
-    return cut[0] if len(cut) == 1 and isinstance(put[cut[0]], slice) else None
+    """The axis of a leaf, or of a layer in it, along which a block is a part, if it is whole along others."""
+    cut = [axis for axis, at in enumerate(put) if isinstance(at, slice) and at != slice(None)]
+    return cut[0] if len(cut) == 1 and isinstance(at := put[cut[0]], slice) and at.step is None else None
 
 
-def _counts(packs: dict[str, Pack]) -> list[int]:
-    """Numbers of heads that there may be: first what an axis of a leaf counts, then any that fits."""
-    first = next(iter(packs.values()))
+def _counts(packs: dict[str, list[Pack]]) -> list[int]:
+    """Numbers of heads that there may be: what an axis of a leaf counts, one a row, then any that fits."""
+    first, *_ = next(iter(packs.values()))
     fewest = min(first.rows)
-    fitting = [n for n in range(2, fewest) if fewest % n == 0] + [fewest] * (len(set(first.rows)) > 1)
+    fitting = [n for n in range(2, fewest + 1) if fewest % n == 0]
     shown = {size for t in first.parts for size in t.leaf_shape}
-    return sorted(fitting, key=lambda n: (n not in shown, n))[:MOST_COUNTS]
+    return sorted(fitting, key=lambda n: (n not in shown, n != fewest, n))[:MOST_COUNTS]
 
 
 def _by_head(pack: Pack, count: int, *, is_leaf: bool) -> list[tuple[Transfer, ...]] | None:
@@ -217,6 +236,12 @@ def _put_by_head(
     """The rows of each head of a tensor, put where the leaf has this head."""
     axis = _packed_axis(part.put)
     assert axis is not None  # as `_rows` has seen
+    if own * size == 1:  # one block, with a step
+        stop = count * all_of_head
+        at = slice(before, stop, all_of_head)
+        in_turn = (*part.put[:axis], at, *part.put[axis + 1 :])
+        yield part._replace(put=in_turn, reason=f"{part.reason}, {REASON}")
+        return
     for head in range(count):
         start = (head * all_of_head + before) * size
         put = list(part.put)
