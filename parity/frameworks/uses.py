@@ -38,6 +38,7 @@ def torch_uses(trace: Trace) -> dict[str, Use]:
                 name, now = axes[producer]
                 if name not in uses:
                     uses[name] = Use(index, *_torch_use(node, position, now))
+                uses[name] = uses[name]._replace(until=index)
     return uses
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from parity.localise.agreement import assumed_move
 from parity.trace.graph import Node, NodeKind, Trace
 from parity.trace.match import Matcher, Summary
-from parity.trace.vocabulary import CONVOLUTIONS, MOVING
+from parity.trace.vocabulary import CONVOLUTIONS, MOVING, PRODUCTS
 
 FARTHEST = 12
 """How many operations may lie between the place and a weight."""
@@ -26,8 +26,8 @@ class Parting:
     Attributes:
         frontier: nodes of the candidate whose numbers the reference does not have, made from what it has.
         near: names of the candidate's weights, those that are read nearest to the frontier first; where it
-            reads none itself, those that are read soon behind it come first, else last. Without a frontier,
-            those that are read nearest to the outputs.
+            reads none itself, those that are read soon behind it come first, behind any other product
+            last. Without a frontier, those that are read nearest to the outputs.
     """
 
     def __init__(self, matcher: Matcher, candidate: Trace) -> None:
@@ -91,15 +91,17 @@ class Parting:
         return sorted(level)
 
     def _nearby(self) -> list[str]:
-        """The weights to vary, those of the next steps last.
+        """The weights to vary; behind a product those of the next steps, too: it may sum in another order.
 
         These come first, as the kernels that meet it, if a convolution without weights cuts something out.
         """
         near = self._nearest(self.frontier)
+        operations = {self._candidate.nodes[i].operation for i in self.frontier}
+        if operations.isdisjoint(CONVOLUTIONS | PRODUCTS):
+            return near
         behind = [i for i in self._watched if self._reads_a_weight(i)]
         soon = self._nearest(behind)[: len(behind)]
-        cut = any(self._candidate.nodes[i].operation in CONVOLUTIONS for i in self.frontier)
-        if cut and not any(map(self._reads_a_weight, self.frontier)):
+        if operations & CONVOLUTIONS and not any(map(self._reads_a_weight, self.frontier)):
             return list(dict.fromkeys([*soon, *near]))
         return list(dict.fromkeys([*near, *soon]))
 

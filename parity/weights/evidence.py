@@ -21,12 +21,15 @@ class Use(NamedTuple):
         contracted: for products, which of the array's own axes are summed over: (1,) for a PyTorch linear
             weight (out, in), (0,) for a Flax kernel (in, out).
         at_once: whether all entries along its first axis are used at once: of a stack, all layers.
+        until: the place of its last use, of a stack that a loop reads layer by layer the end of the loop; -1
+            if unknown.
     """
 
     position: int
     operation: str = "other"
     contracted: tuple[int, ...] = ()
     at_once: bool = False
+    until: int = -1
 
 
 class Signature(NamedTuple):

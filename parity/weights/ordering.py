@@ -98,8 +98,13 @@ def in_numeric_order(units: Sequence[Unit], moments: Sequence[Time], slots: Sequ
 
 
 def _loops(items: Sequence[Unit] | Sequence[Slot]) -> dict[str, float]:
-    """When the loop of each stacked array starts, by its name."""
+    """When the loop of each stacked array starts, by its name.
+
+    Arrays of one module that stack as many layers and are used side by side share a loop, and so do any that
+    stack as many where one is used before the other is used last.
+    """
     loops: dict[str, float] = {}
+    ends: dict[int, tuple[float, int]] = {}
     count: dict[str, int] = {}
     for item in items:
         if item.depth >= 0:
@@ -111,10 +116,14 @@ def _loops(items: Sequence[Unit] | Sequence[Slot]) -> dict[str, float]:
             continue
         top = re.split(r"[./]", owner(item.home))[0]
         this = None if item.depth < 0 else (count[item.home], top)
-        if this is not None and this != previous:
-            start = _position(item)
-        if this is not None:
+        if this is not None and item.use is not None:
+            number, until = this[0], item.use.until
+            if number in ends and _position(item) <= ends[number][1]:
+                start = ends[number][0]
+            elif this != previous:
+                start = _position(item)
             loops[item.home] = start
+            ends[number] = (start, max(until, ends[number][1] if number in ends else -1))
         previous = this
     return loops
 

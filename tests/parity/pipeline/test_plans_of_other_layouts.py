@@ -1,0 +1,276 @@
+"""Right ports whose weights lie as published code has them: experts, heads, patches, adapters, scans.
+
+Each needs a plan that is not the first one; each has a wrong twin, which no plan may excuse.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+import torch
+from torch import nn
+
+import parity
+from parity.report.results import Report, Verdict
+from parity.weights import Plan, Signature, Use, find_plan
+from parity.weights.alternatives import alternatives
+from parity.weights.evidence import signatures
+from parity.weights.transfer import Transfer
+from tests.kit.inputs import normal
+from tests.kit.weights import randomise, shapes
+
+Apply = Callable[..., jax.Array]
+
+QUICK = parity.Settings(finite_differences=False, localise=False)
+
+WIDTH, INNER, EXPERTS = 6, 5, 4
+
+
+def checked(module: nn.Module, apply: Apply, template: Any, **inputs: Any) -> Report:
+    weights = parity.Weights(template=shapes(template))
+    return parity.check(randomise(module), apply, inputs, weights=weights, settings=QUICK)
+
+
+class Expert(nn.Module):
+    """A gated layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.up = (nn.Linear(WIDTH, INNER, bias=False) for _ in range(2))
+        self.down = nn.Linear(INNER, WIDTH, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(nn.functional.silu(self.gate(x)) * self.up(x))
+
+
+class Mixture(nn.Module):
+    """Experts, all weighted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Linear(WIDTH, EXPERTS, bias=False)
+        self.experts = nn.ModuleList(Expert() for _ in range(EXPERTS))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = torch.stack([expert(x) for expert in self.experts], -2)
+        return (torch.softmax(self.router(x), -1)[..., None] * parts).sum(-2)
+
+
+def mixture(slope: float) -> Apply:
+    """The same with gates and ups in turn, as GPT-OSS holds them."""
+
+    def apply(p: Any, x: jax.Array) -> jax.Array:
+        both = jnp.einsum("ti,eif->tef", x, p["gate_up_proj"])
+        gate, up = both[..., ::2], both[..., 1::2]
+        parts = jnp.einsum("tef,efo->teo", gate * jax.nn.sigmoid(slope * gate) * up, p["down_proj"])
+        return jnp.einsum("te,teo->to", jax.nn.softmax(x @ p["router"]), parts)
+
+    return apply
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(1.0, Verdict.PASS), (1.1, Verdict.FAIL)])
+def test_gates_and_ups_in_turn_in_every_expert_of_a_stack(slope: float, verdict: Verdict) -> None:
+    template = {
+        "router": (WIDTH, EXPERTS),
+        "gate_up_proj": (EXPERTS, WIDTH, 2 * INNER),
+        "down_proj": (EXPERTS, INNER, WIDTH),
+    }
+    report = checked(Mixture(), mixture(slope), template, x=normal(8, WIDTH))
+    assert report.verdict is verdict, report
+    assert ("`gate_up_proj`: its parts lie row by row" in str(report)) == (slope == 1.0)
+
+
+class Across(nn.Module):
+    """Attention from one sequence to another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(6, 3, batch_first=True)
+
+    def forward(self, x: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        return x + self.attention(x, memory, memory, need_weights=False)[0]
+
+
+def across(size: float) -> Apply:
+    """The same with kernels of (size, heads, width): a head's numbers lie apart."""
+
+    def apply(p: Any, x: jax.Array, memory: jax.Array) -> jax.Array:
+        def made(given: jax.Array, name: str) -> jax.Array:
+            own = p[name]
+            return jnp.einsum("bti,khi->bhtk", given, own["w"]) + own["b"].T[:, None]
+
+        query, key, value = made(x, "query"), made(memory, "key"), made(memory, "value")
+        weights = jax.nn.softmax(query @ key.swapaxes(2, 3) / size**0.5)
+        return x + jnp.einsum("bhts,bhsk,khi->bti", weights, value, p["out"]["w"]) + p["out"]["b"]
+
+    return apply
+
+
+@pytest.mark.parametrize(("size", "verdict"), [(2.0, Verdict.PASS), (3.0, Verdict.FAIL)])
+def test_queries_keys_and_values_that_lie_otherwise_alike(size: float, verdict: Verdict) -> None:
+    """Where queries alone were laid otherwise, no score would be the reference's."""
+    template: dict[str, Any] = {name: {"w": (2, 3, 6), "b": (2, 3)} for name in ("query", "key", "value")}
+    template["out"] = {"w": (2, 3, 6), "b": (6,)}
+    given = {"x": normal(2, 5, 6), "memory": normal(2, 4, 6, seed=1)}
+    assert checked(Across(), across(size), template, **given).verdict is verdict
+
+
+class Unpatched(nn.Module):
+    """Patches of 2 x 2 pixels with three channels, channels last, and back to an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proj, self.unproj = nn.Linear(12, 10), nn.Linear(10, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        cut = x.view(-1, 3, 2, 2, 2, 2).permute(0, 2, 4, 3, 5, 1).reshape(-1, 4, 12)
+        new = self.unproj(torch.relu(self.proj(cut)))
+        return new.view(-1, 2, 2, 2, 2, 3).permute(0, 5, 1, 3, 2, 4).reshape(-1, 3, 4, 4)
+
+
+def unpatched(floor: float) -> Apply:
+    """The same with channels first in every patch."""
+
+    def apply(p: Any, x: jax.Array) -> jax.Array:
+        cut = x.reshape(-1, 3, 2, 2, 2, 2).transpose(0, 2, 4, 1, 3, 5).reshape(-1, 4, 12)
+        hidden = jnp.maximum(cut @ p["proj"]["kernel"] + p["proj"]["bias"], floor)
+        new = hidden @ p["unproj"]["kernel"] + p["unproj"]["bias"]
+        return new.reshape(-1, 2, 2, 3, 2, 2).transpose(0, 3, 1, 4, 2, 5).reshape(-1, 3, 4, 4)
+
+    return apply
+
+
+@pytest.mark.parametrize(("floor", "verdict"), [(0.0, Verdict.PASS), (0.1, Verdict.FAIL)])
+def test_patches_in_another_order_going_in_and_coming_out(floor: float, verdict: Verdict) -> None:
+    """No value inside is another one once the first kernel is right: the output alone has another order."""
+    template = {
+        "proj": {"kernel": (12, 10), "bias": (10,)},
+        "unproj": {"kernel": (10, 12), "bias": (12,)},
+    }
+    assert checked(Unpatched(), unpatched(floor), template, x=normal(2, 3, 4, 4)).verdict is verdict
+
+
+class Adapted(nn.Module):
+    """A layer with an adapter of low rank."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(6, 6)
+        self.A, self.B = nn.Parameter(torch.zeros(2, 6)), nn.Parameter(torch.zeros(6, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.base(x) + x @ self.A.T @ self.B.T
+
+
+class Weighed(nn.Module):
+    """Two adapted layers in an attention."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.value = Adapted(), Adapted()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(self.query(x) @ x.transpose(1, 2), -1) @ self.value(x)
+
+
+def weighed(scale: float) -> Apply:
+    """The same, both adapters in one array."""
+
+    def apply(p: Any, x: jax.Array) -> jax.Array:
+        base = jnp.einsum("bti,cio->cbto", x, p["base"]) + p["bias"][:, None, None]
+        query, value = base + scale * jnp.einsum("bti,cir,cro->cbto", x, p["lora_a"], p["lora_b"])
+        return jax.nn.softmax(query @ x.swapaxes(1, 2)) @ value
+
+    return apply
+
+
+@pytest.mark.parametrize(("scale", "verdict"), [(1.0, Verdict.PASS), (2.0, Verdict.FAIL)])
+def test_two_adapters_whose_rank_is_as_large_as_their_number(scale: float, verdict: Verdict) -> None:
+    """Shapes leave open which axis counts the adapters."""
+    template = {"base": (2, 6, 6), "bias": (2, 6), "lora_a": (2, 6, 2), "lora_b": (2, 2, 6)}
+    assert checked(Weighed(), weighed(scale), template, x=normal(2, 4, 6)).verdict is verdict
+
+
+class Deep(nn.Module):
+    """A residual network of four layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleDict({"norm": nn.RMSNorm(6, 1e-6), "up": nn.Linear(6, 5), "down": nn.Linear(5, 6)})
+            for _ in range(4)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            x = x + block["down"](torch.tanh(block["up"](block["norm"](x))))
+        return x
+
+
+def deep(axis: int, epsilon: float) -> Apply:
+    """The same as a scan whose layers lie along an axis: T5X and MaxText scan along the second one."""
+
+    def layer(x: jax.Array, p: Any) -> tuple[jax.Array, None]:
+        norm = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + epsilon) * p["norm"]
+        hidden = jnp.tanh(norm @ p["up"]["kernel"] + p["up"]["bias"])
+        return x + hidden @ p["down"]["kernel"] + p["down"]["bias"], None
+
+    def apply(p: Any, x: jax.Array) -> jax.Array:
+        return jax.lax.scan(layer, x, jax.tree.map(lambda a: jnp.moveaxis(a, axis, 0), p))[0]
+
+    return apply
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize(("epsilon", "verdict"), [(1e-6, Verdict.PASS), (1e-2, Verdict.FAIL)])
+def test_a_scan_whose_layers_lie_along_either_axis(axis: int, epsilon: float, verdict: Verdict) -> None:
+    one = {
+        "norm": (6,),
+        "up": {"kernel": (6, 5), "bias": (5,)},
+        "down": {"kernel": (5, 6), "bias": (6,)},
+    }
+    template = jax.tree.map(
+        lambda shape: (*shape[:axis], 4, *shape[axis:]), one, is_leaf=lambda a: isinstance(a, tuple)
+    )
+    assert checked(Deep(), deep(axis, epsilon), template, x=normal(3, 6)).verdict is verdict
+
+
+def test_packs_in_a_stack_along_the_second_axis() -> None:
+    """Each part of a layer's pack lies in its own block of the layer."""
+    tensors = {
+        f"h.{i}.{name}_proj.weight": Signature((4, 8), "Linear", Use(10 * i + n, "matmul", (1,)))
+        for i in range(2)
+        for n, name in enumerate(("q", "k", "v"))
+    }
+    plan = find_plan(tensors, {"qkv": Signature((8, 2, 12), "", Use(0, "matmul", (0,)))})
+    for transfer in plan.transfers:
+        (_, layer, name, _) = transfer.tensor_name.replace("_", ".").split(".")[:4]
+        start = 4 * "qkv".index(name)
+        assert transfer.box()[1:] == (range(int(layer), int(layer) + 1), range(start, start + 4)), plan
+
+
+def test_a_joined_kernel_whose_gates_lie_apart() -> None:
+    """The input's and the state's rows of (inputs + state, gates, units)."""
+    tensors = {
+        "lstm.weight_ih_l0": Signature((16, 8), "LSTM"),
+        "lstm.weight_hh_l0": Signature((16, 4), "LSTM"),
+    }
+    plan = find_plan(tensors, {"cell": (12, 4, 4)})
+    rows = {t.tensor_name: t.box()[0] for t in plan.transfers}
+    assert rows == {"lstm.weight_ih_l0": range(8), "lstm.weight_hh_l0": range(8, 12)}, plan
+
+
+@pytest.mark.parametrize("flip", [(), (0, 1)])
+def test_a_transposed_convolution_may_run_either_way(flip: tuple[int, ...]) -> None:
+    """A kernel that is summed by hand lies as PyTorch's; one of `conv_transpose` runs backwards."""
+    transfer = Transfer("up.weight", "up", (4, 3, 2, 2), (2, 2, 4, 3), axes=(2, 3, 0, 1), flip=flip)
+    tensors = {"up.weight": Signature((4, 3, 2, 2), "ConvTranspose2d")}
+    plan = Plan((transfer,))
+    turned = [
+        option.plan.transfers[0].flip
+        for option in alternatives(plan, ["up"], tensors, signatures({"up": (2, 2, 4, 3)}))
+        if option.plan.transfers[0].axes == transfer.axes and "run" in option.text
+    ]
+    assert turned == [() if flip else (0, 1)]
