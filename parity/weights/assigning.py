@@ -6,14 +6,14 @@ weight went to. Where all that could be exchanged bear the same names on both si
 and slots are paired per connected component of what fits: matrices first, then other weights, then the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from parity.weights.likeness import equal_paths, likeness, likeness_of_numbers
-from parity.weights.names import module, owner, ranks
+from parity.weights.names import layers_in, module, owner, ranks
 from parity.weights.namesakes import Named, namesakes
 from parity.weights.ordering import Anchors, in_numeric_order, out_of_order, times
 from parity.weights.pricing import Pricing, Sort
@@ -42,6 +42,10 @@ STRAY = 20.0
 ELSEWHERE = 3.0
 """Cost, within one framework, of a pair though another has the same path and shape: less than two uses in
 another sort of operation cost, because a rewrite may use a name for something else."""
+
+OTHER_LAYER = 3.0
+"""Cost of an entry of a stack for another layer than its place says, where names count as many layers: more
+than an order of use says against it, and than running may explain away."""
 
 STATED = 10.0
 """Cost, between frameworks, of a pair though one of them has a namesake among all that it could be: more than
@@ -78,6 +82,10 @@ def assign(
     unit_times = in_numeric_order(units, times(units, statistics=True), slots)
     slot_times = times(slots, statistics=pricing.is_alike)
     partners = {} if pricing.is_alike else _namesakes(units, slots, pricing)
+    layers = layers_in([unit.label for unit in units], unit_times)
+    depths: dict[str, int] = {}
+    for slot in slots:
+        depths[slot.home] = max(depths.get(slot.home, 0), slot.depth + 1)
     owners: dict[str, set[str]] = {}
     for is_now in (_is_matrix, _is_weight, _is_any):
         anchors = Anchors.of(
@@ -101,10 +109,12 @@ def assign(
             if pricing.is_alike:
                 names += ELSEWHERE * _elsewhere([units[i] for i in own], [slots[j] for j in places])
             names += STATED * _against(own, places, partners)
+            apart = _other_layers([layers[i] for i in own], [slots[j] for j in places], depths)
             strays = _strays(
                 [owner(units[i].label) for i in own], [module(slots[j].label) for j in places], owners
             )
             costs = fits + out_of_order(now, slot_now, anchors) + (names + more) + STRAY * strays
+            costs += OTHER_LAYER * apart
             found, ties = _cheapest(costs, names)
             start = len(pairs)
             pairs += [(own[i], places[j]) for i, j in found]
@@ -177,6 +187,22 @@ def _against(
     taken = set(partners.values())
     apart = [[(i in partners or j in taken) and partners.get(i) != j for j in slots] for i in units]
     return np.array(apart, float)
+
+
+def _other_layers(
+    layers: Sequence[Mapping[int, Collection[int]]], slots: Sequence[Slot], depths: Mapping[str, int]
+) -> Float[np.ndarray, "N M"]:
+    """Where a name counts as many layers as a stack has, and is of another one than the slot."""
+    return np.array(
+        [
+            [
+                slot.depth >= 0 and slot.depth not in own.get(depths[slot.home], (slot.depth,))
+                for slot in slots
+            ]
+            for own in layers
+        ],
+        float,
+    )
 
 
 def _is_matrix(item: Unit | Slot) -> bool:

@@ -21,7 +21,7 @@ from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.levelling import Level, told_apart
 from parity.weights.matches import Match, as_named, as_plan, by_convention, marked, matched
-from parity.weights.names import depths_in
+from parity.weights.names import layers_in
 from parity.weights.part_names import spelling_words
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
@@ -254,7 +254,7 @@ def _match(
         if name not in grouped
     ]
     named = of_one_name(own, {path: leaves[path] for path in paths})
-    depths = depths_in(own)
+    depths = {depth for layers in layers_in(list(own)) for depth in layers}
     leaf_groups = [
         of_leaf(
             path,

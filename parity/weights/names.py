@@ -5,9 +5,10 @@ costs nothing. Numbers count by their rank among the names they stand with, so t
 are the same three layers. The alphabet is no evidence at all.
 """
 
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 ROLES = {
     "weight": ("weight", "kernel", "scale", "embedding", "gamma"),
@@ -168,22 +169,43 @@ def words(name: str) -> list[str]:
     return [_CANONICAL.get(word, word) for word in kept]
 
 
-def depths_in(names: Iterable[str]) -> set[int]:
-    """How many layers there are of a kind, as names count them.
+def layers_in(
+    names: Sequence[str], moments: Sequence[tuple[float, ...] | None] = ()
+) -> list[dict[int, set[int]]]:
+    """Of how many layers each array is of which, as the names count them.
 
-    >>> depths_in(["h.0.fc.weight", "h.1.fc.weight", "h.2.fc.weight", "head.weight"])
-    {3}
+    >>> layers_in(["h.2.fc.weight", "h.4.fc.weight", "h.7.fc.weight", "head.weight"])
+    [{3: {0}}, {3: {1}}, {3: {2}}, {}]
 
     Args:
         names: names of arrays.
+        moments: when each is used first: layers come in this order, and by number where it is not known.
+
+    Returns:
+        Of each name: number of layers -> those that it may be of, more than one if it has several numbers.
     """
-    seen: dict[str, set[str]] = defaultdict(set)
-    for name in names:
+    seen: dict[str, dict[int, list[tuple[float, ...] | None]]] = defaultdict(lambda: defaultdict(list))
+    numbers: list[list[tuple[str, int]]] = []
+    for name, moment in itertools.zip_longest(names, moments):
         parts = re.split(r"[./]", name)
-        for place, part in enumerate(parts):
-            if part.isdigit():
-                seen[".".join(parts[:place])].add(part)
-    return {len(numbers) for numbers in seen.values() if len(numbers) > 1}
+        own = [(".".join(parts[:i]), int(part)) for i, part in enumerate(parts) if part.isdecimal()]
+        numbers.append(own)
+        for above, number in own:
+            seen[above][number].append(moment)
+    rank: dict[str, dict[int, int]] = {}
+    for above, layers in seen.items():
+        first = {n: min((m for m in own if m is not None), default=None) for n, own in layers.items()}
+        known = {n: moment for n, moment in first.items() if moment is not None}
+        order = sorted(layers) if len(known) < len(layers) else sorted(layers, key=known.__getitem__)
+        rank[above] = {number: place for place, number in enumerate(order)}
+    found: list[dict[int, set[int]]] = []
+    for own in numbers:
+        of: dict[int, set[int]] = defaultdict(set)
+        for above, number in own:
+            if len(rank[above]) > 1:
+                of[len(rank[above])].add(rank[above][number])
+        found.append(dict(of))
+    return found
 
 
 def without_numbers(name: str) -> str:
