@@ -165,23 +165,23 @@ class Adapted(nn.Module):
 
 
 class Weighed(nn.Module):
-    """Two adapted layers in an attention."""
+    """Queries and values of an attention are adapted."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.query, self.value = Adapted(), Adapted()
+        self.query, self.key, self.value = Adapted(), nn.Linear(6, 6), Adapted()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.softmax(self.query(x) @ x.transpose(1, 2), -1) @ self.value(x)
+        return torch.softmax(self.query(x) @ self.key(x).transpose(1, 2), -1) @ self.value(x)
 
 
 def weighed(scale: float) -> Apply:
     """The same, both adapters in one array."""
 
     def apply(p: Any, x: jax.Array) -> jax.Array:
-        base = jnp.einsum("bti,cio->cbto", x, p["base"]) + p["bias"][:, None, None]
-        query, value = base + scale * jnp.einsum("bti,cir,cro->cbto", x, p["lora_a"], p["lora_b"])
-        return jax.nn.softmax(query @ x.swapaxes(1, 2)) @ value
+        query, key, value = jnp.einsum("bti,cio->cbto", x, p["base"]) + p["bias"][:, None, None]
+        more = scale * jnp.einsum("bti,cir,cro->cbto", x, p["lora_a"], p["lora_b"])
+        return jax.nn.softmax((query + more[0]) @ key.swapaxes(1, 2)) @ (value + more[1])
 
     return apply
 
@@ -189,18 +189,18 @@ def weighed(scale: float) -> Apply:
 @pytest.mark.parametrize(("scale", "verdict"), [(1.0, Verdict.PASS), (2.0, Verdict.FAIL)])
 def test_two_adapters_whose_rank_is_as_large_as_their_number(scale: float, verdict: Verdict) -> None:
     """Shapes leave open which axis counts the adapters."""
-    template = {"base": (2, 6, 6), "bias": (2, 6), "lora_a": (2, 6, 2), "lora_b": (2, 2, 6)}
+    template = {"base": (3, 6, 6), "bias": (3, 6), "lora_a": (2, 6, 2), "lora_b": (2, 2, 6)}
     assert checked(Weighed(), weighed(scale), template, x=normal(2, 4, 6)).verdict is verdict
 
 
 class Deep(nn.Module):
-    """A residual network of four layers."""
+    """A residual network of five layers."""
 
     def __init__(self) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
             nn.ModuleDict({"norm": nn.RMSNorm(6, 1e-6), "up": nn.Linear(6, 5), "down": nn.Linear(5, 6)})
-            for _ in range(4)
+            for _ in range(5)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -209,32 +209,97 @@ class Deep(nn.Module):
         return x
 
 
+ONE_LAYER: dict[str, Any] = {
+    "norm": (6,),
+    "up": {"kernel": (6, 5), "bias": (5,)},
+    "down": {"kernel": (5, 6), "bias": (6,)},
+}
+
+
+def stacked(axis: int) -> Any:
+    """Shapes of five layers along an axis."""
+    return jax.tree.map(
+        lambda shape: (*shape[:axis], 5, *shape[axis:]), ONE_LAYER, is_leaf=lambda a: isinstance(a, tuple)
+    )
+
+
+def layer(x: jax.Array, p: Any, epsilon: float = 1e-6) -> jax.Array:
+    """One layer of `Deep`."""
+    norm = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + epsilon) * p["norm"]
+    hidden = jnp.tanh(norm @ p["up"]["kernel"] + p["up"]["bias"])
+    return x + hidden @ p["down"]["kernel"] + p["down"]["bias"]
+
+
+def at(p: Any, index: Any) -> Any:
+    """One layer's weights."""
+    return jax.tree.map(lambda a: a[index], p)
+
+
 def deep(axis: int, epsilon: float) -> Apply:
     """The same as a scan whose layers lie along an axis: T5X and MaxText scan along the second one."""
 
-    def layer(x: jax.Array, p: Any) -> tuple[jax.Array, None]:
-        norm = x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + epsilon) * p["norm"]
-        hidden = jnp.tanh(norm @ p["up"]["kernel"] + p["up"]["bias"])
-        return x + hidden @ p["down"]["kernel"] + p["down"]["bias"], None
-
     def apply(p: Any, x: jax.Array) -> jax.Array:
-        return jax.lax.scan(layer, x, jax.tree.map(lambda a: jnp.moveaxis(a, axis, 0), p))[0]
+        layers = jax.tree.map(lambda a: jnp.moveaxis(a, axis, 0), p)
+        return jax.lax.scan(lambda x, own: (layer(x, own, epsilon), None), x, layers)[0]
 
     return apply
+
+
+def unrolled(p: Any, x: jax.Array) -> jax.Array:
+    """The same as a loop of Python's."""
+    for index in range(5):
+        x = layer(x, at(p, index))
+    return x
+
+
+def counted(p: Any, x: jax.Array) -> jax.Array:
+    """The same as a loop that counts."""
+    return jax.lax.fori_loop(0, 5, lambda index, x: layer(x, at(p, index)), x)
+
+
+def backwards(p: Any, x: jax.Array) -> jax.Array:
+    """The last layer first: wrong."""
+    return jax.lax.scan(lambda x, own: (layer(x, own), None), x, p, reverse=True)[0]
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 @pytest.mark.parametrize(("epsilon", "verdict"), [(1e-6, Verdict.PASS), (1e-2, Verdict.FAIL)])
 def test_a_scan_whose_layers_lie_along_either_axis(axis: int, epsilon: float, verdict: Verdict) -> None:
-    one = {
-        "norm": (6,),
-        "up": {"kernel": (6, 5), "bias": (5,)},
-        "down": {"kernel": (5, 6), "bias": (6,)},
-    }
-    template = jax.tree.map(
-        lambda shape: (*shape[:axis], 4, *shape[axis:]), one, is_leaf=lambda a: isinstance(a, tuple)
-    )
-    assert checked(Deep(), deep(axis, epsilon), template, x=normal(3, 6)).verdict is verdict
+    """Its weights are of no common module: what each holds is still one loop's."""
+    assert checked(Deep(), deep(axis, epsilon), stacked(axis), x=normal(3, 6)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("loop", "verdict"), [(unrolled, Verdict.PASS), (counted, Verdict.PASS), (backwards, Verdict.FAIL)]
+)
+def test_layers_of_a_stack_in_other_loops(loop: Apply, verdict: Verdict) -> None:
+    """The layers of a stack are not exchanged to make a loop right that runs the wrong way."""
+    assert checked(Deep(), loop, stacked(0), x=normal(3, 6)).verdict is verdict
+
+
+def encoded_and_decoded(p: Any, x: jax.Array) -> jax.Array:
+    """Two loops, one behind the other, whose weights lie side by side in one tree."""
+
+    def loop(x: jax.Array, own: Any) -> jax.Array:
+        return jax.lax.scan(lambda x, own: (layer(x, own), None), x, own)[0]
+
+    first, second = ({name: p[f"{side}_{name}"] for name in ONE_LAYER} for side in ("a", "b"))
+    return loop(jnp.sin(loop(x, first)), second)
+
+
+def test_two_loops_of_as_many_layers() -> None:
+    """Use alone says which loop a stack is of."""
+
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Deep(), Deep()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.second(torch.sin(self.first(x)))
+
+    template = {f"{side}_{name}": shape for side in ("a", "b") for name, shape in stacked(0).items()}
+    assert checked(Pair(), encoded_and_decoded, template, x=normal(3, 6)).verdict is Verdict.PASS
 
 
 def test_packs_in_a_stack_along_the_second_axis() -> None:
