@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -188,6 +189,27 @@ def _reverse(fault: Fault, evaluation: Evaluation) -> Iterator[Other]:
     yield Other(CauseKind.ORDER, "does not reverse", lambda x: x)
 
 
+def _solve(fault: Fault, evaluation: Evaluation) -> Iterator[Other]:
+    """A triangular system: the factor the other way round, its other triangle, another diagonal."""
+    params = evaluation.params
+    for setting, words in SYSTEMS.items():
+        is_so = not params[setting]
+        text = f"solves with {words[is_so]}"
+        yield Other(CauseKind.OPERANDS, text, functools.partial(_solved, {**params, setting: is_so}))
+
+
+def _solved(params: Mapping[str, Any], factor: Array, given: Array) -> Array:
+    """The solution x of factor x = given, or of x factor = given."""
+    factor = np.tril(factor) if params["lower"] else np.triu(factor)
+    if params["unit_diagonal"]:
+        factor = np.where(np.eye(factor.shape[-1], dtype=bool), 1, factor)
+    if params["transpose_a"] == params["left_side"]:
+        factor = factor.swapaxes(-1, -2)
+    if params["left_side"]:
+        return np.asarray(np.linalg.solve(factor, given))
+    return np.asarray(np.linalg.solve(factor, given.swapaxes(-1, -2)).swapaxes(-1, -2))
+
+
 def _iota(shape: Sequence[int], axis: int) -> Array:
     aligned = [1] * len(shape)
     aligned[axis] = shape[axis]
@@ -214,6 +236,13 @@ def _scatter(fault: Fault, evaluation: Evaluation) -> Iterator[Other]:
     yield Other(CauseKind.REDUCTION, "writes the rows instead of adding them", written)
 
 
+SYSTEMS = {
+    "transpose_a": ("the factor as it is", "the factor transposed"),
+    "lower": ("the upper triangle", "the lower triangle"),
+    "unit_diagonal": ("the factor's own diagonal", "a diagonal of ones"),
+}
+"""What a setting of a triangular system says if it is not so, and if it is."""
+
 BY_SETTINGS: Mapping[str, Callable[[Fault, Evaluation], Iterator[Other]]] = {
     "select_n": _select,
     "concatenate": _concatenate,
@@ -225,5 +254,6 @@ BY_SETTINGS: Mapping[str, Callable[[Fault, Evaluation], Iterator[Other]]] = {
     "scatter_add": _scatter,
     "sort": _sort,
     "rev": _reverse,
+    "triangular_solve": _solve,
 }
 """What may stand in place of operations with settings."""

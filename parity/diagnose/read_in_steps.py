@@ -1,4 +1,4 @@
-"""What every step of a loop reads: another value of the step, or without a factor or a term that it has.
+"""What every step of a loop reads: another value, one transposed, or one without a factor or a term.
 
 In a single step a number says little: a sum times 0 looks like a sum that is left out, and the first state
 like a constant. All steps together tell, so the operand is changed wherever the code runs, and the failed
@@ -72,6 +72,14 @@ INSTEAD = Way("", _other)
 """The other value is read in its place."""
 
 
+def _transposed(value: Array, other: Array) -> Array:
+    return value.swapaxes(-1, -2)
+
+
+TRANSPOSED = Way("", _transposed)
+"""The value itself is read the other way round: a matrix of transitions, of neighbours."""
+
+
 def read_in_steps(fault: Fault) -> Iterator[Change]:
     """An operand of the fault that is another one in every step, or lacks a factor or a term of the step."""
     if fault.depth or fault.gradient:
@@ -89,8 +97,8 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
         step, in_one = own.index(index), len(nodes.intersection(own)) <= 1
         for operand in _operands(fault, own):
             others = _values(fault, runs, own, step, operand)
-            for way in (INSTEAD, *WAYS):
-                for other in others:
+            for way in (TRANSPOSED, INSTEAD, *WAYS):
+                for other in [operand.nodes] if way is TRANSPOSED else others:
                     if time.process_time() > until:
                         return
                     if not _fits(fault, operand.nodes[step], other[step], way):
@@ -110,7 +118,7 @@ def _operands(fault: Fault, own: Sequence[int]) -> Iterator[Operand]:
     readers = tuple(fault.node(i).step for i in own)
     for place in range(min(len(evaluations[n].inputs) for n in readers)):
         nodes = tuple(evaluations[n].inputs[place] for n in readers)
-        if all(fault.node(i).floating for i in nodes) and not all(fault.node(i).fixed for i in nodes):
+        if all(fault.node(i).floating for i in nodes) and not all(i in fault.pure for i in nodes):
             yield Operand(readers, place, nodes)
 
 
@@ -152,6 +160,11 @@ def _is_ready(fault: Fault, other: Sequence[int], operand: Operand) -> bool:
 def _fits(fault: Fault, index: int, other: int, way: Way) -> bool:
     """Whether one value can be met by another; which part of one value is read is for other hypotheses."""
     value, met = fault.value(index), fault.value(other)
+    if way is TRANSPOSED:
+        is_square = value.ndim > 1 and value.shape[-1] == value.shape[-2]
+        return is_square and not np.array_equal(value, value.swapaxes(-1, -2))
+    if fault.node(index).fixed:  # a weight that is another one is for other hypotheses
+        return False
     if way is INSTEAD:
         ways = fault.rearranged_from(index), fault.rearranged_from(other)
         if ways[0][-1] == ways[1][-1] and min(map(len, ways)) > 1:
@@ -202,18 +215,22 @@ def _change(fault: Fault, operand: Operand, other: Sequence[int], step: int, way
         "operand": _named(fault, operand.nodes, step, operand),
         "other": _named(fault, other, step, operand),
     }
-    if names["operand"] == names["other"]:
+    if names["operand"] == names["other"] and way is not TRANSPOSED:
         names = {"operand": _made_of(fault, operand.nodes[step]), "other": _made_of(fault, other[step])}
-    if names["operand"] == names["other"]:
+    if names["operand"] == names["other"] and way is not TRANSPOSED:
         names = dict(zip(names, told_apart(fault, operand.nodes[step], other[step]), strict=True))
+    kind = CauseKind.OPERANDS
     looped = fault.node(operand.nodes[step]).spot.step or fault.node(other[step]).spot.step
     when = "in every step" if looped else "each time"
     if way is INSTEAD:
         text = f"{when} <candidate> reads {{operand}} where <reference> reads {{other}}"
+    elif way is TRANSPOSED:
+        kind = CauseKind.ORDER
+        text = f"{when} <reference> reads {{operand}} with its last two axes exchanged, <candidate> as it is"
     else:
+        kind = CauseKind.MISSING_TERM
         text = f"<reference> {way.words} {when}, <candidate> does not"
-    cause = CauseKind.OPERANDS if way is INSTEAD else CauseKind.MISSING_TERM
-    return Change(cause, text.format(**names), functions=functions, everywhere=True)
+    return Change(kind, text.format(**names), functions=functions, everywhere=True)
 
 
 def _reading(

@@ -169,6 +169,48 @@ def skips_of_sums(p: Any, x: jax.Array) -> jax.Array:
     return total
 
 
+def chain(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """A hidden Markov model: from every state to every other."""
+    passed, state = torch.log_softmax(p["w"], 1), x[0]
+    out = [state]
+    for i in range(1, 7):
+        state = torch.logsumexp(state[:, :, None] + passed, 1) + x[i]
+        out.append(state)
+    return torch.stack(out)
+
+
+def chain_backwards(p: Any, x: jax.Array) -> jax.Array:
+    """The same with the transitions read the other way round."""
+    passed = jax.nn.log_softmax(p["w"], axis=1)
+
+    def step(state: jax.Array, x: jax.Array) -> Any:
+        state = jax.nn.logsumexp(state[:, None] + passed, axis=2) + x  # FAULT
+        return state, state
+
+    return jnp.concatenate([x[:1], jax.lax.scan(step, x[0], x[1:])[1]])
+
+
+def spread(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """Messages along a weighted graph that depends on the data."""
+    graph, out = torch.sigmoid(x[0, :4] @ p["w"]), []
+    state = x[1, :4]
+    for _ in range(3):
+        state = torch.tanh(graph @ state)
+        out.append(state)
+    return torch.stack(out)
+
+
+def spread_against(p: Any, x: jax.Array) -> jax.Array:
+    """The same against the direction of the edges."""
+    graph = jax.nn.sigmoid(x[0, :4] @ p["w"])
+
+    def step(state: jax.Array, _: None) -> Any:
+        state = jnp.tanh(jnp.einsum("ji,jk->ik", graph, state))  # FAULT
+        return state, state
+
+    return jax.lax.scan(step, x[1, :4], None, length=3)[1]
+
+
 @pytest.mark.parametrize(
     ("reference", "candidate", "kind", "said"),
     [
@@ -179,6 +221,7 @@ def skips_of_sums(p: Any, x: jax.Array) -> jax.Array:
         (opacity, opacity_behind, CauseKind.OPERANDS, "of the step before"),
         (peephole, peephole_on_the_old_state, CauseKind.OPERANDS, "of the step before where"),
         (skips, skips_of_sums, CauseKind.OPERANDS, "each time"),
+        (chain, chain_backwards, CauseKind.ORDER, "with its last two axes exchanged"),
     ],
     ids=[
         "a factor",
@@ -188,6 +231,7 @@ def skips_of_sums(p: Any, x: jax.Array) -> jax.Array:
         "the state before",
         "the state behind",
         "blocks",
+        "transitions",
     ],
 )
 def test_what_every_step_lacks_is_named(
@@ -201,6 +245,13 @@ def test_what_every_step_lacks_is_named(
     assert said in cause.text, cause
     assert "every step" in cause.text or "each time" in cause.text, cause
     assert cause.whole, cause
+
+
+def test_edges_read_against_their_direction_are_named() -> None:
+    """A product has a cause of its own, which says which axes it sums over."""
+    cause = named_fault(report_of(spread, spread_against, W, X))
+    assert cause.whole, cause
+    assert "(1, 0)" in cause.text or "exchanged" in cause.text or "transposed" in cause.text, cause
 
 
 def test_a_sum_that_other_steps_need_is_not_too_many() -> None:
