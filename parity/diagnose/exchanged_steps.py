@@ -107,6 +107,8 @@ def _exchanged(fault: Fault, *, weights: bool = False, calls: bool = False) -> I
         nodes = {i for i in nodes if _is_between_calls(fault, i)}
     of_its_shape, of_another = (_places(fault, steps, nodes, alike=alike) for alike in (True, False))
     for step, at in itertools.chain(of_its_shape, of_another):
+        if calls and _passes_its_own(fault, step, at):
+            continue
         for readers in _choices(fault, at, step):
             move = Move(step, at, readers)
             # The same code may run once more beside this: on the keys what was done to the queries.
@@ -135,10 +137,19 @@ def _call(fault: Fault, index: int) -> tuple[object, ...]:
     return spot.module, spot.function, spot.callers
 
 
+def _passes_its_own(fault: Fault, step: Step, at: int) -> bool:
+    """Whether a call would change places with one of its own function: then their weights are exchanged."""
+    first, last = (at, step.start) if at < step.start else (step.end, at)
+    between = (i for i in (last, *fault.ancestors(last)) if i == first or first in fault.ancestors(i))
+    own = fault.node(step.end).spot
+    passed = (fault.node(i).spot for i in between if i not in step.nodes)
+    return any((spot.module, spot.function) == (own.module, own.function) for spot in passed)
+
+
 def _is_between_calls(fault: Fault, index: int) -> bool:
-    """Whether a value is handed from one call to another."""
+    """Whether a value is handed from one call of the author's to another."""
     own = _call(fault, index)
-    return any(_call(fault, k) != own for k in fault.consumers[index])
+    return any(fault.node(k).spot.file and _call(fault, k) != own for k in fault.consumers[index])
 
 
 def _is_entrywise(fault: Fault, step: Step) -> bool:
@@ -211,8 +222,8 @@ def _is_a_call(fault: Fault, step: Step, sizes: Mapping[tuple[object, ...], int]
 
     Several calls from one line count as one: they run the same code.
     """
-    calls = {_call(fault, i) for i in step.nodes}
-    return len(calls) == 1 and len(step.nodes) > 1 and sizes[calls.pop()] % len(step.nodes) == 0
+    calls, count = {_call(fault, i) for i in step.nodes}, len(step.nodes)
+    return len(calls) == 1 < count and sizes[calls.pop()] % count == 0 and _is_between_calls(fault, step.end)
 
 
 def _reads_a_weight(fault: Fault, step: Step) -> bool:

@@ -96,7 +96,9 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
         tried.update(own)
         step, in_one = own.index(index), len(nodes.intersection(own)) <= 1
         for operand in _operands(fault, own):
-            others = _values(fault, runs, own, step, operand)
+            # Another weight than the one that is read is for other hypotheses.
+            is_fixed = all(fault.node(i).fixed for i in operand.nodes)
+            others = [] if is_fixed else _values(fault, runs, own, step, operand)
             for way in (TRANSPOSED, INSTEAD, *WAYS):
                 for other in [operand.nodes] if way is TRANSPOSED else others:
                     if time.process_time() > until:
@@ -163,8 +165,6 @@ def _fits(fault: Fault, index: int, other: int, way: Way) -> bool:
     if way is TRANSPOSED:
         is_square = value.ndim > 1 and value.shape[-1] == value.shape[-2]
         return is_square and not np.array_equal(value, value.swapaxes(-1, -2))
-    if fault.node(index).fixed:  # a weight that is another one is for other hypotheses
-        return False
     if way is INSTEAD:
         ways = fault.rearranged_from(index), fault.rearranged_from(other)
         if ways[0][-1] == ways[1][-1] and min(map(len, ways)) > 1:

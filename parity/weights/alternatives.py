@@ -81,10 +81,8 @@ def _turned(plan: Plan, own: Sequence[Transfer], tensors: Known, leaves: Known) 
         if way.view is None and way.axes == first.axes and way.flip != first.flip:
             changed = {id(t): t._replace(flip=way.flip, reason=way.reason) for t in family}
             names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in family))
-            text = (
-                f"`{names[0]}` {'runs backwards' if way.flip else 'does not run backwards'} in the candidate"
-            )
-            yield Alternative(_with(plan, changed), names, text)
+            runs = "runs backwards" if way.flip else "does not run backwards"
+            yield Alternative(_with(plan, changed), names, f"`{names[0]}` {runs} in the candidate")
 
 
 def _stacked_otherwise(
@@ -100,7 +98,7 @@ def _stacked_otherwise(
     for axis in range(len(shape)):
         if axis == counted[0] or shape[axis] != shape[counted[0]] or any(t.reason == PINNED for t in own):
             continue
-        moved = [t._replace(put=(*[slice(None)] * axis, at)) for t in own if (at := t.put[-1]) is not None]
+        moved = [t._replace(put=(*[slice(None)] * axis, t.put[-1])) for t in own]
         blocks = [block_of(t, tensors, leaves) for t in moved]
         if blocks[0] is None or len({t.tensor_shape for t in own}) > 1:
             continue

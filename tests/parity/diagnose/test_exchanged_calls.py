@@ -11,7 +11,12 @@ import torch
 from parity.report.kinds import CauseKind
 from tests.parity.diagnose.diagnosed import named_fault, numbers, report_of
 
-W = {"q": numbers(8, 8), "k": numbers(8, 8), "g": 1 + numbers(4) ** 2, "h": 1 + numbers(4, seed=1) ** 2}
+W = {
+    "q": numbers(8, 8),
+    "k": numbers(8, 8, seed=2),
+    "g": 1 + numbers(4) ** 2,
+    "h": 1 + numbers(4, seed=1) ** 2,
+}
 X = numbers(2, 6, 8)
 ANGLES = numbers(6, 1, 2, seed=3)
 
@@ -76,6 +81,26 @@ def test_a_rotation_before_a_norm_is_named(of_queries: Order, of_keys: Order) ->
     cause = named_fault(report_of(scores_in_torch, scores, W, X))
     assert cause.name is CauseKind.ORDER, cause
     assert "computes a normalisation on" in cause.text, cause
+
+
+def test_two_calls_of_one_function_have_each_other_s_weights() -> None:
+    """They are in no other order: what each reads is another's."""
+
+    def block_in_torch(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(x @ kernel)
+
+    def block(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jnp.tanh(x @ kernel)
+
+    report = report_of(
+        lambda p, x: block_in_torch(block_in_torch(x, p["q"]), p["k"]),
+        lambda p, x: block(block(x, p["k"]), p["q"]),
+        {name: W[name] for name in "qk"},
+        X,
+    )
+    cause = report.divergences[0].cause
+    assert cause is not None, report
+    assert cause.name is CauseKind.SWAPPED_WEIGHTS, cause
 
 
 FACTOR = {"w": numbers(5, 5), "y": numbers(5, 2)}
