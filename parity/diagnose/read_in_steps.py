@@ -211,26 +211,25 @@ def _change(fault: Fault, operand: Operand, other: Sequence[int], step: int, way
         kept.update({index: fault.value(index) for index in other})
         for _ in other:  # what is computed later comes from the round before: one step more is right in each
             fault.comparison.replay({}, functions)
-    names = {
-        "operand": _named(fault, operand.nodes, step, operand),
-        "other": _named(fault, other, step, operand),
-    }
-    if names["operand"] == names["other"] and way is not TRANSPOSED:
-        names = {"operand": _made_of(fault, operand.nodes[step]), "other": _made_of(fault, other[step])}
-    if names["operand"] == names["other"] and way is not TRANSPOSED:
-        names = dict(zip(names, told_apart(fault, operand.nodes[step], other[step]), strict=True))
-    kind = CauseKind.OPERANDS
+    return Change(*_told(fault, operand, other, step, way), functions=functions, everywhere=True)
+
+
+def _told(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: Way) -> tuple[CauseKind, str]:
+    """What kind of fault it is, and the sentence that tells it."""
     looped = fault.node(operand.nodes[step]).spot.step or fault.node(other[step]).spot.step
     when = "in every step" if looped else "each time"
+    own, met = (_named(fault, nodes, step, operand) for nodes in (operand.nodes, other))
+    if way is TRANSPOSED:
+        text = f"{when} <reference> reads {own} with its last two axes exchanged, <candidate> as it is"
+        return CauseKind.ORDER, text
+    if own == met:
+        own, met = (_made_of(fault, nodes[step]) for nodes in (operand.nodes, other))
+    if own == met:
+        own, met = told_apart(fault, operand.nodes[step], other[step])
     if way is INSTEAD:
-        text = f"{when} <candidate> reads {{operand}} where <reference> reads {{other}}"
-    elif way is TRANSPOSED:
-        kind = CauseKind.ORDER
-        text = f"{when} <reference> reads {{operand}} with its last two axes exchanged, <candidate> as it is"
-    else:
-        kind = CauseKind.MISSING_TERM
-        text = f"<reference> {way.words} {when}, <candidate> does not"
-    return Change(kind, text.format(**names), functions=functions, everywhere=True)
+        return CauseKind.OPERANDS, f"{when} <candidate> reads {own} where <reference> reads {met}"
+    words = way.words.format(operand=own, other=met)
+    return CauseKind.MISSING_TERM, f"<reference> {words} {when}, <candidate> does not"
 
 
 def _reading(

@@ -66,21 +66,20 @@ def alternatives(
             yield Alternative(other, names, text)
         for other, packs, text in (*interleaved(plan, own[0]), *joined_otherwise(plan, own[0])):
             yield Alternative(other, packs, text)
-        yield from _turned(plan, own, tensors, leaves)
+        yield from _turned(plan, own, tensors)
         yield from _stacked_otherwise(plan, own, tensors, leaves)
         yield from _laid_otherwise(plan, own, tensors, leaves, sizes)
 
 
-def _turned(plan: Plan, own: Sequence[Transfer], tensors: Known, leaves: Known) -> Iterator[Alternative]:
+def _turned(plan: Plan, own: Sequence[Transfer], tensors: Known) -> Iterator[Alternative]:
     """The plan in which the kernels of transposed convolutions run the other way."""
     first = own[0]
-    family = [t for t in plan.transfers if _form(t) == _form(first) and t.reason != PINNED]
-    target = first.shapes()[1]
     end = End(first.tensor_shape, kind_of(tensors[first.tensor_name].layer))
-    for way in () if first.take or not end.kind else layouts(end, End(target)):
+    for way in () if first.take or not end.kind else layouts(end, End(first.shapes()[1])):
         if way.view is None and way.axes == first.axes and way.flip != first.flip:
+            family = _family(plan, first)
             changed = {id(t): t._replace(flip=way.flip, reason=way.reason) for t in family}
-            names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in family))
+            names = _given_names(plan, family)
             runs = "runs backwards" if way.flip else "does not run backwards"
             yield Alternative(_with(plan, changed), names, f"`{names[0]}` {runs} in the candidate")
 
@@ -94,15 +93,15 @@ def _stacked_otherwise(
     counted = [axis for axis, at in enumerate(first.put) if isinstance(at, int)]
     if len(counted) != 1 or len(own) != shape[counted[0]] or any(at != slice(None) for at in first.put[:-1]):
         return
-    names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in own))
+    if len({t.tensor_shape for t in own}) > 1:
+        return
+    names = _given_names(plan, own)
     for axis in range(len(shape)):
-        if axis == counted[0] or shape[axis] != shape[counted[0]] or any(t.reason == PINNED for t in own):
+        if axis == counted[0] or shape[axis] != shape[counted[0]]:
             continue
         moved = [t._replace(put=(*[slice(None)] * axis, t.put[-1])) for t in own]
-        blocks = [block_of(t, tensors, leaves) for t in moved]
-        if blocks[0] is None or len({t.tensor_shape for t in own}) > 1:
-            continue
-        for way in split_orders(*blocks[0], split=False):
+        blocks = block_of(moved[0], tensors, leaves)
+        for way in () if blocks is None else split_orders(*blocks, split=False):
             changed = {id(old): relaid(t, way) for old, t in zip(own, moved, strict=True)}
             text = f"`{first.leaf_path}` counts its layers along axis {axis} ({changed[id(first)].how})"
             yield Alternative(_with(plan, changed), names, text)
@@ -116,7 +115,7 @@ def _laid_otherwise(
     if any(_form(t) != _form(first) for t in own):  # several tensors in one, each in its own way
         return
     blocks = block_of(first, tensors, leaves)
-    family = [t for t in plan.transfers if _form(t) == _form(first) and t.reason != PINNED]
+    family = _family(plan, first)
     groups = [family] if {t.leaf_path for t in family} == {t.leaf_path for t in own} else [family, list(own)]
     if blocks is None:
         return
@@ -137,9 +136,20 @@ def _laid_otherwise(
             if companions is None:
                 continue
             changed |= companions
-            names = tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in group))
+            names = _given_names(plan, group)
             text = _in_words(names, changed[id(group[0])], sizes, blocks[0])
             yield Alternative(_with(plan, changed), names, text)
+
+
+def _family(plan: Plan, first: Transfer) -> list[Transfer]:
+    """The transfers that differ from one in numbers alone, and are not pinned."""
+    form = _form(first)
+    return [t for t in plan.transfers if _form(t) == form and t.reason != PINNED]
+
+
+def _given_names(plan: Plan, group: Sequence[Transfer]) -> tuple[str, ...]:
+    """The names of the reference's arrays of some transfers, each once."""
+    return tuple(dict.fromkeys(t.leaf_path if plan.reversed else t.tensor_name for t in group))
 
 
 def _beside(plan: Plan, first: Transfer, tensors: Known, leaves: Known) -> list[Transfer]:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from parity.weights.likeness import equal_paths, likeness, likeness_of_numbers
 from parity.weights.names import layers_in, module, owner, ranks
 from parity.weights.namesakes import Named, namesakes
-from parity.weights.ordering import Anchors, in_numeric_order, out_of_order, times
+from parity.weights.ordering import Anchors, in_numeric_order, out_of_order, stack_lengths, times
 from parity.weights.pricing import Pricing, Sort
 from parity.weights.reshapes import squeeze
 from parity.weights.units import Slot, Unit
@@ -83,9 +83,7 @@ def assign(
     slot_times = times(slots, statistics=pricing.is_alike)
     partners = {} if pricing.is_alike else _namesakes(units, slots, pricing)
     layers = layers_in([unit.label for unit in units], unit_times)
-    depths: dict[str, int] = {}
-    for slot in slots:
-        depths[slot.home] = max(depths.get(slot.home, 0), slot.depth + 1)
+    lengths = stack_lengths(slots)
     owners: dict[str, set[str]] = {}
     for is_now in (_is_matrix, _is_weight, _is_any):
         anchors = Anchors.of(
@@ -109,7 +107,7 @@ def assign(
             if pricing.is_alike:
                 names += ELSEWHERE * _elsewhere([units[i] for i in own], [slots[j] for j in places])
             names += STATED * _against(own, places, partners)
-            apart = _other_layers([layers[i] for i in own], [slots[j] for j in places], depths)
+            apart = _other_layers([layers[i] for i in own], [slots[j] for j in places], lengths)
             strays = _strays(
                 [owner(units[i].label) for i in own], [module(slots[j].label) for j in places], owners
             )
@@ -190,13 +188,13 @@ def _against(
 
 
 def _other_layers(
-    layers: Sequence[Mapping[int, Collection[int]]], slots: Sequence[Slot], depths: Mapping[str, int]
+    layers: Sequence[Mapping[int, Collection[int]]], slots: Sequence[Slot], lengths: Mapping[str, int]
 ) -> Float[np.ndarray, "N M"]:
     """Where a name counts as many layers as a stack has, and is of another one than the slot."""
     return np.array(
         [
             [
-                slot.depth >= 0 and slot.depth not in own.get(depths[slot.home], (slot.depth,))
+                slot.depth >= 0 and slot.depth not in own.get(lengths[slot.home], (slot.depth,))
                 for slot in slots
             ]
             for own in layers

@@ -41,8 +41,8 @@ def interleaved(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[st
         packs = _family(plan, transfer, is_leaf=is_leaf)
         if not packs:
             continue
-        for count in _counts(packs):
-            every = [pack for own in packs.values() for pack in own]
+        every = [pack for own in packs.values() for pack in own]
+        for count in _counts(every[0]):
             changed = [_by_head(pack, count, is_leaf=is_leaf) for pack in every]
             if None in changed:
                 continue
@@ -54,7 +54,7 @@ def interleaved(plan: Plan, transfer: Transfer) -> Iterator[tuple[Plan, tuple[st
             transfers = tuple(t for old in plan.transfers for t in new.get(id(old), (old,)))
             names = tuple(packs)
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            way = "row by row" if _is_by_row(every[0], count) else f"head by head, {count} heads"
+            way = "row by row" if set(every[0].rows) == {count} else f"head by head, {count} heads"
             text = f"`{names[0]}`{more}: {'their' if more else 'its'} parts lie {way}"
             yield plan._replace(transfers=transfers), names, text
 
@@ -118,11 +118,6 @@ def _packs(own: Sequence[Transfer], *, is_leaf: bool) -> list[Pack]:
     return found if len(found) == len(packs) and len({pack.rows for pack in found}) == 1 else []
 
 
-def _is_by_row(pack: Pack, count: int) -> bool:
-    """Whether the parts of a pack alternate row by row, if it lies head by head."""
-    return set(pack.rows) == {count}
-
-
 def _pack(own: Sequence[Transfer], *, is_leaf: bool) -> Pack | None:
     """The parts of one array, two or more, none of them pinned or a gate."""
     found = [(start, stop - start, t) for t in own if (at := _rows(t, is_leaf)) for start, stop in (at,)]
@@ -158,9 +153,8 @@ def _packed_axis(put: Index) -> int | None:
     return cut[0] if len(cut) == 1 and isinstance(at := put[cut[0]], slice) and at.step is None else None
 
 
-def _counts(packs: dict[str, list[Pack]]) -> list[int]:
+def _counts(first: Pack) -> list[int]:
     """Numbers of heads that there may be: what an axis of a leaf counts, one a row, then any that fits."""
-    first, *_ = next(iter(packs.values()))
     fewest = min(first.rows)
     fitting = [n for n in range(2, fewest + 1) if fewest % n == 0]
     shown = {size for t in first.parts for size in t.leaf_shape}

@@ -78,10 +78,7 @@ def in_numeric_order(units: Sequence[Unit], moments: Sequence[Time], slots: Sequ
     Returns:
         The moments, exchanged among units whose names differ in one number.
     """
-    counts: dict[str, int] = {}
-    for slot in slots:
-        if slot.depth >= 0 and slot.use is not None and slot.use.at_once:
-            counts[slot.home] = max(counts.get(slot.home, 0), slot.depth + 1)
+    counts = stack_lengths([slot for slot in slots if slot.use is not None and slot.use.at_once]).values()
     families: dict[tuple[str, ...], list[int]] = {}
     for index, unit in enumerate(units):
         parts = re.split(r"(\d+)", unit.label)
@@ -90,10 +87,23 @@ def in_numeric_order(units: Sequence[Unit], moments: Sequence[Time], slots: Sequ
     found = list(moments)
     for family in families.values():
         known = [time for i in family if (time := found[i]) is not None]
-        if len(family) in counts.values() and len(known) == len(family):
+        if len(family) in counts and len(known) == len(family):
             numeric = sorted(family, key=lambda i: natural(units[i].label))
             for i, time in zip(numeric, sorted(known), strict=True):
                 found[i] = time
+    return found
+
+
+def stack_lengths(items: Sequence[Unit] | Sequence[Slot]) -> dict[str, int]:
+    """How many layers each stacked array has, by its name.
+
+    Args:
+        items: units, or slots, whole arrays among them.
+    """
+    found: dict[str, int] = {}
+    for item in items:
+        if item.depth >= 0:
+            found[item.home] = max(found.get(item.home, 0), item.depth + 1)
     return found
 
 
@@ -105,10 +115,7 @@ def _loops(items: Sequence[Unit] | Sequence[Slot]) -> dict[str, float]:
     """
     loops: dict[str, float] = {}
     ends: dict[int, tuple[float, int]] = {}
-    count: dict[str, int] = {}
-    for item in items:
-        if item.depth >= 0:
-            count[item.home] = max(count.get(item.home, 0), item.depth + 1)
+    count = stack_lengths(items)
     previous: tuple[int, str] | None = None
     start = 0.0
     for item in sorted((i for i in items if i.use is not None), key=_position):
@@ -117,13 +124,13 @@ def _loops(items: Sequence[Unit] | Sequence[Slot]) -> dict[str, float]:
         top = re.split(r"[./]", owner(item.home))[0]
         this = None if item.depth < 0 else (count[item.home], top)
         if this is not None and item.use is not None:
-            number, until = this[0], item.use.until
-            if number in ends and _position(item) <= ends[number][1]:
-                start = ends[number][0]
+            begun, end = ends.get(this[0], (0.0, -1))
+            if _position(item) <= end:
+                start = begun
             elif this != previous:
                 start = _position(item)
             loops[item.home] = start
-            ends[number] = (start, max(until, ends[number][1] if number in ends else -1))
+            ends[this[0]] = start, max(item.use.until, end)
         previous = this
     return loops
 

@@ -179,7 +179,7 @@ def _ways(
     yield taken((whole,))
     for pack in _packs(whole, sizes, is_alike):
         yield taken(pack, _cost(pack, said))
-    for axis in range(min(len(whole.shape), 2)) if len(whole.shape) > 1 and not whole.layer else ():
+    for axis in range(2) if len(whole.shape) > 1 and not whole.layer else ():
         for joint in joints:
             if sum(joint) == whole.shape[axis]:
                 yield taken(_blocks(whole, axis, joint, ("input", "recurrent")), PACKED)

@@ -58,13 +58,13 @@ def _visit(
             rows = [g if i < start or g in (None, COUNTER) else (g[0], g[1][1:]) for i, g in enumerate(given)]
             body = params["jaxpr"].jaxpr
             _visit(body, _steady(body, rows, params["num_consts"], params["num_carry"]), uses, counter)
-            _read_until([g for g in given if g not in (None, COUNTER)], uses, next(counter))
+            _read_until(given, uses, next(counter))
             continue
         if name == "while":
             body, own = params["body_jaxpr"].jaxpr, given[params["cond_nconsts"] :]
             carried = len(own) - params["body_nconsts"]
             _visit(body, _steady(body, own, params["body_nconsts"], carried), uses, counter)
-            _read_until([g for g in own if g not in (None, COUNTER)], uses, next(counter))
+            _read_until(own, uses, next(counter))
             continue
         if name == "cond":
             _visit(params["branches"][0].jaxpr, given[1:], uses, counter)
@@ -77,12 +77,12 @@ def _visit(
             if held not in (None, COUNTER) and held[0] not in uses:
                 at_once = name not in PARTS and 0 in held[1]
                 uses[held[0]] = Use(position, *_jax_use(name, params, index, held[1]), at_once)
-        _read_until([held for held in given if held not in (None, COUNTER)], uses, position)
+        _read_until(given, uses, position)
     return [COUNTER if isinstance(v, Literal) else env.get(v) for v in jaxpr.outvars]
 
 
 def _read_until(given: Sequence[Labelled], uses: dict[str, Use], position: int) -> None:
-    """Some weights are read up to a position."""
+    """What of some values is a weight is read up to a position."""
     for held in given:
         if held is not None and held[0] in uses:
             uses[held[0]] = uses[held[0]]._replace(until=position)
