@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import parity
+from parity.report.kinds import CauseKind
 from parity.report.results import Report, Verdict
 from parity.weights import Plan, Signature, Use, find_plan
 from parity.weights.alternatives import alternatives
@@ -275,6 +276,19 @@ def test_a_scan_whose_layers_lie_along_either_axis(axis: int, epsilon: float, ve
 def test_layers_of_a_stack_in_other_loops(loop: Apply, verdict: Verdict) -> None:
     """The layers of a stack are not exchanged to make a loop right that runs the wrong way."""
     assert checked(Deep(), loop, stacked(0), x=normal(3, 6)).verdict is verdict
+
+
+def test_a_loop_that_runs_the_wrong_way_is_named() -> None:
+    """The plan stays what the places in the stack say, so that the cause is the loop's."""
+    weights = parity.Weights(template=shapes(stacked(0)))
+    settings = parity.Settings(finite_differences=False)
+    report = parity.check(
+        randomise(Deep()), backwards, {"x": normal(3, 6)}, weights=weights, settings=settings
+    )
+    cause = report.divergences[0].cause
+    assert cause is not None, report
+    assert cause.name is CauseKind.RECURRENCE, cause
+    assert "runs from the other end" in cause.text, cause
 
 
 def encoded_and_decoded(p: Any, x: jax.Array) -> jax.Array:
