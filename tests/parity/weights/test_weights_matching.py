@@ -293,6 +293,22 @@ def test_a_stack_that_is_used_at_once_has_the_order_of_the_names(
         assert puts(plan, path) == {f"experts.{i}.{name}.weight": (places[i],) for i in range(5)}
 
 
+def test_experts_whose_stacks_are_of_different_modules_keep_their_places() -> None:
+    """One side uses all of a stack and then the next, the other an expert after the other."""
+    tensors = {
+        f"experts.{i}.{n}.weight": Signature((E, E), "Linear", Use(2 * i + later, "matmul", (1,)))
+        for i in range(5)
+        for later, n in enumerate(("up", "down"))
+    }
+    leaves = {
+        path: Signature((5, E, E), use=Use(place, "matmul", (1,), at_once=True, until=place))
+        for place, path in ((5, "first/w"), (7, "second/w"))
+    }
+    plan = find_plan(tensors, leaves, try_plan=lambda _: 0.5)
+    for path, name in (("first/w", "up"), ("second/w", "down")):
+        assert puts(plan, path) == {f"experts.{i}.{name}.weight": (i,) for i in range(5)}
+
+
 def test_a_tied_tensor_for_two_leaves_only_if_it_is_tied() -> None:
     leaves = {"wte/embedding": (V, E), "lm_head/kernel": (E, V)}
     tied = Signature((V, E), "Embedding", tied=("lm_head.weight",))
