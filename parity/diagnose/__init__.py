@@ -24,7 +24,7 @@ from parity.diagnose.divisors_of_data import counted_divisors
 from parity.diagnose.dropout_scales import dropout_scales
 from parity.diagnose.dtypes import dtypes
 from parity.diagnose.everywhere import changes_everywhere, holds_everywhere
-from parity.diagnose.exchanged_steps import exchanged_steps, exchanged_weights
+from parity.diagnose.exchanged_steps import exchanged_calls, exchanged_steps, exchanged_weights
 from parity.diagnose.exchanged_values import exchanged_values
 from parity.diagnose.extra import extra_operations, missing_operations, missing_step
 from parity.diagnose.factors import exchanged_factors
@@ -115,7 +115,16 @@ FAMILIES: tuple[Family, ...] = (
         sequences,
     ),
     *(masks, masks_of_several, compared_otherwise_in_all_runs, exchanged_parts),
-    *(joined_otherwise, order, in_parts, bins, resizings, exchanged_weights, exchanged_values),
+    *(
+        joined_otherwise,
+        order,
+        in_parts,
+        bins,
+        resizings,
+        exchanged_weights,
+        exchanged_calls,
+        exchanged_values,
+    ),
     *(
         padding_modes,
         masked_states,

@@ -7,6 +7,7 @@ a function of single entries, of any: a square before a mean or behind it.
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -79,21 +80,35 @@ def exchanged_weights(fault: Fault) -> Iterator[Change]:
         yield from _exchanged(fault, weights=True)
 
 
+def exchanged_calls(fault: Fault) -> Iterator[Change]:
+    """The same of all that a call of a layer or function computes, where one call hands on to another."""
+    if not fault.depth:
+        yield from _exchanged(fault, calls=True)
+
+
 def exchanged_steps(fault: Fault) -> Iterator[Change]:
     """Every step at the fault, taken out and put in where another value of its shape is read."""
     yield from _exchanged(fault)
 
 
-def _exchanged(fault: Fault, *, weights: bool = False) -> Iterator[Change]:
+def _exchanged(fault: Fault, *, weights: bool = False, calls: bool = False) -> Iterator[Change]:
     deadline = time.process_time() + (SECONDS_OF_WEIGHTS if weights else SECONDS)
     computed = [i for i in fault.computed() if _is_array(fault.value(i))]
     inputs = [i for i in fault.inputs if _is_array(fault.value(i)) and not fault.node(i).fixed]
-    steps = _steps(fault, inputs, computed)
+    found = _steps(fault, inputs, computed)
+    steps = _shortest(found)
+    before = [k for i in inputs for k in fault.rearranged_from(i)[1:] if _is_array(fault.value(k))]
+    nodes = {*inputs, *computed, *before}
     if weights:
         steps = [step for step in steps if len(step.numbers) == 1 and _reads_a_weight(fault, step)]
-    nodes = {*inputs, *computed}
+    if calls:
+        sizes = Counter(_call(fault, i) for i in fault.computed())
+        steps = [step for step in found if _is_a_call(fault, step, sizes)]
+        nodes = {i for i in nodes if _is_between_calls(fault, i)}
     of_its_shape, of_another = (_places(fault, steps, nodes, alike=alike) for alike in (True, False))
     for step, at in itertools.chain(of_its_shape, of_another):
+        if calls and _passes_its_own(fault, step, at):
+            continue
         for readers in _choices(fault, at, step):
             move = Move(step, at, readers)
             # The same code may run once more beside this: on the keys what was done to the queries.
@@ -114,6 +129,27 @@ def _places(
         if alike or _is_entrywise(fault, step):
             near = sorted(nodes - step.nodes - {step.start}, key=lambda i: abs(i - step.start))
             yield from ((step, at) for at in near if (fault.value(at).shape == shape) == alike)
+
+
+def _call(fault: Fault, index: int) -> tuple[object, ...]:
+    """What a call of a layer or of one of the author's functions is told by."""
+    spot = fault.node(index).spot
+    return spot.module, spot.function, spot.callers
+
+
+def _passes_its_own(fault: Fault, step: Step, at: int) -> bool:
+    """Whether a call would change places with one of its own function: then their weights are exchanged."""
+    first, last = (at, step.start) if at < step.start else (step.end, at)
+    between = (i for i in (last, *fault.ancestors(last)) if i == first or first in fault.ancestors(i))
+    own = fault.node(step.end).spot
+    passed = (fault.node(i).spot for i in between if i not in step.nodes)
+    return any((spot.module, spot.function) == (own.module, own.function) for spot in passed)
+
+
+def _is_between_calls(fault: Fault, index: int) -> bool:
+    """Whether a value is handed from one call of the author's to another."""
+    own = _call(fault, index)
+    return any(fault.node(k).spot.file and _call(fault, k) != own for k in fault.consumers[index])
 
 
 def _is_entrywise(fault: Fault, step: Step) -> bool:
@@ -155,7 +191,7 @@ def _is_array(array: Array) -> bool:
 
 
 def _steps(fault: Fault, inputs: Sequence[int], computed: Sequence[int]) -> list[Step]:
-    """Stretches from one value to another of its shape that nothing outside reads from, shortest first."""
+    """Stretches from one value to another of its shape that nothing outside reads from."""
     inside, found = set(fault.computed()), []
     for start in (*inputs, *computed):
         reached = {start}
@@ -170,10 +206,29 @@ def _steps(fault: Fault, inputs: Sequence[int], computed: Sequence[int]) -> list
                 numbers = tuple(sorted({fault.node(i).step for i in nodes}))
                 found.append(Step(start, end, frozenset(nodes), numbers))
     found.sort(key=lambda step: not _reads_a_weight(fault, step))  # a bias or a scale is put in its place
+    return found
+
+
+def _shortest(steps: Sequence[Step]) -> list[Step]:
+    """The shortest steps first, not too many of them."""
     by_length: dict[int, list[Step]] = {}
-    for step in found:
+    for step in steps:
         by_length.setdefault(len(step.nodes), []).append(step)
     return [step for length in sorted(by_length) for step in by_length[length][:MOST_ALIKE]][:MOST_STEPS]
+
+
+def _is_a_call(fault: Fault, step: Step, sizes: Mapping[tuple[object, ...], int]) -> bool:
+    """Whether a step is all that a call of a layer or a function computes, and more than one operation.
+
+    Several calls from one line count as one: they run the same code. The caller hands on what comes back, so
+    that a line of the caller's own body is no call.
+    """
+    calls, count = {_call(fault, i) for i in step.nodes}, len(step.nodes)
+    if len(calls) != 1 or count == 1 or sizes[calls.pop()] % count:
+        return False
+    callers = {frame.function for frame in fault.node(step.end).spot.callers}
+    readers = (fault.node(k).spot for k in fault.consumers[step.end])
+    return any(spot.file and spot.function in callers for spot in readers)
 
 
 def _reads_a_weight(fault: Fault, step: Step) -> bool:
@@ -220,6 +275,13 @@ def _with_twins(fault: Fault, move: Move) -> list[Move]:
     return moves if len(moves) > 1 else []
 
 
+def _rearranging(fault: Fault, index: int) -> list[int]:
+    """The evaluations that rearrange a value into what goes into the fault, the first to read it first."""
+    chains = (fault.rearranged_from(i) for i in fault.inputs)
+    before = (reversed(chain[: chain.index(index)]) for chain in chains if index in chain)
+    return list(dict.fromkeys(fault.node(i).step for chain in before for i in chain))
+
+
 class _Runs:
     """Evaluations of the same code, run after run."""
 
@@ -230,7 +292,8 @@ class _Runs:
     def _all(self, number: int) -> list[int]:
         if number not in self._known:
             found = executions(self._fault.candidate, number)
-            self._known[number] = [n for n in found if n in self._active]
+            is_active = number in self._active
+            self._known[number] = [n for n in found if n in self._active or not is_active]
         return self._known[number]
 
     def count(self, number: int) -> int:
@@ -245,6 +308,7 @@ class _Runs:
         """A move in another run; None if it does not run alike there."""
         step = move.step
         outside = [n for n in self._fault.readers(move.at) if n not in step.numbers]
+        outside = outside or _rearranging(self._fault, move.at)
         numbers = [*step.numbers, *outside, *(move.readers or ())]
         if any(self.count(n) <= turn or self.turn(n) != self.turn(step.numbers[0]) for n in numbers):
             return None
@@ -272,6 +336,9 @@ class _Rewritten:
         self.removed = {move.step.end: move.step.start for move in moves}
         self.put = {move.at: move for move in moves}
         self.made = {o: n for n in fault.active for o in fault.candidate.evaluations[n].outputs}
+        for move in moves:
+            for number in _rearranging(fault, move.at):
+                self.made |= dict.fromkeys(fault.candidate.evaluations[number].outputs, number)
         self.known: dict[int, Value] = {}
 
     def targets(self) -> Mapping[int, Value]:
