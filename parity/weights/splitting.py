@@ -23,6 +23,12 @@ from parity.weights.units import PACKED, Choice, Group, Slot, Unit, taken
 PARTS = (2, 3, 4)
 """Numbers of equal parts that a packed array may have: key and value, or query too, or four gates."""
 
+DIRECTIONS = 2
+"""Directions of a recurrent layer, on an axis before those of its kernels."""
+
+KERNELS = ("input", "recurrent")
+"""What the parts of two kernels in one array are called."""
+
 LONGEST_STACK = 512
 """The most layers that one array may stack."""
 
@@ -79,7 +85,7 @@ def of_tensor(
         count = spelled(name, said)
         ways = [taken((whole,)), *(taken(pack, _cost(pack, count)) for pack in packs)]
         ways += [taken(pair, PACKED) for pair in _of_joined_inputs(whole, sizes)]
-        if _may_stack(whole):
+        if _may_stack(whole) and tensor.shape[0] > 1:
             ways.append(Choice((_layer(whole, 0),), tensor.shape[0], partial(_layers, whole), STACKED))
     choices = [_as_units(way) for way in ways]
     if tensor.tied:
@@ -176,13 +182,13 @@ def _ways(
     is_alike: bool,
 ) -> Iterator[Choice[Slot]]:
     """Every way to see an array, whose name puts as many words together as it says."""
+
+    def parts(slot: Slot) -> list[tuple[Slot, ...]]:
+        return [*_packs(slot, sizes, is_alike), *_joined(slot, joints)]
+
     yield taken((whole,))
-    for pack in _packs(whole, sizes, is_alike):
+    for pack in parts(whole):
         yield taken(pack, _cost(pack, said))
-    for axis in range(2) if len(whole.shape) > 1 and not whole.layer else ():
-        for joint in joints:
-            if sum(joint) == whole.shape[axis]:
-                yield taken(_blocks(whole, axis, joint, ("input", "recurrent")), PACKED)
     for axis, more in ((0, 0.0), (1, ACROSS)):
         if not _may_stack(whole, axis) or (is_alike and not _holds_product(whole, axis)):
             continue
@@ -190,14 +196,27 @@ def _ways(
             continue
         count = whole.shape[axis]
         first = _layer(whole, 0, axis)
-        yield Choice((first,), count, partial(_layers, whole, axis), STACKED + more)
-        for number, pack in enumerate(_packs(first, sizes, is_alike)):
+        if count > 1:
+            yield Choice((first,), count, partial(_layers, whole, axis), STACKED + more)
+        for number, pack in enumerate(parts(first)):
 
             def stack(axis: int = axis, number: int = number) -> tuple[Slot, ...]:
-                layers = _layers(whole, axis)
-                return tuple(slot for own in layers for slot in _packs(own, sizes, is_alike)[number])
+                return tuple(slot for own in _layers(whole, axis) for slot in parts(own)[number])
 
             yield Choice(pack, count, stack, STACKED + more + _cost(pack, said))
+
+
+def _joined(slot: Slot, joints: Collection[tuple[int, int]]) -> Iterator[tuple[Slot, ...]]:
+    """The two kernels of a recurrent layer in one array, or those of both its directions."""
+    if slot.layer:
+        return
+    for axis in range(min(len(slot.shape), 2)):
+        for joint in joints:
+            if len(slot.shape) > 1 and sum(joint) == slot.shape[axis]:
+                yield _blocks(slot, axis, joint, KERNELS)
+    if len(slot.shape) > 2 and slot.shape[0] == DIRECTIONS:
+        directions = [list(_joined(own, joints)) for own in _rows(slot, 0, DIRECTIONS)]
+        yield from (tuple(itertools.chain(*both)) for both in zip(*directions, strict=True))
 
 
 def _of_joined_inputs(whole: Slot, sizes: Collection[int]) -> Iterator[tuple[Slot, ...]]:
@@ -208,7 +227,7 @@ def _of_joined_inputs(whole: Slot, sizes: Collection[int]) -> Iterator[tuple[Slo
     length = whole.shape[1] if len(whole.shape) > 1 else 0
     for first in sorted(sizes):
         if 0 < first < length and length - first in sizes:
-            yield _blocks(whole, 1, (first, length - first), ("input", "recurrent"))
+            yield _blocks(whole, 1, (first, length - first), KERNELS)
 
 
 def _cost(pack: Collection[Slot], said: int) -> float:
@@ -217,7 +236,7 @@ def _cost(pack: Collection[Slot], said: int) -> float:
 
 
 def _may_stack(whole: Slot, axis: int = 0) -> bool:
-    return not whole.layer and len(whole.shape) > 1 and 1 < whole.shape[axis] <= LONGEST_STACK
+    return not whole.layer and len(whole.shape) > 1 and 0 < whole.shape[axis] <= LONGEST_STACK
 
 
 def _holds_product(slot: Slot, axis: int) -> bool:
