@@ -51,6 +51,7 @@ from parity.diagnose.norms import norms, other_statistics
 from parity.diagnose.numbers_in_code import constants, other_numbers, pairs_of_constants
 from parity.diagnose.operands import (
     exchanged_parts,
+    misread_operands,
     one_operand_off,
     operands,
     other_layers,
@@ -143,6 +144,7 @@ FAMILIES: tuple[Family, ...] = (
         extra_operations,
         picked_entries,
         other_layers,
+        misread_operands,
         other_values,
         other_numbers,
         one_operand_off,
@@ -205,7 +207,7 @@ def diagnose(
     """
     if not region.settled and region.value.shape != comparison.array(region.j).shape:
         return None
-    confirmation, carried = Confirmation(elsewhere, region), CarriedThrough(comparison, region)
+    confirmation, carried = Confirmation(_as_set(elsewhere), region), CarriedThrough(comparison, region)
     with _in_64_bits(), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("error", np.exceptions.ComplexWarning)
         end = time.process_time() + SECONDS
@@ -251,6 +253,20 @@ def _in_64_bits() -> contextlib.AbstractContextManager[object]:
     """Inside, JAX keeps 64 bits when it computes operations again; without JAX there is nothing to set."""
     jax = sys.modules.get("jax")
     return jax.enable_x64(True) if jax is not None else contextlib.nullcontext()
+
+
+def _as_set(elsewhere: Elsewhere | None) -> Elsewhere | None:
+    """Another draw, traced with JAX's 64 bits as the user has set them: else its integers are other ones."""
+    jax = sys.modules.get("jax")
+    if elsewhere is None or jax is None:
+        return elsewhere
+    wide, at = bool(jax.config.jax_enable_x64), elsewhere
+
+    def as_set(region: Region) -> tuple[Comparison, Region] | None:
+        with jax.enable_x64(wide):
+            return at(region)
+
+    return as_set
 
 
 def _problem(family: Family, fault: Fault, error: Exception) -> str:

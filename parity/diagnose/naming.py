@@ -104,7 +104,9 @@ def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
     if first != second or fault.node(one).kind is not NodeKind.OPERATION:
         return first, second
     spot, operation = fault.node(one).spot, fault.node(one).operation
-    calls = [frames[0].line if (frames := fault.node(i).spot.callers) else 0 for i in (one, other)]
+    if spot.at == fault.node(other).spot.at and spot.step != fault.node(other).spot.step:
+        return first, f"{described(fault, other)} of {'an earlier' if other < one else 'a later'} step"
+    calls = _calling_lines(fault, one, other)
     if calls[0] != calls[1]:
         return f"{first} (called from line {calls[0]})", f"{second} (called from line {calls[1]})"
     alike = [
@@ -124,6 +126,13 @@ def told_apart(fault: Fault, one: int, other: int) -> tuple[str, str]:
     if len(alike) > 2 or fault.node(one).step != fault.node(other).step:  # then a number says little
         a, b = (_weights_between(fault, y, x)[1:] or n for x, y, n in ((one, other, a), (other, one, b)))
     return f"{first} ({a})", f"{second} ({b})"
+
+
+def _calling_lines(fault: Fault, one: int, other: int) -> tuple[int, int]:
+    """The lines of the nearest calls that two values of one line differ in; 0 if there are none."""
+    frames = zip(*(fault.node(i).spot.callers for i in (one, other)), strict=False)
+    apart = ((a.line, b.line) for a, b in frames if a.line != b.line)
+    return next(apart, (0, 0))
 
 
 def _weights_between(fault: Fault, earlier: int, later: int) -> str:

@@ -25,6 +25,12 @@ MOST = 40
 MOST_READ = 16
 """Operands that are tried."""
 
+MOST_MISREAD = 3
+"""Operands of one place that are all others."""
+
+MOST_PAIRED = 6
+"""Operands of which two are tried at once."""
+
 MOST_HIDDEN = 4
 """Operations that one which the candidate lacks may stand for: more of them are no missing step."""
 
@@ -217,11 +223,36 @@ def _one_for_another(fault: Fault, values: Mapping[int, Array]) -> Iterator[Chan
             yield Change(CauseKind.OPERANDS, text, *fault.reading(wrong, values[wrong]))
 
 
+def misread_operands(fault: Fault) -> Iterator[Change]:
+    """Two or three operands that the reference does not read there, for as many that only it reads.
+
+    So it is where a state is read after its update, or before: every value that is made of it is another.
+    """
+    given = set(fault.reference_inputs)
+    readable = [index for index in _readable(fault) if index in fault.read_here]
+    wrong = [i for i in readable if given.isdisjoint(fault.comparison.partners[i])]
+    right = [t for t in given if fault.read_here.isdisjoint(fault.twins.get(t, ()))]
+    if not 1 < len(wrong) == len(right) <= MOST_MISREAD:
+        return
+    options = {i: {s.t: s for s in reversed(_substitutes(fault, i)) if s.t in right} for i in wrong}
+    for order in itertools.permutations(right):
+        pairs = [(i, options[i].get(t)) for i, t in zip(wrong, order, strict=True)]
+        found = {i: (s, why) for i, s in pairs if s is not None and (why := _explained(fault, i, s))}
+        if len(found) == len(wrong):
+            kinds = list({why.cause for _, why in found.values()})
+            text = "; ".join(dict.fromkeys(why.text for _, why in found.values()))
+            values = {i: substitute.value for i, (substitute, _) in found.items()}
+            cause = kinds[0] if len(kinds) == 1 else CauseKind.OPERANDS
+            yield Change(cause, text, *fault.reading_all(values))
+
+
 def pairs_of_operands(fault: Fault) -> Iterator[Change]:
     """Two operands exchanged at once: mean and variance of a normalisation, keys and values."""
+    readable = _readable(fault)
+    here = [index for index in readable if index in fault.read_here] or readable
     options = [
         (index, substitute, why)
-        for index in _readable(fault)[-6:]
+        for index in here[-MOST_PAIRED:]
         for substitute in _substitutes(fault, index)[:24]
         if (why := _explained(fault, index, substitute)) is not None
     ]
@@ -316,13 +347,21 @@ def _substitutes(fault: Fault, index: int) -> list[Substitute]:
         node = fault.reference.nodes[t]
         if node.array.size != old.size or (node.array.dtype.kind == "f") != (old.dtype.kind == "f"):
             continue
-        twin = next(iter(fault.twins.get(t, ())), None)
+        twin = _twin(fault, index, t)
         if twin is not None and _is_mended(fault, twin, index):
             continue
         for value in fault.from_reference(t, old.shape):
             if not np.array_equal(value, old):
                 found.append(Substitute(t, twin, value.astype(old.dtype)))
     return found
+
+
+def _twin(fault: Fault, index: int, t: int) -> int | None:
+    """The candidate's node with a value of the reference: first one that the code of an operand computes."""
+    own, twins = fault.node(index), fault.twins.get(t, [])
+    alike = (k for k in twins if k != index and fault.node(k).spot.at == own.spot.at)
+    same = (k for k in alike if fault.node(k).operation == own.operation)
+    return next(same, twins[0] if twins else None)
 
 
 def _is_mended(fault: Fault, twin: int, index: int) -> bool:
@@ -448,7 +487,10 @@ def _parents(fault: Fault, index: int) -> set[int]:
         following: set[int] = set()
         for i in edge:
             node = fault.node(i)
-            if node.operation in PARTS and fault.value(node.inputs[0]).size > fault.value(i).size:
+            if (
+                node.operation in PARTS - {"scan_slice"}
+                and fault.value(node.inputs[0]).size > fault.value(i).size
+            ):
                 found.add(node.inputs[0])
             elif node.kind is NodeKind.OPERATION:
                 shape = None if node.operation in FITTING else fault.value(i).shape

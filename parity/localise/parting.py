@@ -1,9 +1,9 @@
 """Where two computations part, and the weights nearest to that place: those that a plan may have wrong."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
 from parity.localise.agreement import assumed_move
 from parity.trace.graph import Node, NodeKind, Trace
@@ -18,6 +18,12 @@ FOLLOWING = 3
 
 MOST_NODES = 64
 """How many values at the place are looked at, the first ones."""
+
+
+MOST_PARTS = 16
+"""Into how many parts a value is taken apart that the other side may hold one by one."""
+
+Array = Shaped[np.ndarray, "..."]
 
 
 class Parting:
@@ -52,7 +58,7 @@ class Parting:
         self._watched = self._following()
         self.near = self._nearby() if self.frontier else self._nearest(list(ends))
 
-    def mended(self, values: Mapping[str, np.ndarray[Any, Any]], *, anywhere: bool = False) -> int:
+    def mended(self, values: Mapping[str, Array], *, anywhere: bool = False) -> int:
         """How many values at the place the reference has, once some weights have other values.
 
         Args:
@@ -76,10 +82,21 @@ class Parting:
         found = 0
         for index in watched:
             if index in new:
-                node = trace.nodes[index]
-                held = Summary(np.asarray(new[index]), assumed_move(node))
-                found += held.size > 1 and not held.empty and bool(self._matcher.same_numbers(held))
+                found += self._has(np.asarray(new[index]), assumed_move(trace.nodes[index]))
         return found
+
+    def _has(self, array: Array, move: float) -> bool:
+        """Whether the reference has a value's numbers: at once, or one after the other along an axis."""
+        if array.size < 2 or not array.any():
+            return False
+        if self._matcher.same_numbers(Summary(array, move)):
+            return True
+        counts = [axis for axis, n in enumerate(array.shape) if 1 < n <= MOST_PARTS and array.size > n]
+        return any(self._has_each(np.moveaxis(array, axis, 0), move) for axis in counts)
+
+    def _has_each(self, parts: Array, move: float) -> bool:
+        """Whether the reference has the numbers of every part, as of every expert or head by itself."""
+        return all(part.any() and bool(self._matcher.same_numbers(Summary(part, move))) for part in parts)
 
     def _following(self) -> list[int]:
         """The frontier and what follows closely: one side may do in one step what the other does in two."""
@@ -113,8 +130,7 @@ class Parting:
     def _agrees(self, node: Node) -> bool:
         if node.kind is not NodeKind.OPERATION or node.fixed or not node.floating or node.array.size < 2:
             return True
-        held = Summary(node.array, assumed_move(node))
-        return held.empty or bool(self._matcher.same_numbers(held))
+        return not node.array.any() or self._has(node.array, assumed_move(node))
 
     def _nearest(self, starts: Sequence[int]) -> list[str]:
         """The weights upstream of some nodes, by the number of operations in between."""

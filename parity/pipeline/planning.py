@@ -1,8 +1,9 @@
 """The weights between two opened sides: planned, loaded, and judged one by one."""
 
 import contextlib
+import itertools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -17,10 +18,15 @@ from parity.pipeline.request import Weights
 from parity.report.results import AS_STORED, LIMIT, Quantity, Stage, Verdict
 from parity.report.sides import Sides
 from parity.weights import Pins, Plan, Signature, Transfer, Use, WeightError, find_plan
+from parity.weights.evidence import Known
 from parity.weights.explaining import Explanation, explain
 from parity.weights.matching import Differentiate
+from parity.weights.names import without_numbers
 from parity.weights.sameness import same_but_for_rounding
 from parity.weights.unread_plans import candidate_weights
+
+MOST_CHOICES = 8
+"""Ways to leave out some of the tables that are tried, where all or none do not fit."""
 
 HELD = LIMIT * FLOOR_ULPS
 """Roundings of float32 that a weight may be off the planned one and still pass, as in `judge_weights`."""
@@ -105,7 +111,27 @@ def plan_between(
             with contextlib.suppress(WeightError):
                 found = plan(without, apart)
                 return found._replace(unused=(*found.unused, *(name for name in tensors if name in apart)))
-        raise
+        some: list[Plan] = []
+        for without in _some_tables(tables, tensors, leaves):
+            with contextlib.suppress(WeightError):
+                some.append(plan(without))
+        if not some:
+            raise
+        return some[0] if try_plan is None else max(some, key=try_plan)
+
+
+def _some_tables(tables: Collection[str], tensors: Known, leaves: Known) -> Iterator[tuple[str, ...]]:
+    """The tables of which as many numbers are left out as the other side lacks, alike in every layer."""
+    by_role: dict[str, list[str]] = {}
+    for name in tables:
+        by_role.setdefault(without_numbers(name), []).append(name)
+    sizes = {role: sum(math.prod(tensors[name].shape) for name in names) for role, names in by_role.items()}
+    more = sum(math.prod(one.shape) for one in tensors.values())
+    more -= sum(math.prod(one.shape) for one in leaves.values())
+    chosen = (own for count in range(1, len(by_role)) for own in itertools.combinations(by_role, count))
+    fitting = (own for own in chosen if sum(sizes[role] for role in own) == more)
+    for own in itertools.islice(fitting, MOST_CHOICES):
+        yield tuple(name for role in own for name in by_role[role])
 
 
 def with_uses(known: Mapping[str, Signature], uses: Mapping[str, Use] | None) -> dict[str, Signature]:

@@ -2,10 +2,12 @@
 
 The place where the computations part names the weights that may lie otherwise. Each plan that fits is tried
 there alone: the candidate is replayed up to the place with the weights of that plan, and what gives numbers
-that the reference has is kept. Only a plan with which all outputs agree replaces the first one.
+that the reference has is kept. A plan with other pairs replaces the first one only if all outputs agree with
+it; one that lays the same pairs otherwise stands in any case, and the difference that is left is the port's.
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import NamedTuple
@@ -21,6 +23,7 @@ from parity.weights import Plan
 from parity.weights.alternatives import Alternative, alternatives
 from parity.weights.evidence import Known
 from parity.weights.interleaved import interleaved
+from parity.weights.transfer import Index, Shape
 
 TRIES = 200
 """How many plans are tried for one place at most."""
@@ -76,8 +79,8 @@ def vary_plan(
         agree: whether all outputs agree with a plan.
 
     Returns:
-        The plan that makes them agree, with its changes; or the first one, and a note that it was varied, if
-        others fit.
+        The plan that makes them agree, with its changes; or the one that goes farthest with the first one's
+        pairs, and a note that it was varied, if others fit.
     """
     search = _Search(plan, tensors, leaves, weights, sizes, time.process_time() + SECONDS)
     matcher = Matcher(reference, [assumed_move(node) for node in reference.nodes])
@@ -95,7 +98,7 @@ def vary_plan(
     for other in search.packs(plan):
         if agree(other.plan):
             return Varied(other.plan, changes=(other.text,))
-    return _kept(plan, search.tried)
+    return _kept(plan, search, tuple(changes.values()))
 
 
 class _Search:
@@ -159,8 +162,35 @@ def _key(plan: Plan) -> Hashable:
     return frozenset(plan.rows()), tuple(sorted(plan.orders.items()))
 
 
-def _kept(plan: Plan, tried: int) -> Varied:
-    if not tried:
+def _kept(plan: Plan, search: _Search, changes: tuple[str, ...]) -> Varied:
+    """What is left where no plan makes all outputs agree: the one with which more of the values do.
+
+    It has the first one's pairs. Weights in the place of others may be the fault itself.
+    """
+    if not search.tried:
         return Varied(plan)
-    text = f"the plan was varied ({tried} tried): no other plan of the weights that fits makes the two agree"
-    return Varied(plan, (text,))
+    text = f"the plan was varied ({search.tried} tried)"
+    if not changes or _pairs(search.plan) != _pairs(plan):
+        return Varied(plan, (f"{text}: no other plan of the weights that fits makes the two agree",))
+    return Varied(
+        search.plan, (f"{text}: more of the two agrees, but not the outputs, if {'; '.join(changes)}",)
+    )
+
+
+def _pairs(plan: Plan) -> Hashable:
+    """Which parts of which tensors follow each other in which leaves, however they lie in detail."""
+    into: dict[str, list[tuple[int, str, int]]] = {}
+    for transfer in plan.transfers:
+        shape = transfer.tensor_shape if transfer.view is None else transfer.view
+        own = (t for t in plan.transfers if t.tensor_name == transfer.tensor_name)
+        before = sum(_start(t.take, t.view or t.tensor_shape) < _start(transfer.take, shape) for t in own)
+        place = (_start(transfer.put, transfer.leaf_shape), transfer.tensor_name, before)
+        into.setdefault(transfer.leaf_path, []).append(place)
+    return frozenset((path, tuple(part[1:] for part in sorted(parts))) for path, parts in into.items())
+
+
+def _start(block: Index, shape: Shape) -> int:
+    """Where the first entry of a block lies in its array."""
+    at = [index if isinstance(index, int) else index.start or 0 for index in block]
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(at))]
+    return sum(place * step for place, step in zip(at, steps, strict=True))

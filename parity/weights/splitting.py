@@ -80,7 +80,8 @@ def of_tensor(
         axis = None if kind is None else kind.packed_axis(len(tensor.shape))
         axes = [] if axis is None else [axis]
         if not tensor.layer:
-            axes = list(range(min(len(tensor.shape), 2)))
+            last = len(tensor.shape) - 1
+            axes = sorted({0, min(1, last), last} if last >= 0 else ())
         packs = [_cut(whole, axis, cut) for axis in axes for cut in _cuts(tensor.shape[axis], sizes)]
         count = spelled(name, said)
         ways = [taken((whole,)), *(taken(pack, _cost(pack, count)) for pack in packs)]
@@ -262,10 +263,15 @@ def _layer(whole: Slot, index: int, axis: int = 0) -> Slot:
 
 
 def _cuts(length: int, sizes: Collection[int]) -> list[tuple[int, ...]]:
-    """The lengths of parts of an axis: equal ones, or two of one of the sizes after a longer one."""
+    """The lengths of parts of an axis that the other side knows: equal ones, two, or one and two alike.
+
+    So are queries before fewer keys and values, a step's rank before the two matrices of a state space.
+    """
     equal = [(length // count,) * count for count in PARTS if length % count == 0 and length > count]
-    longer = [(length - 2 * size, size, size) for size in sorted(sizes) if length - 2 * size > size]
-    return equal + [cut for cut in longer if cut[0] in sizes]
+    alike = [(length - 2 * size, size, size) for size in sorted(sizes)]
+    two = [(size, length - size) for size in sorted(sizes)]
+    unequal = [cut for cut in (*alike, *two) if len(set(cut)) == 2 and cut[0] in sizes and cut[-1] in sizes]
+    return equal + unequal
 
 
 def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slot, ...]]:

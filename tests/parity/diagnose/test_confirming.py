@@ -1,8 +1,12 @@
 """A cause is tried again on another draw."""
 
 from collections.abc import Iterator
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import torch
 
 import parity.diagnose
 from parity.diagnose import diagnose
@@ -11,6 +15,7 @@ from parity.diagnose.trials import Change
 from parity.localise import Comparison, Region
 from parity.numerics.another_draw import drawn_again
 from parity.report.kinds import CauseKind
+from tests.parity.diagnose.diagnosed import numbers, report_of
 from tests.parity.diagnose.test_diagnose_engine import a_fault
 
 
@@ -42,3 +47,19 @@ def test_a_change_that_holds_on_one_draw_alone_is_no_cause(monkeypatch) -> None:
     assert alone is not None
     assert alone.cause.text == "use 5"
     assert again is None
+
+
+def test_another_draw_is_traced_with_64_bits_as_the_user_has_set_them() -> None:
+    """A factor that fits one draw of a scalar is no cause, also of a model that computes indices."""
+
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        return (x @ x.T + torch.exp(2 * p["log_noise"]) * torch.eye(4, dtype=x.dtype)).diagonal()
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        return jnp.diag(x @ x.T + jnp.exp(p["log_noise"]) * jnp.eye(4, dtype=x.dtype))
+
+    report = report_of(reference, candidate, {"log_noise": np.array(-1.2, np.float32)}, numbers(4, 3))
+    (divergence,) = report.divergences
+    assert divergence.cause is None, report
+    assert divergence.formulas is not None
+    assert "exp(log_noise * 2)" in divergence.formulas[0]

@@ -262,3 +262,63 @@ def test_one_gate_for_all_layers_is_named_at_the_first_that_it_is_wrong_in() -> 
     cause = named_fault(report_of(reference, candidate, gates, numbers(5, 4)))
     assert cause.name is CauseKind.SWAPPED_WEIGHTS, cause
     assert "gate1" in cause.text, cause
+
+
+def decayed_in_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """A weighted mean of the past and of the present, with a state of two sums."""
+    total, count = torch.zeros_like(x[0]), torch.zeros_like(x[0])
+    outputs = []
+    for own in x:
+        weight = torch.exp(own)
+        outputs.append((total + 2 * weight * own) / (count + 2 * weight))
+        total, count = p["w"] * total + weight * own, p["w"] * count + weight
+    return torch.stack(outputs)
+
+
+def decayed(p: Any, x: jax.Array) -> jax.Array:
+    """The same, both sums read after they are updated."""
+
+    def step(state: Any, own: jax.Array) -> Any:
+        weight = jnp.exp(own)
+        total = p["w"] * state[0] + weight * own
+        count = p["w"] * state[1] + weight
+        return (total, count), (total + 2 * weight * own) / (count + 2 * weight)  # FAULT
+
+    return jax.lax.scan(step, (jnp.zeros_like(x[0]), jnp.zeros_like(x[0])), x)[1]
+
+
+def test_two_states_that_are_read_after_their_update() -> None:
+    report = report_of(decayed_in_torch, decayed, {"w": np.float32(0.5) + 0 * numbers(3)}, numbers(5, 3))
+    cause = named_fault(report)
+    assert cause.name is CauseKind.OPERANDS, cause
+    assert cause.text.count("of an earlier step in JAX") == 2, cause
+
+
+def field_in_torch(p: Any, y: torch.Tensor) -> torch.Tensor:
+    return torch.tanh(y @ p["w"])
+
+
+def stepped_in_torch(p: Any, y: torch.Tensor) -> torch.Tensor:
+    """Three stages of a Runge-Kutta method."""
+    first = field_in_torch(p, y)
+    second = field_in_torch(p, y + 0.5 * first)
+    return y + field_in_torch(p, y + 0.75 * second)
+
+
+def field(p: Any, y: jax.Array) -> jax.Array:
+    return jnp.tanh(y @ p["w"])
+
+
+def stepped(slope: Any, y: jax.Array) -> jax.Array:
+    first = slope(y)
+    second = slope(y + 0.5 * first)
+    return y + slope(y + 0.75 * first) + 0 * second  # FAULT
+
+
+def test_calls_of_one_line_through_a_lambda_are_told_apart() -> None:
+    def candidate(p: Any, y: jax.Array) -> jax.Array:
+        return stepped(lambda y: field(p, y), y)
+
+    cause = named_fault(report_of(stepped_in_torch, candidate, {"w": numbers(4, 4)}, numbers(5, 4)))
+    assert "()" not in cause.text, cause
+    assert cause.text.count("(called from line ") == 2, cause

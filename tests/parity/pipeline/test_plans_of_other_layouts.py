@@ -73,14 +73,9 @@ def mixture(slope: float) -> Apply:
 
 @pytest.mark.parametrize(("slope", "verdict"), [(1.0, Verdict.PASS), (1.1, Verdict.FAIL)])
 def test_gates_and_ups_in_turn_in_every_expert_of_a_stack(slope: float, verdict: Verdict) -> None:
-    template = {
-        "router": (WIDTH, EXPERTS),
-        "gate_up_proj": (EXPERTS, WIDTH, 2 * INNER),
-        "down_proj": (EXPERTS, INNER, WIDTH),
-    }
-    report = checked(Mixture(), mixture(slope), template, x=normal(8, WIDTH))
+    report = checked(Mixture(), mixture(slope), EXPERTS_IN_ONE, x=normal(8, WIDTH))
     assert report.verdict is verdict, report
-    assert ("`gate_up_proj`: its parts lie row by row" in str(report)) == (slope == 1.0)
+    assert "`gate_up_proj`: its parts lie row by row" in str(report)
 
 
 class Across(nn.Module):
@@ -190,8 +185,35 @@ def weighed(scale: float) -> Apply:
 @pytest.mark.parametrize(("scale", "verdict"), [(1.0, Verdict.PASS), (2.0, Verdict.FAIL)])
 def test_two_adapters_whose_rank_is_as_large_as_their_number(scale: float, verdict: Verdict) -> None:
     """Shapes leave open which axis counts the adapters."""
-    template = {"base": (3, 6, 6), "bias": (3, 6), "lora_a": (2, 6, 2), "lora_b": (2, 2, 6)}
-    assert checked(Weighed(), weighed(scale), template, x=normal(2, 4, 6)).verdict is verdict
+    assert checked(Weighed(), weighed(scale), ADAPTERS, x=normal(2, 4, 6)).verdict is verdict
+
+
+EXPERTS_IN_ONE = {
+    "router": (WIDTH, EXPERTS),
+    "gate_up_proj": (EXPERTS, WIDTH, 2 * INNER),
+    "down_proj": (EXPERTS, INNER, WIDTH),
+}
+
+ADAPTERS = {"base": (3, 6, 6), "bias": (3, 6), "lora_a": (2, 6, 2), "lora_b": (2, 2, 6)}
+
+
+@pytest.mark.parametrize(
+    ("module", "apply", "template", "x", "cause"),
+    [
+        (Mixture, mixture(1.1), EXPERTS_IN_ONE, normal(8, WIDTH), CauseKind.ACTIVATION),
+        (Weighed, weighed(2.0), ADAPTERS, normal(2, 4, 6), CauseKind.SCALE),
+    ],
+)
+def test_a_fault_beside_weights_that_lie_otherwise_is_named(
+    module: type[nn.Module], apply: Apply, template: Any, x: Any, cause: CauseKind
+) -> None:
+    """The plan goes as far as the two agree, so that what is left is the port's own."""
+    weights = parity.Weights(template=shapes(template))
+    settings = parity.Settings(finite_differences=False)
+    report = parity.check(randomise(module()), apply, {"x": x}, weights=weights, settings=settings)
+    (divergence,) = report.divergences
+    assert divergence.cause is not None, report
+    assert divergence.cause.name is cause, divergence
 
 
 class Deep(nn.Module):
@@ -339,6 +361,21 @@ def test_a_joined_kernel_whose_gates_lie_apart() -> None:
     plan = find_plan(tensors, {"cell": (12, 4, 4)})
     rows = {t.tensor_name: t.box()[0] for t in plan.transfers}
     assert rows == {"lstm.weight_ih_l0": range(8), "lstm.weight_hh_l0": range(8, 12)}, plan
+
+
+@pytest.mark.parametrize(
+    ("tensor", "leaves"),
+    [
+        (Signature((11, 12), "Linear"), {"dt": (12, 3), "b": (12, 4), "c": (12, 4)}),
+        (Signature((11, 12), "Linear"), {"latent": (12, 8), "rope": (12, 3)}),
+        (Signature((1, 3, 8)), {"target": (3, 4), "source": (3, 4)}),
+    ],
+)
+def test_a_pack_in_leaves_of_other_lengths(tensor: Signature, leaves: Any) -> None:
+    """A state space's step and matrices, a latent and a rotated key, the two halves of a vector of a GAT."""
+    plan = find_plan({"pack": tensor}, leaves)
+    parts = sorted((t.take[-1].start, t.leaf_path) for t in plan.transfers if isinstance(t.take[-1], slice))
+    assert [path for _, path in parts] == list(leaves), plan
 
 
 @pytest.mark.parametrize("flip", [(), (0, 1)])
