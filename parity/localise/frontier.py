@@ -216,6 +216,8 @@ def _otherwise_arranged(comparison: Comparison, t: int, j: int) -> bool:
         return False
     a, b = comparison.reference.nodes[t].array, comparison.array(j)
     honest = comparison.summaries[j].largest
-    return a.shape == b.shape and bool(
-        np.max(np.abs(np.subtract(a, b, dtype=np.result_type(a, b, np.float64))), initial=0.0) > honest
-    )
+    if a.shape != b.shape:
+        return False
+    with np.errstate(invalid="ignore"):  # infinities are equal to their like: a mask's
+        apart = np.abs(np.subtract(a, b, dtype=np.result_type(a, b, np.float64)))
+    return bool(np.max(apart, where=a != b, initial=0.0) > honest)

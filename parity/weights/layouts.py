@@ -29,7 +29,7 @@ CONTRADICTED = 15.0
 CONVOLUTION_LIKE = 0.5
 """How much less an unknown order of axes costs if a convolution's kernel has it."""
 
-SPLIT = 1.8
+SPLIT = 3.2
 """Cost of an axis that is split, what was another axis between its parts: heads stacked in front."""
 
 LATER = 0.1

@@ -21,7 +21,7 @@ from parity.weights.evidence import Given, Known, Pins, signatures
 from parity.weights.layer_kinds import kind_of
 from parity.weights.levelling import Level, told_apart
 from parity.weights.matches import Match, as_named, as_plan, by_convention, marked, matched
-from parity.weights.names import layers_in
+from parity.weights.names import layers_in, without_numbers
 from parity.weights.part_names import spelling_words
 from parity.weights.partial_plans import guesses, whole_part
 from parity.weights.pinning import pinned_transfers, turned_round
@@ -203,7 +203,14 @@ def _find(
     def guess() -> Iterator[str]:
         return guesses(whole_part(first, tensors, leaves), tensors, leaves)
 
-    require_complete(first, tensors, leaves, *allowed, what=what, guess=guess)
+    try:
+        require_complete(first, tensors, leaves, *allowed, what=what, guess=guess)
+    except WeightError as error:
+        matches, ties = _match(names, paths, tensors, leaves, pricing, any_lengths=True)
+        try:
+            require_complete(sought.plan(matches, given), tensors, leaves, *allowed, what=what)
+        except WeightError:
+            raise error from None
 
     def tell(own: list[Match], some: Sequence[Exchange]) -> list[Match]:
         if differentiate is None:
@@ -230,10 +237,28 @@ def _find(
     return sought.plan(matches, given)
 
 
+def _in_series(tensors: Known) -> set[tuple[int, ...]]:
+    """The first axes of tensors whose names differ in numbers alone, where their lengths are not alike."""
+    lengths: dict[str, list[int]] = {}
+    for name, tensor in tensors.items():
+        if tensor.shape:
+            lengths.setdefault(without_numbers(name), []).append(tensor.shape[0])
+    return {tuple(own) for own in lengths.values() if len(set(own)) > 1}
+
+
 def _match(
-    names: Sequence[str], paths: Sequence[str], tensors: Known, leaves: Known, pricing: Pricing
+    names: Sequence[str],
+    paths: Sequence[str],
+    tensors: Known,
+    leaves: Known,
+    pricing: Pricing,
+    *,
+    any_lengths: bool = False,
 ) -> tuple[list[Match], list[Exchange]]:
-    """The matches, and what could be exchanged among them."""
+    """The matches, and what could be exchanged among them.
+
+    With `any_lengths` arrays may hold others of any lengths, too.
+    """
     is_alike = pricing.is_alike
     own = {name: tensors[name] for name in names}
     groups = recurrent_groups(tensors, own.keys(), is_alike=is_alike)
@@ -249,12 +274,13 @@ def _match(
         if len(own[ih].shape) == 2
     }
     groups += [
-        of_tensor(name, tensor, leaf_sizes, said=leaf_said, is_alike=is_alike)
+        of_tensor(name, tensor, leaf_sizes, said=leaf_said, is_alike=is_alike, any_lengths=any_lengths)
         for name, tensor in own.items()
         if name not in grouped
     ]
     named = of_one_name(own, {path: leaves[path] for path in paths})
     depths = {depth for layers in layers_in(list(own)) for depth in layers}
+    series = _in_series(own) if any_lengths else set()
     leaf_groups = [
         of_leaf(
             path,
@@ -262,9 +288,11 @@ def _match(
             sizes,
             joints,
             depths=depths,
+            series=series,
             said=said,
             is_named=path in named,
             is_alike=is_alike,
+            any_lengths=any_lengths,
         )
         for path in paths
     ]

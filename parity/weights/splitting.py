@@ -57,6 +57,7 @@ def of_tensor(
     *,
     said: Collection[str] = (),
     is_alike: bool = False,
+    any_lengths: bool = False,
 ) -> Group[Unit]:
     """One tensor: whole, as parts of a packed one, once for each of its names, or as the rows of a stack.
 
@@ -68,13 +69,15 @@ def of_tensor(
         said: words of the leaves' names, of which a pack may be named.
         is_alike: whether both sides are of one framework, so that a tensor may be seen in every way in which
             a leaf may.
+        any_lengths: whether the parts of a pack may have any of the sizes.
 
     Returns:
         The ways, the plainest first.
     """
     whole = _whole(name, tensor)
     if is_alike:
-        ways = list(_ways(whole, sizes, joints, spelled(name, said), is_alike=True))
+        count = spelled(name, said)
+        ways = list(_ways(whole, sizes, joints, count, is_alike=True, any_lengths=any_lengths))
     else:
         kind = kind_of(tensor.layer)
         axis = None if kind is None else kind.packed_axis(len(tensor.shape))
@@ -82,7 +85,8 @@ def of_tensor(
         if not tensor.layer:
             last = len(tensor.shape) - 1
             axes = sorted({0, min(1, last), last} if last >= 0 else ())
-        packs = [_cut(whole, axis, cut) for axis in axes for cut in _cuts(tensor.shape[axis], sizes)]
+        lengths = {axis: _cuts(tensor.shape[axis], sizes, any_lengths=any_lengths) for axis in axes}
+        packs = [_cut(whole, axis, cut) for axis in axes for cut in lengths[axis]]
         count = spelled(name, said)
         ways = [taken((whole,)), *(taken(pack, _cost(pack, count)) for pack in packs)]
         ways += [taken(pair, PACKED) for pair in _of_joined_inputs(whole, sizes)]
@@ -106,9 +110,11 @@ def of_leaf(
     joints: Collection[tuple[int, int]] = (),
     *,
     depths: Collection[int] = (),
+    series: Collection[tuple[int, ...]] = (),
     said: Collection[str] = (),
     is_named: bool = False,
     is_alike: bool = False,
+    any_lengths: bool = False,
 ) -> Group[Slot]:
     """One leaf: whole, as parts of a packed one, as a stack of layers, or as a stack of packs.
 
@@ -118,15 +124,20 @@ def of_leaf(
         sizes: lengths of axes of the tensors, which the parts of a pack may have.
         joints: (input, hidden) sizes of recurrent layers, whose two kernels may be one leaf.
         depths: numbers of layers that the tensors' names count.
+        series: first axes of tensors whose names count them, which may lie one after the other in one leaf.
         said: words of the tensors' names, of which a pack may be named.
         is_named: whether one tensor has its name and as many numbers, and is most likely all of it.
         is_alike: whether both sides are of one framework.
+        any_lengths: whether the parts of a pack may have any of the sizes.
 
     Returns:
         The ways, the plainest first.
     """
     count = spelled(path, said)
-    plain, *others = _ways(_whole(path, leaf), sizes, joints, count, depths, is_alike=is_alike)
+    whole = _whole(path, leaf)
+    ways = _ways(whole, sizes, joints, count, depths, is_alike=is_alike, any_lengths=any_lengths)
+    plain, *others = ways
+    others += [taken(parts, PACKED) for parts in _in_series(whole, series)]
     more = NAMESAKE * is_named
     return Group((path,), (plain, *(dataclasses.replace(way, cost=way.cost + more) for way in others)))
 
@@ -181,11 +192,12 @@ def _ways(
     depths: Collection[int] = (),
     *,
     is_alike: bool,
+    any_lengths: bool,
 ) -> Iterator[Choice[Slot]]:
     """Every way to see an array, whose name puts as many words together as it says."""
 
     def parts(slot: Slot) -> list[tuple[Slot, ...]]:
-        return [*_packs(slot, sizes, is_alike), *_joined(slot, joints)]
+        return [*_packs(slot, sizes, is_alike, any_lengths), *_joined(slot, joints)]
 
     yield taken((whole,))
     for pack in parts(whole):
@@ -218,6 +230,14 @@ def _joined(slot: Slot, joints: Collection[tuple[int, int]]) -> Iterator[tuple[S
     if len(slot.shape) > 2 and slot.shape[0] == DIRECTIONS:
         directions = [list(_joined(own, joints)) for own in _rows(slot, 0, DIRECTIONS)]
         yield from (tuple(itertools.chain(*both)) for both in zip(*directions, strict=True))
+
+
+def _in_series(whole: Slot, series: Collection[tuple[int, ...]]) -> Iterator[tuple[Slot, ...]]:
+    """Several layers in one array: the tables of categories, one behind the other; heads of several tasks."""
+    axes = sorted({0, len(whole.shape) - 1}) if whole.shape and not whole.layer else ()
+    for axis, lengths in itertools.product(axes, series):
+        if sum(lengths) == whole.shape[axis]:
+            yield _blocks(whole, axis, lengths, [str(number) for number in range(len(lengths))])
 
 
 def _of_joined_inputs(whole: Slot, sizes: Collection[int]) -> Iterator[tuple[Slot, ...]]:
@@ -262,19 +282,20 @@ def _layer(whole: Slot, index: int, axis: int = 0) -> Slot:
     )
 
 
-def _cuts(length: int, sizes: Collection[int]) -> list[tuple[int, ...]]:
-    """The lengths of parts of an axis that the other side knows: equal ones, two, or one and two alike.
+def _cuts(length: int, sizes: Collection[int], *, any_lengths: bool) -> list[tuple[int, ...]]:
+    """The lengths of parts of an axis: equal ones, or two of one of the sizes after a longer one.
 
-    So are queries before fewer keys and values, a step's rank before the two matrices of a state space.
+    With `any_lengths` also two of the sizes, or two alike after a shorter one: a step's rank before the two
+    matrices of a state space. So much fits by chance that it is not looked at first.
     """
     equal = [(length // count,) * count for count in PARTS if length % count == 0 and length > count]
     alike = [(length - 2 * size, size, size) for size in sorted(sizes)]
-    two = [(size, length - size) for size in sorted(sizes)]
-    unequal = [cut for cut in (*alike, *two) if len(set(cut)) == 2 and cut[0] in sizes and cut[-1] in sizes]
-    return equal + unequal
+    two = [(size, length - size) for size in sorted(sizes)] if any_lengths else []
+    known = [cut for cut in (*alike, *two) if cut[0] in sizes and cut[-1] in sizes]
+    return equal + [cut for cut in known if cut[0] > cut[-1] or (any_lengths and cut[0] < cut[-1])]
 
 
-def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slot, ...]]:
+def _packs(slot: Slot, sizes: Collection[int], is_alike: bool, any_lengths: bool) -> list[tuple[Slot, ...]]:
     """Every way to see an array as parts: along its first or last axis, or along one of their number."""
     last = len(slot.shape) - 1
     kind = kind_of(slot.layer)
@@ -287,7 +308,8 @@ def _packs(slot: Slot, sizes: Collection[int], is_alike: bool) -> list[tuple[Slo
         counted = [axis for axis, size in enumerate(slot.shape) if size in PARTS]
         counted = [axis for axis in counted if not is_alike or _holds_product(slot, axis)]
         packs = [_rows(slot, axis, slot.shape[axis]) for axis in counted]
-    packs += [_cut(slot, axis, cut) for axis in axes for cut in _cuts(slot.shape[axis], sizes)]
+    lengths = {axis: _cuts(slot.shape[axis], sizes, any_lengths=any_lengths) for axis in axes}
+    packs += [_cut(slot, axis, cut) for axis in axes for cut in lengths[axis]]
     return [with_gate_names(pack, slot) for pack in packs] if is_alike else packs
 
 

@@ -364,18 +364,38 @@ def test_a_joined_kernel_whose_gates_lie_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tensor", "leaves"),
+    ("tensor", "leaves", "lengths"),
     [
-        (Signature((11, 12), "Linear"), {"dt": (12, 3), "b": (12, 4), "c": (12, 4)}),
-        (Signature((11, 12), "Linear"), {"latent": (12, 8), "rope": (12, 3)}),
-        (Signature((1, 3, 8)), {"target": (3, 4), "source": (3, 4)}),
+        (Signature((11, 12), "Linear"), {"dt": (12, 3), "b": (12, 4), "c": (12, 4)}, [3, 4, 4]),
+        (Signature((11, 12), "Linear"), {"latent": (12, 8), "rope": (12, 3)}, [3, 8]),
+        (Signature((1, 3, 8)), {"target": (3, 4), "source": (3, 4)}, [4, 4]),
     ],
 )
-def test_a_pack_in_leaves_of_other_lengths(tensor: Signature, leaves: Any) -> None:
+def test_a_pack_in_leaves_of_other_lengths(tensor: Signature, leaves: Any, lengths: list[int]) -> None:
     """A state space's step and matrices, a latent and a rotated key, the two halves of a vector of a GAT."""
-    plan = find_plan({"pack": tensor}, leaves)
-    parts = sorted((t.take[-1].start, t.leaf_path) for t in plan.transfers if isinstance(t.take[-1], slice))
-    assert [path for _, path in parts] == list(leaves), plan
+    plan = find_plan({"pack": tensor}, leaves, try_plan=lambda plan: 1.0)  # which is which, running says
+    assert {t.leaf_path: t.tensor_name for t in plan.transfers} == dict.fromkeys(leaves, "pack"), plan
+    taken = [t.take[-1] for t in plan.transfers]
+    assert sorted(part.stop - part.start for part in taken if isinstance(part, slice)) == lengths, plan
+
+
+@pytest.mark.parametrize(
+    ("kind", "tensors", "leaf", "axis"),
+    [
+        ("Embedding", [(5, 4), (3, 4), (7, 4)], (15, 4), 0),
+        ("Embedding", [(5, 1), (3, 1), (7, 1)], (15,), 0),
+        ("Linear", [(2, 6), (3, 6), (3, 6), (1, 6)], (6, 9), 1),
+    ],
+)
+def test_layers_of_a_series_in_one_array(kind: str, tensors: Any, leaf: Any, axis: int) -> None:
+    """Tables of categories one behind the other, found by offsets; heads of several tasks."""
+    plan = find_plan(
+        {f"own.{i}.weight": Signature(shape, kind) for i, shape in enumerate(tensors)}, {"a": leaf}
+    )
+    start = 0
+    for transfer, shape in zip(sorted(plan.transfers, key=lambda t: t.tensor_name), tensors, strict=True):
+        assert transfer.box()[axis] == range(start, start + shape[0]), plan
+        start += shape[0]
 
 
 @pytest.mark.parametrize("flip", [(), (0, 1)])
