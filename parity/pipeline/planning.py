@@ -87,7 +87,10 @@ def plan_between(
     pins = _turned(wishes.pins) if turned and wishes.pins else wishes.pins
     tables = (candidate if turned else reference).tables
 
-    def plan(without: Collection[str], apart: Collection[str] = ()) -> Plan:
+    # Another package's moving average has leaves that only training reads.
+    unread = [] if alike or turned or not uses else [name for name in own if name not in uses]
+
+    def plan(without: Collection[str], apart: Collection[str] = (), lacking: Collection[str] = ()) -> Plan:
         return find_plan(
             {name: one for name, one in tensors.items() if name not in apart},
             leaves,
@@ -97,7 +100,7 @@ def plan_between(
             differentiate=differentiate,
             pins=pins,
             allow_unused=[*(name for name in unused if name not in apart), *without],
-            allow_missing=missing,
+            allow_missing=[*missing, *lacking],
             sides=Sides.of(reference.framework, candidate.framework),
             partial=partial,
         )
@@ -105,6 +108,9 @@ def plan_between(
     try:
         return plan(())
     except WeightError:
+        if unread:
+            with contextlib.suppress(WeightError):
+                return plan((), lacking=unread)
         if not tables:
             raise
         for without, apart in ((tables, ()), ((), tables)):  # a table may have taken the place of a weight

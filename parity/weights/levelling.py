@@ -9,7 +9,7 @@ assignment is as good as another: one pair is settled so, and by it the others c
 
 import functools
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -120,7 +120,7 @@ def _levelled(
 ) -> dict[str, Shaped[np.ndarray, "..."]]:
     """Tensors with which every slot of a cluster gets the mean of what the cluster's slots get as it is."""
     names = {piece.name for cluster in clusters for place in cluster for piece in matches[place].unit.pieces}
-    new = {**given, **{name: np.array(given[name], np.float64) for name in names}}
+    new = {**given, **{name: given[name].astype(_wide(given[name])) for name in names}}
     for cluster in clusters:
         own = [_into_slot(matches[place], tensors) for place in cluster]
         held = [_filled(transfers, new) for transfers in own]
@@ -135,11 +135,18 @@ def _levelled(
     return new
 
 
+def _wide(array: Shaped[np.ndarray, "..."]) -> np.dtype[Any]:
+    """float64, or complex128 for complex numbers."""
+    return np.result_type(array, np.float64)
+
+
 def _filled(
     transfers: Sequence[Transfer], tensors: Arrays
 ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """What the transfers of one match put into its slot, and how many of them each number is the sum of."""
-    value, times = np.zeros((2, *transfers[0].leaf_shape))
+    dtypes = [_wide(tensors[transfer.tensor_name]) for transfer in transfers]
+    value = np.zeros(transfers[0].leaf_shape, np.result_type(*dtypes))
+    times = np.zeros(transfers[0].leaf_shape)
     for transfer in transfers:
         target = transfer.target(value)
         target += transfer.source(tensors[transfer.tensor_name]).reshape(target.shape)

@@ -358,3 +358,50 @@ def test_some_tables_of_one_side_alone(diagonal: float, verdict: Verdict) -> Non
     report = parity.check(module, triangular(diagonal), {"x": normal(5, 4)}, weights=weights, settings=QUICK)
     assert report.verdict is verdict, str(report)
     assert "0.mask" in str(report)
+
+
+def averaged(read: str) -> Apply:
+    """A batch norm whose moving averages have a second leaf each, as Haiku's, which only training reads."""
+
+    def apply(p: Any, x: jax.Array) -> jax.Array:
+        x = x @ p["fc"]["w"] + p["fc"]["b"]
+        mean, variance = (p["norm"][f"{name}_ema"][read] for name in ("mean", "var"))
+        return (x - mean) * jax.lax.rsqrt(variance + 1e-5) * p["norm"]["scale"] + p["norm"]["offset"]
+
+    return apply
+
+
+def test_leaves_that_are_never_read() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    average = {"average": (4,), "hidden": (4,)}
+    norm = {"scale": (4,), "offset": (4,), "mean_ema": average, "var_ema": average}
+    weights = parity.Weights(template=shapes({"fc": {"w": (3, 4), "b": (4,)}, "norm": norm}))
+    inputs = {"x": normal(5, 3)}
+    report = parity.check(
+        randomise(module).eval(), averaged("average"), inputs, weights=weights, settings=QUICK
+    )
+    assert report.verdict is Verdict.PASS, str(report)
+    assert "hidden" not in str(report.plan)
+
+
+def test_complex_weights_that_could_change_places() -> None:
+    """Running tells them apart, imaginary parts and all."""
+
+    class Filters(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = (nn.Parameter(torch.zeros(4, dtype=torch.complex64)) for _ in range(2))
+            for number, own in enumerate((self.a, self.b)):
+                real = torch.tensor(normal(4, 2, seed=number))
+                own.data = torch.view_as_complex(real)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (torch.fft.fft(x) * self.a).real + (torch.fft.fft(x.flip(0)) * self.b).real
+
+    def apply(p: Any, x: jax.Array) -> jax.Array:
+        return (jnp.fft.fft(x[::-1]) * p["two"]).real + (jnp.fft.fft(x) * p["one"]).real
+
+    template = {name: jax.ShapeDtypeStruct((4,), np.complex64) for name in ("two", "one")}
+    weights = parity.Weights(template=template)
+    report = parity.check(Filters(), apply, {"x": normal(5, 4)}, weights=weights, settings=QUICK)
+    assert report.verdict is Verdict.PASS, str(report)
