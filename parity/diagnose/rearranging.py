@@ -1,7 +1,7 @@
 """Operands whose entries are in other places: transposed or flipped kernels, blocks in another order."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -11,6 +11,12 @@ from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
 from parity.trace.vocabulary import CONVOLUTIONS, PRODUCTS
+
+IN_PAIRS = "<reference> pairs {} along axis {}, <candidate> pairs otherwise: halves against neighbours"
+"""What is said of a rotation, or of complex numbers in two parts."""
+
+EACH, WHOLE = "each entry", "all of them"
+"""What is repeated: of grouped heads each key and value, or all of them one after the other."""
 
 LARGEST = 10**6
 """Size up to which an operand is rearranged."""
@@ -66,24 +72,31 @@ def paired_operands(fault: Fault) -> Iterator[Change]:
     """Neighbours paired with each other where the other side pairs halves: in, and out again."""
     arrays = [i for i in fault.inputs if 3 < fault.value(i).size <= LARGEST and not fault.node(i).fixed]
     arrays = [i for i in arrays if fault.value(i).ndim > 1][-6:]
+    options = []
     for count in (1, 2):
         for chosen in itertools.combinations(arrays, count):
             shapes = [fault.value(i).shape for i in chosen]
             for axis in range(-min(map(len, shapes)), 0):
                 lengths = {shape[axis] for shape in shapes}
-                if len(lengths) == 1:
-                    yield from _interleaved(fault, chosen, axis, lengths.pop())
+                if len(lengths) == 1 and (length := lengths.pop()) > 3:
+                    options.append((chosen, axis, length, _repetitions(fault, chosen, axis, length)))
+    for chosen, axis, length, repeated in options:  # what is repeated says which of several it is
+        yield from _interleaved(fault, chosen, axis, length, repeated)
+    for chosen, axis, length, _ in options:
+        pairs = {2: "neighbouring entries", length // 2: "entry i with i + half"}
+        texts = {parts: IN_PAIRS.format(what, axis) for parts, what in pairs.items()}
+        yield from _interleaved(fault, chosen, axis, length, texts)
 
 
-def _interleaved(fault: Fault, chosen: tuple[int, ...], axis: int, length: int) -> Iterator[Change]:
-    for parts in (2, length // 2):
-        if length < 4 or length % parts or parts < 2:
+def _interleaved(
+    fault: Fault, chosen: tuple[int, ...], axis: int, length: int, texts: Mapping[int, str]
+) -> Iterator[Change]:
+    """Operands cut into so many parts along an axis, their entries in turn."""
+    for parts, text in texts.items():
+        if length % parts or parts < 2:
             continue
         places = np.arange(length).reshape(parts, -1).T.reshape(-1)
         values = {i: np.take(fault.value(i), places, axis) for i in chosen}
-        pairs = "entry i with i + half" if parts == length // 2 else "neighbouring entries"
-        text = f"<reference> pairs {pairs} along axis {axis}, <candidate> pairs otherwise"
-        text += ": halves against neighbours"
         yield Change(CauseKind.ORDER, text, values)
         if len(chosen) == 1:
             new = fault.compute(values)
@@ -93,6 +106,22 @@ def _interleaved(fault: Fault, chosen: tuple[int, ...], axis: int, length: int) 
                 out = np.asarray(new[target.node])
                 if out.ndim >= -axis and out.shape[axis] == length:
                     yield Change(CauseKind.ORDER, text, {target.node: np.take(out, np.argsort(places), axis)})
+
+
+def _repetitions(fault: Fault, chosen: Sequence[int], axis: int, length: int) -> dict[int, str]:
+    """How entries of operands are repeated along an axis, by the number of parts that it is cut into."""
+    found = {}
+    for parts in (n for n in range(2, length) if length % n == 0):
+        cut = [np.moveaxis(fault.value(i), axis, 0).reshape(parts, length // parts, -1) for i in chosen]
+        if all((own == own[:1]).all() for own in cut):
+            first, second, times = EACH, WHOLE, parts
+        elif all((own == own[:, :1]).all() for own in cut):
+            first, second, times = WHOLE, EACH, length // parts
+        else:
+            continue
+        text = f"<reference> repeats {first} {times} times along axis {axis}, <candidate> {second}"
+        found[parts] = f"{text} (jnp.repeat repeats {EACH}, jnp.tile {WHOLE})"
+    return found
 
 
 def _described(fault: Fault, index: int) -> str:

@@ -28,6 +28,9 @@ from parity.weights.unread_plans import candidate_weights
 MOST_CHOICES = 8
 """Ways to leave out some of the tables that are tried, where all or none do not fit."""
 
+MOST_SUMS = 10**5
+"""Ways of which the numbers are counted for that."""
+
 HELD = LIMIT * FLOOR_ULPS
 """Roundings of float32 that a weight may be off the planned one and still pass, as in `judge_weights`."""
 
@@ -135,7 +138,8 @@ def _some_tables(tables: Collection[str], tensors: Known, leaves: Known) -> Iter
     more = sum(math.prod(one.shape) for one in tensors.values())
     more -= sum(math.prod(one.shape) for one in leaves.values())
     chosen = (own for count in range(1, len(by_role)) for own in itertools.combinations(by_role, count))
-    fitting = (own for own in chosen if sum(sizes[role] for role in own) == more)
+    some = itertools.islice(chosen, MOST_SUMS)
+    fitting = (own for own in some if sum(sizes[role] for role in own) == more)
     for own in itertools.islice(fitting, MOST_CHOICES):
         yield tuple(name for role in own for name in by_role[role])
 

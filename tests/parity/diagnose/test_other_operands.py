@@ -322,3 +322,28 @@ def test_calls_of_one_line_through_a_lambda_are_told_apart() -> None:
     cause = named_fault(report_of(stepped_in_torch, candidate, {"w": numbers(4, 4)}, numbers(5, 4)))
     assert "()" not in cause.text, cause
     assert cause.text.count("(called from line ") == 2, cause
+
+
+HEADS = 4
+GROUPED = {"q": numbers(8, 8), "k": numbers(8, 4, seed=1), "v": numbers(8, 4, seed=2)}
+
+
+def grouped_in_torch(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """Queries of four heads, keys and values of two: each is read by two heads that follow each other."""
+    query, *others = ((x @ p[name]).unflatten(-1, (-1, 2)).transpose(1, 2) for name in ("q", "k", "v"))
+    key, value = (own.repeat_interleave(2, 1) for own in others)
+    return torch.nn.functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
+
+
+def grouped(p: Any, x: jax.Array) -> jax.Array:
+    """The same, but for the heads that read each key and value."""
+    query, *others = ((x @ p[name]).reshape(2, 5, -1, 2) for name in ("q", "k", "v"))
+    key, value = (jnp.tile(own, (1, 1, 2, 1)) for own in others)
+    scores = jnp.einsum("bqhd,bkhd->bhqk", query, key) / jnp.sqrt(jnp.asarray(2, x.dtype))
+    return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores, -1), value)
+
+
+def test_heads_that_are_repeated_as_a_whole() -> None:
+    cause = cause_of(grouped_in_torch, grouped, GROUPED, numbers(2, 5, 8))
+    assert cause is not None
+    assert "repeats each entry 2 times along axis" in cause.text, cause
