@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from parity.frameworks.jax.trees import flatten
@@ -62,6 +63,13 @@ class Functional(NamedTuple):
     keeps_state: bool = False
 
 
+_EMPTY = (
+    "what is not floating is kept as it is given, here all 0; if these are weights, as quantised ones are, "
+    "convert them and give `params`"
+)
+"""What is said of whole numbers in a template."""
+
+
 def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
     """A pytree of arrays or shapes with the function `f(tree, *inputs)` that takes it.
 
@@ -82,6 +90,7 @@ def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
             "so give its values"
         )
     weights = structure.build({path: None if path in kept else leaf for path, leaf in leaves.items()})
+    empty = [path for path, leaf in kept.items() if _is_empty(leaf)]
 
     def call(own: PyTree, *args: object, **kwargs: object) -> PyTree:
         floating, _ = flatten(own)
@@ -105,9 +114,19 @@ def from_tree(tree: PyTree, function: Callable[..., PyTree]) -> Functional:
         function,
         1,
         lambda path: not collections or path.startswith("params/"),
+        (f"{', '.join(empty)}: {_EMPTY}",) if empty else (),
         updated=updated,
         updates=updates,
     )
+
+
+def _is_empty(leaf: object) -> bool:
+    """Whether a leaf holds whole numbers, all of them 0."""
+    dtype = getattr(leaf, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.integer):
+        return False
+    whole = np.asarray(leaf)
+    return whole.size > 1 and not whole.any()
 
 
 def with_updates(tree: PyTree, run: Callable[..., tuple[PyTree, Mapping[str, jax.Array]]]) -> Functional:

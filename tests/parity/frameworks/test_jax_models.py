@@ -368,6 +368,19 @@ def test_what_is_not_floating_is_kept() -> None:
         read_jax(function, template._replace(order=jax.ShapeDtypeStruct((2,), "int32")))
 
 
+def test_whole_numbers_of_a_template_that_are_all_zero_are_said():
+    """Quantised weights are in no plan: what the template has for them is what the model runs with."""
+    template = {
+        "q": np.zeros((3, 2), np.int8),
+        "scale": np.zeros(2, np.float32),
+        "step": np.zeros((), np.int32),
+    }
+    read = read_jax(lambda p, x: x @ (p["q"] * p["scale"]), template)
+    assert [note for note in read.notes if note.startswith("q: what is not floating")], read.notes
+    held = read_jax(lambda p, x: x @ (p["q"] * p["scale"]), template | {"q": np.ones((3, 2), np.int8)})
+    assert not held.notes
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [
