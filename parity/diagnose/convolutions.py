@@ -46,7 +46,26 @@ def convolutions(fault: Fault) -> Iterator[Change]:
                 )
                 text = f"the convolution's {needed}, as <reference> has it"
                 cause = causes[0] if causes else CauseKind.PADDING
-                yield _changed(fault, number, cause, text, {s.parameter: s.value for s in chosen})
+                changed = {s.parameter: s.value for s in chosen}
+                yield _changed(fault, number, cause, text, changed)
+                for pads in _reaching_on(fault, number, changed):
+                    text_of_both = f"{text}, with the padding before it to match"
+                    yield _changed(fault, number, cause, text_of_both, {**changed, "padding": pads})
+
+
+def _reaching_on(fault: Fault, number: int, changed: Mapping[str, Windowing]) -> Iterator[Windowing]:
+    """Paddings with which another dilation gives as many places: before, behind, or half on either side.
+
+    A causal convolution is padded by its reach on a line of its own.
+    """
+    if "rhs_dilation" not in changed or "padding" in changed:
+        return
+    params = fault.candidate.evaluations[number].params
+    dilations = zip(params["rhs_dilation"], as_ints(changed["rhs_dilation"]), strict=True)
+    more = [(new - int(old)) * (k - 1) for (old, new), k in zip(dilations, _taps(fault, number), strict=True)]
+    for low in (lambda n: n, lambda n: 0, lambda n: n // 2):
+        pads = zip(params["padding"], more, strict=True)
+        yield tuple((int(a) + low(n), int(b) + n - low(n)) for (a, b), n in pads)
 
 
 def exchanged_settings(fault: Fault) -> Iterator[Change]:
