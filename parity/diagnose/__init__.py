@@ -30,6 +30,7 @@ from parity.diagnose.extra import extra_operations, missing_operations, missing_
 from parity.diagnose.factors import exchanged_factors
 from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.fillers import filled_ends, fillers
+from parity.diagnose.fourier import fourier_lengths
 from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
 from parity.diagnose.huber_losses import huber_losses
@@ -108,6 +109,7 @@ FAMILIES: tuple[Family, ...] = (
         activations,
         missing_step,
         convolutions,
+        fourier_lengths,
         exchanged_settings,
         pools,
         compared_otherwise,
