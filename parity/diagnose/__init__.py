@@ -70,7 +70,7 @@ from parity.diagnose.rearranging import opposite_operands, paired_operands, rear
 from parity.diagnose.reductions import reductions
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
-from parity.diagnose.scalar_terms import scalar_terms
+from parity.diagnose.scalar_terms import scalar_terms, scaled_terms
 from parity.diagnose.sequences import sequences
 from parity.diagnose.slices import sliced_operands
 from parity.diagnose.stops import stopped, stopped_elsewhere
@@ -153,6 +153,7 @@ FAMILIES: tuple[Family, ...] = (
         skipped_steps,
         terms,
         scalar_terms,
+        scaled_terms,
     ),
     *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
     *(likely_activations,),

@@ -347,3 +347,33 @@ def test_heads_that_are_repeated_as_a_whole() -> None:
     cause = cause_of(grouped_in_torch, grouped, GROUPED, numbers(2, 5, 8))
     assert cause is not None
     assert "repeats each entry 2 times along axis" in cause.text, cause
+
+
+STEPS = {"a": 1 + numbers(3) ** 2, "b": 1 + numbers(3, seed=1) ** 2}
+
+
+def flow_in_torch(p: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two layers of a flow on five pixels, and the logarithm of their determinant."""
+    total = torch.zeros((), dtype=x.dtype)
+    for name in ("a", "b"):
+        x, more = torch.tanh(x * p[name]), 5 * torch.log(p[name]).sum()
+        total = total + 5 * torch.sin(p[name]).sum() + more
+    return x, total
+
+
+def scaled(scale: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jnp.tanh(x * scale), jnp.log(scale).sum()  # FAULT
+
+
+def flow(p: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    total = jnp.zeros((), x.dtype)
+    for name in ("a", "b"):
+        x, more = scaled(p[name], x)
+        total = total + 5 * jnp.sin(p[name]).sum() + more
+    return x, total
+
+
+def test_a_number_that_is_not_multiplied_in_any_of_its_runs() -> None:
+    cause = named_fault(report_of(flow_in_torch, flow, STEPS, numbers(2, 5, 3)))
+    assert cause.name is CauseKind.SCALE, cause
+    assert "by 5" in cause.text, cause
