@@ -1,5 +1,6 @@
 """Operations that only one side has: left out on trial, or read off where the reference has one more."""
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -54,6 +55,9 @@ WITH_ANOTHER = {
 }
 """What an operation of two values does, in words."""
 
+SECONDS_BEHIND = 1.0
+"""CPU time, in seconds, after which nothing behind the faulty value is left out any more."""
+
 MOST_LEFT_OUT = 6
 """Different operations that may be too many at once: a longer list names no cause."""
 
@@ -65,9 +69,12 @@ GLUE = FITTING | names(
 
 def extra_operations(fault: Fault) -> Iterator[Change]:
     """What the candidate computes at the fault, left out: a result replaced by what went in."""
-    order = list(fault.computed())
+    order = sorted(fault.computed())
     sources = [*fault.inputs, *order]
+    deadline = time.process_time() + SECONDS_BEHIND
     for index in order:
+        if index > fault.region.j and time.process_time() > deadline:
+            return
         value = fault.value(index)
         for source in reversed([i for i in sources if i < index]):
             before = fault.value(source)
