@@ -1,8 +1,10 @@
 """A report as plain text: what `str(report)` and the message of a `ParityError` say."""
 
 import math
+import re
+from collections.abc import Sequence
 
-from parity.report.divergence_text import MORE, counted, describe_divergences
+from parity.report.divergence_text import MORE, OTHERS, counted, describe_divergences
 from parity.report.folding import folded, line_width
 from parity.report.kinds import STAGES, Stage
 from parity.report.locations import with_relative_paths
@@ -14,6 +16,9 @@ from parity.report.rounded import rounded
 from parity.report.sentences import answer
 from parity.report.sides import Sides
 from parity.report.verdicts import Verdict
+
+_OF_A_WEIGHT = re.compile(r"weight (?P<name>\S+?)(?P<said>(?: by itself)?: .*)")
+"""What is said of one weight."""
 
 MOST = 12
 """Quantities listed per verdict; the rest are counted."""
@@ -66,13 +71,38 @@ def describe(report: Report, *, plan: bool = False, width: int | None = None, ve
     more = [line for line in report.findings if line not in told]
     lines += [f"  finding: {with_relative_paths(line)}" for line in more]
     lines += [f"  {line}" for line in (describe_plan(report, width - 2) if plan else ())]
-    lines += [f"  not checked: {line}" for line in report.not_checked]
+    left = report.not_checked if verbose else _weights_together(report.not_checked)
+    lines += [f"  not checked: {line}" for line in left]
     if verbose:
         lines.append("  every compared quantity:")
         lines += [f"    {line}" for q in report.quantities for line in describe_quantity(q, report.sides)]
     if report.environment is not None:
         lines.append(f"  {environment_line(report)}")
     return "\n".join(folded(lines, width))
+
+
+def _weights_together(lines: Sequence[str]) -> list[str]:
+    """What is said of many weights alike, once.
+
+    >>> _weights_together(["weight a: left out", "gradients", *(f"weight {n}: left out" for n in "bcde")])
+    ['weights a, b, c and 2 more, with --verbose: left out', 'gradients']
+
+    Args:
+        lines: what was not checked.
+    """
+    names: dict[str, list[str]] = {}
+    for line in lines:
+        if match := _OF_A_WEIGHT.fullmatch(line):
+            names.setdefault(match["said"], []).append(match["name"])
+    told: dict[str, None] = {}
+    for line in lines:
+        match = _OF_A_WEIGHT.fullmatch(line)
+        if match and len(own := names[match["said"]]) > OTHERS + 1:
+            more = f"{len(own) - OTHERS} more, {MORE}"
+            told[f"weights {', '.join(own[:OTHERS])} and {more}{match['said']}"] = None
+        else:
+            told[line] = None
+    return list(told)
 
 
 def _not_passed(report: Report) -> list[str]:
