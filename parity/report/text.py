@@ -85,7 +85,7 @@ def _weights_together(lines: Sequence[str]) -> list[str]:
     """What is said of many weights alike, once.
 
     >>> _weights_together(["weight a: left out", "gradients", *(f"weight {n}: left out" for n in "bcde")])
-    ['weights a, b, c and 2 more, with --verbose: left out', 'gradients']
+    ['weights a, b, c and 2 more: left out (with --verbose all of them)', 'gradients']
 
     Args:
         lines: what was not checked.
@@ -98,8 +98,9 @@ def _weights_together(lines: Sequence[str]) -> list[str]:
     for line in lines:
         match = _OF_A_WEIGHT.fullmatch(line)
         if match and len(own := names[match["said"]]) > OTHERS + 1:
-            more = f"{len(own) - OTHERS} more, {MORE}"
-            told[f"weights {', '.join(own[:OTHERS])} and {more}{match['said']}"] = None
+            said = match["said"].replace("itself", "themselves")
+            some = f"{', '.join(own[:OTHERS])} and {len(own) - OTHERS} more"
+            told[f"weights {some}{said} ({MORE} all of them)"] = None
         else:
             told[line] = None
     return list(told)
