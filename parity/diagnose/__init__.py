@@ -175,7 +175,7 @@ OF_SEVERAL: tuple[Family, ...] = (exchanged_steps, pairs_of_constants)
 """Those by which what looks like several faults may be one: an operation too few here and one too many
 there, a number that is written twice."""
 
-SECONDS = 10.0
+SECONDS = 12.0
 """CPU time for one fault, in seconds."""
 
 

@@ -97,14 +97,14 @@ def _exchanged(fault: Fault, *, weights: bool = False, calls: bool = False) -> I
     inputs = [i for i in fault.inputs if _is_array(fault.value(i)) and not fault.node(i).fixed]
     found = _steps(fault, inputs, computed)
     steps = _shortest(found)
-    before = [k for i in inputs for k in fault.rearranged_from(i)[1:] if _is_array(fault.value(k))]
-    nodes = {*inputs, *computed, *before}
+    nodes = {*inputs, *computed}
     if weights:
         steps = [step for step in steps if len(step.numbers) == 1 and _reads_a_weight(fault, step)]
     if calls:
         sizes = Counter(_call(fault, i) for i in fault.computed())
         steps = [step for step in found if _is_a_call(fault, step, sizes)]
-        nodes = {i for i in nodes if _is_between_calls(fault, i)}
+        before = [k for i in inputs for k in fault.rearranged_from(i)[1:] if _is_array(fault.value(k))]
+        nodes = {i for i in (*nodes, *before) if _is_between_calls(fault, i)}
     of_its_shape, of_another = (_places(fault, steps, nodes, alike=alike) for alike in (True, False))
     for step, at in itertools.chain(of_its_shape, of_another):
         if calls and _passes_its_own(fault, step, at):
