@@ -40,12 +40,12 @@ def scaled_terms(fault: Fault) -> Iterator[Change]:
     for index in read:
         if fault.node(index).kind is not NodeKind.OPERATION or fault.value(index).dtype.kind != "f":
             continue
+        places = place_of(fault, index)
         runs = max(runs_of(fault, index), repeats_of(fault, index), key=len)
         for factor, does in itertools.product(factors, ("multiplies", "divides")):
             times = factor if does == "multiplies" else 1 / factor
             text = f"<reference> {does} {described(fault, index)} by {number(factor)}, <candidate> does not"
             values = {i: fault.value(i) * times for i in runs}
-            places = place_of(fault, index)
             yield Change(CauseKind.SCALE, text, *fault.reading_all(values), candidate_places=places)
 
 

@@ -179,12 +179,14 @@ def _kept(plan: Plan, search: _Search, changes: tuple[str, ...]) -> Varied:
 
 def _pairs(plan: Plan) -> Hashable:
     """Which parts of which tensors follow each other in which leaves, however they lie in detail."""
+    starts = [_start(t.take, t.view or t.tensor_shape) for t in plan.transfers]
+    of_tensor: dict[str, list[int]] = {}
+    for transfer, start in zip(plan.transfers, starts, strict=True):
+        of_tensor.setdefault(transfer.tensor_name, []).append(start)
     into: dict[str, list[tuple[int, str, int]]] = {}
-    for transfer in plan.transfers:
-        shape = transfer.tensor_shape if transfer.view is None else transfer.view
-        own = (t for t in plan.transfers if t.tensor_name == transfer.tensor_name)
-        before = sum(_start(t.take, t.view or t.tensor_shape) < _start(transfer.take, shape) for t in own)
-        place = (_start(transfer.put, transfer.leaf_shape), transfer.tensor_name, before)
+    for transfer, start in zip(plan.transfers, starts, strict=True):
+        number = sorted(of_tensor[transfer.tensor_name]).index(start)
+        place = (_start(transfer.put, transfer.leaf_shape), transfer.tensor_name, number)
         into.setdefault(transfer.leaf_path, []).append(place)
     return frozenset((path, tuple(part[1:] for part in sorted(parts))) for path, parts in into.items())
 

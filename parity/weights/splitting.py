@@ -85,8 +85,7 @@ def of_tensor(
         if not tensor.layer:
             last = len(tensor.shape) - 1
             axes = sorted({0, min(1, last), last} if last >= 0 else ())
-        lengths = {axis: _cuts(tensor.shape[axis], sizes, any_lengths=any_lengths) for axis in axes}
-        packs = [_cut(whole, axis, cut) for axis in axes for cut in lengths[axis]]
+        packs = _cut_along(whole, axes, sizes, any_lengths)
         count = spelled(name, said)
         ways = [taken((whole,)), *(taken(pack, _cost(pack, count)) for pack in packs)]
         ways += [taken(pair, PACKED) for pair in _of_joined_inputs(whole, sizes)]
@@ -135,8 +134,7 @@ def of_leaf(
     """
     count = spelled(path, said)
     whole = _whole(path, leaf)
-    ways = _ways(whole, sizes, joints, count, depths, is_alike=is_alike, any_lengths=any_lengths)
-    plain, *others = ways
+    plain, *others = _ways(whole, sizes, joints, count, depths, is_alike=is_alike, any_lengths=any_lengths)
     others += [taken(parts, PACKED) for parts in _in_series(whole, series)]
     more = NAMESAKE * is_named
     return Group((path,), (plain, *(dataclasses.replace(way, cost=way.cost + more) for way in others)))
@@ -295,6 +293,14 @@ def _cuts(length: int, sizes: Collection[int], *, any_lengths: bool) -> list[tup
     return equal + [cut for cut in known if cut[0] > cut[-1] or (any_lengths and cut[0] < cut[-1])]
 
 
+def _cut_along(
+    slot: Slot, axes: Collection[int], sizes: Collection[int], any_lengths: bool
+) -> list[tuple[Slot, ...]]:
+    """Every way to cut an array along one of some axes."""
+    cuts = ((axis, cut) for axis in axes for cut in _cuts(slot.shape[axis], sizes, any_lengths=any_lengths))
+    return [_cut(slot, axis, cut) for axis, cut in cuts]
+
+
 def _packs(slot: Slot, sizes: Collection[int], is_alike: bool, any_lengths: bool) -> list[tuple[Slot, ...]]:
     """Every way to see an array as parts: along its first or last axis, or along one of their number."""
     last = len(slot.shape) - 1
@@ -308,8 +314,7 @@ def _packs(slot: Slot, sizes: Collection[int], is_alike: bool, any_lengths: bool
         counted = [axis for axis, size in enumerate(slot.shape) if size in PARTS]
         counted = [axis for axis in counted if not is_alike or _holds_product(slot, axis)]
         packs = [_rows(slot, axis, slot.shape[axis]) for axis in counted]
-    lengths = {axis: _cuts(slot.shape[axis], sizes, any_lengths=any_lengths) for axis in axes}
-    packs += [_cut(slot, axis, cut) for axis in axes for cut in lengths[axis]]
+    packs += _cut_along(slot, axes, sizes, any_lengths)
     return [with_gate_names(pack, slot) for pack in packs] if is_alike else packs
 
 
