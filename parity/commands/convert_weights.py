@@ -101,9 +101,9 @@ def plan_lines(plan: "Plan") -> Iterator[str]:
         cells = [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=True)]
         yield "  ".join([*cells, row[3]]).rstrip()
     for name in plan.unused:
-        yield f"{name}: unused, as allowed"
+        yield f"{name}: without a leaf, left out"
     for path in plan.missing:
-        yield f"{path}: without a tensor, as allowed"
+        yield f"{path}: without a tensor, left out"
 
 
 def _shape(shape: tuple[int, ...]) -> str:

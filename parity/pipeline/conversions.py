@@ -251,7 +251,7 @@ class RoundedOnce:
 def not_planned(
     left_out: Collection[str], computed: Collection[str] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The weights left out as allowed, and the lines on those that are compared by what is computed alone.
+    """The weights without a partner, and the lines on those that are compared by what is computed alone.
 
     Args:
         left_out: weights of either side without a partner.

@@ -182,7 +182,7 @@ def not_checked(
     Args:
         settings: of the comparison.
         dtypes: that were judged.
-        left_out: weights of either side without a partner, as allowed.
+        left_out: weights of either side without a partner.
         judged: with what finite differences say nothing of.
         own_loss: whether the user gave losses.
         forward_alone: whether no gradient was computed, of recordings with `stream`.
@@ -210,7 +210,7 @@ def not_checked(
         more = " and more" * (len(judged.probed.refused) > MOST_NAMED)
         lines.append(f"gradients against finite differences along {names}{more}: the model refuses that")
     lines += judged.refused
-    lines += [f"weight {name}: left out as allowed" for name in left_out]
+    lines += [f"weight {name}: without a partner on the other side" for name in left_out]
     return tuple(lines)
 
 

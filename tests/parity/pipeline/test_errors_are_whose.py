@@ -119,6 +119,11 @@ def test_a_bug_inside_the_search_does_not_cost_the_verdict(
 
 
 def test_bad_input_is_refused_without_a_note() -> None:
+    more = {**TEMPLATE, "more": jnp.zeros(7)}
+
+    def reading_more(params: Any, x: jax.Array) -> jax.Array:
+        return port()(params, x) + params["more"].sum()
+
     bad: list[tuple[type[Exception], Callable[[], Any]]] = [
         (TypeError, lambda: check(inputs={"x": np.array(["a"])})),
         (TypeError, lambda: check(layout={"z": (0, 1)})),
@@ -126,7 +131,7 @@ def test_bad_input_is_refused_without_a_note() -> None:
         (TypeError, lambda: check(candidate=port(), weights=parity.Weights())),
         (ValueError, lambda: check(settings=parity.Settings(dtypes=["float63"]))),
         (ValueError, lambda: parity.Settings(rtol=1e-3)),
-        (ValueError, lambda: check(weights=parity.Weights(template={**TEMPLATE, "more": jnp.zeros(7)}))),
+        (ValueError, lambda: check(candidate=reading_more, weights=parity.Weights(template=more))),
     ]
     for kind, call in bad:
         with pytest.raises(kind) as caught:
