@@ -18,6 +18,7 @@ import numpy as np
 
 from parity.diagnose.activations import activations, likely_activations, plain_functions
 from parity.diagnose.carried_through import CarriedThrough
+from parity.diagnose.computed_again import computed_again
 from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, exchanged_settings, other_paddings
 from parity.diagnose.divisors_of_data import counted_divisors
@@ -104,6 +105,7 @@ FAMILIES: tuple[Family, ...] = (
     dropout_scales,
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
     read_in_steps,
+    computed_again,
     *(
         constants,
         activations,

@@ -372,7 +372,7 @@ class Fault:
         faulty = sorted(inside & readers) or [n for n in self.active if n in readers]
         if not faulty or readers.issubset(faulty):
             return {index: value}, {}
-        return {}, {n: self._with(n, {index: value}) for n in faulty}
+        return {}, {n: self.with_operands(n, {index: value}) for n in faulty}
 
     def reading_all(self, values: Mapping[int, Value]) -> tuple[Mapping[int, Value], Mapping[int, Function]]:
         """The same of several values at once.
@@ -387,10 +387,15 @@ class Fault:
             everywhere.update(kept)
             for number in functions:
                 inside.setdefault(number, {})[index] = value
-        return everywhere, {n: self._with(n, read) for n, read in inside.items()}
+        return everywhere, {n: self.with_operands(n, read) for n, read in inside.items()}
 
-    def _with(self, number: int, values: Mapping[int, Value]) -> Function:
-        """An evaluation with other values for some of its operands."""
+    def with_operands(self, number: int, values: Mapping[int, Value]) -> Function:
+        """An evaluation with other values for some of its operands.
+
+        Args:
+            number: index of the evaluation.
+            values: node of the candidate -> what is read in its place.
+        """
         evaluation = self.candidate.evaluations[number]
 
         def compute(given: Sequence[Value]) -> Sequence[Value]:
