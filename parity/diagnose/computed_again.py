@@ -179,7 +179,8 @@ def _with_other_weights(fault: Fault, run: Run) -> Iterator[Change]:
     for renamed in _renamed(list(read.values()), list(weights)):
         values = {i: fault.value(weights[renamed[name]]) for i, name in read.items() if name in renamed}
         if all(fault.value(i).shape == value.shape for i, value in values.items()):
-            own, others = (_in_common(names) for names in (renamed.keys(), renamed.values()))
+            own, others = _in_common(renamed), _in_common(renamed.values())
+            others = others.replace("the weights", "those")
             what = f"<candidate> reads {own} where {others} {'belong' if len(renamed) > 1 else 'belongs'}"
             yield _change(fault, run, CauseKind.SWAPPED_WEIGHTS, what, values)
 

@@ -14,7 +14,7 @@ import numpy as np
 from parity.diagnose.code_runs import keeping, runs_of
 from parity.diagnose.fault import Fault
 from parity.diagnose.naming import described
-from parity.diagnose.operands import exchange_in_words, kind_of_exchange
+from parity.diagnose.operand_roles import exchange_in_words, kind_of_exchange
 from parity.diagnose.trials import Change
 from parity.diagnose.whole_losses import place_of
 from parity.localise.comparison import Function, Value, failing, unmatched

@@ -113,7 +113,7 @@ def test_a_critic_that_has_the_weights_of_its_twin() -> None:
 
     cause = named_fault(checked_twins(faulty))
     assert cause.name is CauseKind.SWAPPED_WEIGHTS
-    assert "JAX reads the weights of q1 where the weights of q2 belong" in cause.text
+    assert "JAX reads the weights of q1 where those of q2 belong" in cause.text
 
 
 def test_both_in_one_line() -> None:

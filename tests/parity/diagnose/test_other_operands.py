@@ -71,13 +71,13 @@ def test_a_call_that_gets_what_another_call_got_is_the_place() -> None:
 
 
 def test_weights_of_another_layer_are_named_together() -> None:
-    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
-        return torch.tanh(Torch(p).layer("f", x)) * torch.tanh(Torch(p).layer("g", x))
+    def reference(p: Any, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(Torch(p).layer("f", x)) * torch.tanh(Torch(p).layer("g", y))
 
-    def candidate(p: Any, x: jax.Array) -> jax.Array:
-        return jnp.tanh(layer(p, "f", x)) * jnp.tanh(layer(p, "f", x))
+    def candidate(p: Any, x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.tanh(layer(p, "f", x)) * jnp.tanh(layer(p, "f", y))
 
-    report = checked(reference, candidate, ("f/w", "f/b", "g/w", "g/b"), X)
+    report = checked(reference, candidate, ("f/w", "f/b", "g/w", "g/b"), X, Y)
     cause = report.divergences[0].cause
     assert cause is not None
     assert cause.name == "swapped weights", cause
