@@ -5,6 +5,8 @@ import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from parity.numerics.arrays import DTYPES, Arrays
 from parity.numerics.finite_differences import Probed, Slope, probe_gradients
 from parity.numerics.measured_leaf import Criterion
@@ -51,6 +53,7 @@ class Judged(NamedTuple):
         failed: the runs with a difference in float64.
         narrow: the runs with a difference of the candidate in a narrower dtype, one for each dtype.
         refused: runs that a model does not take, in words.
+        idle: the weights whose gradient is zero in every run, on both sides, by the reference's names.
         probed: what finite differences say of the gradients of the first run; None where they were not asked.
     """
 
@@ -58,6 +61,7 @@ class Judged(NamedTuple):
     failed: list[Failed]
     narrow: list[Failed]
     refused: list[str]
+    idle: list[str]
     probed: Probed | None = None
 
 
@@ -82,7 +86,8 @@ def judge_runs(
         differentiable: whether gradients are compared; asked after the first run where it is a function.
         by_hand: labels of programs that have gradients alone.
     """
-    judged = Judged([], [], [], [])
+    judged = Judged([], [], [], [], [])
+    idle: set[str] | None = None
     for run in runs:
         try:
             sides = sides_of(run, progress)
@@ -105,6 +110,9 @@ def judge_runs(
         if run.title == FIRST and "candidate" in sides:
             pair = (next(iter(sides[label].values())) for label in ("reference", "candidate"))
             judged.refused.extend(lone_parts(*pair))
+        if with_gradients and "candidate" in sides:
+            unmoved = _without_gradient(sides)
+            idle = unmoved if idle is None else idle & unmoved
         del sides  # of large models these are gigabytes: not to be kept beside the next run's
         judged.quantities.extend(found)
         failing: dict[str, set[str]] = {}
@@ -114,7 +122,15 @@ def judge_runs(
         for dtype, groups in failing.items():
             kept = judged.failed if dtype == "float64" else judged.narrow
             kept.append(Failed(frozenset(groups), run, dtype))
+    judged.idle.extend(sorted(idle or ()))
     return judged
+
+
+def _without_gradient(sides: Mapping[str, SideByDtype]) -> set[str]:
+    """The weights whose gradient is zero on both sides: those of an expert that gets no token, say."""
+    pair = (next(iter(sides[label].values())).base["gradients"] for label in ("reference", "candidate"))
+    own, other = ({name for name, array in arrays.items() if not np.any(array)} for arrays in pair)
+    return own & other
 
 
 def lone_parts(reference: Side, candidate: Side) -> tuple[str, ...]:
@@ -210,6 +226,10 @@ def not_checked(
         more = " and more" * (len(judged.probed.refused) > MOST_NAMED)
         lines.append(f"gradients against finite differences along {names}{more}: the model refuses that")
     lines += judged.refused
+    lines += [
+        f"weight {name}: its gradient is zero on both sides; with these inputs it may do nothing"
+        for name in judged.idle
+    ]
     lines += [f"weight {name}: without a partner on the other side" for name in left_out]
     return tuple(lines)
 
