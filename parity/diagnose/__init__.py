@@ -18,7 +18,6 @@ import numpy as np
 
 from parity.diagnose.activations import activations, likely_activations, plain_functions
 from parity.diagnose.carried_through import CarriedThrough
-from parity.diagnose.computed_again import computed_again
 from parity.diagnose.confirming import Confirmation, Elsewhere
 from parity.diagnose.convolutions import convolutions, exchanged_settings, other_paddings
 from parity.diagnose.divisors_of_data import counted_divisors
@@ -41,6 +40,7 @@ from parity.diagnose.label_smoothing import label_smoothing
 from parity.diagnose.loss_inputs import activated_inputs, exchanged_arguments, other_bounds
 from parity.diagnose.loss_shapes import broadcast_pairs, loss_of_each, shifted_targets
 from parity.diagnose.masks import masked_states, masks, masks_of_several
+from parity.diagnose.missing_branches import missing_branch
 from parity.diagnose.mutations import (
     compared_otherwise,
     compared_otherwise_in_all_runs,
@@ -69,6 +69,7 @@ from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.read_in_steps import read_in_steps
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
+from parity.diagnose.repeated_runs import repeated_runs
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms, scaled_terms
@@ -105,7 +106,7 @@ FAMILIES: tuple[Family, ...] = (
     dropout_scales,
     *(tables, plain_inputs, fillers, written_plainly, roundings, sums_and_means),
     read_in_steps,
-    computed_again,
+    repeated_runs,
     *(
         constants,
         activations,
@@ -159,7 +160,14 @@ FAMILIES: tuple[Family, ...] = (
     ),
     *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
     *(likely_activations,),
-    *(other_paddings, exchanged_steps, pairs_of_constants, pairs_of_operands, missing_operations),
+    *(
+        other_paddings,
+        exchanged_steps,
+        pairs_of_constants,
+        pairs_of_operands,
+        missing_operations,
+        missing_branch,
+    ),
 )
 """The families: what a programmer would have written first, a number that merely fits last."""
 

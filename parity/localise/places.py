@@ -78,20 +78,12 @@ def put_first(first: Sequence[Place], found: Sequence[Place]) -> tuple[Place, ..
 
 def _calling(trace: Trace, joined: Sequence[int]) -> Place | None:
     """The line on which the innermost function that calls all of some nodes reaches the first of them."""
-    own = _stack(trace, joined[0])
-    stacks = [_stack(trace, i) for i in joined if trace.nodes[i].spot.file]
+    own = trace.nodes[joined[0]].spot.stack
+    stacks = [trace.nodes[i].spot.stack for i in joined if trace.nodes[i].spot.file]
     depth = min((_common(own, stack) for stack in stacks), default=-1)
     if depth < 0 or all(len(stack) <= depth + 1 for stack in [own, *stacks]):
         return None  # all in one function: its lines tell more
-    file, line, _ = own[depth]
-    place = trace.nodes[joined[0]].place
-    return dataclasses.replace(place, file=file, line=line, code=linecache.getline(file, line).strip())
-
-
-def _stack(trace: Trace, index: int) -> list[Frame]:
-    """The author's functions that an operation was called from, the outermost first."""
-    spot = trace.nodes[index].spot
-    return [*reversed(spot.callers), Frame(spot.file, spot.line, spot.function)]
+    return trace.nodes[joined[0]].called_from(own[depth])
 
 
 def _common(own: Sequence[Frame], other: Sequence[Frame]) -> int:

@@ -59,6 +59,11 @@ class Spot(NamedTuple):
         """The file and the line."""
         return self.file, self.line
 
+    @property
+    def stack(self) -> "list[Frame]":
+        """The author's functions that were running, each with its line, the outermost first."""
+        return [*reversed(self.callers), Frame(self.file, self.line, self.function)]
+
     def on_file(self) -> dict[str, str | int]:
         """What is kept of it on file, by name."""
         return {name: value for name, value in self._asdict().items() if name not in ("function", "callers")}
@@ -121,6 +126,15 @@ class Node:
         spot = self.spot
         code = spot.code or (linecache.getline(spot.file, spot.line).strip() if spot.file else "")
         return Place(self.operation, spot.module, spot.file, spot.line, code, spot.step)
+
+    def called_from(self, frame: Frame) -> Place:
+        """Its place, on a line that it is called from.
+
+        Args:
+            frame: the line.
+        """
+        code = linecache.getline(frame.file, frame.line).strip()
+        return dataclasses.replace(self.place, file=frame.file, line=frame.line, code=code)
 
 
 class Held(NamedTuple):

@@ -5,9 +5,7 @@ that is encoded for the positive, a critic with the weights of its twin. Every v
 first's, so that the fault shows only where both come together.
 """
 
-import dataclasses
 import itertools
-import linecache
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -54,7 +52,7 @@ class Run(NamedTuple):
     reads: tuple[int, ...]
 
 
-def computed_again(fault: Fault) -> Iterator[Change]:
+def repeated_runs(fault: Fault) -> Iterator[Change]:
     """A run of what is computed twice, with other values for those that it reads, or other weights."""
     if fault.depth or fault.gradient:
         return
@@ -121,8 +119,7 @@ def _is_same(fault: Fault, one: int, other: int) -> bool:
 
 def _stack(fault: Fault, number: int) -> list[Frame]:
     """The lines that an evaluation was called from, the outermost first, and its own."""
-    spot = fault.node(fault.candidate.evaluations[number].outputs[0]).spot
-    return [*reversed(spot.callers), Frame(*spot.at, spot.function)]
+    return fault.node(fault.candidate.evaluations[number].outputs[0]).spot.stack
 
 
 def _apart(stack: Sequence[Frame], original: Sequence[Frame]) -> tuple[Frame, Frame] | None:
@@ -239,9 +236,7 @@ def _change(fault: Fault, run: Run, cause: CauseKind, what: str, values: Mapping
 
 def _place(fault: Fault, run: Run) -> tuple[Place, ...]:
     """The line that a run is called from, or is of."""
-    file, line, _ = run.frame
-    if not file:
+    first = fault.node(fault.candidate.evaluations[run.numbers[0]].outputs[0])
+    if not run.frame.file:
         return ()
-    first = fault.node(fault.candidate.evaluations[run.numbers[0]].outputs[0]).place
-    code = first.code if (first.file, first.line) == (file, line) else linecache.getline(file, line).strip()
-    return (dataclasses.replace(first, file=file, line=line, code=code),)
+    return (first.place if first.spot.at == run.frame[:2] else first.called_from(run.frame),)
