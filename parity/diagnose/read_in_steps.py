@@ -8,7 +8,7 @@ outputs must agree.
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.naming import described, told_apart
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
+from parity.diagnose.whole_losses import place_of
 from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.graph import NodeKind
@@ -27,6 +28,9 @@ SHARE = 0.3
 
 MOST_STEPS = 64
 """In a longer loop nothing is tried that is computed behind the operand."""
+
+FURTHER = 4
+"""Operations before the operands of a fault that are looked at."""
 
 MOST_VALUES = 32
 """Values of a step that are tried, those nearest to the faulty one."""
@@ -89,8 +93,14 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
     nodes = {*fault.region.candidate_nodes, fault.region.j}
     # What they read may agree by chance in this step, as a product with a state of zeros does.
     before = {i for n in nodes for i in fault.node(n).inputs} - nodes
+    # Or agree with another step's: made of a state before its update it is the reference's of a step ago.
+    further = _further(fault, before, runs) - nodes - before
     tried: set[int] = set()
-    for index in (*sorted(nodes, reverse=True), *sorted(before, reverse=True)):
+    for index in (
+        *sorted(nodes, reverse=True),
+        *sorted(before, reverse=True),
+        *sorted(further, reverse=True),
+    ):
         if not _is_computed(fault, index) or index in tried or len(own := runs(index)) == 1:
             continue
         tried.update(own)
@@ -99,7 +109,7 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
             # Another weight than the one that is read is for other hypotheses.
             is_fixed = all(fault.node(i).fixed for i in operand.nodes)
             others = [] if is_fixed else _values(fault, runs, own, step, operand)
-            for way in (TRANSPOSED, INSTEAD, *WAYS):
+            for way in (INSTEAD,) if index in further else (TRANSPOSED, INSTEAD, *WAYS):
                 for other in [operand.nodes] if way is TRANSPOSED else others:
                     if time.process_time() > until:
                         return
@@ -107,6 +117,17 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
                         continue
                     if not in_one or _agrees_here(fault, operand, other, step, way):
                         yield _change(fault, operand, other, step, way)
+
+
+def _further(fault: Fault, before: Collection[int], runs: Runs) -> set[int]:
+    """What the operands of a fault are computed from in the same step, a few operations back."""
+    found: set[int] = set()
+    edge = {i for i in before if _is_computed(fault, i)}
+    for _ in range(FURTHER):
+        read = {i for n in edge for i in fault.node(n).inputs if _is_computed(fault, i)}
+        edge = {i for i in read - found if len(runs(i)) > 1}
+        found |= edge
+    return found
 
 
 def _is_computed(fault: Fault, index: int) -> bool:
@@ -211,7 +232,11 @@ def _change(fault: Fault, operand: Operand, other: Sequence[int], step: int, way
         kept.update({index: fault.value(index) for index in other})
         for _ in other:  # what is computed later comes from the round before: one step more is right in each
             fault.comparison.replay({}, functions)
-    return Change(*_told(fault, operand, other, step, way), functions=functions, everywhere=True)
+    told, reader = _told(fault, operand, other, step, way), operand.readers[step]
+    index = fault.candidate.evaluations[reader].outputs[0]
+    inside = index in (*fault.region.candidate_nodes, fault.region.j)
+    places = () if inside else place_of(fault, index)
+    return Change(*told, functions=functions, everywhere=True, candidate_places=places)
 
 
 def _told(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: Way) -> tuple[CauseKind, str]:
@@ -222,6 +247,11 @@ def _told(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: 
     if way is TRANSPOSED:
         text = f"{when} <reference> reads {own} with its last two axes exchanged, <candidate> as it is"
         return CauseKind.ORDER, text
+    before = f" of the {'step' if looped else 'run'} before"
+    if own == met and operand.nodes[1:] == tuple(other[:-1]):
+        own += before
+    if own == met and operand.nodes[:-1] == tuple(other[1:]):
+        met += before
     if own == met:
         own, met = (_made_of(fault, nodes[step]) for nodes in (operand.nodes, other))
     if own == met:

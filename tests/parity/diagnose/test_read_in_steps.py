@@ -297,3 +297,35 @@ def test_an_operation_that_one_layer_does_not_need_is_too_many() -> None:
     first = report.divergences[0]
     assert first.cause is not None, report
     assert first.cause.name is CauseKind.ACTIVATION, first.cause
+
+
+def decoded(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """Scores of what is left to choose, by a state that is updated first; the last choice is taken out."""
+    state, left, out = x[0, :, :], torch.ones(5, 7, dtype=torch.bool), []
+    for i in range(4):
+        state = torch.tanh(state @ p["w"] + x[i])
+        scores = torch.tanh(torch.einsum("sbd,bd->bs", x, state @ p["u"]))
+        out.append(torch.log_softmax(scores.masked_fill(~left, -1e9), dim=-1)[:, 5])
+        left = left & (torch.arange(7) != i)
+    return torch.stack(out)
+
+
+def test_a_state_of_the_run_before_is_named_though_later_ones_agree() -> None:
+    """Made of an older state, every value is what the reference has a step ago, up to what is masked."""
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        state, left, out = x[0], jnp.ones((5, 7), bool), []
+        for i in range(4):
+            new = jnp.tanh(state @ p["w"] + x[i])
+            query = state @ p["u"]  # FAULT
+            scores = jnp.tanh(jnp.einsum("sbd,bd->bs", x, query))
+            out.append(jax.nn.log_softmax(jnp.where(left, scores, -1e9))[:, 5])
+            left = left & (jnp.arange(7) != i)
+            state = new
+        return jnp.stack(out)
+
+    report = report_of(decoded, candidate, {name: 0.5 * W[name] for name in ("w", "u")}, X)
+    assert len(report.divergences) == 1, report
+    cause = named_fault(report)
+    assert cause.name is CauseKind.OPERANDS, cause
+    assert "of the run before" in cause.text, cause
