@@ -70,7 +70,7 @@ from parity.diagnose.read_in_steps import read_in_steps
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.repeated_runs import repeated_runs
-from parity.diagnose.reshapes import reshaped_alike, reshaped_otherwise
+from parity.diagnose.reshapes import reshaped_otherwise, reshaped_there_and_back
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms, scaled_terms
@@ -124,12 +124,12 @@ FAMILIES: tuple[Family, ...] = (
     *(masks, masks_of_several, compared_otherwise_in_all_runs, exchanged_parts),
     *(
         joined_otherwise,
-        reshaped_alike,
+        reshaped_otherwise,
         order,
         in_parts,
         bins,
         resizings,
-        reshaped_otherwise,
+        reshaped_there_and_back,
         exchanged_weights,
         exchanged_calls,
         exchanged_values,

@@ -4,11 +4,13 @@ What splits the heads is called for queries, keys and values, or written three t
 mends nothing. So the change is made in every run of the line, then in all such reshapes of its function.
 """
 
+import functools
 import itertools
 import math
 import operator
 import time
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,11 +22,14 @@ from parity.localise.comparison import Function, Value
 from parity.report.kinds import CauseKind
 from parity.trace.executions import executions
 
-MOST_AXES = 5
+MOST_AXES = 6
 """Axes of which every order is tried."""
 
 MOST_LINES = 12
 """Reshapes of different lines that are tried, those nearest to the fault first."""
+
+MOST_BACK = 4
+"""Reshapes behind one that may undo it, those nearest to it first."""
 
 SECONDS = 2.0
 """CPU time for all of them, in seconds."""
@@ -33,56 +38,88 @@ Order = tuple[int, ...]
 """An order of axes."""
 
 
-def reshaped_alike(fault: Fault) -> Iterator[Change]:
-    """Every reshape that there are several of, with its axes in another order."""
-    yield from _reordered(fault, several=True)
+class Reshape(NamedTuple):
+    """A reshape wherever its code runs.
+
+    Attributes:
+        number: one of its evaluations, of which it is told.
+        runs: all of them.
+    """
+
+    number: int
+    runs: tuple[int, ...]
 
 
 def reshaped_otherwise(fault: Fault) -> Iterator[Change]:
-    """The same of every reshape that runs once."""
-    yield from _reordered(fault, several=False)
+    """Every reshape near the fault, wherever its code runs, with its axes in another order.
+
+    Those that there are several of come first: one of them alone would be put right and leave the others.
+    """
+    if not fault.depth and not fault.gradient:
+        reshapes = sorted(_groups(fault), key=lambda reshape: len(reshape.runs) == 1)
+        yield from _timely(_change(fault, [(one, axes)]) for one in reshapes for axes in _orders(fault, one))
 
 
-def _reordered(fault: Fault, *, several: bool) -> Iterator[Change]:
+def reshaped_there_and_back(fault: Fault) -> Iterator[Change]:
+    """Two reshapes with their axes in another order, one that splits an axis and one that joins two again."""
     if fault.depth or fault.gradient:
         return
+    groups = list(_groups(fault))
+    splits, joins = ([one for one in groups if _splits(fault, one.number) == so] for so in (True, False))
+    pairs = (
+        (split, join)
+        for split in splits
+        for join in sorted((j for j in joins if j.number > split.number), key=_number)[:MOST_BACK]
+    )
+    yield from _timely(
+        _change(fault, [(split, first), (join, second)])
+        for split, join in pairs
+        for first, second in itertools.product(_orders(fault, split), _orders(fault, join))
+    )
+
+
+def _number(reshape: Reshape) -> int:
+    return reshape.number
+
+
+def _timely(changes: Iterator[Change]) -> Iterator[Change]:
     deadline = time.process_time() + SECONDS
-    for number, runs in _groups(fault):
-        if (len(runs) > 1) != several:
-            continue
-        splits = len(_shapes(fault, number)[1]) > len(_shapes(fault, number)[0])
-        for axes in _orders(fault, number):
-            if time.process_time() > deadline:
-                return
-            alike = [n for n in runs if axes in _orders(fault, n)]
-            functions = {n: _ordered(_shapes(fault, n)[1], axes, splits=splits) for n in alike}
-            first = fault.candidate.evaluations[min(alike, default=number)].outputs[0]
-            text = _in_words(fault, number, axes, splits=splits)
-            lines = sorted({fault.line(n)[1] for n in alike})
-            text += f" ({'line' if len(lines) == 1 else 'lines'} {', '.join(map(str, lines))})"
-            yield Change(
-                CauseKind.ORDER,
-                text,
-                functions=functions,
-                everywhere=True,
-                candidate_places=place_of(fault, first),
-            )
+    return itertools.takewhile(lambda _: time.process_time() < deadline, changes)
 
 
-def _groups(fault: Fault) -> Iterator[tuple[int, Sequence[int]]]:
-    """The reshapes that belong together, with the last of them before the fault: of a line, of a function."""
-    found = [n for n in _reshapes(fault) if next(iter(_orders(fault, n)), None)]
-    lines = list(dict.fromkeys(fault.line(n) for n in found))[:MOST_LINES]
-    last = {line: next(n for n in found if fault.line(n) == line) for line in lines}
-    yield from ((number, executions(fault.candidate, number)) for number in last.values())
+def _change(fault: Fault, reordered: Sequence[tuple[Reshape, Order]]) -> Change:
+    functions: dict[int, Function] = {}
+    texts = []
+    for one, axes in reordered:
+        alike = [n for n in one.runs if axes in _orders_of(*_shapes(fault, n))]
+        functions |= {n: _ordered(_shapes(fault, n)[1], axes, splits=_splits(fault, n)) for n in alike}
+        lines = sorted({fault.line(n)[1] for n in alike})
+        where = f" ({'line' if len(lines) == 1 else 'lines'} {', '.join(map(str, lines))})"
+        texts.append(_in_words(fault, one.number, axes) + where)
+    first = fault.candidate.evaluations[min(functions)].outputs[0]
+    return Change(
+        CauseKind.ORDER,
+        "; ".join(texts),
+        functions=functions,
+        everywhere=True,
+        candidate_places=place_of(fault, first),
+    )
+
+
+def _groups(fault: Fault) -> Iterator[Reshape]:
+    """The reshapes of each line, the last before the fault first; then those that are alike in a function."""
+    last: dict[tuple[str, int], int] = {}
+    for number in _reshapes(fault):
+        if _orders_of(*_shapes(fault, number)):
+            last.setdefault(fault.line(number), number)
     functions: dict[tuple[object, ...], list[int]] = {}
-    for number in last.values():
+    for number in [*last.values()][:MOST_LINES]:
+        yield Reshape(number, tuple(executions(fault.candidate, number)))
         spot = fault.node(fault.candidate.evaluations[number].outputs[0]).spot
-        ranks = map(len, _shapes(fault, number))
-        functions.setdefault((spot.file, spot.function, *ranks), []).append(number)
+        functions.setdefault((spot.file, spot.function, *map(len, _shapes(fault, number))), []).append(number)
     for numbers in functions.values():
         if len(numbers) > 1:
-            yield numbers[-1], [k for n in numbers for k in executions(fault.candidate, n)]
+            yield Reshape(numbers[-1], tuple(k for n in numbers for k in executions(fault.candidate, n)))
 
 
 def _reshapes(fault: Fault) -> Iterator[int]:
@@ -100,21 +137,33 @@ def _shapes(fault: Fault, number: int) -> tuple[tuple[int, ...], tuple[int, ...]
     return fault.value(evaluation.inputs[0]).shape, fault.value(evaluation.outputs[0]).shape
 
 
-def _orders(fault: Fault, number: int) -> list[Order]:
+def _splits(fault: Fault, number: int) -> bool:
+    before, after = _shapes(fault, number)
+    return len(after) > len(before)
+
+
+def _orders(fault: Fault, reshape: Reshape) -> tuple[Order, ...]:
+    return _orders_of(*_shapes(fault, reshape.number))
+
+
+@functools.lru_cache(maxsize=256)
+def _orders_of(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[Order, ...]:
     """Orders of the axes of the longer shape in which neighbours still make up the axes of the shorter one.
 
     The axes of length one stay: an order that moves them alone changes nothing.
+
+    >>> _orders_of((2, 12), (2, 3, 4)), _orders_of((2, 3, 5), (6, 5))
+    (((0, 2, 1),), ((1, 0, 2),))
     """
-    before, after = _shapes(fault, number)
     longer, shorter = (after, before) if len(after) > len(before) else (before, after)
     if not len(shorter) < len(longer) <= MOST_AXES:
-        return []
+        return ()
     found = []
     for axes in itertools.permutations(range(len(longer))):
         long = [axis for axis in axes if longer[axis] > 1]
         if long != sorted(long) and _makes_up([longer[axis] for axis in axes], shorter):
             found.append(axes)
-    return sorted(found, key=lambda axes: sum(a != i for i, a in enumerate(axes)))
+    return tuple(sorted(found, key=lambda axes: sum(a != i for i, a in enumerate(axes))))
 
 
 def _makes_up(parts: Sequence[int], whole: Sequence[int]) -> bool:
@@ -139,11 +188,11 @@ def _ordered(shape: Sequence[int], axes: Order, *, splits: bool) -> Function:
     return compute
 
 
-def _in_words(fault: Fault, number: int, axes: Order, *, splits: bool) -> str:
+def _in_words(fault: Fault, number: int, axes: Order) -> str:
     before, after = _shapes(fault, number)
-    if splits:
+    if _splits(fault, number):
         first, then = tuple(after[axis] for axis in axes), tuple(int(i) for i in np.argsort(axes))
-        order = f"<reference> reshapes to {first} and transposes by {then}"
+        order = f"reshape to {first}, transpose to {then}"
     else:
-        order = f"<reference> transposes by {axes} and reshapes to {after}"
-    return f"{order}, where <candidate> reshapes {before} to {after} at once"
+        order = f"transpose to {axes}, reshape to {after}"
+    return f"<reference>'s order is {order}, <candidate>'s that of a reshape of {before} to {after}"
