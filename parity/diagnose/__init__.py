@@ -69,7 +69,7 @@ from parity.diagnose.pooling import padding_modes, pools
 from parity.diagnose.read_in_steps import read_in_steps
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
-from parity.diagnose.repeated_runs import repeated_runs
+from parity.diagnose.repeated_runs import other_results, repeated_runs
 from parity.diagnose.reshapes import reshaped_otherwise, reshaped_there_and_back
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
@@ -153,6 +153,7 @@ FAMILIES: tuple[Family, ...] = (
         picked_entries,
         other_layers,
         misread_operands,
+        other_results,
         other_values,
         other_numbers,
         one_operand_off,

@@ -8,7 +8,7 @@ first's, so that the fault shows only where both come together.
 import itertools
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -54,14 +54,22 @@ class Run(NamedTuple):
 
 def repeated_runs(fault: Fault) -> Iterator[Change]:
     """A run of what is computed twice, with other values for those that it reads, or other weights."""
+    yield from _tried(fault, lambda run: (*_with_other_values(fault, run), *_with_other_weights(fault, run)))
+
+
+def other_results(fault: Fault) -> Iterator[Change]:
+    """What comes of such a run, for what the reference computes near the fault and the candidate nowhere."""
+    yield from _tried(fault, lambda run: _with_another_result(fault, run))
+
+
+def _tried(fault: Fault, changes: Callable[[Run], Iterable[Change]]) -> Iterator[Change]:
     if fault.depth or fault.gradient:
         return
     deadline = time.process_time() + SECONDS
-    for run in _runs(fault):
-        for change in (*_with_other_values(fault, run), *_with_other_weights(fault, run)):
-            if time.process_time() > deadline:
-                return
-            yield change
+    for change in itertools.chain.from_iterable(map(changes, _runs(fault))):
+        if time.process_time() > deadline:
+            return
+        yield change
 
 
 def _runs(fault: Fault) -> list[Run]:
@@ -182,6 +190,24 @@ def _with_other_weights(fault: Fault, run: Run) -> Iterator[Change]:
             yield _change(fault, run, CauseKind.SWAPPED_WEIGHTS, what, values)
 
 
+def _with_another_result(fault: Fault, run: Run) -> Iterator[Change]:
+    inside = set(run.numbers)
+    made = [i for n in run.numbers for i in fault.candidate.evaluations[n].outputs]
+    leaving = [i for i in made if any(fault.node(k).step not in inside for k in fault.consumers[i])]
+    lost = [t for t in (fault.region.t, *fault.reference_scope) if t not in fault.twins]
+    for index, t in itertools.product(leaving[:MOST_READ], dict.fromkeys(lost)):
+        for value in _instead(fault, t, fault.value(index)):
+            what = f"<candidate> has {described(fault, index)} where <reference> has {of_reference(fault, t)}"
+            text = f"{_told(run)}: {what}"
+            yield Change(
+                CauseKind.OPERANDS,
+                text,
+                {index: value},
+                everywhere=True,
+                candidate_places=_place(fault, run),
+            )
+
+
 def _in_common(names: Iterable[str]) -> str:
     """A weight by its name, several by what they are the weights of.
 
@@ -224,19 +250,21 @@ def _change(fault: Fault, run: Run, cause: CauseKind, what: str, values: Mapping
         for n in run.numbers
         if not values.keys().isdisjoint(fault.candidate.evaluations[n].inputs)
     }
-    line, other = run.frame.line, run.other.line
-    twice = (
-        f"line {line} repeats what line {other} computes"
-        if line != other
-        else f"line {line} computes the same twice"
-    )
-    text = f"{twice}, and one of the two is wrong: {what}"
+    text = f"{_told(run)}: {what}"
     return Change(cause, text, functions=functions, everywhere=True, candidate_places=_place(fault, run))
+
+
+def _told(run: Run) -> str:
+    line, other = run.frame.line, run.other.line
+    if line == other:
+        return f"line {line} computes the same twice, and one of the two is wrong"
+    return f"line {line} repeats what line {other} computes, and one of the two is wrong"
 
 
 def _place(fault: Fault, run: Run) -> tuple[Place, ...]:
     """The line that a run is called from, or is of."""
-    first = fault.node(fault.candidate.evaluations[run.numbers[0]].outputs[0])
+    nodes = [fault.node(fault.candidate.evaluations[n].outputs[0]) for n in run.numbers]
+    first = next((node for node in nodes if node.floating), nodes[0])
     if not run.frame.file:
         return ()
     return (first.place if first.spot.at == run.frame[:2] else first.called_from(run.frame),)

@@ -80,6 +80,18 @@ def find_regions(
 def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: float) -> Region:
     """The pair of nodes after which most falls into place; else the first failed output itself."""
     there, here = _walks(comparison, failed)
+    found = _among(comparison, failed, there, here, deadline)
+    if found is None and any(comparison.candidate_agrees(j) for _, j in failed):
+        further = _walks(comparison, failed, from_outputs=True)
+        if len(further[1].nodes) > len(here.nodes) + len(failed):
+            found = _among(comparison, failed, *further, deadline)
+    return found or _at_output(comparison, failed, there, here)
+
+
+def _among(
+    comparison: Comparison, failed: list[tuple[int, int]], there: Walked, here: Walked, deadline: float
+) -> Region | None:
+    """The pair of nodes after which most falls into place, among those of two walks."""
     best: tuple[float, Region] | None = None
     for ts, js in pairs_to_try(comparison, there, here):
         if time.process_time() > deadline:
@@ -98,9 +110,7 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
                 continue
             if not spoils(comparison, failed, values):
                 best = points, _region(comparison, ts, js, values, there, here)
-    if best is not None:
-        return best[1]
-    return _at_output(comparison, failed, there, here)
+    return best[1] if best is not None else None
 
 
 def first_difference(comparison: Comparison, group: str) -> Region | None:
@@ -201,10 +211,24 @@ def _first_of_alike(
     return None
 
 
-def _walks(comparison: Comparison, failed: list[tuple[int, int]]) -> tuple[Walked, Walked]:
-    """What does not agree on the way to the failed outputs, in the reference and in the candidate."""
+def _walks(
+    comparison: Comparison, failed: list[tuple[int, int]], *, from_outputs: bool = False
+) -> tuple[Walked, Walked]:
+    """What does not agree on the way to the failed outputs, in the reference and in the candidate.
+
+    Args:
+        comparison: both traces.
+        failed: the outputs.
+        from_outputs: whether the candidate's are walked back from though they agree with another value, as
+            a denoised image with an input where two errors cancel.
+    """
+    ends = {j for _, j in failed}
+
+    def agrees(index: int) -> bool:
+        return comparison.candidate_agrees(index) and not (from_outputs and index in ends)
+
     there = unmatched(comparison.reference, [t for t, _ in failed], comparison.reference_agrees)
-    here = unmatched(comparison.candidate, [j for _, j in failed], comparison.candidate_agrees)
+    here = unmatched(comparison.candidate, sorted(ends), agrees)
     return (
         Walked(comparison.reference, comparison.reference_runs, *there),
         Walked(comparison.candidate, comparison.candidate_runs, *here, computed_again(comparison, here[1])),

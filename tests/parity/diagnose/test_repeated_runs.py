@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -146,3 +147,33 @@ def test_a_port_may_compute_the_same_twice(eps: float) -> None:
         assert report.verdict is Verdict.PASS, str(report)
     else:
         assert named_fault(report).name is CauseKind.EPSILON
+
+
+TABLE = np.cumprod(1 - np.linspace(1e-3, 0.2, 10))
+STEPS = np.array([7, 3, 5, 2, 9])
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_an_entry_of_a_table_that_is_read_twice(clipped: bool) -> None:
+    """A step back of a diffusion; without the clip both errors cancel, and the output is the input again."""
+
+    def reference(p: Any, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        table, noise = torch.tensor(TABLE, dtype=x.dtype), torch.tanh(x @ p["w"])
+        now, before = table[t][:, None], table[t - 1][:, None]
+        clean = (x - (1 - now).sqrt() * noise) / now.sqrt()
+        clean = clean.clamp(-1, 1) if clipped else clean
+        return before.sqrt() * clean + (1 - before).sqrt() * noise
+
+    def faulty(p: Any, x: jax.Array, t: jax.Array) -> jax.Array:
+        table, noise = jnp.asarray(TABLE, x.dtype), jnp.tanh(x @ p["w"])
+        now = table[t - 1][:, None]  # FAULT
+        before = table[t - 1][:, None]
+        clean = (x - jnp.sqrt(1 - now) * noise) / jnp.sqrt(now)
+        clean = jnp.clip(clean, -1, 1) if clipped else clean
+        return jnp.sqrt(before) * clean + jnp.sqrt(1 - before) * noise
+
+    report = report_of(reference, faulty, {"w": SQUARE["w"]}, X, STEPS)
+    assert len(report.divergences) == 1, report
+    cause = named_fault(report)
+    assert "repeats what line" in cause.text, cause
+    assert "where PyTorch has the index" in cause.text, cause
