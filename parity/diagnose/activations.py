@@ -22,7 +22,7 @@ HINTS = {
 """How a function is called, where its name does not tell."""
 
 ALGEBRAIC = frozenset({"squared ReLU", "softsign"})
-"""Activations that are, of what is nowhere negative, a square or a quotient: then that explains as much."""
+"""Activations that are, of what has one sign, a square or a quotient: then that explains as much."""
 
 SAMPLE = 64
 """Entries looked at before whole values are compared."""
@@ -95,7 +95,7 @@ def _known(fault: Fault) -> Iterator[tuple[Target, Array, Named]]:
             wanted = identify(x, target, target.wanted, numbers)
             if wanted is None or not _has_what_it_needs(fault, wanted):
                 continue
-            if not (wanted.name in ALGEBRAIC and x.min() >= 0):
+            if not (wanted.name in ALGEBRAIC and (x.min() >= 0 or x.max() <= 0)):
                 yield target, x, wanted
 
 

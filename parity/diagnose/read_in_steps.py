@@ -53,6 +53,22 @@ class Operand(NamedTuple):
     nodes: tuple[int, ...]
 
 
+class Read(NamedTuple):
+    """An operand at the fault, with what could be read instead.
+
+    Attributes:
+        made: the node that is computed from it.
+        step: the step that this is of.
+        operand: the operand, in every step.
+        others: values that there are in every step as well.
+    """
+
+    made: int
+    step: int
+    operand: Operand
+    others: list[tuple[int, ...]]
+
+
 class Way(NamedTuple):
     """How the reference reads another value: what it does with it, in words, and what comes of it."""
 
@@ -95,28 +111,37 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
     before = {i for n in nodes for i in fault.node(n).inputs} - nodes
     # Or agree with another step's: made of a state before its update it is the reference's of a step ago.
     further = _further(fault, before, runs) - nodes - before
+    order = [i for some in (nodes, before, further) for i in sorted(some, reverse=True)]
+    read = list(_read(fault, order, runs))
+    for (made, step, operand, others), states in ((one, states) for states in (True, False) for one in read):
+        one_run = len(nodes.intersection(runs(made))) <= 1
+        ways = (INSTEAD,) if states or made in further else (TRANSPOSED, INSTEAD, *WAYS)
+        for way in ways:
+            for other in [operand.nodes] if way is TRANSPOSED else others:
+                if time.process_time() > until:
+                    return
+                if states != (way is INSTEAD and _is_a_step_apart(operand.nodes, other)):
+                    continue
+                if not _fits(fault, operand.nodes[step], other[step], way):
+                    continue
+                if states or not one_run or _agrees_here(fault, operand, other, step, way):
+                    yield _change(fault, operand, other, step, way)
+
+
+def _read(fault: Fault, order: Sequence[int], runs: Runs) -> Iterator[Read]:
+    """What some operations read in every step, each with the values that could be read instead."""
     tried: set[int] = set()
-    for index in (
-        *sorted(nodes, reverse=True),
-        *sorted(before, reverse=True),
-        *sorted(further, reverse=True),
-    ):
+    for index in order:
         if not _is_computed(fault, index) or index in tried or len(own := runs(index)) == 1:
             continue
+        if fault.pure.issuperset(own):  # a start of zeros is a constant in the first step alone
+            continue
         tried.update(own)
-        step, in_one = own.index(index), len(nodes.intersection(own)) <= 1
         for operand in _operands(fault, own):
             # Another weight than the one that is read is for other hypotheses.
             is_fixed = all(fault.node(i).fixed for i in operand.nodes)
-            others = [] if is_fixed else _values(fault, runs, own, step, operand)
-            for way in (INSTEAD,) if index in further else (TRANSPOSED, INSTEAD, *WAYS):
-                for other in [operand.nodes] if way is TRANSPOSED else others:
-                    if time.process_time() > until:
-                        return
-                    if not _fits(fault, operand.nodes[step], other[step], way):
-                        continue
-                    if not in_one or _agrees_here(fault, operand, other, step, way):
-                        yield _change(fault, operand, other, step, way)
+            step = own.index(index)
+            yield Read(index, step, operand, [] if is_fixed else _values(fault, runs, own, step, operand))
 
 
 def _further(fault: Fault, before: Collection[int], runs: Runs) -> set[int]:
@@ -132,7 +157,7 @@ def _further(fault: Fault, before: Collection[int], runs: Runs) -> set[int]:
 
 def _is_computed(fault: Fault, index: int) -> bool:
     node = fault.node(index)
-    return node.kind is NodeKind.OPERATION and node.step >= 0 and node.floating and index not in fault.pure
+    return node.kind is NodeKind.OPERATION and node.step >= 0 and node.floating
 
 
 def _operands(fault: Fault, own: Sequence[int]) -> Iterator[Operand]:
@@ -203,6 +228,14 @@ def _along(other: Array, value: Array) -> Array:
     return other.reshape(*other.shape, *(1,) * (value.ndim - other.ndim)) if other.ndim and rows else other
 
 
+def _is_a_step_apart(nodes: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether two values of every step are one state, before and after its update.
+
+    What is made of the one may be the reference's of another step, so that no single step tells which.
+    """
+    return tuple(nodes[1:]) == tuple(other[:-1]) or tuple(nodes[:-1]) == tuple(other[1:])
+
+
 def _agrees_here(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: Way) -> bool:
     """Whether the fault agrees with one step's operand changed; that alone proves nothing."""
     number = operand.readers[step]
@@ -248,10 +281,9 @@ def _told(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: 
         text = f"{when} <reference> reads {own} with its last two axes exchanged, <candidate> as it is"
         return CauseKind.ORDER, text
     before = f" of the {'step' if looped else 'run'} before"
-    if own == met and operand.nodes[1:] == tuple(other[:-1]):
-        own += before
-    if own == met and operand.nodes[:-1] == tuple(other[1:]):
-        met += before
+    if own == met and _is_a_step_apart(operand.nodes, other):
+        earlier = operand.nodes[1:] == tuple(other[:-1])
+        own, met = (own + before, met) if earlier else (own, met + before)
     if own == met:
         own, met = (_made_of(fault, nodes[step]) for nodes in (operand.nodes, other))
     if own == met:

@@ -329,3 +329,36 @@ def test_a_state_of_the_run_before_is_named_though_later_ones_agree() -> None:
     cause = named_fault(report)
     assert cause.name is CauseKind.OPERANDS, cause
     assert "of the run before" in cause.text, cause
+
+
+def scaled(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """Rows and columns of a plan of transport, scaled in turn."""
+    cost = (x[:, 0] @ p["w"]) @ (x[:, 1] @ p["u"]).T
+    rows = columns = torch.zeros(7, dtype=x.dtype)
+    for _ in range(4):
+        rows = -torch.logsumexp(cost + columns[None], dim=1)
+        columns = -torch.logsumexp(cost + rows[:, None], dim=0)
+    return (cost + rows[:, None] + columns[None]).exp() * cost
+
+
+def test_a_state_that_is_read_before_its_update_from_the_first_step_on() -> None:
+    """Two sequences run beside each other then, each the reference's half a step behind."""
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        cost = (x[:, 0] @ p["w"]) @ (x[:, 1] @ p["u"]).T
+
+        def step(_: int, state: Any) -> Any:
+            rows, columns = state
+            new = -jax.nn.logsumexp(cost + columns[None], axis=1)
+            columns = -jax.nn.logsumexp(cost + rows[:, None], axis=0)  # FAULT
+            return new, columns
+
+        zeros = jnp.zeros(7, x.dtype)
+        rows, columns = jax.lax.fori_loop(0, 4, step, (zeros, zeros))
+        return jnp.exp(cost + rows[:, None] + columns[None]) * cost
+
+    report = report_of(scaled, candidate, {name: W[name] for name in ("w", "u")}, X)
+    assert len(report.divergences) == 1, report
+    cause = named_fault(report)
+    assert cause.name is CauseKind.OPERANDS, cause
+    assert "of the step before" in cause.text, cause
