@@ -1,6 +1,6 @@
 """Which entries are chosen: indices shifted or clipped, other ranks of a sort, first against last."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -10,19 +10,25 @@ from parity.diagnose.numbers import PICKING
 from parity.diagnose.targets import Array, Target
 from parity.diagnose.trials import Change
 from parity.report.kinds import CauseKind
-from parity.trace.vocabulary import COMPARISONS
+from parity.trace.vocabulary import COMPARISONS, names
 
 MOST_RANKS = 64
 """Length of an axis up to which every position is tried."""
 
 
-ROUNDED = {
-    "up": np.ceil,
-    "down": np.floor,
-    "towards zero": np.trunc,
-    "to the nearest whole number": np.rint,
+DIVISIONS: Mapping[str, Callable[[Array, Array], Array]] = {
+    "the quotient rounded up": lambda over, by: np.ceil(over / by),
+    "the quotient rounded down": lambda over, by: np.floor(over / by),
+    "the quotient rounded towards zero": lambda over, by: np.trunc(over / by),
+    "the quotient rounded to the nearest": lambda over, by: np.rint(over / by),
+    "the remainder with the sign of the divisor": np.mod,
+    "the remainder with the sign of the dividend": np.fmod,
 }
-"""How a quotient of whole numbers may be rounded."""
+"""What may be taken of two whole numbers that are divided."""
+
+
+OF_A_DIVISION = names("rem sign ne lt and sub add select_n")
+"""What `//` and `%` compute besides."""
 
 
 def integers(fault: Fault) -> Iterator[Change]:
@@ -30,8 +36,11 @@ def integers(fault: Fault) -> Iterator[Change]:
     for target in fault.targets:
         whole = target.wanted.dtype.kind in "iu" and target.wanted.size > 1
         if whole and not _corrects_a_quotient(fault, target.node):
-            yield from _quotients(fault, target)
+            yield from _quotients(fault, target.node)
             yield from _index(fault, target)
+    for index in fault.computed():
+        if fault.value(index).dtype.kind in "iu" and _leaves_a_division(fault, index):
+            yield from _quotients(fault, index)
     for index in (*fault.inputs, *fault.constants, *fault.computed()):
         array = fault.value(index)
         if array.dtype.kind not in "iu" or array.size < 2 or _corrects_a_quotient(fault, index):
@@ -82,20 +91,29 @@ def _index(fault: Fault, target: Target) -> Iterator[Change]:
                     yield Change(CauseKind.SELECTION, text, {target.node: found.reshape(wanted.shape)})
 
 
-def _quotients(fault: Fault, target: Target) -> Iterator[Change]:
-    """Whole numbers that are divided and rounded another way."""
-    wanted, lines = target.wanted, fault.dividing_lines.intersection(map(fault.line, fault.active))
+def _leaves_a_division(fault: Fault, index: int) -> bool:
+    """Whether a value is what comes of dividing whole numbers, and nothing on the way."""
+    node = fault.node(index)
+    if node.operation not in ("div", "rem", "select_n") or node.spot.at not in fault.dividing_lines:
+        return False
+    return any(fault.node(k).operation not in OF_A_DIVISION for k in fault.consumers[index])
+
+
+def _quotients(fault: Fault, node: int) -> Iterator[Change]:
+    """Whole numbers that are divided and rounded another way, or of which the remainder is taken."""
+    like, lines = fault.value(node), fault.dividing_lines.intersection(map(fault.line, fault.active))
     for number, evaluation in enumerate(fault.candidate.evaluations if lines else ()):
-        if evaluation.operation != "div" or fault.line(number) not in lines:
+        if evaluation.operation not in ("div", "rem") or fault.line(number) not in lines:
             continue
         over, by = (fault.value(i).astype(np.float64) for i in evaluation.inputs)
-        with np.errstate(all="ignore"):
-            quotient = np.broadcast_to(over / by, fault.value(evaluation.outputs[0]).shape)
-        if quotient.shape != wanted.shape or not np.isfinite(quotient).all():
-            continue
-        for how, rounded in ROUNDED.items():
-            text = f"<reference> rounds the quotient {how}, <candidate> does not"
-            yield Change(CauseKind.SELECTION, text, {target.node: rounded(quotient).astype(wanted.dtype)})
+        has = "the quotient" if evaluation.operation == "div" else "the remainder"
+        for what, compute in DIVISIONS.items():
+            with np.errstate(all="ignore"):
+                value = np.broadcast_to(compute(over, by), fault.value(evaluation.outputs[0]).shape)
+            if value.shape != like.shape or not np.isfinite(value).all() or np.array_equal(value, like):
+                continue
+            text = f"<reference> takes {what}, <candidate> {has}"
+            yield Change(CauseKind.SELECTION, text, {node: value.astype(like.dtype)})
 
 
 def _counted(fault: Fault, target: Target) -> Iterator[Change]:

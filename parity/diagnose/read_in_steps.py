@@ -117,12 +117,14 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
         one_run = len(nodes.intersection(runs(made))) <= 1
         ways = (INSTEAD,) if states or made in further else (TRANSPOSED, INSTEAD, *WAYS)
         for way in ways:
-            for other in [operand.nodes] if way is TRANSPOSED else others:
+            backwards = [operand.nodes[::-1]] if states else []
+            for other in [operand.nodes] if way is TRANSPOSED else [*others, *backwards]:
                 if time.process_time() > until:
                     return
-                if states != (way is INSTEAD and _is_a_step_apart(operand.nodes, other)):
+                if states != (way is INSTEAD and _is_told_by_all(operand.nodes, other)):
                     continue
-                if not _fits(fault, operand.nodes[step], other[step], way):
+                in_parts = states and _is_backwards(operand.nodes, other)
+                if not in_parts and not _fits(fault, operand.nodes[step], other[step], way):
                     continue
                 if states or not one_run or _agrees_here(fault, operand, other, step, way):
                     yield _change(fault, operand, other, step, way)
@@ -228,6 +230,16 @@ def _along(other: Array, value: Array) -> Array:
     return other.reshape(*other.shape, *(1,) * (value.ndim - other.ndim)) if other.ndim and rows else other
 
 
+def _is_told_by_all(nodes: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether no single step tells that another value is read: what each reads, another one has read."""
+    return _is_backwards(nodes, other) or _is_a_step_apart(nodes, other)
+
+
+def _is_backwards(nodes: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether the steps read the same values from the other end: the taps of a filter."""
+    return len(nodes) > 1 and tuple(nodes) == tuple(other[::-1]) != tuple(other)
+
+
 def _is_a_step_apart(nodes: Sequence[int], other: Sequence[int]) -> bool:
     """Whether two values of every step are one state, before and after its update.
 
@@ -277,6 +289,10 @@ def _told(fault: Fault, operand: Operand, other: Sequence[int], step: int, way: 
     looped = fault.node(operand.nodes[step]).spot.step or fault.node(other[step]).spot.step
     when = "in every step" if looped else "each time"
     own, met = (_named(fault, nodes, step, operand) for nodes in (operand.nodes, other))
+    if way is INSTEAD and _is_backwards(operand.nodes, other):
+        them = f"the {len(other)} {'steps' if looped else 'runs'}"
+        text = f"{them} read {own} in the opposite order in <reference>"
+        return CauseKind.ORDER, text
     if way is TRANSPOSED:
         text = f"{when} <reference> reads {own} with its last two axes exchanged, <candidate> as it is"
         return CauseKind.ORDER, text

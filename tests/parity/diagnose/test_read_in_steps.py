@@ -362,3 +362,20 @@ def test_a_state_that_is_read_before_its_update_from_the_first_step_on() -> None
     cause = named_fault(report)
     assert cause.name is CauseKind.OPERANDS, cause
     assert "of the step before" in cause.text, cause
+
+
+def filtered(p: Any, x: torch.Tensor) -> torch.Tensor:
+    """A causal filter of its own for each channel."""
+    padded = torch.nn.functional.pad(x.permute(1, 2, 0), (3, 0))
+    return torch.tanh(torch.nn.functional.conv1d(padded, p["w"].T[:, None], groups=4)) @ x[:, 0]
+
+
+def test_taps_that_are_read_from_the_other_end() -> None:
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        padded = jnp.pad(x.transpose(1, 2, 0), ((0, 0), (0, 0), (3, 0)))
+        taps = sum(padded[..., i : i + 7] * p["w"][3 - i][:, None] for i in range(4))  # FAULT
+        return jnp.tanh(taps) @ x[:, 0]
+
+    cause = named_fault(report_of(filtered, candidate, {"w": W["w"]}, X))
+    assert cause.name is CauseKind.ORDER, cause
+    assert "in the opposite order in PyTorch" in cause.text, cause

@@ -154,7 +154,7 @@ def test_a_quotient_that_is_rounded_otherwise(how: str) -> None:
     cause = cause_of(reference, candidate, {"w": PARAMS["w"]}, X, lengths)
     assert np.any(rounded(lengths / 2) != lengths // 2)
     assert cause is not None
-    assert f"PyTorch rounds the quotient {how}" in cause.text
+    assert f"PyTorch takes the quotient rounded {how}" in cause.text
 
 
 def test_two_entries_tell_a_function_and_what_was_mended_once_is_no_operand() -> None:
@@ -173,3 +173,21 @@ def test_two_entries_tell_a_function_and_what_was_mended_once_is_no_operand() ->
     assert causes[0] is not None
     assert "PyTorch applies softplus" in causes[0].text
     assert not any(cause is not None and "number 1 of" in cause.text for cause in causes), str(report)
+
+
+def test_the_parent_of_a_hypothesis_by_quotient_for_remainder() -> None:
+    def reference(p: Any, x: torch.Tensor) -> torch.Tensor:
+        scores, best = torch.log_softmax(x[:, 0] @ p["w"], -1).topk(3, -1)
+        parents = torch.gather(x, 1, (best % 3)[..., None].expand(-1, -1, x.shape[-1]))
+        return torch.tanh(scores[..., None] + parents)
+
+    def candidate(p: Any, x: jax.Array) -> jax.Array:
+        scores, best = jax.lax.top_k(jax.nn.log_softmax(x[:, 0] @ p["w"]), 3)
+        parents = jnp.take_along_axis(x, (best // 3)[..., None], axis=1)
+        return jnp.tanh(scores[..., None] + parents)
+
+    cause = cause_of(reference, candidate, {"w": PARAMS["w"]}, X)
+    assert cause is not None
+    assert cause.name is CauseKind.SELECTION
+    assert "PyTorch takes the remainder" in cause.text
+    assert "JAX the quotient" in cause.text
