@@ -153,7 +153,6 @@ FAMILIES: tuple[Family, ...] = (
         picked_entries,
         other_layers,
         misread_operands,
-        other_results,
         other_values,
         other_numbers,
         one_operand_off,
@@ -162,7 +161,7 @@ FAMILIES: tuple[Family, ...] = (
         scalar_terms,
         scaled_terms,
     ),
-    *(plain_functions, operands, chosen_entries, rearranged_operands, paired_operands),
+    *(plain_functions, other_results, operands, chosen_entries, rearranged_operands, paired_operands),
     *(likely_activations,),
     *(
         other_paddings,

@@ -61,7 +61,7 @@ def skipped_steps(fault: Fault) -> Iterator[Change]:
             path = way_between(fault, partners, substitute.t) if substitute.twin is None else None
             if path and moved(fault, index, substitute.value) is None:
                 why = goes_through(fault, index, path)
-                if why.cause is CauseKind.MISSING_TERM and not why.wholly:
+                if why is not None and why.cause is CauseKind.MISSING_TERM and not why.wholly:
                     yield Change(why.cause, why.text, *fault.reading(index, substitute.value))
 
 

@@ -117,7 +117,7 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
         one_run = len(nodes.intersection(runs(made))) <= 1
         ways = (INSTEAD,) if states or made in further else (TRANSPOSED, INSTEAD, *WAYS)
         for way in ways:
-            backwards = [operand.nodes[::-1]] if states else []
+            backwards = [operand.nodes[::-1]] if states and len(operand.nodes) > 2 else []
             for other in [operand.nodes] if way is TRANSPOSED else [*others, *backwards]:
                 if time.process_time() > until:
                     return

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from parity.diagnose.arrangements import arranged
-from parity.diagnose.fault import Fault
+from parity.diagnose.fault import DEPTHS, Fault
 from parity.diagnose.naming import described, of_reference
 from parity.diagnose.order import moved
 from parity.diagnose.targets import Array
@@ -22,6 +22,7 @@ from parity.diagnose.trials import Change
 from parity.report.divergences import Place
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Frame, NodeKind
+from parity.trace.vocabulary import CHOOSING, FITTING, REARRANGING
 
 MOST_RUNS = 8
 """Runs that are tried, the latest first."""
@@ -54,16 +55,25 @@ class Run(NamedTuple):
 
 def repeated_runs(fault: Fault) -> Iterator[Change]:
     """A run of what is computed twice, with other values for those that it reads, or other weights."""
-    yield from _tried(fault, lambda run: (*_with_other_values(fault, run), *_with_other_weights(fault, run)))
+    if not fault.depth:
+        yield from _tried(
+            fault, lambda run: (*_with_other_values(fault, run), *_with_other_weights(fault, run))
+        )
 
 
 def other_results(fault: Fault) -> Iterator[Change]:
     """What comes of such a run, for what the reference computes near the fault and the candidate nowhere."""
-    yield from _tried(fault, lambda run: _with_another_result(fault, run))
+
+    def changes(run: Run) -> Iterable[Change]:
+        # Of more than a look-up it may tell more which entry is read, or what of it.
+        depth = DEPTHS[0] if _looks_up(fault, run) else DEPTHS[-1]
+        return _with_another_result(fault, run) if fault.depth == depth else ()
+
+    yield from _tried(fault, changes)
 
 
 def _tried(fault: Fault, changes: Callable[[Run], Iterable[Change]]) -> Iterator[Change]:
-    if fault.depth or fault.gradient:
+    if fault.gradient:
         return
     deadline = time.process_time() + SECONDS
     for change in itertools.chain.from_iterable(map(changes, _runs(fault))):
@@ -188,6 +198,13 @@ def _with_other_weights(fault: Fault, run: Run) -> Iterator[Change]:
             others = others.replace("the weights", "those")
             what = f"<candidate> reads {own} where {others} {'belong' if len(renamed) > 1 else 'belongs'}"
             yield _change(fault, run, CauseKind.SWAPPED_WEIGHTS, what, values)
+
+
+def _looks_up(fault: Fault, run: Run) -> bool:
+    """Whether a run only looks entries up, and computes nothing but where they stand."""
+    made = {i for n in run.numbers for i in fault.candidate.evaluations[n].outputs}
+    floating = {fault.node(i).operation for i in made if fault.node(i).floating}
+    return bool(floating & CHOOSING) and floating <= CHOOSING | REARRANGING | FITTING | {"select_n"}
 
 
 def _with_another_result(fault: Fault, run: Run) -> Iterator[Change]:

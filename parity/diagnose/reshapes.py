@@ -128,8 +128,17 @@ def _reshapes(fault: Fault) -> Iterator[int]:
     made = [(n, e.outputs[0]) for n, e in enumerate(fault.candidate.evaluations) if e.operation == "reshape"]
     for number, index in sorted(made, key=lambda pair: (pair[1] not in before, -pair[1])):
         node = fault.node(index)
-        if index in fault.relevant - fault.pure and node.spot.file and not node.fixed:
+        if index not in fault.relevant - fault.pure or not node.spot.file or node.fixed:
+            continue
+        if not _repeats(fault.value(node.inputs[0])):  # that is told in its own words
             yield number
+
+
+def _repeats(value: Array) -> bool:
+    """Whether a value is the same all along an axis."""
+    return any(
+        length > 1 and bool((value == value.take([0], axis)).all()) for axis, length in enumerate(value.shape)
+    )
 
 
 def _shapes(fault: Fault, number: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

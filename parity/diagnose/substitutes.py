@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from parity.diagnose.extra import GLUE
+from parity.diagnose.extra import GLUE, MOST_LEFT_OUT
 from parity.diagnose.fault import Fault
 from parity.diagnose.naming import described, of_reference, told_apart
 from parity.diagnose.numbers import single_numbers
@@ -182,18 +182,23 @@ def explained(fault: Fault, index: int, substitute: Substitute) -> Explained | N
     return Explained(CauseKind.OPERANDS, text)
 
 
-def goes_through(fault: Fault, index: int, path: Sequence[int]) -> Explained:
+def goes_through(fault: Fault, index: int, path: Sequence[int]) -> Explained | None:
     """The reference computes on, along a path, before it reads what the candidate reads as it is.
 
     Args:
         fault: the fault.
         index: node of the candidate.
         path: nodes of the reference.
+
+    Returns:
+        None if it does so many things that they name no cause.
     """
     here = described(fault, index)
     nodes = [fault.reference.nodes[t] for t in path]
     nodes = [node for node in nodes if node.operation not in GLUE] or nodes
     operations = {node.operation for node in nodes}
+    if len(operations) > MOST_LEFT_OUT:
+        return None
     done = ", ".join(dict.fromkeys(with_numbers(node, single_numbers(fault, node)) for node in nodes))
     text = f"<reference> goes through {done} before this, <candidate> reads {here} as it is"
     if operations & MASKING:

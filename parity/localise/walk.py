@@ -85,6 +85,7 @@ def _search(comparison: Comparison, failed: list[tuple[int, int]], deadline: flo
         further = _walks(comparison, failed, from_outputs=True)
         if len(further[1].nodes) > len(here.nodes) + len(failed):
             found = _among(comparison, failed, *further, deadline)
+            found = found if found is not None and found.t in there.frontier else None
     return found or _at_output(comparison, failed, there, here)
 
 
