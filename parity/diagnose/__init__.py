@@ -70,7 +70,7 @@ from parity.diagnose.read_in_steps import read_in_steps
 from parity.diagnose.rearranging import opposite_operands, paired_operands, rearranged_operands
 from parity.diagnose.reductions import reductions
 from parity.diagnose.repeated_runs import other_results, repeated_runs
-from parity.diagnose.reshapes import reshaped_otherwise, reshaped_there_and_back
+from parity.diagnose.reshape_orders import reshaped_otherwise, reshaped_there_and_back
 from parity.diagnose.resizing import resizings
 from parity.diagnose.roundings import roundings
 from parity.diagnose.scalar_terms import scalar_terms, scaled_terms

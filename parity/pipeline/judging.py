@@ -128,7 +128,9 @@ def judge_runs(
 
 def _without_gradient(sides: Mapping[str, SideByDtype]) -> set[str]:
     """The weights whose gradient is zero on both sides: those of an expert that gets no token, say."""
-    pair = (next(iter(sides[label].values())).base["gradients"] for label in ("reference", "candidate"))
+    pair = (
+        next(iter(sides[label].values())).base.get("gradients", {}) for label in ("reference", "candidate")
+    )
     own, other = ({name for name, array in arrays.items() if not np.any(array)} for arrays in pair)
     return own & other
 
