@@ -115,8 +115,9 @@ def read_in_steps(fault: Fault) -> Iterator[Change]:
     read = list(_read(fault, order, runs))
     for (made, step, operand, others), states in ((one, states) for states in (True, False) for one in read):
         one_run = len(nodes.intersection(runs(made))) <= 1
-        ways = (INSTEAD,) if states or made in further else (TRANSPOSED, INSTEAD, *WAYS)
-        for way in ways:
+        if made in further and not states:
+            continue
+        for way in (INSTEAD,) if states else (TRANSPOSED, INSTEAD, *WAYS):
             backwards = [operand.nodes[::-1]] if states and len(operand.nodes) > 2 else []
             for other in [operand.nodes] if way is TRANSPOSED else [*others, *backwards]:
                 if time.process_time() > until:
