@@ -12,6 +12,9 @@ from parity.numerics.arrays import Arrays
 from parity.numerics.precision import running
 from parity.optimizers.history import History, Options
 from parity.optimizers.known import RULES
+from parity.optimizers.moment_rules import ADAM
+from parity.optimizers.rules import Rule
+from parity.optimizers.variant_rules import adam_with
 from parity.optimizers.variants import Variant, differs, laid_out, recorded
 
 POINTS = 48
@@ -78,6 +81,9 @@ SEARCHED = (
 )
 """What may have been given another number, the likeliest first."""
 
+UNDER_ROOT, OF_THE_ROOT = adam_with("both"), Searched("epsilon inside of the root", "eps_root", -16.0, 0.0)
+"""Adam with a second epsilon, which PyTorch has not: optax's `eps_root`."""
+
 
 def fitted(history: History, names: list[str], candidate: Arrays, step: int) -> Iterator[Variant]:
     """The optimiser with one number set to what fits the candidate's updates best; to be confirmed.
@@ -88,25 +94,33 @@ def fitted(history: History, names: list[str], candidate: Arrays, step: int) -> 
         candidate: its updates, by tensor.
         step: the first in which they differ.
     """
-    options = history.options[names[0]]
-    for one in SEARCHED:
+    rule = RULES[history.kind]
+    rules = [(rule, one) for one in SEARCHED] + ([(UNDER_ROOT, OF_THE_ROOT)] if rule is ADAM else [])
+    for tried, one in rules:
+        options = {**history.options[names[0]], **({one.name: 0.0} if one is OF_THE_ROOT else {})}
         own = one.of(options)
         if own is None or (own == 0 and one.name == "momentum"):  # a buffer that is not there
             continue
-        value = _best(history, names, candidate, step, one)
+        value = _best(history, names, candidate, step, (tried, options, one))
         for digits in (1, 2, 3, 6, 12):  # as a programmer would have written it, and as it is
             other = float(f"{value:.{digits}g}")
             if other != own:
-                yield Variant(differs(one.what, own, other), RULES[history.kind], _with(one, other))
+                yield Variant(differs(one.what, own, other), tried, _with(one, other))
 
 
 def _with(one: Searched, value: float) -> Callable[[Options], Options]:
     return lambda options: one.put(options, value)
 
 
-def _best(history: History, names: list[str], candidate: Arrays, step: int, one: Searched) -> float:
+def _best(
+    history: History,
+    names: list[str],
+    candidate: Arrays,
+    step: int,
+    searched: tuple[Rule, Options, Searched],
+) -> float:
     """The value whose updates are nearest to the candidate's."""
-    rule, options = RULES[history.kind], history.options[names[0]]
+    rule, options, one = searched
     count = min(len(history.rates[names[0]]), step + FIRST)
     grads, weights, wanted = (laid_out(a, names, count) for a in (history.used, history.weights, candidate))
     rates = np.asarray(history.rates[names[0]][:count], np.float64)

@@ -41,7 +41,8 @@ def optax_variants(kind: str, options: Options) -> Iterator[Variant]:
         make = getattr(optax, name)
         takes = inspect.signature(make).parameters
         own = {key: value for key, value in given.items() if key in takes and value is not None}
-        for chosen in ({}, own) if own else ({},):
+        decay = {key: value for key, value in own.items() if key == "weight_decay"}
+        for chosen in [one for n, one in enumerate(({}, decay, own)) if one or not n]:
             words = f"the optimiser is {kind} in <reference> and `optax.{name}` in <candidate>{hint}"
             yield Variant(words, _rule_of(make, chosen))
 

@@ -32,7 +32,8 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
     """Adam with epsilon elsewhere, or other bias corrections.
 
     Args:
-        epsilon: "outside" of the root, "inside" of it, or "hat": before the correction.
+        epsilon: "outside" of the root, "inside" of it, "hat": before the correction, or "both": `eps_root`
+            inside besides.
         corrected: the moments whose bias is corrected: "both", "first", "second" or "none"; "late" and
             "early" count from 0 and from 2, "clamped" 1, 1, 2.
     """
@@ -49,6 +50,8 @@ def adam_with(epsilon: str, corrected: str = "both") -> Rule:
         second = 1.0 if corrected in ("none", "first") else second
         square, eps = after["exp_avg_sq"] / second, options["eps"]
         root = jnp.sqrt(square + eps) if epsilon == "inside" else jnp.sqrt(square) + eps
+        if epsilon == "both":
+            root = jnp.sqrt(square + options["eps_root"]) + eps
         if epsilon == "hat":
             root = (jnp.sqrt(after["exp_avg_sq"]) + eps) / jnp.sqrt(second)
         return decay - options["lr"] * (after["exp_avg"] / first) / root, after

@@ -13,6 +13,7 @@ from parity.numerics.progress import Progress
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.check import compare_sides
 from parity.pipeline.equal_constants import with_equal_constants
+from parity.pipeline.link_causes import with_link_cause
 from parity.pipeline.measuring import Measured, measured
 from parity.pipeline.model_partings import look_into_the_models
 from parity.pipeline.outcome import Outcome
@@ -25,7 +26,7 @@ from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_batches import Batches, read_batches
 from parity.pipeline.training_contexts import module_within, within
 from parity.pipeline.training_data import ComparedData, compare_data
-from parity.pipeline.training_measured import Compared, Training, compared, steps_before
+from parity.pipeline.training_measured import Compared, Trained, Training, compared, steps_before
 from parity.pipeline.training_optimizers import described, names_of, read_optimizers, require_pair
 from parity.pipeline.training_outcome import Shared, add_before, add_divergence, add_trained
 from parity.pipeline.training_sides import trained_alone, training_sides
@@ -111,14 +112,25 @@ def check_pair(
         first, second = (one.first(steps_before(len(drawn.steps), *ends)) for one in trainings)
         start = sides[0].tensors(known.weights)
 
-        def trained(level: Entries) -> Compared:
-            expected = first.trained(start, level=level)
-            return compared(expected, second.trained(start, expected, level), start)
+        expected: list[tuple[Entries, Trained]] = []  # of the reference, with what was levelled last
+
+        def trained(level: Entries, candidate: Training = second) -> Compared:
+            if not expected or expected[-1][0] is not level:
+                expected.append((level, first.trained(start, level=level)))
+            own = candidate.trained(start, expected[-1][1], level)
+            return compared(expected[-1][1], own, start)
+
+        def trained_with(transformation: Any) -> Compared:
+            _, side = training_sides(
+                both, reference, given._replace(optax=transformation), facts, drawn.steps
+            )
+            return trained(expected[-1][0], dataclasses.replace(second, side=side))
 
         add_divergence(outcome, *ends)
         statistics = compare_statistics(both, dtypes, None, progress)
         found = add_trained(outcome, trained, facts, start, Shared.of(settled.plan), statistics)
         progress("looking for the step, the phase and the cause")
+        outcome.parting = with_link_cause(outcome.parting, given.optax, trained_with)
         look_into_the_models(
             outcome,
             lambda step: _checked(both, request, drawn.steps[step], reached(found.after, step), progress),
