@@ -82,4 +82,8 @@ def _closure(function: object) -> dict[str, Any]:
 
 def _maker(update: object) -> str:
     """The name of the function, or the class, that made an `update`."""
-    return str(getattr(update, "__qualname__", type(update).__name__)).split(".")[0]
+    named = str(getattr(update, "__qualname__", type(update).__name__))
+    if str(getattr(update, "__module__", "")).startswith("optax"):
+        return named.split(".")[0]
+    *outer, _ = named.split(".<locals>.")
+    return (outer or [named])[-1].split(".")[0]

@@ -1,6 +1,8 @@
 """The form of a schedule, read off its rates: a line, a cosine, powers, stairs, with or without a warm-up."""
 
+import itertools
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,6 +26,8 @@ def form_of(rates: Steps, start: int = 0) -> str:
     'rises in a line from 0.25 to 1 at step 3, then stays at 1'
     >>> form_of((1 + np.cos(np.pi * np.arange(9.0) / 10)) / 2)
     'falls as half a cosine over 10 steps to 0'
+    >>> form_of((1 + np.cos(np.pi * (np.arange(20.0) % 8) / 8)) / 2)
+    'falls as half a cosine over 8 steps to 0, and starts again at steps 8, 16'
 
     Args:
         rates: of each step.
@@ -36,13 +40,17 @@ def form_of(rates: Steps, start: int = 0) -> str:
         rest = form_of(rates[flat:], start + flat) if len(rates) - flat > FEW_RATES else ""
         if rest and flat < len(rates) // 3 and not rest.startswith(("is", "changes")):
             return f"stays at {rates[0]:.6g} up to step {start + flat}, then {rest}"
+    if cycle := _one_cycle(rates):
+        return cycle
     if (top := ramp_end(rates)) and top < len(rates) - 1:
         rest = form_of(rates[top:], start + top).removeprefix(f"stays at {rates[top]:.6g} up to")
         rise = f"rises in a line from {rates[0]:.6g} to {rates[top]:.6g} at step {start + top}"
+        if rest.startswith("rises"):
+            return ""  # no line: any two points lie on one
         if rest.startswith(" step"):
             return f"{rise}, stays there up to{rest}"
         return f"{rise}, then {rest}" if rest else ""
-    return next(_forms(rates, start), "")
+    return _restarts(rates, start) or next(_forms(rates, start), "")
 
 
 def ramp_end(rates: Steps) -> int:
@@ -120,23 +128,71 @@ def _all_near(values: Steps, value: float, rates: Steps) -> bool:
 
 
 def _cosine(rates: Steps) -> str:
-    """``floor + (top - floor) (1 + cos(pi t / T)) / 2`` in words; "" if it is none.
+    """``floor + (top - floor) (1 + cos(pi t / T)) / 2`` in words; "" if it is none."""
+    wave = _wave(rates)
+    near = 1000 * ALIKE * abs(float(rates[0]))
+    if wave is None or abs(wave.high - rates[0]) > near:
+        return ""
+    return f"falls as half a cosine over {wave.length:.6g} steps to {wave.floor(near):.6g}"
+
+
+class _Wave(NamedTuple):
+    """A cosine through rates: steps from its highest to its lowest point, and these."""
+
+    length: float
+    low: float
+    high: float
+
+    def floor(self, near: float) -> float:
+        """The lowest point, 0 where it is that near to it."""
+        return 0.0 if abs(self.low) <= near else self.low
+
+
+def _wave(rates: Steps) -> _Wave | None:
+    """The cosine that goes through rates, wherever it begins; None if none does.
 
     Of it ``r[t+1] + r[t-1] = 2 c r[t] + 2 (1 - c) middle``, with ``c = cos(pi / T)``.
     """
     if len(rates) < FEW_RATES + 2:
-        return ""
+        return None
     rows = np.stack([rates[1:-1], np.ones(len(rates) - 2)], axis=1)
     sums = rates[2:] + rates[:-2]
     (twice, constant), *_ = np.linalg.lstsq(rows, sums, rcond=None)
-    cosine = float(twice) / 2
-    if not -1 < cosine < 1 - 1e-9 or np.abs(rows @ [twice, constant] - sums).max() > 100 * ALIKE * rates[0]:
-        return ""
+    cosine, scale = float(twice) / 2, float(np.abs(rates).max())
+    if not -1 < cosine < 1 - 1e-9 or np.abs(rows @ [twice, constant] - sums).max() > 100 * ALIKE * scale:
+        return None
     length, middle = np.pi / np.arccos(cosine), float(constant) / (2 - float(twice))
-    floor = 2 * middle - float(rates[0])
-    numbers = np.arange(len(rates))
-    fitted = floor + (rates[0] - floor) * (1 + np.cos(np.pi * numbers / length)) / 2
-    if np.abs(fitted - rates).max() > 1000 * ALIKE * abs(float(rates[0])):
+    angles = np.pi * np.arange(len(rates)) / length
+    waves = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    sides, *_ = np.linalg.lstsq(waves, rates - middle, rcond=None)
+    if np.abs(waves @ sides + middle - rates).max() > 1000 * ALIKE * scale:
+        return None
+    reach = float(np.hypot(*sides))
+    return _Wave(float(length), middle - reach, middle + reach)
+
+
+def _one_cycle(rates: Steps) -> str:
+    """A rise as half a cosine and a fall as half of another one, in words; "" if it is none."""
+    top, near = int(np.argmax(rates)), 1000 * ALIKE * float(np.abs(rates).max())
+    rises = (_wave(rates[:end]) for end in (top + 1, top))  # the highest rate may be of either part
+    up = next((wave for wave in rises if wave is not None and abs(wave.low - rates[0]) <= near), None)
+    falls = (_wave(rates[begin:]) for begin in (top, top + 1))
+    down = next((wave for wave in falls if wave is not None), None)
+    if up is None or down is None or not top:
         return ""
-    floor = 0.0 if abs(floor) <= 1000 * ALIKE * abs(float(rates[0])) else floor
-    return f"falls as half a cosine over {length:.6g} steps to {floor:.6g}"
+    return (
+        f"rises as half a cosine over {up.length:.6g} steps from {up.low:.6g} to {up.high:.6g}, then falls "
+        f"as one over {down.length:.6g} steps to {down.floor(1e-9 * down.high):.6g}"
+    )
+
+
+def _restarts(rates: Steps, start: int) -> str:
+    """A fall that starts again, in words; "" if it is none."""
+    jumps = [n for n in range(1, len(rates)) if rates[n] > rates[n - 1] * (1 + 10 * ALIKE)]
+    if not jumps or jumps[0] <= FEW_RATES or any(b - a == 1 for a, b in itertools.pairwise(jumps)):
+        return ""
+    first = form_of(rates[: jumps[0]], start)
+    if not first.startswith("falls"):
+        return ""
+    again = [n + start for n in jumps]
+    return f"{first}, and starts again at step{'s' * (len(again) > 1)} {listed(again)}"
