@@ -644,6 +644,7 @@ FAULTS = {
             lambda o, t: jnp.mean((o - t) ** 2) + jax.lax.stop_gradient(jnp.mean(o)) * jnp.mean(o),
         ),
         phase=Phase.GRADIENTS,
+        cause="JAX stops a gradient on line",
     ),
 }
 
