@@ -1,5 +1,6 @@
 """The first step and phase in which two loops of users' own part, and the cause where it is simple."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence, Set
 
 import numpy as np
@@ -68,12 +69,21 @@ def parting_of_steps(
             "without `jax.jit` both agree: the step of <candidate> reads a number of Python's that JAX reads "
             "once, when it traces; give it to the jitted function as an argument"
         )
-    if not cause and group == "slots" and views.trained:
-        cause = (
-            "the metrics agree, what the optimisers keep of gradients does not: look for a gradient that is "
-            "stopped on one side alone (`detach`, `stop_gradient`), for clipping, or for another scale"
-        )
     return Parting(found.step, found.phase, found.detail, cause)
+
+
+def with_advice(parting: Parting | None, views: Views) -> Parting | None:
+    """A parting in what the optimisers keep, with what to look for where no cause is known.
+
+    Args:
+        parting: with the cause of its place, if there is one.
+        views: both sides by common names.
+    """
+    if parting is None or parting.cause or parting.phase is not Phase.SLOTS or not views.trained:
+        return parting
+    advice = "the metrics agree, what the optimisers keep of gradients does not: look for a gradient that is "
+    advice += "stopped on one side alone (`detach`, `stop_gradient`), for clipping, or for another scale"
+    return dataclasses.replace(parting, cause=advice)
 
 
 def _still(sides: tuple[Side, Side], apart: set[str], views: Views) -> str:
