@@ -13,7 +13,7 @@ from parity.numerics.progress import Progress
 from parity.pipeline.candidate import settle_candidate
 from parity.pipeline.equal_constants import with_equal_constants
 from parity.pipeline.judging import Failed
-from parity.pipeline.measuring import measured
+from parity.pipeline.measuring import Measured, measured
 from parity.pipeline.model_partings import with_place
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.reference import open_reference
@@ -27,7 +27,7 @@ from parity.pipeline.stepped_views import Views
 from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_causes import failures
 from parity.report.errors import in_one_line, on_purpose
-from parity.report.partings import Parting
+from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity
 from parity.weights import Plan
 
@@ -54,9 +54,18 @@ def look_into_the_step(
     if parting is None:
         return
     try:
-        values = _values(parting, judged, views)
-        if values is not None:
-            _look(outcome, parting, values, views, inputs, progress)
+        there = [
+            q for at, q in failures(judged) if at == parting.step and PHASES.get(q.group) is parting.phase
+        ]
+        there = [q for q in there if q.group != "numbers"]
+        there = [q for q in there if q.group != "slots" or views.slots.path_in_jax(q.name)]
+        if not there:  # counts, and what is spread over several leaves
+            return
+        values = _values(there, views)
+        both = _both(parting.step, values, views, inputs)
+        if parting.phase is Phase.METRICS and len(there) > 1:
+            both = _both(parting.step, _values([_first(there, both)], views), views, inputs)
+        _look(outcome, parting, both, progress)
     except Exception as error:  # what cannot be placed is no less judged
         if os.environ.get("PARITY_DEBUG"):
             raise
@@ -65,19 +74,29 @@ def look_into_the_step(
         outcome.findings = (*outcome.findings, outcome.unplaced)
 
 
-def _look(
-    outcome: Outcome,
-    parting: Parting,
-    values: tuple[Values, Values],
-    views: Views,
-    inputs: Arrays,
-    progress: Progress,
-) -> None:
+def _first(metrics: Sequence[Quantity], both: Measured) -> Quantity:
+    """The metric that the least is computed for: others may differ because of it, behind an update."""
+    trace = both.candidate_program.trace(both.candidate.weights, both.reference.inputs[0], False)
+    outputs = trace.outputs["outputs"]
+    return min(metrics, key=lambda q: len(trace.ancestors([outputs[q.name]])) if q.name in outputs else 0)
+
+
+def _look(outcome: Outcome, parting: Parting, both: Measured, progress: Progress) -> None:
     """Trace the step on both sides, and look for the place in what they compute."""
     from parity.pipeline.search import search  # needs both frameworks' rooms, which a pass does not
 
-    groups = steps_of(inputs)[parting.step]
-    steps = [_function_at(side, inputs, parting.step) for side in views.sides]
+    run = Run("", both.reference.inputs[0], both.reference.weights, ("float64",), 1)
+    progress("looking for the place in the step")
+    found = search(both, Failed(frozenset({"outputs"}), run), LiveTraces(both), None, progress)
+    outcome.divergences, outcome.growth, outcome.unplaced = found.divergences, found.growth, found.unplaced
+    outcome.findings = (*outcome.findings, *found.findings, *filter(None, (found.unplaced,)))
+    outcome.parting = with_place(parting, found.divergences)
+
+
+def _both(step: int, values: tuple[Values, Values], views: Views, inputs: Arrays) -> Measured:
+    """The step of both sides as two models, whose weights are those that it begins with."""
+    groups = steps_of(inputs)[step]
+    steps = [_function_at(side, inputs, step) for side in views.sides]
     names = list(groups["0"])
     reference, candidate = (_as_a_model(step, names, read) for step, read in zip(steps, values, strict=True))
     start = {name: np.asarray(array, np.float32) for name, array in groups[START].items()}
@@ -95,13 +114,7 @@ def _look(
     )
     known = open_reference(request, _quietly)
     settled = settle_candidate(known, request, _quietly)
-    both = measured(*with_equal_constants(known, settled, _quietly))
-    run = Run("", both.reference.inputs[0], both.reference.weights, ("float64",), 1)
-    progress("looking for the place in the step")
-    found = search(both, Failed(frozenset({"outputs"}), run), LiveTraces(both), None, progress)
-    outcome.divergences, outcome.growth, outcome.unplaced = found.divergences, found.growth, found.unplaced
-    outcome.findings = (*outcome.findings, *found.findings, *filter(None, (found.unplaced,)))
-    outcome.parting = with_place(parting, found.divergences)
+    return measured(*with_equal_constants(known, settled, _quietly))
 
 
 def _quietly(_: str) -> None:
@@ -137,16 +150,14 @@ def _pins(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
     }
 
 
-def _values(parting: Parting, judged: Sequence[Quantity], views: Views) -> tuple[Values, Values] | None:
-    """What differs in a step, as read from what each side has made; None where that is no array."""
-    there = [q for at, q in failures(judged) if at == parting.step and PHASES.get(q.group) is parting.phase]
+def _values(there: Sequence[Quantity], views: Views) -> tuple[Values, Values]:
+    """What differs in a step, as read from what each side has made."""
     groups = {q.group for q in there}
     names = [q.name for q in there]
     if groups == {"metrics"}:
         return _of_metrics(views.sides[0].metrics, names), _of_metrics(views.sides[1].metrics, names)
-    if groups <= {"slots", "numbers"}:
-        slots = [name for name in names if name in views.slots.names]
-        return _of_slots(views.slots, slots) if slots else None
+    if groups == {"slots"}:
+        return _of_slots(views.slots, names)
     return _of_weights(views.plan, names)
 
 
@@ -162,24 +173,22 @@ def _of_metrics(own: Mapping[str, str], names: Sequence[str]) -> Values:
     return read
 
 
-def _of_weights(plan: Plan, names: Sequence[str]) -> tuple[Values, Values] | None:
+def _of_weights(plan: Plan, names: Sequence[str]) -> tuple[Values, Values]:
     own = {t.tensor_name: t.leaf_path for t in plan.transfers if t.tensor_name in names}
     return _of_states(plan, {name: (name, path, name) for name, path in own.items()})
 
 
-def _of_slots(view: SlotView, names: Sequence[str]) -> tuple[Values, Values] | None:
+def _of_slots(view: SlotView, names: Sequence[str]) -> tuple[Values, Values]:
     tensors = {name: view.names[name][0] for name in names}
     paths = {name: view.path_in_jax(name) for name in names}
     return _of_states(
         view.paired.plan,
-        {name: (view.in_torch[name], path, tensors[name]) for name, path in paths.items() if path},
+        {name: (view.in_torch[name], path, tensors[name]) for name, path in paths.items()},
     )
 
 
-def _of_states(plan: Plan, own: Mapping[str, tuple[str, str, str]]) -> tuple[Values, Values] | None:
+def _of_states(plan: Plan, own: Mapping[str, tuple[str, str, str]]) -> tuple[Values, Values]:
     """Values of both states; by common name PyTorch's own name, JAX's path, and the tensor of that layout."""
-    if not own:
-        return None
     layouts = {tensor: _layout(plan, tensor) for _, _, tensor in own.values()}
 
     def in_torch(made: Made) -> Mapping[str, Any]:
