@@ -69,11 +69,11 @@ def other_losses(fault: Fault) -> Iterator[Change]:
         return
     begins = [i for i in starts(fault) if fault.value(i).dtype.kind == "f"]
     following = behind(fault, begins)
-    theirs = _losses(_numbers(fault.reference.nodes))
+    wanted = _losses(_numbers(fault.reference.nodes))
     own = _losses(_numbers([fault.node(i) for i in fault.candidate.ancestors(following[-1:])]))
     for difference in _differences(fault, begins, following):
         for node, now, reduced in _recognised(fault, difference, own, following):
-            for other in theirs:
+            for other in wanted:
                 if other.name == now.name:
                     continue
                 text = f"<reference> takes {other.name} of the differences, <candidate> {now.name}"
