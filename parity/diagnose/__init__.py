@@ -33,12 +33,14 @@ from parity.diagnose.fillers import filled_ends, fillers
 from parity.diagnose.fourier import fourier_lengths
 from parity.diagnose.gates import gates
 from parity.diagnose.gradients import gradient_rules
-from parity.diagnose.huber_losses import huber_losses
 from parity.diagnose.in_parts import bins, in_parts
 from parity.diagnose.indices import chosen_entries, integers
 from parity.diagnose.label_smoothing import label_smoothing
+from parity.diagnose.loss_axes import other_axes
 from parity.diagnose.loss_inputs import activated_inputs, exchanged_arguments, other_bounds
 from parity.diagnose.loss_shapes import broadcast_pairs, loss_of_each, shifted_targets
+from parity.diagnose.loss_weights import weighted_entries
+from parity.diagnose.losses_of_differences import other_losses
 from parity.diagnose.masks import masked_states, masks, masks_of_several
 from parity.diagnose.missing_branches import missing_branch
 from parity.diagnose.mutations import (
@@ -96,7 +98,9 @@ OF_LOSSES: tuple[Family, ...] = (
     broadcast_pairs,
     loss_of_each,
     shifted_targets,
-    huber_losses,
+    other_losses,
+    weighted_entries,
+    other_axes,
 )
 """What is wrong with a loss as a whole: its own formula may have nothing in common with the other side's."""
 

@@ -75,30 +75,34 @@ def loss_of_each(fault: Fault) -> Iterator[Change]:
             count = len(before)
     summands = {i: fault.value(fault.node(i).inputs[0]) for i in sums}
     whole = [i for i in sums if fault.value(i).size == 1]
-    if len(whole) > 1 and 1 < count <= MOST_SAMPLES:
+    if whole and 1 < count <= MOST_SAMPLES:
         text = (
             "<reference> computes the loss of each sample and takes their {}, <candidate> adds up the whole "
         )
         text += f"batch first: sum over the other axes alone and take that of {count} losses"
-        each = [
-            {i: np.asarray(summands[i][k].sum()).reshape(fault.value(i).shape) for i in whole}
-            for k in range(count)
-        ]
-        losses = [_losses(fault, values) for values in each]
-        for how, combine in (("mean", np.mean), ("sum", np.sum)):
-            combined = {j: np.asarray(combine([one[j] for one in losses])) for j in losses[0]}
-            places = place_of(fault, whole[0])
-            change = Change(CauseKind.REDUCTION, text.format(how), {}, everywhere=True)
-            yield change._replace(values=combined, candidate_places=places)
+        for times in (1, count):  # sums, or means: of one sample they are divided by as many again
+            each = [
+                {i: np.asarray(times * summands[i][k].sum()).reshape(fault.value(i).shape) for i in whole}
+                for k in range(count)
+            ]
+            losses = [_losses(fault, values) for values in each]
+            if all(np.allclose(sum(one[j] for one in losses) / times, fault.value(j)) for j in losses[0]):
+                return  # a sum of what each sample has: in which order it is taken makes no difference
+            for how, combine in (("mean", np.mean), ("sum", np.sum)):
+                combined = {j: np.asarray(combine([one[j] for one in losses])) for j in losses[0]}
+                places = place_of(fault, whole[0])
+                change = Change(CauseKind.REDUCTION, text.format(how), {}, everywhere=True)
+                yield change._replace(values=combined, candidate_places=places)
     rows = [i for i in sums if fault.value(i).shape[:1] == summands[i].shape[:1] and fault.value(i).ndim == 1]
-    if len(rows) > 1:
-        totals = {i: np.full_like(fault.value(i), summands[i].sum()) for i in rows}
+    if rows:
         text = (
             "<reference> adds up the whole batch before it computes the loss, <candidate> computes the loss "
         )
         text += "of each sample"
         places = place_of(fault, rows[0])
-        yield Change(CauseKind.REDUCTION, text, totals, everywhere=True, candidate_places=places)
+        for divided in (1, count):
+            totals = {i: np.full_like(fault.value(i), summands[i].sum() / divided) for i in rows}
+            yield Change(CauseKind.REDUCTION, text, totals, everywhere=True, candidate_places=places)
 
 
 def shifted_targets(fault: Fault) -> Iterator[Change]:

@@ -1,7 +1,7 @@
 """Operands: a value read where the other side reads another one; two values exchanged."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from parity.trace.graph import NodeKind
 MOST_MISREAD = 3
 """Operands of one place that are all others."""
 
+
+MOST_NAMED = 2
+"""Weights of a layer that a sentence names."""
 
 MOST_PAIRED = 6
 """Operands of which two are tried at once."""
@@ -243,36 +246,60 @@ def pairs_of_operands(fault: Fault) -> Iterator[Change]:
 
 
 def other_layers(fault: Fault) -> Iterator[Change]:
-    """The weights of another layer: all that are read here at once, for those of the same names in it."""
+    """The weights of another layer or network: all that are read, for those of the same names in it."""
     weights = fault.candidate.weights
-    names = {node: name for name, node in weights.items()}
-    layers: dict[str, dict[str, int]] = {}
-    for index in sorted(operands_at(fault)):  # what is read later may be another run of the same code
-        if (root := source_of(fault, index)) in names:
-            layer, name = _split(names[root])
-            layers.setdefault(layer, {}).setdefault(name, index)
-    for layer, read in layers.items():
-        for other in dict.fromkeys(_split(name)[0] for name in weights):
-            instead = {index: weights.get(other + name) for name, index in read.items()}
-            arranged = {
-                index: value
-                for index, weight in instead.items()
-                if weight is not None
-                and (value := _made_of(fault, index, source_of(fault, index), fault.value(weight)))
-                is not None
-            }
-            if other == layer or not 1 < len(read) == len(arranged):
+    others = list(dict.fromkeys(layer for name in weights for layer in _layers(name)))
+    tried: list[dict[str, list[int]]] = []
+    faulty = {i for n in (*fault.region.candidate_nodes, fault.region.j) for i in fault.node(n).inputs}
+    for operands in (operands_at(fault), faulty):  # what is read later may be another run of the same code
+        read = _weights_read(fault, operands)
+        for layer in dict.fromkeys(layer for name in read for layer in _layers(name)):
+            own = {name: indices for name, indices in read.items() if name.startswith(layer)}
+            if len(own) < 2 or own in tried:
                 continue
-            values, functions = fault.reading_all(arranged)
-            own = " and ".join(layer + name for name in read)
-            text = f"<candidate> reads {own} where those of {other.rstrip('./')} belong"
-            yield Change(CauseKind.SWAPPED_WEIGHTS, text, values, functions)
+            tried.append(own)
+            for other in others:
+                arranged = _arranged(fault, own, layer, other)
+                if other != layer and arranged is not None:
+                    text = (
+                        f"<candidate> reads {_in_words(list(own))} where those of {other.rstrip('./')} belong"
+                    )
+                    yield Change(CauseKind.SWAPPED_WEIGHTS, text, *fault.reading_all(arranged))
 
 
-def _split(name: str) -> tuple[str, str]:
-    """The layer and the name in it of a weight: "a/b/w" is "a/b/" and "w"."""
-    at = max(name.rfind("/"), name.rfind(".")) + 1
-    return name[:at], name[at:]
+def _weights_read(fault: Fault, operands: Iterable[int]) -> dict[str, list[int]]:
+    """The weights among some operands, by name, and where each is read: as it is, or rearranged."""
+    names = {node: name for name, node in fault.candidate.weights.items()}
+    read: dict[str, list[int]] = {}
+    for index in sorted(operands):
+        if (root := source_of(fault, index)) in names:
+            read.setdefault(names[root], []).append(index)
+    return read
+
+
+def _arranged(fault: Fault, read: Mapping[str, list[int]], layer: str, other: str) -> dict[int, Array] | None:
+    """Another layer's weights where those of a layer are read; None where one has no partner that fits."""
+    found: dict[int, Array] = {}
+    for name, indices in read.items():
+        weight = fault.candidate.weights.get(other + name.removeprefix(layer))
+        for index in indices:
+            if weight is None:
+                return None
+            value = _made_of(fault, index, source_of(fault, index), fault.value(weight))
+            if value is None:
+                return None
+            found[index] = value
+    return found
+
+
+def _in_words(names: Sequence[str]) -> str:
+    return " and ".join([*names[:MOST_NAMED], *(["others"] if len(names) > MOST_NAMED else [])])
+
+
+def _layers(name: str) -> list[str]:
+    """The layer of a weight and all that it lies in, with their separators: of "a/b/w" "a/b/" and "a/"."""
+    ends = [at + 1 for at, letter in enumerate(name) if letter in "/."]
+    return [name[:end] for end in reversed(ends)]
 
 
 def _made_of(fault: Fault, index: int, source: int, value: Array) -> Array | None:

@@ -24,7 +24,7 @@ def named_arrays(batch: object) -> dict[str, np.ndarray]:
         TypeError: if something in it holds no numbers, naming it.
     """
     found = {}
-    for name, value in _leaves(batch, ()):
+    for name, value in named_leaves(batch):
         try:
             array = to_numpy(value)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -69,7 +69,7 @@ def named_metrics(metrics: object) -> dict[str, np.ndarray]:
         TypeError: if one of them holds no numbers, naming it.
     """
     found = {}
-    for name, value in _leaves(metrics, ()):
+    for name, value in named_leaves(metrics):
         array = None if value is None or isinstance(value, str) else to_numpy(value)
         if array is None or array.dtype.kind not in "fciub":
             raise TypeError(
@@ -79,12 +79,21 @@ def named_metrics(metrics: object) -> dict[str, np.ndarray]:
     return found
 
 
-def _leaves(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+def named_leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """What a nest of dicts, lists and tuples holds, each with its name.
+
+    >>> list(named_leaves({"loss": 1.0, "rates": [2, 3]}))
+    [('loss', 1.0), ('rates/0', 2), ('rates/1', 3)]
+
+    Args:
+        value: the nest; a leaf alone is called "metric".
+        path: to it.
+    """
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from _leaves(inner, (*path, str(key)))
+            yield from named_leaves(inner, (*path, str(key)))
     elif isinstance(value, tuple | list):
         for number, inner in enumerate(value):
-            yield from _leaves(inner, (*path, str(number)))
+            yield from named_leaves(inner, (*path, str(number)))
     else:
         yield "/".join(path) or LONE, value

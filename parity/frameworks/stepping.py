@@ -2,8 +2,8 @@
 
 import contextlib
 import enum
-from collections.abc import Iterator, Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -44,6 +44,22 @@ class Held(NamedTuple):
     is_trained: bool = False
 
 
+class Made(NamedTuple):
+    """What a step has made, as arrays of its framework.
+
+    Attributes:
+        metrics: by name; those that are numbers of Python's are left out.
+        state: weights, statistics and slots behind the step, by the side's own names.
+    """
+
+    metrics: Mapping[str, Any]
+    state: Mapping[str, Any]
+
+
+StepFunction = Callable[[Mapping[str, Any], Mapping[str, Any]], Made]
+"""A step as a function of weights by the side's own names and of a batch by name."""
+
+
 class UntraceableError(Exception):
     """A step looks at numbers and cannot be traced: the side knows it now, and the run must begin again."""
 
@@ -73,6 +89,9 @@ class Stepped(Protocol):
         Raises:
             UntraceableError: once, where the run must begin again.
         """
+
+    def function(self) -> StepFunction:
+        """The next step as a function that starts from the state as it is now, in float32's numbers."""
 
 
 class SteppedSide(Protocol):

@@ -1,5 +1,6 @@
 """Where training parts in the models themselves: their outputs, weights, roundings and running statistics."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ from parity.report.results import Divergence, Quantity, Verdict
 
 MODEL = ("outputs", "loss", "gradients")
 """Groups of values of the model alone."""
+
+MOST_CAUSES = 2
+"""Causes that a parting names; a report has them all, each at its place."""
 
 
 def look_into_the_models(outcome: Outcome, checked: Callable[[int], Outcome], *, is_narrow: bool) -> None:
@@ -59,19 +63,18 @@ def before_the_loss(found: Parting, checked: Sequence[Quantity]) -> Parting:
 
 
 def with_place(found: Parting, divergences: Sequence[Divergence]) -> Parting:
-    """A parting in the model, with the cause of its place, where there is one place and it has a cause.
+    """A parting in the model, with the cause of the first place, and the next one where it has another.
 
     Args:
-        found: what parts; a cause that it has already stays.
-        divergences: places that a check of the models found; of several none explains the whole, but those
-            of one line are one.
+        found: what parts; a cause that it has already, a factor, stays before that of the place.
+        divergences: places that a check of the models found, in the order of computation.
     """
-    lines = {one.candidate for one in divergences}
-    causes = [one.cause for one in divergences if one.cause is not None]
-    cause = causes[0] if causes and len(lines) == 1 else None
-    if found.cause or cause is None:
+    causes = list(dict.fromkeys(one.cause.text for one in divergences if one.cause is not None))
+    if not causes or divergences[0].cause is None:
         return found
-    return Parting(found.step, found.phase, found.detail, cause.text)
+    if found.cause:
+        return dataclasses.replace(found, cause=f"{found.cause}; there: {causes[0]}")
+    return dataclasses.replace(found, cause="; and then: ".join(causes[:MOST_CAUSES]))
 
 
 def parting_of_lone_weights(alone: Sequence[str]) -> Parting | None:

@@ -80,6 +80,16 @@ class SlotView(NamedTuple):
         found = {kind: slots_in_jax(state, paths[top], plan) for kind, top in self.tops.items()}
         return {slot: found[kind][name] for slot, (name, kind) in self.names.items()}
 
+    def path_in_jax(self, slot: str) -> str:
+        """The path of a slot in JAX's state; "" where its tensor is spread over several leaves.
+
+        Args:
+            slot: its common name.
+        """
+        tensor, kind = self.names[slot]
+        leaves = {t.leaf_path for t in self.paired.plan.transfers if t.tensor_name == tensor}
+        return self.paired.slots[self.tops[kind]].get(leaves.pop(), "") if len(leaves) == 1 else ""
+
     def own_torch(self, arrays: Arrays) -> Arrays:
         """Slots by PyTorch's own names.
 

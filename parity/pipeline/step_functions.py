@@ -13,8 +13,9 @@ from parity.numerics.progress import Progress
 from parity.pipeline.outcome import Outcome
 from parity.pipeline.request import Settings
 from parity.pipeline.stepped_batches import read_own_batches
-from parity.pipeline.stepped_causes import parting_of_steps
+from parity.pipeline.stepped_causes import parting_of_steps, with_advice
 from parity.pipeline.stepped_judging import Loops
+from parity.pipeline.stepped_places import look_into_the_step
 from parity.pipeline.stepped_runs import tried
 from parity.pipeline.stepped_statistics import biased_statistics
 from parity.pipeline.stepped_views import views_of
@@ -88,9 +89,9 @@ def check_steps(
         outcome.environment = environment(settings.device)
         loops = Loops(views, arrays, dtypes, progress)
         found = loops.compared()
-        entries = undetermined_entries(found.equal, views.slot_names)
+        entries = undetermined_entries(found.equal, views.slots.names)
         if entries and depend_on(entries, [*found.stepped, *found.free]):
-            loops = dataclasses.replace(loops, hidden=with_slots(entries, views.slot_names))
+            loops = dataclasses.replace(loops, hidden=with_slots(entries, views.slots.names))
             found = loops.compared()
             outcome.not_checked = (in_words(entries),)
         free, less_accurate = as_accurate(found.free)
@@ -116,6 +117,9 @@ def check_steps(
             return loops.stepped_again(found, again)
 
         outcome.parting = parting_of_steps(judged, found.equal, views, without_jit)
+        if settings.localise and not (reference.draws or candidate.draws or candidate.looks_at_numbers):
+            look_into_the_step(outcome, judged, views, found.inputs, progress)
+        outcome.parting = with_advice(outcome.parting, views)
         if candidate.looks_at_numbers:
             outcome.findings = (
                 *outcome.findings,

@@ -1,5 +1,6 @@
 """The first step and phase in which two loops of users' own part, and the cause where it is simple."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence, Set
 
 import numpy as np
@@ -23,6 +24,9 @@ PHASES: Mapping[str, Phase] = {
 
 CARRIED = 3
 """Steps that a slot may differ before an update does: from then on it is kept in another form."""
+
+OFFSET = 1e-4
+"""What gradients that are clipped differ by at most, where a norm is divided by with 1e-6 and without."""
 
 STILL = 1e-9
 """A share of the other side's update below which a tensor does not move."""
@@ -63,17 +67,28 @@ def parting_of_steps(
         cause = statistics_cause(own[0].name, step, sides, views.start)
     if not cause and group in ("slots", "update", "statistics"):
         cause = _multiple(sides, [q for q in judged if q.verdict is Verdict.FAIL], step, views.trained)
+    if not cause and group == "slots" and step == 0:
+        cause = _given_otherwise(sides, own)
     if not cause and step > 0 and _passes(without_jit):
         cause = (
             "without `jax.jit` both agree: the step of <candidate> reads a number of Python's that JAX reads "
             "once, when it traces; give it to the jitted function as an argument"
         )
-    if not cause and group == "slots" and views.trained:
-        cause = (
-            "the metrics agree, what the optimisers keep of gradients does not: look for a gradient that is "
-            "stopped on one side alone (`detach`, `stop_gradient`), for clipping, or for another scale"
-        )
     return Parting(found.step, found.phase, found.detail, cause)
+
+
+def with_advice(parting: Parting | None, views: Views) -> Parting | None:
+    """A parting in what the optimisers keep, with what to look for where no cause is known.
+
+    Args:
+        parting: with the cause of its place, if there is one.
+        views: both sides by common names.
+    """
+    if parting is None or parting.cause or parting.phase is not Phase.SLOTS or not views.trained:
+        return parting
+    advice = "the metrics agree, what the optimisers keep of gradients does not: look for a gradient that is "
+    advice += "stopped on one side alone (`detach`, `stop_gradient`), for clipping, or for another scale"
+    return dataclasses.replace(parting, cause=advice)
 
 
 def _still(sides: tuple[Side, Side], apart: set[str], views: Views) -> str:
@@ -113,6 +128,32 @@ def _factor(sides: tuple[Side, Side], group: str, names: Sequence[str], what: st
     own, other = ({n: side.base[group][n] for n in names} for side in sides)
     factor = factor_of(own, other)
     return "" if factor is None else in_every_step(what, factor)
+
+
+def _given_otherwise(sides: tuple[Side, Side], own: Sequence[Quantity]) -> str:
+    """Gradients that are multiples of the other side's, by what an optimiser keeps of them at first."""
+    kinds: dict[str, list[str]] = {}
+    for q in own:
+        kinds.setdefault(q.name.rpartition(".")[2], []).append(q.name)
+    first = [
+        ratios_of(*({n: side.base["slots"][n][:1] for n in names} for side in sides))[0]
+        for names in kinds.values()
+    ]
+    ratios = [ratio for ratio in first if ratio > 0]  # no NaN
+    if len(ratios) < len(kinds):
+        return ""
+    ratio = min(ratios, key=lambda value: abs(np.log(value)))  # others are of squares
+    if abs(ratio - 1) < OFFSET:
+        return (
+            f"what the optimiser keeps of gradients is {ratio:.9g} x in <candidate>: `clip_grad_norm_` "
+            "divides by the norm + 1e-6, `optax.clip_by_global_norm` by the norm; "
+            "`parity.optimizers.clip_grad_norm` is PyTorch's"
+        )
+    return (
+        f"what the optimiser keeps of gradients is {ratio:.6g} x in <candidate>: it is given as many times "
+        "the gradients; look for clipping to another norm, a sum in the place of a mean, or a loss scale "
+        "that stays in"
+    )
 
 
 def _multiple(sides: tuple[Side, Side], failed: Sequence[Quantity], step: int, trained: Set[str]) -> str:

@@ -25,7 +25,7 @@ class Views(NamedTuple):
         plan: which tensor is which leaf.
         statistics: tensors that are no parameters.
         trained: tensors that an optimiser steps over.
-        slot_names: the tensor and the kind of each slot, by its name.
+        slots: what the optimisers keep, by common names.
         steps: how many are compared.
         findings: what is to be said of the run, in sentences.
         not_checked: what has no partner, in sentences.
@@ -36,7 +36,7 @@ class Views(NamedTuple):
     plan: Plan
     statistics: frozenset[str]
     trained: frozenset[str]
-    slot_names: Mapping[str, tuple[str, str]]
+    slots: SlotView
     steps: int
     findings: tuple[str, ...]
     not_checked: tuple[str, ...]
@@ -121,7 +121,7 @@ def views_of(
     statistics = frozenset(name for name in start if before[0][name].role is Role.STATISTIC)
     not_checked = (*metric_lines, *paired.not_checked, *slots.not_checked)
     trained = frozenset(name for name in start if before[0][name].is_trained)
-    return Views(sides, start, plan, statistics, trained, view.names, steps, findings, not_checked)
+    return Views(sides, start, plan, statistics, trained, view, steps, findings, not_checked)
 
 
 def _metrics(reference: Tried, candidate: Tried) -> tuple[Mapping[str, str], tuple[str, ...]]:

@@ -15,8 +15,8 @@ from parity.frameworks.jax.jaxpr_walk import equations
 from parity.frameworks.jax.libraries import library_packages
 from parity.frameworks.jax.retraced import Retraced
 from parity.frameworks.jax.wide_dtypes import WIDER, is_key
-from parity.frameworks.nests import named_metrics, rebuilt
-from parity.frameworks.stepping import Held, UntraceableError, stepping
+from parity.frameworks.nests import named_leaves, named_metrics, rebuilt
+from parity.frameworks.stepping import Held, Made, StepFunction, UntraceableError, stepping
 from parity.numerics.arrays import Arrays, to_jax
 from parity.numerics.precision import running
 
@@ -184,6 +184,26 @@ class JaxStepped:
             return named_metrics(metrics)
         except TypeError as error:
             raise TypeError(f"JAX's step returned metrics that cannot be compared: {error}") from error
+
+    def function(self) -> StepFunction:
+        """The next step as a function that starts from the state as it is now, in float32's numbers."""
+        side, nest, form = self._side, self._nest, self._form()
+        frozen = {path: self._narrow(leaf) for path, leaf in self._leaves.items()}
+
+        def made(weights: Mapping[str, Any], batch: Mapping[str, Any]) -> Made:
+            given = rebuilt(form, batch, lambda array: array)
+            after, rest = side.call(nest.build({**frozen, **weights}), given, nest)
+            metrics = {n: jnp.asarray(v) for n, v in named_leaves(rest["metrics"]) if is_array(v)}
+            return Made(metrics, {path: leaf for path, leaf in after.leaves.items() if is_array(leaf)})
+
+        return made
+
+    def _narrow(self, leaf: Any) -> Any:
+        """A leaf in the dtype that the user's program holds it in."""
+        if not is_array(leaf) or is_key(leaf):
+            return leaf
+        array = np.asarray(leaf)
+        return array.astype(np.float32) if str(array.dtype) in (*WIDER, "float64") else array
 
     def _form(self) -> object:
         return self._side.batches[self._steps]

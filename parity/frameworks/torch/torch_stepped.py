@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
-from parity.frameworks.nests import named_metrics, rebuilt
-from parity.frameworks.stepping import Held, stepping
+from parity.frameworks.nests import named_leaves, named_metrics, rebuilt
+from parity.frameworks.stepping import Held, Made, StepFunction, stepping
 from parity.frameworks.torch.torch_lift import lifting
 from parity.frameworks.torch.torch_nest import cast, copied, named_slots, named_tensors, read, tensors_of
 from parity.numerics.arrays import Arrays, to_torch
@@ -124,6 +125,35 @@ class TorchStepped:
             return named_metrics(metrics)
         except TypeError as error:
             raise TypeError(f"PyTorch's step returned metrics that cannot be compared: {error}") from error
+
+    def function(self) -> StepFunction:
+        """The next step as a function that starts from the state as it is now, in float32's numbers.
+
+        It is traced: what it copies its state by is not part of the step.
+        """
+        side, frozen, form = self._side, copied(self._state), self._side.batches[self._steps]
+        cast(frozen, torch.float32)
+
+        def made(weights: Mapping[str, torch.Tensor], batch: Mapping[str, torch.Tensor]) -> Made:
+            with _disable_current_modes():
+                run = TorchStepped(side, copied(frozen), "")
+                cast(run._state, next(iter(weights.values())).dtype)
+                tensors = named_tensors(run._state)
+            with torch.no_grad():
+                for name, tensor in weights.items():
+                    tensors[name].data.copy_(tensor)
+            with torch.enable_grad(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*optimizer.step.*")
+                metrics = run._taken(side.function(run._state, rebuilt(form, batch, lambda array: array)))
+            return Made(
+                {n: v.detach() for n, v in named_leaves(metrics) if isinstance(v, torch.Tensor)},
+                {
+                    name: tensor.detach()
+                    for name, tensor in {**named_tensors(run._state), **named_slots(run._state)}.items()
+                },
+            )
+
+        return made
 
     def _taken(self, returned: Any) -> Any:
         """The metrics; the state that came with them is the next one."""

@@ -149,7 +149,13 @@ def test_huber_and_smooth_l1() -> None:
         lambda o, y: optax.huber_loss(o, y, delta=0.4).mean() / 0.4,
         numbers(12, 5, seed=9),
     )
-    says(report, "scale", "PyTorch computes Huber's loss, JAX smooth L1", "multiply by 0.4")
+    says(
+        report,
+        "scale",
+        "PyTorch takes Huber's loss of delta 0.4",
+        "JAX smooth L1 of beta 0.4",
+        "multiply by 0.4",
+    )
 
 
 def test_right_smoothing_passes() -> None:
