@@ -145,8 +145,8 @@ def _given_otherwise(sides: tuple[Side, Side], own: Sequence[Quantity]) -> str:
     ratio = min(ratios, key=lambda value: abs(np.log(value)))  # others are of squares
     if abs(ratio - 1) < OFFSET:
         return (
-            f"what the optimiser keeps of gradients is {ratio:.9g} x in <candidate>: `clip_grad_norm_` "
-            "divides by the norm + 1e-6, `optax.clip_by_global_norm` by the norm; "
+            f"what the optimiser keeps of gradients is {ratio:.9g} x in <candidate>, as where "
+            "`clip_grad_norm_` divides by the norm + 1e-6 and `optax.clip_by_global_norm` by the norm: "
             "`parity.optimizers.clip_grad_norm` is PyTorch's"
         )
     return (

@@ -135,9 +135,10 @@ class TorchStepped:
         cast(frozen, torch.float32)
 
         def made(weights: Mapping[str, torch.Tensor], batch: Mapping[str, torch.Tensor]) -> Made:
+            dtype = next(iter(weights.values())).dtype
             with _disable_current_modes():
-                run = TorchStepped(side, copied(frozen), "")
-                cast(run._state, next(iter(weights.values())).dtype)
+                run = TorchStepped(side, copied(frozen), str(dtype).removeprefix("torch."))
+                cast(run._state, dtype)
                 tensors = named_tensors(run._state)
             with torch.no_grad():
                 for name, tensor in weights.items():

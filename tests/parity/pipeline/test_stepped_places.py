@@ -186,7 +186,7 @@ def torch_clipped(state: Any, batch: Any) -> Any:
         (optax.clip_by_global_norm(0.2), "is given as many times the gradients; look for clipping"),
         (
             optax.clip_by_global_norm(0.1),
-            "divides by the norm + 1e-6, `optax.clip_by_global_norm` by the norm",
+            "divides by the norm + 1e-6 and `optax.clip_by_global_norm` by the norm",
         ),
         (parity.optimizers.clip_grad_norm(0.1), ""),
     ],
