@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
-from parity.networks.processes import ProcessError
+from parity.networks.processes import ProcessError, end_with_parent
 from parity.networks.registry import CASES, Case, CaseResult
 from parity.numerics.progress import Progress, prefixed
 
@@ -86,6 +86,7 @@ def _begin(jobs: int) -> None:
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
     torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,6 +22,9 @@ GRACE_S = 5.0
 
 ENDED = 0
 """Exit code of a process that had no more jobs, or has reported what it raised."""
+
+ORPHANED = 1
+"""Exit code of a process whose parent has ended."""
 
 TAIL = 20
 """Lines of a failed process's output that its error shows."""
@@ -190,9 +194,25 @@ def process_group(world: int, join: Callable[[Worker], Answer]) -> Iterator[Proc
             group.close()
 
 
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it ends, by whatever signal: no one waits for it then.
+
+    What `timeout`, `docker stop` and `scancel` send ends a parent alone.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_behind, args=(parent,), daemon=True).start()
+
+
+def _end_behind(parent: Any) -> None:
+    parent.join()
+    os._exit(ORPHANED)
+
+
 def _work(join: Callable[[Worker], Answer], worker: Worker, connection: Connection, output: str) -> None:
     """What a process does: join, then answer jobs until there are no more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and its end ends this one
+    end_with_parent()
     target = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(target, stream)

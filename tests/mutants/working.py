@@ -1,13 +1,13 @@
 """What one process does; JAX and PyTorch are loaded there, after their settings are made."""
 
 import itertools
-import multiprocessing
 import os
 import signal
-import threading
 import time
 import warnings
 from typing import Any, NamedTuple
+
+from parity.networks.processes import end_with_parent
 
 
 class Work(NamedTuple):
@@ -35,21 +35,13 @@ def prepared(until: float | None) -> None:
     """A process that steps back for others, leaves Ctrl-C to the first, and ends with it."""
     global _until
     _until = until
-    threading.Thread(target=_end_with_the_first, daemon=True).start()
+    end_with_parent()
     os.nice(5)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")
     import torch
 
     torch.set_num_threads(1)
-
-
-def _end_with_the_first() -> None:
-    """Wait for the process that started this one; where it was killed there is no one to work for."""
-    first = multiprocessing.parent_process()
-    if first is not None:
-        first.join()
-        os._exit(1)
 
 
 def worked(work: Work) -> tuple[list[Any], bool]:

@@ -3,9 +3,11 @@
 import functools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -101,3 +103,25 @@ def test_one_process_is_no_process_group():
         process_group(1, join_adders),
     ):
         pass
+
+
+def runs(pid):
+    """Whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_process_that_started_them(how):
+    command = [sys.executable, "-m", "tests.parity.networks.orphans"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+        workers = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(set(workers)) == 2
+        parent.send_signal(how)
+        parent.wait()
+    until = time.monotonic() + 30
+    while alive := [pid for pid in workers if runs(pid)]:
+        assert time.monotonic() < until, f"{alive} outlive their parent"
+        time.sleep(0.05)
