@@ -9,7 +9,14 @@ from parity.diagnose.fault import Fault
 from parity.diagnose.phrases import number
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
-from parity.diagnose.whole_losses import as_rounded_there, behind, of_a_loss, place_of, starts
+from parity.diagnose.whole_losses import (
+    as_rounded_there,
+    behind,
+    constant_divisors,
+    of_a_loss,
+    place_of,
+    starts,
+)
 from parity.report.divergences import Place
 from parity.report.kinds import CauseKind
 from parity.trace.graph import Node
@@ -46,7 +53,8 @@ def counted_divisors(fault: Fault) -> Iterator[Change]:
     tables, following = as_rounded_there(fault), behind(fault, starts(fault))
     for index in following:
         yield from _of_each_row(fault, index, known)
-        for operand, plain, inverse in _constants(fault, index):
+        alone = fault.value(index).size == 1
+        for operand, plain, inverse in constant_divisors(fault, index) if alone else ():
             array = fault.value(operand)
             for divisor in known:
                 new = np.full_like(array, 1 / divisor.value if inverse else divisor.value)
@@ -82,18 +90,6 @@ def _of_each_row(fault: Fault, index: int, known: list[Divisor]) -> Iterator[Cha
             changed = {node.inputs[1]: np.full_like(own, divisor.value / own.size)}
             places = place_of(fault, index)
             yield Change(CauseKind.REDUCTION, text, changed, everywhere=True, candidate_places=places)
-
-
-def _constants(fault: Fault, index: int) -> Iterator[tuple[int, float, bool]]:
-    """The constants that a single number is divided by: node, divisor, whether as a factor."""
-    node = fault.node(index)
-    if node.operation not in ("div", "mul") or len(node.inputs) != 2 or fault.value(index).size != 1:
-        return
-    for operand in node.inputs[1:] if node.operation == "div" else node.inputs:
-        if operand in fault.pure:
-            held = float(fault.value(operand).reshape(-1)[0])
-            inverse = node.operation == "mul"
-            yield operand, 1 / (held or np.inf) if inverse else held, inverse
 
 
 def _masked(fault: Fault, following: list[int], mask: Array | None) -> Iterator[tuple[int, Array]]:

@@ -2,14 +2,15 @@
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.reductions import KINDS
+from parity.diagnose.tolerances import SAME_DECIMALS
 from parity.diagnose.trials import Change
-from parity.diagnose.whole_losses import behind, of_a_loss, place_of, starts
+from parity.diagnose.whole_losses import behind, constant_divisors, of_a_loss, place_of, starts
 from parity.localise.comparison import Value
 from parity.report.kinds import CauseKind
 
@@ -76,17 +77,12 @@ def _reduced(operation: str, axes: tuple[int, ...], values: Sequence[Value]) -> 
     return [np.asarray(KINDS[operation](np.asarray(values[0]), axis=axes))]
 
 
-def _divisors(fault: Fault, following: Sequence[int], counts: dict[int, int]) -> dict[int, Value]:
+def _divisors(fault: Fault, following: Sequence[int], counts: Mapping[int, int]) -> dict[int, Value]:
     """Constants that something is divided by, a count each, and what the count is instead."""
     found: dict[int, Value] = {}
     for index in following:
-        node = fault.node(index)
-        if node.operation in ("div", "mul"):
-            for operand in (i for i in node.inputs if i in fault.pure and fault.value(i).size == 1):
-                held = float(fault.value(operand).reshape(()))
-                for now, new in counts.items():
-                    exact = now if node.operation == "div" else 1 / now
-                    if held == exact:
-                        changed = new if node.operation == "div" else 1 / new
-                        found[operand] = np.full_like(fault.value(operand), changed)
+        for operand, divisor, inverse in constant_divisors(fault, index):
+            new = counts.get(round(divisor)) if np.isfinite(divisor) else None
+            if new is not None and round(divisor - round(divisor), SAME_DECIMALS) == 0:
+                found[operand] = np.full_like(fault.value(operand), 1 / new if inverse else new)
     return found

@@ -6,6 +6,7 @@ import numpy as np
 
 from parity.diagnose.fault import Fault
 from parity.diagnose.masks import fitting, is_mask
+from parity.diagnose.origins import made_of
 from parity.diagnose.targets import Array
 from parity.diagnose.trials import Change
 from parity.diagnose.whole_losses import behind, of_a_loss, place_of, starts
@@ -25,7 +26,7 @@ def weighted_entries(fault: Fault) -> Iterator[Change]:
     summed = [fault.node(i).inputs[0] for i in following if fault.node(i).operation in SUMS]
     summands = [i for i in dict.fromkeys(summed) if fault.value(i).dtype.kind == "f"]
     nodes = fault.reference.nodes
-    for index in _of_data(nodes, range(len(nodes)))[:MOST_WEIGHTS]:
+    for index in _weights(nodes)[:MOST_WEIGHTS]:
         line = nodes[index].spot.line
         what = f"the weights{f' of line {line}' if line else ''}"
         for summand in summands:
@@ -47,14 +48,16 @@ def weighted_entries(fault: Fault) -> Iterator[Change]:
 
 def _left_out(fault: Fault, following: Sequence[int]) -> Iterator[Change]:
     """The candidate's products with weights, which are no longer multiplied."""
-    nodes = fault.candidate.nodes
+    trained = _trained(fault.candidate.nodes)
     for index in following:
         node = fault.node(index)
         if node.operation not in ("mul", "mul_") or len(node.inputs) != 2:
             continue
         for weights, entries in (node.inputs, node.inputs[::-1]):
             fits = fault.value(entries).shape == fault.value(index).shape
-            if not fits or not _of_data(nodes, fault.rearranged_from(weights)):
+            if not fits or not any(
+                i not in trained and _may_weigh(fault.node(i)) for i in fault.rearranged_from(weights)
+            ):
                 continue
             text = "<candidate> multiplies the entries of the loss by weights"
             text += f" (line {node.spot.line})" if node.spot.line else ""
@@ -76,25 +79,26 @@ def _scaled(entries: Array, mean: float) -> Iterator[tuple[Array, str]]:
     yield entries * mean, ", in the divisor, too"
 
 
-def _of_data(nodes: Sequence[Node], among: Sequence[int]) -> list[int]:
-    """Nodes with different numbers, no mask, that no weight of the model goes into.
-
-    Args:
-        nodes: of a trace.
-        among: which of them are looked at.
-    """
-    trained: set[int] = set()
+def _weights(nodes: Sequence[Node]) -> list[int]:
+    """Nodes that no weight of the model goes into and whose numbers may weigh, each value once."""
+    trained = _trained(nodes)
+    found: list[int] = []
     for index, node in enumerate(nodes):
-        if node.kind is NodeKind.WEIGHT or not trained.isdisjoint(node.inputs):
-            trained.add(index)
-    found = []
-    seen: list[Array] = []
-    for index in among:
-        array = nodes[index].array
-        if index in trained or nodes[index].backward or array.dtype.kind != "f" or array.size < 2:
+        if index in trained or not _may_weigh(node):
             continue
-        usable = np.isfinite(array).all() and array.min() >= 0 and np.ptp(array) > 0 and not is_mask(array)
-        if usable and not any(np.array_equal(array, other) for other in seen):
-            seen.append(array)
+        if not any(np.array_equal(node.array, nodes[other].array) for other in found):
             found.append(index)
     return found
+
+
+def _trained(nodes: Sequence[Node]) -> set[int]:
+    """The weights of the model, and all that they go into."""
+    return made_of(nodes, (i for i, node in enumerate(nodes) if node.kind is NodeKind.WEIGHT))
+
+
+def _may_weigh(node: Node) -> bool:
+    """Whether a value has different numbers, none below zero, and is no mask."""
+    array = node.array
+    if node.backward or array.dtype.kind != "f" or array.size < 2 or not np.isfinite(array).all():
+        return False
+    return bool(array.min() >= 0 and np.ptp(array) > 0 and not is_mask(array))

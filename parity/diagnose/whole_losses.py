@@ -58,6 +58,26 @@ def behind(fault: Fault, sources: Sequence[int]) -> list[int]:
     return found
 
 
+def constant_divisors(fault: Fault, index: int) -> Iterator[tuple[int, float, bool]]:
+    """The single constants that a value is divided by, or multiplied with.
+
+    Args:
+        fault: the fault.
+        index: node of the candidate.
+
+    Yields:
+        Node, divisor, and whether it is a factor instead.
+    """
+    node = fault.node(index)
+    if node.operation not in ("div", "mul") or len(node.inputs) != 2:
+        return
+    for operand in node.inputs[1:] if node.operation == "div" else node.inputs:
+        if operand in fault.pure and fault.value(operand).size == 1:
+            held = float(fault.value(operand).reshape(()))
+            inverse = node.operation == "mul"
+            yield operand, 1 / (held or np.inf) if inverse else held, inverse
+
+
 def holding(fault: Fault, value: Array, among: Sequence[int]) -> list[int]:
     """Nodes that hold a value, in whatever shape.
 

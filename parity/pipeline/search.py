@@ -29,7 +29,7 @@ from parity.pipeline.runs import program_weights
 from parity.pipeline.second_draw import SecondDraw
 from parity.pipeline.traced_gradients import under_tensor_names
 from parity.pipeline.traces import Traces, traced
-from parity.report.errors import in_one_line, on_purpose
+from parity.report.errors import in_one_line, why_unplaced
 from parity.report.results import CauseKind, Divergence, Growth, Stage, once_each
 from parity.report.sides import Sides
 from parity.trace.executions import executions
@@ -88,14 +88,7 @@ def search(
     except Exception as error:
         if os.environ.get("PARITY_DEBUG"):
             raise
-        what = in_one_line(error)
-        if on_purpose(error):
-            return Found(wrong, unplaced=f"the place was not looked for: {what}")
-        return Found(
-            wrong,
-            unplaced=f"the place was not found because of a bug of the harness ({what}); please report it: "
-            "set PARITY_DEBUG=1 for the traceback",
-        )
+        return Found(wrong, unplaced=why_unplaced(error))
 
 
 def _wrong_weights(both: Measured) -> tuple[Divergence, ...]:

@@ -9,9 +9,21 @@ from parity.frameworks.stepping import Held, Role
 from parity.numerics.arrays import Arrays
 from parity.pipeline.paired_slots import PairedSlots, slots_in_jax, slots_in_torch
 from parity.pipeline.paired_states import PairedStates
+from parity.weights import Plan
 
 State = Mapping[str, Held]
 """All values of a state by name."""
+
+
+def only_leaf(plan: Plan, tensor: str) -> str:
+    """The leaf that a tensor is; "" where it is spread over several.
+
+    Args:
+        plan: which tensor is which leaf.
+        tensor: its name.
+    """
+    leaves = {t.leaf_path for t in plan.transfers if t.tensor_name == tensor}
+    return leaves.pop() if len(leaves) == 1 else ""
 
 
 class SlotView(NamedTuple):
@@ -87,8 +99,7 @@ class SlotView(NamedTuple):
             slot: its common name.
         """
         tensor, kind = self.names[slot]
-        leaves = {t.leaf_path for t in self.paired.plan.transfers if t.tensor_name == tensor}
-        return self.paired.slots[self.tops[kind]].get(leaves.pop(), "") if len(leaves) == 1 else ""
+        return self.paired.slots[self.tops[kind]].get(only_leaf(self.paired.plan, tensor), "")
 
     def own_torch(self, arrays: Arrays) -> Arrays:
         """Slots by PyTorch's own names.

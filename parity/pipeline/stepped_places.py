@@ -1,6 +1,5 @@
 """Where a step of users' own loops differs: traced on both sides, from the weights it begins with."""
 
-import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,20 +18,17 @@ from parity.pipeline.outcome import Outcome
 from parity.pipeline.reference import open_reference
 from parity.pipeline.request import Request, Settings, Weights
 from parity.pipeline.runs import Run
-from parity.pipeline.slot_views import SlotView
+from parity.pipeline.slot_views import SlotView, only_leaf
 from parity.pipeline.step_rows import START, steps_of
 from parity.pipeline.stepped_causes import PHASES
-from parity.pipeline.stepped_runs import SLOTS, Viewed
+from parity.pipeline.stepped_runs import Viewed, place_start
 from parity.pipeline.stepped_views import Views
 from parity.pipeline.traces import LiveTraces
 from parity.pipeline.training_causes import failures
-from parity.report.errors import in_one_line, on_purpose
+from parity.report.errors import why_unplaced
 from parity.report.partings import Parting, Phase
 from parity.report.results import Quantity
-from parity.weights import Plan
-
-MOST_AXES = 5
-"""Axes of a leaf of which every order is tried."""
+from parity.weights import Plan, Transfer
 
 Values = Callable[[Made], Mapping[str, Any]]
 """What of a step is compared, by common names and in the layout of PyTorch's tensors."""
@@ -55,23 +51,32 @@ def look_into_the_step(
         return
     try:
         there = [
-            q for at, q in failures(judged) if at == parting.step and PHASES.get(q.group) is parting.phase
+            q
+            for at, q in failures(judged)
+            if at == parting.step and PHASES[q.group] is parting.phase and _is_placeable(q, views)
         ]
-        there = [q for q in there if q.group != "numbers"]
-        there = [q for q in there if q.group != "slots" or views.slots.path_in_jax(q.name)]
-        if not there:  # counts, and what is spread over several leaves
+        if not there:
             return
-        values = _values(there, views)
-        both = _both(parting.step, values, views, inputs)
+        steps = steps_of(inputs)[: parting.step + 1]
+        functions = [_function_at(side, steps) for side in views.sides]
+        both = _both(functions, _values(there, views), views.plan, steps[-1])
         if parting.phase is Phase.METRICS and len(there) > 1:
-            both = _both(parting.step, _values([_first(there, both)], views), views, inputs)
+            both = _both(functions, _values([_first(there, both)], views), views.plan, steps[-1])
         _look(outcome, parting, both, progress)
     except Exception as error:  # what cannot be placed is no less judged
         if os.environ.get("PARITY_DEBUG"):
             raise
-        bug = "" if on_purpose(error) else " (a bug of the harness: please report it)"
-        outcome.unplaced = f"the place was not looked for{bug}: {in_one_line(error)}"
+        outcome.unplaced = why_unplaced(error)
         outcome.findings = (*outcome.findings, outcome.unplaced)
+
+
+def _is_placeable(quantity: Quantity, views: Views) -> bool:
+    """Whether what differs is an array that a step makes: no count, and of a tensor that is one leaf."""
+    if quantity.group == "slots":
+        return bool(views.slots.path_in_jax(quantity.name))
+    if quantity.group in ("update", "statistics"):
+        return bool(only_leaf(views.plan, quantity.name))
+    return quantity.group == "metrics"
 
 
 def _first(metrics: Sequence[Quantity], both: Measured) -> Quantity:
@@ -93,14 +98,16 @@ def _look(outcome: Outcome, parting: Parting, both: Measured, progress: Progress
     outcome.parting = with_place(parting, found.divergences)
 
 
-def _both(step: int, values: tuple[Values, Values], views: Views, inputs: Arrays) -> Measured:
+def _both(
+    functions: Sequence[StepFunction], values: tuple[Values, Values], plan: Plan, groups: Mapping[str, Arrays]
+) -> Measured:
     """The step of both sides as two models, whose weights are those that it begins with."""
-    groups = steps_of(inputs)[step]
-    steps = [_function_at(side, inputs, step) for side in views.sides]
     names = list(groups["0"])
-    reference, candidate = (_as_a_model(step, names, read) for step, read in zip(steps, values, strict=True))
+    reference, candidate = (
+        _as_a_model(step, names, read) for step, read in zip(functions, values, strict=True)
+    )
     start = {name: np.asarray(array, np.float32) for name, array in groups[START].items()}
-    leaves = views.plan.to_leaves(start, exact=True)
+    leaves = plan.to_leaves(start, exact=True)
     request = Request.of(
         reference,
         candidate,
@@ -108,7 +115,7 @@ def _both(step: int, values: tuple[Values, Values], views: Views, inputs: Arrays
         weights=Weights(
             template={path: np.asarray(leaf, np.float32) for path, leaf in leaves.items()},
             reference_params=start,
-            pins=_pins(views.plan),
+            pins=_pins(plan),
         ),
         settings=Settings(dtypes=("float64",), finite_differences=False, moved_weights=False),
     )
@@ -121,16 +128,15 @@ def _quietly(_: str) -> None:
     """Say nothing of what is only made ready."""
 
 
-def _function_at(viewed: Viewed, inputs: Arrays, step: int) -> StepFunction:
-    """A side's step with the state that it begins with; those before it are made."""
+def _function_at(viewed: Viewed, steps: Sequence[Mapping[str, Arrays]]) -> StepFunction:
+    """A side's last of some steps, with the state that it begins with; those before it are made."""
+    *earlier, last = steps
     with viewed.kept.restored():
         loop = viewed.side.begin("float64")
-        for number, groups in enumerate(steps_of(inputs)[: step + 1]):
-            loop.place(viewed.own(groups[START]))
-            if viewed.own_slots is not None and SLOTS in groups:
-                loop.place(viewed.own_slots(groups[SLOTS]))
-            if number < step:
-                loop.step(groups["0"])
+        for groups in earlier:
+            place_start(viewed, loop, groups)
+            loop.step(groups["0"])
+        place_start(viewed, loop, last)
         return loop.function()
 
 
@@ -146,8 +152,13 @@ def _pins(plan: Plan) -> dict[str, tuple[str, tuple[int, ...]]]:
     return {
         t.tensor_name: (t.leaf_path, t.axes or tuple(range(len(t.tensor_shape))))
         for t in plan.transfers
-        if t.view is None and not (t.take or t.put or t.flip)
+        if _is_whole(t)
     }
+
+
+def _is_whole(transfer: Transfer) -> bool:
+    """Whether a whole tensor is a whole leaf, in some order of its axes."""
+    return transfer.view is None and not (transfer.take or transfer.put or transfer.flip)
 
 
 def _values(there: Sequence[Quantity], views: Views) -> tuple[Values, Values]:
@@ -174,8 +185,7 @@ def _of_metrics(own: Mapping[str, str], names: Sequence[str]) -> Values:
 
 
 def _of_weights(plan: Plan, names: Sequence[str]) -> tuple[Values, Values]:
-    own = {t.tensor_name: t.leaf_path for t in plan.transfers if t.tensor_name in names}
-    return _of_states(plan, {name: (name, path, name) for name, path in own.items()})
+    return _of_states(plan, {name: (name, only_leaf(plan, name), name) for name in names})
 
 
 def _of_slots(view: SlotView, names: Sequence[str]) -> tuple[Values, Values]:
@@ -203,10 +213,11 @@ def _of_states(plan: Plan, own: Mapping[str, tuple[str, str, str]]) -> tuple[Val
 def _layout(plan: Plan, tensor: str) -> Callable[[Any], Any]:
     """The way of a leaf to its tensor's layout, as an operation on arrays of JAX."""
     transfer = next(t for t in plan.transfers if t.tensor_name == tensor)
+    if _is_whole(transfer):
+        axes = transfer.axes or tuple(range(len(transfer.tensor_shape)))
+        moved = tuple(transfer.tensor_shape[axis] for axis in axes)
+        return lambda leaf: leaf.reshape(moved).transpose(np.argsort(axes))
     counted = np.arange(np.prod(transfer.leaf_shape, dtype=int)).reshape(transfer.leaf_shape)
     part = plan._replace(transfers=tuple(t for t in plan.transfers if t.leaf_path == transfer.leaf_path))
     order = np.asarray(part.to_tensors({transfer.leaf_path: counted.astype(np.float64)})[tensor]).astype(int)
-    for axes in itertools.permutations(range(counted.ndim)) if counted.ndim <= MOST_AXES else ():
-        if np.array_equal(counted.transpose(axes), order):
-            return lambda leaf: leaf.transpose(axes)
     return lambda leaf: leaf.reshape(-1)[order]

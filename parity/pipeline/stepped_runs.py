@@ -132,9 +132,7 @@ def from_equal_weights(viewed: Viewed, statistics: frozenset[str], hidden: Entri
             loop = viewed.side.begin(dtype)
             loop.place(weights)
             for groups in steps_of(inputs):
-                loop.place(viewed.own(groups[START]))
-                if viewed.own_slots is not None and SLOTS in groups:
-                    loop.place(viewed.own_slots(groups[SLOTS]))
+                place_start(viewed, loop, groups)
                 before = viewed.tensors(loop.read())
                 rows.keep("metrics", _metrics(viewed, loop, groups["0"]))
                 state = loop.read()
@@ -147,6 +145,19 @@ def from_equal_weights(viewed: Viewed, statistics: frozenset[str], hidden: Entri
         return rows.values()
 
     return run
+
+
+def place_start(viewed: Viewed, loop: Stepped, groups: Mapping[str, Arrays]) -> None:
+    """Put the weights, and the slots where they are known, that a step begins with in a loop.
+
+    Args:
+        viewed: the side.
+        loop: its run.
+        groups: of the step, as `steps_of` gives them.
+    """
+    loop.place(viewed.own(groups[START]))
+    if viewed.own_slots is not None and SLOTS in groups:
+        loop.place(viewed.own_slots(groups[SLOTS]))
 
 
 def _metrics(viewed: Viewed, loop: Stepped, batch: Arrays) -> dict[str, np.ndarray]:

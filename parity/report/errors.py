@@ -110,6 +110,21 @@ class Raised(NamedTuple):
     reached: int | None
 
 
+def why_unplaced(error: BaseException) -> str:
+    """Why a place was not found, of an error on the way to it: that must not cost the verdict.
+
+    Args:
+        error: what was raised.
+    """
+    what = in_one_line(error)
+    if on_purpose(error):
+        return f"the place was not looked for: {what}"
+    return (
+        f"the place was not found because of a bug of the harness ({what}); please report it: set "
+        "PARITY_DEBUG=1 for the traceback"
+    )
+
+
 def furthest(attempts: Sequence[Raised]) -> Exception:
     """The error of the attempt that got furthest: the other attempts were the wrong ones.
 

@@ -16,46 +16,14 @@ from flax.training.train_state import TrainState
 import parity
 from parity.report.partings import Phase
 from parity.report.verdicts import Verdict
+from tests.parity.pipeline.loops import as_params, drawn, forward, mse, network
 
 STEPS, LR = 5, 0.01
-
-
-def drawn(count=STEPS):
-    rng = np.random.default_rng(0)
-    return [
-        {"x": rng.standard_normal((8, 4)).astype("f"), "y": rng.standard_normal((8, 3)).astype("f")}
-        for _ in range(count)
-    ]
 
 
 def check(torch_step, jax_step, state, **options):
     given = {"batches": drawn(), "settings": parity.Settings(dtypes=["float64"]), **options}
     return parity.check_training(torch_step, jax_step, state=state, **given)
-
-
-def network(seed=0, sizes=(4, 6, 3)):
-    torch.manual_seed(seed)
-    first, second, third = sizes
-    return torch.nn.Sequential(
-        torch.nn.Linear(first, second), torch.nn.Tanh(), torch.nn.Linear(second, third)
-    )
-
-
-def as_params(net):
-    def dense(layer):
-        kernel, bias = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
-        return {"kernel": jnp.array(kernel), "bias": jnp.array(bias)}
-
-    return {"hidden": dense(net[0]), "head": dense(net[2])}
-
-
-def forward(params, x):
-    hidden = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
-    return hidden @ params["head"]["kernel"] + params["head"]["bias"]
-
-
-def mse(outputs, targets):
-    return ((outputs - targets) ** 2).mean()
 
 
 def torch_step(state, batch):
@@ -373,6 +341,10 @@ def test_a_gradient_without_a_value_is_looked_for_where_metrics_agree():
     report = check(torch_step, jax_side(loss=hidden)[0], (torch_state(), jax_side()[1]))
     assert parting(report) == (0, Phase.SLOTS), str(report)
     assert "which PyTorch does not: leave it out" in report.sides.named(report.parting.cause)
+    unplaced = parity.Settings(dtypes=["float64"], localise=False)
+    report = check(torch_step, jax_side(loss=hidden)[0], (torch_state(), jax_side()[1]), settings=unplaced)
+    assert parting(report) == (0, Phase.SLOTS), str(report)
+    assert "look for a gradient that is stopped on one side alone" in report.parting.cause
 
 
 def test_an_average_whose_shares_are_exchanged_is_named():

@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 import pytest
 import torch
@@ -14,38 +13,14 @@ from torch import nn
 import parity
 from parity.report.partings import Phase
 from parity.report.verdicts import Verdict
+from tests.parity.pipeline.loops import as_params, drawn, forward, mse, network
 
 STEPS, LR, SHARE, EVERY, DISCOUNT = 7, 0.01, 0.5, 3, 0.9
 
 
-def network() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
-
-
-def as_params(net: nn.Sequential) -> dict[str, Any]:
-    def dense(layer: Any) -> dict[str, Any]:
-        return {"kernel": jnp.array(layer.weight.detach().T), "bias": jnp.array(layer.bias.detach())}
-
-    return {"hidden": dense(net[0]), "head": dense(net[2])}
-
-
-def forward(params: Any, x: Any) -> Any:
-    hidden = jnp.tanh(x @ params["hidden"]["kernel"] + params["hidden"]["bias"])
-    return hidden @ params["head"]["kernel"] + params["head"]["bias"]
-
-
-def batches() -> list[dict[str, np.ndarray]]:
-    rng = np.random.default_rng(0)
-    return [
-        {"x": rng.standard_normal((8, 4)).astype("f"), "y": rng.standard_normal((8, 3)).astype("f")}
-        for _ in range(STEPS)
-    ]
-
-
 def check(torch_step: Any, jax_step: Any, states: tuple[Any, Any]) -> parity.Report:
     settings = parity.Settings(dtypes=["float64"])
-    return parity.check_training(torch_step, jax_step, batches(), state=states, settings=settings)
+    return parity.check_training(torch_step, jax_step, drawn(STEPS), state=states, settings=settings)
 
 
 def torch_values(state: Any, batch: Any) -> Any:
@@ -63,9 +38,7 @@ def torch_values(state: Any, batch: Any) -> Any:
     return {"loss": loss.detach()}
 
 
-def jax_values(
-    *, discount: float = DISCOUNT, every: int = EVERY, read: str = "target", as_number: bool = False
-) -> Any:
+def jax_values(*, discount: float = DISCOUNT, every: int = EVERY, read: str = "target") -> Any:
     adam = optax.adam(LR)
 
     def step(state: Any, batch: Any) -> Any:
@@ -84,7 +57,7 @@ def jax_values(
 
     params = as_params(network())
     state = {"net": params, "target": params, "adam": adam.init(params), "count": jnp.array(0)}
-    return step if as_number else jax.jit(step), state
+    return jax.jit(step), state
 
 
 def states_of_values(jax_state: Any) -> tuple[Any, Any]:
@@ -129,9 +102,16 @@ def test_the_line_of_a_loop(fault: Any, phase: Phase, line: str, words: str) -> 
     placed(check(torch_values, step, states_of_values(state)), phase, line, words)
 
 
+def descended(transformation: Any, net: Any, kept: Any, batch: Any) -> tuple[Any, Any, Any]:
+    """One step down the squares: the network, what the optimiser keeps, and the loss."""
+    loss, grads = jax.value_and_grad(lambda params: mse(forward(params, batch["x"]), batch["y"]))(net)
+    updates, kept = transformation.update(grads, kept)
+    return optax.apply_updates(net, updates), kept, loss
+
+
 def torch_lookahead(state: Any, batch: Any) -> Any:
     net, slow, optimizer, count = state
-    loss = ((net(batch["x"]) - batch["y"]) ** 2).mean()
+    loss = mse(net(batch["x"]), batch["y"])
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
@@ -149,12 +129,7 @@ def test_the_share_of_lookahead_is_named() -> None:
 
     @jax.jit
     def step(state: Any, batch: Any) -> Any:
-        def compute(params: Any) -> Any:
-            return ((forward(params, batch["x"]) - batch["y"]) ** 2).mean()
-
-        loss, grads = jax.value_and_grad(compute)(state["net"])
-        updates, kept = adam.update(grads, state["adam"])
-        net = optax.apply_updates(state["net"], updates)
+        net, kept, loss = descended(adam, state["net"], state["adam"], batch)
         late = (state["count"] + 1) % EVERY == 0
 
         def moved(behind: Any, ahead: Any) -> Any:
@@ -172,7 +147,7 @@ def test_the_share_of_lookahead_is_named() -> None:
 
 def torch_clipped(state: Any, batch: Any) -> Any:
     net, optimizer = state
-    loss = ((net(batch["x"]) - batch["y"]) ** 2).mean()
+    loss = mse(net(batch["x"]), batch["y"])
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(net.parameters(), 0.1)
@@ -197,12 +172,8 @@ def test_clipping_in_a_step(clip: Any, words: str) -> None:
 
     @jax.jit
     def step(state: Any, batch: Any) -> Any:
-        def compute(params: Any) -> Any:
-            return ((forward(params, batch["x"]) - batch["y"]) ** 2).mean()
-
-        loss, grads = jax.value_and_grad(compute)(state["net"])
-        updates, kept = chain.update(grads, state["chain"])
-        return {"net": optax.apply_updates(state["net"], updates), "chain": kept}, {"loss": loss}
+        net, kept, loss = descended(chain, state["net"], state["chain"], batch)
+        return {"net": net, "chain": kept}, {"loss": loss}
 
     net = network()
     params = as_params(net)
