@@ -203,13 +203,20 @@ def _restored(own: Shaped[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
 
 
 def _as_written(own: Shaped[np.ndarray, "..."], numbers: Sequence[float]) -> Settled | None:
-    """A number that is written on the other side in double precision, where only one such is."""
+    """A number that is written on the other side in double precision, where only one such is.
+
+    An average is written with both of its shares, or with one and what that lacks to one.
+    """
     rounded = np.float32(own.flat[0])
     if not (own == rounded).all():
         return None
-    with np.errstate(over="ignore"):
-        meant = {number for number in numbers if np.float32(number) == rounded and number != float(rounded)}
-    return Settled(np.full(own.shape, meant.pop(), np.float64), known=True) if len(meant) == 1 else None
+    for written in (numbers, [1 - number for number in numbers if 0 < number < 1]):
+        with np.errstate(over="ignore"):
+            meant = {n for n in written if np.float32(n) == rounded and n != float(rounded)}
+        if meant:
+            only = meant.pop()
+            return None if meant else Settled(np.full(own.shape, only, np.float64), known=True)
+    return None
 
 
 def _unknowns(sides: Sequence[_Side]) -> list[_Unknown]:

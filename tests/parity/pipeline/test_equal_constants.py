@@ -67,6 +67,22 @@ def test_a_constant_the_other_side_holds_needs_no_solution() -> None:
     assert "# the eps" in report.divergences[0].candidate[0].code
 
 
+def test_what_a_share_lacks_to_one_needs_no_solution() -> None:
+    share = math.exp(-1.7)
+
+    class Averaged(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.sin(300 * torch.lerp(torch.tanh(x), x, share))
+
+    def port(p: Any, x: jax.Array) -> jax.Array:
+        return jnp.sin(300 * (share * x + (1 - share) * jnp.tanh(x)))
+
+    report = parity.check(Averaged(), port, X, weights=parity.Weights(template={}))
+    assert report.verdict is parity.Verdict.PASS, str(report)
+    assert "is taken for" not in str(report.findings)
+    assert max(q.rho for q in report.select("forward", "float64")) < 1
+
+
 @pytest.mark.parametrize("ulps", [40, -1000])
 def test_another_constant_is_a_fault(ulps: int) -> None:
     assert check(port(math.exp(2.4) * (1 + ulps * 2.0**-23))).verdict is parity.Verdict.FAIL
